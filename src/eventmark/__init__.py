@@ -1,0 +1,3 @@
+"""Eventmark: the proving ground for PostgreSQL event stores."""
+
+__version__ = "0.1.0"

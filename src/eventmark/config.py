@@ -1,0 +1,1 @@
+"""Configuration of a run: defaults, eventmark.toml, flags; the later wins."""

@@ -1,0 +1,100 @@
+"""The port: what the proving ground asks of an event store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from eventmark.domain.events import (
+    GlobalSequence,
+    NewEvent,
+    SequenceNumber,
+    StoredEvent,
+    StreamId,
+    TransactionId,
+)
+from eventmark.domain.snapshots import Snapshot
+from eventmark.domain.tokens import TrackingToken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a store can do. What it cannot is skipped, with that as the reason."""
+
+    snapshots: bool = True
+    tokens: bool = True
+    token_at: bool = True
+    expected_version: bool = True
+    all_tenants_stream: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendResult:
+    """Where a batch went: its last sequence number, its last global sequence, its transaction."""
+
+    last_sequence_number: SequenceNumber
+    last_global_sequence: GlobalSequence
+    transaction_id: TransactionId
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """Events in the store's order, and the token to go on from (the one asked with, when empty)."""
+
+    events: Sequence[StoredEvent]
+    token: TrackingToken
+
+
+class EventStore(Protocol):
+    """The storage operations, as coroutines. Errors are the ``EventStoreError`` branch of ``errors``."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def append_events(
+        self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
+    ) -> AppendResult:
+        """Append ``events`` to ``stream`` atomically, if its version is ``expected_version`` (0: new)."""
+        ...
+
+    async def load_aggregate(
+        self, tenant_id: str, aggregate_id: str, *, from_sequence: int = 1
+    ) -> Sequence[StoredEvent]:
+        """The aggregate's events from ``from_sequence`` on, in order; empty when there are none."""
+        ...
+
+    async def stream_events(
+        self,
+        token: TrackingToken,
+        *,
+        limit: int = 1000,
+        tenant_id: str | None = None,
+        wait_s: float = 0.0,
+    ) -> EventBatch:
+        """At most ``limit`` events after ``token``, of one tenant or of all.
+
+        With ``wait_s`` above 0, an empty answer is withheld until an event comes or the time is over.
+        """
+        ...
+
+    async def store_snapshot(self, snapshot: Snapshot) -> None: ...
+
+    async def read_snapshot(self, tenant_id: str, aggregate_id: str) -> Snapshot | None:
+        """The latest snapshot, or None."""
+        ...
+
+    async def create_tail_token(self) -> TrackingToken:
+        """Before the first event."""
+        ...
+
+    async def create_head_token(self) -> TrackingToken:
+        """After every event that a consumer could have been given by now, and after no other."""
+        ...
+
+    async def create_token_at(self, instant: datetime) -> TrackingToken:
+        """Before the first event whose timestamp is at or after ``instant``."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,149 @@
+"""SQL files as first-class artefacts: one named statement each.
+
+A file starts with a header of ``-- key: value`` lines::
+
+    -- name: load_aggregate
+    -- purpose: the events of one aggregate from a sequence number on, in order
+    -- parameters: tenant_id text, aggregate_id text, from_sequence bigint
+    -- index: domain_events_stream_key
+    select ... from {schema}.domain_events where tenant_id = :tenant_id ...
+
+``:name`` stands for a parameter, ``{schema}`` for the store's schema. The same text is run by the engine
+(``$1``), examined by EXPLAIN and handed to pgbench (``:name``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventmark.errors import StoreDefinitionError, UsageError
+
+_HEADER = re.compile(r"^--\s*(?P<key>[a-z_]+):\s*(?P<value>.*)$")
+_HEADER_KEYS = ("name", "purpose", "parameters", "index", "order")
+_PLACEHOLDER = re.compile(
+    r"'(?:[^']|'')*'"  # a string literal, left alone
+    r"|--[^\n]*"  # a comment, left alone
+    r"|::\w+"  # a cast, left alone
+    r"|(?<![:\w]):(?P<name>[a-z_][a-z0-9_]*)"
+)
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A statement's parameter and its SQL type."""
+
+    name: str
+    sql_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One named statement. ``index`` is the index it must use, or "" when it needs none."""
+
+    name: str
+    purpose: str
+    parameters: tuple[Parameter, ...]
+    index: str
+    template: str
+    path: str
+    first_line: int
+
+    def sql(self, schema: str) -> str:
+        """With ``$1, $2, ...`` in the order of ``parameters``: what a driver runs."""
+        place = {parameter.name: f"${number}" for number, parameter in enumerate(self.parameters, 1)}
+        return self._render(schema, place)
+
+    def pgbench_sql(self, schema: str) -> str:
+        """With pgbench's ``:name`` variables."""
+        return self._render(schema, {parameter.name: f":{parameter.name}" for parameter in self.parameters})
+
+    def _render(self, schema: str, place: Mapping[str, str]) -> str:
+        body = self.template.replace("{schema}", quoted_schema(schema))
+        return _PLACEHOLDER.sub(lambda match: place[match["name"]] if match["name"] else match[0], body)
+
+
+def quoted_schema(schema: str) -> str:
+    """The schema's name as an SQL identifier. Raises ``UsageError`` on a name that is not plain."""
+    if not _IDENTIFIER.fullmatch(schema) or schema.startswith("pg_"):
+        raise UsageError(
+            f"schema name {schema!r} is not allowed",
+            remedy="use lower case letters, digits and _, 48 at most, not beginning with pg_ or a digit",
+        )
+    return f'"{schema}"'
+
+
+def read_statement(path: Path) -> Statement:
+    """Read and check one statement file. Raises ``StoreDefinitionError`` naming file and line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreDefinitionError(f"cannot be read: {error}", path=str(path)) from error
+    header, body_at = _read_header(path, lines)
+    template = "\n".join(lines[body_at:]).strip().rstrip(";")
+    if not template:
+        raise StoreDefinitionError("no statement after the header", path=str(path), line=body_at + 1)
+    parameters = _read_parameters(path, header)
+    _check_placeholders(path, template, parameters, body_at)
+    return Statement(
+        name=header.get("name", (path.stem, 1))[0],
+        purpose=header.get("purpose", ("", 1))[0],
+        parameters=parameters,
+        index=header.get("index", ("", 1))[0],
+        template=template,
+        path=str(path),
+        first_line=body_at + 1,
+    )
+
+
+def read_statements(directory: Path) -> dict[str, Statement]:
+    """All statement files of a folder by name; ``schema.sql`` is not a statement."""
+    statements = {}
+    for path in sorted(directory.glob("*.sql")):
+        if path.name != "schema.sql" and not path.name.startswith("indexes"):
+            statement = read_statement(path)
+            statements[statement.name] = statement
+    return statements
+
+
+def _read_header(path: Path, lines: list[str]) -> tuple[dict[str, tuple[str, int]], int]:
+    header: dict[str, tuple[str, int]] = {}
+    for number, line in enumerate(lines):
+        if line.strip() and not line.startswith("--"):
+            return header, number
+        match = _HEADER.match(line)
+        if match and match["key"] in _HEADER_KEYS:
+            header[match["key"]] = (match["value"].strip(), number + 1)
+    return header, len(lines)
+
+
+def _read_parameters(path: Path, header: dict[str, tuple[str, int]]) -> tuple[Parameter, ...]:
+    declared, line = header.get("parameters", ("", 1))
+    parameters = []
+    for item in filter(None, (part.strip() for part in declared.split(","))):
+        name, _, sql_type = item.partition(" ")
+        if not _IDENTIFIER.fullmatch(name) or not sql_type:
+            raise StoreDefinitionError(
+                f"parameter {item!r} is not 'name type'",
+                path=str(path),
+                line=line,
+                remedy="write for example: -- parameters: tenant_id text, from_sequence bigint",
+            )
+        parameters.append(Parameter(name, sql_type.strip()))
+    return tuple(parameters)
+
+
+def _check_placeholders(path: Path, template: str, parameters: tuple[Parameter, ...], body_at: int) -> None:
+    declared = {parameter.name for parameter in parameters}
+    for match in _PLACEHOLDER.finditer(template):
+        if match["name"] and match["name"] not in declared:
+            line = body_at + 1 + template.count("\n", 0, match.start())
+            raise StoreDefinitionError(
+                f":{match['name']} is not among the declared parameters ({', '.join(sorted(declared))})",
+                path=str(path),
+                line=line,
+                remedy="declare it in the line '-- parameters:'",
+            )

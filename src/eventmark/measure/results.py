@@ -1,0 +1,232 @@
+"""The result document: what one run found, as one JSON file.
+
+Everything a report shows comes from here. Field names carry their unit last. The format is versioned; a
+reader refuses a version it does not know.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+RESULT_FORMAT = "eventmark-result"
+RESULT_FORMAT_VERSION = 1
+
+
+class Verdict(StrEnum):
+    """MET and BROKEN are shown by the evidence; INCONCLUSIVE is everything else."""
+
+    MET = "MET"
+    BROKEN = "BROKEN"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class Document(msgspec.Struct, frozen=True):
+    """Base of everything in a result: immutable, every field written."""
+
+
+class Latency(Document, kw_only=True):
+    """Quantiles of one operation, milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+    p999: float
+    max: float
+
+
+class LatencyInterval(Document, kw_only=True):
+    """95% confidence interval of a quantile, milliseconds. ``high`` is None where the samples cannot say."""
+
+    low: float
+    high: float | None
+
+
+class Fork(Document, kw_only=True):
+    """One fresh process: its own quantiles, and how it warmed up."""
+
+    samples: int
+    p50_ms: float
+    p95_ms: float
+    warmup_iterations: int
+    steady: bool
+
+
+class ClientHealth(Document, kw_only=True):
+    """Whether the generator itself could be the reason for what was measured."""
+
+    loop_lag_ms_p99: float
+    cpu_share: float  # of one core, 0..1, the client process while measuring
+    pool_wait_ms_p95: float
+    bottleneck: bool
+    reason: str = ""
+
+
+class Floor(Document, kw_only=True):
+    """The same work done by the field's own tool in the same run, and the distance from it."""
+
+    tool: str  # "pgbench", "psql \\copy", "asyncpg", "eventsourcing"
+    statistic: str  # "mean", "p50"
+    value: float
+    unit: str  # "ms", "rows/s"
+    ratio: float  # ours / floor for times, floor / ours for rates: 1.0 is level, more is worse
+    statement: str = ""  # what of ours was held against it, "p50"
+
+
+class CacheState(Document, kw_only=True):
+    """The operation's latency with its pages outside and inside shared buffers."""
+
+    cold: Latency | None
+    warm: Latency | None
+    cold_samples: int = 0
+    note: str = ""
+
+
+class OperationResult(Document, kw_only=True):
+    """One operation, e.g. ``load_aggregate[1000]``."""
+
+    latency_ms: Latency
+    interval_ms: dict[str, LatencyInterval]  # keys: p50, p95, p99, p999
+    samples: int
+    target_ms: float | None
+    target_quantile: str  # "p95"
+    verdict: Verdict
+    reason: str
+    mode: str  # "sample" or "throughput"
+    throughput_per_s: float  # operations per second of one client, measured phase
+    failed: int
+    histogram: str  # HdrHistogram V2, base64, nanoseconds
+    forks: list[Fork]
+    client: ClientHealth
+    cache: CacheState | None = None
+    floors: list[Floor] = []
+    work: dict[str, float] = {}  # per call: shared_hit_buffers, shared_read_buffers, wal_bytes, rows, ...
+
+
+class Finding(Document, kw_only=True):
+    """One check with what was seen, what was expected, and what to do."""
+
+    name: str
+    verdict: Verdict
+    observed: str
+    expected: str
+    remedy: str = ""
+
+
+class PlanResult(Document, kw_only=True):
+    """One statement EXPLAINed under one condition."""
+
+    statement: str
+    condition: str  # "largest tenant, middle of the log, generic plan"
+    plan_kind: str  # "custom" or "generic"
+    verdict: Verdict
+    findings: list[Finding]
+    parameters: dict[str, str]
+    query: str
+    expected_index: str
+    work: dict[str, float]  # rows, buffers_per_row, rows_removed_per_row, heap_fetches, sorts, seq_scans
+    plan: dict[str, Any]  # the server's JSON plan, root node
+
+
+class Series(Document, kw_only=True):
+    """A time series sampled alongside the run."""
+
+    name: str  # "server_cpu", "client_rss", "wal_rate", "waits:WALWrite"
+    unit: str  # "share of a core", "MiB", "MiB/s", "sessions"
+    at_s: list[float]  # since the run's start
+    values: list[float]
+
+
+class Phase(Document, kw_only=True):
+    """A stretch of the run, so that series can be read against what was going on."""
+
+    name: str
+    start_s: float
+    end_s: float
+
+
+class CorpusResult(Document, kw_only=True):
+    """What was seeded, how fast, and what the audit found in the table itself."""
+
+    events: int
+    tenants: int
+    aggregates: int
+    snapshots: int
+    seed: int
+    checksum: str
+    reused: bool
+    seconds: float
+    events_per_s: float
+    stage_seconds: dict[str, float]  # load, indexes, analyze, ...
+    client_peak_rss_mib: float
+    audit: list[Finding]
+    growth: Series | None  # events loaded over time
+    distributions: dict[str, dict[str, float]]  # "events per tenant", "payload size", "hour of day", ...
+    scatter_pages_per_load: float | None  # heap pages touched by loading an aggregate of 1000
+    floors: list[Floor] = []
+
+
+class HostEnvironment(Document, kw_only=True):
+    """The machine the client ran on."""
+
+    system: str
+    cpu_model: str
+    cpu_count: int
+    memory_mib: int
+    python: str
+    libraries: dict[str, str]
+    eventmark: str
+    revision: str  # git commit of the tested project when known, else ""
+
+
+class ServerEnvironment(Document, kw_only=True):
+    """The server under test. Never holds a password."""
+
+    kind: str  # "embedded", "local", "dsn", "docker"
+    version: str
+    version_num: int
+    address: str  # redacted
+    settings: dict[str, str]
+    tuning: dict[str, str]  # what Eventmark set, with its reason
+    fsync_ms: float | None
+
+
+class StoreEnvironment(Document, kw_only=True):
+    """The store under test."""
+
+    name: str
+    ordering: str
+    schema_sha256: str
+    indexes: list[str]
+    capabilities: dict[str, bool]
+
+
+class Environment(Document, kw_only=True):
+    host: HostEnvironment
+    server: ServerEnvironment
+    store: StoreEnvironment
+    fitness: list[Finding]  # what doctor found about the machine
+
+
+class RunResult(Document, kw_only=True):
+    """The whole of one run."""
+
+    format: str = RESULT_FORMAT
+    format_version: int = RESULT_FORMAT_VERSION
+    run_id: str
+    started_at: str  # ISO 8601, UTC
+    seconds: float
+    command: str
+    profile: str
+    seed: int
+    verdict: Verdict
+    reasons: list[str]
+    environment: Environment
+    corpus: CorpusResult | None
+    operations: dict[str, OperationResult]
+    plans: list[PlanResult]
+    skipped: dict[str, str]  # operation or statement -> reason
+    phases: list[Phase]
+    series: list[Series]
