@@ -27,7 +27,7 @@ class Document(msgspec.Struct, frozen=True):
     """Base of everything in a result: immutable, every field written."""
 
 
-class Latency(Document, kw_only=True):
+class Latency(Document, frozen=True, kw_only=True):
     """Quantiles of one operation, milliseconds."""
 
     p50: float
@@ -37,14 +37,14 @@ class Latency(Document, kw_only=True):
     max: float
 
 
-class LatencyInterval(Document, kw_only=True):
+class LatencyInterval(Document, frozen=True, kw_only=True):
     """95% confidence interval of a quantile, milliseconds. ``high`` is None where the samples cannot say."""
 
     low: float
     high: float | None
 
 
-class Fork(Document, kw_only=True):
+class Fork(Document, frozen=True, kw_only=True):
     """One fresh process: its own quantiles, and how it warmed up."""
 
     samples: int
@@ -54,7 +54,7 @@ class Fork(Document, kw_only=True):
     steady: bool
 
 
-class ClientHealth(Document, kw_only=True):
+class ClientHealth(Document, frozen=True, kw_only=True):
     """Whether the generator itself could be the reason for what was measured."""
 
     loop_lag_ms_p99: float
@@ -64,7 +64,7 @@ class ClientHealth(Document, kw_only=True):
     reason: str = ""
 
 
-class Floor(Document, kw_only=True):
+class Floor(Document, frozen=True, kw_only=True):
     """The same work done by the field's own tool in the same run, and the distance from it."""
 
     tool: str  # "pgbench", "psql \\copy", "asyncpg", "eventsourcing"
@@ -75,7 +75,7 @@ class Floor(Document, kw_only=True):
     statement: str = ""  # what of ours was held against it, "p50"
 
 
-class CacheState(Document, kw_only=True):
+class CacheState(Document, frozen=True, kw_only=True):
     """The operation's latency with its pages outside and inside shared buffers."""
 
     cold: Latency | None
@@ -84,7 +84,7 @@ class CacheState(Document, kw_only=True):
     note: str = ""
 
 
-class OperationResult(Document, kw_only=True):
+class OperationResult(Document, frozen=True, kw_only=True):
     """One operation, e.g. ``load_aggregate[1000]``."""
 
     latency_ms: Latency
@@ -105,7 +105,7 @@ class OperationResult(Document, kw_only=True):
     work: dict[str, float] = {}  # per call: shared_hit_buffers, shared_read_buffers, wal_bytes, rows, ...
 
 
-class Finding(Document, kw_only=True):
+class Finding(Document, frozen=True, kw_only=True):
     """One check with what was seen, what was expected, and what to do."""
 
     name: str
@@ -115,7 +115,7 @@ class Finding(Document, kw_only=True):
     remedy: str = ""
 
 
-class PlanResult(Document, kw_only=True):
+class PlanResult(Document, frozen=True, kw_only=True):
     """One statement EXPLAINed under one condition."""
 
     statement: str
@@ -130,7 +130,7 @@ class PlanResult(Document, kw_only=True):
     plan: dict[str, Any]  # the server's JSON plan, root node
 
 
-class Series(Document, kw_only=True):
+class Series(Document, frozen=True, kw_only=True):
     """A time series sampled alongside the run."""
 
     name: str  # "server_cpu", "client_rss", "wal_rate", "waits:WALWrite"
@@ -139,7 +139,7 @@ class Series(Document, kw_only=True):
     values: list[float]
 
 
-class Phase(Document, kw_only=True):
+class Phase(Document, frozen=True, kw_only=True):
     """A stretch of the run, so that series can be read against what was going on."""
 
     name: str
@@ -147,7 +147,7 @@ class Phase(Document, kw_only=True):
     end_s: float
 
 
-class CorpusResult(Document, kw_only=True):
+class CorpusResult(Document, frozen=True, kw_only=True):
     """What was seeded, how fast, and what the audit found in the table itself."""
 
     events: int
@@ -168,7 +168,7 @@ class CorpusResult(Document, kw_only=True):
     floors: list[Floor] = []
 
 
-class HostEnvironment(Document, kw_only=True):
+class HostEnvironment(Document, frozen=True, kw_only=True):
     """The machine the client ran on."""
 
     system: str
@@ -181,7 +181,7 @@ class HostEnvironment(Document, kw_only=True):
     revision: str  # git commit of the tested project when known, else ""
 
 
-class ServerEnvironment(Document, kw_only=True):
+class ServerEnvironment(Document, frozen=True, kw_only=True):
     """The server under test. Never holds a password."""
 
     kind: str  # "embedded", "local", "dsn", "docker"
@@ -193,7 +193,7 @@ class ServerEnvironment(Document, kw_only=True):
     fsync_ms: float | None
 
 
-class StoreEnvironment(Document, kw_only=True):
+class StoreEnvironment(Document, frozen=True, kw_only=True):
     """The store under test."""
 
     name: str
@@ -203,14 +203,14 @@ class StoreEnvironment(Document, kw_only=True):
     capabilities: dict[str, bool]
 
 
-class Environment(Document, kw_only=True):
+class Environment(Document, frozen=True, kw_only=True):
     host: HostEnvironment
     server: ServerEnvironment
     store: StoreEnvironment
     fitness: list[Finding]  # what doctor found about the machine
 
 
-class RunResult(Document, kw_only=True):
+class RunResult(Document, frozen=True, kw_only=True):
     """The whole of one run."""
 
     format: str = RESULT_FORMAT
