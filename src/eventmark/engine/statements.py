@@ -100,10 +100,10 @@ def read_statement(path: Path) -> Statement:
 
 
 def read_statements(directory: Path) -> dict[str, Statement]:
-    """All statement files of a folder by name; ``schema.sql`` is not a statement."""
+    """All statement files of a folder by name; the scripts ``schema``, ``indexes``, ``marker`` are none."""
     statements = {}
     for path in sorted(directory.glob("*.sql")):
-        if path.name != "schema.sql" and not path.name.startswith("indexes"):
+        if path.name not in ("schema.sql", "indexes.sql", "marker.sql"):
             statement = read_statement(path)
             statements[statement.name] = statement
     return statements

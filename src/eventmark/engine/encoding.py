@@ -1,0 +1,158 @@
+"""What goes to the server: checked, encoded, and refused with a typed error before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from eventmark.domain import NewEvent, StreamId
+from eventmark.errors import InvalidEventError
+
+ID_LENGTH_MAX = 255
+BATCH_EVENTS_MAX = 10_000
+VERSION_MAX = 2**63 - 1
+DOCUMENT_BYTES_MAX = 16 * 2**20
+_NIL = UUID(int=0)
+
+
+def checked_id(value: object, name: str) -> str:
+    """An id as it may be stored: a ``str`` of 1 to 255 characters, not blank, no NUL, valid Unicode."""
+    if type(value) is not str:
+        raise InvalidEventError(f"{name} must be a str, got {type(value).__name__}")
+    if not 0 < len(value) <= ID_LENGTH_MAX:
+        raise InvalidEventError(f"{name} must have 1 to {ID_LENGTH_MAX} characters, got {len(value)}")
+    if value.isascii():
+        if not value.isprintable() or value.strip() != value:
+            raise InvalidEventError(f"{name} must not hold control characters or begin or end with a space")
+    else:
+        _check_unicode(value, name)
+    return value
+
+
+def checked_version(value: object, name: str, *, lowest: int = 0) -> int:
+    """A version or sequence number: an ``int`` (no ``bool``) that fits a ``bigint``."""
+    if type(value) is not int:
+        raise InvalidEventError(f"{name} must be an int, got {type(value).__name__}")
+    if not lowest <= value <= VERSION_MAX:
+        raise InvalidEventError(f"{name} must be from {lowest} to 2^63 - 1, got {value}")
+    return value
+
+
+def checked_instant(value: object, name: str) -> datetime:
+    """A point in time: a ``datetime`` with a time zone."""
+    if not isinstance(value, datetime):
+        raise InvalidEventError(f"{name} must be a datetime, got {type(value).__name__}")
+    if value.tzinfo is None:
+        raise InvalidEventError(f"{name} must carry a time zone")
+    return value
+
+
+def checked_stream(stream: StreamId) -> StreamId:
+    """The stream, its three ids checked; a type holds no ``:``, so that ``stream_id`` is unambiguous."""
+    checked_id(stream.tenant_id, "tenant_id")
+    checked_id(stream.aggregate_id, "aggregate_id")
+    if ":" in checked_id(stream.aggregate_type, "aggregate_type"):
+        raise InvalidEventError("aggregate_type must not hold ':'")
+    return stream
+
+
+def encoded_document(document: dict[str, Any] | str, name: str) -> str:
+    """A JSON object as text. A ``str`` is taken as JSON already; the server parses it."""
+    if isinstance(document, dict):
+        document = _encode(document, name)
+    elif type(document) is not str:
+        raise InvalidEventError(f"{name} must be a dict or a str of JSON, got {type(document).__name__}")
+    elif not document.lstrip(" \t\n\r").startswith("{"):
+        raise InvalidEventError(f"{name} must be a JSON object")
+    if len(document) > DOCUMENT_BYTES_MAX:
+        raise InvalidEventError(
+            f"{name} must be at most {DOCUMENT_BYTES_MAX} characters, got {len(document)}"
+        )
+    return document
+
+
+def append_arguments(
+    stream: StreamId, events: Sequence[NewEvent], expected_version: int
+) -> tuple[object, ...]:
+    """The arguments of ``append_events.sql``, in its order; everything checked."""
+    checked_stream(stream)
+    count = _checked_count(events)
+    checked_version(expected_version, "expected_version")
+    if expected_version > VERSION_MAX - count:
+        raise InvalidEventError(f"a stream ends at 2^63 - 1 events, {expected_version} + {count} is beyond")
+    event_ids = [_checked_event_id(event.event_id) for event in events]
+    if len(set(event_ids)) != count:
+        raise InvalidEventError("an event id stands twice in the batch")
+    return (
+        stream.tenant_id,
+        stream.aggregate_id,
+        stream.aggregate_type,
+        expected_version,
+        event_ids,
+        [checked_id(event.event_type, "event_type") for event in events],
+        [encoded_document(event.payload, "payload") for event in events],
+        [encoded_document(event.metadata, "metadata") for event in events],
+        [checked_instant(event.timestamp, "timestamp") for event in events],
+        [checked_id(event.payload_type, "payload_type") for event in events],
+        [checked_id(event.payload_revision, "payload_revision") for event in events],
+    )
+
+
+def _checked_count(events: Sequence[NewEvent]) -> int:
+    try:
+        count = len(events)
+    except TypeError:
+        raise InvalidEventError("events must be a sequence, such as a list") from None
+    if not 0 < count <= BATCH_EVENTS_MAX:
+        raise InvalidEventError(f"a batch holds 1 to {BATCH_EVENTS_MAX} events, got {count}")
+    return count
+
+
+def _checked_event_id(value: object) -> UUID:
+    if not isinstance(value, UUID):
+        raise InvalidEventError(f"event_id must be a UUID, got {type(value).__name__}")
+    if value == _NIL:
+        raise InvalidEventError("event_id must not be the nil UUID")
+    return value
+
+
+def _check_unicode(value: str, name: str) -> None:
+    if not value.isprintable() and any(_is_control(character) for character in value):
+        raise InvalidEventError(f"{name} must not hold control, bidirectional or surrogate characters")
+    if value.strip() != value:
+        raise InvalidEventError(f"{name} must not begin or end with a space")
+
+
+def _is_control(character: str) -> bool:
+    code = ord(character)
+    return (
+        code < 0x20
+        or 0x7F <= code < 0xA0
+        or 0x202A <= code <= 0x202E
+        or 0x2066 <= code <= 0x2069
+        or 0xD800 <= code <= 0xDFFF
+    )
+
+
+def _encode(document: dict[str, Any], name: str) -> str:
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()  # lone surrogates fail here
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEventError(f"{name} is not a JSON document: {error}") from error
+    _check_keys(document.items(), name)
+    return text
+
+
+def _check_keys(items: Iterable[tuple[Any, Any]], name: str) -> None:
+    for key, value in items:
+        if type(key) is not str:
+            # json.dumps writes 1 and "1" as the same key: one of the two would vanish
+            raise InvalidEventError(f"{name} has a key that is no str: {key!r}")
+        if isinstance(value, dict):
+            _check_keys(value.items(), name)
+        elif isinstance(value, list | tuple):
+            _check_keys(((key, item) for item in value if isinstance(item, dict | list | tuple)), name)

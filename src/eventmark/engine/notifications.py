@@ -1,0 +1,83 @@
+"""NOTIFY as a hint that there is something to read.
+
+A notification inside the appending transaction would make every commit queue at one lock of the whole
+cluster. So it is sent afterwards, on a connection of the pool, many appends sharing one. It may be lost or
+late; consumers poll as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+from eventmark.errors import EventStoreError
+
+
+class Notifier:
+    """Sends at most one notification per ``interval_s``, at the latest that long after an append."""
+
+    def __init__(self, send: Callable[[], Awaitable[object]], *, interval_s: float) -> None:
+        self._send = send
+        self._interval_s = interval_s
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = False
+
+    def appended(self) -> None:
+        """Say that there is something new. Returns at once."""
+        self._wanted = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop sending; what was not sent is left to the consumers' polling."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while self._wanted:
+            await asyncio.sleep(self._interval_s)
+            self._wanted = False
+            # A hint that cannot be sent is no error of the append: consumers poll.
+            with suppress(EventStoreError, asyncpg.PostgresError, OSError):
+                await self._send()
+
+
+class Listener:
+    """Listens on a connection of its own, opened at the first wait and again when it was lost."""
+
+    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection[Any]]], channel: str) -> None:
+        self._connect = connect
+        self._channel = channel
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._opening = asyncio.Lock()
+        self._heard = asyncio.Event()
+
+    async def open(self) -> asyncio.Event:
+        """The event that the next notification will set. Take it before looking, wait on it after."""
+        if self._connection is None or self._connection.is_closed():
+            async with self._opening:
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await self._connect()
+                    await self._connection.add_listener(self._channel, self._hear)
+        return self._heard
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    def _hear(self, *_: object) -> None:
+        self._heard.set()
+        self._heard = asyncio.Event()
+
+
+async def wait_for_event(event: asyncio.Event, timeout_s: float) -> None:
+    """Until the event is set or the time is over."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)

@@ -1,0 +1,171 @@
+"""Connections with their prepared statements, kept ready and handed out.
+
+The driver's own pool resets a connection with a round trip of its own at each release and wraps each call
+in a proxy; the engine leaves no session state behind, so neither is needed here. Every wait is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+
+from eventmark.errors import StoreUnavailableError
+
+
+class Session:
+    """One connection and its prepared statements, made at first use."""
+
+    __slots__ = ("_prepared", "_record_class", "_sql", "connection")
+
+    def __init__(
+        self, connection: asyncpg.Connection[Any], sql: Mapping[str, str], record_class: type[asyncpg.Record]
+    ) -> None:
+        self.connection = connection
+        self._sql = sql
+        self._record_class = record_class
+        self._prepared: dict[str, PreparedStatement[Any]] = {}
+
+    async def fetch(self, name: str, *arguments: object) -> list[Any]:
+        """Run the statement called ``name``; one round trip, after the first time."""
+        prepared = self._prepared.get(name)
+        if prepared is None:
+            prepared = await self.connection.prepare(self._sql[name], record_class=self._record_class)
+            self._prepared[name] = prepared
+        rows: list[Any] = await prepared.fetch(*arguments)
+        return rows
+
+
+class Pool:
+    """At most ``size_max`` sessions. ``acquire`` waits its turn, for at most ``acquire_timeout_s``."""
+
+    def __init__(
+        self,
+        dsn: str,
+        sql: Mapping[str, str],
+        *,
+        record_class: type[asyncpg.Record],
+        size_max: int,
+        acquire_timeout_s: float,
+        application_name: str,
+    ) -> None:
+        self._dsn = dsn
+        self._sql = sql
+        self._record_class = record_class
+        self._application_name = application_name
+        self._idle: list[Session] = []
+        self._waiters: deque[asyncio.Future[Session | None]] = deque()
+        self._open = 0
+        self._closed = False
+        self.size_max = size_max
+        self.acquire_timeout_s = acquire_timeout_s
+        self.acquired_total = 0
+        self.waited_total = 0
+        self.waited_s: deque[float] = deque(maxlen=100_000)
+
+    @property
+    def in_use(self) -> int:
+        return self._open - len(self._idle)
+
+    async def fill(self, size_min: int) -> None:
+        """Open ``size_min`` connections ahead of their use."""
+        sessions = [await self.acquire() for _ in range(min(size_min, self.size_max))]
+        for session in sessions:
+            self.release(session)
+
+    async def acquire(self) -> Session:
+        """A session of one's own, to be given back by ``release`` or ``discard``."""
+        self.acquired_total += 1
+        while self._idle:
+            session = self._idle.pop()
+            if not session.connection.is_closed():
+                return session
+            self._open -= 1
+        if self._closed:
+            raise StoreUnavailableError("the event store is closed")
+        if self._open < self.size_max:
+            return await self._connect()
+        return await self._wait()
+
+    def release(self, session: Session) -> None:
+        """Give a session back in good order."""
+        if session.connection.is_closed() or self._closed:
+            self.discard(session)
+            return
+        if not self._hand_over(session):
+            self._idle.append(session)
+
+    def discard(self, session: Session) -> None:
+        """Give back a session whose state is not known: it is cut, and its place is free again."""
+        session.connection.terminate()
+        self._open -= 1
+        self._hand_over(None)
+
+    async def close(self) -> None:
+        """Close the idle sessions now and each other one when it comes back."""
+        self._closed = True
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(StoreUnavailableError("the event store was closed"))
+        while self._idle:
+            self._open -= 1
+            await self._idle.pop().connection.close()
+
+    async def connect(self) -> asyncpg.Connection[Any]:
+        """A connection outside the pool, for listening."""
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=self.acquire_timeout_s,
+            server_settings={"application_name": self._application_name},
+        )
+
+    async def _connect(self) -> Session:
+        self._open += 1
+        try:
+            return Session(await self.connect(), self._sql, self._record_class)
+        except BaseException:
+            self._open -= 1
+            self._hand_over(None)
+            raise
+
+    async def _wait(self) -> Session:
+        waiter: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        started = time.perf_counter()
+        try:
+            session = await asyncio.wait_for(waiter, self.acquire_timeout_s)
+        except TimeoutError as error:
+            raise StoreUnavailableError(
+                f"no connection became free within {self.acquire_timeout_s:g} s, "
+                f"all {self.size_max} are in use",
+                remedy="raise the pool's size, or hold connections for less long",
+            ) from error
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._give_back(waiter.result())
+            raise
+        finally:
+            self.waited_total += 1
+            self.waited_s.append(time.perf_counter() - started)
+        return session if session is not None else await self._connect()
+
+    def _give_back(self, session: Session | None) -> None:
+        if session is not None:
+            self.release(session)
+        else:
+            self._hand_over(None)
+
+    def _hand_over(self, session: Session | None) -> bool:
+        """Wake the longest waiting: with a session, or with None for a free place to connect in."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(session)
+                return True
+        return False

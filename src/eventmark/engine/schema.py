@@ -1,0 +1,121 @@
+"""The store's schema: installed, marked, recognised and dropped, never anybody else's."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from eventmark.engine.statements import quoted_schema
+from eventmark.errors import CannotRunError
+
+SCHEMA_VERSION = 1
+SQL_DIRECTORY = Path(__file__).parent / "sql"
+
+_STATEMENT_END = re.compile(r";\s*(?:\n|\Z)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """The row that makes a schema Eventmark's: whose store it is, and the epoch of its tokens."""
+
+    store_id: UUID
+    epoch: int
+    schema_version: int
+    store_name: str
+    created_at: datetime
+
+
+def split_statements(script: str) -> tuple[str, ...]:
+    """The statements of an SQL file, each with the comment above it; one ends where a line ends in ``;``."""
+    return tuple(part.strip() for part in _STATEMENT_END.split(script) if part.strip())
+
+
+async def install_schema(
+    connection: asyncpg.Connection[Any], schema: str, *, with_indexes: bool = True
+) -> Marker:
+    """Create the engine's schema, all or nothing. Refuses a name that is taken (``CannotRunError``)."""
+    scripts = [(SQL_DIRECTORY / "schema.sql").read_text()]
+    if with_indexes:
+        scripts.append((SQL_DIRECTORY / "indexes.sql").read_text())
+    return await create_marked_schema(connection, schema, scripts, store_name="eaf")
+
+
+async def create_marked_schema(
+    connection: asyncpg.Connection[Any], schema: str, scripts: list[str], *, store_name: str
+) -> Marker:
+    """Create ``schema`` with Eventmark's marker and run ``scripts`` in it, in one transaction."""
+    quoted = quoted_schema(schema)
+    marker = (SQL_DIRECTORY / "marker.sql").read_text()
+    try:
+        async with connection.transaction():
+            await connection.execute(f"create schema {quoted}")
+            for script in (marker, *scripts):
+                await connection.execute(script.replace("{schema}", quoted))
+            await connection.execute(
+                f"insert into {quoted}.eventmark_store (schema_version, store_name) values ($1, $2)",
+                SCHEMA_VERSION,
+                store_name,
+            )
+    except asyncpg.DuplicateSchemaError as error:
+        raise CannotRunError(
+            f"schema {schema!r} exists already", remedy="choose another name with --schema"
+        ) from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise CannotRunError(
+            f"no permission to create schema {schema!r}",
+            remedy="grant CREATE on the database to this role, or connect as another",
+        ) from error
+    created = await read_marker(connection, schema)
+    assert created is not None
+    return created
+
+
+async def schema_exists(connection: asyncpg.Connection[Any], schema: str) -> bool:
+    """Whether a schema of this name is there, marked or not."""
+    found: bool = await connection.fetchval(
+        "select exists (select from pg_namespace where nspname = $1)", schema
+    )
+    return found
+
+
+async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marker | None:
+    """The schema's marker, or None where there is no such schema.
+
+    Raises ``CannotRunError`` for a schema without marker (somebody else's) or of another version.
+    """
+    quoted = quoted_schema(schema)
+    if not await schema_exists(connection, schema):
+        return None
+    try:
+        row = await connection.fetchrow(
+            f"select store_id, epoch, schema_version, store_name, created_at from {quoted}.eventmark_store"
+        )
+    except asyncpg.UndefinedTableError:
+        row = None
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise CannotRunError(
+            f"no permission to read schema {schema!r}", remedy="grant USAGE and SELECT to this role"
+        ) from error
+    if row is None:
+        raise CannotRunError(
+            f"schema {schema!r} was not created by Eventmark and is left alone",
+            remedy="choose another name with --schema",
+        )
+    if row["schema_version"] != SCHEMA_VERSION:
+        raise CannotRunError(
+            f"schema {schema!r} is of version {row['schema_version']}, this release reads {SCHEMA_VERSION}",
+            remedy="drop it with the release that made it, or choose another name with --schema",
+        )
+    return Marker(**dict(row))
+
+
+async def drop_schema(connection: asyncpg.Connection[Any], schema: str) -> None:
+    """Drop a schema of Eventmark's with all that is in it; one without a marker is refused."""
+    if await read_marker(connection, schema) is not None:
+        await connection.execute(f"drop schema {quoted_schema(schema)} cascade")

@@ -1,0 +1,14 @@
+-- name: stream_events
+-- purpose: a batch of events of all tenants after a place in the log, below the horizon
+-- parameters: transaction_id xid8, global_sequence bigint, batch_size bigint
+-- index: domain_events_position
+-- Below the oldest running transaction nothing can commit any more, so no event can still appear before
+-- a place that a consumer has passed.
+select
+    global_sequence_id, transaction_id, sequence_number, timestamp_utc, event_id, tenant_id, aggregate_type,
+    aggregate_id, event_type, payload_type, payload_revision, payload, metadata
+from {schema}.domain_events
+where (transaction_id, global_sequence_id) > (:transaction_id, :global_sequence)
+    and transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+order by transaction_id, global_sequence_id
+limit :batch_size

@@ -1,0 +1,339 @@
+"""The event storage engine for PostgreSQL: one statement and one round trip per operation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Self
+
+import asyncpg
+
+from eventmark.domain import (
+    AppendResult,
+    Capabilities,
+    EventBatch,
+    GlobalSequence,
+    NewEvent,
+    SequenceNumber,
+    Snapshot,
+    StreamId,
+    TrackingToken,
+    TransactionId,
+)
+from eventmark.engine import encoding
+from eventmark.engine.notifications import Listener, Notifier, wait_for_event
+from eventmark.engine.pool import Pool
+from eventmark.engine.records import EventRecord
+from eventmark.engine.schema import SQL_DIRECTORY, Marker, read_marker
+from eventmark.engine.statements import read_statements
+from eventmark.engine.translation import (
+    STREAM_CONSTRAINT,
+    translated_read_error,
+    translated_write_error,
+)
+from eventmark.errors import (
+    CannotRunError,
+    EventStoreError,
+    InvalidEventError,
+    SnapshotRefusedError,
+    StoreUnavailableError,
+    TokenRefusedError,
+    TransactionOrderError,
+    VersionConflictError,
+)
+
+BATCH_EVENTS_MAX = 100_000
+POLL_INTERVAL_S = 0.1
+NOTIFY_INTERVAL_S = 0.005
+ACQUIRE_TIMEOUT_S = 30.0
+
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, OverflowError, UnicodeEncodeError)
+
+
+class PostgresEventStore:
+    """A multi-tenant event store in one schema of a PostgreSQL database, 15 or later.
+
+    Consumers read in the order ``(transaction id, global sequence)``, below the oldest transaction still
+    running, so that no event can commit before a place that was already passed.
+    """
+
+    capabilities = Capabilities()
+
+    def __init__(self, pool: Pool, marker: Marker, *, channel: str, notify: bool) -> None:
+        self.pool = pool
+        self.store_id = marker.store_id
+        self.epoch = marker.epoch
+        self._tail = TrackingToken(marker.store_id, marker.epoch, TransactionId(0), GlobalSequence(0))
+        self._channel = channel
+        self._listener = Listener(pool.connect, channel)
+        self._notifier = Notifier(self._send_notification, interval_s=NOTIFY_INTERVAL_S) if notify else None
+
+    @classmethod
+    async def connect(
+        cls,
+        dsn: str,
+        *,
+        schema: str = "eventmark",
+        pool_min: int = 1,
+        pool_max: int = 20,
+        acquire_timeout_s: float = ACQUIRE_TIMEOUT_S,
+        notify: bool = True,
+    ) -> Self:
+        """Open the store in ``schema``. Raises ``CannotRunError`` where there is none.
+
+        With ``notify``, appends wake consumers that wait; without, consumers find events by polling.
+        """
+        sql = {name: statement.sql(schema) for name, statement in read_statements(SQL_DIRECTORY).items()}
+        sql["notify"] = "select pg_notify($1, '')"
+        pool = Pool(
+            dsn,
+            sql,
+            record_class=EventRecord,
+            size_max=pool_max,
+            acquire_timeout_s=acquire_timeout_s,
+            application_name="eventmark",
+        )
+        try:
+            session = await pool.acquire()
+            marker = await read_marker(session.connection, schema)
+            pool.release(session)
+            if marker is None:
+                raise CannotRunError(
+                    f"there is no event store in schema {schema!r}",
+                    remedy="create one with eventmark seed or install_schema, or name another schema",
+                )
+            await pool.fill(pool_min)
+        except _DRIVER_ERRORS as error:
+            await pool.close()
+            raise translated_read_error(error) from error
+        except (EventStoreError, CannotRunError):
+            await pool.close()
+            raise
+        return cls(pool, marker, channel=f"eventmark_{schema}", notify=notify)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Operations under way end in an error."""
+        if self._notifier is not None:
+            await self._notifier.close()
+        await self._listener.close()
+        await self.pool.close()
+
+    async def append_events(
+        self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
+    ) -> AppendResult:
+        """Append ``events`` as ``expected_version + 1, + 2, ...``, all or none.
+
+        ``expected_version`` is the sequence number of the stream's last event, 0 for a new stream. Raises
+        ``InvalidEventError``, ``VersionConflictError``, ``DuplicateEventError``, and
+        ``OutcomeUnknownError`` when the connection was lost before the answer came.
+        """
+        arguments = encoding.append_arguments(stream, events, expected_version)
+        try:
+            row = (await self._fetch("append_events", *arguments))[0]
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name == STREAM_CONSTRAINT:  # lost a race that the statement could not see
+                actual = await self._version(stream)
+                raise _conflict(stream, expected_version, actual) from error
+            raise translated_write_error(error, stream.tenant_id, arguments[4]) from error  # type: ignore[arg-type]
+        except _DRIVER_ERRORS as error:
+            raise translated_write_error(error, stream.tenant_id, arguments[4]) from error  # type: ignore[arg-type]
+        last_global_sequence, actual_version, transaction_id = row
+        if last_global_sequence is None:
+            if actual_version != expected_version:
+                raise _conflict(stream, expected_version, actual_version)
+            raise TransactionOrderError(
+                f"the last event of aggregate {stream.aggregate_id!r} was written by a younger transaction",
+                remedy="append again in a new transaction",
+            )
+        if self._notifier is not None:
+            self._notifier.appended()
+        return AppendResult(
+            last_sequence_number=SequenceNumber(expected_version + len(events)),
+            last_global_sequence=last_global_sequence,
+            transaction_id=transaction_id,
+        )
+
+    async def load_aggregate(
+        self, tenant_id: str, aggregate_id: str, *, from_sequence: int = 1
+    ) -> Sequence[EventRecord]:
+        """The aggregate's events from ``from_sequence`` on, in order; empty when there are none."""
+        encoding.checked_id(tenant_id, "tenant_id")
+        encoding.checked_id(aggregate_id, "aggregate_id")
+        encoding.checked_version(from_sequence, "from_sequence")
+        return await self._read("load_aggregate", tenant_id, aggregate_id, from_sequence)
+
+    async def stream_events(
+        self,
+        token: TrackingToken,
+        *,
+        limit: int = 1000,
+        tenant_id: str | None = None,
+        wait_s: float = 0.0,
+    ) -> EventBatch:
+        """At most ``limit`` events after ``token``, of one tenant or of all, and the token to go on from.
+
+        With ``wait_s`` above 0, an empty answer is withheld until an event comes or the time is over: a
+        notification wakes the wait, polling every ``POLL_INTERVAL_S`` makes up for one that was lost or
+        that came while an older transaction still held the horizon.
+        """
+        self._check_token(token)
+        if type(limit) is not int or not 0 < limit <= BATCH_EVENTS_MAX:
+            raise InvalidEventError(f"limit must be from 1 to {BATCH_EVENTS_MAX}, got {limit!r}")
+        if tenant_id is not None:
+            encoding.checked_id(tenant_id, "tenant_id")
+        if wait_s <= 0:
+            return await self._read_after(token, limit, tenant_id)
+        return await self._wait_after(token, limit, tenant_id, time.monotonic() + wait_s)
+
+    async def store_snapshot(self, snapshot: Snapshot) -> None:
+        """Store a snapshot.
+
+        Raises ``SnapshotRefusedError`` for one beyond the stream's end or older than the one stored.
+        """
+        stream = encoding.checked_stream(snapshot.stream)
+        try:
+            stored = await self._fetch(
+                "store_snapshot",
+                stream.tenant_id,
+                stream.aggregate_id,
+                stream.aggregate_type,
+                encoding.checked_version(snapshot.sequence_number, "sequence_number", lowest=1),
+                encoding.checked_instant(snapshot.timestamp, "timestamp"),
+                encoding.checked_id(snapshot.payload_type, "payload_type"),
+                encoding.checked_id(snapshot.payload_revision, "payload_revision"),
+                encoding.encoded_document(snapshot.payload, "payload"),
+            )
+        except _DRIVER_ERRORS as error:
+            raise translated_write_error(error, stream.tenant_id, ()) from error
+        if not stored:
+            raise SnapshotRefusedError(
+                f"a snapshot at event {snapshot.sequence_number} of aggregate {stream.aggregate_id!r} is "
+                "beyond the end of the stream or older than the one stored"
+            )
+
+    async def read_snapshot(self, tenant_id: str, aggregate_id: str) -> Snapshot | None:
+        """The latest snapshot, its payload as JSON text, or None."""
+        encoding.checked_id(tenant_id, "tenant_id")
+        encoding.checked_id(aggregate_id, "aggregate_id")
+        rows = await self._read("read_snapshot", tenant_id, aggregate_id)
+        return _snapshot(rows[0]) if rows else None
+
+    async def create_tail_token(self) -> TrackingToken:
+        """Before the first event. Needs no round trip."""
+        return self._tail
+
+    async def create_head_token(self) -> TrackingToken:
+        """After every event that a consumer could have been given by now, and after no other."""
+        rows = await self._read("create_head_token")
+        return self._token(rows[0][0], 0)
+
+    async def create_token_at(self, instant: datetime) -> TrackingToken:
+        """Before the events whose timestamps are at or after ``instant``; the head where there are none.
+
+        Timestamps are what writers' clocks said and do not rise strictly along the log. The token lies
+        before all of the 100 events that follow the instant in time; one that stands further from its
+        place than that, such as imported history, may lie before the token.
+        """
+        rows = await self._read("create_token_at", encoding.checked_instant(instant, "instant"))
+        if not rows:
+            return await self.create_head_token()
+        return self._token(rows[0][0], rows[0][1] - 1)
+
+    async def _version(self, stream: StreamId) -> int:
+        rows = await self._read("stream_version", stream.tenant_id, stream.aggregate_id)
+        return rows[0][0] if rows else 0
+
+    async def _read_after(self, token: TrackingToken, limit: int, tenant_id: str | None) -> EventBatch:
+        place = (token.transaction_id, token.global_sequence, limit)
+        if tenant_id is None:
+            events = await self._read("stream_events", *place)
+        else:
+            events = await self._read("stream_tenant_events", tenant_id, *place)
+        if not events:
+            return EventBatch((), token)
+        last = events[-1]
+        return EventBatch(events, self._token(last["transaction_id"], last["global_sequence_id"]))
+
+    async def _wait_after(
+        self, token: TrackingToken, limit: int, tenant_id: str | None, deadline: float
+    ) -> EventBatch:
+        while True:
+            try:
+                heard = await self._listener.open()
+            except _DRIVER_ERRORS as error:
+                raise translated_read_error(error) from error
+            batch = await self._read_after(token, limit, tenant_id)
+            left_s = deadline - time.monotonic()
+            if batch.events or left_s <= 0:
+                return batch
+            await wait_for_event(heard, min(left_s, POLL_INTERVAL_S))
+
+    async def _read(self, name: str, *arguments: object) -> list[EventRecord]:
+        try:
+            return await self._fetch(name, *arguments)
+        except _DRIVER_ERRORS as error:
+            raise translated_read_error(error) from error
+
+    async def _fetch(self, name: str, *arguments: object) -> list[Any]:
+        pool = self.pool
+        try:
+            session = await pool.acquire()
+        except _DRIVER_ERRORS as error:
+            raise StoreUnavailableError(f"no connection to the server: {error}") from error
+        try:
+            rows = await session.fetch(name, *arguments)
+        except (asyncio.CancelledError, TimeoutError):
+            pool.discard(session)  # what the server still does on it is not known
+            raise
+        except BaseException:
+            pool.release(session)
+            raise
+        pool.release(session)
+        return rows
+
+    async def _send_notification(self) -> None:
+        await self._fetch("notify", self._channel)
+
+    def _token(self, transaction_id: int, global_sequence: int) -> TrackingToken:
+        return TrackingToken(
+            self.store_id, self.epoch, TransactionId(transaction_id), GlobalSequence(global_sequence)
+        )
+
+    def _check_token(self, token: TrackingToken) -> None:
+        if not isinstance(token, TrackingToken):
+            raise TokenRefusedError(f"a TrackingToken is needed, got {type(token).__name__}")
+        if token.store_id != self.store_id or token.epoch != self.epoch:
+            raise TokenRefusedError(
+                "the token belongs to another store or another epoch",
+                remedy="create a new token in this store",
+            )
+
+
+def _conflict(stream: StreamId, expected_version: int, actual_version: int) -> VersionConflictError:
+    return VersionConflictError(
+        tenant_id=stream.tenant_id,
+        aggregate_id=stream.aggregate_id,
+        expected_version=expected_version,
+        actual_version=actual_version,
+    )
+
+
+def _snapshot(row: EventRecord) -> Snapshot:
+    return Snapshot(
+        stream=StreamId(
+            tenant_id=row.tenant_id, aggregate_type=row.aggregate_type, aggregate_id=row.aggregate_id
+        ),
+        sequence_number=row.sequence_number,
+        payload=row.payload_json,
+        payload_type=row.payload_type,
+        payload_revision=row.payload_revision,
+        timestamp=row.timestamp,
+    )

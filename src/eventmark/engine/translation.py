@@ -1,0 +1,70 @@
+"""The one place where the driver's errors become ours, by SQLSTATE class and constraint name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+
+from eventmark.errors import (
+    DuplicateEventError,
+    EventStoreError,
+    InvalidEventError,
+    OutcomeUnknownError,
+    StoreUnavailableError,
+)
+
+EVENT_ID_CONSTRAINT = "domain_events_event_id"
+STREAM_CONSTRAINT = "domain_events_stream"
+
+_DATA_EXCEPTION = "22"
+_INTEGRITY_VIOLATION = "23"
+_PROGRAM_LIMIT_EXCEEDED = "54"
+_SHUTDOWN = ("57P01", "57P02", "57P03", "57P05")
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether the connection is gone, so that the outcome of what was under way is not known."""
+    if isinstance(error, asyncpg.PostgresError):
+        return isinstance(error, asyncpg.PostgresConnectionError) or error.sqlstate in _SHUTDOWN
+    return isinstance(error, asyncpg.InterfaceError | OSError) and not isinstance(error, asyncpg.DataError)
+
+
+def translated_read_error(error: Exception) -> EventStoreError:
+    """An error of a statement that writes nothing."""
+    if isinstance(error, EventStoreError):
+        return error
+    if _is_invalid(error):
+        return InvalidEventError(_first_line(error))
+    return StoreUnavailableError(_first_line(error))
+
+
+def translated_write_error(error: Exception, tenant_id: str, event_ids: Sequence[UUID]) -> EventStoreError:
+    """An error of a statement that writes. Version conflicts are the caller's: they need another look."""
+    if isinstance(error, EventStoreError):
+        return error
+    if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == EVENT_ID_CONSTRAINT:
+        return DuplicateEventError(tenant_id=tenant_id, event_ids=tuple(event_ids))
+    if _is_invalid(error):
+        return InvalidEventError(_first_line(error))
+    if is_connection_lost(error):
+        return OutcomeUnknownError(
+            f"the connection was lost while appending: {_first_line(error)}", event_ids=tuple(event_ids)
+        )
+    return StoreUnavailableError(_first_line(error))
+
+
+def _is_invalid(error: Exception) -> bool:
+    if isinstance(error, asyncpg.DataError | UnicodeEncodeError | OverflowError):
+        return True
+    state = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
+    return state is not None and state[:2] in (
+        _DATA_EXCEPTION,
+        _INTEGRITY_VIOLATION,
+        _PROGRAM_LIMIT_EXCEEDED,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
