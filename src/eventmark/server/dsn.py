@@ -1,0 +1,98 @@
+"""An existing server, by DSN: checked before anything is done to it. Passwords are never shown."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from eventmark.errors import CannotRunError, UsageError
+
+VERSION_NUM_MIN = 150000
+CONNECT_TIMEOUT_S = 10.0
+
+_QUERY_PASSWORD = re.compile(r"(password=)[^&]*", re.IGNORECASE)
+
+_CHECK = """
+select
+    current_setting('server_version_num')::int as version_num,
+    current_setting('server_version') as version,
+    pg_is_in_recovery() as standby,
+    current_setting('default_transaction_read_only')::bool as read_only,
+    has_database_privilege(current_database(), 'create') as may_create,
+    current_database() as database,
+    coalesce(current_setting('eventmark.production', true), 'off') in ('on', 'true', '1', 'yes')
+        or coalesce(shobj_description(oid, 'pg_database'), '') ilike '%production%' as production
+from pg_database where datname = current_database()
+"""
+
+
+def redact(dsn: str) -> str:
+    """The DSN without its password, and without anything it could hide in."""
+    try:
+        parts = urlsplit(dsn)
+        netloc = parts.hostname or ""
+        netloc += f":{parts.port}" if parts.port else ""
+        user = f"{parts.username}@" if parts.username else ""
+    except ValueError:
+        return "postgresql://<unreadable>"
+    if parts.scheme not in ("postgresql", "postgres"):
+        return "<unreadable DSN>"
+    query = "?" + _QUERY_PASSWORD.sub(r"\1***", parts.query) if parts.query else ""
+    return f"{parts.scheme}://{user}{netloc}{parts.path}{query}"
+
+
+async def check_server(dsn: str) -> tuple[int, str]:
+    """The server's version as number and text, once it is shown to be one that may be tested.
+
+    Raises ``UsageError`` for a DSN that cannot be read and ``CannotRunError`` for a server that is out of
+    reach, too old, a standby, read-only, labelled as production, or where the role may not create.
+    """
+    address = redact(dsn)
+    try:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+    except (ValueError, asyncpg.ClientConfigurationError) as error:
+        raise UsageError(
+            f"the DSN {address} cannot be read", remedy="write postgresql://user:password@host:port/database"
+        ) from error
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        raise CannotRunError(f"{address} refused the user or the password", remedy="check both") from error
+    except asyncpg.InvalidCatalogNameError as error:
+        raise CannotRunError(f"{address}: there is no such database", remedy="create it") from error
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise CannotRunError(
+            f"no connection to {address}: {_reason(error)}",
+            remedy="check host, port and that the server runs",
+        ) from error
+    try:
+        row = await connection.fetchrow(_CHECK)
+    finally:
+        await connection.close()
+    _refuse(row, address)
+    return row["version_num"], row["version"]
+
+
+def _refuse(row: asyncpg.Record, address: str) -> None:
+    if row["version_num"] < VERSION_NUM_MIN:
+        raise CannotRunError(f"{address} runs PostgreSQL {row['version']}", remedy="15 or later is needed")
+    if row["production"]:
+        raise CannotRunError(
+            f"database {row['database']!r} is labelled as production",
+            remedy="Eventmark loads and measures; use a copy",
+        )
+    if row["standby"]:
+        raise CannotRunError(f"{address} is a standby", remedy="name its primary")
+    if row["read_only"]:
+        raise CannotRunError(f"{address} is read-only", remedy="set default_transaction_read_only to off")
+    if not row["may_create"]:
+        raise CannotRunError(
+            f"the role may not create schemas in database {row['database']!r}",
+            remedy="grant CREATE on the database to it",
+        )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CONNECT_TIMEOUT_S:g} s"
+    return str(error).partition("\n")[0]

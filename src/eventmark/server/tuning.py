@@ -1,0 +1,65 @@
+"""Production-like, write-heavy settings, computed from the machine; each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 2**20
+CONNECTIONS_MAX = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One server setting and why it has this value."""
+
+    name: str
+    value: str
+    reason: str
+
+
+def production_settings(*, memory_bytes: int, cpu_count: int, version_num: int) -> tuple[Setting, ...]:
+    """Settings for a server that has the machine's memory and cores to itself, durability untouched."""
+    memory_mib = memory_bytes // MIB
+    shared_mib = max(128, min(memory_mib // 4, 4096))
+    maintenance_mib = max(64, min(memory_mib // 16, 1024))
+    work_mib = max(4, min(memory_mib // (4 * CONNECTIONS_MAX), 32))
+    return (
+        Setting("shared_buffers", f"{shared_mib}MB", "a quarter of memory, 4 GB at most"),
+        Setting(
+            "effective_cache_size", f"{memory_mib * 5 // 8}MB", "what the planner may count on as cached"
+        ),
+        Setting("maintenance_work_mem", f"{maintenance_mib}MB", "index builds in memory"),
+        Setting("work_mem", f"{work_mib}MB", "sorts in memory, for every connection at once"),
+        Setting("max_connections", str(CONNECTIONS_MAX), "pools of 20 to 50 and the instruments beside them"),
+        Setting("fsync", "on", "durability is part of what is tested"),
+        Setting("synchronous_commit", "on", "an acknowledged append is on disk"),
+        Setting("full_page_writes", "on", "survives a torn page"),
+        Setting("wal_level", "replica", "as a production system with a standby or backups"),
+        Setting("wal_buffers", "64MB", "commits of many writers in one flush"),
+        Setting("max_wal_size", "8GB", "checkpoints by time, not by volume"),
+        Setting("min_wal_size", "1GB", "recycled segments instead of new ones"),
+        Setting("checkpoint_timeout", "15min", "fewer full page images"),
+        Setting("checkpoint_completion_target", "0.9", "writes of a checkpoint spread out"),
+        Setting("random_page_cost", "1.1", "solid state disks"),
+        Setting("effective_io_concurrency", "200", "solid state disks"),
+        Setting("max_worker_processes", str(max(8, cpu_count)), "room for parallel work"),
+        Setting("max_parallel_maintenance_workers", str(max(1, min(cpu_count, 4))), "parallel index builds"),
+        Setting(
+            "max_parallel_workers_per_gather", str(max(0, min(cpu_count // 2, 2))), "short queries first"
+        ),
+        Setting("jit", "off", "short queries: compiling costs more than it saves"),
+        Setting("autovacuum_vacuum_insert_scale_factor", "0.02", "an append-only table's visibility map"),
+        Setting("autovacuum_analyze_scale_factor", "0.02", "statistics that keep up with the log's end"),
+        Setting("autovacuum_vacuum_cost_limit", "2000", "vacuum that keeps up with appends"),
+        Setting("shared_preload_libraries", "pg_stat_statements", "what each statement cost"),
+        Setting("pg_stat_statements.track_planning", "on", "time spent planning"),
+        Setting("track_io_timing", "on", "time spent reading and writing"),
+        Setting("track_wal_io_timing", "on", "time spent flushing WAL"),
+        *_version_settings(version_num),
+    )
+
+
+def _version_settings(version_num: int) -> tuple[Setting, ...]:
+    if version_num >= 180000:
+        return (Setting("io_method", "worker", "asynchronous reads, the default since 18"),)
+    return ()
