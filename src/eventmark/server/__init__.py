@@ -1,6 +1,24 @@
 """Servers to test on, and what can be known about them and the machine."""
 
+from eventmark.server.doctor import check_disk_space, examine, fitness, measure_fsync_ms
 from eventmark.server.dsn import redact
+from eventmark.server.environment import host_environment, server_environment
+from eventmark.server.monitor import Monitor
 from eventmark.server.provision import Server, provision
+from eventmark.server.statistics import StatementStatistics, statements_between, statements_snapshot
 
-__all__ = ["Server", "provision", "redact"]
+__all__ = [
+    "Monitor",
+    "Server",
+    "StatementStatistics",
+    "check_disk_space",
+    "examine",
+    "fitness",
+    "host_environment",
+    "measure_fsync_ms",
+    "provision",
+    "redact",
+    "server_environment",
+    "statements_between",
+    "statements_snapshot",
+]

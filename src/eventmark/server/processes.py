@@ -1,0 +1,115 @@
+"""CPU, memory and disk I/O of a process and everything it started."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """One sample. ``cpu_s`` and bytes are since the last; ``interval_s`` is None for the first.
+
+    ``resident_bytes`` counts memory shared between the processes once: their private memory, and the
+    largest shared part (a backend's view of shared buffers). Bytes are None where counters are not readable.
+    """
+
+    processes: int
+    resident_bytes: int
+    interval_s: float | None
+    cpu_s: float
+    read_bytes: int | None
+    write_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    cpu_s: float
+    read_bytes: int | None
+    write_bytes: int | None
+
+
+class ProcessTree:
+    """The process ``pid`` and its descendants, ``leave_out`` and its descendants excepted.
+
+    What a process used between the last sample and its end is not seen.
+    """
+
+    def __init__(self, pid: int, *, leave_out: int | None = None) -> None:
+        self._pid = pid
+        self._leave_out = leave_out
+        self._known: dict[tuple[int, float], _Counters] = {}
+        self._sampled_at_s: float | None = None
+
+    def sample(self) -> Usage | str:
+        """Usage now, or the reason there is none."""
+        try:
+            root = psutil.Process(self._pid)
+            members = [root, *self._descendants(root)]
+        except psutil.Error as error:
+            return f"process {self._pid} is not to be seen: {type(error).__name__}"
+        now_s = time.monotonic()
+        interval_s = None if self._sampled_at_s is None else now_s - self._sampled_at_s
+        counters: dict[tuple[int, float], _Counters] = {}
+        private, shared = 0, 0
+        for member in members:
+            try:
+                with member.oneshot():
+                    memory = member.memory_info()
+                    counters[(member.pid, member.create_time())] = _counters(member)
+            except psutil.Error:  # ended meanwhile
+                continue
+            private += memory.rss - getattr(memory, "shared", 0)
+            shared = max(shared, getattr(memory, "shared", 0))
+        usage = self._usage(counters, interval_s, private + shared)
+        self._known, self._sampled_at_s = counters, now_s
+        return usage
+
+    def _descendants(self, root: psutil.Process) -> list[psutil.Process]:
+        found = root.children(recursive=True)
+        if self._leave_out is None:
+            return found
+        try:
+            server = psutil.Process(self._leave_out)
+            left_out = {server.pid, *(child.pid for child in server.children(recursive=True))}
+        except psutil.Error:
+            return found
+        return [process for process in found if process.pid not in left_out]
+
+    def _usage(
+        self, counters: dict[tuple[int, float], _Counters], interval_s: float | None, resident: int
+    ) -> Usage:
+        cpu_s = 0.0
+        read_bytes: int | None = 0
+        write_bytes: int | None = 0
+        for key, now in counters.items():
+            before = self._known.get(key, _Counters(0.0, 0, 0))  # younger than the last sample: all of it
+            cpu_s += now.cpu_s - before.cpu_s
+            read_bytes = _grown(read_bytes, now.read_bytes, before.read_bytes)
+            write_bytes = _grown(write_bytes, now.write_bytes, before.write_bytes)
+        return Usage(
+            processes=len(counters),
+            resident_bytes=resident,
+            interval_s=interval_s,
+            cpu_s=cpu_s,
+            read_bytes=read_bytes,
+            write_bytes=write_bytes,
+        )
+
+
+def _counters(process: psutil.Process) -> _Counters:
+    times = process.cpu_times()
+    cpu_s = times.user + times.system
+    try:
+        disk = process.io_counters()
+    except (psutil.AccessDenied, AttributeError, NotImplementedError):  # another user's, or not this system's
+        return _Counters(cpu_s, None, None)
+    return _Counters(cpu_s, disk.read_bytes, disk.write_bytes)
+
+
+def _grown(total: int | None, now: int | None, before: int | None) -> int | None:
+    if total is None or now is None or before is None:
+        return None
+    return total + now - before

@@ -1,0 +1,85 @@
+"""What each statement cost, by the server's own account: pg_stat_statements before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import asyncpg
+
+STATEMENTS_MAX = 200
+
+# Utility statements can hold a password in clear text; they are left out by their text.
+_STATEMENTS = """
+select
+    queryid::text as statement_id,
+    query,
+    calls,
+    rows,
+    total_exec_time as execution_ms,
+    total_plan_time as planning_ms,
+    shared_blks_hit as shared_hit_buffers,
+    shared_blks_read as shared_read_buffers,
+    shared_blks_dirtied as shared_dirtied_buffers,
+    temp_blks_written as temp_written_buffers,
+    wal_bytes::float8 as wal_bytes
+from pg_stat_statements(true)
+where dbid = (select oid from pg_database where datname = current_database())
+    and queryid is not null
+    and query !~* 'password|pg_stat_'
+order by total_exec_time desc
+limit $1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementStatistics:
+    """One normalised statement's totals: times in milliseconds, buffers in pages of 8 KiB."""
+
+    statement_id: str
+    query: str
+    calls: int
+    rows: int
+    execution_ms: float
+    planning_ms: float
+    shared_hit_buffers: int
+    shared_read_buffers: int
+    shared_dirtied_buffers: int
+    temp_written_buffers: int
+    wal_bytes: float
+
+
+async def statements_snapshot(connection: asyncpg.Connection) -> dict[str, StatementStatistics] | None:
+    """Totals of this database's statements by id, or None where pg_stat_statements is not to be had."""
+    try:
+        rows = await connection.fetch(_STATEMENTS, STATEMENTS_MAX)
+    except asyncpg.PostgresError:  # not preloaded, no extension, no permission: all say the same
+        return None
+    totals: dict[str, StatementStatistics] = {}
+    for row in rows:
+        found = StatementStatistics(**dict(row))
+        earlier = totals.get(found.statement_id)  # the same statement of another role
+        totals[found.statement_id] = _combined(earlier, found, 1) if earlier else found
+    return totals
+
+
+def statements_between(
+    before: Mapping[str, StatementStatistics], after: Mapping[str, StatementStatistics]
+) -> list[StatementStatistics]:
+    """What was spent between two snapshots, the most expensive first.
+
+    A statement whose calls went down was evicted or reset in between; its later total is all there is.
+    """
+    spent = []
+    for statement_id, total in after.items():
+        earlier = before.get(statement_id)
+        if earlier is None or earlier.calls > total.calls:
+            spent.append(total)
+        elif total.calls > earlier.calls:
+            spent.append(_combined(total, earlier, -1))
+    return sorted(spent, key=lambda statement: statement.execution_ms, reverse=True)
+
+
+def _combined(one: StatementStatistics, other: StatementStatistics, sign: int) -> StatementStatistics:
+    names = [field.name for field in fields(one) if field.name not in ("statement_id", "query")]
+    return replace(one, **{name: getattr(one, name) + sign * getattr(other, name) for name in names})
