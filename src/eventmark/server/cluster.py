@@ -1,14 +1,14 @@
 """A cluster of our own: made, configured, started, stopped and removed; with anybody's binaries.
 
-The postmaster runs in a session of its own, so that Ctrl-C at the terminal does not reach it, and as
-another user where we are root, which PostgreSQL refuses to run as.
+The postmaster runs in a session of its own, so that Ctrl-C at the terminal does not reach it. A small
+watcher holds a pipe to us: should we end without stopping the server, killed or crashed, it stops it.
 """
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
+import errno
+import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,66 +16,25 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from eventmark.errors import CannotRunError
+from eventmark.errors import CannotRunError, UsageError
+from eventmark.server.account import readable_installation, server_account
+from eventmark.server.directory import ClusterDirectory
 from eventmark.server.tuning import Setting
 
-MARKER_FILE = "eventmark-cluster"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 120.0
+START_ATTEMPTS_MAX = 5
 SUPERUSER = "eventmark"
 
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The system user the server runs as; None for our own."""
-
-    uid: int | None
-    gid: int | None
-
-    def popen_arguments(self) -> dict[str, Any]:
-        if self.uid is None:
-            return {}
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
-
-
-def server_account() -> Account:
-    """Ourselves, or for root the user ``postgres``, or else ``nobody``."""
-    if os.geteuid() != 0:
-        return Account(None, None)
-    for name in ("postgres", "nobody"):
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(entry.pw_uid, entry.pw_gid)
-    raise CannotRunError(
-        "PostgreSQL does not run as root and there is no user 'postgres' or 'nobody' to run it as",
-        remedy="run Eventmark as an ordinary user",
-    )
-
-
-def readable_installation(root: Path, account: Account) -> Path:
-    """``root``, or a copy of it where the server's user may not reach ``root`` (a venv below /root)."""
-    if account.uid is None or _reachable(root, account):
-        return root
-    copy = Path(tempfile.gettempdir()) / f"eventmark-postgresql-{root.stat().st_mtime_ns}"
-    if not copy.exists():
-        staging = Path(tempfile.mkdtemp(prefix="eventmark-postgresql-"))
-        shutil.copytree(root, staging / "copy", symlinks=True)
-        staging.chmod(0o755)
-        with suppress(OSError):  # another run was faster
-            (staging / "copy").rename(copy)
-        shutil.rmtree(staging, ignore_errors=True)
-    return copy
-
-
-def _reachable(root: Path, account: Account) -> bool:
-    probe = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(root / "bin" / "initdb")]
-    return subprocess.run(probe, check=False, cwd="/", **account.popen_arguments()).returncode == 0
+# Waits for a line; end of file instead means that we are gone. $1 postmaster, $2 files to remove or ''.
+_WATCHER = """
+read -r line && exit 0
+kill -INT "$1"
+for i in $(seq 1200); do kill -0 "$1" 2>/dev/null || break; sleep 0.1; done
+[ -z "$2" ] || rm -rf -- "$2"
+"""
 
 
 def free_port() -> int:
@@ -87,54 +46,110 @@ def free_port() -> int:
 
 
 def check_port_free(port: int) -> None:
-    """Raises ``CannotRunError`` when something listens on the port."""
+    """Raises ``UsageError`` for what is no port, ``CannotRunError`` for one that cannot be had."""
+    if not 1 <= port <= 65535:
+        raise UsageError(f"{port} is not a port", remedy="a port is 1 to 65535; leave it out for a free one")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
+            why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
             raise CannotRunError(
-                f"port {port} of 127.0.0.1 is in use", remedy="choose another with --port, or leave it out"
+                f"port {port} of 127.0.0.1 {why}", remedy="choose another with --port, or leave it out"
             ) from error
 
 
 class Cluster:
-    """One data directory below ``directory``, and its postmaster while started."""
+    """One data directory below ``directory``, and its postmaster while started.
 
-    def __init__(self, installation: Path, directory: Path, *, port: int) -> None:
+    ``port`` None takes a free one. ``temporary`` lets the watcher remove the files when we are killed.
+    """
+
+    def __init__(
+        self, installation: Path, directory: Path, *, port: int | None = None, temporary: bool = False
+    ) -> None:
         self._account = server_account()
         self._bin = readable_installation(installation, self._account) / "bin"
-        self.directory = directory
-        self.data_directory = directory / "data"
-        self.log_file = directory / "server.log"
-        self.port = port
+        self._files = ClusterDirectory(directory, self._account)
+        self._fixed_port = port
+        self._temporary = temporary
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
+        self.port = port or 0
+        self.password = ""
+
+    @property
+    def directory(self) -> Path:
+        return self._files.root
 
     @property
     def pid(self) -> int | None:
+        """The postmaster's process, None while stopped."""
         return self._process.pid if self._process else None
-
-    @property
-    def bin_directory(self) -> Path:
-        return self._bin
 
     def prepare(self, settings: Sequence[Setting]) -> bool:
         """Make the cluster, or take the one kept here, and write its settings. True if it was kept.
 
-        Raises ``CannotRunError`` for a directory that is not ours, of another major version, or in use.
+        Raises ``CannotRunError`` for a directory that is not ours, of another major version, in use, or
+        not writable; what was made until then is removed.
         """
-        kept = self._check_directory()
-        if not kept:
+        if self._fixed_port is not None:
+            check_port_free(self._fixed_port)
+        kept = self._files.holds_cluster(major_version=self.version_num() // 10000)
+        if kept:
+            self.password = self._files.read_password()
+        else:
             self._initialise()
-        self._write_settings(settings)
+        lines = [f"{setting.name} = '{setting.value}'  # {setting.reason}" for setting in settings]
+        self._files.write_settings(
+            [
+                *lines,
+                "listen_addresses = '127.0.0.1'",
+                "unix_socket_directories = ''",
+                "cluster_name = 'eventmark'",
+                "lc_messages = 'C'",
+            ]
+        )
         return kept
 
     def start(self) -> None:
         """Start the postmaster and wait until it answers."""
-        check_port_free(self.port)
-        with self.log_file.open("ab") as log:
+        for attempt in range(1, START_ATTEMPTS_MAX + 1):
+            self.port = self._fixed_port or free_port()
+            check_port_free(self.port)
+            self._launch()
+            try:
+                self._wait_until_ready()
+            except CannotRunError:
+                # Somebody else took the free port between our look at it and the server's.
+                taken = "could not create any TCP/IP sockets" in self._files.log_of_this_start()
+                if self._fixed_port is None and taken and attempt < START_ATTEMPTS_MAX:
+                    continue
+                raise
+            return
+
+    def stop(self) -> None:
+        """Fast shutdown; immediate when that takes too long or is interrupted once more."""
+        if self._process is not None:
+            for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+                self._process.send_signal(how)
+                try:
+                    self._process.wait(STOP_TIMEOUT_S)
+                except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                    continue
+                break
+        self._process = None
+        self._dismiss_watcher()
+
+    def remove(self) -> None:
+        """Delete the files of the cluster, if it was made here; one that was kept stays."""
+        self._files.remove()
+
+    def _launch(self) -> None:
+        with self._files.open_log() as log:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self.data_directory],
+                [self._bin / "postgres", "-D", self._files.data, "-p", str(self.port)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -142,99 +157,49 @@ class Cluster:
                 start_new_session=True,
                 **self._account.popen_arguments(),
             )
-        self._wait_until_ready()
+        doomed = str(self.directory) if self._temporary else ""
+        self._watcher = subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHER, "sh", str(self._process.pid), doomed],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
 
-    def stop(self) -> None:
-        """Fast shutdown; immediate when that takes too long."""
-        if self._process is None:
+    def _dismiss_watcher(self) -> None:
+        if self._watcher is None or self._watcher.stdin is None:
             return
-        for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-            self._process.send_signal(how)
-            try:
-                self._process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                continue
-            break
-        self._process = None
-
-    def remove(self) -> None:
-        """Delete the cluster's files; only those of a cluster that carries our marker."""
-        if (self.directory / MARKER_FILE).exists():
-            shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _check_directory(self) -> bool:
-        marker = self.directory / MARKER_FILE
-        if not self.directory.exists() or not any(self.directory.iterdir()):
-            return False
-        if not marker.exists():
-            raise CannotRunError(
-                f"{self.directory} is not empty and holds no cluster of Eventmark's",
-                remedy="name an empty or new directory",
-            )
-        if not (self.data_directory / "PG_VERSION").exists():
-            shutil.rmtree(self.data_directory, ignore_errors=True)
-            return False
-        kept_major = (self.data_directory / "PG_VERSION").read_text().strip()
-        if kept_major != str(self.major_version()):
-            raise CannotRunError(
-                f"the cluster in {self.directory} is of PostgreSQL {kept_major}, "
-                f"these binaries are {self.major_version()}",
-                remedy="name another directory, or delete this one",
-            )
-        self._check_not_running()
-        return True
-
-    def _check_not_running(self) -> None:
-        pid_file = self.data_directory / "postmaster.pid"
-        if not pid_file.exists():
-            return
-        pid = int(pid_file.read_text().split("\n", 1)[0])
-        command_line = Path(f"/proc/{pid}/cmdline")
-        if command_line.exists() and str(self.data_directory).encode() in command_line.read_bytes():
-            raise CannotRunError(
-                f"the cluster in {self.directory} is running already, as process {pid}",
-                remedy="wait for the other run to end, or name another directory",
-            )
+        with suppress(BrokenPipeError):
+            self._watcher.stdin.write(b"stopped\n")
+            self._watcher.stdin.close()
+        self._watcher.wait()
+        self._watcher = None
 
     def _initialise(self) -> None:
+        self._files.make()
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            (self.directory / MARKER_FILE).write_text(
-                "This cluster was made by Eventmark and may be deleted.\n"
-            )
-            if self._account.uid is not None and self._account.gid is not None:
-                os.chown(self.directory, self._account.uid, self._account.gid)
-            self.directory.chmod(0o755)
-        except OSError as error:
-            raise CannotRunError(
-                f"cannot write to {self.directory}: {error.strerror}", remedy="name another directory"
-            ) from error
-        self._run(
-            "initdb", "-D", str(self.data_directory), "-U", SUPERUSER, "-A", "trust",
-            "-E", "UTF8", "--locale=C", "--no-sync", "--data-checksums",
-        )  # fmt: skip
-
-    def _write_settings(self, settings: Sequence[Setting]) -> None:
-        lines = [f"{setting.name} = '{setting.value}'  # {setting.reason}" for setting in settings]
-        lines += [
-            f"port = {self.port}",
-            "listen_addresses = '127.0.0.1'",
-            "unix_socket_directories = ''",
-            "cluster_name = 'eventmark'",
-            "lc_messages = 'C'",
-        ]
-        (self.data_directory / "postgresql.auto.conf").write_text("\n".join(lines) + "\n")
-
-    def major_version(self) -> int:
-        """The major version of the binaries."""
-        return self.version_num() // 10000
+            self.password = secrets.token_hex(16)
+            self._files.write_password(self.password)
+            with tempfile.NamedTemporaryFile("w", prefix="eventmark-") as file:
+                file.write(self.password)
+                file.flush()
+                self._account.own(Path(file.name))
+                self._run(
+                    "initdb", "-D", str(self._files.data), "-U", SUPERUSER, "-A", "scram-sha-256",
+                    "--pwfile", file.name, "-E", "UTF8", "--locale=C", "--no-sync", "--data-checksums",
+                    *(["--set", "scram_iterations=1"] if self.version_num() >= 160000 else []),
+                )  # fmt: skip
+        except BaseException:
+            self._files.remove()
+            raise
 
     def version_num(self) -> int:
         """The version of the binaries, as the server states it: 180006."""
-        words = self._run("postgres", "--version").split()
-        number = next(word for word in words if word[0].isdigit())
-        major, _, minor = number.partition(".")
-        return int(major) * 10000 + int(minor or 0)
+        found = re.search(r"(\d+)(?:\.(\d+))?", self._run("postgres", "--version"))
+        if found is None:
+            raise CannotRunError(f"{self._bin / 'postgres'} does not state its version")
+        return int(found[1]) * 10000 + int(found[2] or 0)
 
     def _run(self, program: str, *arguments: str) -> str:
         try:
@@ -243,26 +208,32 @@ class Cluster:
                 capture_output=True, text=True, timeout=START_TIMEOUT_S, cwd="/", check=False,
                 **self._account.popen_arguments(),
             )  # fmt: skip
-        except OSError as error:
-            raise CannotRunError(f"cannot run {self._bin / program}: {error}") from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise CannotRunError(
+                f"cannot run {self._bin / program}: {error}", remedy="check the installation"
+            ) from error
         if done.returncode != 0:
-            raise CannotRunError(f"{program} failed: {_last_line(done.stderr)}")
+            raise CannotRunError(f"{program} failed: {_last_line(done.stderr)}", remedy="see its message")
         return str(done.stdout)
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + START_TIMEOUT_S
-        status_file = self.data_directory / "postmaster.pid"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 self._process = None
-                raise CannotRunError(f"the server did not start: {_last_line(self.log_file.read_text())}")
-            # The postmaster writes "ready" in the last line of its pid file once it accepts connections.
-            if status_file.exists() and status_file.read_text().rstrip().endswith("ready"):
+                self._dismiss_watcher()
+                raise CannotRunError(
+                    f"the server did not start: {_last_line(self._files.log_of_this_start())}",
+                    remedy=f"its log was {self._files.log}",
+                )
+            if self._files.status() == "ready":
                 return
             time.sleep(0.02)
         self.stop()
-        raise CannotRunError(f"the server was not ready within {START_TIMEOUT_S:g} s")
+        raise CannotRunError(
+            f"the server was not ready within {START_TIMEOUT_S:g} s", remedy="see whether the disk is slow"
+        )
 
 
 def _last_line(text: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -11,8 +10,6 @@ from eventmark.errors import CannotRunError, UsageError
 
 VERSION_NUM_MIN = 150000
 CONNECT_TIMEOUT_S = 10.0
-
-_QUERY_PASSWORD = re.compile(r"(password=)[^&]*", re.IGNORECASE)
 
 _CHECK = """
 select
@@ -29,18 +26,33 @@ from pg_database where datname = current_database()
 
 
 def redact(dsn: str) -> str:
-    """The DSN without its password, and without anything it could hide in."""
+    """The DSN without its password, and without anything it could hide in; to show, not to connect by."""
     try:
         parts = urlsplit(dsn)
-        netloc = parts.hostname or ""
-        netloc += f":{parts.port}" if parts.port else ""
         user = f"{parts.username}@" if parts.username else ""
     except ValueError:
         return "postgresql://<unreadable>"
     if parts.scheme not in ("postgresql", "postgres"):
         return "<unreadable DSN>"
-    query = "?" + _QUERY_PASSWORD.sub(r"\1***", parts.query) if parts.query else ""
-    return f"{parts.scheme}://{user}{netloc}{parts.path}{query}"
+    # Everything up to the last "@" may be a password with an "@" of its own.
+    netloc = user + parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, netloc, parts.path, _masked(parts.query), ""))
+
+
+def split_password(dsn: str) -> tuple[str, str]:
+    """The DSN without its password, to connect by, and the password, empty where there is none."""
+    parts = urlsplit(dsn)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    password = unquote(parts.password or "") or dict(query).get("password", "")
+    user = f"{parts.username}@" if parts.username else ""
+    netloc = user + parts.netloc.rpartition("@")[2]
+    kept = urlencode([(key, value) for key, value in query if key != "password"])
+    return urlunsplit((parts.scheme, netloc, parts.path, kept, "")), password
+
+
+def _masked(query: str) -> str:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return urlencode([(key, "***" if "pass" in key.lower() else value) for key, value in pairs], safe="*/")
 
 
 async def check_server(dsn: str) -> tuple[int, str]:
@@ -57,7 +69,9 @@ async def check_server(dsn: str) -> tuple[int, str]:
             f"the DSN {address} cannot be read", remedy="write postgresql://user:password@host:port/database"
         ) from error
     except asyncpg.InvalidAuthorizationSpecificationError as error:
-        raise CannotRunError(f"{address} refused the user or the password", remedy="check both") from error
+        raise CannotRunError(
+            f"{address} refused the connection: {_reason(error)}", remedy="check the user and the password"
+        ) from error
     except asyncpg.InvalidCatalogNameError as error:
         raise CannotRunError(f"{address}: there is no such database", remedy="create it") from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -66,16 +80,28 @@ async def check_server(dsn: str) -> tuple[int, str]:
             remedy="check host, port and that the server runs",
         ) from error
     try:
+        _refuse_version(connection.get_server_version(), address)
         row = await connection.fetchrow(_CHECK)
+    except asyncpg.PostgresError as error:
+        raise CannotRunError(
+            f"{address} did not answer as PostgreSQL does: {_reason(error)}",
+            remedy="name a PostgreSQL server",
+        ) from error
     finally:
         await connection.close()
     _refuse(row, address)
     return row["version_num"], row["version"]
 
 
+def _refuse_version(version: asyncpg.ServerVersion, address: str) -> None:
+    # Asked before anything else: older servers lack functions that the other checks use.
+    if version.major * 10000 < VERSION_NUM_MIN:
+        raise CannotRunError(
+            f"{address} runs PostgreSQL {version.major}.{version.minor}", remedy="15 or later is needed"
+        )
+
+
 def _refuse(row: asyncpg.Record, address: str) -> None:
-    if row["version_num"] < VERSION_NUM_MIN:
-        raise CannotRunError(f"{address} runs PostgreSQL {row['version']}", remedy="15 or later is needed")
     if row["production"]:
         raise CannotRunError(
             f"database {row['database']!r} is labelled as production",

