@@ -62,6 +62,7 @@ def test_server_states_the_version_that_runs(server: Server) -> None:
 def test_server_wants_the_password_that_its_address_does_not_show(server: Server) -> None:
     password = server.program_environment["PGPASSWORD"]
     assert password and password not in server.address and password not in server.program_dsn
+    assert password not in repr(server)
     with pytest.raises(asyncpg.InvalidPasswordError):
         fetch_value(server.address.replace("@", ":guess@"), "select 1")
 
@@ -234,15 +235,19 @@ def test_installation_out_of_the_servers_reach_is_copied_once_and_works(
 @as_root
 def test_ordinary_user_runs_a_server_of_their_own(place: Path) -> None:
     nobody = pwd.getpwnam("nobody")
-    if not Account("nobody", nobody.pw_uid, nobody.pw_gid).may("x", Path(sys.executable)):
-        pytest.skip("this interpreter lies where other users may not go")
-    os.chown(place, nobody.pw_uid, nobody.pw_gid)
+    account = Account("nobody", nobody.pw_uid, nobody.pw_gid)
+    same_version = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+    usable = [python for python in (Path(sys.executable), same_version) if account.may("x", python)]
+    if not usable or not account.may("r", Path(psutil.__file__)):
+        pytest.skip("the interpreter or the packages lie where other users may not go")
+    account.own(place)
     done = run_script(
         f"with provision({KIND!r}, directory=Path('cluster'), durable=False) as server:\n"
         "    print(psutil.Process(server.pid).uids().effective)",
-        cwd=place, user=nobody.pw_uid, group=nobody.pw_gid,
+        python=usable[0], home=place, cwd=place, **account.popen_arguments(),
     )  # fmt: skip
-    assert done.communicate(timeout=60)[0].strip() == str(nobody.pw_uid)
+    shown, errors = done.communicate(timeout=60)
+    assert shown.strip() == str(nobody.pw_uid), errors
     assert not any(place.iterdir())
 
 
@@ -272,12 +277,16 @@ HOLD = (
 )
 
 
-def run_script(body: str, **arguments: object) -> subprocess.Popen[str]:
-    source = str(Path(__file__).parents[2] / "src")
+def run_script(
+    body: str, *, python: Path | None = None, home: Path | None = None, **arguments: object
+) -> subprocess.Popen[str]:
+    places = [str(Path(__file__).parents[2] / "src"), str(Path(psutil.__file__).parents[1])]
     script = "import time, psutil\nfrom pathlib import Path\nfrom eventmark.server import provision\n" + body
     return subprocess.Popen(
-        [sys.executable, "-c", script], text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": source}, **arguments,
+        [python or sys.executable, "-c", script],
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(places), "HOME": str(home or Path.home())},
+        **arguments,
     )  # type: ignore[call-overload, no-any-return]  # fmt: skip
 
 

@@ -227,7 +227,7 @@ class Cluster:
                     f"the server did not start: {_last_line(self._files.log_of_this_start())}",
                     remedy=f"its log was {self._files.log}",
                 )
-            if self._files.status() == "ready":
+            if self._files.status() in ("ready", "standby"):
                 return
             time.sleep(0.02)
         self.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import asyncpg
 
@@ -36,7 +36,7 @@ def redact(dsn: str) -> str:
         return "<unreadable DSN>"
     # Everything up to the last "@" may be a password with an "@" of its own.
     netloc = user + parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, netloc, parts.path, _masked(parts.query), ""))
+    return _joined(parts.scheme, netloc, parts.path, _masked(parts.query))
 
 
 def split_password(dsn: str) -> tuple[str, str]:
@@ -47,7 +47,12 @@ def split_password(dsn: str) -> tuple[str, str]:
     user = f"{parts.username}@" if parts.username else ""
     netloc = user + parts.netloc.rpartition("@")[2]
     kept = urlencode([(key, value) for key, value in query if key != "password"])
-    return urlunsplit((parts.scheme, netloc, parts.path, kept, "")), password
+    return _joined(parts.scheme, netloc, parts.path, kept), password
+
+
+def _joined(scheme: str, netloc: str, path: str, query: str) -> str:
+    # urlunsplit drops the slashes of an empty host, and with them the meaning of the DSN.
+    return f"{scheme}://{netloc}{path}{'?' if query else ''}{query}"
 
 
 def _masked(query: str) -> str:
@@ -62,12 +67,11 @@ async def check_server(dsn: str) -> tuple[int, str]:
     reach, too old, a standby, read-only, labelled as production, or where the role may not create.
     """
     address = redact(dsn)
+    _check_ports(dsn, address)
     try:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
     except (ValueError, asyncpg.ClientConfigurationError) as error:
-        raise UsageError(
-            f"the DSN {address} cannot be read", remedy="write postgresql://user:password@host:port/database"
-        ) from error
+        raise _unreadable(address) from error
     except asyncpg.InvalidAuthorizationSpecificationError as error:
         raise CannotRunError(
             f"{address} refused the connection: {_reason(error)}", remedy="check the user and the password"
@@ -91,6 +95,20 @@ async def check_server(dsn: str) -> tuple[int, str]:
         await connection.close()
     _refuse(row, address)
     return row["version_num"], row["version"]
+
+
+def _check_ports(dsn: str, address: str) -> None:
+    """The driver takes any number for a port, and then blames the host."""
+    for host in dsn.partition("://")[2].partition("/")[0].rpartition("@")[2].split(","):
+        port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
+        if port and not (port.isdecimal() and 1 <= int(port) <= 65535):
+            raise _unreadable(address)
+
+
+def _unreadable(address: str) -> UsageError:
+    return UsageError(
+        f"the DSN {address} cannot be read", remedy="write postgresql://user:password@host:port/database"
+    )
 
 
 def _refuse_version(version: asyncpg.ServerVersion, address: str) -> None:

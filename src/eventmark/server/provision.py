@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,7 @@ class Server:
     """A server that answers. ``pid`` and ``directory`` are known only of one that we started."""
 
     kind: str
-    dsn: str
+    dsn: str = field(repr=False)
     version: str
     version_num: int
     tuning: tuple[Setting, ...]
@@ -149,6 +149,11 @@ async def _create_statistics(dsn: str, settings: tuple[Setting, ...]) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute("create extension if not exists pg_stat_statements")
+    except asyncpg.PostgresError as error:
+        raise CannotRunError(
+            f"the server started but refused an extension: {str(error).partition(chr(10))[0]}",
+            remedy="delete the cluster's directory, or name another",
+        ) from error
     finally:
         await connection.close()
 
