@@ -1,0 +1,218 @@
+"""One cohort: 100,000 events of the log, made at one go and independent of all others.
+
+A cohort covers a slice of the history and holds whole streams: its tenants' shares follow their weights and
+how active they are in the slice, its streams are drawn until the shares are used up, its events are laid
+out in the tenants' operational time and then ordered by time. So an aggregate's events lie scattered over
+its cohort, as in a table that grew by use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from eventmark.workload.calendar import HISTORY_START
+from eventmark.workload.lifecycles import draw_lifecycles, event_type_codes
+from eventmark.workload.payloads import draw_sizes
+from eventmark.workload.plan import COHORT_EVENTS, CorpusPlan
+from eventmark.workload.tenants import LARGE_EVENTS_SHARE
+
+LONGEST_STREAM_EVENTS = 1000
+LONGEST_STREAMS_MAX = 2  # per cohort and kind of tenant
+_LENGTH_MEDIAN = 4.0
+_LENGTH_SIGMA = 1.05
+_CORRELATED_EVENTS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """A cohort's events as columns, in the log's order; ``aggregate`` points into the aggregates' lists."""
+
+    first_event: int
+    tenant: np.ndarray
+    aggregate: np.ndarray
+    sequence: np.ndarray
+    at_us: np.ndarray
+    event_type: np.ndarray
+    payload_bytes: np.ndarray
+    event_ids: np.ndarray  # (events, 2) of 64 bits
+    correlation: np.ndarray  # place in correlation_ids
+    cause: np.ndarray  # place of the event that caused this one in the cohort, -1 for none
+    draws: np.ndarray  # (events, 3)
+    aggregate_ids: list[str]
+    lifecycles: list[int]
+    correlation_ids: list[str]
+
+
+@lru_cache(maxsize=1)
+def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
+    random = plan.random("cohort", number)
+    first_event = number * COHORT_EVENTS
+    count = min(COHORT_EVENTS, plan.events - first_event)
+    slice_hours = plan.calendar.slice_hours(number, plan.cohort_count)
+    quotas = _quotas(plan, slice_hours, count)
+    tenant_of, length = _draw_streams(plan, quotas, random)
+    lifecycle = draw_lifecycles(len(length), random)
+    aggregate = np.repeat(np.arange(len(length)), length)
+    sequence = np.arange(count) - np.repeat(np.cumsum(length) - length, length) + 1
+    event_type = event_type_codes(lifecycle[aggregate], sequence, length[aggregate], random)
+    at_us = _event_times(plan, slice_hours, tenant_of, length, random)
+    order = np.argsort(at_us, kind="stable")  # stable: within a stream the sequence decides
+    tenant = tenant_of[aggregate[order]]
+    correlation, cause, correlation_count = _correlate(tenant, plan.tenant_count)
+    return Cohort(
+        first_event=first_event,
+        tenant=tenant,
+        aggregate=aggregate[order],
+        sequence=sequence[order],
+        at_us=at_us[order],
+        event_type=event_type[order],
+        payload_bytes=draw_sizes(plan.payload_profile, count, random),
+        event_ids=_event_ids(at_us[order], random),
+        correlation=correlation,
+        cause=cause,
+        draws=random.integers(0, 1 << 31, (count, 3)),
+        aggregate_ids=_random_uuids(len(length), random),
+        lifecycles=lifecycle.tolist(),
+        correlation_ids=_random_uuids(correlation_count, random),
+    )
+
+
+def _quotas(plan: CorpusPlan, slice_hours: tuple[float, float], count: int) -> np.ndarray:
+    """How many of the cohort's events each tenant has."""
+    activity = [
+        float(np.ptp(plan.calendar.operational_time(tenant.time_zone, slice_hours)))
+        for tenant in plan.tenants
+    ]
+    weights = np.array([tenant.weight for tenant in plan.tenants]) * np.array(activity)
+    large = np.array([tenant.large for tenant in plan.tenants])
+    for kind, share in ((large, LARGE_EVENTS_SHARE), (~large, 1 - LARGE_EVENTS_SHARE)):
+        weights[kind] *= share / weights[kind].sum()
+    quotas = _apportion(weights, count)
+    for kind in (large, ~large):
+        _make_room_for_longest(quotas, kind)
+    return quotas
+
+
+def _make_room_for_longest(quotas: np.ndarray, kind: np.ndarray) -> None:
+    """Raise the largest quotas of a kind to the longest stream's length, at the cost of the others."""
+    places = np.flatnonzero(kind)
+    places = places[np.argsort(-quotas[places], kind="stable")]
+    chosen = places[: _longest_streams(int(quotas[places].sum()))]
+    others = places[len(chosen) :]
+    missing = int(np.maximum(LONGEST_STREAM_EVENTS - quotas[chosen], 0).sum())
+    if missing and len(others):
+        quotas[chosen] = np.maximum(quotas[chosen], LONGEST_STREAM_EVENTS)
+        quotas[others] = _apportion(quotas[others].astype(float), int(quotas[others].sum()) - missing)
+
+
+def _longest_streams(events: int) -> int:
+    """How many streams of exactly the longest length a kind of tenants has among ``events``."""
+    return min(LONGEST_STREAMS_MAX, events // (2 * LONGEST_STREAM_EVENTS))
+
+
+def _apportion(weights: np.ndarray, total: int) -> np.ndarray:
+    """``total`` shared out by weight in whole numbers, the largest remainders first."""
+    exact = weights / weights.sum() * total
+    shares = np.floor(exact).astype(np.int64)
+    short = total - int(shares.sum())
+    shares[np.argsort(shares - exact, kind="stable")[:short]] += 1
+    return np.asarray(shares)
+
+
+def _draw_streams(
+    plan: CorpusPlan, quotas: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tenant and length of each of the cohort's streams; each tenant's lengths sum to its quota."""
+    longest = _tenants_of_longest(plan, quotas)
+    tenants, lengths = [], []
+    for place, quota in enumerate(quotas.tolist()):
+        own = longest.count(place)
+        drawn = _draw_lengths(quota - own * LONGEST_STREAM_EVENTS, random)
+        lengths.append(np.concatenate([np.full(own, LONGEST_STREAM_EVENTS), drawn]))
+        tenants.append(np.full(own + len(drawn), place))
+    return np.concatenate(tenants), np.concatenate(lengths)
+
+
+def _tenants_of_longest(plan: CorpusPlan, quotas: np.ndarray) -> list[int]:
+    chosen: list[int] = []
+    for large in (True, False):
+        places = [place for place, tenant in enumerate(plan.tenants) if tenant.large is large]
+        places.sort(key=lambda place: -int(quotas[place]))
+        wanted = _longest_streams(int(sum(quotas[place] for place in places)))
+        chosen += [place for place in places[:wanted] if quotas[place] >= LONGEST_STREAM_EVENTS]
+    return chosen
+
+
+def _draw_lengths(total: int, random: np.random.Generator) -> np.ndarray:
+    """Long-tailed stream lengths, from 1 to below the longest, that sum to ``total``."""
+    if total <= 0:
+        return np.empty(0, dtype=np.int64)
+    drawn = np.exp(random.normal(np.log(_LENGTH_MEDIAN), _LENGTH_SIGMA, total))
+    lengths = np.clip(np.rint(drawn).astype(np.int64), 1, LONGEST_STREAM_EVENTS - 1)
+    ends = np.cumsum(lengths)
+    last = int(np.searchsorted(ends, total))
+    lengths = lengths[: last + 1].copy()
+    lengths[last] -= int(ends[last]) - total
+    return np.asarray(lengths)
+
+
+def _event_times(
+    plan: CorpusPlan,
+    slice_hours: tuple[float, float],
+    tenant_of: np.ndarray,
+    length: np.ndarray,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Microseconds since the history's start of each event, ordered by stream and sequence."""
+    # Short streams take a part of the slice, long ones nearly all of it.
+    duration = np.minimum(0.95, random.beta(1.2, 3.0, len(length)) + length / LONGEST_STREAM_EVENTS)
+    start = random.random(len(length)) * (1 - duration)
+    stream = np.repeat(np.arange(len(length)), length)
+    within = np.sort(random.random(len(stream)) + stream) - stream
+    place = start[stream] + within * duration[stream]
+    at_us = np.empty(len(stream), dtype=np.int64)
+    tenant = tenant_of[stream]
+    for number, one in enumerate(plan.tenants):
+        mine = tenant == number
+        begin, end = plan.calendar.operational_time(one.time_zone, slice_hours)
+        at_us[mine] = plan.calendar.microseconds_at(one.time_zone, begin + place[mine] * (end - begin))
+    return at_us
+
+
+def _correlate(tenant: np.ndarray, tenant_count: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Four events in a row of one tenant, of any aggregates, share a correlation and a chain of causes."""
+    by_tenant = np.argsort(tenant, kind="stable")
+    counts = np.bincount(tenant, minlength=tenant_count)
+    rank = np.arange(len(tenant)) - np.repeat(np.cumsum(counts) - counts, counts)
+    starts = rank % _CORRELATED_EVENTS == 0
+    correlation = np.empty(len(tenant), dtype=np.int64)
+    correlation[by_tenant] = np.cumsum(starts) - 1
+    cause = np.empty(len(tenant), dtype=np.int64)
+    cause[by_tenant] = np.where(starts, -1, np.concatenate([[-1], by_tenant[:-1]]))
+    return correlation, cause, int(starts.sum())
+
+
+def _event_ids(at_us: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """UUIDs of version 7 as two numbers of 64 bits: they rise with time, so their index grows at its end."""
+    milliseconds = (at_us // 1000 + int(HISTORY_START.timestamp() * 1000)).astype(np.uint64)
+    high = (milliseconds << np.uint64(16)) | np.uint64(0x7000) | _bits(random, len(at_us), 12)
+    low = np.uint64(1 << 63) | _bits(random, len(at_us), 62)
+    return np.stack([high, low], axis=1)
+
+
+def _random_uuids(count: int, random: np.random.Generator) -> list[str]:
+    """UUIDs of version 4 as text."""
+    high = (_bits(random, count, 64) & np.uint64(0xFFFF_FFFF_FFFF_0FFF)) | np.uint64(0x4000)
+    low = np.uint64(1 << 63) | _bits(random, count, 62)
+    return [dashed(f"{one:016x}{other:016x}") for one, other in zip(high.tolist(), low.tolist(), strict=True)]
+
+
+def _bits(random: np.random.Generator, count: int, bits: int) -> np.ndarray:
+    return random.integers(0, (1 << bits) - 1, count, dtype=np.uint64, endpoint=True)
+
+
+def dashed(text: str) -> str:
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,120 @@
+"""Payloads: JSON that looks like the event's type, at the sizes of the plan.
+
+A payload is its type's own fields, line items cut from a prepared list, and a note cut from prepared prose
+that fills up to the drawn size. Spaced as PostgreSQL writes jsonb, so that the size drawn here is the size
+of ``payload::text`` there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eventmark.workload.lifecycles import LIFECYCLES
+
+PROSE_CHARACTERS = 200_000
+ITEMS = 2000
+_NOTE_FRAME_BYTES = len('"note": ""}')
+
+_WORDS = (
+    "account address agreed amount approved arrived batch before billing box branch called carrier cash "
+    "changed checked claim clerk closed colour complete confirmed contact contract cost credit customer "
+    "customs date day delayed delivery deposit desk discount document door draft due early email entered "
+    "expected express extra failed final floor form forwarded free gift goods handed heavy held hours item "
+    "label later letter limit line list loaded location lost manager market measure message missing morning "
+    "moved name near next note notice number offer office old opened option order original packed pallet "
+    "paper partial parcel part paid pending phone picked piece place plan please policy price printed "
+    "priority product promised quality quantity question quick quote rate reason received record reduced "
+    "refund region regular remark repeat replaced reply request reserved result returned review revised "
+    "road room route sale sample scanned schedule seal second sent service set shelf shipped shop short "
+    "signed size small sold sorted special stamp standard station status stock stop store street stored "
+    "supplier support switched tax team term third ticket time today total tracked transfer truck turned "
+    "unit unpaid updated urgent used value van vendor visit volume waiting warehouse week weight wrong year"
+).split()
+
+
+@dataclass(frozen=True, slots=True)
+class SizeClass:
+    """``share`` of the payloads have from ``low_bytes`` to ``high_bytes``, evenly spread."""
+
+    name: str
+    share: float
+    low_bytes: int
+    high_bytes: int
+
+
+PROFILES: dict[str, tuple[SizeClass, ...]] = {
+    "realistic": (
+        SizeClass("small", 0.70, 100, 500),
+        SizeClass("medium", 0.25, 1000, 5000),
+        SizeClass("large", 0.05, 5001, 10000),
+    ),
+    "lean": (SizeClass("small", 1.0, 100, 500),),
+}
+
+
+class PayloadPool:
+    """Prepared prose and items of one seed, and the payloads cut from them."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        words = random.choice(_WORDS, size=PROSE_CHARACTERS // 4)
+        self.prose = " ".join(words.tolist())[:PROSE_CHARACTERS]
+        items = [_item(number, random) for number in range(ITEMS)]
+        self.items = ", ".join(items)
+        self.item_at = np.concatenate([[0], np.cumsum([len(item) + 2 for item in items])]).tolist()
+
+    def render(self, event: str, amount: int, item: int, prose_at: int, size: int) -> str:
+        """A payload of exactly ``size`` bytes, or of its fixed fields where these are longer.
+
+        ``event`` is the opening of the object by ``opening``; the rest are the draws that make it differ.
+        """
+        head = f'{event}"amount": {amount // 100}.{amount % 100:02d}, '
+        left = size - len(head) - _NOTE_FRAME_BYTES
+        if left > 400:
+            first = self.item_at[item]
+            last = self.item_at[item + min((left - 200) // 90, 40)]
+            head = f'{head}"items": [{self.items[first : last - 2]}], '
+            left = size - len(head) - _NOTE_FRAME_BYTES
+        note = self.prose[prose_at : prose_at + left] if left > 0 else ""
+        return f'{head}"note": "{note}"}}'
+
+
+def opening(aggregate_type: str, reference: str, revision: int) -> str:
+    """The fields every payload of an aggregate type begins with, up to the next field."""
+    return f'{{"{aggregate_type.lower()}Id": "{reference}", "revision": {revision}, '
+
+
+def draw_sizes(profile: str, count: int, random: np.random.Generator) -> np.ndarray:
+    """Sizes in bytes of ``count`` payloads."""
+    classes = PROFILES[profile]
+    place = random.choice(len(classes), size=count, p=[size.share for size in classes])
+    low = np.array([size.low_bytes for size in classes])[place]
+    high = np.array([size.high_bytes for size in classes])[place]
+    return np.asarray(low + (random.random(count) * (high - low + 1)).astype(np.int64))
+
+
+def example_payloads(count: int, random: np.random.Generator, profile: str = "realistic") -> list[str]:
+    """``count`` payloads as the corpus has them, for operations that write."""
+    pool = PayloadPool(random)
+    sizes = draw_sizes(profile, count, random)
+    kinds = random.integers(0, len(LIFECYCLES), count)
+    draws = random.integers(0, 1 << 31, (count, 3))
+    return [
+        pool.render(
+            opening(LIFECYCLES[kind].aggregate_type, f"{number:08x}", 1),
+            int(draw[0] % 10_000_000),
+            int(draw[1] % (ITEMS - 50)),
+            int(draw[2] % (PROSE_CHARACTERS - 10_000)),
+            int(size),
+        )
+        for number, (kind, size, draw) in enumerate(zip(kinds, sizes, draws, strict=True))
+    ]
+
+
+def _item(number: int, random: np.random.Generator) -> str:
+    name = " ".join(random.choice(_WORDS, size=2).tolist())
+    return (
+        f'{{"sku": "{random.integers(1 << 32):08x}", "name": "{name}", "quantity": {number % 9 + 1}, '
+        f'"price": {random.integers(100, 99_999) / 100:.2f}}}'
+    )

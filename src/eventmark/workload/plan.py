@@ -1,0 +1,70 @@
+"""What is to be seeded, as a value: equal plans make equal corpora."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from eventmark.errors import UsageError
+from eventmark.workload.calendar import Calendar
+from eventmark.workload.payloads import PROFILES, PayloadPool
+from eventmark.workload.tenants import Tenant, make_tenants
+
+BATCH_EVENTS = 10_000
+COHORT_EVENTS = 100_000
+EVENTS_MAX = 1_000_000_000
+TENANTS_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class CorpusPlan:
+    """The corpus to seed. Raises ``UsageError`` for counts out of range or an unknown ``payload_profile``."""
+
+    events: int
+    seed: int = 1
+    tenant_count: int = 20
+    payload_profile: str = "realistic"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.events <= EVENTS_MAX:
+            raise UsageError(
+                f"{self.events} events cannot be seeded", remedy=f"name a number from 1 to {EVENTS_MAX:,}"
+            )
+        if not 2 <= self.tenant_count <= TENANTS_MAX:
+            raise UsageError(
+                f"{self.tenant_count} tenants cannot be seeded", remedy=f"name 2 to {TENANTS_MAX:,}"
+            )
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed} is out of range", remedy="name a number from 0 to 2^63 - 1")
+        if self.payload_profile not in PROFILES:
+            raise UsageError(
+                f"unknown payload profile {self.payload_profile!r}", remedy=f"use {' or '.join(PROFILES)}"
+            )
+
+    @cached_property
+    def tenants(self) -> tuple[Tenant, ...]:
+        return make_tenants(self.tenant_count, self.random("tenants"))
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        return Calendar(
+            [tenant.time_zone for tenant in self.tenants], [tenant.weight for tenant in self.tenants]
+        )
+
+    @cached_property
+    def pool(self) -> PayloadPool:
+        return PayloadPool(self.random("payloads"))
+
+    @property
+    def batch_count(self) -> int:
+        return -(-self.events // BATCH_EVENTS)
+
+    @property
+    def cohort_count(self) -> int:
+        return -(-self.events // COHORT_EVENTS)
+
+    def random(self, purpose: str, number: int = 0) -> np.random.Generator:
+        """A generator of its own for each purpose and number, all from the one seed."""
+        return np.random.default_rng([self.seed, number, *purpose.encode()])
