@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from itertools import pairwise
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -52,7 +53,7 @@ def test_streams_are_contiguous_from_one_and_ordered_by_transaction(events: list
     for stream in streams.values():
         assert [event.sequence_number for event in stream] == list(range(1, len(stream) + 1))
         assert [event.expected_version for event in stream] == list(range(len(stream)))
-        assert all(a.transaction_id <= b.transaction_id for a, b in zip(stream, stream[1:], strict=False))
+        assert all(a.transaction_id <= b.transaction_id for a, b in pairwise(stream))
         assert len({event.aggregate_type for event in stream}) == 1
 
 

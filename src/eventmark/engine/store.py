@@ -29,6 +29,7 @@ from eventmark.engine.records import EventRecord
 from eventmark.engine.schema import SQL_DIRECTORY, Marker, read_marker
 from eventmark.engine.statements import read_statements
 from eventmark.engine.translation import (
+    DRIVER_ERRORS,
     STREAM_CONSTRAINT,
     translated_read_error,
     translated_write_error,
@@ -48,8 +49,6 @@ BATCH_EVENTS_MAX = 100_000
 POLL_INTERVAL_S = 0.1
 NOTIFY_INTERVAL_S = 0.005
 ACQUIRE_TIMEOUT_S = 30.0
-
-_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, OverflowError, UnicodeEncodeError)
 
 
 class PostgresEventStore:
@@ -105,7 +104,7 @@ class PostgresEventStore:
                     remedy="create one with eventmark seed or install_schema, or name another schema",
                 )
             await pool.fill(pool_min)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             await pool.close()
             raise translated_read_error(error) from error
         except (EventStoreError, CannotRunError):
@@ -143,7 +142,7 @@ class PostgresEventStore:
                 actual = await self._version(stream)
                 raise _conflict(stream, expected_version, actual) from error
             raise translated_write_error(error, stream.tenant_id, arguments[4]) from error  # type: ignore[arg-type]
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise translated_write_error(error, stream.tenant_id, arguments[4]) from error  # type: ignore[arg-type]
         last_global_sequence, actual_version, transaction_id = row
         if last_global_sequence is None:
@@ -211,7 +210,7 @@ class PostgresEventStore:
                 encoding.checked_id(snapshot.payload_revision, "payload_revision"),
                 encoding.encoded_document(snapshot.payload, "payload"),
             )
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise translated_write_error(error, stream.tenant_id, ()) from error
         if not stored:
             raise SnapshotRefusedError(
@@ -268,7 +267,7 @@ class PostgresEventStore:
         while True:
             try:
                 heard = await self._listener.open()
-            except _DRIVER_ERRORS as error:
+            except DRIVER_ERRORS as error:
                 raise translated_read_error(error) from error
             batch = await self._read_after(token, limit, tenant_id)
             left_s = deadline - time.monotonic()
@@ -279,14 +278,14 @@ class PostgresEventStore:
     async def _read(self, name: str, *arguments: object) -> list[EventRecord]:
         try:
             return await self._fetch(name, *arguments)
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise translated_read_error(error) from error
 
     async def _fetch(self, name: str, *arguments: object) -> list[Any]:
         pool = self.pool
         try:
             session = await pool.acquire()
-        except _DRIVER_ERRORS as error:
+        except DRIVER_ERRORS as error:
             raise StoreUnavailableError(f"no connection to the server: {error}") from error
         try:
             rows = await session.fetch(name, *arguments)

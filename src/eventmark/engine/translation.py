@@ -18,6 +18,8 @@ from eventmark.errors import (
 EVENT_ID_CONSTRAINT = "domain_events_event_id"
 STREAM_CONSTRAINT = "domain_events_stream"
 
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, OverflowError, UnicodeEncodeError)
+
 _DATA_EXCEPTION = "22"
 _INTEGRITY_VIOLATION = "23"
 _PROGRAM_LIMIT_EXCEEDED = "54"

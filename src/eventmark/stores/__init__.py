@@ -1,0 +1,16 @@
+"""Stores that can be tested: one folder each, ours and the user's."""
+
+from eventmark.stores.catalogue import find_store, store_names, write_template
+from eventmark.stores.definition import StoreDefinition, read_definition
+from eventmark.stores.install import check_store, install_store, open_store
+
+__all__ = [
+    "StoreDefinition",
+    "check_store",
+    "find_store",
+    "install_store",
+    "open_store",
+    "read_definition",
+    "store_names",
+    "write_template",
+]

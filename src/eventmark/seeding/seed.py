@@ -1,0 +1,207 @@
+"""Seeding: the corpus loaded by several processes, indexed, analysed; resumed where it was interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from eventmark.engine import drop_schema, read_marker
+from eventmark.errors import CannotRunError
+from eventmark.measure.results import Series
+from eventmark.seeding.indexes import finish_table, set_next_position
+from eventmark.seeding.ledger import (
+    SeededCorpus,
+    Stage,
+    batches_done,
+    create_ledger,
+    read_ledger,
+    set_stage,
+)
+from eventmark.seeding.load import LoadedBatch, LoadTask, load_batch, load_task, own_peak_rss_mib
+from eventmark.seeding.progress import Progress, no_progress
+from eventmark.stores import StoreDefinition, install_store
+from eventmark.workers import worker_executor
+from eventmark.workload import BATCH_EVENTS, CorpusPlan
+
+WORKERS = 3  # two keep the server busy while the third makes its next batch
+BYTES_PER_EVENT = 2200  # heap, TOAST, five indexes, and the index builds' temporary files
+SERIES_POINTS_MAX = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedReport:
+    """What seeding did. ``events`` and ``seconds`` are of this run; nothing is loaded where all was there."""
+
+    corpus: SeededCorpus
+    reused: bool
+    resumed: bool
+    events: int
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    growth: Series | None = None
+    peak_rss_mib: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Generation, load, indexes and ANALYZE; VACUUM, which a server does by itself, is told apart."""
+        return sum(seconds for stage, seconds in self.stage_seconds.items() if stage != "vacuum")
+
+    @property
+    def events_per_s(self) -> float:
+        return self.events / self.seconds if self.seconds else 0.0
+
+
+def estimated_bytes(plan: CorpusPlan) -> int:
+    """Room on disk for the corpus, to be compared with what is free before anything is made."""
+    return plan.events * BYTES_PER_EVENT
+
+
+def seed(
+    dsn: str,
+    definition: StoreDefinition,
+    plan: CorpusPlan,
+    *,
+    schema: str,
+    workers: int = WORKERS,
+    replace: bool = False,
+    progress: Progress = no_progress,
+) -> SeedReport:
+    """Fill ``schema`` with the corpus of ``plan``, or go on where an earlier run stopped.
+
+    A schema with another corpus is an error unless ``replace``. Ctrl-C lets the batches under way finish
+    and leaves a store that the same call goes on with. Raises ``CannotRunError``.
+    """
+    corpus, found = asyncio.run(_begin(dsn, definition, plan, schema, replace))
+    if corpus.stage is Stage.READY:
+        return SeedReport(corpus=corpus, reused=True, resumed=False, events=0)
+    stages: dict[str, float] = {}
+    loaded: list[LoadedBatch] = []
+    began_s = time.time()
+    if corpus.stage is Stage.LOADING:
+        loaded = _load(dsn, definition, corpus, schema, workers, progress)
+        asyncio.run(_after_load(dsn, definition, schema, plan))
+        stages["load"] = time.time() - began_s
+    stages |= asyncio.run(finish_table(dsn, definition, schema, progress))
+    return SeedReport(
+        corpus=SeededCorpus(
+            plan=plan, first_transaction_id=corpus.first_transaction_id, stage=Stage.READY, audited=False
+        ),
+        reused=False,
+        resumed=found,
+        events=sum(batch.events for batch in loaded),
+        stage_seconds=stages,
+        growth=_growth(loaded, began_s),
+        peak_rss_mib=_peak_rss_mib(loaded),
+    )
+
+
+async def _begin(
+    dsn: str, definition: StoreDefinition, plan: CorpusPlan, schema: str, replace: bool
+) -> tuple[SeededCorpus, bool]:
+    """The ledger's row, made or found, and whether it was found."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        marker = await read_marker(connection, schema)
+        if marker is not None:
+            found = await read_ledger(connection, schema)
+            if found is not None and found.plan == plan and marker.store_name == definition.name:
+                return found, True
+            if found is not None and not replace:
+                raise CannotRunError(
+                    f"schema {schema!r} holds another corpus: store {marker.store_name!r}, "
+                    f"{found.plan.events:,} events, seed {found.plan.seed}",
+                    remedy="ask for that one, name another schema, or replace it with --replace",
+                )
+            await drop_schema(connection, schema)
+        await install_store(connection, definition, schema, with_indexes=False)
+        return await create_ledger(connection, schema, plan), False
+    finally:
+        await connection.close()
+
+
+def _load(
+    dsn: str,
+    definition: StoreDefinition,
+    corpus: SeededCorpus,
+    schema: str,
+    workers: int,
+    progress: Progress,
+) -> list[LoadedBatch]:
+    plan = corpus.plan
+    done = asyncio.run(_batches_done(dsn, schema))
+    missing = [number for number in range(plan.batch_count) if number not in done]
+    task = load_task(dsn, schema, definition, plan, corpus.first_transaction_id)
+    loaded: list[LoadedBatch] = []
+    before = plan.events - sum(min(BATCH_EVENTS, plan.events - number * BATCH_EVENTS) for number in missing)
+    progress("load", before, plan.events)
+    with worker_executor(min(workers, max(1, len(missing)))) as executor:
+        for batch in _in_flight(executor, task, missing, limit=2 * workers):
+            loaded.append(batch)
+            before += batch.events
+            progress("load", before, plan.events)
+    return loaded
+
+
+def _in_flight(
+    executor: Executor, task: LoadTask, numbers: list[int], *, limit: int
+) -> Iterator[LoadedBatch]:
+    """Batches as they get done, at most ``limit`` handed out at a time, so that they are loaded in order."""
+    waiting = iter(numbers)
+    running: set[Future[LoadedBatch]] = set()
+    try:
+        while True:
+            for number in waiting:
+                running.add(executor.submit(load_batch, task, number))
+                if len(running) >= limit:
+                    break
+            if not running:
+                return
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    except BaseException:
+        for future in running:
+            future.cancel()
+        raise
+
+
+async def _batches_done(dsn: str, schema: str) -> set[int]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await batches_done(connection, schema)
+    finally:
+        await connection.close()
+
+
+async def _after_load(dsn: str, definition: StoreDefinition, schema: str, plan: CorpusPlan) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await set_next_position(connection, definition, schema, plan.events)
+        await set_stage(connection, schema, Stage.INDEXING)
+    finally:
+        await connection.close()
+
+
+def _growth(loaded: Sequence[LoadedBatch], began_s: float) -> Series | None:
+    """Events in the table over the seconds since loading began, thinned to what a chart can show."""
+    if not loaded:
+        return None
+    points, total = [(0.0, 0.0)], 0
+    for batch in sorted(loaded, key=lambda batch: batch.at_s):
+        total += batch.events
+        points.append((round(batch.at_s - began_s, 3), float(total)))
+    step = -(-len(points) // SERIES_POINTS_MAX)
+    kept = points[::step] if points[-1] in points[::step] else [*points[::step], points[-1]]
+    return Series(
+        name="events", unit="events", at_s=[at_s for at_s, _ in kept], values=[count for _, count in kept]
+    )
+
+
+def _peak_rss_mib(loaded: Sequence[LoadedBatch]) -> float:
+    """The workers' peaks together, and ours: an upper bound, for they need not have come at once."""
+    peaks = {batch.worker_pid: batch.worker_peak_rss_mib for batch in loaded}
+    return sum(peaks.values()) + own_peak_rss_mib()

@@ -1,0 +1,54 @@
+"""The stores that come along, and those of the user: found by name or by folder."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from eventmark.errors import UsageError
+from eventmark.stores.definition import StoreDefinition, read_definition
+
+_HERE = Path(__file__).parent
+_TEMPLATE = _HERE / "template"
+
+
+def store_names() -> tuple[str, ...]:
+    """The stores that come along."""
+    return tuple(
+        sorted(path.parent.name for path in _HERE.glob("*/store.toml") if path.parent.name != _TEMPLATE.name)
+    )
+
+
+def find_store(name: str) -> StoreDefinition:
+    """A store by its name, or by the path of its folder (anything with a ``/`` or ``.`` in it).
+
+    Raises ``UsageError`` for an unknown name, ``StoreDefinitionError`` for a folder that is wrong.
+    """
+    if name in store_names():
+        return read_definition(_HERE / name)
+    directory = Path(name).expanduser()
+    if directory.is_dir() or "/" in name or name.startswith("."):
+        return read_definition(directory)
+    nearest = difflib.get_close_matches(name, store_names(), 1)
+    raise UsageError(
+        f"unknown store {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
+        remedy=f"use {', '.join(store_names())} or the path of a store's folder, such as ./my-store",
+    )
+
+
+def write_template(directory: Path) -> list[Path]:
+    """Write the commented example into ``directory``, which must be new or empty; the files written."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"{directory} is not empty", remedy="name a new folder")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        written = []
+        for source in sorted(_TEMPLATE.iterdir()):
+            target = directory / source.name
+            target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+            written.append(target)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {directory}: {error.strerror}", remedy="name another folder"
+        ) from error
+    return written

@@ -1,0 +1,261 @@
+"""A store as a folder: ``store.toml`` and one SQL file per operation. Read, and checked as far as files go."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eventmark.domain import Capabilities
+from eventmark.engine.schema import SQL_DIRECTORY
+from eventmark.engine.statements import Statement, read_statements
+from eventmark.errors import StoreDefinitionError, UsageError
+from eventmark.measure.targets import Target, targets_from
+
+EVENT_COLUMNS = (
+    "global_sequence_id", "transaction_id", "sequence_number", "expected_version", "timestamp_utc",
+    "event_id", "tenant_id", "stream_id", "aggregate_type", "aggregate_id", "event_type", "payload_type",
+    "payload_revision", "payload", "metadata",
+)  # fmt: skip
+SNAPSHOT_COLUMNS = (
+    "sequence_number", "timestamp_utc", "tenant_id", "aggregate_id", "aggregate_type", "payload_type",
+    "payload_revision", "payload",
+)  # fmt: skip
+ORDERINGS = ("transaction-id", "global-sequence")
+
+_REQUIRED_COLUMNS = (
+    "global_sequence_id", "sequence_number", "timestamp_utc", "tenant_id", "aggregate_id", "event_type", "payload",
+)  # fmt: skip
+_REQUIRED_SNAPSHOT_COLUMNS = ("sequence_number", "tenant_id", "aggregate_id", "payload")
+_REQUIRED_STATEMENTS = ("append_events", "load_aggregate")
+_STATEMENTS = (
+    *_REQUIRED_STATEMENTS, "stream_events", "stream_tenant_events", "create_head_token", "create_token_at",
+    "store_snapshot", "read_snapshot", "stream_version",
+)  # fmt: skip
+_KEYS = (
+    "name", "description", "engine", "ordering", "tables", "columns", "snapshot_columns", "targets",
+)  # fmt: skip
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreDefinition:
+    """Everything known of a store without a server.
+
+    ``columns`` and ``snapshot_columns`` map Eventmark's column names to the table's; a name that is not
+    there has no counterpart and is not filled. ``absent`` maps what the store lacks to the reason.
+    """
+
+    name: str
+    description: str
+    directory: Path
+    engine: str
+    ordering: str
+    events_table: str
+    snapshots_table: str | None
+    columns: Mapping[str, str]
+    snapshot_columns: Mapping[str, str]
+    statements: Mapping[str, Statement]
+    schema_script: str
+    indexes_script: str
+    schema_path: Path
+    indexes_path: Path
+    targets: Mapping[str, Target]
+    capabilities: Capabilities
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def schema_sha256(self) -> str:
+        """Of the schema and its indexes: results of different ones are not comparable."""
+        return hashlib.sha256((self.schema_script + self.indexes_script).encode()).hexdigest()
+
+
+def read_definition(directory: Path) -> StoreDefinition:
+    """Read a store's folder. Raises ``StoreDefinitionError`` that names file and line."""
+    toml_path = directory / "store.toml"
+    settings, text = _read_toml(toml_path)
+    where = _Where(toml_path, text)
+    where.check_keys(settings, _KEYS)
+    name = where.text(settings, "name", _NAME, default=directory.resolve().name.lower())
+    engine = where.text(settings, "engine", default="")
+    if engine not in ("", "eventmark.engine"):
+        raise where.error(
+            "engine", f"unknown engine {engine!r}", "leave it out: the SQL files are run as they are"
+        )
+    ordering = where.text(settings, "ordering", default="transaction-id")
+    if ordering not in ORDERINGS:
+        raise where.error("ordering", f"unknown ordering {ordering!r}", f"use {' or '.join(ORDERINGS)}")
+    sql_directory = SQL_DIRECTORY if engine else directory
+    tables = where.table(settings, "tables")
+    where.check_keys(tables, ("events", "snapshots"))
+    columns = where.columns(settings, "columns", EVENT_COLUMNS, _REQUIRED_COLUMNS)
+    if ordering == "transaction-id" and "transaction_id" not in columns:
+        raise where.error("columns", "ordering by transaction id needs the column transaction_id", "map it")
+    snapshots_table = where.text(tables, "snapshots", _COLUMN, default="") or None
+    statements = _read_known_statements(sql_directory, toml_path)
+    schema_path, indexes_path = sql_directory / "schema.sql", sql_directory / "indexes.sql"
+    capabilities, absent = _capabilities(statements, snapshots_table)
+    return StoreDefinition(
+        name=name,
+        description=where.text(settings, "description", default=""),
+        directory=directory,
+        engine=engine,
+        ordering=ordering,
+        events_table=where.text(tables, "events", _COLUMN, default="domain_events"),
+        snapshots_table=snapshots_table,
+        columns=columns,
+        snapshot_columns=where.columns(
+            settings, "snapshot_columns", SNAPSHOT_COLUMNS, _REQUIRED_SNAPSHOT_COLUMNS
+        ),
+        statements=statements,
+        schema_script=_read_script(schema_path, required=True),
+        indexes_script=_read_script(indexes_path, required=False),
+        schema_path=schema_path,
+        indexes_path=indexes_path,
+        targets=_targets(where, settings),
+        capabilities=capabilities,
+        absent=absent,
+    )
+
+
+def _read_toml(path: Path) -> tuple[dict[str, Any], str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text), text
+    except FileNotFoundError as error:
+        raise StoreDefinitionError(
+            "there is no such file", path=str(path), remedy="make a store with: eventmark stores new DIR"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreDefinitionError(f"cannot be read: {error}", path=str(path)) from error
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        raise StoreDefinitionError(str(error), path=str(path), line=int(found[1]) if found else 1) from error
+
+
+def _read_script(path: Path, *, required: bool) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        if not required:
+            return ""
+        raise StoreDefinitionError(
+            "there is no such file", path=str(path), remedy="write the store's tables into it"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreDefinitionError(f"cannot be read: {error}", path=str(path)) from error
+
+
+def _read_known_statements(directory: Path, toml_path: Path) -> dict[str, Statement]:
+    statements = read_statements(directory)
+    for name, statement in statements.items():
+        if name not in _STATEMENTS:
+            raise StoreDefinitionError(
+                f"no operation is called {name!r}{_nearest(name, _STATEMENTS)}",
+                path=statement.path,
+                remedy=f"operations are {', '.join(_STATEMENTS)}",
+            )
+    for name in _REQUIRED_STATEMENTS:
+        if name not in statements:
+            raise StoreDefinitionError(
+                f"the store lacks {name}.sql", path=str(toml_path.parent / f"{name}.sql"), remedy="write it"
+            )
+    return statements
+
+
+def _capabilities(
+    statements: Mapping[str, Statement], snapshots_table: str | None
+) -> tuple[Capabilities, dict[str, str]]:
+    absent = {
+        name: f"the store has no {name}.sql"
+        for name in (
+            "stream_events",
+            "create_head_token",
+            "create_token_at",
+            "store_snapshot",
+            "read_snapshot",
+        )
+        if name not in statements
+    }
+    append = {parameter.name for parameter in statements["append_events"].parameters}
+    capabilities = Capabilities(
+        snapshots=snapshots_table is not None
+        and "store_snapshot" not in absent
+        and "read_snapshot" not in absent,
+        tokens="stream_events" not in absent,
+        token_at="create_token_at" not in absent,
+        expected_version=bool(append & {"expected_version", "sequence_number", "sequence_numbers"}),
+        all_tenants_stream="stream_events" not in absent,
+    )
+    return capabilities, absent
+
+
+def _targets(where: _Where, settings: Mapping[str, Any]) -> dict[str, Target]:
+    try:
+        overlaid = targets_from(where.table(settings, "targets"), str(where.path))
+    except UsageError as error:
+        raise where.error("targets", error.message, error.remedy) from error
+    return dict(overlaid)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(known), 1)
+    return f", did you mean {found[0]!r}?" if found else ""
+
+
+class _Where:
+    """Values of a TOML file, and errors that name the line they stand on."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self._lines = text.splitlines()
+
+    def error(self, key: str, message: str, remedy: str = "") -> StoreDefinitionError:
+        pattern = re.compile(rf"\s*(\[\s*)?\"?{re.escape(key)}\"?\s*[\]=]")
+        line = next((number for number, line in enumerate(self._lines, 1) if pattern.match(line)), 1)
+        return StoreDefinitionError(message, path=str(self.path), line=line, remedy=remedy)
+
+    def check_keys(self, table: Mapping[str, Any], known: Iterable[str]) -> None:
+        for key in table:
+            if key not in known:
+                raise self.error(
+                    key, f"unknown key {key!r}{_nearest(key, known)}", f"known are {', '.join(known)}"
+                )
+
+    def text(
+        self, table: Mapping[str, Any], key: str, pattern: re.Pattern[str] | None = None, *, default: str
+    ) -> str:
+        value = table.get(key, default)
+        if not isinstance(value, str):
+            raise self.error(key, f"{key} must be a text, got {value!r}")
+        if pattern is not None and value and not pattern.fullmatch(value):
+            raise self.error(key, f"{key} {value!r} is not allowed", f"it must match {pattern.pattern}")
+        return value
+
+    def table(self, settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+        value = settings.get(key, {})
+        if not isinstance(value, dict):
+            raise self.error(
+                key, f"{key} must be a table", f"write [{key}] and lines of name = value below it"
+            )
+        return value
+
+    def columns(
+        self, settings: Mapping[str, Any], key: str, known: tuple[str, ...], required: tuple[str, ...]
+    ) -> dict[str, str]:
+        """The mapping, all names as they are where the file has none."""
+        if key not in settings:
+            return {name: name for name in known}
+        table = self.table(settings, key)
+        self.check_keys(table, known)
+        mapped = {name: self.text(table, name, _COLUMN, default="") for name in table}
+        for name in required:
+            if not mapped.get(name):
+                raise self.error(key, f"{key} does not map {name}", f'add a line: {name} = "your_column"')
+        return mapped

@@ -1,0 +1,179 @@
+"""A store's schema on a server: created, every statement prepared, and opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from eventmark.domain import EventStore
+from eventmark.engine import PostgresEventStore, drop_schema
+from eventmark.engine.schema import Marker, create_marked_schema
+from eventmark.engine.statements import Statement, quoted_schema
+from eventmark.errors import StoreDefinitionError
+from eventmark.stores.definition import StoreDefinition
+from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, SqlEventStore
+
+_TRIAL_SUFFIX = "_trial"
+
+# What Eventmark passes in, by operation. A statement that asks for anything else is wrong.
+_STREAM = ("tenant_id", "aggregate_id", "aggregate_type", "stream_id")
+PARAMETERS = {
+    "append_events": (
+        *_STREAM, "expected_version", "event_count", "sequence_numbers", "event_ids", "event_types", "payloads",
+        "metadatas", "timestamps", "payload_types", "payload_revisions", *PER_EVENT_PARAMETERS,
+    ),
+    "load_aggregate": ("tenant_id", "aggregate_id", "from_sequence"),
+    "stream_events": ("transaction_id", "global_sequence", "batch_size"),
+    "stream_tenant_events": ("tenant_id", "transaction_id", "global_sequence", "batch_size"),
+    "create_head_token": (),
+    "create_token_at": ("instant",),
+    "store_snapshot": (
+        *_STREAM, "sequence_number", "timestamp_utc", "payload", "payload_type", "payload_revision",
+    ),
+    "read_snapshot": ("tenant_id", "aggregate_id"),
+    "stream_version": ("tenant_id", "aggregate_id"),
+}  # fmt: skip
+
+# What each result must hold for Eventmark to read it.
+_RESULT_COLUMNS = {
+    "load_aggregate": ("sequence_number", "event_type", "payload"),
+    "stream_events": ("global_sequence_id", "event_type", "payload"),
+    "stream_tenant_events": ("global_sequence_id", "event_type", "payload"),
+    "read_snapshot": ("sequence_number", "payload"),
+}
+
+
+async def open_store(
+    definition: StoreDefinition, dsn: str, *, schema: str, pool_min: int = 1, pool_max: int = 20
+) -> EventStore:
+    """The store in ``schema``, connected, with the engine its definition names."""
+    if definition.engine:
+        return await PostgresEventStore.connect(dsn, schema=schema, pool_min=pool_min, pool_max=pool_max)
+    return await SqlEventStore.connect(dsn, definition, schema=schema, pool_min=pool_min, pool_max=pool_max)
+
+
+async def install_store(
+    connection: asyncpg.Connection[Any],
+    definition: StoreDefinition,
+    schema: str,
+    *,
+    with_indexes: bool = True,
+) -> Marker:
+    """Create the store's schema, all or nothing.
+
+    Raises ``StoreDefinitionError`` with file and line for SQL the server refuses, ``CannotRunError`` for a
+    schema that is there already.
+    """
+    scripts = [(definition.schema_path, definition.schema_script)]
+    if with_indexes and definition.indexes_script:
+        scripts.append((definition.indexes_path, definition.indexes_script))
+    try:
+        return await create_marked_schema(
+            connection, schema, [script for _, script in scripts], store_name=definition.name
+        )
+    except asyncpg.PostgresError as error:
+        raise _script_error(error, scripts, schema) from error
+
+
+async def check_store(connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str) -> None:
+    """Try the whole store in a schema of its own that is dropped again, before anything is seeded.
+
+    Raises ``StoreDefinitionError`` naming file and line: SQL that fails, columns of the mapping that are
+    not in the tables, parameters Eventmark does not know, results that lack a column.
+    """
+    trial = schema[: 48 - len(_TRIAL_SUFFIX)] + _TRIAL_SUFFIX
+    await drop_schema(connection, trial)
+    try:
+        await install_store(connection, definition, trial)
+        await _check_columns(connection, definition, trial)
+        for statement in definition.statements.values():
+            _check_parameters(statement)
+            await _check_statement(connection, definition, statement, trial)
+    finally:
+        await drop_schema(connection, trial)
+
+
+def _check_parameters(statement: Statement) -> None:
+    known = PARAMETERS[statement.name]
+    for parameter in statement.parameters:
+        if parameter.name not in known:
+            raise StoreDefinitionError(
+                f"{statement.name} has no parameter {parameter.name!r}",
+                path=statement.path,
+                remedy=f"it may use {', '.join(known) or 'none'}",
+            )
+
+
+async def _check_statement(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, statement: Statement, schema: str
+) -> None:
+    try:
+        prepared = await connection.prepare(statement.sql(schema))
+    except asyncpg.PostgresError as error:
+        raise StoreDefinitionError(
+            _first_line(error),
+            path=statement.path,
+            line=statement.first_line + _lines_before(statement.sql(schema), error),
+            remedy=error.hint or "mend the statement",
+        ) from error
+    found = {attribute.name for attribute in prepared.get_attributes()}
+    needed = _RESULT_COLUMNS.get(statement.name, ())
+    if definition.ordering == "transaction-id" and statement.name.startswith("stream_") and needed:
+        needed = (*needed, "transaction_id")
+    for column in needed:
+        if column not in found:
+            raise StoreDefinitionError(
+                f"the result of {statement.name} has no column {column!r}",
+                path=statement.path,
+                line=statement.first_line,
+                remedy=f"name it so: select your_column as {column}",
+            )
+
+
+async def _check_columns(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
+) -> None:
+    for table, columns in (
+        (definition.events_table, definition.columns),
+        (definition.snapshots_table, definition.snapshot_columns),
+    ):
+        if table is None:
+            continue
+        rows = await connection.fetch(
+            "select attname from pg_attribute where attrelid = to_regclass($1) and attnum > 0",
+            f'{quoted_schema(schema)}."{table}"',
+        )
+        there = {row["attname"] for row in rows}
+        for name, column in columns.items():
+            if column not in there:
+                what = f"no column {column!r} (for {name})" if there else "no such table"
+                raise StoreDefinitionError(
+                    f"table {table!r}: {what}",
+                    path=str(definition.directory / "store.toml"),
+                    remedy="correct [tables], [columns] or [snapshot_columns]",
+                )
+
+
+def _script_error(
+    error: asyncpg.PostgresError, scripts: list[tuple[Path, str]], schema: str
+) -> StoreDefinitionError:
+    """The server tells the place within the text it was sent, not which text: the query it quotes does."""
+    query = getattr(error, "query", None)
+    for path, script in scripts:
+        rendered = script.replace("{schema}", quoted_schema(schema))
+        if query == rendered or len(scripts) == 1:
+            return StoreDefinitionError(
+                _first_line(error), path=str(path), line=1 + _lines_before(rendered, error)
+            )
+    return StoreDefinitionError(_first_line(error), path=str(scripts[0][0].parent))
+
+
+def _lines_before(text: str, error: asyncpg.PostgresError) -> int:
+    position = getattr(error, "position", None)
+    return text[: int(position) - 1].count("\n") if position else 0
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

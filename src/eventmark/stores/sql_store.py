@@ -1,0 +1,313 @@
+"""An event store that is nothing but SQL files: the statements of a store's folder, run as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self
+
+import asyncpg
+
+from eventmark.domain import (
+    AppendResult,
+    Capabilities,
+    EventBatch,
+    GlobalSequence,
+    NewEvent,
+    SequenceNumber,
+    Snapshot,
+    StreamId,
+    TrackingToken,
+    TransactionId,
+)
+from eventmark.engine import encoding
+from eventmark.engine.pool import Pool, Session
+from eventmark.engine.records import EventRecord
+from eventmark.engine.schema import Marker, read_marker
+from eventmark.engine.translation import DRIVER_ERRORS, translated_read_error, translated_write_error
+from eventmark.errors import (
+    CannotRunError,
+    DuplicateEventError,
+    EventStoreError,
+    TokenRefusedError,
+    VersionConflictError,
+)
+from eventmark.stores.definition import StoreDefinition
+
+POLL_INTERVAL_S = 0.02
+ACQUIRE_TIMEOUT_S = 30.0
+
+# Parameters that stand for one event: a statement with any of them is run once per event.
+PER_EVENT_PARAMETERS = (
+    "event_id", "event_type", "payload", "metadata", "timestamp", "payload_type", "payload_revision",
+    "sequence_number",
+)  # fmt: skip
+
+
+class SqlEventStore:
+    """A store described by its folder. Statements get their parameters by name."""
+
+    def __init__(self, pool: Pool, definition: StoreDefinition, marker: Marker) -> None:
+        self.pool = pool
+        self.definition = definition
+        self.capabilities: Capabilities = definition.capabilities
+        self.store_id = marker.store_id
+        self.epoch = marker.epoch
+        self._parameters = {
+            name: tuple(parameter.name for parameter in statement.parameters)
+            for name, statement in definition.statements.items()
+        }
+
+    @classmethod
+    async def connect(
+        cls, dsn: str, definition: StoreDefinition, *, schema: str, pool_min: int = 1, pool_max: int = 20
+    ) -> Self:
+        """Open the store in ``schema``. Raises ``CannotRunError`` where there is none."""
+        sql = {name: statement.sql(schema) for name, statement in definition.statements.items()}
+        pool = Pool(
+            dsn,
+            sql,
+            record_class=EventRecord,
+            size_max=pool_max,
+            acquire_timeout_s=ACQUIRE_TIMEOUT_S,
+            application_name="eventmark",
+        )
+        try:
+            session = await pool.acquire()
+            marker = await read_marker(session.connection, schema)
+            pool.release(session)
+            if marker is None:
+                raise CannotRunError(f"there is no event store in schema {schema!r}", remedy="seed one")
+            await pool.fill(pool_min)
+        except DRIVER_ERRORS as error:
+            await pool.close()
+            raise translated_read_error(error) from error
+        except (EventStoreError, CannotRunError):
+            await pool.close()
+            raise
+        return cls(pool, definition, marker)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self.pool.close()
+
+    async def append_events(
+        self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
+    ) -> AppendResult:
+        """One statement for the batch, or one per event in a transaction, as the file's parameters say."""
+        values = _append_values(stream, events, expected_version)
+        session = await self._acquire()
+        try:
+            if set(self._parameters["append_events"]) & set(PER_EVENT_PARAMETERS):
+                rows = await self._append_one_by_one(session, values)
+            else:
+                rows = await session.fetch("append_events", *self._arguments("append_events", values))
+        except DRIVER_ERRORS as error:
+            raise self._append_error(error, stream, values) from error
+        finally:
+            self._release(session)
+        return self._append_result(rows, stream, expected_version, len(events))
+
+    async def load_aggregate(
+        self, tenant_id: str, aggregate_id: str, *, from_sequence: int = 1
+    ) -> Sequence[EventRecord]:
+        return await self._read(
+            "load_aggregate",
+            {"tenant_id": tenant_id, "aggregate_id": aggregate_id, "from_sequence": from_sequence},
+        )
+
+    async def stream_events(
+        self,
+        token: TrackingToken,
+        *,
+        limit: int = 1000,
+        tenant_id: str | None = None,
+        wait_s: float = 0.0,
+    ) -> EventBatch:
+        """As the statement orders them; waiting is polling."""
+        if token.store_id != self.store_id or token.epoch != self.epoch:
+            raise TokenRefusedError("the token belongs to another store or another epoch")
+        deadline = time.monotonic() + wait_s
+        while True:
+            batch = await self._read_after(token, limit, tenant_id)
+            if batch.events or time.monotonic() >= deadline:
+                return batch
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+    async def store_snapshot(self, snapshot: Snapshot) -> None:
+        values = {
+            **_stream_values(snapshot.stream),
+            "sequence_number": snapshot.sequence_number,
+            "timestamp_utc": snapshot.timestamp,
+            "payload": encoding.encoded_document(snapshot.payload, "payload"),
+            "payload_type": snapshot.payload_type,
+            "payload_revision": snapshot.payload_revision,
+        }
+        await self._read("store_snapshot", values)
+
+    async def read_snapshot(self, tenant_id: str, aggregate_id: str) -> Snapshot | None:
+        rows = await self._read("read_snapshot", {"tenant_id": tenant_id, "aggregate_id": aggregate_id})
+        if not rows:
+            return None
+        row: Mapping[str, Any] = dict(rows[0])
+        return Snapshot(
+            stream=StreamId(
+                tenant_id=tenant_id,
+                aggregate_type=row.get("aggregate_type", ""),
+                aggregate_id=aggregate_id,
+            ),
+            sequence_number=SequenceNumber(row["sequence_number"]),
+            payload=row["payload"],
+            payload_type=row.get("payload_type", ""),
+            payload_revision=row.get("payload_revision", ""),
+            timestamp=row.get("timestamp_utc", datetime.min),
+        )
+
+    async def create_tail_token(self) -> TrackingToken:
+        """Before the first event. Needs no round trip."""
+        return self._token({})
+
+    async def create_head_token(self) -> TrackingToken:
+        rows = await self._read("create_head_token", {})
+        return self._token(dict(rows[0]) if rows else {})
+
+    async def create_token_at(self, instant: datetime) -> TrackingToken:
+        rows = await self._read("create_token_at", {"instant": instant})
+        if not rows:
+            return await self.create_head_token()
+        place = dict(rows[0])
+        place["global_sequence_id"] = place.get("global_sequence_id", 1) - 1
+        return self._token(place)
+
+    async def _append_one_by_one(self, session: Session, values: Mapping[str, Any]) -> list[Any]:
+        rows: list[Any] = []
+        async with session.connection.transaction():
+            for place in range(len(values["event_ids"])):
+                one = {**values, **_one_event(values, place)}
+                rows = await session.fetch("append_events", *self._arguments("append_events", one))
+        return rows
+
+    def _append_result(
+        self, rows: Sequence[Any], stream: StreamId, expected_version: int, count: int
+    ) -> AppendResult:
+        row: dict[str, Any] = dict(rows[-1]) if rows else {}
+        if "last_global_sequence" in row and row["last_global_sequence"] is None:
+            raise VersionConflictError(
+                tenant_id=stream.tenant_id,
+                aggregate_id=stream.aggregate_id,
+                expected_version=expected_version,
+                actual_version=row.get("actual_version", -1),
+            )
+        return AppendResult(
+            last_sequence_number=SequenceNumber(expected_version + count),
+            last_global_sequence=GlobalSequence(row.get("last_global_sequence", 0)),
+            transaction_id=TransactionId(row.get("transaction_id", 0)),
+        )
+
+    def _append_error(self, error: Exception, stream: StreamId, values: Mapping[str, Any]) -> EventStoreError:
+        if isinstance(error, asyncpg.UniqueViolationError):
+            if self._is_about_the_event_id(error):
+                return DuplicateEventError(tenant_id=stream.tenant_id, event_ids=tuple(values["event_ids"]))
+            return VersionConflictError(
+                tenant_id=stream.tenant_id,
+                aggregate_id=stream.aggregate_id,
+                expected_version=values["expected_version"],
+                actual_version=-1,  # the statement does not tell
+            )
+        return translated_write_error(error, stream.tenant_id, values["event_ids"])
+
+    def _is_about_the_event_id(self, error: asyncpg.UniqueViolationError) -> bool:
+        """By the columns the server names in the error's detail: ``Key (id)=(...) already exists.``"""
+        columns = self.definition.columns
+        named = (error.detail or "").partition("(")[2].partition(")")[0].replace('"', "").split(", ")
+        return columns.get("event_id") in named and columns["sequence_number"] not in named
+
+    async def _read_after(self, token: TrackingToken, limit: int, tenant_id: str | None) -> EventBatch:
+        values = {
+            "transaction_id": token.transaction_id,
+            "global_sequence": token.global_sequence,
+            "batch_size": limit,
+            "tenant_id": tenant_id,
+        }
+        events = await self._read("stream_events" if tenant_id is None else "stream_tenant_events", values)
+        return EventBatch(events, self._token(dict(events[-1])) if events else token)
+
+    async def _read(self, name: str, values: Mapping[str, Any]) -> list[EventRecord]:
+        if name not in self._parameters:
+            raise EventStoreError(f"store {self.definition.name!r} has no {name}.sql", remedy="write it")
+        session = await self._acquire()
+        try:
+            return await session.fetch(name, *self._arguments(name, values))
+        except DRIVER_ERRORS as error:
+            raise translated_read_error(error) from error
+        finally:
+            self._release(session)
+
+    def _arguments(self, name: str, values: Mapping[str, Any]) -> list[Any]:
+        return [values[parameter] for parameter in self._parameters[name]]
+
+    async def _acquire(self) -> Session:
+        try:
+            return await self.pool.acquire()
+        except DRIVER_ERRORS as error:
+            raise translated_read_error(error) from error
+
+    def _release(self, session: Session) -> None:
+        if session.connection.is_in_transaction():  # cancelled half way: what it still does is not known
+            self.pool.discard(session)
+        else:
+            self.pool.release(session)
+
+    def _token(self, place: Mapping[str, Any]) -> TrackingToken:
+        by_transaction = self.definition.ordering == "transaction-id"
+        return TrackingToken(
+            self.store_id,
+            self.epoch,
+            TransactionId(place.get("transaction_id", 0) if by_transaction else 0),
+            GlobalSequence(place.get("global_sequence_id") or 0),
+        )
+
+
+def _stream_values(stream: StreamId) -> dict[str, Any]:
+    return {
+        "tenant_id": stream.tenant_id,
+        "aggregate_id": stream.aggregate_id,
+        "aggregate_type": stream.aggregate_type,
+        "stream_id": f"{stream.aggregate_type}:{stream.aggregate_id}",
+    }
+
+
+def _append_values(stream: StreamId, events: Sequence[NewEvent], expected_version: int) -> dict[str, Any]:
+    arguments = encoding.append_arguments(stream, events, expected_version)
+    names = (
+        "event_ids", "event_types", "payloads", "metadatas", "timestamps", "payload_types", "payload_revisions",
+    )  # fmt: skip
+    return {
+        **_stream_values(stream),
+        "expected_version": expected_version,
+        "event_count": len(events),
+        "sequence_numbers": [expected_version + place + 1 for place in range(len(events))],
+        **dict(zip(names, arguments[4:], strict=True)),
+    }
+
+
+def _one_event(values: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """The singular parameters of the event at ``place``; its expected version is the one before it."""
+    return {
+        "event_id": values["event_ids"][place],
+        "event_type": values["event_types"][place],
+        "payload": values["payloads"][place],
+        "metadata": values["metadatas"][place],
+        "timestamp": values["timestamps"][place],
+        "payload_type": values["payload_types"][place],
+        "payload_revision": values["payload_revisions"][place],
+        "sequence_number": values["sequence_numbers"][place],
+        "expected_version": values["sequence_numbers"][place] - 1,
+    }
