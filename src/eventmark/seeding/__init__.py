@@ -1,0 +1,19 @@
+"""Filling a store with a corpus, proving what is in it, drawing from it."""
+
+from eventmark.seeding.audit import AuditReport, audit
+from eventmark.seeding.progress import Progress, no_progress
+from eventmark.seeding.sample import CorpusSample, SampledStream, sample_corpus
+from eventmark.seeding.seed import SeedReport, estimated_bytes, seed
+
+__all__ = [
+    "AuditReport",
+    "CorpusSample",
+    "Progress",
+    "SampledStream",
+    "SeedReport",
+    "audit",
+    "estimated_bytes",
+    "no_progress",
+    "sample_corpus",
+    "seed",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
 import resource
@@ -72,6 +73,7 @@ class _Worker:
         self._dsn = dsn
         self._runner = asyncio.Runner(loop_factory=_loop_factory())
         self._connection: asyncpg.Connection[Any] | None = None
+        gc.disable()  # rows hold no cycles; looking for some in every new batch costs as much as making it
 
     def load(self, task: LoadTask, number: int) -> LoadedBatch:
         batch = make_batch(task.plan, number, first_transaction_id=task.first_transaction_id)

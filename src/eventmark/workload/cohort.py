@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 
 from eventmark.workload.calendar import HISTORY_START
-from eventmark.workload.lifecycles import draw_lifecycles, event_type_codes
-from eventmark.workload.payloads import draw_sizes
+from eventmark.workload.lifecycles import LIFECYCLES, draw_lifecycles, event_type_codes
+from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, draw_sizes
 from eventmark.workload.plan import COHORT_EVENTS, CorpusPlan
 from eventmark.workload.tenants import LARGE_EVENTS_SHARE
 
@@ -28,7 +28,11 @@ _CORRELATED_EVENTS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
-    """A cohort's events as columns, in the log's order; ``aggregate`` points into the aggregates' lists."""
+    """A cohort's events as columns, in the log's order, and its aggregates' texts.
+
+    ``aggregate`` and ``correlation`` point into the arrays and lists of their kind, ``cause`` at the event
+    of this cohort that caused this one, -1 for none. Ids are 16 bytes each.
+    """
 
     first_event: int
     tenant: np.ndarray
@@ -37,13 +41,16 @@ class Cohort:
     at_us: np.ndarray
     event_type: np.ndarray
     payload_bytes: np.ndarray
-    event_ids: np.ndarray  # (events, 2) of 64 bits
-    correlation: np.ndarray  # place in correlation_ids
-    cause: np.ndarray  # place of the event that caused this one in the cohort, -1 for none
-    draws: np.ndarray  # (events, 3)
+    event_ids: np.ndarray  # (events, 16)
+    correlation: np.ndarray
+    correlation_ids: np.ndarray  # (correlations, 16)
+    cause: np.ndarray
+    amount: np.ndarray
+    item: np.ndarray
+    prose: np.ndarray
     aggregate_ids: list[str]
-    lifecycles: list[int]
-    correlation_ids: list[str]
+    stream_ids: list[str]
+    aggregate_types: list[str]
 
 
 @lru_cache(maxsize=1)
@@ -52,8 +59,8 @@ def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
     first_event = number * COHORT_EVENTS
     count = min(COHORT_EVENTS, plan.events - first_event)
     slice_hours = plan.calendar.slice_hours(number, plan.cohort_count)
-    quotas = _quotas(plan, slice_hours, count)
-    tenant_of, length = _draw_streams(plan, quotas, random)
+    quotas, owners = _share_out(plan, number, slice_hours, count)
+    tenant_of, length = _draw_streams(quotas, owners, random)
     lifecycle = draw_lifecycles(len(length), random)
     aggregate = np.repeat(np.arange(len(length)), length)
     sequence = np.arange(count) - np.repeat(np.cumsum(length) - length, length) + 1
@@ -62,6 +69,8 @@ def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
     order = np.argsort(at_us, kind="stable")  # stable: within a stream the sequence decides
     tenant = tenant_of[aggregate[order]]
     correlation, cause, correlation_count = _correlate(tenant, plan.tenant_count)
+    types = [LIFECYCLES[place].aggregate_type for place in lifecycle.tolist()]
+    aggregate_ids = [dashed(text) for text in hex_ids(_random_ids(len(length), random))]
     return Cohort(
         first_event=first_event,
         tenant=tenant,
@@ -70,18 +79,29 @@ def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
         at_us=at_us[order],
         event_type=event_type[order],
         payload_bytes=draw_sizes(plan.payload_profile, count, random),
-        event_ids=_event_ids(at_us[order], random),
+        event_ids=_time_ordered_ids(at_us[order], random),
         correlation=correlation,
+        correlation_ids=_random_ids(correlation_count, random),
         cause=cause,
-        draws=random.integers(0, 1 << 31, (count, 3)),
-        aggregate_ids=_random_uuids(len(length), random),
-        lifecycles=lifecycle.tolist(),
-        correlation_ids=_random_uuids(correlation_count, random),
+        amount=random.integers(0, AMOUNT_MAX, count),
+        item=random.integers(0, ITEM_MAX, count),
+        prose=random.integers(0, PROSE_MAX, count),
+        aggregate_ids=aggregate_ids,
+        stream_ids=[f"{kind}:{name}" for kind, name in zip(types, aggregate_ids, strict=True)],
+        aggregate_types=types,
     )
 
 
-def _quotas(plan: CorpusPlan, slice_hours: tuple[float, float], count: int) -> np.ndarray:
-    """How many of the cohort's events each tenant has."""
+def hex_ids(ids: np.ndarray) -> list[str]:
+    """Ids of 16 bytes as text of 32 hexadecimal digits."""
+    text = ids.tobytes().hex()
+    return [text[place : place + 32] for place in range(0, len(text), 32)]
+
+
+def _share_out(
+    plan: CorpusPlan, number: int, slice_hours: tuple[float, float], count: int
+) -> tuple[np.ndarray, list[int]]:
+    """How many of the cohort's events each tenant has, and the tenants that have a stream of the longest length."""
     activity = [
         float(np.ptp(plan.calendar.operational_time(tenant.time_zone, slice_hours)))
         for tenant in plan.tenants
@@ -91,21 +111,21 @@ def _quotas(plan: CorpusPlan, slice_hours: tuple[float, float], count: int) -> n
     for kind, share in ((large, LARGE_EVENTS_SHARE), (~large, 1 - LARGE_EVENTS_SHARE)):
         weights[kind] *= share / weights[kind].sum()
     quotas = _apportion(weights, count)
-    for kind in (large, ~large):
-        _make_room_for_longest(quotas, kind)
-    return quotas
+    owners = [place for kind in (large, ~large) for place in _make_room_for_longest(quotas, kind, number)]
+    return quotas, owners
 
 
-def _make_room_for_longest(quotas: np.ndarray, kind: np.ndarray) -> None:
-    """Raise the largest quotas of a kind to the longest stream's length, at the cost of the others."""
+def _make_room_for_longest(quotas: np.ndarray, kind: np.ndarray, number: int) -> list[int]:
+    """The tenants of a kind whose turn it is; their quotas raised to what they need at the others' cost."""
     places = np.flatnonzero(kind)
-    places = places[np.argsort(-quotas[places], kind="stable")]
-    chosen = places[: _longest_streams(int(quotas[places].sum()))]
-    others = places[len(chosen) :]
+    wanted = min(len(places), _longest_streams(int(quotas[places].sum())))
+    turns = np.roll(places, -wanted * number)
+    chosen, others = turns[:wanted], turns[wanted:]
     missing = int(np.maximum(LONGEST_STREAM_EVENTS - quotas[chosen], 0).sum())
     if missing and len(others):
         quotas[chosen] = np.maximum(quotas[chosen], LONGEST_STREAM_EVENTS)
         quotas[others] = _apportion(quotas[others].astype(float), int(quotas[others].sum()) - missing)
+    return [place for place in chosen.tolist() if quotas[place] >= LONGEST_STREAM_EVENTS]
 
 
 def _longest_streams(events: int) -> int:
@@ -123,35 +143,27 @@ def _apportion(weights: np.ndarray, total: int) -> np.ndarray:
 
 
 def _draw_streams(
-    plan: CorpusPlan, quotas: np.ndarray, random: np.random.Generator
+    quotas: np.ndarray, owners: list[int], random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tenant and length of each of the cohort's streams; each tenant's lengths sum to its quota."""
-    longest = _tenants_of_longest(plan, quotas)
     tenants, lengths = [], []
     for place, quota in enumerate(quotas.tolist()):
-        own = longest.count(place)
+        own = owners.count(place)
         drawn = _draw_lengths(quota - own * LONGEST_STREAM_EVENTS, random)
         lengths.append(np.concatenate([np.full(own, LONGEST_STREAM_EVENTS), drawn]))
         tenants.append(np.full(own + len(drawn), place))
     return np.concatenate(tenants), np.concatenate(lengths)
 
 
-def _tenants_of_longest(plan: CorpusPlan, quotas: np.ndarray) -> list[int]:
-    chosen: list[int] = []
-    for large in (True, False):
-        places = [place for place, tenant in enumerate(plan.tenants) if tenant.large is large]
-        places.sort(key=lambda place: -int(quotas[place]))
-        wanted = _longest_streams(int(sum(quotas[place] for place in places)))
-        chosen += [place for place in places[:wanted] if quotas[place] >= LONGEST_STREAM_EVENTS]
-    return chosen
-
-
 def _draw_lengths(total: int, random: np.random.Generator) -> np.ndarray:
     """Long-tailed stream lengths, from 1 to below the longest, that sum to ``total``."""
     if total <= 0:
         return np.empty(0, dtype=np.int64)
-    drawn = np.exp(random.normal(np.log(_LENGTH_MEDIAN), _LENGTH_SIGMA, total))
-    lengths = np.clip(np.rint(drawn).astype(np.int64), 1, LONGEST_STREAM_EVENTS - 1)
+    lengths = np.empty(0, dtype=np.int64)
+    while lengths.sum() < total:
+        drawn = np.exp(random.normal(np.log(_LENGTH_MEDIAN), _LENGTH_SIGMA, total // 6 + 10))
+        more = np.clip(np.rint(drawn).astype(np.int64), 1, LONGEST_STREAM_EVENTS - 1)
+        lengths = np.concatenate([lengths, more])
     ends = np.cumsum(lengths)
     last = int(np.searchsorted(ends, total))
     lengths = lengths[: last + 1].copy()
@@ -195,19 +207,21 @@ def _correlate(tenant: np.ndarray, tenant_count: int) -> tuple[np.ndarray, np.nd
     return correlation, cause, int(starts.sum())
 
 
-def _event_ids(at_us: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """UUIDs of version 7 as two numbers of 64 bits: they rise with time, so their index grows at its end."""
+def _time_ordered_ids(at_us: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """UUIDs of version 7: they rise with time, so that their index grows at its end."""
     milliseconds = (at_us // 1000 + int(HISTORY_START.timestamp() * 1000)).astype(np.uint64)
     high = (milliseconds << np.uint64(16)) | np.uint64(0x7000) | _bits(random, len(at_us), 12)
-    low = np.uint64(1 << 63) | _bits(random, len(at_us), 62)
-    return np.stack([high, low], axis=1)
+    return _joined(high, np.uint64(1 << 63) | _bits(random, len(at_us), 62))
 
 
-def _random_uuids(count: int, random: np.random.Generator) -> list[str]:
-    """UUIDs of version 4 as text."""
+def _random_ids(count: int, random: np.random.Generator) -> np.ndarray:
+    """UUIDs of version 4."""
     high = (_bits(random, count, 64) & np.uint64(0xFFFF_FFFF_FFFF_0FFF)) | np.uint64(0x4000)
-    low = np.uint64(1 << 63) | _bits(random, count, 62)
-    return [dashed(f"{one:016x}{other:016x}") for one, other in zip(high.tolist(), low.tolist(), strict=True)]
+    return _joined(high, np.uint64(1 << 63) | _bits(random, count, 62))
+
+
+def _joined(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    return np.stack([high, low], axis=1).astype(">u8").view(np.uint8)
 
 
 def _bits(random: np.random.Generator, count: int, bits: int) -> np.ndarray:
@@ -215,4 +229,5 @@ def _bits(random: np.random.Generator, count: int, bits: int) -> np.ndarray:
 
 
 def dashed(text: str) -> str:
+    """A UUID's 32 digits in its usual form."""
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eventmark.workload.calendar import HISTORY_START
-from eventmark.workload.cohort import Cohort, dashed, make_cohort
-from eventmark.workload.lifecycles import EVENT_TYPES, LIFECYCLES
-from eventmark.workload.payloads import ITEMS, PROSE_CHARACTERS, opening
+from eventmark.workload.cohort import Cohort, hex_ids, make_cohort
+from eventmark.workload.lifecycles import EVENT_TYPES
+from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, opening
 from eventmark.workload.plan import BATCH_EVENTS, COHORT_EVENTS, CorpusPlan
 
 TRANSACTION_EVENTS = 10
@@ -81,72 +81,54 @@ def _event_rows(
     plan: CorpusPlan, cohort: Cohort, begin: int, end: int, first_transaction_id: int
 ) -> Iterator[EventRow]:
     here = slice(begin - cohort.first_event, end - cohort.first_event)
-    event_ids = [f"{high:016x}{low:016x}" for high, low in cohort.event_ids[here].tolist()]
-    causes = cohort.cause[here]
-    cause_ids = [
-        dashed(f"{high:016x}{low:016x}") if cause >= 0 else None
-        for cause, (high, low) in zip(causes.tolist(), cohort.event_ids[causes].tolist(), strict=True)
-    ]
+    integers = (
+        cohort.tenant, cohort.aggregate, cohort.sequence, cohort.at_us, cohort.event_type,
+        cohort.payload_bytes, cohort.amount, cohort.item, cohort.prose, cohort.cause,
+    )  # fmt: skip
+    columns: list[list[Any]] = [column[here].tolist() for column in integers]
+    columns.append(hex_ids(cohort.event_ids[here]))
+    columns.append(hex_ids(cohort.event_ids[cohort.cause[here]]))
+    columns.append(hex_ids(cohort.correlation_ids[cohort.correlation[here]]))
     tenant_ids = [tenant.tenant_id for tenant in plan.tenants]
-    types = [lifecycle.aggregate_type for lifecycle in LIFECYCLES]
-    columns: Sequence[list[int]] = [
-        column[here].tolist()
-        for column in (
-            cohort.tenant, cohort.aggregate, cohort.sequence, cohort.at_us, cohort.event_type,
-            cohort.payload_bytes, cohort.correlation,
-        )
-    ]  # fmt: skip
-    draws = cohort.draws[here].tolist()
     render = plan.pool.render
-    for place, (tenant, aggregate, sequence, at_us, code, size, correlation) in enumerate(
-        zip(*columns, strict=True)
-    ):
-        amount, item, prose = draws[place]
+    position = begin
+    for (
+        tenant, aggregate, sequence, at_us, code, size, amount, item, prose, cause, event_id, cause_id, correlation_id
+    ) in zip(*columns, strict=True):  # fmt: skip
         aggregate_id = cohort.aggregate_ids[aggregate]
-        aggregate_type = types[cohort.lifecycles[aggregate]]
+        aggregate_type = cohort.aggregate_types[aggregate]
         event_type = EVENT_TYPES[code]
+        head = opening(aggregate_type, aggregate_id, sequence)
+        caused_by = f'"{cause_id}"' if cause >= 0 else "null"
         yield EventRow(
-            begin + place + 1,
-            first_transaction_id + (begin + place) // TRANSACTION_EVENTS,
+            position + 1,
+            first_transaction_id + position // TRANSACTION_EVENTS,
             sequence,
             sequence - 1,
             HISTORY_START + timedelta(microseconds=at_us),
-            event_ids[place],
+            event_id,
             tenant_ids[tenant],
-            f"{aggregate_type}:{aggregate_id}",
+            cohort.stream_ids[aggregate],
             aggregate_type,
             aggregate_id,
             event_type,
             event_type,
             "1.0",
-            render(
-                opening(aggregate_type, aggregate_id[:8], sequence),
-                amount % 10_000_000,
-                item % (ITEMS - 50),
-                prose % (PROSE_CHARACTERS - 10_000),
-                size,
-            ),
-            _metadata(cohort.correlation_ids[correlation], cause_ids[place], prose % 500),
+            render(head, amount, item, prose, size),
+            f'{{"user": "user-{prose % 500:04d}", "traceId": "{correlation_id}", "causationId": {caused_by}, '
+            f'"correlationId": "{correlation_id}"}}',
         )
-
-
-def _metadata(correlation_id: str, cause_id: str | None, user: int) -> str:
-    cause = f'"{cause_id}"' if cause_id else "null"
-    trace = correlation_id.replace("-", "")
-    return (
-        f'{{"user": "user-{user:04d}", "traceId": "{trace}", "causationId": {cause}, '
-        f'"correlationId": "{correlation_id}"}}'
-    )
+        position += 1
 
 
 def _snapshot_row(plan: CorpusPlan, event: EventRow) -> SnapshotRow:
     """The aggregate's state after ``event``; its content differs from aggregate to aggregate."""
     draw = int(event.aggregate_id[:8], 16) + event.sequence_number
     payload = plan.pool.render(
-        opening(event.aggregate_type, event.aggregate_id[:8], event.sequence_number),
-        draw % 10_000_000,
-        draw % (ITEMS - 50),
-        draw % (PROSE_CHARACTERS - 10_000),
+        opening(event.aggregate_type, event.aggregate_id, event.sequence_number),
+        draw % AMOUNT_MAX,
+        draw % ITEM_MAX,
+        draw % PROSE_MAX,
         _SNAPSHOT_BYTES,
     )
     return SnapshotRow(

@@ -15,6 +15,9 @@ from eventmark.workload.lifecycles import LIFECYCLES
 
 PROSE_CHARACTERS = 200_000
 ITEMS = 2000
+AMOUNT_MAX = 10_000_000
+ITEM_MAX = ITEMS - 50  # items begin and prose begins where enough is left for the longest payload
+PROSE_MAX = PROSE_CHARACTERS - 10_000
 _NOTE_FRAME_BYTES = len('"note": ""}')
 
 _WORDS = (
@@ -69,7 +72,7 @@ class PayloadPool:
 
         ``event`` is the opening of the object by ``opening``; the rest are the draws that make it differ.
         """
-        head = f'{event}"amount": {amount // 100}.{amount % 100:02d}, '
+        head = f'{event}"amount": {amount / 100:.2f}, '
         left = size - len(head) - _NOTE_FRAME_BYTES
         if left > 400:
             first = self.item_at[item]
@@ -80,9 +83,9 @@ class PayloadPool:
         return f'{head}"note": "{note}"}}'
 
 
-def opening(aggregate_type: str, reference: str, revision: int) -> str:
+def opening(aggregate_type: str, aggregate_id: str, revision: int) -> str:
     """The fields every payload of an aggregate type begins with, up to the next field."""
-    return f'{{"{aggregate_type.lower()}Id": "{reference}", "revision": {revision}, '
+    return f'{{"{aggregate_type.lower()}Id": "{aggregate_id[:8]}", "revision": {revision}, '
 
 
 def draw_sizes(profile: str, count: int, random: np.random.Generator) -> np.ndarray:
@@ -99,13 +102,13 @@ def example_payloads(count: int, random: np.random.Generator, profile: str = "re
     pool = PayloadPool(random)
     sizes = draw_sizes(profile, count, random)
     kinds = random.integers(0, len(LIFECYCLES), count)
-    draws = random.integers(0, 1 << 31, (count, 3))
+    draws = random.integers(0, [AMOUNT_MAX, ITEM_MAX, PROSE_MAX], (count, 3))
     return [
         pool.render(
             opening(LIFECYCLES[kind].aggregate_type, f"{number:08x}", 1),
-            int(draw[0] % 10_000_000),
-            int(draw[1] % (ITEMS - 50)),
-            int(draw[2] % (PROSE_CHARACTERS - 10_000)),
+            int(draw[0]),
+            int(draw[1]),
+            int(draw[2]),
             int(size),
         )
         for number, (kind, size, draw) in enumerate(zip(kinds, sizes, draws, strict=True))

@@ -1,0 +1,356 @@
+"""The audit: what is in the table, proved from the table, held against the plan.
+
+Counts, streams and identities are checked over every row. Sizes, hours and contents are checked on samples,
+whose size is told: reading every payload would take longer than loading it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import numpy as np
+
+from eventmark.engine.statements import quoted_schema
+from eventmark.errors import CannotRunError
+from eventmark.measure.results import Finding, Verdict
+from eventmark.seeding.ledger import SeededCorpus, Stage, read_ledger, set_stage
+from eventmark.seeding.progress import Progress, no_progress
+from eventmark.stores import StoreDefinition
+from eventmark.workload import BATCH_EVENTS, PROFILES, SNAPSHOT_EVERY_EVENTS, CorpusPlan, make_batch
+
+SAMPLE_EVENTS = 50_000
+CONTENT_EVENTS = 1000
+AGGREGATES_PER_TENANT = 1000
+SHARE_TOLERANCE = 0.02
+FULL_SHAPE_EVENTS = 500_000  # below, tenants cannot all have a thousand aggregates of a long-tailed length
+
+
+@dataclass(slots=True)
+class AuditReport:
+    """Findings, and the distributions seen (name → label → share or count)."""
+
+    findings: list[Finding] = field(default_factory=list)
+    distributions: dict[str, dict[str, float]] = field(default_factory=dict)
+    events: int = 0
+    aggregates: int = 0
+    snapshots: int = 0
+    tenants: int = 0
+    checksum: str = ""
+    scatter_pages_per_load: float | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        if any(finding.verdict is Verdict.BROKEN for finding in self.findings):
+            return Verdict.BROKEN
+        if any(finding.verdict is Verdict.INCONCLUSIVE for finding in self.findings):
+            return Verdict.INCONCLUSIVE
+        return Verdict.MET
+
+
+async def audit(
+    dsn: str, definition: StoreDefinition, *, schema: str, progress: Progress = no_progress
+) -> AuditReport:
+    """Audit the corpus in ``schema`` and note in its ledger when it passes. Raises ``CannotRunError``."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        corpus = await read_ledger(connection, schema)
+        if corpus is None:
+            raise CannotRunError(
+                f"there is no corpus in schema {schema!r}", remedy="seed one: eventmark seed"
+            )
+        if corpus.stage is not Stage.READY:
+            raise CannotRunError(
+                f"the corpus in schema {schema!r} is not finished ({corpus.stage})",
+                remedy="run the same seeding again: it goes on where it stopped",
+            )
+        auditor = _Auditor(connection, definition, schema, corpus)
+        steps: list[Callable[[], Awaitable[None]]] = [
+            auditor.check_batches, auditor.check_streams, auditor.check_sizes, auditor.check_hours,
+            auditor.check_contents, auditor.check_snapshots, auditor.measure_scatter,
+        ]  # fmt: skip
+        for number, step in enumerate(steps):
+            progress("audit", number, len(steps))
+            await step()
+        progress("audit", len(steps), len(steps))
+        if auditor.report.verdict is not Verdict.BROKEN:
+            await set_stage(connection, schema, Stage.READY, audited=True)
+        return auditor.report
+    finally:
+        await connection.close()
+
+
+class _Auditor:
+    """One audit; every check adds its finding to ``report``."""
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection[Any],
+        definition: StoreDefinition,
+        schema: str,
+        corpus: SeededCorpus,
+    ) -> None:
+        self._connection = connection
+        self._corpus = corpus
+        self._plan: CorpusPlan = corpus.plan
+        self._quoted = quoted_schema(schema)
+        self._table = f'{self._quoted}."{definition.events_table}"'
+        self._definition = definition
+        self._column = {name: f'"{column}"' for name, column in definition.columns.items()}
+        self.report = AuditReport()
+
+    def _sql(self, text: str) -> str:
+        """``{name}`` stands for the store's column; only events of the corpus are looked at."""
+        own = f"{self._column['global_sequence_id']} <= {self._plan.events}"
+        return text.format(table=self._table, own=own, schema=self._quoted, **self._column)
+
+    def _sampled(self) -> str:
+        """A random part of the table's pages, the same each time, of about ``SAMPLE_EVENTS`` rows."""
+        percent = min(100.0, 100.0 * SAMPLE_EVENTS / self._plan.events)
+        return f"{self._table} tablesample system ({percent:.4f}) repeatable (1)"
+
+    def _add(self, name: str, ok: bool | None, observed: str, expected: str, remedy: str = "") -> None:
+        verdict = Verdict.INCONCLUSIVE if ok is None else Verdict.MET if ok else Verdict.BROKEN
+        self.report.findings.append(
+            Finding(
+                name=name,
+                verdict=verdict,
+                observed=observed,
+                expected=expected,
+                remedy="" if ok else remedy or "seed the corpus anew with --replace",
+            )
+        )
+
+    async def check_batches(self) -> None:
+        """Every batch of the plan once, with the identities that were sent, in the log's order."""
+        rows = await self._connection.fetch(
+            self._sql(
+                "select l.batch, l.events, l.checksum, t.found, t.seen from {schema}.eventmark_seed_batches l"
+                " left join ("
+                f"  select ({{global_sequence_id}} - 1) / {BATCH_EVENTS} as batch, count(*) as found, md5(string_agg("
+                "    {tenant_id} || '|' || {aggregate_id} || '|' || {sequence_number} || '|' || {event_type},"
+                "    E'\\n' order by {global_sequence_id})) as seen"
+                "  from {table} where {own} group by 1"
+                ") t using (batch) order by l.batch"
+            )
+        )
+        found = sum(row["found"] or 0 for row in rows)
+        wrong = [
+            row["batch"] for row in rows if row["events"] != row["found"] or row["checksum"] != row["seen"]
+        ]
+        total = await self._connection.fetchval(self._sql("select count(*) from {table} where {own}"))
+        self.report.events = total
+        self.report.checksum = _digest([row["seen"] or "" for row in rows])
+        complete = len(rows) == self._plan.batch_count and found == total == self._plan.events
+        self._add("events", complete, f"{total:,}", f"{self._plan.events:,}")
+        self._add(
+            "checksum of every batch",
+            not wrong and complete,
+            f"{len(rows) - len(wrong)} of {self._plan.batch_count} as sent"
+            + (f", wrong: {wrong[:5]}" if wrong else ""),
+            "tenant, aggregate, sequence and type of each event as sent, in order",
+        )
+
+    async def check_streams(self) -> None:
+        """Streams contiguous, lengths long-tailed, tenants 80/20, each with enough aggregates."""
+        rows = await self._connection.fetch(
+            self._sql(
+                "select tenant, count(*) as streams, sum(events)::bigint as events, max(events) as longest,"
+                " count(*) filter (where events = 1000) as thousands,"
+                " count(*) filter (where first <> 1 or last <> events) as broken,"
+                " count(*) filter (where events = 1) as singles,"
+                " count(*) filter (where events between 2 and 9) as short,"
+                " count(*) filter (where events between 10 and 99) as medium,"
+                " count(*) filter (where events between 100 and 1000) as long"
+                " from (select {tenant_id}::text as tenant, count(*) as events, min({sequence_number}) as first,"
+                "  max({sequence_number}) as last from {table} where {own} group by {tenant_id}, {aggregate_id}) s"
+                " group by tenant order by events desc, tenant"
+            )
+        )
+        report = self.report
+        report.tenants, report.aggregates = len(rows), sum(row["streams"] for row in rows)
+        report.distributions["events per tenant"] = {row["tenant"]: float(row["events"]) for row in rows}
+        report.distributions["stream length"] = {
+            label: float(sum(row[key] for row in rows))
+            for label, key in (("1", "singles"), ("2-9", "short"), ("10-99", "medium"), ("100-1000", "long"))
+        }
+        broken = sum(row["broken"] for row in rows)
+        self._add(
+            "contiguous streams",
+            broken == 0,
+            f"{broken} with gaps",
+            "sequence numbers 1, 2, 3, ... in every stream",
+        )
+        self._check_tenants(rows)
+        longest = max((row["longest"] for row in rows), default=0)
+        self._add("longest stream", longest <= 1000, f"{longest} events", "at most 1000")
+        large = {tenant.tenant_id for tenant in self._plan.tenants if tenant.large}
+        thousands = [
+            sum(row["thousands"] for row in rows if (row["tenant"] in large) is kind)
+            for kind in (True, False)
+        ]
+        enough = all(thousands) if self._plan.events >= 20_000 else None
+        self._add(
+            "streams of exactly 1000", enough, f"{thousands[0]} of large tenants, {thousands[1]} of small ones",
+            "some of both", "ask for 20,000 events or more",
+        )  # fmt: skip
+
+    def _check_tenants(self, rows: list[Any]) -> None:
+        plan, events = self._plan, max(1, self.report.events)
+        large = max(1, round(plan.tenant_count * 0.2))
+        share = sum(row["events"] for row in rows[:large]) / events
+        self._add(
+            "tenants 80/20", abs(share - 0.8) <= SHARE_TOLERANCE if plan.events >= 1000 else None,
+            f"the largest {large} of {len(rows)} own {share:.1%}", "20% of the tenants own 80% of the events",
+            "ask for 1,000 events or more",
+        )  # fmt: skip
+        fewest = min((row["streams"] for row in rows), default=0)
+        self._add(
+            "aggregates per tenant",
+            fewest >= AGGREGATES_PER_TENANT
+            if plan.events >= FULL_SHAPE_EVENTS * plan.tenant_count / 20
+            else True,
+            f"{fewest:,} or more",
+            f"{AGGREGATES_PER_TENANT:,} or more"
+            if plan.events >= FULL_SHAPE_EVENTS * plan.tenant_count / 20
+            else f"any number, a corpus of {plan.events:,} events is too small for {AGGREGATES_PER_TENANT:,}",
+            "name fewer tenants or more events",
+        )
+
+    async def check_sizes(self) -> None:
+        """Payload sizes against the profile's classes, within what the sample can tell."""
+        classes = PROFILES[self._plan.payload_profile]
+        rows = await self._connection.fetch(
+            self._sql(
+                "select octet_length({payload}::text) as bytes from " + self._sampled() + " where {own}"
+                f" limit {SAMPLE_EVENTS}"
+            )
+        )
+        sizes = np.array([row["bytes"] for row in rows])
+        seen = (
+            {
+                f"{size.name} ({size.low_bytes}-{size.high_bytes} B)": float(
+                    np.mean((sizes >= size.low_bytes) & (sizes <= size.high_bytes))
+                )
+                for size in classes
+            }
+            if len(sizes)
+            else {}
+        )
+        self.report.distributions["payload size"] = seen
+        # Four standard errors: a sample of the right distribution fails once in 15,000 audits.
+        ok = (
+            [
+                abs(share - size.share) <= 4 * (size.share * (1 - size.share) / len(sizes)) ** 0.5 + 0.005
+                for share, size in zip(seen.values(), classes, strict=True)
+            ]
+            if seen
+            else []
+        )
+        self._add(
+            "payload sizes", all(ok) if len(sizes) >= 1000 else None,
+            ", ".join(f"{name} {share:.1%}" for name, share in seen.items()) + f" of {len(sizes):,} sampled",
+            ", ".join(f"{size.name} {size.share:.0%}" for size in classes), "ask for 1,000 events or more",
+        )  # fmt: skip
+
+    async def check_hours(self) -> None:
+        """Most events in each tenant's own business hours."""
+        zones = {tenant.tenant_id: tenant.time_zone for tenant in self._plan.tenants}
+        rows = await self._connection.fetch(
+            self._sql(
+                "select extract(hour from at)::int as hour, extract(isodow from at) > 5 as weekend,"
+                " count(*) as events from ("
+                " select {timestamp_utc} at time zone z.zone as at from " + self._sampled() +
+                " join unnest($1::text[], $2::text[]) as z (tenant, zone) on z.tenant = {tenant_id}::text where {own}"
+                ") t group by 1, 2"
+            ),
+            list(zones),
+            list(zones.values()),
+        )  # fmt: skip
+        total = sum(row["events"] for row in rows)
+        by_hour = dict.fromkeys((f"{hour:02d}" for hour in range(24)), 0.0)
+        for row in rows:
+            by_hour[f"{row['hour']:02d}"] += row["events"]
+        self.report.distributions["local hour of day"] = by_hour
+        business = sum(row["events"] for row in rows if 8 <= row["hour"] < 18 and not row["weekend"])
+        share = business / max(1, total)
+        self._add(
+            "business hours", share >= 0.6 if total >= 1000 else None,
+            f"{share:.1%} of {total:,} sampled on weekdays from 8 to 18 local time",
+            "60% or more (30% of the week's hours)", "ask for 1,000 events or more",
+        )  # fmt: skip
+
+    async def check_contents(self) -> None:
+        """Payload and metadata of a whole stretch of the log, equal to what the plan makes anew."""
+        number = self._plan.batch_count // 2
+        batch = make_batch(self._plan, number, first_transaction_id=self._corpus.first_transaction_id)
+        expected = {event.global_sequence_id: event for event in batch.events[:CONTENT_EVENTS]}
+        first = number * BATCH_EVENTS + 1
+        metadata = self._column.get("metadata", "'{{}}'")
+        by_log = "{transaction_id}, " if "transaction_id" in self._column else ""
+        rows = await self._connection.fetch(
+            self._sql(
+                f"select {{global_sequence_id}} as position, {{payload}}::text as payload, {metadata}::text as metadata"
+                " from {table} where {global_sequence_id} between $1 and $2"
+                f" order by {by_log}{{global_sequence_id}}"
+            ),
+            first,
+            first + len(expected) - 1,
+        )
+        same = sum(
+            json.loads(row["payload"]) == json.loads(expected[row["position"]].payload)
+            and (
+                "metadata" not in self._column
+                or json.loads(row["metadata"]) == json.loads(expected[row["position"]].metadata)
+            )
+            for row in rows
+        )
+        self._add(
+            "contents",
+            same == len(expected),
+            f"{same:,} of {len(expected):,} sampled equal",
+            "payload and metadata as planned",
+        )
+
+    async def check_snapshots(self) -> None:
+        """One per hundredth event, or at least one per stream that has any, where a store keeps only the latest."""
+        table = self._definition.snapshots_table
+        if table is None:
+            return
+        column = {name: f'"{column}"' for name, column in self._definition.snapshot_columns.items()}
+        due = await self._connection.fetchrow(
+            self._sql(
+                "select count(*) as all, count(distinct ({tenant_id}, {aggregate_id})) as streams from {table}"
+                f" where {{own}} and {{sequence_number}} % {SNAPSHOT_EVERY_EVENTS} = 0"
+            )
+        )
+        found = await self._connection.fetchval(
+            f'select count(*) from {self._quoted}."{table}"'
+            f" where {column['sequence_number']} % {SNAPSHOT_EVERY_EVENTS} = 0"
+        )
+        self.report.snapshots = found
+        self._add(
+            "snapshots", found in (due["all"], due["streams"]), f"{found:,}",
+            f"{due['all']:,}, one for every {SNAPSHOT_EVERY_EVENTS} events of a stream",
+        )  # fmt: skip
+
+    async def measure_scatter(self) -> None:
+        """Heap pages that hold one stream of 1000 events, on average: what a cold load has to read."""
+        row = await self._connection.fetchrow(
+            self._sql(
+                "with longest as (select distinct e ->> 0 as tenant, e ->> 1 as aggregate"
+                " from {schema}.eventmark_seed_batches, jsonb_array_elements(longest) e limit 5)"
+                " select avg(pages)::float8 from (select count(distinct (t.ctid::text::point)[0]) as pages"
+                "  from longest join {table} t on t.{tenant_id}::text = tenant and t.{aggregate_id}::text = aggregate"
+                "  group by tenant, aggregate) s"
+            )
+        )
+        self.report.scatter_pages_per_load = row[0]
+
+
+def _digest(checksums: list[str]) -> str:
+    return hashlib.md5("".join(checksums).encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,96 @@
+"""Streams and instants drawn from the table itself, for the operations to work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from eventmark.domain import StreamId
+from eventmark.engine.statements import quoted_schema
+from eventmark.seeding.ledger import longest_streams
+from eventmark.stores import StoreDefinition
+
+STREAMS_MAX = 4000
+PAGES_PERCENT_MAX = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampledStream:
+    """A stream and its version when it was drawn."""
+
+    stream: StreamId
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusSample:
+    """What the operations draw from.
+
+    ``long_streams`` have exactly 1000 events, of large and small tenants; ``streams`` are drawn at random
+    over the whole log, long ones left out; ``positions`` are places (transaction id, global sequence) and
+    ``instants`` timestamps, both spread over the log.
+    """
+
+    long_streams: list[SampledStream]
+    streams: list[SampledStream]
+    snapshot_streams: list[SampledStream]
+    positions: list[tuple[int, int]]
+    instants: list[datetime]
+    events: int
+
+
+async def sample_corpus(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, *, schema: str, events: int
+) -> CorpusSample:
+    """Draw the sample; reads a few thousand rows, whatever the corpus' size. The same draws each time."""
+    names = {name: f'"{column}"' for name, column in definition.columns.items()}
+    table = f'{quoted_schema(schema)}."{definition.events_table}"'
+    kind = names.get("aggregate_type", "''")
+    transaction = names.get("transaction_id")
+    percent = min(PAGES_PERCENT_MAX, 300.0 * STREAMS_MAX / events)
+    rows = await connection.fetch(
+        f"select {names['tenant_id']}::text as tenant, {names['aggregate_id']}::text as aggregate,"
+        f" {kind}::text as kind,"
+        f" {f'{transaction}::text::bigint' if transaction else '0'} as transaction,"
+        f" {names['global_sequence_id']}::bigint as position, {names['timestamp_utc']} as at"
+        f" from {table} tablesample system ({percent:.4f}) repeatable (1)"
+        f" order by hashint8({names['global_sequence_id']}::bigint) limit {STREAMS_MAX}"
+    )
+    long_keys = await longest_streams(connection, schema)
+    versions = await _versions(
+        connection, table, names, list({(row["tenant"], row["aggregate"]) for row in rows} | set(long_keys))
+    )
+    kinds = {(row["tenant"], row["aggregate"]): row["kind"] for row in rows}
+    long_set = set(long_keys)
+
+    def sampled(key: tuple[str, str]) -> SampledStream:
+        stream = StreamId(tenant_id=key[0], aggregate_type=kinds.get(key, "") or "Order", aggregate_id=key[1])
+        return SampledStream(stream=stream, version=versions[key])
+
+    short = [key for key in kinds if key not in long_set and key in versions]
+    with_snapshot = [key for key in long_keys if key in versions]
+    return CorpusSample(
+        long_streams=[sampled(key) for key in long_keys if versions.get(key) == 1000],
+        streams=[sampled(key) for key in short],
+        snapshot_streams=[sampled(key) for key in with_snapshot],
+        positions=sorted((row["transaction"], row["position"]) for row in rows),
+        instants=[row["at"] for row in rows],
+        events=events,
+    )
+
+
+async def _versions(
+    connection: asyncpg.Connection[Any], table: str, names: dict[str, str], keys: list[tuple[str, str]]
+) -> dict[tuple[str, str], int]:
+    """Each stream's last sequence number, by the store's own index on streams."""
+    rows = await connection.fetch(
+        "select k.tenant, k.aggregate, (select max(" + names["sequence_number"] + ") from " + table +
+        f" t where t.{names['tenant_id']} = k.tenant and t.{names['aggregate_id']} = k.aggregate) as version"
+        " from unnest($1::text[], $2::text[]) as k (tenant, aggregate)",
+        [tenant for tenant, _ in keys],
+        [aggregate for _, aggregate in keys],
+    )  # fmt: skip
+    return {(row["tenant"], row["aggregate"]): row["version"] for row in rows if row["version"] is not None}
