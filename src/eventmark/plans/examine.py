@@ -1,0 +1,175 @@
+"""Every case EXPLAINed twice, with the plan for its values and with the plan for all values, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from eventmark.engine.statements import Statement
+from eventmark.measure.results import Finding, PlanResult, Verdict
+from eventmark.plans.capture import explain
+from eventmark.plans.conditions import PlanCase
+from eventmark.plans.judge import expected_index, judge, worst
+from eventmark.plans.work import work_of
+
+PLAN_KINDS = ("custom", "generic")
+PARAMETER_LENGTH_MAX = 60
+ARRAY_ITEMS_SHOWN = 2
+
+Progress = Callable[[int, int], None]
+"""Told how many plans of how many are done."""
+
+_REFUSALS = (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TypeError, OverflowError, OSError)
+
+
+async def examine_plans(
+    connection: asyncpg.Connection[Any],
+    statements: Mapping[str, Statement],
+    schema: str,
+    cases: Sequence[PlanCase],
+    *,
+    progress: Progress | None = None,
+) -> list[PlanResult]:
+    """A result per case and kind of plan; one INCONCLUSIVE for each statement that has no case.
+
+    What the server refuses becomes a finding with its words; nothing is raised for it. Writes are rolled
+    back. Needs the connection for itself.
+    """
+    results: list[PlanResult] = []
+    missing = await _missing_indexes(connection, statements.values(), schema)
+    for number, case in enumerate(cases):
+        results += await _examine_case(connection, statements.get(case.statement), schema, case, missing)
+        if progress is not None:
+            progress((number + 1) * len(PLAN_KINDS), len(cases) * len(PLAN_KINDS))
+    covered = {case.statement for case in cases}
+    for name in sorted(set(statements) - covered):
+        case = PlanCase(name, "not examined", (), "no case was drawn for this statement")
+        results.append(_not_examined(statements[name], schema, case))
+    return results
+
+
+async def _examine_case(
+    connection: asyncpg.Connection[Any],
+    statement: Statement | None,
+    schema: str,
+    case: PlanCase,
+    missing: frozenset[str],
+) -> list[PlanResult]:
+    if statement is None:
+        case = PlanCase(case.statement, case.condition, (), "the store has no statement of this name")
+    if statement is None or case.reason:
+        return [_not_examined(statement, schema, case)]
+    return [await _examine_plan(connection, statement, schema, case, kind, missing) for kind in PLAN_KINDS]
+
+
+async def _examine_plan(
+    connection: asyncpg.Connection[Any],
+    statement: Statement,
+    schema: str,
+    case: PlanCase,
+    kind: str,
+    missing: frozenset[str],
+) -> PlanResult:
+    index = expected_index(statement)
+    findings = [_missing_index(index)] if index in missing else []
+    plan: dict[str, Any] = {}
+    work: dict[str, float] = {}
+    try:
+        plan = await explain(connection, statement, schema, case.arguments, generic=kind == "generic")
+        work = work_of(plan)
+        findings += judge(statement, plan, work)
+    except _REFUSALS as error:
+        findings.append(_refused(error))
+    return PlanResult(
+        statement=statement.name,
+        condition=f"{case.condition}, {kind} plan",
+        plan_kind=kind,
+        verdict=worst(findings),
+        findings=findings,
+        parameters=printable_parameters(statement, case.arguments),
+        query=statement.sql(schema),
+        expected_index=index,
+        work=work,
+        plan=plan,
+    )
+
+
+def _not_examined(statement: Statement | None, schema: str, case: PlanCase) -> PlanResult:
+    finding = Finding(
+        name="parameters",
+        verdict=Verdict.INCONCLUSIVE,
+        observed=case.reason,
+        expected="parameters drawn from the table",
+        remedy="use the parameter names of the other statements, and fill the store before examining plans",
+    )
+    return PlanResult(
+        statement=case.statement,
+        condition=case.condition,
+        plan_kind=PLAN_KINDS[0],
+        verdict=Verdict.INCONCLUSIVE,
+        findings=[finding],
+        parameters={},
+        query=statement.sql(schema) if statement else "",
+        expected_index=expected_index(statement) if statement else "",
+        work={},
+        plan={},
+    )
+
+
+async def _missing_indexes(
+    connection: asyncpg.Connection[Any], statements: Any, schema: str
+) -> frozenset[str]:
+    """The named indexes that are not there, or that the planner may not use."""
+    named = {index for statement in statements if (index := expected_index(statement))}
+    rows = await connection.fetch(
+        "select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid"
+        " join pg_namespace n on n.oid = c.relnamespace"
+        " where n.nspname = $1 and i.indisvalid and i.indisready",
+        schema,
+    )
+    return frozenset(named - {row["relname"] for row in rows})
+
+
+def _missing_index(index: str) -> Finding:
+    return Finding(
+        name="index exists",
+        verdict=Verdict.BROKEN,
+        observed=f"there is no valid index {index}",
+        expected=f"{index}, which the statement names",
+        remedy=f"create {index}; reindex it if it is there and invalid",
+    )
+
+
+def _refused(error: Exception) -> Finding:
+    """The server's refusal. One that time or locks explain leaves the plan unknown; any other breaks it."""
+    words = str(error).partition("\n")[0] or type(error).__name__
+    passing = isinstance(
+        error,
+        asyncpg.LockNotAvailableError | asyncpg.InterfaceError | asyncpg.OperatorInterventionError | OSError,
+    ) and not isinstance(error, asyncpg.QueryCanceledError)
+    return Finding(
+        name="execution",
+        verdict=Verdict.INCONCLUSIVE if passing else Verdict.BROKEN,
+        observed=f"{type(error).__name__}: {words}",
+        expected="the statement runs",
+        remedy="run it by hand with these parameters",
+    )
+
+
+def printable_parameters(statement: Statement, arguments: Sequence[object]) -> dict[str, str]:
+    """Short strings, one per parameter; long documents and arrays are cut."""
+    return {
+        parameter.name: _printable(argument)
+        for parameter, argument in zip(statement.parameters, arguments, strict=False)
+    }
+
+
+def _printable(value: object) -> str:
+    if isinstance(value, list | tuple):
+        shown = ", ".join(_printable(item) for item in value[:ARRAY_ITEMS_SHOWN])
+        return f"[{shown}{', ...' if len(value) > ARRAY_ITEMS_SHOWN else ''}] ({len(value)})"
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return text if len(text) <= PARAMETER_LENGTH_MAX else f"{text[:PARAMETER_LENGTH_MAX]}... ({len(text)})"

@@ -1,0 +1,199 @@
+"""Is a plan's work in proportion to its answer? Judged by what was touched, not by the names of nodes.
+
+A plan is fit for a growing log when its work depends on the rows it returns or writes, and not on the
+table's size. Every limit below allows what an ordered index read of scattered rows needs, with room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from eventmark.engine.statements import Statement
+from eventmark.measure.results import Finding, Verdict
+from eventmark.plans.work import SEQ_SCAN_PAGES_MAX, SORT_ROWS_MAX, indexes_used
+
+PAGES_PER_SEARCH = 8
+"""Root to leaf of a B-tree of 100 million rows is 4 or 5 pages; a few more for entries that are dead."""
+
+PAGES_PER_ROW_READ = 3.0
+"""In a log where aggregates are interleaved, each row lies on a heap page of its own: 1 page, and the
+index's share of 1/50. Room for index pages half empty and for row versions that are dead. A condition that
+the index cannot narrow down costs its pages by the hundred instead."""
+
+PAGES_PER_ROW_WRITTEN = 100.0
+"""Heap 1 or 2, TOAST 5, a descent of 4 or 5 for each index: 30 for an event store of 5 indexes, 70 with 12.
+Reading the stream before the append, event by event, passes it for an aggregate of 100 events."""
+
+ROWS_REMOVED_PER_ROW_MAX = 1.0
+"""Half of what was fetched is thrown away: beyond, an index on the filtered column saves work."""
+
+ROWS_REMOVED_FREE = 10.0
+"""A look-up that returns a row or two may step over a few; they cost a page or two."""
+
+ROWS_READ_PER_ROW_MAX = 2.0
+"""One row from the table and one from a table beside it."""
+
+ROWS_READ_FREE = 100.0
+"""A bounded look around: the 100 events next to an instant, the last event before an append."""
+
+_NO_INDEX = ("", "none")
+
+
+def expected_index(statement: Statement) -> str:
+    """The index the statement names, "" for none."""
+    return "" if statement.index in _NO_INDEX else statement.index
+
+
+def worst(findings: Iterable[Finding]) -> Verdict:
+    """BROKEN before INCONCLUSIVE before MET."""
+    verdicts = {finding.verdict for finding in findings}
+    for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.MET
+
+
+def judge(statement: Statement, plan: dict[str, Any], work: dict[str, float]) -> list[Finding]:
+    """One finding per question. ``work`` is ``work_of(plan)``."""
+    of_work = [
+        _pages(work),
+        _rows_removed(work),
+        _rows_read(work),
+        _sequential_scan(work),
+        _sort(work),
+        _temporary_files(work),
+    ]
+    return [_rows(work), _index(statement, plan, worst(of_work)), *of_work]
+
+
+def _rows(work: dict[str, float]) -> Finding:
+    writes = work["writes"] > 0
+    seen = work["rows_written"] if writes else work["rows"]
+    verb = "written" if writes else "returned"
+    return Finding(
+        name="rows",
+        verdict=Verdict.MET if seen >= 1 else Verdict.INCONCLUSIVE,
+        observed=f"{seen:.0f} {verb}",
+        expected=f"at least 1 {verb}, or the plan has shown nothing",
+        remedy=""
+        if seen >= 1
+        else "see whether the parameters still fit the table, and whether an old open transaction hides rows",
+    )
+
+
+def _index(statement: Statement, plan: dict[str, Any], of_work: Verdict) -> Finding:
+    """The named index. One that is not used is a fault when the work is out of bounds, else a choice."""
+    index, used = expected_index(statement), sorted(indexes_used(plan))
+    observed = f"used {', '.join(used)}" if used else "used no index"
+    if not index:
+        return Finding(name="index", verdict=Verdict.MET, observed=observed, expected="no index is named")
+    if index in used:
+        return Finding(name="index", verdict=Verdict.MET, observed=observed, expected=f"uses {index}")
+    if of_work is Verdict.MET:
+        return Finding(
+            name="index",
+            verdict=Verdict.MET,
+            observed=f"{observed}; the work is within bounds without {index}",
+            expected=f"uses {index}, or does no more work without it",
+        )
+    return Finding(
+        name="index",
+        verdict=Verdict.BROKEN,
+        observed=observed,
+        expected=f"uses {index}",
+        remedy=f"see that {index} exists and is valid, that its first columns are compared with = to bare "
+        "parameters of the columns' types, and that the table was analyzed; random_page_cost is 1.1 on solid "
+        "state disks",
+    )
+
+
+def _pages(work: dict[str, float]) -> Finding:
+    writes = work["writes"] > 0
+    rows = max(1.0, work["rows_written"] if writes else work["rows"])
+    per_row = PAGES_PER_ROW_WRITTEN if writes else PAGES_PER_ROW_READ
+    looked_at = min(ROWS_READ_FREE, max(0.0, work["rows_read"] - work["rows"]))
+    allowed = (
+        per_row * rows
+        + PAGES_PER_ROW_READ * looked_at
+        + PAGES_PER_SEARCH * work["index_searches"]
+        + work["small_scan_buffers"]
+    )
+    met = work["buffers"] <= allowed
+    return Finding(
+        name="pages",
+        verdict=Verdict.MET if met else Verdict.BROKEN,
+        observed=f"{work['buffers']:.0f} pages for {rows:.0f} rows, {work['buffers'] / rows:.1f} per row",
+        expected=f"at most {allowed:.0f}: {per_row:g} per row, {PAGES_PER_SEARCH} per index searched",
+        remedy=""
+        if met
+        else "an index whose first columns are the ones compared with =, then the one that orders; if there "
+        "is one, vacuum (dead rows) or reindex (an index grown sparse)",
+    )
+
+
+def _rows_removed(work: dict[str, float]) -> Finding:
+    removed, per_row = work["rows_removed"], work["rows_removed_per_row"]
+    met = removed <= ROWS_REMOVED_FREE or per_row <= ROWS_REMOVED_PER_ROW_MAX
+    return Finding(
+        name="rows removed",
+        verdict=Verdict.MET if met else Verdict.BROKEN,
+        observed=f"{removed:.0f} fetched and thrown away, {per_row:.2f} per row",
+        expected=f"at most {ROWS_REMOVED_PER_ROW_MAX:g} per row",
+        remedy=""
+        if met
+        else "put the filtered column into the index, and compare it bare: no function or cast on it",
+    )
+
+
+def _rows_read(work: dict[str, float]) -> Finding:
+    rows = max(1.0, work["rows"], work["rows_written"])
+    allowed = ROWS_READ_FREE + ROWS_READ_PER_ROW_MAX * rows
+    met = work["rows_read"] <= allowed
+    return Finding(
+        name="rows read",
+        verdict=Verdict.MET if met else Verdict.BROKEN,
+        observed=f"{work['rows_read']:.0f} read for {rows:.0f}",
+        expected=f"at most {allowed:.0f}",
+        remedy=""
+        if met
+        else "read only what is answered: an ordered index and a limit, not an aggregate, sort or join",
+    )
+
+
+def _sequential_scan(work: dict[str, float]) -> Finding:
+    met = not work["seq_scans"]
+    return Finding(
+        name="sequential scan",
+        verdict=Verdict.MET if met else Verdict.BROKEN,
+        observed="none" if met else f"{work['seq_scan_buffers']:.0f} pages read one after the other",
+        expected=f"none of more than {SEQ_SCAN_PAGES_MAX} pages",
+        remedy="" if met else "an index for the statement's conditions and order",
+    )
+
+
+def _sort(work: dict[str, float]) -> Finding:
+    met = not work["sorts"]
+    return Finding(
+        name="sort",
+        verdict=Verdict.MET if met else Verdict.BROKEN,
+        observed=f"{work['sort_rows']:.0f} rows sorted" if work["sort_rows"] else "none",
+        expected=f"none of more than {SORT_ROWS_MAX} rows",
+        remedy=""
+        if met
+        else "an index in the order asked for; if there is one, the planner thought it dearer than to sort: "
+        "analyze the table, and random_page_cost is 1.1 on solid state disks",
+    )
+
+
+def _temporary_files(work: dict[str, float]) -> Finding:
+    met = not work["temp_buffers"]
+    return Finding(
+        name="temporary files",
+        verdict=Verdict.MET if met else Verdict.BROKEN,
+        observed=f"{work['temp_buffers']:.0f} pages" if not met else "none",
+        expected="none",
+        remedy=""
+        if met
+        else "what spills is a sort, hash or bitmap of many rows: avoid it, or raise work_mem",
+    )
