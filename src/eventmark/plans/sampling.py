@@ -160,7 +160,7 @@ async def aggregates_of(
     column = events.column("aggregate_id")
     near = await events.fetch(
         f"select distinct aggregate_id from (select {column} as aggregate_id from {events.relation}"
-        f" {of_tenant} limit {TENANT_ROWS_SAMPLED}) as some",
+        f" {of_tenant} limit {TENANT_ROWS_SAMPLED}) as looked_at",
         *arguments,
     )
     drawn = Counter(row["aggregate_id"] for row in sample if is_of(row, tenant)).most_common()
@@ -270,7 +270,7 @@ async def _bounded_counts(events: EventTable, tenants: list[object]) -> dict[obj
         f"select wanted.tenant, counted.events from unnest($1::{events.sql_types['tenant_id']}[])"
         f" with ordinality as wanted (tenant, place) cross join lateral (select count(*) as events from"
         f" (select from {events.relation} where {events.column('tenant_id')} = wanted.tenant"
-        f" limit {TENANT_ROWS_COUNTED_MAX}) as some) as counted where events > 0 order by wanted.place",
+        f" limit {TENANT_ROWS_COUNTED_MAX}) as looked_at) as counted where events > 0 order by wanted.place",
         tenants,
     )
     return {row["tenant"]: row["events"] for row in rows}

@@ -126,7 +126,7 @@ def _rows_sorted(node: Node) -> float:
     groups = sum(
         node.get(kind, {}).get("Group Count", 0) for kind in ("Full-sort Groups", "Pre-sorted Groups")
     )
-    return given / max(1, groups)
+    return float(given / max(1, groups))
 
 
 def _estimate_factor(node: Node) -> float:

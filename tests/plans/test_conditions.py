@@ -1,0 +1,141 @@
+"""Cases are drawn from the table, at its extremes, without reading it."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from eventmark.engine.statements import Parameter, Statement
+from eventmark.measure.results import Verdict
+from eventmark.plans import PlanCase, examine_plans, sampled_cases
+from tests.plans.conftest import COLUMNS, EVENTS, SCHEMA
+
+Connection = asyncpg.Connection
+
+
+async def _cases(connection: Connection, statements: dict[str, Statement]) -> list[PlanCase]:
+    return await sampled_cases(
+        connection, statements, SCHEMA, COLUMNS, "domain_events", "aggregate_snapshots"
+    )
+
+
+def _of(cases: list[PlanCase], statement: str) -> dict[str, tuple[object, ...]]:
+    return {case.condition: case.arguments for case in cases if case.statement == statement}
+
+
+async def test_tenants_aggregates_and_batches_are_the_extremes(
+    connection: Connection, statements: dict[str, Statement]
+) -> None:
+    cases = _of(await _cases(connection, statements), "append_events")
+    assert {condition.split(",")[0] for condition in cases} == {"largest tenant", "smallest tenant"}
+    long = cases["largest tenant, long aggregate, batch of 100"]
+    assert long[:4] == ("big", "long", "Order", 989)
+    assert [len(column) for column in long[4:]] == [100] * 7  # type: ignore[arg-type]
+    short = cases["largest tenant, short aggregate, batch of 1"]
+    assert short[0] == "big" and short[3] <= 10  # type: ignore[operator]
+    assert any(arguments[0] == "small" for arguments in cases.values())
+
+
+async def test_places_are_at_the_start_in_the_middle_and_near_the_end(
+    connection: Connection, statements: dict[str, Statement]
+) -> None:
+    cases = _of(await _cases(connection, statements), "stream_events")
+    start, middle, end = (cases[f"{place} of the log"] for place in ("start", "middle", "end"))
+    assert start == (0, 0, 1000)
+    assert EVENTS * 0.4 < middle[1] < EVENTS * 0.6  # type: ignore[operator]
+    assert end[1] == EVENTS - 11
+
+
+async def test_without_statistics_the_tenants_are_found_from_the_table(
+    connection: Connection, statements: dict[str, Statement]
+) -> None:
+    await connection.execute("delete from pg_statistic where starelid = 'store.domain_events'::regclass")
+    cases = _of(await _cases(connection, statements), "stream_tenant_events")
+    tenants = {condition.split(",")[0]: arguments[0] for condition, arguments in cases.items()}
+    assert tenants == {"largest tenant": "big", "smallest tenant": "small"}
+
+
+async def test_drawing_cases_reads_a_part_of_the_table_that_does_not_grow_with_it(
+    connection: Connection, statements: dict[str, Statement]
+) -> None:
+    counted = (
+        "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)"
+        " from pg_stat_user_tables where relname = 'domain_events'"
+    )
+    await connection.execute("select pg_stat_force_next_flush()")
+    before = await connection.fetchval(counted)
+    await connection.execute("set enable_seqscan = off")  # the planner's choice, were the table larger
+    await _cases(connection, statements)
+    await connection.execute("select pg_stat_force_next_flush()")
+    assert await connection.fetchval(counted) - before < 15_000  # 2 tenants: 2000 rows, 200 streams, ...
+
+
+async def test_an_events_table_without_the_needed_columns_is_inconclusive_with_the_reason(
+    connection: Connection, statements: dict[str, Statement]
+) -> None:
+    for table, columns in (("gone", COLUMNS), ("domain_events", {"tenant_id": "tenant_id"})):
+        cases = await sampled_cases(connection, statements, SCHEMA, columns, table, None)
+        assert all("no column for aggregate_id, sequence_number" in case.reason for case in cases)
+        results = await examine_plans(connection, statements, SCHEMA, cases)
+        assert {result.verdict for result in results} == {Verdict.INCONCLUSIVE}
+
+
+async def test_a_store_with_names_and_types_of_its_own_and_no_tenants_is_examined(
+    connection: Connection,
+) -> None:
+    await connection.execute("""
+        create table store."Stored Events" (
+            originator_id uuid, originator_version integer, notification_id bigint primary key, state bytea
+        );
+        insert into store."Stored Events"
+        select md5((place % 500)::text)::uuid, 1 + (place - 1) / 500, place, '\\x00'
+        from generate_series(1, 20000) as place;
+        create unique index stored_events_stream
+            on store."Stored Events" (originator_id, originator_version);
+        analyze store."Stored Events";
+    """)
+    columns = {
+        "aggregate_id": "originator_id",
+        "sequence_number": "originator_version",
+        "global_sequence_id": "notification_id",
+    }
+    statements = {
+        "load": _statement(
+            "load",
+            'select * from {schema}."Stored Events" where originator_id = :aggregate_id'
+            " order by originator_version",
+            "stored_events_stream",
+            ("aggregate_id", "uuid"),
+        ),
+        "stream": _statement(
+            "stream",
+            'select * from {schema}."Stored Events" where notification_id > :global_sequence'
+            " order by notification_id limit :batch_size",
+            '"Stored Events_pkey"'.strip('"'),
+            ("global_sequence", "bigint"),
+            ("batch_size", "bigint"),
+        ),
+        "append": _statement(
+            "append",
+            'insert into {schema}."Stored Events" select :aggregate_id, version, 100000 + place, payload'
+            " from unnest(:sequence_numbers::integer[], :payloads::bytea[]) with ordinality"
+            " as batch (version, payload, place)",
+            "",
+            ("aggregate_id", "uuid"),
+            ("sequence_numbers", "integer[]"),
+            ("payloads", "bytea[]"),
+        ),
+    }
+    cases = await sampled_cases(connection, statements, SCHEMA, columns, "Stored Events", None)
+    assert set(_of(cases, "stream")) == {f"{place} of the log" for place in ("start", "middle", "end")}
+    results = await examine_plans(connection, statements, SCHEMA, cases)
+    assert [
+        (result.condition, result.findings) for result in results if result.verdict is not Verdict.MET
+    ] == []
+    assert {result.work["rows_written"] for result in results if result.statement == "append"} == {1, 10, 100}
+
+
+def _statement(name: str, template: str, index: str, *parameters: tuple[str, str]) -> Statement:
+    return Statement(
+        name=name, purpose="", parameters=tuple(Parameter(*pair) for pair in parameters), index=index,
+        template=template, path=f"{name}.sql", first_line=1,
+    )  # fmt: skip
