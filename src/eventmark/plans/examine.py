@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -23,6 +24,8 @@ after skips them. So a plan is only out of bounds when it is so a second time.""
 PARAMETER_LENGTH_MAX = 60
 ARRAY_ITEMS_SHOWN = 2
 
+_WRITING = re.compile(r"\b(insert|update|delete|merge)\b", re.IGNORECASE)
+
 Progress = Callable[[int, int], None]
 """Told how many plans of how many are done."""
 
@@ -40,19 +43,29 @@ async def examine_plans(
     """A result per case and kind of plan; one INCONCLUSIVE for each statement that has no case.
 
     What the server refuses becomes a finding with its words; nothing is raised for it. Writes are rolled
-    back. Needs the connection for itself.
+    back, and leave dead rows behind until the next vacuum. Needs the connection for itself.
     """
-    results: list[PlanResult] = []
     missing = await _missing_indexes(connection, statements.values(), schema)
-    for number, case in enumerate(cases):
-        results += await _examine_case(connection, statements.get(case.statement), schema, case, missing)
+    by_case: dict[int, list[PlanResult]] = {}
+    # Writes last: their dead rows at the end of the log would be in the way of the reads
+    order = sorted(range(len(cases)), key=lambda number: _writes(statements.get(cases[number].statement)))
+    for done, number in enumerate(order, 1):
+        case = cases[number]
+        by_case[number] = await _examine_case(
+            connection, statements.get(case.statement), schema, case, missing
+        )
         if progress is not None:
-            progress((number + 1) * len(PLAN_KINDS), len(cases) * len(PLAN_KINDS))
+            progress(done * len(PLAN_KINDS), len(cases) * len(PLAN_KINDS))
+    results = [result for number in range(len(cases)) for result in by_case[number]]
     covered = {case.statement for case in cases}
     for name in sorted(set(statements) - covered):
         case = PlanCase(name, "not examined", (), "no case was drawn for this statement")
         results.append(_not_examined(statements[name], schema, case))
     return results
+
+
+def _writes(statement: Statement | None) -> bool:
+    return statement is not None and _WRITING.search(statement.template) is not None
 
 
 async def _examine_case(
