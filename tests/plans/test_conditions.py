@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 
 from eventmark.engine.statements import Parameter, Statement
 from eventmark.measure.results import Verdict
 from eventmark.plans import PlanCase, examine_plans, sampled_cases
+from eventmark.stores import install_store, read_definition, write_template
 from tests.plans.conftest import COLUMNS, EVENTS, SCHEMA
 
 Connection = asyncpg.Connection
@@ -132,6 +135,42 @@ async def test_a_store_with_names_and_types_of_its_own_and_no_tenants_is_examine
         (result.condition, result.findings) for result in results if result.verdict is not Verdict.MET
     ] == []
     assert {result.work["rows_written"] for result in results if result.statement == "append"} == {1, 10, 100}
+
+
+async def test_the_store_template_is_met(connection: Connection, tmp_path: Path) -> None:
+    write_template(tmp_path / "own")
+    store = read_definition(tmp_path / "own")
+    await install_store(connection, store, "own")
+    await connection.execute("""
+        insert into own.events (position, written_by, id, tenant, stream, version, type, data, meta, recorded_at)
+        select global_sequence_id, transaction_id, event_id, tenant_id, aggregate_id, sequence_number,
+            event_type, payload, metadata, timestamp_utc from store.domain_events;
+        select setval(pg_get_serial_sequence('own.events', 'position'), 30000);
+        insert into own.snapshots select tenant_id, aggregate_id, sequence_number, payload
+        from store.aggregate_snapshots;
+        analyze own.events, own.snapshots;
+    """)
+    one_by_one = _statement(
+        "append_one",
+        "insert into {schema}.events (tenant, stream, version, id, type, data, meta, recorded_at) values"
+        " (:tenant_id, :aggregate_id, :sequence_number, :event_id, :event_type, :payload, :metadata, :timestamp)",
+        "",
+        *((name, "text") for name in ("tenant_id", "aggregate_id", "event_type")),
+        *(("sequence_number", "bigint"), ("event_id", "uuid"), ("timestamp", "timestamptz")),
+        *(("payload", "jsonb"), ("metadata", "jsonb")),
+    )
+    statements = {**store.statements, "append_one": one_by_one}
+    cases = await sampled_cases(
+        connection, statements, "own", store.columns, store.events_table, store.snapshots_table,
+        snapshot_columns=store.snapshot_columns,
+    )  # fmt: skip
+    results = await examine_plans(connection, statements, "own", cases)
+    assert {result.statement for result in results} == set(statements)
+    assert [
+        (result.statement, result.condition, result.findings)
+        for result in results
+        if result.verdict is not Verdict.MET
+    ] == []
 
 
 def _statement(name: str, template: str, index: str, *parameters: tuple[str, str]) -> Statement:

@@ -32,7 +32,14 @@ class Situation:
 
 def fill(statement: Statement, situation: Situation) -> tuple[object, ...]:
     """The statement's arguments in its order. Raises ``UsageError`` naming a parameter nobody knows."""
-    return tuple(_fill_one(statement, parameter, situation) for parameter in statement.parameters)
+    filled = []
+    appends_one = any(parameter.name == "event_id" for parameter in statement.parameters)
+    for parameter in statement.parameters:
+        value = _fill_one(statement, parameter, situation)
+        if appends_one and parameter.name == "sequence_number":
+            value = situation.version + 1  # the new event's, where else it is the stream's last
+        filled.append(value)
+    return tuple(filled)
 
 
 def unknown_parameters(statement: Statement) -> list[str]:
@@ -98,6 +105,7 @@ _FILLERS: dict[str, Callable[[Situation], object]] = {
     "global_sequence_id": lambda situation: situation.global_sequence,
     "batch_size": lambda _: BATCH_SIZE_EVENTS,
     "instant": lambda situation: situation.instant,
+    "timestamp": lambda _: datetime.now(UTC),
     "timestamp_utc": lambda _: datetime.now(UTC),
     "event_id": lambda _: uuid.uuid4(),
     "event_type": _of_row("event_type", "PlanExamined"),
@@ -105,6 +113,7 @@ _FILLERS: dict[str, Callable[[Situation], object]] = {
     "metadata": lambda _: "{}",
     "payload_type": _of_row("payload_type", "PlanExamined"),
     "payload_revision": _of_row("payload_revision", "1.0"),
+    "event_count": lambda situation: situation.batch_events,
     "event_ids": _batch(lambda _, __: uuid.uuid4()),
     "event_types": _batch(lambda situation, _: _FILLERS["event_type"](situation)),
     "payloads": _batch(lambda _, __: _payload()),

@@ -25,7 +25,7 @@ _REQUIRED = ("aggregate_id", "sequence_number")
 _TENANT = {"tenant_id"}
 _STREAM = {"aggregate_id", "stream_id"}
 _PLACE = {"transaction_id", "global_sequence", "global_sequence_id", "instant"}
-_BATCH = {"event_ids", "payloads", "sequence_numbers"}
+_BATCH = {"event_ids", "payloads", "sequence_numbers", "event_count"}
 
 
 @dataclass(frozen=True)
@@ -59,27 +59,31 @@ async def sampled_cases(
     columns: Mapping[str, str],
     events_table: str,
     snapshots_table: str | None,
+    *,
+    snapshot_columns: Mapping[str, str] | None = None,
 ) -> list[PlanCase]:
     """Cases for every statement, with parameters from the tables; at least one each.
 
     ``columns`` maps our field names (``tenant_id``, ``aggregate_id``, ``sequence_number``,
-    ``global_sequence_id``, ``transaction_id``, ``timestamp_utc``, ...) to the columns of both tables; a
-    field the store does not have is left out. A case that cannot be made carries the reason. Takes seconds,
-    whatever the table's size. Needs the connection for itself.
+    ``global_sequence_id``, ``transaction_id``, ``timestamp_utc``, ...) to the event table's columns, and to
+    the snapshot table's unless ``snapshot_columns`` are given; a field the store does not have is left
+    out. A case that cannot be made carries the reason. Takes seconds, whatever the table's size. Needs
+    the connection for itself.
     """
     events = await EventTable.open(connection, schema, events_table, columns)
     if lacking := [field for field in _REQUIRED if not events.has(field)]:
         reason = f"table {events_table} has no column for {', '.join(lacking)}"
         return [_empty_case(statement, reason) for statement in statements.values()]
+    snapshots = await _snapshots(events, snapshots_table, snapshot_columns or columns)
     sample = await sampling.sampled_rows(events)
     if not sample:
         reason = f"table {events_table} is empty"
         return [_empty_case(statement, reason) for statement in statements.values()]
     if events.has("tenant_id"):
         everybody = await _everybody(events, sample)
-        tenants = await _extremes(events, sample, snapshots_table)
+        tenants = await _extremes(events, sample, snapshots)
     else:
-        everybody = await _study(events, "whole store", None, sample, snapshots_table)
+        everybody = await _study(events, "whole store", None, sample, snapshots)
         tenants = [everybody]
     cases: list[PlanCase] = []
     for statement in statements.values():
@@ -88,13 +92,13 @@ async def sampled_cases(
     return cases
 
 
-async def _extremes(events: EventTable, sample: Sequence[Row], snapshots_table: str | None) -> list[_Tenant]:
+async def _extremes(events: EventTable, sample: Sequence[Row], snapshots: EventTable | None) -> list[_Tenant]:
     largest, smallest = await sampling.extreme_tenants(events, sample)
     if largest == smallest:
-        return [await _study(events, "only tenant", largest, sample, snapshots_table)]
+        return [await _study(events, "only tenant", largest, sample, snapshots)]
     return [
-        await _study(events, "largest tenant", largest, sample, snapshots_table),
-        await _study(events, "smallest tenant", smallest, sample, snapshots_table),
+        await _study(events, "largest tenant", largest, sample, snapshots),
+        await _study(events, "smallest tenant", smallest, sample, snapshots),
     ]
 
 
@@ -105,7 +109,7 @@ async def _everybody(events: EventTable, sample: Sequence[Row]) -> _Tenant:
 
 
 async def _study(
-    events: EventTable, label: str, tenant: object, sample: Sequence[Row], snapshots_table: str | None
+    events: EventTable, label: str, tenant: object, sample: Sequence[Row], snapshots: EventTable | None
 ) -> _Tenant:
     """Streams and places of one tenant."""
     pair = await sampling.aggregates_of(events, tenant, sample)
@@ -115,7 +119,7 @@ async def _study(
         if pair[1].row["aggregate_id"] != pair[0].row["aggregate_id"]:
             streams["short aggregate"] = pair[1]
     places = await _places(events, tenant, sample)
-    return _Tenant(label, tenant, streams, places, await _with_snapshot(events, tenant, snapshots_table))
+    return _Tenant(label, tenant, streams, places, await _with_snapshot(events, tenant, snapshots))
 
 
 async def _places(events: EventTable, tenant: object, sample: Sequence[Row]) -> dict[str, Row]:
@@ -142,13 +146,21 @@ def _just_before(row: Row) -> Row:
     return {**row, "global_sequence_id": (row.get("global_sequence_id") or 1) - 1}
 
 
-async def _with_snapshot(events: EventTable, tenant: object, snapshots_table: str | None) -> Aggregate | None:
-    """A stream of the tenant that has a snapshot."""
-    if snapshots_table is None:
+async def _snapshots(events: EventTable, table: str | None, columns: Mapping[str, str]) -> EventTable | None:
+    """The snapshot table by the columns that name a stream; None where it has not got them."""
+    identity = [field for field in ("tenant_id", "aggregate_id") if events.has(field)]
+    if table is None or not set(identity) <= set(columns):
         return None
-    identity = {field: events.columns[field] for field in ("tenant_id", "aggregate_id") if events.has(field)}
-    snapshots = await EventTable.open(events.connection, events.schema, snapshots_table, identity)
-    if len(snapshots.columns) < len(identity):
+    wanted = {field: columns[field] for field in identity}
+    opened = await EventTable.open(events.connection, events.schema, table, wanted)
+    return opened if len(opened.columns) == len(wanted) else None
+
+
+async def _with_snapshot(
+    events: EventTable, tenant: object, snapshots: EventTable | None
+) -> Aggregate | None:
+    """A stream of the tenant that has a snapshot."""
+    if snapshots is None:
         return None
     condition = "" if tenant is None else f"where {snapshots.column('tenant_id')} = $1"
     rows = await snapshots.fetch(
