@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -19,6 +19,7 @@ import asyncpg
 from eventmark.errors import CannotRunError
 from eventmark.seeding.ledger import note_batch
 from eventmark.stores import StoreDefinition
+from eventmark.workers import loop_factory
 from eventmark.workload import LONGEST_STREAM_EVENTS, Batch, CorpusPlan, EventRow, SnapshotRow, make_batch
 
 # What the checksum covers: each event's identity and place. Payloads are compared by the audit itself.
@@ -71,7 +72,7 @@ class _Worker:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._runner = asyncio.Runner(loop_factory=_loop_factory())
+        self._runner = asyncio.Runner(loop_factory=loop_factory())
         self._connection: asyncpg.Connection[Any] | None = None
         gc.disable()  # rows hold no cycles; looking for some in every new batch costs as much as making it
 
@@ -168,14 +169,6 @@ def _longest(events: Sequence[EventRow]) -> list[tuple[str, str]]:
         for event in events
         if event.sequence_number == LONGEST_STREAM_EVENTS
     ]
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # not on Windows
-        return None
-    return uvloop.new_event_loop
 
 
 def own_peak_rss_mib() -> float:

@@ -14,6 +14,7 @@ from eventmark.seeding.ledger import longest_streams
 from eventmark.stores import StoreDefinition
 
 STREAMS_MAX = 4000
+SNAPSHOTS_MAX = 5000
 PAGES_PERCENT_MAX = 100.0
 
 
@@ -36,7 +37,7 @@ class CorpusSample:
 
     long_streams: list[SampledStream]
     streams: list[SampledStream]
-    snapshot_streams: list[SampledStream]
+    snapshot_streams: list[StreamId]
     positions: list[tuple[int, int]]
     instants: list[datetime]
     events: int
@@ -71,15 +72,30 @@ async def sample_corpus(
         return SampledStream(stream=stream, version=versions[key])
 
     short = [key for key in kinds if key not in long_set and key in versions]
-    with_snapshot = [key for key in long_keys if key in versions]
     return CorpusSample(
         long_streams=[sampled(key) for key in long_keys if versions.get(key) == 1000],
         streams=[sampled(key) for key in short],
-        snapshot_streams=[sampled(key) for key in with_snapshot],
+        snapshot_streams=await _with_snapshots(connection, definition, schema),
         positions=sorted((row["transaction"], row["position"]) for row in rows),
         instants=[row["at"] for row in rows],
         events=events,
     )
+
+
+async def _with_snapshots(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
+) -> list[StreamId]:
+    if definition.snapshots_table is None:
+        return []
+    names = {name: f'"{column}"' for name, column in definition.snapshot_columns.items()}
+    rows = await connection.fetch(
+        f"select distinct {names['tenant_id']}::text as tenant, {names['aggregate_id']}::text as aggregate"
+        f' from (select * from {quoted_schema(schema)}."{definition.snapshots_table}" limit {SNAPSHOTS_MAX}) s'
+    )
+    return [
+        StreamId(tenant_id=row["tenant"], aggregate_type="Order", aggregate_id=row["aggregate"])
+        for row in sorted(rows, key=lambda row: row["aggregate"])
+    ]
 
 
 async def _versions(

@@ -102,7 +102,7 @@ class SqlEventStore:
         self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
     ) -> AppendResult:
         """One statement for the batch, or one per event in a transaction, as the file's parameters say."""
-        values = _append_values(stream, events, expected_version)
+        values = append_values(stream, events, expected_version)
         session = await self._acquire()
         try:
             if set(self._parameters["append_events"]) & set(PER_EVENT_PARAMETERS):
@@ -142,15 +142,7 @@ class SqlEventStore:
             await asyncio.sleep(POLL_INTERVAL_S)
 
     async def store_snapshot(self, snapshot: Snapshot) -> None:
-        values = {
-            **_stream_values(snapshot.stream),
-            "sequence_number": snapshot.sequence_number,
-            "timestamp_utc": snapshot.timestamp,
-            "payload": encoding.encoded_document(snapshot.payload, "payload"),
-            "payload_type": snapshot.payload_type,
-            "payload_revision": snapshot.payload_revision,
-        }
-        await self._read("store_snapshot", values)
+        await self._read("store_snapshot", snapshot_values(snapshot))
 
     async def read_snapshot(self, tenant_id: str, aggregate_id: str) -> Snapshot | None:
         rows = await self._read("read_snapshot", {"tenant_id": tenant_id, "aggregate_id": aggregate_id})
@@ -284,7 +276,8 @@ def _stream_values(stream: StreamId) -> dict[str, Any]:
     }
 
 
-def _append_values(stream: StreamId, events: Sequence[NewEvent], expected_version: int) -> dict[str, Any]:
+def append_values(stream: StreamId, events: Sequence[NewEvent], expected_version: int) -> dict[str, Any]:
+    """What a statement that appends may ask for, by parameter name; checked and encoded."""
     arguments = encoding.append_arguments(stream, events, expected_version)
     names = (
         "event_ids", "event_types", "payloads", "metadatas", "timestamps", "payload_types", "payload_revisions",
@@ -295,6 +288,18 @@ def _append_values(stream: StreamId, events: Sequence[NewEvent], expected_versio
         "event_count": len(events),
         "sequence_numbers": [expected_version + place + 1 for place in range(len(events))],
         **dict(zip(names, arguments[4:], strict=True)),
+    }
+
+
+def snapshot_values(snapshot: Snapshot) -> dict[str, Any]:
+    """What a statement that stores a snapshot may ask for, by parameter name; checked and encoded."""
+    return {
+        **_stream_values(snapshot.stream),
+        "sequence_number": snapshot.sequence_number,
+        "timestamp_utc": snapshot.timestamp,
+        "payload": encoding.encoded_document(snapshot.payload, "payload"),
+        "payload_type": snapshot.payload_type,
+        "payload_revision": snapshot.payload_revision,
     }
 
 

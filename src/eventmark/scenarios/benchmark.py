@@ -1,0 +1,271 @@
+"""The core operations measured: rounds of forks, each with its floor right beside it, then judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import asyncpg
+import numpy as np
+
+from eventmark.measure.histogram import LatencyHistogram
+from eventmark.measure.quantiles import intervals_of, latency_of
+from eventmark.measure.results import CacheState, ClientHealth, Floor, Fork, Latency, OperationResult
+from eventmark.measure.targets import Target
+from eventmark.measure.verdicts import judge_latency
+from eventmark.scenarios.cache import BufferCache
+from eventmark.scenarios.floors import FloorRounds, PgbenchFloors, floor_task
+from eventmark.scenarios.forks import ForkSamples, ForkTask, own_part, run_fork
+from eventmark.scenarios.operations import OPERATIONS
+from eventmark.scenarios.peers import (
+    BARE_OPERATIONS,
+    LIBRARY_OPERATIONS,
+    library_is_installed,
+    run_bare_fork,
+    run_library_fork,
+)
+from eventmark.scenarios.profiles import Profile
+from eventmark.seeding import CorpusSample, Progress, no_progress
+from eventmark.server import Server, StatementStatistics, statements_between, statements_snapshot
+from eventmark.stores import StoreDefinition, open_store
+from eventmark.workers import worker_executor
+
+CPU_SHARE_MAX = 0.9
+FLOOR_CALLS_SHARE = 1.0  # of a fork's samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkPlan:
+    """What to measure. ``store`` is the name or folder the definition came from: forks find it again."""
+
+    server: Server
+    store: str
+    definition: StoreDefinition
+    schema: str
+    sample: CorpusSample
+    profile: Profile
+    targets: Mapping[str, Target]
+    seed: int
+    with_floors: bool = True
+    only: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Measured:
+    """One operation's rounds as they come in."""
+
+    forks: list[ForkSamples] = field(default_factory=list)
+    cold: ForkSamples | None = None
+    cold_note: str = ""
+    floors: dict[str, FloorRounds] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
+
+
+def run_benchmark(
+    plan: BenchmarkPlan, *, progress: Progress = no_progress
+) -> tuple[dict[str, OperationResult], dict[str, str]]:
+    """Results by operation, and what was skipped with its reason.
+
+    Rounds go around all operations, so that a drift of the machine meets every operation alike; each floor
+    is measured right after its fork, so that it meets both sides of a ratio alike.
+    """
+    skipped = {
+        name: reason
+        for name, kind in OPERATIONS.items()
+        if (reason := kind.missing(plan.definition.capabilities, plan.sample))
+    }
+    names = [name for name in OPERATIONS if name not in skipped and (not plan.only or name in plan.only)]
+    measured = {name: _Measured() for name in names}
+    profile = plan.profile
+    floors = PgbenchFloors(
+        plan.server, plan.definition, plan.schema, int(profile.samples * FLOOR_CALLS_SHARE), profile.forks
+    )
+    total = len(names) * (profile.forks + 1)
+    with worker_executor(1, fresh=True) as executor:
+        for number, name in enumerate(names):
+            progress("measure", number, total)
+            _measure_cold(plan, executor, name, measured[name])
+        if plan.with_floors:
+            asyncio.run(_prepare_floors(plan, floors, names))
+        for round_number in range(profile.forks):
+            for number, name in enumerate(names):
+                progress("measure", len(names) * (round_number + 1) + number, total)
+                _measure_round(plan, executor, floors, name, round_number, measured[name])
+    if plan.with_floors:
+        asyncio.run(floors.remove())
+    progress("measure", total, total)
+    for name, reason in floors.missing.items():
+        skipped[f"pgbench beside {name}"] = reason
+    random = np.random.default_rng([plan.seed, 5])
+    results = {name: _result(name, measured[name], plan, random) for name in names if measured[name].forks}
+    return results, skipped
+
+
+def _task(plan: BenchmarkPlan, name: str, fork: int, *, cold: bool = False) -> ForkTask:
+    return ForkTask(
+        dsn=plan.server.dsn,
+        store=plan.store,
+        schema=plan.schema,
+        operation=name,
+        sample=plan.sample,
+        profile=plan.profile,
+        seed=plan.seed * 1000 + fork,
+        cold=cold,
+    )
+
+
+def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: _Measured) -> None:
+    if not OPERATIONS[name].has_cold:
+        return
+    into.cold_note = asyncio.run(BufferCache(plan.server.dsn, plan.schema).evict())
+    if not into.cold_note:
+        into.cold = executor.submit(run_fork, _task(plan, name, 500, cold=True)).result()
+
+
+async def _prepare_floors(plan: BenchmarkPlan, floors: PgbenchFloors, names: Iterable[str]) -> None:
+    store = await open_store(plan.definition, plan.server.dsn, schema=plan.schema, pool_max=1)
+    try:
+        for name in names:
+            task = floor_task(_task(plan, name, 900), 0, plan.profile.forks)
+            await floors.prepare(name, task, store)
+    finally:
+        await store.close()
+
+
+def _measure_round(
+    plan: BenchmarkPlan,
+    executor: Executor,
+    floors: PgbenchFloors,
+    name: str,
+    number: int,
+    into: _Measured,
+) -> None:
+    forks = plan.profile.forks
+    task = _task(plan, name, number)
+    before = asyncio.run(_statements(plan.server.dsn))
+    found = executor.submit(run_fork, own_part(task, number, 2 * forks)).result()
+    into.work = _work_per_call(before, asyncio.run(_statements(plan.server.dsn)), found.calls) or into.work
+    into.forks.append(found)
+    if not plan.with_floors or not len(found.samples_ns):
+        return
+    ours_ms = latency_of(found.samples_ns).p50
+
+    def note(tool: str, theirs_ms: float | None) -> None:
+        if theirs_ms:
+            into.floors.setdefault(tool, FloorRounds(tool)).pairs.append((ours_ms, theirs_ms))
+
+    if floors.has(name):
+        note("pgbench", floors.measure_ms(name, number))
+    if name in BARE_OPERATIONS:
+        note("asyncpg", executor.submit(run_bare_fork, task).result())
+    if name in LIBRARY_OPERATIONS and library_is_installed():
+        note("eventsourcing", executor.submit(run_library_fork, task).result())
+
+
+async def _statements(dsn: str) -> dict[str, StatementStatistics] | None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await statements_snapshot(connection)
+    finally:
+        await connection.close()
+
+
+def _work_per_call(
+    before: dict[str, StatementStatistics] | None, after: dict[str, StatementStatistics] | None, calls: int
+) -> dict[str, float]:
+    """What the server did for one call: the statements run about as often as the operation was called."""
+    if before is None or after is None or not calls:
+        return {}
+    own = [one for one in statements_between(before, after) if one.calls >= calls]
+    if not own:
+        return {}
+    names = ("rows", "shared_hit_buffers", "shared_read_buffers", "wal_bytes", "execution_ms")
+    work = {name: sum(getattr(one, name) for one in own) / calls for name in names}
+    return {"statements": sum(one.calls for one in own) / calls, **work}
+
+
+def _result(
+    name: str, measured: _Measured, plan: BenchmarkPlan, random: np.random.Generator
+) -> OperationResult:
+    series = [fork.samples_ns for fork in measured.forks if len(fork.samples_ns)]
+    failed = sum(fork.failed for fork in measured.forks)
+    target = plan.targets.get(name)
+    if not series:
+        series = [np.array([0], dtype=np.int64)]
+        failed = max(failed, 1)
+    samples = np.concatenate(series)
+    latency = latency_of(samples)
+    intervals = intervals_of(series, random)
+    client = _client_health(name, measured.forks)
+    verdict, reason = judge_latency(
+        latency,
+        intervals,
+        target,
+        failed=failed,
+        client_bottleneck=client.reason,
+        steady=all(fork.steady for fork in measured.forks),
+    )
+    failure = next((fork.failure for fork in measured.forks if fork.failure), "")
+    histogram = LatencyHistogram()
+    histogram.record_all(samples.tolist())
+    seconds = sum(fork.seconds for fork in measured.forks)
+    return OperationResult(
+        latency_ms=latency,
+        interval_ms=intervals,
+        samples=len(samples),
+        target_ms=target.limit_ms if target else None,
+        target_quantile=target.quantile if target else "",
+        verdict=verdict,
+        reason=f"{reason}: {failure}" if failure else reason,
+        mode="sample",
+        throughput_per_s=len(samples) / seconds if seconds else 0.0,
+        failed=failed,
+        histogram=histogram.encode(),
+        forks=[_fork(fork) for fork in measured.forks],
+        client=client,
+        cache=_cache(measured, latency),
+        floors=_floors(measured),
+        work=measured.work,
+    )
+
+
+def _fork(fork: ForkSamples) -> Fork:
+    latency = latency_of(fork.samples_ns) if len(fork.samples_ns) else None
+    return Fork(
+        samples=len(fork.samples_ns),
+        p50_ms=latency.p50 if latency else 0.0,
+        p95_ms=latency.p95 if latency else 0.0,
+        warmup_iterations=fork.warmup_iterations,
+        steady=fork.steady,
+    )
+
+
+def _client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
+    """An operation that asks no server is the client's alone; that is not a bottleneck."""
+    cpu_share = max(fork.cpu_share for fork in forks)
+    full = cpu_share >= CPU_SHARE_MAX and bool(OPERATIONS[name].statement)
+    return ClientHealth(
+        loop_lag_ms_p99=max(fork.loop_lag_ms_p99 for fork in forks),
+        cpu_share=cpu_share,
+        pool_wait_ms_p95=max(fork.pool_wait_ms_p95 for fork in forks),
+        bottleneck=full,
+        reason=f"the client used {cpu_share:.0%} of a core" if full else "",
+    )
+
+
+def _cache(measured: _Measured, warm: Latency) -> CacheState | None:
+    cold = measured.cold
+    if cold is None:
+        return CacheState(cold=None, warm=warm, note=measured.cold_note) if measured.cold_note else None
+    return CacheState(
+        cold=latency_of(cold.samples_ns) if len(cold.samples_ns) else None,
+        warm=warm,
+        cold_samples=len(cold.samples_ns),
+        note="cold: not in shared buffers; the operating system may still have had the pages",
+    )
+
+
+def _floors(measured: _Measured) -> list[Floor]:
+    return [floor for rounds in measured.floors.values() if (floor := rounds.floor()) is not None]

@@ -1,0 +1,193 @@
+"""One fork: a fresh process that warms one operation up, measures it, and hands back every sample."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from eventmark.errors import CannotRunError, EventStoreError
+from eventmark.measure.clock import LoopLag, now_ns
+from eventmark.measure.steadiness import WarmUp
+from eventmark.scenarios.operations import OPERATIONS, AppendEvents, Operation, StoreSnapshot
+from eventmark.scenarios.profiles import Profile
+from eventmark.seeding import CorpusSample
+from eventmark.stores import find_store, open_store
+from eventmark.workers import loop_factory
+
+_NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkTask:
+    """What a fork is to do; travels to its process. ``cold`` measures first touches, without warm-up."""
+
+    dsn: str
+    store: str
+    schema: str
+    operation: str
+    sample: CorpusSample
+    profile: Profile
+    seed: int
+    cold: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkSamples:
+    """What a fork measured. ``samples_ns`` in the order measured; ``cpu_share`` is of one core."""
+
+    samples_ns: np.ndarray
+    seconds: float
+    failed: int
+    failure: str
+    calls: int
+    warmup_iterations: int
+    steady: bool
+    cpu_share: float
+    loop_lag_ms_p99: float
+    pool_wait_ms_p95: float
+    peak_rss_mib: float = 0.0
+
+
+def own_part(task: ForkTask, fork: int, forks: int) -> ForkTask:
+    """The task with streams that no other fork or writing operation changes, so that versions stay known."""
+    writers = [name for name, kind in OPERATIONS.items() if issubclass(kind, AppendEvents | StoreSnapshot)]
+    if task.operation not in writers:
+        return task
+    part = writers.index(task.operation) * forks + fork
+    streams = task.sample.streams[part :: len(writers) * forks]
+    return replace(task, sample=replace(task.sample, streams=streams))
+
+
+def run_fork(task: ForkTask) -> ForkSamples:
+    """Run in a fresh process. Raises ``CannotRunError`` where the store cannot be opened."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_measure(task))
+
+
+async def _measure(task: ForkTask) -> ForkSamples:
+    random = np.random.default_rng([task.seed, *task.operation.encode()])
+    try:
+        store = await open_store(find_store(task.store), task.dsn, schema=task.schema, pool_max=2)
+    except EventStoreError as error:
+        raise CannotRunError(str(error)) from None
+    try:
+        operation = OPERATIONS[task.operation](store, task.sample, random)
+        await operation.prepare()
+        if task.cold:
+            return await _measure_cold(operation, task)
+        return await _measure_warm(operation, task)
+    finally:
+        await store.close()
+
+
+async def _measure_warm(operation: Operation, task: ForkTask) -> ForkSamples:
+    profile = task.profile
+    tally = _Tally(operation)
+    warm_up = WarmUp(iterations_max=profile.warmup_iterations_max)
+    deadline_s = time.monotonic() + profile.seconds_max
+    while not warm_up.over and time.monotonic() < deadline_s:
+        iteration = await tally.sample(profile.warmup_calls)
+        warm_up.add(float(np.median(iteration)) / _NS_PER_MS)
+    # What was made until now lives as long as the process: no collection has to look at it again.
+    gc.collect()
+    gc.freeze()
+    waits = getattr(getattr(operation.store, "pool", None), "waited_s", [])
+    waited_before = len(waits)
+    async with LoopLag() as lag:
+        began_s, cpu_began_s = time.monotonic(), time.process_time()
+        samples = await tally.sample(profile.samples, deadline_s=began_s + profile.seconds_max)
+        seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
+    own_waits = list(waits)[waited_before:]
+    return ForkSamples(
+        samples_ns=samples,
+        seconds=seconds,
+        failed=tally.failed,
+        failure=tally.failure,
+        calls=tally.calls,
+        warmup_iterations=warm_up.iterations,
+        steady=warm_up.steady,
+        cpu_share=cpu_s / seconds if seconds else 0.0,
+        loop_lag_ms_p99=lag.p99_ms,
+        pool_wait_ms_p95=float(np.quantile(own_waits, 0.95)) * 1e3 if own_waits else 0.0,
+    )
+
+
+async def _measure_cold(operation: Operation, task: ForkTask) -> ForkSamples:
+    """Each call meets arguments not met before, as far as there are so many."""
+    tally = _Tally(operation, distinct=True)
+    # The connection and its statement are made ready on a call whose answer is thrown away.
+    await tally.sample(1)
+    began_s = time.monotonic()
+    samples = await tally.sample(task.profile.cold_samples)
+    return ForkSamples(
+        samples_ns=samples,
+        seconds=time.monotonic() - began_s,
+        failed=tally.failed,
+        failure=tally.failure,
+        calls=tally.calls,
+        warmup_iterations=0,
+        steady=True,
+        cpu_share=0.0,
+        loop_lag_ms_p99=0.0,
+        pool_wait_ms_p95=0.0,
+    )
+
+
+class _Tally:
+    """Calls an operation and counts how it went. Nothing is tried again."""
+
+    DRAWS_MAX = 50
+
+    def __init__(self, operation: Operation, *, distinct: bool = False) -> None:
+        self._operation = operation
+        self._met: set[str] | None = set() if distinct else None
+        self.calls = 0
+        self.failed = 0
+        self.failure = ""
+
+    async def sample(self, count: int, *, deadline_s: float = float("inf")) -> np.ndarray:
+        """Nanoseconds of each call that went right, until ``count`` are made or the time is over."""
+        operation = self._operation
+        samples = []
+        for _ in range(count):
+            arguments = self._draw()
+            if arguments is _EXHAUSTED:
+                break
+            self.calls += 1
+            began_ns = now_ns()
+            try:
+                answer = await operation.call(arguments)
+            except EventStoreError as error:
+                self._fail(str(error))
+                continue
+            took_ns = now_ns() - began_ns
+            if operation.is_right(arguments, answer):
+                samples.append(took_ns)
+            else:
+                self._fail("the answer is not what was asked for")
+            if time.monotonic() >= deadline_s:
+                break
+        return np.array(samples, dtype=np.int64)
+
+    def _draw(self) -> Any:
+        if self._met is None:
+            return self._operation.draw()
+        for _ in range(self.DRAWS_MAX):
+            arguments = self._operation.draw()
+            key = repr(arguments)
+            if key not in self._met:
+                self._met.add(key)
+                return arguments
+        return _EXHAUSTED
+
+    def _fail(self, reason: str) -> None:
+        self.failed += 1
+        self.failure = self.failure or reason
+
+
+_EXHAUSTED = object()

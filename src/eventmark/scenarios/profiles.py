@@ -1,0 +1,51 @@
+"""How much is measured: forks, warm-up, samples, and the time they may take."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from eventmark.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """``samples`` and ``seconds_max`` are of one operation in one fork, whichever ends first."""
+
+    name: str
+    forks: int
+    warmup_calls: int  # in one iteration
+    warmup_iterations_max: int
+    samples: int
+    seconds_max: float
+    cold_samples: int
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            name="quick", forks=2, warmup_calls=10, warmup_iterations_max=10, samples=200, seconds_max=1.0,
+            cold_samples=10,
+        ),
+        Profile(
+            name="standard", forks=3, warmup_calls=25, warmup_iterations_max=20, samples=1000, seconds_max=6.0,
+            cold_samples=40,
+        ),
+        Profile(
+            name="full", forks=5, warmup_calls=50, warmup_iterations_max=40, samples=5000, seconds_max=30.0,
+            cold_samples=200,
+        ),
+    )
+}  # fmt: skip
+
+
+def find_profile(name: str) -> Profile:
+    """Raises ``UsageError`` for an unknown name."""
+    if name not in PROFILES:
+        nearest = difflib.get_close_matches(name, PROFILES, 1)
+        raise UsageError(
+            f"unknown profile {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
+            remedy=f"use {', '.join(PROFILES)}",
+        )
+    return PROFILES[name]
