@@ -1,1 +1,97 @@
-"""Configuration of a run: defaults, eventmark.toml, flags; the later wins."""
+"""Settings of a run: from ``eventmark.toml``, overlaid by flags. Checked by name, type and range."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from eventmark.errors import UsageError
+
+CONFIG_FILE = Path("eventmark.toml")
+_COUNT = re.compile(r"(?P<number>\d+(?:[._]\d+)*)\s*(?P<unit>[kKmMgG]?)")
+_UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run is made of. Field names are the keys of ``eventmark.toml`` and the names of the flags."""
+
+    events: str = "1M"
+    tenants: int = 20
+    payload: str = "realistic"
+    seed: int = 1
+    profile: str = "standard"
+    store: str = "eaf"
+    server: str = "embedded"
+    schema: str = "eventmark"
+    targets: str = ""
+    out: str = "out"
+    directory: str = ""
+    keep: bool = False
+    port: int = 0
+    replace: bool = False
+    floors: bool = True
+    json: bool = False
+
+    @property
+    def event_count(self) -> int:
+        return parse_count(self.events)
+
+
+def parse_count(text: str) -> int:
+    """``50k``, ``1M``, ``1_000_000``, ``2.5M`` as a number. Raises ``UsageError`` below 1 and for anything else."""
+    match = _COUNT.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a number of events", remedy="write for example 50k, 1M or 250000")
+    count = float(match["number"].replace("_", "")) * _UNITS[match["unit"].lower()]
+    if count < 1 or count != int(count):
+        raise UsageError(f"{text!r} is not a number of events above 0", remedy="write for example 50k or 1M")
+    return int(count)
+
+
+def load_settings(flags: Mapping[str, Any], path: Path | None = None) -> Settings:
+    """Defaults, overlaid by the file, overlaid by the flags that were given (not None).
+
+    ``path`` None reads ``eventmark.toml`` of the working directory where there is one. Raises ``UsageError``.
+    """
+    settings = Settings()
+    if path is not None or CONFIG_FILE.exists():
+        settings = replace(settings, **_read_file(path or CONFIG_FILE))
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = replace(settings, **given)
+    _ = settings.event_count
+    return settings
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", remedy="name a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}", remedy="correct it") from error
+    known = {field.name: field for field in fields(Settings)}
+    for key, value in table.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, 1)
+            raise UsageError(
+                f"{path}: unknown key {key!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
+                remedy=f"known are {', '.join(known)}",
+            )
+        table[key] = _typed(path, key, value, str(known[key].type))
+    return table
+
+
+def _typed(path: Path, key: str, value: Any, kind: str) -> Any:
+    if key == "events" and type(value) is int:
+        return str(value)
+    expected = {"str": str, "int": int, "bool": bool}[kind]
+    if type(value) is not expected:
+        article = {"str": "a text", "int": "a whole number", "bool": "true or false"}[kind]
+        raise UsageError(f"{path}: {key} must be {article}, got {value!r}", remedy="correct it")
+    return value

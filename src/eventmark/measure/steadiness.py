@@ -12,9 +12,7 @@ TREND_NEGLIGIBLE = 0.02  # of the median, over the window: a trend so small does
 ITERATIONS_MAX = 40
 
 
-def is_steady(
-    medians_ms: Sequence[float], *, window: int = WINDOW, tolerance: float = TOLERANCE
-) -> bool:
+def is_steady(medians_ms: Sequence[float], *, window: int = WINDOW, tolerance: float = TOLERANCE) -> bool:
     """Whether the last ``window`` medians lie within ``tolerance`` of their own median, without a trend.
 
     A trend is a rise or fall at every step, by more than 2% in all: of five medians in random order, one

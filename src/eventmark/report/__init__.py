@@ -1,0 +1,32 @@
+"""A result shown: on the terminal, as a page, as tables, and in the formats of other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eventmark.measure.files import write_whole
+from eventmark.measure.results import RunResult
+from eventmark.report.html import render_html
+from eventmark.report.jmh import render_jmh
+from eventmark.report.junit import render_junit
+from eventmark.report.markdown import render_markdown
+from eventmark.report.terminal import render_findings, render_operations, render_plans, render_terminal
+
+__all__ = ["render_findings", "render_operations", "render_plans", "render_terminal", "write_reports"]
+
+_WRITERS = {
+    "report.html": render_html,
+    "report.md": render_markdown,
+    "junit.xml": render_junit,
+    "jmh.json": render_jmh,
+}
+
+
+def write_reports(result: RunResult, directory: Path) -> dict[str, Path]:
+    """Every report of the result into ``directory``; its files by name. Raises ``CannotRunError``."""
+    written = {}
+    for name, render in _WRITERS.items():
+        path = directory / name
+        write_whole(path, render(result).encode("utf-8", "replace"))
+        written[name] = path
+    return written

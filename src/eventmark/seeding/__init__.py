@@ -1,6 +1,7 @@
 """Filling a store with a corpus, proving what is in it, drawing from it."""
 
 from eventmark.seeding.audit import AuditReport, audit
+from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, sample_corpus
 from eventmark.seeding.seed import SeedReport, estimated_bytes, seed
@@ -14,6 +15,7 @@ __all__ = [
     "audit",
     "estimated_bytes",
     "no_progress",
+    "remove_appended",
     "sample_corpus",
     "seed",
 ]

@@ -15,6 +15,7 @@ from eventmark.errors import CannotRunError
 from eventmark.seeding.ledger import Stage, set_stage
 from eventmark.seeding.progress import Progress
 from eventmark.stores import StoreDefinition
+from eventmark.workload import SNAPSHOT_EVERY_EVENTS
 
 INDEX_CONNECTIONS = 2
 
@@ -103,3 +104,26 @@ async def _is_built(connection: asyncpg.Connection[Any], schema: str, statement:
         name,
     )
     return built
+
+
+async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, events: int) -> int:
+    """Take out what measuring has added to a corpus of ``events``, so that it can be used again; how many."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        table = f'{quoted_schema(schema)}."{definition.events_table}"'
+        done = await connection.execute(
+            f'delete from {table} where "{definition.columns["global_sequence_id"]}" > {events}'
+        )
+        removed = int(done.rpartition(" ")[2])
+        if definition.snapshots_table is not None:
+            snapshots = f'{quoted_schema(schema)}."{definition.snapshots_table}"'
+            sequence = definition.snapshot_columns["sequence_number"]
+            await connection.execute(
+                f'delete from {snapshots} where "{sequence}" % {SNAPSHOT_EVERY_EVENTS} <> 0'
+            )
+            await connection.execute(f"vacuum analyze {snapshots}")
+        if removed:
+            await connection.execute(f"vacuum analyze {table}")
+        return removed
+    finally:
+        await connection.close()

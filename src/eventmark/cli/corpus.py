@@ -1,0 +1,52 @@
+"""seed, audit: a corpus made, and what is in it proved."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rich.console import Console
+
+from eventmark.cli.options import Options
+from eventmark.cli.progress import progress_bars
+from eventmark.cli.session import console, job_of
+from eventmark.measure.verdicts import exit_code
+from eventmark.report import render_findings
+from eventmark.scenarios.main_job import prepare_store
+from eventmark.seeding import audit as audit_corpus
+from eventmark.seeding import seed as seed_corpus
+
+EVERYBODY = Console(highlight=False)
+
+
+def seed(*, options: Options | None = None) -> int:
+    """Fill a store with a corpus and keep it. Goes on where an interrupted seeding stopped."""
+    settings = (options or Options()).settings()
+    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
+        prepare_store(job)
+        report = seed_corpus(
+            job.server.dsn,
+            job.definition,
+            job.corpus,
+            schema=job.schema,
+            replace=job.replace,
+            progress=progress,
+        )
+    if report.reused:
+        EVERYBODY.print(f"the corpus of {job.corpus.events:,} events is there already")
+    else:
+        stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.stage_seconds.items())
+        EVERYBODY.print(
+            f"{report.events:,} events in {report.seconds:.1f} s, {report.events_per_s:,.0f} events/s ({stages})"
+        )
+    return 0
+
+
+def audit(*, options: Options | None = None) -> int:
+    """Prove from the table itself what is in a corpus that was seeded."""
+    settings = (options or Options()).settings()
+    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
+        report = asyncio.run(
+            audit_corpus(job.server.dsn, job.definition, schema=job.schema, progress=progress)
+        )
+    EVERYBODY.print(render_findings("audit", report.findings))
+    return exit_code(report.verdict)

@@ -1,0 +1,73 @@
+"""The flags that verbs share. Each overlays the key of the same name in ``eventmark.toml``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from eventmark.config import Settings, load_settings
+
+_CORPUS = "Corpus"
+_SERVER = "Server"
+_RUN = "Run"
+
+
+@Parameter(name="*")
+@dataclass(kw_only=True)
+class Options:
+    """What was given on the command line; None where nothing was."""
+
+    events: Annotated[
+        str | None, Parameter(group=_CORPUS, help="Events to seed, e.g. 50k, 1M, 10M [1M].")
+    ] = None
+    tenants: Annotated[
+        int | None, Parameter(group=_CORPUS, help="Tenants; a fifth own four fifths [20].")
+    ] = None
+    payload: Annotated[
+        str | None, Parameter(group=_CORPUS, help="Payloads: realistic or lean [realistic].")
+    ] = None
+    seed: Annotated[int | None, Parameter(group=_CORPUS, help="The same seed makes the same corpus [1].")] = (
+        None
+    )
+    replace: Annotated[
+        bool | None, Parameter(group=_CORPUS, negative=(), help="Replace another corpus in the schema.")
+    ] = None
+    store: Annotated[
+        str | None, Parameter(group=_RUN, help="A store's name, or its folder: ./my-store [eaf].")
+    ] = None
+    profile: Annotated[str | None, Parameter(group=_RUN, help="quick, standard or full [standard].")] = None
+    targets: Annotated[str | None, Parameter(group=_RUN, help="TOML file of targets over the defaults.")] = (
+        None
+    )
+    out: Annotated[str | None, Parameter(group=_RUN, help="Folder for the result and its reports [out].")] = (
+        None
+    )
+    floors: Annotated[
+        bool | None, Parameter(group=_RUN, help="Measure pgbench, psql and peers beside each operation.")
+    ] = None
+    json: Annotated[bool | None, Parameter(group=_RUN, negative=(), help="Print the result as JSON.")] = None
+    server: Annotated[
+        str | None,
+        Parameter(group=_SERVER, help="embedded, local, docker or postgresql://user@host/database."),
+    ] = None
+    schema: Annotated[
+        str | None, Parameter(group=_SERVER, help="Schema that Eventmark creates [eventmark].")
+    ] = None
+    directory: Annotated[
+        str | None, Parameter(group=_SERVER, help="Where the cluster lives [.eventmark when it is kept].")
+    ] = None
+    keep: Annotated[
+        bool | None, Parameter(group=_SERVER, negative=(), help="Keep the cluster, and the corpus in it.")
+    ] = None
+    port: Annotated[int | None, Parameter(group=_SERVER, help="Port of our own server [a free one].")] = None
+    config: Annotated[Path | None, Parameter(group=_RUN, help="Settings file [eventmark.toml if there].")] = (
+        None
+    )
+
+    def settings(self) -> Settings:
+        """The file and the flags together. Raises ``UsageError``."""
+        given = asdict(self)
+        return load_settings(given, given.pop("config"))

@@ -1,0 +1,110 @@
+"""run, bench, explain, limits: what measures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from eventmark.cli.options import Options
+from eventmark.cli.progress import progress_bars
+from eventmark.cli.session import console, job_of
+from eventmark.errors import CannotRunError
+from eventmark.measure.files import write_result
+from eventmark.measure.results import OperationResult, RunResult, Verdict
+from eventmark.measure.verdicts import exit_code, overall
+from eventmark.report import render_operations, render_plans, render_terminal, write_reports
+from eventmark.scenarios.main_job import Job, examine_all_plans, measure, prepare_store, run_main_job
+from eventmark.seeding import Progress, seed
+
+EVERYBODY = Console(highlight=False)
+
+
+def run(*, options: Options | None = None) -> int:
+    """Provision, seed, measure, examine the plans, judge, and write the report."""
+    settings = (options or Options()).settings()
+    out = Path(settings.out)
+    check_writable(out)
+    with job_of(settings) as job, progress_bars(console) as progress:
+        result = run_main_job(job, progress=progress)
+    write_result(result, out / "result.json")
+    written = write_reports(result, out)
+    if settings.json:
+        sys.stdout.write((out / "result.json").read_text())
+    else:
+        EVERYBODY.print(render_terminal(result))
+        EVERYBODY.print(f"{out / 'result.json'}, " + ", ".join(str(path) for path in written.values()))
+    return exit_code(result.verdict)
+
+
+def bench(*, options: Options | None = None) -> int:
+    """Measure the core operations on a corpus that is kept; seeds it where it is not there yet."""
+    settings = (options or Options()).settings()
+    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
+        _fill(job, progress)
+        operations, skipped = measure(job, progress)
+    EVERYBODY.print(render_operations(operations, skipped))
+    return exit_code(_verdict_of(operations))
+
+
+def explain(*, options: Options | None = None) -> int:
+    """Examine the plan of every statement on a corpus that is kept."""
+    settings = (options or Options()).settings()
+    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
+        _fill(job, progress)
+        plans = examine_all_plans(job, progress)
+    EVERYBODY.print(render_plans(plans))
+    return exit_code(overall((plan.statement, plan.verdict, "") for plan in plans)[0])
+
+
+def limits(*, options: Options | None = None) -> int:
+    """How far each operation is from what pgbench, psql, the bare driver and a known library do."""
+    settings = (options or Options()).settings()
+    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
+        _fill(job, progress)
+        operations, skipped = measure(job, progress)
+    table = Table(title="distance from the floor", title_justify="left")
+    for name in ("operation", "ours, p50 ms", "tool", "its figure", "ratio"):
+        table.add_column(name, justify="left" if name in ("operation", "tool") else "right")
+    for name, operation in operations.items():
+        for floor in operation.floors:
+            table.add_row(
+                name, f"{operation.latency_ms.p50:.3f}", floor.tool, f"{floor.value:.3f} ms {floor.statistic}",
+                f"{floor.ratio:.2f}",
+            )  # fmt: skip
+    EVERYBODY.print(table)
+    for name, reason in skipped.items():
+        EVERYBODY.print(f"skipped {name}: {reason}")
+    return (
+        0 if any(operation.floors for operation in operations.values()) else exit_code(Verdict.INCONCLUSIVE)
+    )
+
+
+def check_writable(out: Path) -> None:
+    """Before an hour's work, not after it. Raises ``CannotRunError``."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".eventmark-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CannotRunError(
+            f"{out} cannot be written: {error.strerror}", remedy="name a folder that can be, with --out"
+        ) from error
+
+
+def _fill(job: Job, progress: Progress) -> None:
+    prepare_store(job)
+    seed(
+        job.server.dsn, job.definition, job.corpus, schema=job.schema, replace=job.replace, progress=progress
+    )
+
+
+def _verdict_of(operations: dict[str, OperationResult]) -> Verdict:
+    return overall((name, one.verdict, one.reason) for name, one in operations.items())[0]
+
+
+__all__ = ["RunResult", "bench", "explain", "limits", "run"]

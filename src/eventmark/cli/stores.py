@@ -1,0 +1,61 @@
+"""stores: what can be tested."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+from cyclopts import App
+from rich.console import Console
+from rich.table import Table
+
+from eventmark.cli.options import Options
+from eventmark.cli.session import running_server
+from eventmark.stores import StoreDefinition, check_store, find_store, store_names, write_template
+
+EVERYBODY = Console(highlight=False)
+stores = App(name="stores", help="List the stores that can be tested, make one of your own, check it.")
+
+
+@stores.default
+def list_stores() -> int:
+    """List the stores that come along."""
+    table = Table()
+    for name in ("store", "ordering", "what it is"):
+        table.add_column(name)
+    for name in store_names():
+        definition = find_store(name)
+        table.add_row(name, definition.ordering, definition.description)
+    EVERYBODY.print(table)
+    return 0
+
+
+@stores.command(name="new")
+def new(directory: Path, /) -> int:
+    """Write a commented example of a store into DIRECTORY. It runs as it is."""
+    for path in write_template(directory):
+        EVERYBODY.print(str(path))
+    EVERYBODY.print(f"\ntry it: eventmark run --events 50k --profile quick --store {directory}")
+    return 0
+
+
+@stores.command(name="check")
+def check(*, options: Options | None = None) -> int:
+    """Try every statement of --store on a server, without seeding anything."""
+    settings = (options or Options()).settings()
+    definition = find_store(settings.store)
+    with running_server(settings) as (server, _):
+        asyncio.run(_check(server.dsn, definition, settings.schema))
+    EVERYBODY.print(f"{definition.name}: {len(definition.statements)} statements are right")
+    for reason in definition.absent.values():
+        EVERYBODY.print(f"skipped: {reason}")
+    return 0
+
+
+async def _check(dsn: str, definition: StoreDefinition, schema: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await check_store(connection, definition, schema)
+    finally:
+        await connection.close()
