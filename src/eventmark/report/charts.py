@@ -11,6 +11,7 @@ from hdrh.histogram import HdrHistogram
 from eventmark.measure.results import CorpusResult, OperationResult, Phase, RunResult, Series
 
 POINTS_MAX = 240
+NAMED_SHARE = 0.06  # of the run: a shorter phase has no room for its name
 _NS_PER_MS = 1e6
 _EMPTY_NS = 1e-4
 _PALETTE = [
@@ -155,12 +156,13 @@ def growth_chart(corpus: CorpusResult) -> alt.TopLevelMixin:
 def bars_chart(name: str, shares: Mapping[str, float]) -> alt.TopLevelMixin:
     """One distribution of the corpus."""
     rows = [{"label": label, "value": value} for label, value in shares.items()]
+    unit = "~%" if max(shares.values()) <= 1 else "~s"
     return (
         alt.Chart(alt.Data(values=rows))
         .mark_bar(color=_PALETTE[0], cornerRadiusEnd=2)
         .encode(
             x=alt.X("label:N", sort=None, title=None, axis=alt.Axis(labelAngle=-60 if len(rows) > 8 else 0)),
-            y=alt.Y("value:Q", title=None, axis=alt.Axis(format="~s")),
+            y=alt.Y("value:Q", title=None, axis=alt.Axis(format=unit)),
             tooltip=["label:N", alt.Tooltip("value:Q", format=",.4~g")],
         )
         .properties(width="container", height=150)
@@ -187,9 +189,17 @@ def _bands(phases: Sequence[Phase]) -> list[alt.Chart]:
     rows = [{"phase": phase.name, "start": phase.start_s, "end": phase.end_s} for phase in phases]
     base = alt.Chart(alt.Data(values=rows))
     bands = base.mark_rect(opacity=0.09, color=_PALETTE[9]).encode(x="start:Q", x2="end:Q", tooltip="phase:N")
+    length_s = max(phase.end_s for phase in phases)
+    named = [
+        row
+        for row, phase in zip(rows, phases, strict=True)
+        if phase.end_s - phase.start_s > NAMED_SHARE * length_s
+    ]
     starts = base.mark_rule(opacity=0.5, strokeDash=[3, 3], color=_PALETTE[9]).encode(x="start:Q")
-    names = base.mark_text(align="left", baseline="top", dx=3, dy=3, fontSize=10, color=_PALETTE[9]).encode(
-        x="start:Q", y=alt.value(0), text="phase:N"
+    names = (
+        alt.Chart(alt.Data(values=named))
+        .mark_text(align="left", baseline="top", dx=3, dy=3, fontSize=10, color=_PALETTE[9])
+        .encode(x="start:Q", y=alt.value(0), text="phase:N")
     )
     return [bands, starts, names]
 

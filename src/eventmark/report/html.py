@@ -82,7 +82,7 @@ def plan_rows(plan: PlanResult) -> list[tuple[int, str, str]]:
 
 @lru_cache
 def _library() -> str:
-    text: str = vl_convert.javascript_bundle(None)
+    text: str = vl_convert.javascript_bundle(snippet=None)  # type: ignore[arg-type]
     return text.replace("</script", "<\\/script")
 
 

@@ -23,7 +23,7 @@ def render_junit(result: RunResult) -> str:
         "plans",
         (
             (
-                f"{plan.statement}, {plan.condition}, {plan.plan_kind}",
+                f"{plan.statement}, {plan.condition}",
                 plan.verdict,
                 "; ".join(
                     f"{one.name}: {one.observed}, expected {one.expected}"

@@ -99,7 +99,7 @@ def _plans(plans: Sequence[PlanResult]) -> list[str]:
     for plan in broken:
         lines += [
             "",
-            f"### {_MARKS[plan.verdict]} {cell(plan.statement)}: {cell(plan.condition)}, {plan.plan_kind}",
+            f"### {_MARKS[plan.verdict]} {cell(plan.statement)}: {cell(plan.condition)}",
             "",
         ]
         lines += findings_table([one for one in plan.findings if one.verdict is not Verdict.MET])

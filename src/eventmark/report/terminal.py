@@ -67,9 +67,7 @@ def render_plans(plans: Sequence[PlanResult]) -> RenderableType:
     for plan in plans:
         if plan.verdict is Verdict.MET:
             continue
-        lines.append(
-            Text("  ") + verdict_text(plan.verdict) + f" {plan.statement}, {plan.condition}, {plan.plan_kind}"
-        )
+        lines.append(Text("  ") + verdict_text(plan.verdict) + f" {plan.statement}, {plan.condition}")
         for finding in plan.findings:
             if finding.verdict is not Verdict.MET:
                 lines.append(

@@ -160,7 +160,7 @@ def _measure_round(
         note("pgbench", floors.measure_ms(name, number))
     if name in BARE_OPERATIONS:
         note("asyncpg", executor.submit(run_bare_fork, task).result())
-    if name in LIBRARY_OPERATIONS and library_is_installed():
+    if name in LIBRARY_OPERATIONS and plan.profile.with_peers and library_is_installed():
         note("eventsourcing", executor.submit(run_library_fork, task).result())
 
 

@@ -41,8 +41,8 @@ FLOOR_STATISTICS = {"pgbench": "mean", "asyncpg": "p50", "eventsourcing": "p50"}
 _CALLS = {
     "append_events[10]": 0.4,
     "append_events[100]": 0.1,
-    "load_aggregate[1000]": 0.4,
-    "stream_events[1000]": 0.4,
+    "load_aggregate[1000]": 0.2,
+    "stream_events[1000]": 0.2,
 }
 
 

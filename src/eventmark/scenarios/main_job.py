@@ -237,7 +237,7 @@ def _parts(
     for plan in plans:
         found = next((one for one in plan.findings if one.verdict is plan.verdict), None)
         seen = f"{found.name}: {found.observed}, expected {found.expected}" if found else ""
-        yield f"plan of {plan.statement}, {plan.condition}, {plan.plan_kind}", plan.verdict, seen
+        yield f"plan of {plan.statement}, {plan.condition}", plan.verdict, seen
     for finding in corpus.audit:
         yield f"corpus, {finding.name}", finding.verdict, f"{finding.observed}, expected {finding.expected}"
     if fit is Verdict.BROKEN:

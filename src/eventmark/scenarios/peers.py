@@ -49,8 +49,10 @@ async def _fetch_bare(task: ForkTask) -> float:
             values = operation.parameters(operation.draw())
             arguments = [values[parameter.name] for parameter in statement.parameters]
             began_ns = now_ns()
-            await prepared.fetch(*arguments)
-            return now_ns() - began_ns
+            rows = await prepared.fetch(*arguments)
+            took_ns = now_ns() - began_ns
+            del rows
+            return took_ns
 
         return await _median_ms(call, task)
     finally:

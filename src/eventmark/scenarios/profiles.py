@@ -19,6 +19,7 @@ class Profile:
     samples: int
     seconds_max: float
     cold_samples: int
+    with_peers: bool = True  # the library beside the appends
 
 
 PROFILES = {
@@ -26,10 +27,10 @@ PROFILES = {
     for profile in (
         Profile(
             name="quick", forks=2, warmup_calls=10, warmup_iterations_max=10, samples=200, seconds_max=1.0,
-            cold_samples=10,
+            cold_samples=10, with_peers=False,
         ),
         Profile(
-            name="standard", forks=3, warmup_calls=25, warmup_iterations_max=20, samples=1000, seconds_max=6.0,
+            name="standard", forks=3, warmup_calls=25, warmup_iterations_max=20, samples=1000, seconds_max=3.0,
             cold_samples=40,
         ),
         Profile(
