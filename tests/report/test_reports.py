@@ -1,0 +1,141 @@
+"""The reports: complete, escaped, self-contained, and read back by the tools they are for."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from eventmark.measure.results import RunResult
+from eventmark.report import render_terminal, write_reports
+from eventmark.report.html import render_html
+from eventmark.report.jmh import render_jmh
+from eventmark.report.junit import render_junit
+from eventmark.report.markdown import render_markdown
+from eventmark.report.performance import render_performance
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def test_every_report_is_written_beside_the_others(result: RunResult, tmp_path: Path) -> None:
+    written = write_reports(result, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md", "junit.xml", "jmh.json"}
+    assert all(path.stat().st_size > 500 for path in written.values())
+
+
+def test_the_page_escapes_everything_that_comes_from_outside(result: RunResult) -> None:
+    page = render_html(result)
+    assert "<script>alert(1)" not in page
+    assert page.count("<script") == 3  # the data, the library, ours
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_page_loads_nothing_and_says_so_in_its_policy(result: RunResult) -> None:
+    page = render_html(result)
+    markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"""(src|href|url\()\s*=?\s*["']?(https?:)?//""", markup)
+    assert "default-src 'none'" in page
+    assert "unsafe-eval" not in page
+    assert len(page) < 4_000_000
+
+
+def test_the_page_shows_each_verdict_number_and_reason(result: RunResult) -> None:
+    page = render_html(result)
+    for expected in ("append_events[1]", "BROKEN", "INCONCLUSIVE", "MET", "1.07 × pgbench", "domain_events_stream",
+                     "250 per row", "917", "c0ffee", "PostgreSQL 18.6", "create_token_at", "never steady", "bottleneck"):  # fmt: skip
+        assert expected in page
+
+
+def test_a_result_with_nothing_in_it_still_has_a_page(result: RunResult) -> None:
+    empty = msgspec.structs.replace(result, corpus=None, operations={}, plans=[], series=[], phases=[], skipped={})
+    page = render_html(empty)
+    assert "No operation was measured" in page
+    assert render_markdown(empty)
+    ElementTree.fromstring(render_junit(empty))
+    assert json.loads(render_jmh(empty)) == []
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_real_browser_draws_every_chart_without_scrolling_sideways(
+    result: RunResult, tmp_path: Path, width: int
+) -> None:
+    probe = (
+        "<script>setTimeout(() => { const page = document.documentElement;"
+        " page.dataset.fits = page.scrollWidth <= innerWidth;"
+        " page.dataset.drawn = document.querySelectorAll('.chart svg').length; }, 2500)</script>"
+    )
+    page = tmp_path / "report.html"
+    page.write_text(render_html(result).replace("</body>", probe + "</body>"), encoding="utf-8", errors="replace")
+    assert BROWSER is not None
+    done = subprocess.run(
+        [
+            BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={width},1600",
+            f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000", "--dump-dom", page.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    tag = re.search(r"<html[^>]*>", done.stdout)
+    assert tag is not None, done.stderr[-500:]
+    places = len(re.findall(r'id="chart-', render_html(result)))
+    assert f'data-drawn="{places}"' in tag[0]
+    assert "data-chart-error" not in tag[0]
+    if width >= 500:  # a headless window is no narrower than that
+        assert 'data-fits="true"' in tag[0]
+
+
+def test_markdown_holds_the_tables_and_no_markup_from_outside(result: RunResult) -> None:
+    text = render_markdown(result)
+    assert "<script>" not in text
+    assert "| `append_events[1]` |" in text
+    assert "❌ BROKEN" in text
+    for line in text.splitlines():
+        if line.startswith("| `"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == 11
+
+
+def test_junit_fails_what_is_broken_and_skips_what_is_open(result: RunResult) -> None:
+    root = ElementTree.fromstring(render_junit(result))
+    suites = {suite.get("name"): suite for suite in root}
+    assert suites["operations"].get("failures") == "1"
+    assert suites["operations"].get("skipped") == "1"
+    assert suites["plans"].get("failures") == "1"
+    failure = suites["plans"].find(".//failure")
+    assert failure is not None
+    assert "250 per row" in (failure.text or "")
+    assert "\x1b" not in (failure.text or "")
+
+
+def test_jmh_readers_find_the_fields_they_read(result: RunResult) -> None:
+    benchmarks = json.loads(render_jmh(result))
+    assert [one["benchmark"] for one in benchmarks] == [
+        "eventmark.append_events_1", "eventmark.load_aggregate_1000", "eventmark.compare_tokens",
+    ]  # fmt: skip
+    metric = benchmarks[1]["primaryMetric"]
+    assert metric["scoreUnit"] == "ms/op"
+    assert metric["scorePercentiles"]["95.0"] == pytest.approx(
+        result.operations["load_aggregate[1000]"].latency_ms.p95, rel=0.01
+    )
+    assert sum(count for _, count in metric["rawDataHistogram"][0][0]) == 900
+
+
+def test_the_terminal_gets_no_control_characters(result: RunResult) -> None:
+    console = Console(record=True, width=140, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render_terminal(result))
+    text = console.export_text(styles=False)
+    assert "\x1b" not in text
+    assert "append_events[1]" in text
+    assert "verdict: BROKEN" in text
+
+
+def test_the_performance_page_names_machine_ratios_and_rates(result: RunResult) -> None:
+    page = render_performance([result])
+    assert "1.07 × pgbench" in page
+    assert "1.05 × psql" in page
