@@ -12,7 +12,14 @@ from eventmark.errors import UsageError
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("50k", 50_000), ("1M", 1_000_000), ("2.5M", 2_500_000), ("1_000", 1000), ("100m", 100_000_000), ("7", 7)],
+    [
+        ("50k", 50_000),
+        ("1M", 1_000_000),
+        ("2.5M", 2_500_000),
+        ("1_000", 1000),
+        ("100m", 100_000_000),
+        ("7", 7),
+    ],
 )
 def test_counts_are_read_with_their_units(text: str, count: int) -> None:
     assert parse_count(text) == count

@@ -58,7 +58,11 @@ def test_the_result_holds_every_operation_by_its_name(
         assert operation["failed"] == 0
     assert document["verdict"] in ("MET", "BROKEN", "INCONCLUSIVE")
     assert document["corpus"]["events"] == 30_000
-    assert {plan["statement"] for plan in document["plans"]} >= {"append_events", "load_aggregate", "stream_events"}
+    assert {plan["statement"] for plan in document["plans"]} >= {
+        "append_events",
+        "load_aggregate",
+        "stream_events",
+    }
     assert any(series["name"] == "server_cpu" for series in document["series"])
     assert all(finding["verdict"] == "MET" for finding in document["corpus"]["audit"])
 
@@ -87,7 +91,16 @@ def test_from_a_new_store_to_its_verdict_in_under_five_minutes(tmp_path: Path) -
     checked = eventmark("stores", "check", "--store", "./my-store", "--server", server, at=tmp_path)
     assert checked.returncode == 0, checked.stderr
     done = eventmark(
-        "run", "--events", "20k", "--profile", "quick", "--store", "./my-store", "--server", server, at=tmp_path
+        "run",
+        "--events",
+        "20k",
+        "--profile",
+        "quick",
+        "--store",
+        "./my-store",
+        "--server",
+        server,
+        at=tmp_path,
     )
     assert "Traceback" not in done.stderr
     result = read_result(tmp_path / "out" / "result.json")

@@ -48,7 +48,9 @@ def operation(median_ms: float, verdict: Verdict, seed: int) -> OperationResult:
         failed=0,
         histogram=histogram.encode(),
         forks=[Fork(samples=900, p50_ms=median_ms, p95_ms=latency.p95, warmup_iterations=6, steady=False)],
-        client=ClientHealth(loop_lag_ms_p99=0.2, cpu_share=0.95, pool_wait_ms_p95=0.0, bottleneck=True, reason="x"),
+        client=ClientHealth(
+            loop_lag_ms_p99=0.2, cpu_share=0.95, pool_wait_ms_p95=0.0, bottleneck=True, reason="x"
+        ),
         cache=CacheState(cold=latency, warm=latency, cold_samples=40),
         floors=[Floor(tool="pgbench", statistic="mean", value=0.5, unit="ms", ratio=1.07)],
         work={"shared_hit_buffers": 20.5},
@@ -70,8 +72,18 @@ def result() -> RunResult:
     )  # fmt: skip
     good = Finding(name="events", verdict=Verdict.MET, observed="50,000", expected="50,000")
     series = [
-        Series(name=name, unit="x", at_s=[t * 0.5 for t in range(900)], values=[float(t % 7) for t in range(900)])
-        for name in ("client_cpu", "server_cpu", "client_rss", "server_rss", "wal_rate", "waits:WALWrite", "waits:CPU")
+        Series(
+            name=name, unit="x", at_s=[t * 0.5 for t in range(900)], values=[float(t % 7) for t in range(900)]
+        )
+        for name in (
+            "client_cpu",
+            "server_cpu",
+            "client_rss",
+            "server_rss",
+            "wal_rate",
+            "waits:WALWrite",
+            "waits:CPU",
+        )
     ]
     return RunResult(
         run_id="run-1",
@@ -92,7 +104,8 @@ def result() -> RunResult:
                 settings={"fsync": "on"}, tuning={"fsync": "on (durability)"}, fsync_ms=0.11,
             ),
             store=StoreEnvironment(
-                name=HOSTILE, ordering="transaction-id", schema_sha256="00", indexes=["one"], capabilities={"tokens": True}
+                name=HOSTILE, ordering="transaction-id", schema_sha256="00", indexes=["one"],
+                capabilities={"tokens": True},
             ),
             fitness=[good],
         ),

@@ -66,11 +66,15 @@ def own_store(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
-def test_a_planted_delay_is_measured_and_breaks_the_target(server: Server, database: str, own_store: Path) -> None:
+def test_a_planted_delay_is_measured_and_breaks_the_target(
+    server: Server, database: str, own_store: Path
+) -> None:
     statement = own_store / "load_aggregate.sql"
     text = statement.read_text()
     assert "order by version" in text
-    slow = text.replace("from {schema}.events\n", "from {schema}.events, (select pg_sleep(0.03)) as planted\n")
+    slow = text.replace(
+        "from {schema}.events\n", "from {schema}.events, (select pg_sleep(0.03)) as planted\n"
+    )
     assert slow != text
     statement.write_text(slow)
     results, _ = run_benchmark(_plan(server, database, str(own_store), only=("load_aggregate[1000]",)))
@@ -82,14 +86,18 @@ def test_a_planted_delay_is_measured_and_breaks_the_target(server: Server, datab
 
 def test_a_wrong_answer_fails_the_operation(server: Server, database: str, own_store: Path) -> None:
     statement = own_store / "load_aggregate.sql"
-    statement.write_text(statement.read_text().replace("version >= :from_sequence", "version > :from_sequence"))
+    statement.write_text(
+        statement.read_text().replace("version >= :from_sequence", "version > :from_sequence")
+    )
     results, _ = run_benchmark(_plan(server, database, str(own_store), only=("load_aggregate[1000]",)))
     found = results["load_aggregate[1000]"]
     assert found.failed > 0
     assert found.verdict is Verdict.BROKEN
 
 
-def test_what_a_store_lacks_is_skipped_with_the_reason(server: Server, database: str, own_store: Path) -> None:
+def test_what_a_store_lacks_is_skipped_with_the_reason(
+    server: Server, database: str, own_store: Path
+) -> None:
     (own_store / "create_token_at.sql").unlink()
     (own_store / "read_snapshot.sql").unlink()
     results, skipped = run_benchmark(_plan(server, database, str(own_store), only=("create_head_token",)))
@@ -98,7 +106,9 @@ def test_what_a_store_lacks_is_skipped_with_the_reason(server: Server, database:
     assert "snapshots" in skipped["store_snapshot"]
 
 
-def test_a_target_nobody_can_meet_is_broken_and_one_nobody_can_miss_is_met(server: Server, database: str) -> None:
+def test_a_target_nobody_can_meet_is_broken_and_one_nobody_can_miss_is_met(
+    server: Server, database: str
+) -> None:
     plan = _plan(server, database, "eaf", only=("create_head_token", "read_snapshot"))
     targets = {"create_head_token": Target("p50", 0.0001), "read_snapshot": Target("p95", 10_000.0)}
     results, _ = run_benchmark(replace(plan, targets=targets))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import io
 import os
 import resource
 import sys
@@ -15,12 +16,23 @@ from operator import itemgetter
 from typing import Any
 
 import asyncpg
+import numpy as np
 
 from eventmark.errors import CannotRunError
+from eventmark.seeding import copy_format
 from eventmark.seeding.ledger import note_batch
 from eventmark.stores import StoreDefinition
 from eventmark.workers import loop_factory
-from eventmark.workload import LONGEST_STREAM_EVENTS, Batch, CorpusPlan, EventRow, SnapshotRow, make_batch
+from eventmark.workload import (
+    LONGEST_STREAM_EVENTS,
+    BatchColumns,
+    CorpusPlan,
+    EventRow,
+    SnapshotRow,
+    event_rows,
+    make_columns,
+    snapshot_rows,
+)
 
 # What the checksum covers: each event's identity and place. Payloads are compared by the audit itself.
 CHECKSUM_COLUMNS = ("tenant_id", "aggregate_id", "sequence_number", "event_type")
@@ -74,37 +86,35 @@ class _Worker:
         self._dsn = dsn
         self._runner = asyncio.Runner(loop_factory=loop_factory())
         self._connection: asyncpg.Connection[Any] | None = None
+        self._types: dict[str, str] = {}
         gc.disable()  # rows hold no cycles; looking for some in every new batch costs as much as making it
 
     def load(self, task: LoadTask, number: int) -> LoadedBatch:
-        batch = make_batch(task.plan, number, first_transaction_id=task.first_transaction_id)
-        self._runner.run(self._copy(task, batch))
-        return LoadedBatch(
-            number, len(batch.events), len(batch.snapshots), time.time(), own_peak_rss_mib(), os.getpid()
-        )
+        batch = make_columns(task.plan, number, first_transaction_id=task.first_transaction_id)
+        snapshots = snapshot_rows(task.plan, batch)
+        self._runner.run(self._copy(task, batch, snapshots))
+        return LoadedBatch(number, len(batch), len(snapshots), time.time(), own_peak_rss_mib(), os.getpid())
 
-    async def _copy(self, task: LoadTask, batch: Batch) -> None:
+    async def _copy(self, task: LoadTask, batch: BatchColumns, snapshots: list[SnapshotRow]) -> None:
         if self._connection is None or self._connection.is_closed():
             self._connection = await asyncpg.connect(
                 self._dsn, server_settings={"application_name": "eventmark-seed"}
             )
+            self._types = await _column_types(self._connection, task)
         connection = self._connection
         async with connection.transaction():
             await note_batch(
                 connection,
                 task.schema,
                 number=batch.number,
-                events=len(batch.events),
-                snapshots=len(batch.snapshots),
-                checksum=checksum(batch.events),
-                longest=_longest(batch.events),
+                events=len(batch),
+                snapshots=len(snapshots),
+                checksum=checksum(batch),
+                longest=_longest(batch),
             )
-            events, columns = _mapped(batch.events, EventRow._fields, task.columns)
-            await connection.copy_records_to_table(
-                task.events_table, schema_name=task.schema, columns=columns, records=events
-            )
-            if task.snapshots_table and batch.snapshots:
-                await _copy_snapshots(connection, task, batch.snapshots)
+            await _copy_events(connection, task, batch, by_columns=copy_format.is_known(self._types))
+            if task.snapshots_table and snapshots:
+                await _copy_snapshots(connection, task, snapshots)
 
 
 _workers: dict[str, _Worker] = {}
@@ -126,13 +136,47 @@ def load_batch(task: LoadTask, number: int) -> LoadedBatch:
         raise CannotRunError(f"batch {number} could not be loaded: {reason}", remedy=remedy) from None
 
 
-def checksum(events: Sequence[Any]) -> str:
+def checksum(batch: BatchColumns) -> str:
     """MD5 over the identities of events in the log's order; ``audit`` computes the same in SQL."""
+    tenants, aggregates, types = batch.tenant_ids, batch.aggregate_ids, batch.event_types
     lines = "\n".join(
-        f"{event.tenant_id}|{event.aggregate_id}|{event.sequence_number}|{event.event_type}"
-        for event in events
-    )
+        f"{tenants[tenant]}|{aggregates[aggregate]}|{sequence}|{types[event_type]}"
+        for tenant, aggregate, sequence, event_type in zip(
+            batch.tenant.tolist(), batch.aggregate.tolist(), batch.sequence.tolist(), batch.event_type.tolist(),
+            strict=True,
+        )
+    )  # fmt: skip
     return hashlib.md5(lines.encode(), usedforsecurity=False).hexdigest()
+
+
+async def _column_types(connection: asyncpg.Connection[Any], task: LoadTask) -> dict[str, str]:
+    """The table's types by our names of the columns."""
+    rows = await connection.fetch(
+        "select attname, format_type(atttypid, null) as type from pg_attribute"
+        " where attrelid = to_regclass($1) and attnum > 0",
+        f'"{task.schema}"."{task.events_table}"',
+    )
+    types = {row["attname"]: row["type"] for row in rows}
+    return {name: types.get(column, "") for name, column in task.columns.items()}
+
+
+async def _copy_events(
+    connection: asyncpg.Connection[Any], task: LoadTask, batch: BatchColumns, *, by_columns: bool
+) -> None:
+    if by_columns:
+        names = copy_format.column_order(task.columns)
+        await connection.copy_to_table(
+            task.events_table,
+            schema_name=task.schema,
+            columns=[task.columns[name] for name in names],
+            source=io.BytesIO(copy_format.encode(batch, names)),
+            format="binary",
+        )
+        return
+    rows, columns = _mapped(event_rows(batch), EventRow._fields, task.columns)
+    await connection.copy_records_to_table(
+        task.events_table, schema_name=task.schema, columns=columns, records=rows
+    )
 
 
 async def _copy_snapshots(
@@ -163,11 +207,10 @@ def _mapped(
     return map(itemgetter(*kept), rows), columns
 
 
-def _longest(events: Sequence[EventRow]) -> list[tuple[str, str]]:
+def _longest(batch: BatchColumns) -> list[tuple[str, str]]:
     return [
-        (event.tenant_id, event.aggregate_id)
-        for event in events
-        if event.sequence_number == LONGEST_STREAM_EVENTS
+        (batch.tenant_ids[int(batch.tenant[place])], batch.aggregate_ids[int(batch.aggregate[place])])
+        for place in np.flatnonzero(batch.sequence == LONGEST_STREAM_EVENTS).tolist()
     ]
 
 

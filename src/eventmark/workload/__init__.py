@@ -1,12 +1,16 @@
 """The corpus, pure and seeded: tenants, calendar, lifecycles, payloads, and the batches made of them."""
 
 from eventmark.workload.cohort import LONGEST_STREAM_EVENTS
+from eventmark.workload.columns import BatchColumns, make_columns
 from eventmark.workload.corpus import (
+    PAYLOAD_REVISION,
     SNAPSHOT_EVERY_EVENTS,
     Batch,
     EventRow,
     SnapshotRow,
+    event_rows,
     make_batch,
+    snapshot_rows,
     transaction_ids_needed,
 )
 from eventmark.workload.payloads import PROFILES, example_payloads
@@ -16,13 +20,18 @@ __all__ = [
     "BATCH_EVENTS",
     "EVENTS_MAX",
     "LONGEST_STREAM_EVENTS",
+    "PAYLOAD_REVISION",
     "PROFILES",
     "SNAPSHOT_EVERY_EVENTS",
     "Batch",
+    "BatchColumns",
     "CorpusPlan",
     "EventRow",
     "SnapshotRow",
+    "event_rows",
     "example_payloads",
     "make_batch",
+    "make_columns",
+    "snapshot_rows",
     "transaction_ids_needed",
 ]

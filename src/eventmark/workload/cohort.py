@@ -15,7 +15,7 @@ import numpy as np
 
 from eventmark.workload.calendar import HISTORY_START
 from eventmark.workload.lifecycles import LIFECYCLES, draw_lifecycles, event_type_codes
-from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, draw_sizes
+from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, draw_sizes, opening
 from eventmark.workload.plan import COHORT_EVENTS, CorpusPlan
 from eventmark.workload.tenants import LARGE_EVENTS_SHARE
 
@@ -51,6 +51,7 @@ class Cohort:
     aggregate_ids: list[str]
     stream_ids: list[str]
     aggregate_types: list[str]
+    openings: list[str]  # of each aggregate's payloads, up to their revision
 
 
 @lru_cache(maxsize=1)
@@ -89,6 +90,7 @@ def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
         aggregate_ids=aggregate_ids,
         stream_ids=[f"{kind}:{name}" for kind, name in zip(types, aggregate_ids, strict=True)],
         aggregate_types=types,
+        openings=[opening(kind, name) for kind, name in zip(types, aggregate_ids, strict=True)],
     )
 
 

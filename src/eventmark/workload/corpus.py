@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-from eventmark.workload.calendar import HISTORY_START
-from eventmark.workload.cohort import Cohort, hex_ids, make_cohort
-from eventmark.workload.lifecycles import EVENT_TYPES
+import numpy as np
+
+from eventmark.workload.cohort import hex_ids
+from eventmark.workload.columns import TRANSACTION_EVENTS, BatchColumns, make_columns
 from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, opening
-from eventmark.workload.plan import BATCH_EVENTS, COHORT_EVENTS, CorpusPlan
+from eventmark.workload.plan import CorpusPlan
 
-TRANSACTION_EVENTS = 10
+PAYLOAD_REVISION = "1.0"
 SNAPSHOT_EVERY_EVENTS = 100
 _SNAPSHOT_BYTES = 1500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EventRow(NamedTuple):
@@ -66,78 +67,74 @@ def transaction_ids_needed(plan: CorpusPlan) -> int:
 
 
 def make_batch(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1) -> Batch:
-    """Batch ``number`` (from 0) of the corpus. Makes its cohort at need and keeps the last one."""
-    begin = number * BATCH_EVENTS
-    end = min(begin + BATCH_EVENTS, plan.events)
-    cohort = make_cohort(plan, begin // COHORT_EVENTS)
-    events = list(_event_rows(plan, cohort, begin, end, first_transaction_id))
-    snapshots = [
-        _snapshot_row(plan, event) for event in events if event.sequence_number % SNAPSHOT_EVERY_EVENTS == 0
-    ]
-    return Batch(number, events, snapshots)
+    """Batch ``number`` (from 0) of the corpus as rows."""
+    columns = make_columns(plan, number, first_transaction_id=first_transaction_id)
+    return Batch(number, event_rows(columns), snapshot_rows(plan, columns))
 
 
-def _event_rows(
-    plan: CorpusPlan, cohort: Cohort, begin: int, end: int, first_transaction_id: int
-) -> Iterator[EventRow]:
-    here = slice(begin - cohort.first_event, end - cohort.first_event)
-    integers = (
-        cohort.tenant, cohort.aggregate, cohort.sequence, cohort.at_us, cohort.event_type,
-        cohort.payload_bytes, cohort.amount, cohort.item, cohort.prose, cohort.cause,
+def snapshot_rows(plan: CorpusPlan, columns: BatchColumns) -> list[SnapshotRow]:
+    """The snapshots that fall among the events: one for every hundredth of a stream."""
+    due = np.flatnonzero(columns.sequence % SNAPSHOT_EVERY_EVENTS == 0)
+    return [_snapshot_row(plan, columns, place) for place in due.tolist()]
+
+
+def event_rows(columns: BatchColumns) -> list[EventRow]:
+    """The batch's events as rows."""
+    numbers = (
+        columns.position, columns.transaction_id, columns.sequence, columns.at_us, columns.tenant,
+        columns.aggregate, columns.event_type,
     )  # fmt: skip
-    columns: list[list[Any]] = [column[here].tolist() for column in integers]
-    columns.append(hex_ids(cohort.event_ids[here]))
-    columns.append(hex_ids(cohort.event_ids[cohort.cause[here]]))
-    columns.append(hex_ids(cohort.correlation_ids[cohort.correlation[here]]))
-    tenant_ids = [tenant.tenant_id for tenant in plan.tenants]
-    render = plan.pool.render
-    position = begin
-    for (
-        tenant, aggregate, sequence, at_us, code, size, amount, item, prose, cause, event_id, cause_id, correlation_id
-    ) in zip(*columns, strict=True):  # fmt: skip
-        aggregate_id = cohort.aggregate_ids[aggregate]
-        aggregate_type = cohort.aggregate_types[aggregate]
-        event_type = EVENT_TYPES[code]
-        head = opening(aggregate_type, aggregate_id, sequence)
-        caused_by = f'"{cause_id}"' if cause >= 0 else "null"
-        yield EventRow(
-            position + 1,
-            first_transaction_id + position // TRANSACTION_EVENTS,
+    return [
+        EventRow(
+            position,
+            transaction_id,
             sequence,
             sequence - 1,
-            HISTORY_START + timedelta(microseconds=at_us),
+            _instant(at_us),
             event_id,
-            tenant_ids[tenant],
-            cohort.stream_ids[aggregate],
-            aggregate_type,
-            aggregate_id,
-            event_type,
-            event_type,
-            "1.0",
-            render(head, amount, item, prose, size),
-            f'{{"user": "user-{prose % 500:04d}", "traceId": "{correlation_id}", "causationId": {caused_by}, '
-            f'"correlationId": "{correlation_id}"}}',
+            columns.tenant_ids[tenant],
+            columns.stream_ids[aggregate],
+            columns.aggregate_types[aggregate],
+            columns.aggregate_ids[aggregate],
+            columns.event_types[event_type],
+            columns.event_types[event_type],
+            PAYLOAD_REVISION,
+            payload,
+            meta,
         )
-        position += 1
+        for position, transaction_id, sequence, at_us, tenant, aggregate, event_type, event_id, payload, meta in zip(
+            *(column.tolist() for column in numbers),
+            hex_ids(columns.event_id),
+            columns.payloads,
+            columns.metadata,
+            strict=True,
+        )
+    ]
 
 
-def _snapshot_row(plan: CorpusPlan, event: EventRow) -> SnapshotRow:
-    """The aggregate's state after ``event``; its content differs from aggregate to aggregate."""
-    draw = int(event.aggregate_id[:8], 16) + event.sequence_number
+def _snapshot_row(plan: CorpusPlan, columns: BatchColumns, place: int) -> SnapshotRow:
+    """The aggregate's state after an event; its content differs from aggregate to aggregate."""
+    aggregate, sequence = int(columns.aggregate[place]), int(columns.sequence[place])
+    aggregate_id, aggregate_type = columns.aggregate_ids[aggregate], columns.aggregate_types[aggregate]
+    draw = int(aggregate_id[:8], 16) + sequence
     payload = plan.pool.render(
-        opening(event.aggregate_type, event.aggregate_id, event.sequence_number),
+        f"{opening(aggregate_type, aggregate_id)}{sequence}, ",
         draw % AMOUNT_MAX,
         draw % ITEM_MAX,
         draw % PROSE_MAX,
         _SNAPSHOT_BYTES,
     )
     return SnapshotRow(
-        event.sequence_number,
-        event.timestamp_utc,
-        event.tenant_id,
-        event.aggregate_id,
-        event.aggregate_type,
-        f"{event.aggregate_type}State",
-        "1.0",
+        sequence,
+        _instant(int(columns.at_us[place])),
+        columns.tenant_ids[int(columns.tenant[place])],
+        aggregate_id,
+        aggregate_type,
+        f"{aggregate_type}State",
+        PAYLOAD_REVISION,
         payload,
     )
+
+
+def _instant(at_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at_us)

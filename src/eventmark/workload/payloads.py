@@ -83,9 +83,9 @@ class PayloadPool:
         return f'{head}"note": "{note}"}}'
 
 
-def opening(aggregate_type: str, aggregate_id: str, revision: int) -> str:
-    """The fields every payload of an aggregate type begins with, up to the next field."""
-    return f'{{"{aggregate_type.lower()}Id": "{aggregate_id[:8]}", "revision": {revision}, '
+def opening(aggregate_type: str, aggregate_id: str) -> str:
+    """What every payload of an aggregate begins with; its revision and ``, `` come next."""
+    return f'{{"{aggregate_type.lower()}Id": "{aggregate_id[:8]}", "revision": '
 
 
 def draw_sizes(profile: str, count: int, random: np.random.Generator) -> np.ndarray:
@@ -105,7 +105,7 @@ def example_payloads(count: int, random: np.random.Generator, profile: str = "re
     draws = random.integers(0, [AMOUNT_MAX, ITEM_MAX, PROSE_MAX], (count, 3))
     return [
         pool.render(
-            opening(LIFECYCLES[kind].aggregate_type, f"{number:08x}", 1),
+            opening(LIFECYCLES[kind].aggregate_type, f"{number:08x}") + "1, ",
             int(draw[0]),
             int(draw[1]),
             int(draw[2]),
