@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from eventmark.engine import PostgresEventStore
+from eventmark.engine import pool as pool_module
 from eventmark.errors import OutcomeUnknownError, StoreUnavailableError, VersionConflictError
 from tests.engine.builders import SCHEMA, new_event, new_events, row_count, stream_of, until, waiting_backend
 from tests.engine.proxy import Proxy
@@ -198,3 +199,18 @@ async def test_a_request_lost_on_its_way_is_unknown_and_writes_nothing(
         proxy.requests.set()
         assert await row_count(connection) == 1
         await store.append_events(stream_of(), new_events(3), expected_version=0)
+
+
+async def test_closing_the_store_does_not_wait_for_a_server_that_is_silent(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "CLOSE_TIMEOUT_S", 0.2)
+    async with Proxy(dsn) as proxy:
+        store = await PostgresEventStore.connect(proxy.dsn, schema=SCHEMA, pool_min=2, acquire_timeout_s=0.3)
+        token = await store.create_tail_token()
+        await store.stream_events(token, wait_s=0.01)
+        proxy.requests.clear()
+        proxy.answers.clear()
+        async with asyncio.timeout(8):
+            await store.close()
+        assert store.pool.in_use == 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from eventmark.engine.pool import close_connection
 from eventmark.errors import EventStoreError
 
 
@@ -70,7 +71,7 @@ class Listener:
     async def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
-            await self._connection.close()
+            await close_connection(self._connection)
 
     def _hear(self, *_: object) -> None:
         self._heard.set()

@@ -10,12 +10,21 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from eventmark.errors import StoreUnavailableError
+
+CLOSE_TIMEOUT_S = 2.0
+
+
+async def close_connection(connection: asyncpg.Connection[Any]) -> None:
+    """Say goodbye, or hang up on a server that does not answer within ``CLOSE_TIMEOUT_S``."""
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the driver has hung up then
+        await connection.close(timeout=CLOSE_TIMEOUT_S)
 
 
 class Session:
@@ -113,9 +122,9 @@ class Pool:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(StoreUnavailableError("the event store was closed"))
-        while self._idle:
-            self._open -= 1
-            await self._idle.pop().connection.close()
+        idle, self._idle = self._idle, []
+        self._open -= len(idle)
+        await asyncio.gather(*(close_connection(session.connection) for session in idle))
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """A connection outside the pool, for listening."""

@@ -119,7 +119,7 @@ class PostgresEventStore:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Operations under way end in an error."""
+        """Close the connections. Operations under way are finished, those that wait for a connection refused."""
         if self._notifier is not None:
             await self._notifier.close()
         await self._listener.close()
