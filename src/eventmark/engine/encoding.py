@@ -131,7 +131,8 @@ def _is_control(character: str) -> bool:
     return (
         code < 0x20
         or 0x7F <= code < 0xA0
-        or 0x202A <= code <= 0x202E
+        or code in (0x061C, 0x200E, 0x200F)
+        or 0x2028 <= code <= 0x202E
         or 0x2066 <= code <= 0x2069
         or 0xD800 <= code <= 0xDFFF
     )
