@@ -128,14 +128,14 @@ async def test_ids_that_look_alike_are_different_streams(
 
 
 @pytest.mark.parametrize("kind", ["a:b", ":", "Order:"])
-async def test_a_type_with_the_delimiter_isappend_refused(
+async def test_a_type_with_the_delimiter_is_refused(
     common_store: PostgresEventStore, tenant: str, kind: str
 ) -> None:
     await append_refused(common_store, tenant, [new_event()], kind=kind)
 
 
 @pytest.mark.parametrize("value", [str(uuid4()), "not-a-uuid", UUID(int=0), None, 7, b"0" * 16], ids=repr)
-async def test_an_event_id_that_is_no_uuid_isappend_refused(
+async def test_an_event_id_that_is_no_uuid_is_refused(
     common_store: PostgresEventStore, tenant: str, value: Any
 ) -> None:
     await append_refused(common_store, tenant, [new_event(), new_event(event_id=value)])
@@ -144,14 +144,14 @@ async def test_an_event_id_that_is_no_uuid_isappend_refused(
 @pytest.mark.parametrize(
     "version", [-1, 2**63, 2**63 - 1, 2**64, 10**30, True, False, 0.0, 1.0, "0", "1", None], ids=repr
 )
-async def test_a_version_that_is_none_isappend_refused(
+async def test_a_version_that_is_none_is_refused(
     common_store: PostgresEventStore, tenant: str, version: Any
 ) -> None:
     await append_refused(common_store, tenant, [new_event()], expected_version=version)
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, True, 1.0, "1", None], ids=repr)
-async def test_a_sequence_number_that_is_none_isappend_refused(
+async def test_a_sequence_number_that_is_none_is_refused(
     common_store: PostgresEventStore, tenant: str, value: Any
 ) -> None:
     with pytest.raises(InvalidEventError):
@@ -165,7 +165,7 @@ async def test_a_sequence_number_that_is_none_isappend_refused(
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10**12, True, 1.0, "1", None], ids=repr)
-async def test_a_limit_that_is_none_isappend_refused(common_store: PostgresEventStore, limit: Any) -> None:
+async def test_a_limit_that_is_none_is_refused(common_store: PostgresEventStore, limit: Any) -> None:
     with pytest.raises(InvalidEventError):
         await common_store.stream_events(await common_store.create_tail_token(), limit=limit)
 
@@ -201,13 +201,13 @@ class _FailingHalfWay(Sequence[NewEvent]):
 
 
 @pytest.mark.parametrize("batch", [[], (), iter(new_events(2)), None, 7], ids=repr)
-async def test_a_batch_that_is_none_isappend_refused(
+async def test_a_batch_that_is_none_is_refused(
     common_store: PostgresEventStore, tenant: str, batch: Any
 ) -> None:
     await append_refused(common_store, tenant, batch)
 
 
-async def test_a_batch_with_an_event_id_twice_isappend_refused(
+async def test_a_batch_with_an_event_id_twice_is_refused(
     common_store: PostgresEventStore, tenant: str
 ) -> None:
     event = new_event()
@@ -221,9 +221,7 @@ async def test_a_batch_whose_last_event_is_invalid_is_refused_whole(
     await append_refused(common_store, tenant + "-2", [*new_events(99), new_event(event_type="")])
 
 
-async def test_a_batch_of_a_million_events_isappend_refused(
-    common_store: PostgresEventStore, tenant: str
-) -> None:
+async def test_a_batch_of_a_million_events_is_refused(common_store: PostgresEventStore, tenant: str) -> None:
     await append_refused(common_store, tenant, [new_event()] * 1_000_000)
 
 
@@ -243,7 +241,7 @@ async def test_events_that_fail_half_way_fail_as_they_do_and_write_nothing(
      "infinity", float("inf"), None],
     ids=repr,
 )  # fmt: skip
-async def test_a_timestamp_that_is_no_instant_isappend_refused(
+async def test_a_timestamp_that_is_no_instant_is_refused(
     common_store: PostgresEventStore, tenant: str, value: Any
 ) -> None:
     await append_refused(common_store, tenant, [new_event(), new_event(timestamp=value)])
@@ -259,7 +257,7 @@ async def test_a_timestamp_that_is_no_instant_isappend_refused(
     ],
     ids=str,
 )
-async def test_an_instant_that_has_no_place_in_the_calendar_isappend_refused(
+async def test_an_instant_that_has_no_place_in_the_calendar_is_refused(
     common_store: PostgresEventStore, tenant: str, value: datetime
 ) -> None:
     await append_refused(common_store, tenant, [new_event(timestamp=value)])

@@ -48,6 +48,11 @@ REFUSED_DOCUMENTS = {
     "infinity as text": '{"a": -Infinity}',
     "10,000 objects deep": _deep(10_000),
     "10,000 lists deep": _deep(10_000, lists=True),
+    "501 lists deep as text": '{"a": ' + "[" * 500 + "]" * 500 + "}",
+    "10,000 objects deep as text": '{"a":' * 10_000 + "1" + "}" * 10_000,
+    "10,000 lists deep as text": '{"a": ' + "[" * 10_000 + "]" * 10_000 + "}",
+    "a million lists deep as text": '{"a": ' + "[" * 1_000_000 + "]" * 1_000_000 + "}",
+    "a string without an end, full of quotes": '{"a": ' + "{" * 600 + '"' + '\\"' * 500_000 + "\\",
     "an object that holds itself": _cyclic(),
     "bytes": {"a": b"x"},
     "a set": {"a": {1}},
@@ -85,7 +90,7 @@ REFUSED_DOCUMENTS = {
 
 
 @pytest.mark.parametrize("document", REFUSED_DOCUMENTS.values(), ids=REFUSED_DOCUMENTS.keys())
-async def test_a_document_that_is_no_json_object_isappend_refused(
+async def test_a_document_that_is_no_json_object_is_refused(
     common_store: PostgresEventStore, tenant: str, document: Any
 ) -> None:
     error = await append_refused(common_store, tenant, [new_event(payload=document)])
@@ -112,7 +117,9 @@ KEPT_DOCUMENTS: dict[str, dict[str, Any]] = {
     "delimiters": {"a": "'; drop table x; -- %s {} :name $1 \\ \" `"},
     "large": {"a": "x" * 1_000_000},
     "wide": {str(number): number for number in range(5_000)},
-    "deep": _deep(300),
+    "deep": _deep(499),
+    "brackets in strings": {"a": '[{"\\' * 600, "b": "\\"},
+    "many brackets": {"a": [{"b": [number]} for number in range(400)]},
     "a tuple": {"a": [1, [2]]},
 }
 

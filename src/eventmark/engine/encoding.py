@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,10 @@ ID_LENGTH_MAX = 255
 BATCH_EVENTS_MAX = 10_000
 VERSION_MAX = 2**63 - 1
 DOCUMENT_BYTES_MAX = 16 * 2**20
+DOCUMENT_DEPTH_MAX = 500
+_STRING = re.compile(
+    r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL
+)  # one without an end as well: linear on any text
 _NIL = UUID(int=0)
 
 
@@ -71,6 +76,12 @@ def encoded_document(document: dict[str, Any] | str, name: str) -> str:
         raise InvalidEventError(
             f"{name} must be at most {DOCUMENT_BYTES_MAX} characters, got {len(document)}"
         )
+    # The server takes documents some 10,000 deep that no consumer's decoder gets through again.
+    if (
+        document.count("{") + document.count("[") > DOCUMENT_DEPTH_MAX
+        and _depth(document) > DOCUMENT_DEPTH_MAX
+    ):
+        raise InvalidEventError(f"{name} must be at most {DOCUMENT_DEPTH_MAX} deep")
     return document
 
 
@@ -146,6 +157,15 @@ def _encode(document: dict[str, Any], name: str) -> str:
         raise InvalidEventError(f"{name} is not a JSON document: {error}") from error
     _check_keys(document.items(), name)
     return text
+
+
+def _depth(text: str) -> int:
+    """The most brackets open at once, those in strings left out."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[{\]}]", _STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _check_keys(items: Iterable[tuple[Any, Any]], name: str) -> None:
