@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
@@ -235,9 +235,29 @@ async def test_events_that_fail_half_way_fail_as_they_do_and_write_nothing(
     assert common_store.pool.in_use == 0
 
 
+class _Nowhere(tzinfo):
+    """A time zone that does not say where it is: to Python, its times are naive."""
+
+    def utcoffset(self, when: datetime | None) -> None:
+        return None
+
+    def tzname(self, when: datetime | None) -> str:
+        return "nowhere"
+
+    def dst(self, when: datetime | None) -> None:
+        return None
+
+
+class _Nanoseconds(datetime):
+    nanosecond = 500
+
+
 @pytest.mark.parametrize(
     "value",
-    [datetime(2026, 1, 1), datetime.min, datetime.max, date(2026, 1, 1), 1_767_225_600, "2026-01-01T00:00Z",
+    [datetime(2026, 1, 1, tzinfo=_Nowhere()), _Nanoseconds(2026, 1, 1, tzinfo=UTC),
+     datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC),
+     datetime(1, 1, 1, 5, tzinfo=timezone(timedelta(hours=5))), datetime(2026, 1, 1),
+     datetime.min, datetime.max, date(2026, 1, 1), 1_767_225_600, "2026-01-01T00:00Z",
      "infinity", float("inf"), None],
     ids=repr,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +21,8 @@ _STRING = re.compile(
     r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL
 )  # one without an end as well: linear on any text
 _NIL = UUID(int=0)
+# The driver writes these two as -infinity and infinity, which come back as no instants at all.
+_INFINITIES = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 def checked_id(value: object, name: str) -> str:
@@ -47,11 +49,15 @@ def checked_version(value: object, name: str, *, lowest: int = 0) -> int:
 
 
 def checked_instant(value: object, name: str) -> datetime:
-    """A point in time: a ``datetime`` with a time zone."""
+    """A point in time: a ``datetime`` with a time zone, of no more than microseconds."""
     if not isinstance(value, datetime):
         raise InvalidEventError(f"{name} must be a datetime, got {type(value).__name__}")
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise InvalidEventError(f"{name} must carry a time zone")
+    if value.year in (1, 9999) and value in _INFINITIES:
+        raise InvalidEventError(f"{name} must not be the calendar's first or last instant")
+    if type(value) is not datetime and getattr(value, "nanosecond", None):
+        raise InvalidEventError(f"{name} must not have nanoseconds, the server keeps microseconds")
     return value
 
 
