@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from eventmark.domain import SequenceNumber, Snapshot
+from eventmark.domain import NewEvent, SequenceNumber, Snapshot
 from eventmark.engine import PostgresEventStore
 from eventmark.errors import InvalidEventError
 from tests.engine.builders import append_refused, new_event, stream_of
@@ -148,3 +148,13 @@ async def test_a_document_is_the_one_the_server_itself_makes_of_the_text(
     common_store.pool.release(session)
     (event,) = await common_store.load_aggregate(tenant, "a-1")
     assert event.payload_json == expected
+
+
+async def test_of_a_key_given_twice_as_text_the_last_is_kept_as_the_contract_says(
+    common_store: PostgresEventStore, tenant: str
+) -> None:
+    event = new_event(payload='{"a": 1, "b": {"c": 1, "c": 2}, "a": 3}')
+    await common_store.append_events(stream_of(tenant_id=tenant), [event], expected_version=0)
+    (stored,) = await common_store.load_aggregate(tenant, "a-1")
+    assert stored.payload() == {"a": 3, "b": {"c": 2}}
+    assert "last" in (NewEvent.__doc__ or "")
