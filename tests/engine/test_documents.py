@@ -85,6 +85,7 @@ REFUSED_DOCUMENTS = {
     "None": None,
     "Python bytes": b"{}",
     "a Python int": 1,
+    "more bytes than the limit, in fewer characters": '{"a": "' + "😀" * (4 * 2**20) + '"}',
     "more than the limit": '{"a": "' + "x" * (16 * 2**20) + '"}',
 }
 
@@ -158,3 +159,23 @@ async def test_of_a_key_given_twice_as_text_the_last_is_kept_as_the_contract_say
     (stored,) = await common_store.load_aggregate(tenant, "a-1")
     assert stored.payload() == {"a": 3, "b": {"c": 2}}
     assert "last" in (NewEvent.__doc__ or "")
+
+
+async def test_a_batch_of_more_than_the_server_takes_in_one_message_is_refused(
+    common_store: PostgresEventStore, tenant: str
+) -> None:
+    large = '{"a": "' + "x" * (15 * 2**20) + '"}'
+    error = await append_refused(common_store, tenant, [new_event(payload=large) for _ in range(80)])
+    assert "characters" in str(error)
+
+
+async def test_a_document_as_large_as_the_limit_is_kept(
+    common_store: PostgresEventStore, tenant: str
+) -> None:
+    text = '{"a": "' + "é" * (8 * 2**20 - 5) + '"}'
+    assert len(text.encode()) == 16 * 2**20 - 1
+    await common_store.append_events(
+        stream_of(tenant_id=tenant), [new_event(payload=text)], expected_version=0
+    )
+    (event,) = await common_store.load_aggregate(tenant, "a-1")
+    assert event.payload_json == text

@@ -17,6 +17,7 @@ BATCH_EVENTS_MAX = 10_000
 VERSION_MAX = 2**63 - 1
 DOCUMENT_BYTES_MAX = 16 * 2**20
 DOCUMENT_DEPTH_MAX = 500
+BATCH_CHARACTERS_MAX = 128 * 2**20  # the server takes messages of less than 1 GB
 _STRING = re.compile(
     r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL
 )  # one without an end as well: linear on any text
@@ -78,10 +79,8 @@ def encoded_document(document: dict[str, Any] | str, name: str) -> str:
         raise InvalidEventError(f"{name} must be a dict or a str of JSON, got {type(document).__name__}")
     elif not document.lstrip(" \t\n\r").startswith("{"):
         raise InvalidEventError(f"{name} must be a JSON object")
-    if len(document) > DOCUMENT_BYTES_MAX:
-        raise InvalidEventError(
-            f"{name} must be at most {DOCUMENT_BYTES_MAX} characters, got {len(document)}"
-        )
+    if len(document) > DOCUMENT_BYTES_MAX // 4 and _byte_count(document) > DOCUMENT_BYTES_MAX:
+        raise InvalidEventError(f"{name} must be at most {DOCUMENT_BYTES_MAX} bytes")
     # The server takes documents some 10,000 deep that no consumer's decoder gets through again.
     if (
         document.count("{") + document.count("[") > DOCUMENT_DEPTH_MAX
@@ -103,6 +102,11 @@ def append_arguments(
     event_ids = [_checked_event_id(event.event_id) for event in events]
     if len(set(event_ids)) != count:
         raise InvalidEventError("an event id stands twice in the batch")
+    payloads = [encoded_document(event.payload, "payload") for event in events]
+    metadatas = [encoded_document(event.metadata, "metadata") for event in events]
+    characters = sum(map(len, payloads)) + sum(map(len, metadatas))
+    if characters > BATCH_CHARACTERS_MAX:
+        raise InvalidEventError(f"a batch holds at most {BATCH_CHARACTERS_MAX} characters, got {characters}")
     return (
         stream.tenant_id,
         stream.aggregate_id,
@@ -110,8 +114,8 @@ def append_arguments(
         expected_version,
         event_ids,
         [checked_id(event.event_type, "event_type") for event in events],
-        [encoded_document(event.payload, "payload") for event in events],
-        [encoded_document(event.metadata, "metadata") for event in events],
+        payloads,
+        metadatas,
         [checked_instant(event.timestamp, "timestamp") for event in events],
         [checked_id(event.payload_type, "payload_type") for event in events],
         [checked_id(event.payload_revision, "payload_revision") for event in events],
@@ -163,6 +167,10 @@ def _encode(document: dict[str, Any], name: str) -> str:
         raise InvalidEventError(f"{name} is not a JSON document: {error}") from error
     _check_keys(document.items(), name)
     return text
+
+
+def _byte_count(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def _depth(text: str) -> int:
