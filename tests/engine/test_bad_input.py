@@ -200,11 +200,19 @@ class _FailingHalfWay(Sequence[NewEvent]):
         raise RuntimeError("half way")
 
 
-@pytest.mark.parametrize("batch", [[], (), iter(new_events(2)), None, 7], ids=repr)
+@pytest.mark.parametrize(
+    "batch", [[], (), iter(new_events(2)), None, 7, "abc", [None], [{}], {"a": 1}, [[new_event()]]], ids=str
+)
 async def test_a_batch_that_is_none_is_refused(
     common_store: PostgresEventStore, tenant: str, batch: Any
 ) -> None:
     await append_refused(common_store, tenant, batch)
+
+
+@pytest.mark.parametrize("stream", [None, "acme", ("acme", "Order", "a-1"), {}], ids=repr)
+async def test_a_stream_that_is_none_is_refused(common_store: PostgresEventStore, stream: Any) -> None:
+    with pytest.raises(InvalidEventError):
+        await common_store.append_events(stream, [new_event()], expected_version=0)
 
 
 async def test_a_batch_with_an_event_id_twice_is_refused(

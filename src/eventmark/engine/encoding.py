@@ -94,6 +94,15 @@ def append_arguments(
     stream: StreamId, events: Sequence[NewEvent], expected_version: int
 ) -> tuple[object, ...]:
     """The arguments of ``append_events.sql``, in its order; everything checked."""
+    try:
+        return _append_arguments(stream, events, expected_version)
+    except AttributeError as error:
+        raise InvalidEventError(f"not a StreamId, or not NewEvents: {error}") from error
+
+
+def _append_arguments(
+    stream: StreamId, events: Sequence[NewEvent], expected_version: int
+) -> tuple[object, ...]:
     checked_stream(stream)
     count = _checked_count(events)
     checked_version(expected_version, "expected_version")
