@@ -179,3 +179,20 @@ async def test_a_document_as_large_as_the_limit_is_kept(
     )
     (event,) = await common_store.load_aggregate(tenant, "a-1")
     assert event.payload_json == text
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"key": "confidential\ud800"}',
+        '{"key": "confidential\0"}',
+        '{"key": confidential}',
+        {"confidential": {1}},
+    ],
+    ids=ascii,
+)
+async def test_a_refusal_does_not_tell_what_was_in_the_document(
+    common_store: PostgresEventStore, tenant: str, document: Any
+) -> None:
+    error = await append_refused(common_store, tenant, [new_event(payload=document)])
+    assert "confidential" not in str(error) + repr(error)

@@ -69,4 +69,7 @@ def _is_invalid(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, asyncpg.DataError) and error.__cause__ is not None:
+        # the driver refused an argument, and quotes it: no place for payloads
+        return f"an argument cannot be sent: {error.__cause__}"
     return str(error).partition("\n")[0] or type(error).__name__
