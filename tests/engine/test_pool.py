@@ -151,6 +151,25 @@ async def test_a_discarded_session_makes_room_for_a_waiter(pool: Pool) -> None:
     assert pool.in_use == 0
 
 
+async def test_a_place_handed_to_a_waiter_is_not_taken_by_a_newcomer_as_well(
+    common_dsn: str, watcher: asyncpg.Connection
+) -> None:
+    pool = pool_of(common_dsn, size_max=1)
+    held = await pool.acquire()
+    waiting = asyncio.create_task(pool.acquire())
+    await _settle()
+    pool.discard(held)
+    newcomer = asyncio.create_task(pool.acquire())
+    session = await waiting
+    await asyncio.sleep(0.1)
+    assert not newcomer.done()
+    assert pool.in_use == 1
+    pool.release(session)
+    assert await newcomer is session
+    pool.release(session)
+    await pool.close()
+
+
 async def test_a_session_that_died_while_idle_is_replaced(pool: Pool, watcher: asyncpg.Connection) -> None:
     session = await pool.acquire()
     pool.release(session)

@@ -98,6 +98,7 @@ class Pool:
         if self._closed:
             raise StoreUnavailableError("the event store is closed")
         if self._open < self.size_max:
+            self._open += 1
             return await self._connect()
         return await self._wait()
 
@@ -112,8 +113,7 @@ class Pool:
     def discard(self, session: Session) -> None:
         """Give back a session whose state is not known: it is cut, and its place is free again."""
         session.connection.terminate()
-        self._open -= 1
-        self._hand_over(None)
+        self._free_place()
 
     async def close(self) -> None:
         """Close the idle sessions now and each other one when it comes back."""
@@ -135,13 +135,17 @@ class Pool:
         )
 
     async def _connect(self) -> Session:
-        self._open += 1
+        """A new session in a place that is counted already."""
         try:
             return Session(await self.connect(), self._sql, self._record_class)
         except BaseException:
-            self._open -= 1
-            self._hand_over(None)
+            self._free_place()
             raise
+
+    def _free_place(self) -> None:
+        # A place handed over stays counted: else whoever asks before the waiter runs would take it as well.
+        if not self._hand_over(None):
+            self._open -= 1
 
     async def _wait(self) -> Session:
         waiter: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
@@ -168,7 +172,7 @@ class Pool:
         if session is not None:
             self.release(session)
         else:
-            self._hand_over(None)
+            self._free_place()
 
     def _hand_over(self, session: Session | None) -> bool:
         """Wake the longest waiting: with a session, or with None for a free place to connect in."""
