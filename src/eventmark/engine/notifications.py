@@ -80,5 +80,6 @@ class Listener:
 
 async def wait_for_event(event: asyncio.Event, timeout_s: float) -> None:
     """Until the event is set or the time is over."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout_s)
+    with suppress(TimeoutError):  # not wait_for: before Python 3.12 it may swallow a cancellation
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

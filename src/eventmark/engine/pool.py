@@ -152,27 +152,31 @@ class Pool:
         self._waiters.append(waiter)
         started = time.perf_counter()
         try:
-            session = await asyncio.wait_for(waiter, self.acquire_timeout_s)
+            async with asyncio.timeout(self.acquire_timeout_s):
+                session = await self._served(waiter)
         except TimeoutError as error:
             raise StoreUnavailableError(
                 f"no connection became free within {self.acquire_timeout_s:g} s, "
                 f"all {self.size_max} are in use",
                 remedy="raise the pool's size, or hold connections for less long",
             ) from error
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._give_back(waiter.result())
-            raise
         finally:
             self.waited_total += 1
             self.waited_s.append(time.perf_counter() - started)
         return session if session is not None else await self._connect()
 
-    def _give_back(self, session: Session | None) -> None:
-        if session is not None:
-            self.release(session)
-        else:
-            self._free_place()
+    async def _served(self, waiter: asyncio.Future[Session | None]) -> Session | None:
+        """What the waiter is handed. Cancelled, or out of time, in the moment it is served, it gives it back.
+
+        Not ``wait_for``: before Python 3.12 it swallows such a cancellation, since then it loses the session.
+        """
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                session = waiter.result()
+                self._free_place() if session is None else self.release(session)
+            raise
 
     def _hand_over(self, session: Session | None) -> bool:
         """Wake the longest waiting: with a session, or with None for a free place to connect in."""
