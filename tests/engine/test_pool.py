@@ -11,7 +11,7 @@ import pytest
 
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.pool import Pool
-from eventmark.errors import StoreUnavailableError
+from eventmark.errors import CannotRunError, StoreUnavailableError
 from tests.engine.builders import new_event, stream_of, until
 
 
@@ -323,3 +323,35 @@ async def test_a_wrong_password_or_database_is_a_typed_error_that_hides_the_pass
     with pytest.raises(StoreUnavailableError) as refused:
         await PostgresEventStore.connect(wrong)
     assert password not in str(refused.value)
+
+
+async def test_a_store_that_is_not_opened_leaves_no_connection_open(
+    dsn: str, connection: asyncpg.Connection
+) -> None:
+    """Not for a foreign schema, a missing one, one connection too few, nor a caller that gives up."""
+    name = dsn.rsplit("/", 1)[1]
+    await connection.execute("create schema foreign_one")
+    await connection.execute("create role crowd login password 'crowd'")
+    await connection.execute("grant usage on schema eventmark to crowd")
+    await connection.execute("grant all on all tables in schema eventmark to crowd")
+    await connection.execute(f"alter database {name} connection limit 3")
+    crowd = "postgresql://crowd:crowd@" + dsn.rpartition("@")[2]
+    try:
+        for schema in ("foreign_one", "nowhere"):
+            with pytest.raises(CannotRunError):
+                await PostgresEventStore.connect(dsn, schema=schema)
+        with pytest.raises(StoreUnavailableError):
+            await PostgresEventStore.connect(crowd, pool_min=3)
+        async with connection.transaction():
+            await connection.execute("lock table eventmark.eventmark_store in access exclusive mode")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await PostgresEventStore.connect(dsn)
+        others = (
+            "select count(*) = 0 from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+        )
+        async with asyncio.timeout(5):
+            await until(lambda: connection.fetchval(others))
+    finally:
+        await connection.execute("drop owned by crowd; drop role crowd")

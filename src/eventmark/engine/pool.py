@@ -83,9 +83,13 @@ class Pool:
 
     async def fill(self, size_min: int) -> None:
         """Open ``size_min`` connections ahead of their use."""
-        sessions = [await self.acquire() for _ in range(min(size_min, self.size_max))]
-        for session in sessions:
-            self.release(session)
+        sessions: list[Session] = []
+        try:
+            while len(sessions) < min(size_min, self.size_max):
+                sessions.append(await self.acquire())
+        finally:
+            for session in sessions:
+                self.release(session)
 
     async def acquire(self) -> Session:
         """A session of one's own, to be given back by ``release`` or ``discard``."""

@@ -36,7 +36,6 @@ from eventmark.engine.translation import (
 )
 from eventmark.errors import (
     CannotRunError,
-    EventStoreError,
     InvalidEventError,
     SnapshotRefusedError,
     StoreUnavailableError,
@@ -96,19 +95,20 @@ class PostgresEventStore:
         )
         try:
             session = await pool.acquire()
-            marker = await read_marker(session.connection, schema)
-            pool.release(session)
+            try:
+                marker = await read_marker(session.connection, schema)
+            finally:
+                pool.release(session)
             if marker is None:
                 raise CannotRunError(
                     f"there is no event store in schema {schema!r}",
                     remedy="create one with eventmark seed or install_schema, or name another schema",
                 )
             await pool.fill(pool_min)
-        except DRIVER_ERRORS as error:
+        except BaseException as error:
             await pool.close()
-            raise translated_read_error(error) from error
-        except (EventStoreError, CannotRunError):
-            await pool.close()
+            if isinstance(error, DRIVER_ERRORS):
+                raise translated_read_error(error) from error
             raise
         return cls(pool, marker, channel=f"eventmark_{schema}", notify=notify)
 
