@@ -72,6 +72,7 @@ async def test_an_append_whose_coroutine_is_closed_leaves_no_busy_connection_beh
         append = single.append_events(stream_of(), new_events(3), expected_version=0)
         append.send(None)  # up to its wait for the answer
         append.close()
+        assert await single.read_snapshot("acme", "a-1") is None
     await single.append_events(stream_of("a-2"), new_events(2), expected_version=0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -31,6 +30,7 @@ from eventmark.engine.statements import read_statements
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
     STREAM_CONSTRAINT,
+    is_connection_lost,
     translated_read_error,
     translated_write_error,
 )
@@ -289,11 +289,11 @@ class PostgresEventStore:
             raise StoreUnavailableError(f"no connection to the server: {error}") from error
         try:
             rows = await session.fetch(name, *arguments)
-        except (asyncio.CancelledError, TimeoutError):
-            pool.discard(session)  # what the server still does on it is not known
-            raise
-        except BaseException:
-            pool.release(session)
+        except BaseException as error:
+            if isinstance(error, Exception) and not is_connection_lost(error):
+                pool.release(session)
+            else:
+                pool.discard(session)  # what the server still does on it is not known
             raise
         pool.release(session)
         return rows
