@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.pool import close_connection
-from eventmark.errors import EventStoreError
+from eventmark.errors import EventStoreError, StoreUnavailableError
 
 
 class Notifier:
@@ -56,22 +56,40 @@ class Listener:
         self._connect = connect
         self._channel = channel
         self._connection: asyncpg.Connection[Any] | None = None
+        self._closed = False
         self._opening = asyncio.Lock()
         self._heard = asyncio.Event()
 
     async def open(self) -> asyncio.Event:
-        """The event that the next notification will set. Take it before looking, wait on it after."""
-        if self._connection is None or self._connection.is_closed():
+        """The event that the next notification will set. Take it before looking, wait on it after.
+
+        Raises ``StoreUnavailableError`` once closed.
+        """
+        if self._closed or self._connection is None or self._connection.is_closed():
             async with self._opening:
-                if self._connection is None or self._connection.is_closed():
-                    self._connection = await self._connect()
-                    await self._connection.add_listener(self._channel, self._hear)
+                await self._listen()
         return self._heard
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            await close_connection(self._connection)
+        """Close the connection, and wake those that wait."""
+        self._closed = True
+        self._hear()
+        async with self._opening:
+            if self._connection is not None:
+                await close_connection(self._connection)
+
+    async def _listen(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError("the event store is closed")
+        if self._connection is not None and not self._connection.is_closed():
+            return
+        connection = await self._connect()
+        try:
+            await connection.add_listener(self._channel, self._hear)
+        except BaseException:
+            connection.terminate()  # it hears nothing
+            raise
+        self._connection = connection
 
     def _hear(self, *_: object) -> None:
         self._heard.set()
