@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -200,6 +201,26 @@ async def test_a_request_lost_on_its_way_is_unknown_and_writes_nothing(
         proxy.requests.set()
         assert await row_count(connection) == 1
         await store.append_events(stream_of(), new_events(3), expected_version=0)
+
+
+async def test_on_a_server_that_is_silent_an_operation_ends_at_its_callers_deadline(dsn: str) -> None:
+    async with Proxy(dsn) as proxy:
+        store = await PostgresEventStore.connect(proxy.dsn, schema=SCHEMA, pool_max=1, notify=False)
+        token = await store.create_tail_token()
+        for operation in (
+            lambda: store.append_events(stream_of(), new_events(1), expected_version=0),
+            lambda: store.load_aggregate("acme", "a-1"),
+            lambda: store.stream_events(token, wait_s=10),
+        ):
+            proxy.answers.clear()
+            started = time.monotonic()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await operation()  # type: ignore[no-untyped-call]
+            assert time.monotonic() - started < 3
+            proxy.answers.set()
+            await store.read_snapshot("acme", "a-1")
+        await store.close()
 
 
 async def test_closing_the_store_does_not_wait_for_a_server_that_is_silent(
