@@ -19,6 +19,12 @@ from eventmark.errors import TokenRefusedError
 from tests.engine.builders import new_event, new_events, read_on, stream_of
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+SLOW_INSERT = """
+    insert into eventmark.domain_events (
+        sequence_number, expected_version, timestamp_utc, event_id, tenant_id, stream_id, aggregate_type,
+        aggregate_id, event_type, payload_type, payload_revision, payload, metadata)
+    values (1, 0, $1, gen_random_uuid(), 'acme', 's', 'slow', 'slow', 'E', 'E', '1', '{}', '{}')
+"""
 
 
 async def head_after(store: PostgresEventStore, count: int) -> TrackingToken:
@@ -63,12 +69,7 @@ async def test_the_head_is_before_an_older_transaction_that_is_still_running(
     await connection.fetchval("select pg_current_xact_id()")
     await store.append_events(stream_of(), new_events(2), expected_version=0)
     head = await store.create_head_token()
-    await connection.execute(
-        "insert into eventmark.domain_events (sequence_number, expected_version, timestamp_utc, event_id,"
-        " tenant_id, stream_id, aggregate_type, aggregate_id, event_type, payload_type, payload_revision,"
-        " payload, metadata) select 1, 0, now(), gen_random_uuid(), tenant_id, 's', 'slow', 'slow', 'E', 'E',"
-        " '1', '{}', '{}' from eventmark.domain_events limit 1"
-    )
+    await connection.execute(SLOW_INSERT, NOON)
     await older.commit()
     events = (await read_on(store, head, 3)).events
     assert [event.aggregate_id for event in events] == ["slow", "a-1", "a-1"]
@@ -132,6 +133,26 @@ async def test_a_token_at_an_instant_is_before_events_whose_clocks_were_behind(
     await store.append_events(stream_of("c"), [early], expected_version=0)
     batch = await read_on(store, await store.create_token_at(NOON), 2)
     assert [event.event_id for event in batch.events] == [late.event_id, early.event_id]
+
+
+async def test_a_token_at_an_instant_is_before_an_older_transaction_that_is_still_running(
+    store: PostgresEventStore, connection: asyncpg.Connection
+) -> None:
+    """Its event may be at or after the instant as well, and comes before the one that can be seen."""
+    await store.append_events(
+        stream_of(), [new_event(timestamp=NOON - timedelta(days=1))], expected_version=0
+    )
+    older = connection.transaction()
+    await older.start()
+    await connection.fetchval("select pg_current_xact_id()")
+    seen = new_event(timestamp=NOON)
+    await store.append_events(stream_of(), [seen], expected_version=1)
+    token = await store.create_token_at(NOON)
+    await connection.execute(SLOW_INSERT, NOON)
+    await older.commit()
+    events = (await read_on(store, token, 2)).events
+    assert [event.aggregate_id for event in events] == ["slow", "a-1"]
+    assert events[1].event_id == seen.event_id
 
 
 async def test_the_place_of_an_instant_is_found_by_the_index(
