@@ -155,6 +155,22 @@ async def test_a_token_at_an_instant_is_before_an_older_transaction_that_is_stil
     assert events[1].event_id == seen.event_id
 
 
+async def test_an_event_that_comes_while_its_instant_is_looked_for_is_after_the_token(
+    store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = new_event(timestamp=NOON)
+    create_head_token = store.create_head_token
+
+    async def append_first() -> TrackingToken:
+        await store.append_events(stream_of("late"), [late], expected_version=0)
+        await read_on(store, await store.create_tail_token(), 1)
+        return await create_head_token()
+
+    monkeypatch.setattr(store, "create_head_token", append_first)
+    token = await store.create_token_at(NOON)
+    assert [event.event_id for event in (await read_on(store, token, 1)).events] == [late.event_id]
+
+
 async def test_the_place_of_an_instant_is_found_by_the_index(
     store: PostgresEventStore, connection: asyncpg.Connection
 ) -> None:

@@ -241,10 +241,14 @@ class PostgresEventStore:
         before all of the 100 events that follow the instant in time; one that stands further from its
         place than that, such as imported history, may lie before the token.
         """
-        rows = await self._read("create_token_at", encoding.checked_instant(instant, "instant"))
-        if not rows:
-            return await self.create_head_token()
-        return self._token(rows[0][0], rows[0][1] - 1)
+        encoding.checked_instant(instant, "instant")
+        rows = await self._read("create_token_at", instant)
+        if rows:
+            return self._token(rows[0][0], rows[0][1] - 1)
+        head = await self.create_head_token()
+        # An event that came between the two looks may be before the head and yet follow the instant.
+        rows = await self._read("create_token_at", instant)
+        return head.lower_bound(self._token(rows[0][0], rows[0][1] - 1)) if rows else head
 
     async def _version(self, stream: StreamId) -> int:
         rows = await self._read("stream_version", stream.tenant_id, stream.aggregate_id)
