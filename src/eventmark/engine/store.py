@@ -232,7 +232,7 @@ class PostgresEventStore:
     async def create_head_token(self) -> TrackingToken:
         """After every event that a consumer could have been given by now, and after no other."""
         rows = await self._read("create_head_token")
-        return self._token(rows[0][0], 0)
+        return self._token(*rows[0]) if rows else self._tail
 
     async def create_token_at(self, instant: datetime) -> TrackingToken:
         """Before the events whose timestamps are at or after ``instant``; the head where there are none.
