@@ -11,7 +11,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from eventmark.domain import TrackingToken
+from eventmark.domain import GlobalSequence, TrackingToken, TransactionId
 from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.engine.schema import SQL_DIRECTORY
 from eventmark.engine.statements import read_statement
@@ -230,3 +230,32 @@ async def test_a_token_written_down_by_one_store_object_is_good_for_another(
     token = (await read_on(store, await store.create_tail_token(), 2, limit=2)).token
     async with await PostgresEventStore.connect(dsn) as other:
         assert len((await read_on(other, TrackingToken.parse(str(token)), 1)).events) == 1
+
+
+def at(token: TrackingToken, transaction_id: int, global_sequence: int) -> TrackingToken:
+    return replace(
+        token, transaction_id=TransactionId(transaction_id), global_sequence=GlobalSequence(global_sequence)
+    )
+
+
+@pytest.mark.parametrize("tenant_id", [None, "acme"])
+async def test_a_token_ahead_of_the_server_is_refused_not_answered_with_nothing_for_ever(
+    store: PostgresEventStore, tenant_id: str | None
+) -> None:
+    """It comes from before a restore, or from the primary that a replica took the place of."""
+    await store.append_events(stream_of(), new_events(3), expected_version=0)
+    batch = await read_on(store, await store.create_tail_token(), 3)
+    for ahead in (1_000, 10**12, 2**64 - 1):
+        token = at(batch.token, batch.token.transaction_id + ahead if ahead < 2**60 else ahead, 0)
+        for _ in range(7):  # as custom plans, and as the generic plan that comes after five of them
+            with pytest.raises(TokenRefusedError, match="ahead"):
+                await store.stream_events(token, tenant_id=tenant_id)
+    assert list((await store.stream_events(batch.token, tenant_id=tenant_id)).events) == []
+
+
+@pytest.mark.parametrize("place", [(-1, 0), (0, -1), (2**64, 0), (0, 2**63), (0, 2**64 - 1)])
+async def test_a_token_of_an_impossible_place_is_refused(
+    store: PostgresEventStore, place: tuple[int, int]
+) -> None:
+    with pytest.raises(TokenRefusedError):
+        await store.stream_events(at(await store.create_tail_token(), *place))

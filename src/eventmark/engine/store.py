@@ -318,6 +318,8 @@ class PostgresEventStore:
                 "the token belongs to another store or another epoch",
                 remedy="create a new token in this store",
             )
+        if not (0 <= token.transaction_id < 2**64 and 0 <= token.global_sequence < 2**63):
+            raise TokenRefusedError("the token's place is not one that a store can have")
 
 
 def _conflict(stream: StreamId, expected_version: int, actual_version: int) -> VersionConflictError:
