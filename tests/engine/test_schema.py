@@ -11,6 +11,7 @@ from eventmark.engine import PostgresEventStore, drop_schema, install_schema, re
 from eventmark.engine.schema import SCHEMA_VERSION, create_marked_schema, schema_exists
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError, UsageError
+from tests.engine.builders import new_events, stream_of
 
 
 @pytest.fixture
@@ -90,6 +91,17 @@ async def test_a_schema_of_another_version_is_neither_opened_nor_dropped(
         with pytest.raises(CannotRunError, match=f"version {version}"):
             await refused()  # type: ignore[no-untyped-call]
     assert await schema_exists(empty, "eventmark")
+
+
+async def test_a_store_restored_from_a_server_that_was_ahead_is_not_opened(
+    store: PostgresEventStore, connection: asyncpg.Connection, dsn: str
+) -> None:
+    """Its events would stay hidden from consumers until this server's transaction ids have caught up."""
+    await store.append_events(stream_of(), new_events(3), expected_version=0)
+    await (await PostgresEventStore.connect(dsn)).close()  # as it is, it opens
+    await connection.execute("update eventmark.domain_events set transaction_id = '1000000000000'")
+    with pytest.raises(CannotRunError, match="restored"):
+        await PostgresEventStore.connect(dsn)
 
 
 async def test_dropping_removes_the_schema_and_nothing_beside_it(empty: asyncpg.Connection) -> None:

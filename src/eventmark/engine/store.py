@@ -25,7 +25,7 @@ from eventmark.engine import encoding
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
 from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
-from eventmark.engine.schema import SQL_DIRECTORY, Marker, read_marker
+from eventmark.engine.schema import SQL_DIRECTORY, Marker, check_transaction_ids, read_marker
 from eventmark.engine.statements import read_statements
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
@@ -97,13 +97,14 @@ class PostgresEventStore:
             session = await pool.acquire()
             try:
                 marker = await read_marker(session.connection, schema)
+                if marker is None:
+                    raise CannotRunError(
+                        f"there is no event store in schema {schema!r}",
+                        remedy="create one with eventmark seed or install_schema, or name another schema",
+                    )
+                await check_transaction_ids(session.connection, schema)
             finally:
                 pool.release(session)
-            if marker is None:
-                raise CannotRunError(
-                    f"there is no event store in schema {schema!r}",
-                    remedy="create one with eventmark seed or install_schema, or name another schema",
-                )
             await pool.fill(pool_min)
         except BaseException as error:
             await pool.close()
