@@ -11,7 +11,7 @@ import pytest
 
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.pool import Pool
-from eventmark.errors import CannotRunError, StoreUnavailableError
+from eventmark.errors import CannotRunError, EventmarkError, StoreUnavailableError
 from tests.engine.builders import new_event, stream_of, until
 
 
@@ -323,6 +323,24 @@ async def test_a_wrong_password_or_database_is_a_typed_error_that_hides_the_pass
     with pytest.raises(StoreUnavailableError) as refused:
         await PostgresEventStore.connect(wrong)
     assert password not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://user:secret@host:port/database",
+        "postgresql://user:secret/word@127.0.0.1:1/database",
+        "postgresql://user:secret@[::1/database",
+        "mysql://user:secret@host/database",
+        "postgresql://user:secret@127.0.0.1:1/database?sslmode=wrong",
+        "nonsense",
+    ],
+)
+async def test_a_dsn_that_is_none_is_a_typed_error_that_hides_the_password(dsn: str) -> None:
+    with pytest.raises(EventmarkError) as refused:
+        await PostgresEventStore.connect(dsn)
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None or "secret" not in str(refused.value.__cause__)
 
 
 async def test_a_store_that_is_not_opened_leaves_no_connection_open(

@@ -41,6 +41,7 @@ from eventmark.errors import (
     StoreUnavailableError,
     TokenRefusedError,
     TransactionOrderError,
+    UsageError,
     VersionConflictError,
 )
 
@@ -110,6 +111,10 @@ class PostgresEventStore:
             await pool.close()
             if isinstance(error, DRIVER_ERRORS):
                 raise translated_read_error(error) from error
+            if isinstance(error, ValueError):  # it may quote a part of the password
+                raise UsageError(
+                    "the DSN cannot be read", remedy="percent-encode what is special in user and password"
+                ) from None
             raise
         return cls(pool, marker, channel=f"eventmark_{schema}", notify=notify)
 
