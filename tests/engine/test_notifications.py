@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from eventmark.engine import PostgresEventStore
-from eventmark.engine.notifications import Listener
+from eventmark.engine.notifications import Listener, Notifier
 from eventmark.errors import StoreUnavailableError
 from tests.engine.builders import until
 from tests.engine.proxy import Proxy
@@ -91,3 +91,43 @@ async def test_a_listener_cancelled_before_it_listens_listens_the_next_time(
         async with asyncio.timeout(5):
             await heard.wait()
         await listener.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [StoreUnavailableError("x"), asyncpg.InterfaceError("x"), asyncpg.PostgresError("x"), OSError("x")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_notification_that_cannot_be_sent_is_nobodys_error_and_the_next_is_sent(
+    error: Exception,
+) -> None:
+    sent: list[int] = []
+
+    async def send() -> None:
+        sent.append(len(sent))
+        if len(sent) == 1:
+            notifier.appended()
+            raise error
+
+    notifier = Notifier(send, interval_s=0.001)
+    notifier.appended()
+    assert notifier._task is not None
+    await notifier._task
+    assert sent == [0, 1]
+
+
+async def test_many_appends_share_one_notification() -> None:
+    sent: list[int] = []
+
+    async def send() -> None:
+        sent.append(len(sent))
+
+    notifier = Notifier(send, interval_s=0.02)
+    for _ in range(100):
+        notifier.appended()
+    assert notifier._task is not None
+    await notifier._task
+    assert sent == [0]
+    notifier.appended()
+    await notifier.close()
+    assert sent == [0]

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.pool import close_connection
+from eventmark.engine.translation import DRIVER_ERRORS
 from eventmark.errors import EventStoreError, StoreUnavailableError
 
 
@@ -45,7 +46,7 @@ class Notifier:
             await asyncio.sleep(self._interval_s)
             self._wanted = False
             # A hint that cannot be sent is no error of the append: consumers poll.
-            with suppress(EventStoreError, asyncpg.PostgresError, OSError):
+            with suppress(EventStoreError, *DRIVER_ERRORS):
                 await self._send()
 
 
