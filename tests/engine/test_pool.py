@@ -11,7 +11,7 @@ import pytest
 
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.pool import Pool
-from eventmark.errors import CannotRunError, EventmarkError, StoreUnavailableError
+from eventmark.errors import CannotRunError, EventmarkError, StoreUnavailableError, UsageError
 from tests.engine.builders import new_event, stream_of, until
 
 
@@ -341,6 +341,12 @@ async def test_a_dsn_that_is_none_is_a_typed_error_that_hides_the_password(dsn: 
         await PostgresEventStore.connect(dsn)
     assert "secret" not in str(refused.value)
     assert refused.value.__cause__ is None or "secret" not in str(refused.value.__cause__)
+
+
+@pytest.mark.parametrize("size_max", [0, -1])
+async def test_a_pool_for_no_connection_is_refused_at_once(common_dsn: str, size_max: int) -> None:
+    with pytest.raises(UsageError):
+        await PostgresEventStore.connect(common_dsn, pool_max=size_max, acquire_timeout_s=0.1)
 
 
 async def test_a_store_that_is_not_opened_leaves_no_connection_open(

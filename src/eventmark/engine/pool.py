@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from eventmark.errors import StoreUnavailableError
+from eventmark.errors import StoreUnavailableError, UsageError
 
 CLOSE_TIMEOUT_S = 2.0
 
@@ -63,6 +63,8 @@ class Pool:
         acquire_timeout_s: float,
         application_name: str,
     ) -> None:
+        if size_max < 1:
+            raise UsageError(f"a pool needs 1 connection at least, got {size_max}")
         self._dsn = dsn
         self._sql = sql
         self._record_class = record_class
