@@ -280,15 +280,15 @@ async def test_operations_under_way_when_the_store_is_closed_are_finished(
 
 
 async def test_too_many_connections_is_a_typed_error_in_the_servers_words(
-    dsn: str, connection: asyncpg.Connection
+    own_dsn: str, own_connection: asyncpg.Connection
 ) -> None:
     """Of the two connections this database takes, the test's own has one. Superusers are not bound by that."""
-    name = dsn.rsplit("/", 1)[1]
-    await connection.execute(f"alter database {name} connection limit 2")
-    await connection.execute("create role guest login password 'guest'")
-    await connection.execute("grant usage on schema eventmark to guest")
-    await connection.execute("grant all on all tables in schema eventmark to guest")
-    guest = "postgresql://guest:guest@" + dsn.rpartition("@")[2]
+    name = own_dsn.rsplit("/", 1)[1]
+    await own_connection.execute(f"alter database {name} connection limit 2")
+    await own_connection.execute("create role guest login password 'guest'")
+    await own_connection.execute("grant usage on schema eventmark to guest")
+    await own_connection.execute("grant all on all tables in schema eventmark to guest")
+    guest = "postgresql://guest:guest@" + own_dsn.rpartition("@")[2]
     try:
         async with await PostgresEventStore.connect(guest, pool_max=5, notify=False) as store:
             await store.append_events(stream_of(), [new_event()], expected_version=0)
@@ -304,7 +304,7 @@ async def test_too_many_connections_is_a_typed_error_in_the_servers_words(
             with pytest.raises(StoreUnavailableError, match="too many connections"):
                 await PostgresEventStore.connect(guest)
     finally:
-        await connection.execute("drop owned by guest; drop role guest")
+        await own_connection.execute("drop owned by guest; drop role guest")
 
 
 async def test_a_server_that_is_not_there_is_a_typed_error(common_dsn: str) -> None:
@@ -350,32 +350,32 @@ async def test_a_pool_for_no_connection_is_refused_at_once(common_dsn: str, size
 
 
 async def test_a_store_that_is_not_opened_leaves_no_connection_open(
-    dsn: str, connection: asyncpg.Connection
+    own_dsn: str, own_connection: asyncpg.Connection
 ) -> None:
     """Not for a foreign schema, a missing one, one connection too few, nor a caller that gives up."""
-    name = dsn.rsplit("/", 1)[1]
-    await connection.execute("create schema foreign_one")
-    await connection.execute("create role crowd login password 'crowd'")
-    await connection.execute("grant usage on schema eventmark to crowd")
-    await connection.execute("grant all on all tables in schema eventmark to crowd")
-    await connection.execute(f"alter database {name} connection limit 3")
-    crowd = "postgresql://crowd:crowd@" + dsn.rpartition("@")[2]
+    name = own_dsn.rsplit("/", 1)[1]
+    await own_connection.execute("create schema foreign_one")
+    await own_connection.execute("create role crowd login password 'crowd'")
+    await own_connection.execute("grant usage on schema eventmark to crowd")
+    await own_connection.execute("grant all on all tables in schema eventmark to crowd")
+    await own_connection.execute(f"alter database {name} connection limit 3")
+    crowd = "postgresql://crowd:crowd@" + own_dsn.rpartition("@")[2]
     try:
         for schema in ("foreign_one", "nowhere"):
             with pytest.raises(CannotRunError):
-                await PostgresEventStore.connect(dsn, schema=schema)
+                await PostgresEventStore.connect(own_dsn, schema=schema)
         with pytest.raises(StoreUnavailableError):
             await PostgresEventStore.connect(crowd, pool_min=3)
-        async with connection.transaction():
-            await connection.execute("lock table eventmark.eventmark_store in access exclusive mode")
+        async with own_connection.transaction():
+            await own_connection.execute("lock table eventmark.eventmark_store in access exclusive mode")
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
-                    await PostgresEventStore.connect(dsn)
+                    await PostgresEventStore.connect(own_dsn)
         others = (
             "select count(*) = 0 from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
         )
         async with asyncio.timeout(5):
-            await until(lambda: connection.fetchval(others))
+            await until(lambda: own_connection.fetchval(others))
     finally:
-        await connection.execute("drop owned by crowd; drop role crowd")
+        await own_connection.execute("drop owned by crowd; drop role crowd")

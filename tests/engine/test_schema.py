@@ -15,9 +15,9 @@ from tests.engine.builders import new_events, stream_of
 
 
 @pytest.fixture
-async def empty(database: str) -> AsyncIterator[asyncpg.Connection]:
+async def empty(cleared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to a database with no store in it."""
-    opened = await asyncpg.connect(database)
+    opened = await asyncpg.connect(cleared_dsn)
     yield opened
     await opened.close()
 
@@ -57,13 +57,13 @@ async def test_a_schema_that_exists_is_not_installed_into(empty: asyncpg.Connect
 
 @pytest.mark.parametrize("name", ["taken", "public"])
 async def test_a_schema_of_somebody_elses_is_neither_read_nor_dropped(
-    empty: asyncpg.Connection, database: str, name: str
+    empty: asyncpg.Connection, cleared_dsn: str, name: str
 ) -> None:
     await empty.execute(f"create schema if not exists {name}; create table {name}.kept (a int)")
     for refused in (
         lambda: read_marker(empty, name),
         lambda: drop_schema(empty, name),
-        lambda: PostgresEventStore.connect(database, schema=name),
+        lambda: PostgresEventStore.connect(cleared_dsn, schema=name),
     ):
         with pytest.raises(CannotRunError, match="not created by Eventmark"):
             await refused()  # type: ignore[no-untyped-call]
@@ -80,12 +80,12 @@ async def test_a_schema_whose_marker_is_empty_is_somebody_elses(empty: asyncpg.C
 
 @pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
 async def test_a_schema_of_another_version_is_neither_opened_nor_dropped(
-    empty: asyncpg.Connection, database: str, version: int
+    empty: asyncpg.Connection, cleared_dsn: str, version: int
 ) -> None:
     await install_schema(empty, "eventmark")
     await empty.execute("update eventmark.eventmark_store set schema_version = $1", version)
     for refused in (
-        lambda: PostgresEventStore.connect(database),
+        lambda: PostgresEventStore.connect(cleared_dsn),
         lambda: drop_schema(empty, "eventmark"),
     ):
         with pytest.raises(CannotRunError, match=f"version {version}"):
@@ -138,9 +138,9 @@ async def test_an_installation_without_permission_is_refused_with_the_reason(
         await empty.execute("drop role nobody_here")
 
 
-async def test_a_store_that_is_not_there_is_not_opened(database: str) -> None:
+async def test_a_store_that_is_not_there_is_not_opened(cleared_dsn: str) -> None:
     with pytest.raises(CannotRunError, match="no event store"):
-        await PostgresEventStore.connect(database, schema="nowhere")
+        await PostgresEventStore.connect(cleared_dsn, schema="nowhere")
 
 
 ODD_NAMES = [
@@ -168,12 +168,12 @@ async def test_a_schema_name_that_is_not_plain_is_refused_everywhere(common_dsn:
 
 
 async def test_reserved_words_and_the_longest_name_are_names_like_any_other(
-    empty: asyncpg.Connection, database: str
+    empty: asyncpg.Connection, cleared_dsn: str
 ) -> None:
     for name in ("select", "user", "order", "x" * 48, "_", "a1_b2"):
         assert quoted_schema(name) == f'"{name}"'
         await install_schema(empty, name)
-        async with await PostgresEventStore.connect(database, schema=name) as store:
+        async with await PostgresEventStore.connect(cleared_dsn, schema=name) as store:
             batch = await store.stream_events(await store.create_tail_token(), wait_s=0.01)
             assert list(batch.events) == []
         await drop_schema(empty, name)
