@@ -210,7 +210,7 @@ async def test_a_second_statement_behind_a_semicolon_is_refused_and_not_run(
     connection: Connection, statements: Statements
 ) -> None:
     planted = _altered(
-        statements["create_head_token"], " as transaction_id", " as it; drop table store.domain_events"
+        statements["create_head_token"], "limit 1", "limit 1; drop table store.domain_events"
     )
     results = await _examine(connection, planted)
     assert all(result.verdict is Verdict.BROKEN for result in results)

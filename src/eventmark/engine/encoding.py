@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,14 @@ ID_LENGTH_MAX = 255
 BATCH_EVENTS_MAX = 10_000
 VERSION_MAX = 2**63 - 1
 DOCUMENT_BYTES_MAX = 16 * 2**20
+DOCUMENT_DEPTH_MAX = 500
+BATCH_CHARACTERS_MAX = 128 * 2**20  # the server takes messages of less than 1 GB
+_STRING = re.compile(
+    r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL
+)  # one without an end as well: linear on any text
 _NIL = UUID(int=0)
+# The driver writes these two as -infinity and infinity, which come back as no instants at all.
+_INFINITIES = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 def checked_id(value: object, name: str) -> str:
@@ -42,11 +50,15 @@ def checked_version(value: object, name: str, *, lowest: int = 0) -> int:
 
 
 def checked_instant(value: object, name: str) -> datetime:
-    """A point in time: a ``datetime`` with a time zone."""
+    """A point in time: a ``datetime`` with a time zone, of no more than microseconds."""
     if not isinstance(value, datetime):
         raise InvalidEventError(f"{name} must be a datetime, got {type(value).__name__}")
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise InvalidEventError(f"{name} must carry a time zone")
+    if value.year in (1, 9999) and value in _INFINITIES:
+        raise InvalidEventError(f"{name} must not be the calendar's first or last instant")
+    if type(value) is not datetime and getattr(value, "nanosecond", None):
+        raise InvalidEventError(f"{name} must not have nanoseconds, the server keeps microseconds")
     return value
 
 
@@ -67,10 +79,14 @@ def encoded_document(document: dict[str, Any] | str, name: str) -> str:
         raise InvalidEventError(f"{name} must be a dict or a str of JSON, got {type(document).__name__}")
     elif not document.lstrip(" \t\n\r").startswith("{"):
         raise InvalidEventError(f"{name} must be a JSON object")
-    if len(document) > DOCUMENT_BYTES_MAX:
-        raise InvalidEventError(
-            f"{name} must be at most {DOCUMENT_BYTES_MAX} characters, got {len(document)}"
-        )
+    if len(document) > DOCUMENT_BYTES_MAX // 4 and _byte_count(document) > DOCUMENT_BYTES_MAX:
+        raise InvalidEventError(f"{name} must be at most {DOCUMENT_BYTES_MAX} bytes")
+    # The server takes documents some 10,000 deep that no consumer's decoder gets through again.
+    if (
+        document.count("{") + document.count("[") > DOCUMENT_DEPTH_MAX
+        and _depth(document) > DOCUMENT_DEPTH_MAX
+    ):
+        raise InvalidEventError(f"{name} must be at most {DOCUMENT_DEPTH_MAX} deep")
     return document
 
 
@@ -78,6 +94,15 @@ def append_arguments(
     stream: StreamId, events: Sequence[NewEvent], expected_version: int
 ) -> tuple[object, ...]:
     """The arguments of ``append_events.sql``, in its order; everything checked."""
+    try:
+        return _append_arguments(stream, events, expected_version)
+    except AttributeError as error:
+        raise InvalidEventError(f"not a StreamId, or not NewEvents: {error}") from error
+
+
+def _append_arguments(
+    stream: StreamId, events: Sequence[NewEvent], expected_version: int
+) -> tuple[object, ...]:
     checked_stream(stream)
     count = _checked_count(events)
     checked_version(expected_version, "expected_version")
@@ -86,6 +111,11 @@ def append_arguments(
     event_ids = [_checked_event_id(event.event_id) for event in events]
     if len(set(event_ids)) != count:
         raise InvalidEventError("an event id stands twice in the batch")
+    payloads = [encoded_document(event.payload, "payload") for event in events]
+    metadatas = [encoded_document(event.metadata, "metadata") for event in events]
+    characters = sum(map(len, payloads)) + sum(map(len, metadatas))
+    if characters > BATCH_CHARACTERS_MAX:
+        raise InvalidEventError(f"a batch holds at most {BATCH_CHARACTERS_MAX} characters, got {characters}")
     return (
         stream.tenant_id,
         stream.aggregate_id,
@@ -93,8 +123,8 @@ def append_arguments(
         expected_version,
         event_ids,
         [checked_id(event.event_type, "event_type") for event in events],
-        [encoded_document(event.payload, "payload") for event in events],
-        [encoded_document(event.metadata, "metadata") for event in events],
+        payloads,
+        metadatas,
         [checked_instant(event.timestamp, "timestamp") for event in events],
         [checked_id(event.payload_type, "payload_type") for event in events],
         [checked_id(event.payload_revision, "payload_revision") for event in events],
@@ -131,7 +161,8 @@ def _is_control(character: str) -> bool:
     return (
         code < 0x20
         or 0x7F <= code < 0xA0
-        or 0x202A <= code <= 0x202E
+        or code in (0x061C, 0x200E, 0x200F)
+        or 0x2028 <= code <= 0x202E
         or 0x2066 <= code <= 0x2069
         or 0xD800 <= code <= 0xDFFF
     )
@@ -145,6 +176,19 @@ def _encode(document: dict[str, Any], name: str) -> str:
         raise InvalidEventError(f"{name} is not a JSON document: {error}") from error
     _check_keys(document.items(), name)
     return text
+
+
+def _byte_count(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
+def _depth(text: str) -> int:
+    """The most brackets open at once, those in strings left out."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[{\]}]", _STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _check_keys(items: Iterable[tuple[Any, Any]], name: str) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.errors import EventStoreError
+from eventmark.engine.pool import close_connection
+from eventmark.engine.translation import DRIVER_ERRORS
+from eventmark.errors import EventStoreError, StoreUnavailableError
 
 
 class Notifier:
@@ -44,7 +46,7 @@ class Notifier:
             await asyncio.sleep(self._interval_s)
             self._wanted = False
             # A hint that cannot be sent is no error of the append: consumers poll.
-            with suppress(EventStoreError, asyncpg.PostgresError, OSError):
+            with suppress(EventStoreError, *DRIVER_ERRORS):
                 await self._send()
 
 
@@ -55,22 +57,40 @@ class Listener:
         self._connect = connect
         self._channel = channel
         self._connection: asyncpg.Connection[Any] | None = None
+        self._closed = False
         self._opening = asyncio.Lock()
         self._heard = asyncio.Event()
 
     async def open(self) -> asyncio.Event:
-        """The event that the next notification will set. Take it before looking, wait on it after."""
-        if self._connection is None or self._connection.is_closed():
+        """The event that the next notification will set. Take it before looking, wait on it after.
+
+        Raises ``StoreUnavailableError`` once closed.
+        """
+        if self._closed or self._connection is None or self._connection.is_closed():
             async with self._opening:
-                if self._connection is None or self._connection.is_closed():
-                    self._connection = await self._connect()
-                    await self._connection.add_listener(self._channel, self._hear)
+                await self._listen()
         return self._heard
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        """Close the connection, and wake those that wait."""
+        self._closed = True
+        self._hear()
+        async with self._opening:
+            if self._connection is not None:
+                await close_connection(self._connection)
+
+    async def _listen(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError("the event store is closed")
+        if self._connection is not None and not self._connection.is_closed():
+            return
+        connection = await self._connect()
+        try:
+            await connection.add_listener(self._channel, self._hear)
+        except BaseException:
+            connection.terminate()  # it hears nothing
+            raise
+        self._connection = connection
 
     def _hear(self, *_: object) -> None:
         self._heard.set()
@@ -79,5 +99,6 @@ class Listener:
 
 async def wait_for_event(event: asyncio.Event, timeout_s: float) -> None:
     """Until the event is set or the time is over."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout_s)
+    with suppress(TimeoutError):  # not wait_for: before Python 3.12 it may swallow a cancellation
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

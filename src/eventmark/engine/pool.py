@@ -10,12 +10,21 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from eventmark.errors import StoreUnavailableError
+from eventmark.errors import StoreUnavailableError, UsageError
+
+CLOSE_TIMEOUT_S = 2.0
+
+
+async def close_connection(connection: asyncpg.Connection[Any]) -> None:
+    """Say goodbye, or hang up on a server that does not answer within ``CLOSE_TIMEOUT_S``."""
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the driver has hung up then
+        await connection.close(timeout=CLOSE_TIMEOUT_S)
 
 
 class Session:
@@ -54,6 +63,8 @@ class Pool:
         acquire_timeout_s: float,
         application_name: str,
     ) -> None:
+        if size_max < 1:
+            raise UsageError(f"a pool needs 1 connection at least, got {size_max}")
         self._dsn = dsn
         self._sql = sql
         self._record_class = record_class
@@ -74,9 +85,13 @@ class Pool:
 
     async def fill(self, size_min: int) -> None:
         """Open ``size_min`` connections ahead of their use."""
-        sessions = [await self.acquire() for _ in range(min(size_min, self.size_max))]
-        for session in sessions:
-            self.release(session)
+        sessions: list[Session] = []
+        try:
+            while len(sessions) < min(size_min, self.size_max):
+                sessions.append(await self.acquire())
+        finally:
+            for session in sessions:
+                self.release(session)
 
     async def acquire(self) -> Session:
         """A session of one's own, to be given back by ``release`` or ``discard``."""
@@ -89,6 +104,7 @@ class Pool:
         if self._closed:
             raise StoreUnavailableError("the event store is closed")
         if self._open < self.size_max:
+            self._open += 1
             return await self._connect()
         return await self._wait()
 
@@ -103,8 +119,7 @@ class Pool:
     def discard(self, session: Session) -> None:
         """Give back a session whose state is not known: it is cut, and its place is free again."""
         session.connection.terminate()
-        self._open -= 1
-        self._hand_over(None)
+        self._free_place()
 
     async def close(self) -> None:
         """Close the idle sessions now and each other one when it comes back."""
@@ -113,9 +128,9 @@ class Pool:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(StoreUnavailableError("the event store was closed"))
-        while self._idle:
-            self._open -= 1
-            await self._idle.pop().connection.close()
+        idle, self._idle = self._idle, []
+        self._open -= len(idle)
+        await asyncio.gather(*(close_connection(session.connection) for session in idle))
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """A connection outside the pool, for listening."""
@@ -126,40 +141,48 @@ class Pool:
         )
 
     async def _connect(self) -> Session:
-        self._open += 1
+        """A new session in a place that is counted already."""
         try:
             return Session(await self.connect(), self._sql, self._record_class)
         except BaseException:
-            self._open -= 1
-            self._hand_over(None)
+            self._free_place()
             raise
+
+    def _free_place(self) -> None:
+        # A place handed over stays counted: else whoever asks before the waiter runs would take it as well.
+        if not self._hand_over(None):
+            self._open -= 1
 
     async def _wait(self) -> Session:
         waiter: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         started = time.perf_counter()
         try:
-            session = await asyncio.wait_for(waiter, self.acquire_timeout_s)
+            async with asyncio.timeout(self.acquire_timeout_s):
+                session = await self._served(waiter)
         except TimeoutError as error:
             raise StoreUnavailableError(
                 f"no connection became free within {self.acquire_timeout_s:g} s, "
                 f"all {self.size_max} are in use",
                 remedy="raise the pool's size, or hold connections for less long",
             ) from error
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._give_back(waiter.result())
-            raise
         finally:
             self.waited_total += 1
             self.waited_s.append(time.perf_counter() - started)
         return session if session is not None else await self._connect()
 
-    def _give_back(self, session: Session | None) -> None:
-        if session is not None:
-            self.release(session)
-        else:
-            self._hand_over(None)
+    async def _served(self, waiter: asyncio.Future[Session | None]) -> Session | None:
+        """What the waiter is handed. Cancelled, or out of time, in the moment it is served, it gives it back.
+
+        Not ``wait_for``: before Python 3.12 it swallows such a cancellation, since then it loses the session.
+        """
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                session = waiter.result()
+                self._free_place() if session is None else self.release(session)
+            raise
 
     def _hand_over(self, session: Session | None) -> bool:
         """Wake the longest waiting: with a session, or with None for a free place to connect in."""

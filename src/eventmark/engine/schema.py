@@ -115,6 +115,21 @@ async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marke
     return Marker(**dict(row))
 
 
+async def check_transaction_ids(connection: asyncpg.Connection[Any], schema: str) -> None:
+    """Raises ``CannotRunError`` for events of transactions that this server has not come to yet.
+
+    They were restored from a server that was ahead: consumers would not see them until this one is as far.
+    """
+    if await connection.fetchval(
+        f"select exists (select from {quoted_schema(schema)}.domain_events"
+        " where transaction_id >= pg_snapshot_xmax(pg_current_snapshot()))"
+    ):
+        raise CannotRunError(
+            f"schema {schema!r} was restored from a server whose transaction ids were ahead of this one's",
+            remedy="bring it here by pg_basebackup or pg_upgrade, which keep transaction ids",
+        )
+
+
 async def drop_schema(connection: asyncpg.Connection[Any], schema: str) -> None:
     """Drop a schema of Eventmark's with all that is in it; one without a marker is refused."""
     if await read_marker(connection, schema) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,22 +25,23 @@ from eventmark.engine import encoding
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
 from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
-from eventmark.engine.schema import SQL_DIRECTORY, Marker, read_marker
+from eventmark.engine.schema import SQL_DIRECTORY, Marker, check_transaction_ids, read_marker
 from eventmark.engine.statements import read_statements
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
     STREAM_CONSTRAINT,
+    is_connection_lost,
     translated_read_error,
     translated_write_error,
 )
 from eventmark.errors import (
     CannotRunError,
-    EventStoreError,
     InvalidEventError,
     SnapshotRefusedError,
     StoreUnavailableError,
     TokenRefusedError,
     TransactionOrderError,
+    UsageError,
     VersionConflictError,
 )
 
@@ -96,19 +96,25 @@ class PostgresEventStore:
         )
         try:
             session = await pool.acquire()
-            marker = await read_marker(session.connection, schema)
-            pool.release(session)
-            if marker is None:
-                raise CannotRunError(
-                    f"there is no event store in schema {schema!r}",
-                    remedy="create one with eventmark seed or install_schema, or name another schema",
-                )
+            try:
+                marker = await read_marker(session.connection, schema)
+                if marker is None:
+                    raise CannotRunError(
+                        f"there is no event store in schema {schema!r}",
+                        remedy="create one with eventmark seed or install_schema, or name another schema",
+                    )
+                await check_transaction_ids(session.connection, schema)
+            finally:
+                pool.release(session)
             await pool.fill(pool_min)
-        except DRIVER_ERRORS as error:
+        except BaseException as error:
             await pool.close()
-            raise translated_read_error(error) from error
-        except (EventStoreError, CannotRunError):
-            await pool.close()
+            if isinstance(error, DRIVER_ERRORS):
+                raise translated_read_error(error) from error
+            if isinstance(error, ValueError):  # it may quote a part of the password
+                raise UsageError(
+                    "the DSN cannot be read", remedy="percent-encode what is special in user and password"
+                ) from None
             raise
         return cls(pool, marker, channel=f"eventmark_{schema}", notify=notify)
 
@@ -119,7 +125,7 @@ class PostgresEventStore:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Operations under way end in an error."""
+        """Close the connections. Operations under way are finished, those that wait for a connection refused."""
         if self._notifier is not None:
             await self._notifier.close()
         await self._listener.close()
@@ -232,7 +238,7 @@ class PostgresEventStore:
     async def create_head_token(self) -> TrackingToken:
         """After every event that a consumer could have been given by now, and after no other."""
         rows = await self._read("create_head_token")
-        return self._token(rows[0][0], 0)
+        return self._token(*rows[0]) if rows else self._tail
 
     async def create_token_at(self, instant: datetime) -> TrackingToken:
         """Before the events whose timestamps are at or after ``instant``; the head where there are none.
@@ -241,10 +247,14 @@ class PostgresEventStore:
         before all of the 100 events that follow the instant in time; one that stands further from its
         place than that, such as imported history, may lie before the token.
         """
-        rows = await self._read("create_token_at", encoding.checked_instant(instant, "instant"))
-        if not rows:
-            return await self.create_head_token()
-        return self._token(rows[0][0], rows[0][1] - 1)
+        encoding.checked_instant(instant, "instant")
+        rows = await self._read("create_token_at", instant)
+        if rows:
+            return self._token(rows[0][0], rows[0][1] - 1)
+        head = await self.create_head_token()
+        # An event that came between the two looks may be before the head and yet follow the instant.
+        rows = await self._read("create_token_at", instant)
+        return head.lower_bound(self._token(rows[0][0], rows[0][1] - 1)) if rows else head
 
     async def _version(self, stream: StreamId) -> int:
         rows = await self._read("stream_version", stream.tenant_id, stream.aggregate_id)
@@ -289,11 +299,11 @@ class PostgresEventStore:
             raise StoreUnavailableError(f"no connection to the server: {error}") from error
         try:
             rows = await session.fetch(name, *arguments)
-        except (asyncio.CancelledError, TimeoutError):
-            pool.discard(session)  # what the server still does on it is not known
-            raise
-        except BaseException:
-            pool.release(session)
+        except BaseException as error:
+            if isinstance(error, Exception) and not is_connection_lost(error):
+                pool.release(session)
+            else:
+                pool.discard(session)  # what the server still does on it is not known
             raise
         pool.release(session)
         return rows
@@ -314,6 +324,8 @@ class PostgresEventStore:
                 "the token belongs to another store or another epoch",
                 remedy="create a new token in this store",
             )
+        if not (0 <= token.transaction_id < 2**64 and 0 <= token.global_sequence < 2**63):
+            raise TokenRefusedError("the token's place is not one that a store can have")
 
 
 def _conflict(stream: StreamId, expected_version: int, actual_version: int) -> VersionConflictError:

@@ -13,6 +13,7 @@ from eventmark.errors import (
     InvalidEventError,
     OutcomeUnknownError,
     StoreUnavailableError,
+    TokenRefusedError,
 )
 
 EVENT_ID_CONSTRAINT = "domain_events_event_id"
@@ -37,6 +38,11 @@ def translated_read_error(error: Exception) -> EventStoreError:
     """An error of a statement that writes nothing."""
     if isinstance(error, EventStoreError):
         return error
+    if isinstance(error, asyncpg.InvalidRowCountInLimitClauseError):  # see stream_events.sql
+        return TokenRefusedError(
+            "the token is ahead of the server, which was restored or replaced by one that was behind",
+            remedy="create a new token in this store",
+        )
     if _is_invalid(error):
         return InvalidEventError(_first_line(error))
     return StoreUnavailableError(_first_line(error))
@@ -69,4 +75,7 @@ def _is_invalid(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, asyncpg.DataError) and error.__cause__ is not None:
+        # the driver refused an argument, and quotes it: no place for payloads
+        return f"an argument cannot be sent: {error.__cause__}"
     return str(error).partition("\n")[0] or type(error).__name__

@@ -2,6 +2,7 @@
 -- purpose: a batch of one tenant's events after a place in the log, below the horizon
 -- parameters: tenant_id text, transaction_id xid8, global_sequence bigint, batch_size bigint
 -- index: domain_events_tenant_position
+-- The limit is as in stream_events.
 select
     global_sequence_id, transaction_id, sequence_number, timestamp_utc, event_id, tenant_id, aggregate_type,
     aggregate_id, event_type, payload_type, payload_revision, payload, metadata
@@ -10,4 +11,4 @@ where tenant_id = :tenant_id
     and (transaction_id, global_sequence_id) > (:transaction_id, :global_sequence)
     and transaction_id < pg_snapshot_xmin(pg_current_snapshot())
 order by transaction_id, global_sequence_id
-limit :batch_size
+limit case when :transaction_id <= pg_snapshot_xmin(pg_current_snapshot()) then :batch_size else -1 end

@@ -1,0 +1,115 @@
+"""A store for each test: an empty one in a database that tests take in turns, or a database of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from eventmark.engine import PostgresEventStore, install_schema
+from eventmark.server import Server
+from tests.engine.builders import SCHEMA
+
+_CLEAR = """
+    do $$ declare name text; begin
+        for name in
+            select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'
+        loop execute format('drop schema %I cascade', name); end loop;
+        create schema public;
+    end $$
+"""
+
+
+@pytest.fixture(scope="session")
+def engine_database(server: Server) -> Iterator[str]:
+    """The DSN of a database that one test after the other clears and uses: quicker than making one for each."""
+    yield from _database(server)
+
+
+@pytest.fixture
+async def cleared_dsn(engine_database: str) -> str:
+    """The DSN of a database with nothing in it."""
+    await _execute(engine_database, _CLEAR)
+    return engine_database
+
+
+@pytest.fixture
+async def dsn(cleared_dsn: str) -> str:
+    """The DSN of a database with an empty, new store in it and nothing else."""
+    await _install(cleared_dsn)
+    return cleared_dsn
+
+
+@pytest.fixture
+async def own_dsn(database: str) -> str:
+    """The same in a database of the test's own, for tests that change the database itself."""
+    await _install(database)
+    return database
+
+
+@pytest.fixture
+async def own_connection(own_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    opened = await asyncpg.connect(own_dsn)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def store(dsn: str) -> AsyncIterator[PostgresEventStore]:
+    """An empty store of the test's own."""
+    async with await PostgresEventStore.connect(dsn, schema=SCHEMA) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A second connection to the store's database, to hold transactions and locks and to look."""
+    opened = await asyncpg.connect(dsn)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="module")
+def common_dsn(server: Server) -> Iterator[str]:
+    """The DSN of a store that a module's tests share, each with a tenant of its own."""
+    for shared in _database(server):
+        asyncio.run(_install(shared))
+        yield shared
+
+
+@pytest.fixture
+async def common_store(common_dsn: str) -> AsyncIterator[PostgresEventStore]:
+    async with await PostgresEventStore.connect(common_dsn, schema=SCHEMA, notify=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test has."""
+    return f"tenant-{uuid4()}"
+
+
+def _database(server: Server) -> Iterator[str]:
+    name = f"engine_{uuid4().hex}"
+    asyncio.run(_execute(server.dsn, f"create database {name}"))
+    yield server.dsn.rsplit("/", 1)[0] + f"/{name}"
+    asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
+
+
+async def _install(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await install_schema(connection, SCHEMA)
+    finally:
+        await connection.close()
+
+
+async def _execute(dsn: str, statement: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,198 @@
+"""Documents that are no JSON objects end in a typed error; odd but good ones are kept as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from eventmark.domain import NewEvent, SequenceNumber, Snapshot
+from eventmark.engine import PostgresEventStore
+from eventmark.errors import InvalidEventError
+from tests.engine.builders import append_refused, new_event, stream_of
+
+
+def _deep(depth: int, *, lists: bool = False) -> Any:
+    document: Any = 1
+    for _ in range(depth):
+        document = [document] if lists else {"a": document}
+    return {"a": document}
+
+
+def _cyclic() -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    document["self"] = [document]
+    return document
+
+
+REFUSED_DOCUMENTS = {
+    "an escaped zero character": {"a": "\u0000"},
+    "an escaped zero character in a key": {"\u0000": 1},
+    "an escaped zero character as text": r'{"a": "\u0000"}',
+    "a raw zero character": '{"a": "\0"}',
+    "a lone high surrogate": {"a": "\ud800"},
+    "a lone low surrogate": {"a": "x\udfff"},
+    "a lone surrogate in a key": {"\ud800": 1},
+    "a lone surrogate as text": '{"a": "\ud800"}',
+    "an escaped lone surrogate as text": r'{"a": "\ud800"}',
+    "a surrogate pair the wrong way round": r'{"a": "\ude00\ud83d"}',
+    "not a number": {"a": float("nan")},
+    "infinity": {"a": float("inf")},
+    "minus infinity": {"a": [float("-inf")]},
+    "not a number as text": '{"a": NaN}',
+    "infinity as text": '{"a": -Infinity}',
+    "10,000 objects deep": _deep(10_000),
+    "10,000 lists deep": _deep(10_000, lists=True),
+    "501 lists deep as text": '{"a": ' + "[" * 500 + "]" * 500 + "}",
+    "10,000 objects deep as text": '{"a":' * 10_000 + "1" + "}" * 10_000,
+    "10,000 lists deep as text": '{"a": ' + "[" * 10_000 + "]" * 10_000 + "}",
+    "a million lists deep as text": '{"a": ' + "[" * 1_000_000 + "]" * 1_000_000 + "}",
+    "a string without an end, full of quotes": '{"a": ' + "{" * 600 + '"' + '\\"' * 500_000 + "\\",
+    "an object that holds itself": _cyclic(),
+    "bytes": {"a": b"x"},
+    "a set": {"a": {1}},
+    "a decimal": {"a": Decimal("1.5")},
+    "a date and time": {"a": datetime.now(UTC)},
+    "a UUID": {"a": uuid4()},
+    "an object of no JSON type": {"a": object()},
+    "a key that is an int": {1: "a"},
+    "a key that is None": {"a": {None: 1}},
+    "a key that is a bool, in a list": {"a": [[{True: 1}]]},
+    "a key that is a tuple": {(1, 2): 1},
+    "a top-level list": "[1]",
+    "a top-level text": '"a"',
+    "a top-level number": "1",
+    "a top-level null": "null",
+    "an empty text": "",
+    "blanks": "  ",
+    "no JSON": "{a: 1}",
+    "an end missing": '{"a": 1',
+    "more after the end": '{"a": 1} {}',
+    "a comma too many": '{"a": 1,}',
+    "single quotes": "{'a': 1}",
+    "a comment": '{"a": 1 /* one */}',
+    "a control character": '{"a": "\x1b"}',
+    "a byte order mark": '\ufeff{"a": 1}',
+    "a number of 200,000 digits": '{"a": ' + "9" * 200_000 + "}",
+    "an exponent beyond numeric": '{"a": 1e999999}',
+    "an int beyond Python's own limit": {"a": 10**5000},
+    "a Python list": [1],
+    "None": None,
+    "Python bytes": b"{}",
+    "a Python int": 1,
+    "more bytes than the limit, in fewer characters": '{"a": "' + "😀" * (4 * 2**20) + '"}',
+    "more than the limit": '{"a": "' + "x" * (16 * 2**20) + '"}',
+}
+
+
+@pytest.mark.parametrize("document", REFUSED_DOCUMENTS.values(), ids=REFUSED_DOCUMENTS.keys())
+async def test_a_document_that_is_no_json_object_is_refused(
+    common_store: PostgresEventStore, tenant: str, document: Any
+) -> None:
+    error = await append_refused(common_store, tenant, [new_event(payload=document)])
+    assert len(str(error)) < 500
+    await append_refused(common_store, tenant + "-m", [new_event(), new_event(metadata=document)])
+    snapshot = Snapshot(
+        stream=stream_of("after", tenant_id=tenant), sequence_number=SequenceNumber(1), payload=document,
+        payload_type="S", timestamp=datetime.now(UTC),
+    )  # fmt: skip
+    with pytest.raises(InvalidEventError):
+        await common_store.store_snapshot(snapshot)
+    assert await common_store.read_snapshot(tenant, "after") is None
+
+
+KEPT_DOCUMENTS: dict[str, dict[str, Any]] = {
+    "empty": {},
+    "integers beyond doubles": {"a": [2**53 + 1, 2**63, 2**64 + 1, -(2**53) - 1, 10**30 + 1]},
+    "floats": {"a": [0.1, 1e-300, 1e22, 5e-324, 2.0, -1.5, -0.0]},
+    "scalars": {"null": None, "true": True, "false": False, "zero": 0, "text": ""},
+    "an empty key": {"": {"": []}},
+    "markup": {"a": "<script>alert('x')</script>&amp;]]>"},
+    "terminal escapes": {"a": "\x1b[31mred\x1b[0m\x07\x08\r\n\t"},
+    "Unicode": {"ключ": "日本語 👩‍👩‍👧 \u202e\ufeff\uffff \U0010ffff", "é": 1, "e\u0301": 2},
+    "delimiters": {"a": "'; drop table x; -- %s {} :name $1 \\ \" `"},
+    "large": {"a": "x" * 1_000_000},
+    "wide": {str(number): number for number in range(5_000)},
+    "deep": _deep(499),
+    "brackets in strings": {"a": '[{"\\' * 600, "b": "\\"},
+    "many brackets": {"a": [{"b": [number]} for number in range(400)]},
+    "a tuple": {"a": [1, [2]]},
+}
+
+
+@pytest.mark.parametrize("document", KEPT_DOCUMENTS.values(), ids=KEPT_DOCUMENTS.keys())
+async def test_a_json_object_is_kept_given_as_dict_or_as_text(
+    common_store: PostgresEventStore, tenant: str, document: dict[str, Any]
+) -> None:
+    given: Sequence[dict[str, Any] | str] = [document, json.dumps(document), json.dumps(document, indent=1)]
+    events = [new_event(payload=form, metadata=form) for form in given]
+    await common_store.append_events(stream_of(tenant_id=tenant), events, expected_version=0)
+    for event in await common_store.load_aggregate(tenant, "a-1"):
+        assert event.payload() == event.metadata() == document
+        assert json.loads(event.payload_json) == document
+
+
+async def test_a_document_is_the_one_the_server_itself_makes_of_the_text(
+    common_store: PostgresEventStore, tenant: str
+) -> None:
+    text = '{"b":1.50, "a" : [ 1e2, 12345678901234567890.123, "\\u00e9\\n" ],"c":-0.0}'
+    await common_store.append_events(
+        stream_of(tenant_id=tenant), [new_event(payload=text)], expected_version=0
+    )
+    session = await common_store.pool.acquire()
+    expected = await session.connection.fetchval("select $1::text::jsonb::text", text)
+    common_store.pool.release(session)
+    (event,) = await common_store.load_aggregate(tenant, "a-1")
+    assert event.payload_json == expected
+
+
+async def test_of_a_key_given_twice_as_text_the_last_is_kept_as_the_contract_says(
+    common_store: PostgresEventStore, tenant: str
+) -> None:
+    event = new_event(payload='{"a": 1, "b": {"c": 1, "c": 2}, "a": 3}')
+    await common_store.append_events(stream_of(tenant_id=tenant), [event], expected_version=0)
+    (stored,) = await common_store.load_aggregate(tenant, "a-1")
+    assert stored.payload() == {"a": 3, "b": {"c": 2}}
+    assert "last" in (NewEvent.__doc__ or "")
+
+
+async def test_a_batch_of_more_than_the_server_takes_in_one_message_is_refused(
+    common_store: PostgresEventStore, tenant: str
+) -> None:
+    large = '{"a": "' + "x" * (15 * 2**20) + '"}'
+    error = await append_refused(common_store, tenant, [new_event(payload=large) for _ in range(80)])
+    assert "characters" in str(error)
+
+
+async def test_a_document_as_large_as_the_limit_is_kept(
+    common_store: PostgresEventStore, tenant: str
+) -> None:
+    text = '{"a": "' + "é" * (8 * 2**20 - 5) + '"}'
+    assert len(text.encode()) == 16 * 2**20 - 1
+    await common_store.append_events(
+        stream_of(tenant_id=tenant), [new_event(payload=text)], expected_version=0
+    )
+    (event,) = await common_store.load_aggregate(tenant, "a-1")
+    assert event.payload_json == text
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"key": "confidential\ud800"}',
+        '{"key": "confidential\0"}',
+        '{"key": confidential}',
+        {"confidential": {1}},
+    ],
+    ids=ascii,
+)
+async def test_a_refusal_does_not_tell_what_was_in_the_document(
+    common_store: PostgresEventStore, tenant: str, document: Any
+) -> None:
+    error = await append_refused(common_store, tenant, [new_event(payload=document)])
+    assert "confidential" not in str(error) + repr(error)

@@ -1,0 +1,179 @@
+"""Schemas: marked, recognised, dropped only when ours; names that are not plain are refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from eventmark.engine import PostgresEventStore, drop_schema, install_schema, read_marker
+from eventmark.engine.schema import SCHEMA_VERSION, create_marked_schema, schema_exists
+from eventmark.engine.statements import quoted_schema
+from eventmark.errors import CannotRunError, UsageError
+from tests.engine.builders import new_events, stream_of
+
+
+@pytest.fixture
+async def empty(cleared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to a database with no store in it."""
+    opened = await asyncpg.connect(cleared_dsn)
+    yield opened
+    await opened.close()
+
+
+async def test_an_installed_schema_carries_its_marker(empty: asyncpg.Connection) -> None:
+    marker = await install_schema(empty, "eventmark")
+    assert await read_marker(empty, "eventmark") == marker
+    assert (marker.epoch, marker.schema_version) == (1, SCHEMA_VERSION)
+    other = await install_schema(empty, "second")
+    assert other.store_id != marker.store_id
+
+
+async def test_a_marker_is_one_row(empty: asyncpg.Connection) -> None:
+    await install_schema(empty, "eventmark")
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await empty.execute(
+            "insert into eventmark.eventmark_store (schema_version, store_name) values (1, 'x')"
+        )
+
+
+async def test_without_a_schema_there_is_no_marker(empty: asyncpg.Connection) -> None:
+    assert await read_marker(empty, "eventmark") is None
+    await drop_schema(empty, "eventmark")
+
+
+async def test_a_schema_that_exists_is_not_installed_into(empty: asyncpg.Connection) -> None:
+    await empty.execute("create schema taken; create table taken.kept (a int)")
+    for name in ("taken", "public"):
+        with pytest.raises(CannotRunError, match=name):
+            await install_schema(empty, name)
+    marker = await install_schema(empty, "eventmark")
+    with pytest.raises(CannotRunError, match="exists"):
+        await install_schema(empty, "eventmark")
+    assert await read_marker(empty, "eventmark") == marker
+    assert await empty.fetchval("select count(*) from pg_tables where schemaname in ('taken', 'public')") == 1
+
+
+@pytest.mark.parametrize("name", ["taken", "public"])
+async def test_a_schema_of_somebody_elses_is_neither_read_nor_dropped(
+    empty: asyncpg.Connection, cleared_dsn: str, name: str
+) -> None:
+    await empty.execute(f"create schema if not exists {name}; create table {name}.kept (a int)")
+    for refused in (
+        lambda: read_marker(empty, name),
+        lambda: drop_schema(empty, name),
+        lambda: PostgresEventStore.connect(cleared_dsn, schema=name),
+    ):
+        with pytest.raises(CannotRunError, match="not created by Eventmark"):
+            await refused()  # type: ignore[no-untyped-call]
+    assert await empty.fetchval("select to_regclass($1) is not null", f"{name}.kept")
+
+
+async def test_a_schema_whose_marker_is_empty_is_somebody_elses(empty: asyncpg.Connection) -> None:
+    await install_schema(empty, "eventmark")
+    await empty.execute("delete from eventmark.eventmark_store")
+    with pytest.raises(CannotRunError, match="not created by Eventmark"):
+        await drop_schema(empty, "eventmark")
+    assert await schema_exists(empty, "eventmark")
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
+async def test_a_schema_of_another_version_is_neither_opened_nor_dropped(
+    empty: asyncpg.Connection, cleared_dsn: str, version: int
+) -> None:
+    await install_schema(empty, "eventmark")
+    await empty.execute("update eventmark.eventmark_store set schema_version = $1", version)
+    for refused in (
+        lambda: PostgresEventStore.connect(cleared_dsn),
+        lambda: drop_schema(empty, "eventmark"),
+    ):
+        with pytest.raises(CannotRunError, match=f"version {version}"):
+            await refused()  # type: ignore[no-untyped-call]
+    assert await schema_exists(empty, "eventmark")
+
+
+async def test_a_store_restored_from_a_server_that_was_ahead_is_not_opened(
+    store: PostgresEventStore, connection: asyncpg.Connection, dsn: str
+) -> None:
+    """Its events would stay hidden from consumers until this server's transaction ids have caught up."""
+    await store.append_events(stream_of(), new_events(3), expected_version=0)
+    await (await PostgresEventStore.connect(dsn)).close()  # as it is, it opens
+    await connection.execute("update eventmark.domain_events set transaction_id = '1000000000000'")
+    with pytest.raises(CannotRunError, match="restored"):
+        await PostgresEventStore.connect(dsn)
+
+
+async def test_dropping_removes_the_schema_and_nothing_beside_it(empty: asyncpg.Connection) -> None:
+    await install_schema(empty, "eventmark")
+    await install_schema(empty, "second")
+    await drop_schema(empty, "eventmark")
+    assert not await schema_exists(empty, "eventmark")
+    assert await read_marker(empty, "second") is not None
+
+
+async def test_an_installation_that_fails_leaves_nothing(empty: asyncpg.Connection) -> None:
+    scripts = ["create table {schema}.first (a int);", "create table {schema}.second (a no_such_type);"]
+    with pytest.raises(asyncpg.UndefinedObjectError):
+        await create_marked_schema(empty, "eventmark", scripts, store_name="broken")
+    assert not await schema_exists(empty, "eventmark")
+    await install_schema(empty, "eventmark")
+
+
+async def test_an_installation_without_permission_is_refused_with_the_reason(
+    empty: asyncpg.Connection,
+) -> None:
+    await empty.execute("create role nobody_here")
+    try:
+        await empty.execute("set role nobody_here")
+        with pytest.raises(CannotRunError, match="permission"):
+            await install_schema(empty, "eventmark")
+        await empty.execute("reset role")
+        await install_schema(empty, "eventmark")
+        await empty.execute("set role nobody_here")
+        with pytest.raises(CannotRunError, match="permission"):
+            await read_marker(empty, "eventmark")
+    finally:
+        await empty.execute("reset role")
+        await empty.execute("drop role nobody_here")
+
+
+async def test_a_store_that_is_not_there_is_not_opened(cleared_dsn: str) -> None:
+    with pytest.raises(CannotRunError, match="no event store"):
+        await PostgresEventStore.connect(cleared_dsn, schema="nowhere")
+
+
+ODD_NAMES = [
+    "", " ", "Eventmark", "eventMark", '"eventmark"', 'public"; drop schema public cascade; --', "a-b", "a.b",
+    "a b", "a\n", "eventmark\n", "1a", "pg_eventmark", "pg_", "pg_catalog", "x" * 49, "x" * 64, "schéma",
+    "a$", "a'b", "a;b", "{schema}", "%s", "\0", "a\0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=repr)
+async def test_a_schema_name_that_is_not_plain_is_refused_everywhere(common_dsn: str, name: str) -> None:
+    connection = await asyncpg.connect(common_dsn)
+    try:
+        for refused in (
+            lambda: install_schema(connection, name),
+            lambda: read_marker(connection, name),
+            lambda: drop_schema(connection, name),
+            lambda: PostgresEventStore.connect(common_dsn, schema=name),
+        ):
+            with pytest.raises(UsageError):
+                await refused()  # type: ignore[no-untyped-call]
+        assert await connection.fetchval("select count(*) from eventmark.eventmark_store") == 1
+    finally:
+        await connection.close()
+
+
+async def test_reserved_words_and_the_longest_name_are_names_like_any_other(
+    empty: asyncpg.Connection, cleared_dsn: str
+) -> None:
+    for name in ("select", "user", "order", "x" * 48, "_", "a1_b2"):
+        assert quoted_schema(name) == f'"{name}"'
+        await install_schema(empty, name)
+        async with await PostgresEventStore.connect(cleared_dsn, schema=name) as store:
+            batch = await store.stream_events(await store.create_tail_token(), wait_s=0.01)
+            assert list(batch.events) == []
+        await drop_schema(empty, name)
