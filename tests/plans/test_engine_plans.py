@@ -209,9 +209,7 @@ async def test_a_statement_the_server_refuses_is_broken_in_the_servers_words(
 async def test_a_second_statement_behind_a_semicolon_is_refused_and_not_run(
     connection: Connection, statements: Statements
 ) -> None:
-    planted = _altered(
-        statements["create_head_token"], "limit 1", "limit 1; drop table store.domain_events"
-    )
+    planted = _altered(statements["create_head_token"], "limit 1", "limit 1; drop table store.domain_events")
     results = await _examine(connection, planted)
     assert all(result.verdict is Verdict.BROKEN for result in results)
     assert await connection.fetchval("select to_regclass('store.domain_events') is not null")
