@@ -1,8 +1,9 @@
-"""``report.html``: one file that loads nothing, interactive, for a desk and for a phone."""
+"""``report.html``: one file that loads nothing, interactive, for a desk, a phone, the dark and paper."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -11,24 +12,84 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from eventmark.measure.results import PlanResult, RunResult, Verdict
-from eventmark.report import numbers
+from eventmark.measure.results import Floor, OperationResult, PlanResult, RunResult, Verdict
+from eventmark.report import numbers, summary
 from eventmark.report.charts import chart_specs
+from eventmark.report.plan_tree import plan_tree
+from eventmark.report.text import counted, cut, plain
 
-_ORDER = {Verdict.BROKEN: 0, Verdict.INCONCLUSIVE: 1, Verdict.MET: 2}
+PLANS_MAX = 400  # in full; a page is to stay small enough to be sent
+LEADING = ("append_events[1]", "append_events[100]", "load_aggregate[1000]", "stream_events[1000]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRow:
+    """One line of the limits table: ours beside the same work of another tool."""
+
+    what: str
+    ours: str
+    floor: Floor
 
 
 def render_html(result: RunResult) -> str:
     """The whole page. Everything from the result is escaped; a content security policy forbids the network."""
-    environment = _environment()
-    return environment.get_template("report.html.j2").render(
-        result=result,
-        charts=chart_specs(result),
-        plans=sorted(result.plans, key=lambda plan: _ORDER[plan.verdict]),
-        style=Markup(_asset("report.css")),
-        script=Markup(_asset("report.js")),
-        library=Markup(_library()),
+    shown = summary.worst_plans_first(result.plans)[:PLANS_MAX]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            result=result,
+            charts=chart_specs(result),
+            tallies=summary.tallies(result),
+            sentence=summary.verdict_sentence(result),
+            leading=leading(result),
+            plan_groups=summary.plans_by_statement(shown),
+            plans_left_out=len(result.plans) - len(shown),
+            limits=limit_rows(result),
+            style=Markup(_asset("report.css")),  # noqa: S704 - ours, not the result's
+            script=Markup(_asset("report.js")),  # noqa: S704
+            library=Markup(_library()),  # noqa: S704
+        )
     )
+
+
+def leading(result: RunResult) -> dict[str, OperationResult]:
+    """The operations that stand for the run at its head; the first ones of a store that has others."""
+    found = {name: result.operations[name] for name in LEADING if name in result.operations}
+    return found or dict(list(result.operations.items())[: len(LEADING)])
+
+
+def limit_rows(result: RunResult) -> list[LimitRow]:
+    """Everything that another tool did beside us, seeding first."""
+    rows = []
+    if result.corpus is not None:
+        ours = f"{numbers.whole(result.corpus.events_per_s)} events/s"
+        rows += [LimitRow(what="seeding", ours=ours, floor=floor) for floor in result.corpus.floors]
+    for name, one in result.operations.items():
+        ours = f"p50 {numbers.milliseconds(one.latency_ms.p50)}"
+        rows += [LimitRow(what=name, ours=ours, floor=floor) for floor in one.floors]
+    return rows
+
+
+def target_share(one: OperationResult) -> float | None:
+    """How much of its target the judged quantile uses; None without a target."""
+    value = getattr(one.latency_ms, one.target_quantile, None)
+    return None if not one.target_ms or value is None else float(value / one.target_ms)
+
+
+def script_json(value: Any) -> Markup:
+    """JSON for a script element: no text in it can end the element."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - the characters that mean something in markup are gone
+
+
+def _shown(value: Any) -> Any:
+    """What an expression of the template puts into the page: text without characters that act unseen."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return cut(plain(value)) if not value.isascii() or not value.isprintable() else cut(value)
+    return value
 
 
 @lru_cache
@@ -39,51 +100,33 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters |= {
-        "ms": numbers.milliseconds,
-        "whole": numbers.whole,
-        "significant": numbers.significant,
-        "interval": numbers.interval,
-        "floor": numbers.floor_text,
-        "script_json": script_json,
-    }
-    environment.globals |= {"plan_rows": plan_rows}
+        "ms": numbers.milliseconds, "limit": numbers.limit, "whole": numbers.whole, "amount": numbers.amount,
+        "significant": numbers.significant, "interval": numbers.interval, "floor": numbers.floor_text,
+        "duration": numbers.duration, "mebibytes": numbers.mebibytes, "share": numbers.share,
+        "script_json": script_json, "cut": cut,
+    }  # fmt: skip
+    environment.globals |= {
+        "plan_tree": plan_tree, "faults": summary.faults, "target_share": target_share, "tally": summary.tally,
+        "counted": counted, "quantity": numbers.quantity, "Verdict": Verdict, "plan_title": plan_title,
+    }  # fmt: skip
     return environment
 
 
-def script_json(value: Any) -> Markup:
-    """JSON for a script element: no text in it can end the element."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def plan_rows(plan: PlanResult) -> list[tuple[int, str, str]]:
-    """The plan's nodes in order: depth, what it is, what it did."""
-    rows: list[tuple[int, str, str]] = []
-
-    def walk(node: dict[str, Any], depth: int) -> None:
-        target = node.get("Index Name") or node.get("Relation Name") or node.get("CTE Name") or ""
-        did = [
-            f"{numbers.significant(float(node.get('Actual Rows', 0)))} rows × {node.get('Actual Loops', 0)}"
-        ]
-        buffers = node.get("Shared Hit Blocks", 0) + node.get("Shared Read Blocks", 0)
-        did.append(f"{numbers.whole(buffers)} buffers")
-        if removed := node.get("Rows Removed by Filter"):
-            did.append(f"{numbers.significant(float(removed))} rows removed")
-        rows.append((depth, f"{node.get('Node Type', '?')} {target}".strip(), ", ".join(did)))
-        for child in node.get("Plans", []):
-            walk(child, depth + 1)
-
-    if plan.plan:
-        walk(plan.plan, 0)
-    return rows
+def plan_title(plan: PlanResult) -> str:
+    """The condition, with the kind of plan where the condition does not tell it."""
+    if plan.plan_kind in plan.condition:
+        return plan.condition
+    return f"{plan.condition}, {plan.plan_kind} plan"
 
 
 @lru_cache
 def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, out of the installed package."""
     text: str = vl_convert.javascript_bundle(snippet=None)  # type: ignore[arg-type]
-    return text.replace("</script", "<\\/script")
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _asset(name: str) -> str:

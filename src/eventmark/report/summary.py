@@ -1,0 +1,104 @@
+"""What a result comes to in a few words and counts; every report tells it the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from eventmark.measure.results import (
+    Finding,
+    OperationResult,
+    PlanResult,
+    RunResult,
+    Verdict,
+)
+from eventmark.report.text import counted
+
+WORST_FIRST = {Verdict.BROKEN: 0, Verdict.INCONCLUSIVE: 1, Verdict.MET: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many of one kind there are, by verdict."""
+
+    noun: str
+    met: int
+    broken: int
+    inconclusive: int
+
+    @property
+    def total(self) -> int:
+        return self.met + self.broken + self.inconclusive
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst there is; INCONCLUSIVE of nothing."""
+        if self.broken:
+            return Verdict.BROKEN
+        return Verdict.INCONCLUSIVE if self.inconclusive or not self.total else Verdict.MET
+
+    def of(self, verdict: Verdict) -> int:
+        counts = {Verdict.MET: self.met, Verdict.BROKEN: self.broken, Verdict.INCONCLUSIVE: self.inconclusive}
+        return counts[verdict]
+
+
+def tally(noun: str, items: Iterable[OperationResult | PlanResult | Finding]) -> Tally:
+    verdicts = [item.verdict for item in items]
+    return Tally(
+        noun=noun,
+        met=verdicts.count(Verdict.MET),
+        broken=verdicts.count(Verdict.BROKEN),
+        inconclusive=verdicts.count(Verdict.INCONCLUSIVE),
+    )
+
+
+def tallies(result: RunResult) -> dict[str, Tally]:
+    """Of operations, plans and the audit's checks."""
+    return {
+        "operations": tally("operation", result.operations.values()),
+        "plans": tally("plan", result.plans),
+        "corpus": tally("corpus check", result.corpus.audit if result.corpus else ()),
+    }
+
+
+def verdict_sentence(result: RunResult) -> str:
+    """The verdict in one sentence."""
+    found = [one for one in tallies(result).values() if one.total]
+    if not found:
+        return "Nothing was measured."
+    if result.verdict is Verdict.MET:
+        return "Met by all of " + _listed([counted(one.total, one.noun) for one in found]) + "."
+    if broken := [counted(one.broken, one.noun) for one in found if one.broken]:
+        return "Broken by " + _listed(broken) + _beside(found) + "."
+    if unsure := [counted(one.inconclusive, one.noun) for one in found if one.inconclusive]:
+        return "The evidence does not decide " + _listed(unsure) + "; nothing is broken."
+    return "The evidence does not carry a verdict: " + (result.reasons[0] if result.reasons else "no reason given")
+
+
+def worst_plans_first(plans: Iterable[PlanResult]) -> list[PlanResult]:
+    return sorted(plans, key=lambda plan: WORST_FIRST[plan.verdict])
+
+
+def plans_by_statement(plans: Iterable[PlanResult]) -> Mapping[str, list[PlanResult]]:
+    """The plans of each statement, the worst statement and the worst plan first."""
+    groups: dict[str, list[PlanResult]] = {}
+    for plan in worst_plans_first(plans):
+        groups.setdefault(plan.statement, []).append(plan)
+    return groups
+
+
+def faults(plan: PlanResult) -> list[Finding]:
+    """The findings that are not MET, the worst first."""
+    return sorted(
+        (one for one in plan.findings if one.verdict is not Verdict.MET),
+        key=lambda one: WORST_FIRST[one.verdict],
+    )
+
+
+def _beside(found: list[Tally]) -> str:
+    unsure = [counted(one.inconclusive, one.noun) for one in found if one.inconclusive]
+    return "; the evidence does not decide " + _listed(unsure) if unsure else ""
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
