@@ -8,31 +8,19 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import connection
+from typing import Any
 
 
 def worker_executor(count: int, *, fresh: bool = False) -> Executor:
     """``count`` worker processes; with ``fresh``, each task gets a new one."""
-    return ProcessPoolExecutor(
+    return _WorkerProcesses(
         count,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_prepare_worker,
+        initializer=_end_with_parent,
         max_tasks_per_child=1 if fresh else None,
     )
-
-
-def _prepare_worker() -> None:
-    # Ctrl-C reaches the whole process group: the parent decides what the workers still finish.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -42,3 +30,30 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:  # not on Windows
         return None
     return uvloop.new_event_loop
+
+
+class _WorkerProcesses(ProcessPoolExecutor):
+    """Ctrl-C reaches the whole process group: the parent decides what its workers still finish.
+
+    The signal is blocked while processes, or the thread that starts them, come into being: they inherit that,
+    from their first instruction on.
+    """
+
+    def submit(self, task: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(task, *arguments, **named)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end when the parent is gone, however it went."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

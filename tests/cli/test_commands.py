@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +159,16 @@ def test_a_settings_file_is_read_and_its_mistakes_named(tmp_path: Path) -> None:
     assert "did you mean 'events'" in done.stderr
 
 
-def test_interrupted_seeding_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
+@pytest.fixture
+def shared_path() -> Iterator[Path]:
+    """Where the server's own user may enter, too: pytest's folders are private."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_interrupted_seeding_says_how_to_go_on_and_goes_on(shared_path: Path) -> None:
+    tmp_path = shared_path
     command = ["seed", "--events", "150k", "--directory", "cluster"]
     process = subprocess.Popen(
         [sys.executable, "-m", "eventmark.cli.main", *command], cwd=tmp_path, stdout=subprocess.PIPE,

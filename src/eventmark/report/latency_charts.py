@@ -105,7 +105,12 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
         for low, high, share in density(found)
         if share
     ]
-    axis = alt.X("from:Q", scale=alt.Scale(type="log", nice=False, padding=4), title=None, axis=alt.Axis(format="~g", tickCount=4, labelOverlap=True, grid=False))
+    axis = alt.X(
+        "from:Q",
+        scale=alt.Scale(type="log", nice=False, padding=4),
+        title=None,
+        axis=alt.Axis(format="~g", tickCount=4, labelOverlap=True, grid=False),
+    )
     bars = (
         alt.Chart(alt.Data(values=rows), title=alt.Title(name, anchor="start", fontSize=12, fontWeight=600))
         .mark_rect(color=colour(0), opacity=0.75)
@@ -143,7 +148,9 @@ def _marks(one: OperationResult, found: Decoded) -> list[dict[str, Any]]:
         for name, value in quantiles.items()
     ]
     if one.target_ms:
-        rows.append({"name": "target", "at": one.target_ms, "said": f"{one.target_quantile} < {limit(one.target_ms)}"})
+        rows.append(
+            {"name": "target", "at": one.target_ms, "said": f"{one.target_quantile} < {limit(one.target_ms)}"}
+        )
     return rows
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from eventmark.measure.results import Finding, OperationResult, PlanResult, RunResult, Verdict
-from eventmark.report.numbers import interval, milliseconds, whole
+from eventmark.report.numbers import milliseconds, whole
 
 REASONS_MAX = 10
 _STYLES = {Verdict.MET: "bold green", Verdict.BROKEN: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
@@ -40,19 +41,18 @@ def render_operations(
     operations: Mapping[str, OperationResult], skipped: Mapping[str, str]
 ) -> RenderableType:
     """One line per operation."""
-    table = Table(title="operations", title_justify="left")
+    table = Table(title="operations", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("operation", no_wrap=True)
-    for name in ("p50", "p95", "p99", "interval of the judged", "target", "floor"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
+    for name in ("p50", "p95", "p99", "target"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("as a multiple of")
     for name, one in operations.items():
         latency = one.latency_ms
         table.add_row(
             name, milliseconds(latency.p50), milliseconds(latency.p95), milliseconds(latency.p99),
-            interval(one.interval_ms.get(one.target_quantile)),
-            f"{one.target_quantile} < {milliseconds(one.target_ms)}" if one.target_ms else "–",
-            "\n".join(f"{floor.ratio:.2f} × {floor.tool}" for floor in one.floors) or "–",
-            verdict_text(one.verdict),
+            f"{one.target_quantile} < {one.target_ms:g} ms" if one.target_ms else "–", verdict_text(one.verdict),
+            "\n".join(f"{floor.ratio:.2f} {floor.tool}" for floor in one.floors),
         )  # fmt: skip
     lines: list[RenderableType] = [table]
     lines += [

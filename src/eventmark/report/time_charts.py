@@ -137,7 +137,9 @@ def _panel(
             else None,
         ),
     )  # fmt: skip
-    shown = shown.transform_filter(alt.ParameterPredicate(param="span"))  # so that the scale fits what is shown
+    shown = shown.transform_filter(
+        alt.ParameterPredicate(param="span")
+    )  # so that the scale fits what is shown
     drawn = (
         shown.mark_area(interpolate="step-after", clip=True, opacity=0.85)
         if panel.stacked
@@ -158,9 +160,7 @@ def _labelled(panel: Panel, step_s: float) -> tuple[list[str], list[dict[float, 
     return [*(labels[number] for number in kept), "other"], [*(seen[number] for number in kept), others]
 
 
-def _hover(
-    panel: int, labels: Sequence[str], seen: Sequence[dict[float, float]], x: alt.X
-) -> alt.Chart:
+def _hover(panel: int, labels: Sequence[str], seen: Sequence[dict[float, float]], x: alt.X) -> alt.Chart:
     """A rule at the pointer that tells the value of every series there."""
     rows = []
     for at_s in sorted(set().union(*seen)):
@@ -178,7 +178,10 @@ def _hover(
             opacity=alt.condition(near, alt.value(0.9), alt.value(0)),
             # Names of series are data, never field names: those would be read as expressions
             tooltip=[alt.Tooltip("at:Q", title="second", format=".1f")]
-            + [alt.Tooltip(f"s{number}:Q", title=label, format=",.3~r") for number, label in enumerate(labels)],
+            + [
+                alt.Tooltip(f"s{number}:Q", title=label, format=",.3~r")
+                for number, label in enumerate(labels)
+            ],
         )
         .add_params(near)
     )
@@ -233,7 +236,9 @@ def _phase_row(number: int, phase: Phase) -> dict[str, Any]:
 
 def _step_s(panel: Panel, length_s: float) -> float:
     """Wide enough that each series has a value in every step, and no more than ``POINTS_MAX`` of them."""
-    sampled = [(one.at_s[-1] - one.at_s[0]) / (len(one.at_s) - 1) for one in panel.series if len(one.at_s) > 1]
+    sampled = [
+        (one.at_s[-1] - one.at_s[0]) / (len(one.at_s) - 1) for one in panel.series if len(one.at_s) > 1
+    ]
     return max([length_s / POINTS_MAX, *sampled, 1e-3])
 
 

@@ -264,8 +264,9 @@ class _Auditor:
             self._sql(
                 "select extract(hour from at)::int as hour, extract(isodow from at) > 5 as weekend,"
                 " count(*) as events from ("
-                " select {timestamp_utc} at time zone z.zone as at from " + self._sampled() +
-                " join unnest($1::text[], $2::text[]) as z (tenant, zone) on z.tenant = {tenant_id}::text where {own}"
+                " select {timestamp_utc} at time zone own_zone as at from " + self._sampled() +
+                " join unnest($1::text[], $2::text[]) as z (own_tenant, own_zone)"
+                " on own_tenant = {tenant_id}::text where {own}"
                 ") t group by 1, 2"
             ),
             list(zones),
@@ -342,11 +343,11 @@ class _Auditor:
         """Heap pages that hold one stream of 1000 events, on average: what a cold load has to read."""
         row = await self._connection.fetchrow(
             self._sql(
-                "with longest as (select distinct e ->> 0 as tenant, e ->> 1 as aggregate"
+                "with longest as (select distinct e ->> 0 as own_tenant, e ->> 1 as own_aggregate"
                 " from {schema}.eventmark_seed_batches, jsonb_array_elements(longest) e limit 5)"
                 " select avg(pages)::float8 from (select count(distinct (t.ctid::text::point)[0]) as pages"
-                "  from longest join {table} t on t.{tenant_id}::text = tenant and t.{aggregate_id}::text = aggregate"
-                "  group by tenant, aggregate) s"
+                "  from longest join {table} t on t.{tenant_id}::text = own_tenant"
+                "   and t.{aggregate_id}::text = own_aggregate group by own_tenant, own_aggregate) s"
             )
         )
         self.report.scatter_pages_per_load = row[0]
