@@ -72,7 +72,9 @@ def verdict_sentence(result: RunResult) -> str:
         return "Broken by " + _listed(broken) + _beside(found) + "."
     if unsure := [counted(one.inconclusive, one.noun) for one in found if one.inconclusive]:
         return "The evidence does not decide " + _listed(unsure) + "; nothing is broken."
-    return "The evidence does not carry a verdict: " + (result.reasons[0] if result.reasons else "no reason given")
+    return "The evidence does not carry a verdict: " + (
+        result.reasons[0] if result.reasons else "no reason given"
+    )
 
 
 def worst_plans_first(plans: Iterable[PlanResult]) -> list[PlanResult]:
