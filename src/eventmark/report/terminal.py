@@ -19,7 +19,7 @@ from eventmark.report.text import counted, cut, one_line, plain
 REASONS_MAX = 10
 PLANS_MAX = 10
 QUERY_LINES_MAX = 6
-NAME_WIDTH = 24  # a longer name is folded
+NAME_WIDTH = 12  # at least; a longer name is folded where there is no room
 _STYLES = {Verdict.MET: "bold green", Verdict.BROKEN: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
