@@ -47,7 +47,7 @@ def bars_chart(counts: Mapping[str, float]) -> alt.TopLevelMixin | None:
     seen = alt.Tooltip("value:Q", title="share" if part else "count", format=".1%" if part else ",")
     bars = chart_of(rows).mark_bar(color=colour(0), cornerRadiusEnd=3).encode(tooltip=[label, seen])
     if max(len(row["label"]) for row in rows) <= UPRIGHT_LABEL_MAX:
-        upright = alt.Axis(labelAngle=0, labelOverlap=True)
+        upright = alt.Axis(labelAngle=0, labelOverlap="greedy", labelSeparation=6)
         return bars.encode(
             x=alt.X("label:N", sort=None, title=None, axis=upright),
             y=alt.Y("value:Q", title=None, axis=value_axis),
