@@ -26,7 +26,7 @@ from eventmark.measure.results import (
     Verdict,
 )
 
-HOSTILE = "</script><script>alert(1)</script>\x1b[31m=cmd()|`x`\x00"
+HOSTILE = "</script><script>alert(1)</script>\x1b[31m=cmd()|`x`\x00 @somebody $x$ \u202egnp.exe"
 
 
 def operation(median_ms: float, verdict: Verdict, seed: int) -> OperationResult:
@@ -83,6 +83,8 @@ def result() -> RunResult:
             "wal_rate",
             "waits:WALWrite",
             "waits:CPU",
+            f"waits:{HOSTILE}",
+            f"extra {HOSTILE}",
         )
     ]
     return RunResult(
@@ -121,6 +123,7 @@ def result() -> RunResult:
             "append_events[1]": operation(0.4, Verdict.MET, 1),
             "load_aggregate[1000]": operation(12.0, Verdict.BROKEN, 2),
             "compare_tokens": operation(0.0005, Verdict.INCONCLUSIVE, 3),
+            f"foreign {HOSTILE}": operation(3.0, Verdict.MET, 4),
         },
         plans=[
             PlanResult(
@@ -135,6 +138,9 @@ def result() -> RunResult:
             ),
         ],
         skipped={"create_token_at": f"the store has no create_token_at.sql {HOSTILE}"},
-        phases=[Phase(name="seed", start_s=0.0, end_s=10.0), Phase(name="measure", start_s=10.0, end_s=90.0)],
+        phases=[
+            Phase(name=f"seed {HOSTILE}", start_s=0.0, end_s=10.0),
+            Phase(name="measure", start_s=10.0, end_s=90.0),
+        ],
         series=series,
     )  # fmt: skip

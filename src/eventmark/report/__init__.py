@@ -22,10 +22,15 @@ _WRITERS = {
 }
 
 
-def write_reports(result: RunResult, directory: Path) -> dict[str, Path]:
-    """Every report of the result into ``directory``; its files by name. Raises ``CannotRunError``."""
+def write_reports(result: RunResult, directory: Path, *, html: bool = True) -> dict[str, Path]:
+    """Every report of the result into ``directory``, the page only with ``html``; its files by name.
+
+    Raises ``CannotRunError`` where a file cannot be written.
+    """
     written = {}
     for name, render in _WRITERS.items():
+        if name == "report.html" and not html:
+            continue
         path = directory / name
         write_whole(path, render(result).encode("utf-8", "replace"))
         written[name] = path

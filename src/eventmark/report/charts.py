@@ -13,7 +13,7 @@ import altair as alt
 
 from eventmark.measure.results import RunResult
 from eventmark.report.latency_charts import density_chart, quantile_chart, slower_chart
-from eventmark.report.palette import colour
+from eventmark.report.palette import chart_of, colour
 from eventmark.report.text import one_line
 from eventmark.report.time_charts import SHORT, growth_chart, timeline_chart
 
@@ -42,21 +42,19 @@ def bars_chart(counts: Mapping[str, float]) -> alt.TopLevelMixin | None:
         return None
     rows = _bars(counts)
     part = max(counts.values()) <= 1
-    value = {"field": "value", "type": "quantitative", "title": None}
+    value_axis = alt.Axis(tickCount=4, format="~%") if part else alt.Axis(tickCount=4, labelExpr=SHORT)
     label = alt.Tooltip("label:N", title="what")
     seen = alt.Tooltip("value:Q", title="share" if part else "count", format=".1%" if part else ",")
-    bars = alt.Chart(alt.Data(values=rows)).mark_bar(color=colour(0), cornerRadiusEnd=3)
-    axis = alt.Axis(tickCount=4, **({"format": "~%"} if part else {"labelExpr": SHORT}))
+    bars = chart_of(rows).mark_bar(color=colour(0), cornerRadiusEnd=3).encode(tooltip=[label, seen])
     if max(len(row["label"]) for row in rows) <= UPRIGHT_LABEL_MAX:
+        upright = alt.Axis(labelAngle=0, labelOverlap="greedy", labelSeparation=6)
         return bars.encode(
-            x=alt.X("label:N", sort=None, title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y(**value, axis=axis),
-            tooltip=[label, seen],
+            x=alt.X("label:N", sort=None, title=None, axis=upright),
+            y=alt.Y("value:Q", title=None, axis=value_axis),
         ).properties(width="container", height=190)
     return bars.encode(
         y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=150)),
-        x=alt.X(**value, axis=axis),
-        tooltip=[label, seen],
+        x=alt.X("value:Q", title=None, axis=value_axis),
     ).properties(width="container", height=len(rows) * (17 if len(rows) > 8 else 30) + 30)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 from hdrh.codec import HdrCookieException, HdrLengthException
@@ -45,6 +46,7 @@ class Decoded:
         return self.latencies_ms[-1]
 
 
+@lru_cache(maxsize=256)
 def decode(text: str) -> Decoded | None:
     """A result's histogram; None where it is damaged or holds nothing."""
     try:

@@ -1,67 +1,76 @@
-"""``jmh.json``: the format in which the Java harness JMH writes results, read by its many viewers."""
+"""``jmh.json``: the format in which the Java harness JMH writes results (``-rf json``), for its many viewers."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
-from hdrh.histogram import HdrHistogram
+from scipy.special import stdtrit
 
 from eventmark.measure.results import OperationResult, RunResult
+from eventmark.report.histogram import Decoded, decode
+from eventmark.report.text import one_line
 
-_PERCENTILES = ("0.0", "50.0", "90.0", "95.0", "99.0", "99.9", "99.99", "99.999", "99.9999", "100.0")
-_NS_PER_MS = 1e6
+JMH_VERSION = "1.37"  # whose fields these are
+PERCENTILES = ("0.0", "50.0", "90.0", "95.0", "99.0", "99.9", "99.99", "99.999", "99.9999", "100.0")
+CONFIDENCE = 0.999  # JMH's own for score and error
 
 
 def render_jmh(result: RunResult) -> str:
-    return (
-        json.dumps([_benchmark(name, one, result) for name, one in result.operations.items()], indent=2)
-        + "\n"
-    )
+    """An array of one benchmark per operation. One whose histogram cannot be read is left out."""
+    benchmarks = [
+        _benchmark(name, one, found, result)
+        for name, one in result.operations.items()
+        if (found := decode(one.histogram)) is not None
+    ]
+    return json.dumps(benchmarks, indent=4, allow_nan=False) + "\n"
 
 
-def _benchmark(name: str, one: OperationResult, result: RunResult) -> dict[str, Any]:
-    histogram = HdrHistogram.decode(one.histogram)
-    percentiles = {p: histogram.get_value_at_percentile(float(p)) / _NS_PER_MS for p in _PERCENTILES}
-    mean_ms = histogram.get_mean_value() / _NS_PER_MS
-    interval = one.interval_ms["p50"]
-    high = interval.high if interval.high is not None else percentiles["100.0"]
+def _benchmark(name: str, one: OperationResult, found: Decoded, result: RunResult) -> dict[str, Any]:
+    implementation, _, version = one_line(result.environment.host.python).partition(" ")
     return {
-        "jmhVersion": "1.37",
-        "benchmark": "eventmark." + re.sub(r"\W+", "_", name).strip("_"),
+        "jmhVersion": JMH_VERSION,
+        "benchmark": "eventmark." + (re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "operation"),
         "mode": "sample",
         "threads": 1,
         "forks": len(one.forks),
-        "jvm": result.environment.host.python,
+        "jvm": implementation,
         "jvmArgs": [],
-        "vmName": result.environment.host.python.partition(" ")[0],
-        "vmVersion": result.environment.host.python.partition(" ")[2],
+        "jdkVersion": version,
+        "vmName": implementation,
+        "vmVersion": version,
         "warmupIterations": max((fork.warmup_iterations for fork in one.forks), default=0),
-        "warmupTime": "1 s",
+        "warmupTime": "NONE",
         "warmupBatchSize": 1,
         "measurementIterations": 1,
-        "measurementTime": "1 s",
+        "measurementTime": "NONE",
         "measurementBatchSize": 1,
         "params": {
             "events": str(result.corpus.events if result.corpus else 0),
-            "store": result.environment.store.name,
+            "store": one_line(result.environment.store.name),
         },
         "primaryMetric": {
-            "score": mean_ms,
-            "scoreError": (high - interval.low) / 2,
-            "scoreConfidence": [interval.low, high],
-            "scorePercentiles": percentiles,
+            **_score(found),
+            "scorePercentiles": {percent: found.percentile_ms(float(percent)) for percent in PERCENTILES},
             "scoreUnit": "ms/op",
-            "rawDataHistogram": [[_raw(histogram)]],
+            # fork, iteration, then pairs: the forks' histograms are kept as one
+            "rawDataHistogram": [[list(zip(found.latencies_ms, found.counts, strict=True))]],
         },
         "secondaryMetrics": {},
     }
 
 
-def _raw(histogram: HdrHistogram) -> list[list[float]]:
-    """Pairs of latency in milliseconds and how often it was seen."""
-    return [
-        [item.value_iterated_to / _NS_PER_MS, item.count_added_in_this_iter_step]
-        for item in histogram.get_recorded_iterator()
-    ]
+def _score(found: Decoded) -> dict[str, Any]:
+    """The mean with JMH's error: half of Student's interval, the text NaN where there is none."""
+    mean_ms, samples = found.mean_ms, found.samples
+    if samples < 3:
+        return {"score": mean_ms, "scoreError": "NaN", "scoreConfidence": ["NaN", "NaN"]}
+    factor = float(stdtrit(samples - 1, 1 - (1 - CONFIDENCE) / 2))
+    error_ms = factor * found.deviation_ms / math.sqrt(samples)
+    return {
+        "score": mean_ms,
+        "scoreError": error_ms,
+        "scoreConfidence": [mean_ms - error_ms, mean_ms + error_ms],
+    }

@@ -2,78 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
-from eventmark.measure.results import RunResult, Verdict
+from eventmark.measure.results import PlanResult, RunResult, Verdict
+from eventmark.report.summary import faults
+from eventmark.report.text import plain
 
-_Case = tuple[str, Verdict, str, float]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One test case; ``seconds`` is None where nothing was timed."""
+
+    name: str
+    verdict: Verdict
+    reason: str
+    details: str = ""
+    seconds: float | None = None
 
 
 def render_junit(result: RunResult) -> str:
-    """A suite each for operations, plans and corpus. BROKEN fails, INCONCLUSIVE is skipped with its reason."""
-    root = Xml.Element("testsuites", name="eventmark")
-    _suite(
-        root,
-        "operations",
-        ((name, o.verdict, o.reason, o.latency_ms.p95 / 1e3) for name, o in result.operations.items()),
-    )
-    _suite(
-        root,
-        "plans",
-        (
-            (
-                f"{plan.statement}, {plan.condition}",
-                plan.verdict,
-                "; ".join(
-                    f"{one.name}: {one.observed}, expected {one.expected}"
-                    for one in plan.findings
-                    if one.verdict is not Verdict.MET
-                )
-                + (f"\n{plan.query}" if plan.verdict is Verdict.BROKEN else ""),
-                0.0,
-            )
-            for plan in result.plans
-        ),
-    )
-    audit = result.corpus.audit if result.corpus else []
-    _suite(
-        root,
-        "corpus",
-        ((one.name, one.verdict, f"{one.observed}, expected {one.expected}", 0.0) for one in audit),
-    )
-    _suite(
-        root,
-        "skipped",
-        ((name, Verdict.INCONCLUSIVE, reason, 0.0) for name, reason in result.skipped.items()),
-    )
+    """A suite each for operations, plans, corpus and what was skipped.
+
+    BROKEN is a failure; INCONCLUSIVE and skipped are skipped, with the reason. An operation's time is its p95.
+    """
+    root = Xml.Element("testsuites", name="eventmark", time=f"{result.seconds:.3f}")
+    for name, cases in (
+        ("operations", _operations(result)),
+        ("plans", map(_plan, result.plans)),
+        ("corpus", _corpus(result)),
+        ("skipped", _skipped(result)),
+    ):
+        _suite(root, name, list(cases), result.started_at)
+    for count in ("tests", "failures", "skipped"):
+        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
+    root.set("errors", "0")
     Xml.indent(root)
     return Xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _suite(root: Xml.Element, name: str, cases: Iterable[_Case]) -> None:
+def _operations(result: RunResult) -> Iterator[Case]:
+    for name, one in result.operations.items():
+        yield Case(name=name, verdict=one.verdict, reason=one.reason, seconds=one.latency_ms.p95 / 1e3)
+
+
+def _plan(plan: PlanResult) -> Case:
+    said = [
+        f"{one.name}: {one.observed}, expected {one.expected}" + (f"; {one.remedy}" if one.remedy else "")
+        for one in faults(plan)
+    ]
+    kind = "" if plan.plan_kind in plan.condition else f", {plan.plan_kind} plan"
+    return Case(
+        name=f"{plan.statement}, {plan.condition}{kind}",
+        verdict=plan.verdict,
+        reason=said[0] if said else "",
+        details="\n".join([*said, "", plan.query]),
+    )
+
+
+def _corpus(result: RunResult) -> Iterator[Case]:
+    for one in result.corpus.audit if result.corpus else ():
+        reason = f"{one.observed}, expected {one.expected}" + (f"; {one.remedy}" if one.remedy else "")
+        yield Case(name=one.name, verdict=one.verdict, reason=reason)
+
+
+def _skipped(result: RunResult) -> Iterator[Case]:
+    for name, reason in result.skipped.items():
+        yield Case(name=name, verdict=Verdict.INCONCLUSIVE, reason=reason)
+
+
+def _suite(root: Xml.Element, name: str, cases: Iterable[Case], started_at: str) -> None:
     listed = list(cases)
+    verdicts = [case.verdict for case in listed]
     suite = Xml.SubElement(
-        root, "testsuite", name=name, tests=str(len(listed)),
-        failures=str(sum(verdict is Verdict.BROKEN for _, verdict, _, _ in listed)),
-        skipped=str(sum(verdict is Verdict.INCONCLUSIVE for _, verdict, _, _ in listed)), errors="0",
+        root, "testsuite", name=name, tests=str(len(listed)), errors="0",
+        failures=str(verdicts.count(Verdict.BROKEN)), skipped=str(verdicts.count(Verdict.INCONCLUSIVE)),
+        time=f"{sum(case.seconds or 0.0 for case in listed):.6f}", timestamp=clean(started_at).partition("+")[0],
     )  # fmt: skip
-    for case, verdict, reason, seconds in listed:
+    for case in listed:
         node = Xml.SubElement(
-            suite, "testcase", classname=f"eventmark.{name}", name=clean(case), time=f"{seconds:.6f}"
-        )
-        if verdict is Verdict.BROKEN:
-            Xml.SubElement(node, "failure", message=clean(reason.partition("\n")[0])).text = clean(reason)
-        elif verdict is Verdict.INCONCLUSIVE:
-            Xml.SubElement(node, "skipped", message=clean(reason))
+            suite, "testcase", classname=f"eventmark.{name}", name=clean(case.name), time=f"{case.seconds or 0.0:.6f}"
+        )  # fmt: skip
+        if case.verdict is Verdict.BROKEN:
+            failure = Xml.SubElement(node, "failure", message=clean(case.reason), type=case.verdict.value)
+            failure.text = clean(case.details or case.reason)
+        elif case.verdict is Verdict.INCONCLUSIVE:
+            Xml.SubElement(node, "skipped", message=clean(case.reason))
 
 
 def clean(text: str) -> str:
-    """Without the characters that XML cannot hold."""
-    return "".join(
-        character
-        if character in "\t\n\r"
-        or (character >= " " and not "\ud800" <= character <= "\udfff" and character not in "\ufffe\uffff")
-        else "\ufffd"
-        for character in text
-    )
+    """Without what XML cannot hold, and without what would steer the terminal of a build server."""
+    return plain(text).translate({0xFFFE: "\ufffd", 0xFFFF: "\ufffd"})

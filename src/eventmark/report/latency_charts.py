@@ -10,7 +10,7 @@ import altair as alt
 from eventmark.measure.results import OperationResult
 from eventmark.report.histogram import LEAST_MS, Decoded, decode, density, slower_share
 from eventmark.report.numbers import limit, milliseconds
-from eventmark.report.palette import INK, SOFT, TARGET, colour, colours, verdict_colour
+from eventmark.report.palette import INK, SOFT, TARGET, chart_of, colour, colours, digits, verdict_colour
 
 POINTS_MAX = 160
 _LOG = alt.Scale(type="log", nice=False)
@@ -20,7 +20,7 @@ def quantile_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMix
     """Every operation on one logarithmic scale: p50 to p99, on to max, p95 with its interval, the target."""
     rows = [_quantiles(name, one) for name, one in operations.items()]
     shown = ("operation", "verdict", "50th", "95th", "interval", "99th", "longest", "limit")
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = chart_of(rows).encode(
         y=alt.Y("operation:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelFontWeight=600)),
         tooltip=[alt.Tooltip(field, type="nominal") for field in shown],
     )
@@ -47,7 +47,7 @@ def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin
     if not decoded:
         return None
     rows = [
-        {"operation": name, "latency": _digits(latency_ms), "slower": _digits(slower)}
+        {"operation": name, "latency": digits(latency_ms), "slower": digits(slower)}
         for name, found in decoded.items()
         for latency_ms, slower in _thinned(slower_share(found))
     ]
@@ -62,7 +62,7 @@ def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin
         legend=alt.Legend(orient="bottom", columns=alt.ExprRef("width < 420 ? 2 : 4"), title=None, labelLimit=150),
     )  # fmt: skip
     lines = (
-        alt.Chart(alt.Data(values=rows))
+        chart_of(rows)
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=alt.X("latency:Q", scale=_LOG, title="milliseconds, logarithmic", axis=_decades()),
@@ -83,7 +83,7 @@ def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin
         .add_params(picked)
     )
     goals = (
-        alt.Chart(alt.Data(values=targets))
+        chart_of(targets)
         .mark_rule(strokeDash=[5, 4], strokeWidth=2)
         .encode(
             x="target:Q",
@@ -101,7 +101,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
     if found is None:
         return None
     rows = [
-        {"from": _digits(low), "to": _digits(high), "share": _digits(share)}
+        {"from": digits(low), "to": digits(high), "share": digits(share)}
         for low, high, share in density(found)
         if share
     ]
@@ -112,7 +112,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
         axis=alt.Axis(format="~g", tickCount=4, labelOverlap=True, grid=False),
     )
     bars = (
-        alt.Chart(alt.Data(values=rows), title=alt.Title(name, anchor="start", fontSize=12, fontWeight=600))
+        chart_of(rows, title=alt.Title(name, anchor="start", fontSize=12, fontWeight=600))
         .mark_rect(color=colour(0), opacity=0.75)
         .encode(
             x=axis,
@@ -126,7 +126,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
             ],
         )
     )
-    marks = alt.Chart(alt.Data(values=_marks(one, found))).encode(
+    marks = chart_of(_marks(one, found)).encode(
         x="at:Q", tooltip=[alt.Tooltip("name:N", title="what"), alt.Tooltip("said:N", title="latency")]
     )
     goal = "datum.name == 'target'"
@@ -168,7 +168,7 @@ def _quantiles(name: str, one: OperationResult) -> dict[str, Any]:
         marks |= {"low": judged.low, "high": judged.high if judged.high is not None else latency.max}
     if one.target_ms:
         marks["target"] = one.target_ms
-    return row | {field: max(_digits(value), LEAST_MS) for field, value in marks.items()}
+    return row | {field: max(digits(value), LEAST_MS) for field, value in marks.items()}
 
 
 def _decades() -> alt.Axis:
@@ -181,8 +181,3 @@ def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, flo
     head, tail = points[: -POINTS_MAX // 2], points[-POINTS_MAX // 2 :]
     step = max(1, -(-len(head) // (POINTS_MAX // 2)))
     return [*head[::step], *tail]
-
-
-def _digits(value: float) -> float:
-    """Four significant digits: a chart shows no more, and the page stays small."""
-    return float(f"{value:.4g}")

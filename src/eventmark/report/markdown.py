@@ -2,105 +2,191 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
-from eventmark.measure.results import Finding, OperationResult, PlanResult, RunResult, Verdict
-from eventmark.report.numbers import floor_text, interval, milliseconds, significant, whole
+from eventmark.measure.results import (
+    CorpusResult,
+    Environment,
+    Finding,
+    OperationResult,
+    PlanResult,
+    RunResult,
+    Verdict,
+)
+from eventmark.report import numbers
+from eventmark.report.numbers import NONE, floor_text, interval, milliseconds, whole
+from eventmark.report.summary import faults, tally, verdict_sentence, worst_plans_first
+from eventmark.report.text import counted, cut, one_line, plain
+
+REASONS_MAX = 20
+PLANS_MAX = 12  # in full; a comment may hold 65,536 characters, the page holds the rest
+CELL_MAX = 300
+QUERY_MAX = 2000
 
 _MARKS = {Verdict.MET: "✅ MET", Verdict.BROKEN: "❌ BROKEN", Verdict.INCONCLUSIVE: "❔ INCONCLUSIVE"}
-REASONS_MAX = 20
 
 
 def render_markdown(result: RunResult) -> str:
-    environment = result.environment
-    lines = [
-        f"# {_MARKS[result.verdict]}: {cell(environment.store.name)} on PostgreSQL {cell(environment.server.version)}",
-        "",
-        f"{result.started_at}, {cell(result.profile)} profile, seed {result.seed}, {significant(result.seconds)} s, "
-        f"{cell(environment.host.cpu_model)}, {environment.host.cpu_count} cores",
-        "",
-        *[f"- {cell(reason)}" for reason in result.reasons[:REASONS_MAX]],
-        *([f"- and {len(result.reasons) - REASONS_MAX} more"] if len(result.reasons) > REASONS_MAX else []),
-        "",
+    """The report as tables. No text from the result can bring markup of its own, or call anybody by name."""
+    parts = [
+        *_head(result),
         "## Operations",
         "",
-        *operations_table(result.operations),
+        *(operations_table(result.operations) if result.operations else ["No operation was measured."]),
         "",
+        *_measured(result.operations),
+        *_corpus(result.corpus),
+        *_plans(result.plans),
+        *_skipped(result.skipped),
+        *_environment(result.environment),
     ]
-    if result.corpus is not None:
-        corpus = result.corpus
-        lines += [
-            "## Corpus",
-            "",
-            f"{whole(corpus.events)} events of {corpus.tenants} tenants, {whole(corpus.aggregates)} aggregates, "
-            f"checksum `{cell(corpus.checksum)}`"
-            + (
-                f", seeded at {whole(corpus.events_per_s)} events/s"
-                if corpus.events_per_s
-                else ", there already"
-            )
-            + "".join(f"; {floor_text(floor)}" for floor in corpus.floors),
-            "",
-            *findings_table(corpus.audit),
-            "",
-        ]
-    lines += ["## Plans", "", *_plans(result.plans), ""]
-    if result.skipped:
-        lines += [
-            "## Skipped",
-            "",
-            *[f"- {cell(name)}: {cell(reason)}" for name, reason in result.skipped.items()],
-            "",
-        ]
-    lines += ["## Fit to measure", "", *findings_table(environment.fitness), ""]
-    return "\n".join(lines)
+    return "\n".join(parts)
 
 
-def operations_table(operations: dict[str, OperationResult]) -> list[str]:
-    lines = [
-        "| operation | p50 | p95 | p99 | p99.9 | max | 95% interval | target | verdict | limits |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|---|---|",
-    ]
+def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:
+    rows = []
     for name, one in operations.items():
         latency = one.latency_ms
-        quantiles = [
-            milliseconds(v) for v in (latency.p50, latency.p95, latency.p99, latency.p999, latency.max)
-        ]
-        target = f"{one.target_quantile} < {milliseconds(one.target_ms)}" if one.target_ms else "–"
-        row = [
-            f"`{name}`", *quantiles, interval(one.interval_ms.get(one.target_quantile)), target, _MARKS[one.verdict],
-            "<br>".join(floor_text(floor) for floor in one.floors) or "–",
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(row) + " |")
-    return lines
+        quantiles = (latency.p50, latency.p95, latency.p99, latency.p999, latency.max)
+        rows.append([
+            code(name), *map(milliseconds, quantiles), interval(one.interval_ms.get(one.target_quantile)),
+            f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else NONE,
+            _MARKS[one.verdict], "<br>".join(cell(floor_text(floor)) for floor in one.floors) or NONE,
+        ])  # fmt: skip
+    head = ["operation", "p50", "p95", "p99", "p99.9", "max", "95% interval", "target", "verdict", "limits"]
+    return table(head, rows, "lrrrrrrrll")
 
 
 def findings_table(findings: Sequence[Finding]) -> list[str]:
-    lines = ["| what | verdict | seen | expected | remedy |", "|---|---|---|---|---|"]
-    for one in findings:
-        row = [cell(one.name), _MARKS[one.verdict], cell(one.observed), cell(one.expected), cell(one.remedy)]
-        lines.append("| " + " | ".join(row) + " |")
-    return lines
+    rows = [
+        [cell(one.name), _MARKS[one.verdict], cell(one.observed), cell(one.expected), cell(one.remedy)]
+        for one in findings
+    ]
+    return table(["check", "verdict", "seen", "expected", "what to do"], rows, "lllll")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
+    """A table of cells that are fit for one; ``sides`` holds l or r for each column."""
+    rule = "|".join("--:" if side == "r" else "---" for side in sides)
+    return [f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def cell(text: str) -> str:
-    """Text that can neither end a table's cell nor bring markup of its own."""
-    clean = "".join(character if character.isprintable() else " " for character in text)
-    for character in "\\|`*_<>[]":
-        clean = clean.replace(
-            character, "\\" + character if character not in "<>" else f"&#{ord(character)};"
-        )
-    return clean
+    """Text that can neither end a table's cell nor bring markup, formulas, links or mentions of its own."""
+    escaped = re.sub(r"([\\`*_\[\]|$~])", r"\\\1", cut(one_line(text), CELL_MAX))
+    escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # A space of no width keeps @name from calling somebody, and an address from becoming a link
+    return escaped.replace("@", "@\u200b").replace("://", ":\u200b//")
+
+
+def code(text: str) -> str:
+    """``text`` as code within a cell: in there only grave accents and bars would be read."""
+    return "`" + cut(one_line(text), CELL_MAX).replace("`", "'").replace("|", "¦") + "`"
+
+
+def fenced(text: str, language: str = "") -> list[str]:
+    """A block of code whose fence is longer than any within."""
+    shown = plain(cut(text, QUERY_MAX))
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    return [fence + language, shown, fence]
+
+
+def _head(result: RunResult) -> list[str]:
+    environment = result.environment
+    reasons = [f"- {cell(reason)}" for reason in result.reasons[:REASONS_MAX]]
+    if len(result.reasons) > REASONS_MAX:
+        reasons.append(f"- and {len(result.reasons) - REASONS_MAX} more")
+    return [
+        f"# {_MARKS[result.verdict]}: {cell(environment.store.name)} on PostgreSQL {cell(environment.server.version)}"
+        + (f", {whole(result.corpus.events)} events" if result.corpus else ""),
+        "",
+        cell(verdict_sentence(result)),
+        "",
+        *reasons,
+        *([""] if reasons else []),
+        f"{cell(result.started_at)}, {cell(result.profile)} profile, seed {result.seed}, "
+        f"{numbers.duration(result.seconds)}, {code(result.command)}",
+        "",
+    ]  # fmt: skip
+
+
+def _measured(operations: Mapping[str, OperationResult]) -> list[str]:
+    """What stands behind each verdict, folded away."""
+    if not operations:
+        return []
+    rows = []
+    for name, one in operations.items():
+        cold = one.cache.cold if one.cache else None
+        steady = sum(fork.steady for fork in one.forks)
+        rows.append([
+            cell(name), cell(one.reason), whole(one.samples), whole(one.failed) if one.failed else "0",
+            f"{steady} of {len(one.forks)} steady", whole(one.throughput_per_s),
+            f"{one.client.cpu_share:.0%}{f', bottleneck: {cell(one.client.reason)}' if one.client.bottleneck else ''}",
+            milliseconds(cold.p50) if cold else NONE,
+        ])  # fmt: skip
+    head = ["operation", "reason", "samples", "failed", "forks", "calls/s", "client CPU", "cold p50"]
+    body = table(head, rows, "llrrlrlr")
+    return ["<details><summary>How each was measured</summary>", "", *body, "", "</details>", ""]
+
+
+def _corpus(corpus: CorpusResult | None) -> list[str]:
+    if corpus is None:
+        return ["## Corpus", "", "No corpus was seeded.", ""]
+    rate = f"seeded at {whole(corpus.events_per_s)} events/s" if corpus.events_per_s else "there already"
+    stages = ", ".join(
+        f"{cell(stage)} {numbers.duration(seconds)}" for stage, seconds in corpus.stage_seconds.items()
+    )
+    pages = corpus.scatter_pages_per_load
+    return [
+        "## Corpus",
+        "",
+        f"{whole(corpus.events)} events of {counted(corpus.tenants, 'tenant')}, {whole(corpus.aggregates)} aggregates, "
+        f"{whole(corpus.snapshots)} snapshots, {rate}{f' ({stages})' if stages else ''}, "
+        f"client at most {numbers.mebibytes(corpus.client_peak_rss_mib)}, checksum {code(corpus.checksum)}"
+        + (f", {numbers.significant(pages)} heap pages to a stream of 1000 events" if pages is not None else "")
+        + "".join(f"; limit {cell(floor_text(floor))}" for floor in corpus.floors)
+        + ".",
+        "",
+        *(findings_table(corpus.audit) if corpus.audit else ["Not audited."]),
+        "",
+    ]  # fmt: skip
 
 
 def _plans(plans: Sequence[PlanResult]) -> list[str]:
-    broken = [plan for plan in plans if plan.verdict is not Verdict.MET]
-    lines = [f"{len(plans)} examined, {len(plans) - len(broken)} met."]
-    for plan in broken:
-        lines += [
-            "",
-            f"### {_MARKS[plan.verdict]} {cell(plan.statement)}: {cell(plan.condition)}",
-            "",
-        ]
-        lines += findings_table([one for one in plan.findings if one.verdict is not Verdict.MET])
+    found = tally("plan", plans)
+    counts = (
+        f"{found.total} examined, {found.met} met, {found.broken} broken, {found.inconclusive} inconclusive."
+    )
+    lines = ["## Plans", "", counts, ""]
+    unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
+    for plan in unmet[:PLANS_MAX]:
+        lines += [f"### {_MARKS[plan.verdict]} {cell(plan.statement)}: {cell(plan.condition)}", ""]
+        index = code(plan.expected_index) if plan.expected_index else "none"
+        lines += [*findings_table(faults(plan)), "", f"Expected index: {index}.", ""]
+        lines += ["<details><summary>Query</summary>", "", *fenced(plan.query, "sql"), "", "</details>", ""]
+    if len(unmet) > PLANS_MAX:
+        lines += [f"And {len(unmet) - PLANS_MAX} more, see the page.", ""]
     return lines
+
+
+def _skipped(skipped: Mapping[str, str]) -> list[str]:
+    if not skipped:
+        return []
+    return ["## Skipped", "", *[f"- {cell(name)}: {cell(reason)}" for name, reason in skipped.items()], ""]
+
+
+def _environment(environment: Environment) -> list[str]:
+    host, server, store = environment.host, environment.server, environment.store
+    return [
+        "## Environment",
+        "",
+        f"{cell(host.cpu_model)}, {counted(host.cpu_count, 'core')}, {numbers.mebibytes(host.memory_mib)}, "
+        f"{cell(host.system)}, {cell(host.python)}, Eventmark {cell(host.eventmark)}"
+        + (f", revision {code(host.revision)}" if host.revision else "")
+        + f"; {cell(server.kind)} PostgreSQL {cell(server.version)}, flush {milliseconds(server.fsync_ms)}; "
+        f"store {cell(store.name)}, ordered by {cell(store.ordering)}.",
+        "",
+        *(findings_table(environment.fitness) if environment.fitness else ["Fitness was not examined."]),
+        "",
+    ]  # fmt: skip

@@ -23,6 +23,9 @@ def significant(value: float, digits: int = 3) -> str:
     """``value`` to so many significant digits, without an exponent."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
+    value = float(
+        f"{value:.{digits - 1}e}"
+    )  # first, for 9.996 has one digit more before the point when rounded
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return whole(round(value)) if decimals == 0 else f"{value:.{min(decimals, 12)}f}"
 

@@ -1,6 +1,11 @@
-"""Colours of the charts: names that the style sheet gives a value for light, dark and paper."""
+"""What all charts share: colours, named by the style sheet for light, dark and paper, and their data."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
 
 SERIES_COLOURS = 10
 INK, SOFT, LINE, BAND = "var(--ink)", "var(--ink-soft)", "var(--line)", "var(--band)"
@@ -18,3 +23,13 @@ def colours(count: int) -> list[str]:
 
 def verdict_colour(verdict: str) -> str:
     return f"var(--{verdict.lower()})"
+
+
+def chart_of(rows: Sequence[dict[str, Any]], **properties: Any) -> alt.Chart:
+    """A chart of rows that stand in the specification itself: nothing is loaded."""
+    return alt.Chart(alt.InlineData(values=list(rows)), **properties)
+
+
+def digits(value: float) -> float:
+    """Four significant digits: a chart shows no more, and the page stays small."""
+    return float(f"{value:.4g}")

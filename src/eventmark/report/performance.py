@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from eventmark.measure.files import read_result
+from eventmark.measure.files import read_result, write_whole
 from eventmark.measure.results import RunResult
-from eventmark.report.markdown import cell, operations_table
-from eventmark.report.numbers import floor_text, significant, whole
+from eventmark.report import numbers
+from eventmark.report.markdown import cell, code, operations_table, table
+from eventmark.report.numbers import NONE, floor_text, milliseconds, whole
+from eventmark.report.summary import tallies
+from eventmark.report.text import counted
 
 _HEAD = """# Performance
 
@@ -19,47 +22,88 @@ them, in the same run: below 1 is quicker than the tool.
 
 
 def render_performance(results: Sequence[RunResult]) -> str:
-    """One section per result, the smallest corpus first."""
-    ordered = sorted(
-        results, key=lambda result: (result.corpus.events if result.corpus else 0, result.started_at)
-    )
-    return "\n".join([_HEAD, *(_section(result) for result in ordered)])
-
-
-def _section(result: RunResult) -> str:
-    host, server = result.environment.host, result.environment.server
-    lines = [
-        f"## {whole(result.corpus.events if result.corpus else 0)} events, PostgreSQL {cell(server.version)}: "
-        f"{result.verdict.value}",
-        "",
-        f"{cell(host.cpu_model)}, {host.cpu_count} cores, {whole(host.memory_mib)} MiB, {cell(host.python)}, "
-        f"store {cell(result.environment.store.name)}, {cell(result.profile)} profile, {result.started_at}, "
-        f"{significant(result.seconds)} s in all.",
-        "",
-    ]
-    if result.corpus is not None and result.corpus.events_per_s:
-        corpus = result.corpus
-        stages = ", ".join(
-            f"{stage} {significant(seconds)} s" for stage, seconds in corpus.stage_seconds.items()
-        )
-        floors = "".join(f"; {floor_text(floor)}" for floor in corpus.floors)
-        lines += [
-            f"Seeding: {whole(corpus.events_per_s)} events/s ({stages}){floors}. "
-            f"Client processes together at most {whole(corpus.client_peak_rss_mib)} MiB.",
-            "",
-        ]
-    lines += [*operations_table(result.operations), ""]
-    met = sum(plan.verdict.value == "MET" for plan in result.plans)
-    lines += [f"Plans: {met} of {len(result.plans)} met.", ""]
-    return "\n".join(lines)
+    """The page: all volumes beside each other, then a section per result, the smallest corpus first."""
+    ordered = sorted(results, key=lambda result: (_events(result), result.started_at))
+    if not ordered:
+        return _HEAD + "\nThere are no results yet.\n"
+    return "\n".join([_HEAD, *_volumes(ordered), *(_section(result) for result in ordered)])
 
 
 def write_performance(results: Path, page: Path) -> None:
-    """The page from every result in a folder."""
-    page.write_text(render_performance([read_result(path) for path in sorted(results.glob("*.json"))]))
+    """The page from every result in a folder. Raises ``UsageError`` for what is no result."""
+    listed = [read_result(path) for path in sorted(results.glob("*.json"))]
+    write_whole(page, render_performance(listed).encode())
+
+
+def _volumes(results: Sequence[RunResult]) -> list[str]:
+    """How each operation's p95 goes along with the events in the table."""
+    if len(results) < 2:
+        return []
+    rows = [["events", *(whole(_events(result)) for result in results)]]
+    rows.append(["started", *(cell(result.started_at) for result in results)])
+    rows.append(["seeding, events/s", *(_rate(result) for result in results)])
+    for name in _names(results):
+        found = [result.operations.get(name) for result in results]
+        rows.append(
+            [f"{code(name)} p95", *(milliseconds(one.latency_ms.p95) if one else NONE for one in found)]
+        )
+    head = ["", *(cell(result.environment.store.name) for result in results)]
+    return ["## By data volume", "", *table(head, rows, "l" + "r" * len(results)), ""]
+
+
+def _section(result: RunResult) -> str:
+    host, server, store = result.environment.host, result.environment.server, result.environment.store
+    found = tallies(result)
+    lines = [
+        f"## {whole(_events(result))} events, {cell(store.name)} on PostgreSQL {cell(server.version)}: "
+        f"{result.verdict.value}",
+        "",
+        f"{cell(host.cpu_model)}, {counted(host.cpu_count, 'core')}, {numbers.mebibytes(host.memory_mib)}, "
+        f"{cell(host.system)}, {cell(host.python)}; {cell(server.kind)} server, "
+        f"flush {milliseconds(server.fsync_ms)}; {cell(result.profile)} profile, seed {result.seed}, "
+        f"{cell(result.started_at)}, {numbers.duration(result.seconds)} in all.",
+        "",
+        *_seeding(result),
+        *operations_table(result.operations),
+        "",
+        f"Plans: {found['plans'].met} of {found['plans'].total} met. "
+        f"Corpus checks: {found['corpus'].met} of {found['corpus'].total} met.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _seeding(result: RunResult) -> list[str]:
+    corpus = result.corpus
+    if corpus is None or not corpus.events_per_s:
+        return []
+    stages = ", ".join(
+        f"{cell(stage)} {numbers.duration(seconds)}" for stage, seconds in corpus.stage_seconds.items()
+    )
+    floors = "".join(f"; {cell(floor_text(floor))}" for floor in corpus.floors)
+    return [
+        f"Seeding: {whole(corpus.events_per_s)} events/s ({stages}){floors}. "
+        f"Client processes together at most {numbers.mebibytes(corpus.client_peak_rss_mib)}.",
+        "",
+    ]  # fmt: skip
+
+
+def _names(results: Iterable[RunResult]) -> list[str]:
+    """The operations of all results, each once, in the order they come."""
+    return list(dict.fromkeys(name for result in results for name in result.operations))
+
+
+def _rate(result: RunResult) -> str:
+    return whole(result.corpus.events_per_s) if result.corpus and result.corpus.events_per_s else NONE
+
+
+def _events(result: RunResult) -> int:
+    return result.corpus.events if result.corpus else 0
 
 
 if __name__ == "__main__":
     import sys
 
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m eventmark.report.performance FOLDER_OF_RESULTS PAGE")
     write_performance(Path(sys.argv[1]), Path(sys.argv[2]))

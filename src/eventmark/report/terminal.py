@@ -4,89 +4,105 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from rich.box import SIMPLE_HEAD
+from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from eventmark.measure.results import Finding, OperationResult, PlanResult, RunResult, Verdict
-from eventmark.report.numbers import milliseconds, whole
+from eventmark.measure.results import CorpusResult, Finding, OperationResult, PlanResult, RunResult, Verdict
+from eventmark.report import numbers
+from eventmark.report.numbers import NONE, milliseconds, whole
+from eventmark.report.summary import faults, verdict_sentence, worst_plans_first
+from eventmark.report.text import counted, cut, one_line, plain
 
 REASONS_MAX = 10
+PLANS_MAX = 10
+QUERY_LINES_MAX = 6
+NAME_WIDTH = 12  # at least; a longer name is folded where there is no room
 _STYLES = {Verdict.MET: "bold green", Verdict.BROKEN: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
 def render_terminal(result: RunResult) -> RenderableType:
-    """Everything that decides, on a page."""
+    """Everything that decides, on a page of 100 columns."""
     parts: list[RenderableType] = []
     if result.corpus is not None:
-        corpus = result.corpus
-        rate = f" at {whole(corpus.events_per_s)} events/s" if corpus.events_per_s else ", there already"
-        floors = "".join(f", {floor.ratio:.2f} × {floor.tool}" for floor in corpus.floors)
-        parts.append(
-            Text(f"corpus: {whole(corpus.events)} events of {corpus.tenants} tenants{rate}{floors}, audit ")
-            + _verdicts(corpus.audit)
-        )
-    parts.append(render_operations(result.operations, result.skipped))
-    parts.append(render_plans(result.plans))
-    parts.append(Text("verdict: ") + verdict_text(result.verdict))
-    parts += [Text(f"  {plain(reason)}") for reason in result.reasons[:REASONS_MAX]]
+        parts += [_corpus(result.corpus), Text()]
+    parts += [render_operations(result.operations, result.skipped), Text()]
+    parts += [render_plans(result.plans), Text()]
+    parts.append(
+        Text("verdict: ") + verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
+    )
+    parts += [_line(reason) for reason in result.reasons[:REASONS_MAX]]
     if len(result.reasons) > REASONS_MAX:
-        parts.append(Text(f"  and {len(result.reasons) - REASONS_MAX} more, see the report"))
+        parts.append(_line(f"and {len(result.reasons) - REASONS_MAX} more, see the report"))
     return Group(*parts)
 
 
 def render_operations(
     operations: Mapping[str, OperationResult], skipped: Mapping[str, str]
 ) -> RenderableType:
-    """One line per operation."""
-    table = Table(title="operations", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("operation", no_wrap=True)
-    for name in ("p50", "p95", "p99", "target"):
+    """Two lines per operation, then what was skipped and why."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title="operations",
+        title_justify="left",
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    longest = max((len(one_line(name)) for name in operations), default=0)
+    table.add_column("operation", overflow="fold", min_width=min(NAME_WIDTH, longest))
+    for name in ("p50", "p95", "p99", "target\n95% interval"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("as a multiple of")
+    table.add_column("verdict\nsamples", no_wrap=True)
+    table.add_column("limits", overflow="fold")
     for name, one in operations.items():
         latency = one.latency_ms
         table.add_row(
-            name, milliseconds(latency.p50), milliseconds(latency.p95), milliseconds(latency.p99),
-            f"{one.target_quantile} < {one.target_ms:g} ms" if one.target_ms else "–", verdict_text(one.verdict),
-            "\n".join(f"{floor.ratio:.2f} {floor.tool}" for floor in one.floors),
-        )  # fmt: skip
+            Text(one_line(name)),
+            milliseconds(latency.p50),
+            milliseconds(latency.p95),
+            milliseconds(latency.p99),
+            _target(one) + "\n" + _interval(one),
+            verdict_text(one.verdict) + Text(f"\n{whole(one.samples)} samples", style="dim"),
+            Text("\n".join(one_line(numbers.ratio(floor)) for floor in one.floors) or NONE),
+        )
     lines: list[RenderableType] = [table]
     lines += [
-        Text(f"skipped {plain(name)}: {plain(reason)}", style="dim") for name, reason in skipped.items()
+        Padding(Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2))
+        for name, reason in skipped.items()
     ]
     return Group(*lines)
 
 
 def render_plans(plans: Sequence[PlanResult]) -> RenderableType:
-    """How many there are, and those that are not MET."""
+    """How many there are, and those that are not MET with what was found and the query."""
     lines: list[RenderableType] = [Text(f"plans: {len(plans)} examined, ") + _verdicts(plans)]
-    for plan in plans:
-        if plan.verdict is Verdict.MET:
-            continue
-        lines.append(Text("  ") + verdict_text(plan.verdict) + f" {plan.statement}, {plan.condition}")
-        for finding in plan.findings:
-            if finding.verdict is not Verdict.MET:
-                lines.append(
-                    Text(
-                        f"    {finding.name}: {plain(finding.observed)}, expected {finding.expected}. {finding.remedy}"
-                    )
-                )
+    unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
+    for plan in unmet[:PLANS_MAX]:
+        title = Text(f" {one_line(plan.statement)}, {one_line(plan.condition)}")
+        lines.append(Padding(verdict_text(plan.verdict) + title, (0, 0, 0, 2)))
+        for one in faults(plan):
+            said = f"{one.name}: {one.observed}, expected {one.expected}" + (
+                f"; {one.remedy}" if one.remedy else ""
+            )
+            lines.append(_line(said, 4))
+        lines += [Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in _query(plan)]
+    if len(unmet) > PLANS_MAX:
+        lines.append(_line(f"and {len(unmet) - PLANS_MAX} more, see the report"))
     return Group(*lines)
 
 
 def render_findings(title: str, findings: Sequence[Finding]) -> RenderableType:
-    """One line per finding."""
+    """One row per finding."""
     table = Table(title=title, title_justify="left")
-    for name in ("what", "verdict", "seen", "expected", "remedy"):
-        table.add_column(name)
+    for name in ("check", "verdict", "seen", "expected", "what to do"):
+        table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(
-            escape(finding.name), verdict_text(finding.verdict), escape(plain(finding.observed)),
-            escape(finding.expected), escape(finding.remedy),
+            Text(plain(finding.name)), verdict_text(finding.verdict), Text(plain(finding.observed)),
+            Text(plain(finding.expected)), Text(plain(finding.remedy)),
         )  # fmt: skip
     return table
 
@@ -95,15 +111,43 @@ def verdict_text(verdict: Verdict) -> Text:
     return Text(verdict.value, style=_STYLES[verdict])
 
 
-def plain(text: str) -> str:
-    """Without control characters: what a server or a file said must not steer the terminal."""
-    return "".join(
-        character if character.isprintable() or character == "\n" else "\ufffd" for character in text
+def _corpus(corpus: CorpusResult) -> Text:
+    rate = f" at {whole(corpus.events_per_s)} events/s" if corpus.events_per_s else ", there already"
+    floors = "".join(f", {one_line(numbers.ratio(floor))}" for floor in corpus.floors)
+    said = (
+        f"corpus: {whole(corpus.events)} events of {counted(corpus.tenants, 'tenant')}{rate}{floors}, audit "
     )
+    return Text(said) + _verdicts(corpus.audit)
+
+
+def _target(one: OperationResult) -> str:
+    return f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else "no target"
+
+
+def _interval(one: OperationResult) -> str:
+    """``0.873–1.09 ms``, of the judged quantile."""
+    found = one.interval_ms.get(one.target_quantile)
+    if found is None:
+        return NONE
+    if found.high is None:
+        return f"over {milliseconds(found.low)}"
+    low, high = milliseconds(found.low), milliseconds(found.high)
+    unit = high[-2:]
+    return f"{low[:-3]}–{high}" if low.endswith(unit) else f"{low}–{high}"
+
+
+def _query(plan: PlanResult) -> list[str]:
+    lines = [line for line in plain(cut(plan.query, 2000)).expandtabs(4).splitlines() if line.strip()]
+    more = [f"… {len(lines) - QUERY_LINES_MAX} lines more"] if len(lines) > QUERY_LINES_MAX else []
+    return lines[:QUERY_LINES_MAX] + more
+
+
+def _line(text: str, indent: int = 2) -> RenderableType:
+    return Padding(Text(one_line(text)), (0, 0, 0, indent))
 
 
 def _verdicts(items: Iterable[PlanResult | Finding]) -> Text:
     """``12 MET, 1 BROKEN``."""
-    counted = [item.verdict for item in items]
-    parts = [Text(f"{counted.count(one)} ") + verdict_text(one) for one in Verdict if one in counted]
+    counts = [item.verdict for item in items]
+    parts = [Text(f"{counts.count(one)} ") + verdict_text(one) for one in Verdict if one in counts]
     return Text(", ").join(parts) if parts else Text("none")

@@ -10,12 +10,12 @@ from typing import Any
 import altair as alt
 
 from eventmark.measure.results import Phase, Series
-from eventmark.report.palette import BAND, INK, SOFT, colour, colours
+from eventmark.report.palette import BAND, INK, SOFT, chart_of, colour, colours, digits
 from eventmark.report.text import one_line
 
 POINTS_MAX = 240
 NAMED_SHARE = 0.08  # of the run: a shorter phase has no room for its name
-STRIP_HEIGHT = 26
+STRIP_HEIGHT, PANEL_HEIGHT = 26, 110  # pixels
 AXIS_WIDTH = 50  # pixels, the same for every panel, so that they stand exactly above each other
 EXTRA_PANELS_MAX = 6
 STACKED_MAX = 10  # as many as there are colours; the smallest beyond are one together
@@ -28,7 +28,10 @@ SHORT = (  # 1500 as 1.5k, a half as 0.5 and not as 500m, nought as 0
 _PANELS = (
     ("CPU, cores", ("server_cpu", "client_cpu")),
     ("memory, MiB", ("server_rss", "client_rss")),
-    ("WAL and disk, MiB/s", ("wal_rate", "server_write_rate", "server_read_rate", "client_write_rate", "client_read_rate")),
+    (
+        "WAL and disk, MiB/s",
+        ("wal_rate", "server_write_rate", "server_read_rate", "client_write_rate", "client_read_rate"),
+    ),
     ("transactions/s", ("commit_rate",)),
     ("shared buffers, pages/s", ("buffers_hit_rate", "buffers_read_rate")),
 )  # fmt: skip
@@ -58,18 +61,19 @@ def timeline_chart(
     strip = _strip(phases, length_s)
     domain = {"param": "span", "encoding": "x"}
     stack = [_panel(number, panels, phases, length_s, domain) for number in range(len(panels))]
-    return alt.vconcat(strip, *stack, spacing=14).resolve_scale(color="independent")
+    chart: alt.VConcatChart = alt.vconcat(strip, *stack, spacing=14).resolve_scale(color="independent")
+    return chart
 
 
 def growth_chart(growth: Series | None) -> alt.TopLevelMixin | None:
     """Events in the table while it was loaded."""
-    if growth is None or not growth.at_s:
+    if growth is None or not growth.at_s or len(growth.at_s) != len(growth.values):
         return None
     step = max(1, -(-len(growth.at_s) // POINTS_MAX))
     points = list(zip(growth.at_s, growth.values, strict=True))
     rows = [{"at": at_s, "events": events} for at_s, events in [*points[:-1:step], points[-1]]]
-    return (
-        alt.Chart(alt.Data(values=rows))
+    chart: alt.Chart = (
+        chart_of(rows)
         .mark_area(line={"color": colour(0), "strokeWidth": 2}, color=colour(0), fillOpacity=0.18)
         .encode(
             x=alt.X("at:Q", title="seconds of loading"),
@@ -79,6 +83,7 @@ def growth_chart(growth: Series | None) -> alt.TopLevelMixin | None:
         )
         .properties(width="container", height=190)
     )
+    return chart
 
 
 def panels_of(series: Sequence[Series]) -> list[Panel]:
@@ -106,7 +111,7 @@ def gridded(series: Series, step_s: float, *, stacked: bool) -> dict[float, floa
         if math.isfinite(value):
             steps.setdefault(int(at_s / step_s), []).append(value)
     join = _mean if stacked else max
-    return {round(number * step_s, 3): _digits(join(values)) for number, values in steps.items()}
+    return {round(number * step_s, 3): digits(join(values)) for number, values in steps.items()}
 
 
 def _panel(
@@ -124,7 +129,7 @@ def _panel(
         "at:Q", scale=alt.Scale(domain=domain, nice=False), title="seconds since the run began" if last else None,
         axis=alt.Axis(labels=last, ticks=last, grid=False, tickCount=8),
     )  # fmt: skip
-    shown = alt.Chart(alt.Data(values=rows), title=_title(panel.title)).encode(
+    shown = chart_of(rows, title=_title(panel.title)).encode(
         x=x,
         y=alt.Y(
             "value:Q", title=None, stack="zero" if panel.stacked else None,
@@ -137,15 +142,16 @@ def _panel(
             else None,
         ),
     )  # fmt: skip
-    shown = shown.transform_filter(
-        alt.ParameterPredicate(param="span")
-    )  # so that the scale fits what is shown
+    # Filtered to the chosen stretch, so that the vertical scale fits what is shown
+    shown = shown.transform_filter(alt.ParameterPredicate(param="span"))
     drawn = (
         shown.mark_area(interpolate="step-after", clip=True, opacity=0.85)
         if panel.stacked
         else shown.mark_line(strokeWidth=1.5, clip=True)
     )
-    return alt.layer(*_bands(phases), drawn, _hover(number, labels, seen, x)).properties(height=110)
+    return alt.LayerChart(
+        layer=[*_bands(phases), drawn, _hover(number, labels, seen, x)], height=PANEL_HEIGHT
+    )
 
 
 def _labelled(panel: Panel, step_s: float) -> tuple[list[str], list[dict[float, float]]]:
@@ -170,8 +176,8 @@ def _hover(panel: int, labels: Sequence[str], seen: Sequence[dict[float, float]]
     near = alt.selection_point(
         name=f"near{panel}", nearest=True, on="pointerover", clear="pointerout", fields=["at"], empty=False
     )
-    return (
-        alt.Chart(alt.Data(values=rows))
+    rule: alt.Chart = (
+        chart_of(rows)
         .mark_rule(color=SOFT, strokeWidth=1, clip=True)
         .encode(
             x=x,
@@ -185,6 +191,7 @@ def _hover(panel: int, labels: Sequence[str], seen: Sequence[dict[float, float]]
         )
         .add_params(near)
     )
+    return rule
 
 
 def _strip(phases: Sequence[Phase], length_s: float) -> alt.LayerChart:
@@ -193,26 +200,30 @@ def _strip(phases: Sequence[Phase], length_s: float) -> alt.LayerChart:
         {"phase": "the run", "at": 0.0, "end": length_s, "middle": length_s / 2, "shade": 0, "zero": 0}
     ]
     x = alt.X("at:Q", scale=alt.Scale(domain=[0, length_s], nice=False), title=None, axis=None)
-    base = alt.Chart(alt.Data(values=rows), title=_title("phases"))
+    base = chart_of(rows, title=_title("phases"))
     blocks = base.mark_rect(opacity=0.3).encode(
         x=x,
         x2="end:Q",
         y=alt.value(0),
         y2=alt.value(STRIP_HEIGHT),
         color=alt.Color("shade:N", legend=None, scale=alt.Scale(domain=[0, 1], range=[colour(9), colour(0)])),
-        tooltip=["phase:N", *(alt.Tooltip(f"{end}:Q", title=said, format=".1f") for end, said in (("at", "from, s"), ("end", "to, s")))],
+        tooltip=[
+            "phase:N",
+            alt.Tooltip("at:Q", title="from, s", format=".1f"),
+            alt.Tooltip("end:Q", title="to, s", format=".1f"),
+        ],
     )  # fmt: skip
     long = base.transform_filter(f"datum.end - datum.at > {NAMED_SHARE * length_s:.6g}")
     names = long.mark_text(fontSize=11, fontWeight=600, color=INK).encode(
         x="middle:Q", y=alt.value(STRIP_HEIGHT / 2), text="phase:N"
     )
     # An axis of no labels keeps the strip as far from the left as the panels under it
-    bare = {"labels": False, "ticks": False, "domain": False, "grid": False}
-    margin = base.mark_point(opacity=0).encode(
-        y=alt.Y("zero:Q", title=None, axis=alt.Axis(minExtent=AXIS_WIDTH, maxExtent=AXIS_WIDTH, **bare))
+    bare = alt.Axis(
+        minExtent=AXIS_WIDTH, maxExtent=AXIS_WIDTH, labels=False, ticks=False, domain=False, grid=False
     )
+    margin = base.mark_point(opacity=0).encode(y=alt.Y("zero:Q", title=None, axis=bare))
     span = alt.selection_interval(encodings=["x"], name="span")
-    return alt.layer(blocks.add_params(span), names, margin).properties(height=STRIP_HEIGHT)
+    return alt.LayerChart(layer=[blocks.add_params(span), names, margin], height=STRIP_HEIGHT)
 
 
 def _bands(phases: Sequence[Phase]) -> list[alt.Chart]:
@@ -220,7 +231,7 @@ def _bands(phases: Sequence[Phase]) -> list[alt.Chart]:
     rows = [_phase_row(number, phase) for number, phase in enumerate(phases)]
     if not rows:
         return []
-    base = alt.Chart(alt.Data(values=rows))
+    base = chart_of(rows)
     shades = base.transform_filter("datum.shade == 1").mark_rect(color=BAND, opacity=1, clip=True)
     starts = base.mark_rule(color=SOFT, opacity=0.45, strokeDash=[2, 3], clip=True)
     return [shades.encode(x="at:Q", x2="end:Q"), starts.encode(x="at:Q")]
@@ -248,7 +259,3 @@ def _title(text: str) -> alt.TitleParams:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.4g}")

@@ -1,0 +1,187 @@
+"""Reports for other tools and for the terminal: in their formats, bounded, and harmless."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+from markdown_it import MarkdownIt
+from rich.console import Console
+
+from eventmark.measure.files import write_result
+from eventmark.measure.histogram import LatencyHistogram
+from eventmark.measure.results import RunResult, Verdict
+from eventmark.report import numbers, render_findings, render_terminal, write_reports
+from eventmark.report.jmh import PERCENTILES, render_jmh
+from eventmark.report.junit import render_junit
+from eventmark.report.markdown import cell, fenced, render_markdown
+from eventmark.report.performance import render_performance, write_performance
+from eventmark.report.terminal import PLANS_MAX
+from eventmark.report.text import cut, plain
+
+COMMENT_MAX = 65_536  # characters that a comment on a change may hold
+
+
+def terminal_text(result: RunResult, width: int = 100) -> str:
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(render_terminal(result))
+    return console.export_text(styles=False)
+
+
+def test_the_page_can_be_left_out(result: RunResult, tmp_path: Path) -> None:
+    written = write_reports(result, tmp_path, html=False)
+    assert sorted(written) == ["jmh.json", "junit.xml", "report.md"]
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_junit_counts_what_it_holds_and_every_reason_is_told(result: RunResult) -> None:
+    text = render_junit(result)
+    root = ElementTree.fromstring(text)
+    for suite in root:
+        assert int(suite.get("tests", "")) == len(suite.findall("testcase"))
+        assert int(suite.get("failures", "")) == len(suite.findall("testcase/failure"))
+        assert int(suite.get("skipped", "")) == len(suite.findall("testcase/skipped"))
+    assert int(root.get("tests", "")) == len(root.findall(".//testcase"))
+    assert all(one.get("message") for one in [*root.iter("failure"), *root.iter("skipped")])
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", text)
+    assert [suite.get("name") for suite in root] == ["operations", "plans", "corpus", "skipped"]
+
+
+def test_jmh_has_the_fields_viewers_read_and_the_error_of_the_mean(result: RunResult) -> None:
+    for one in json.loads(render_jmh(result)):
+        metric = one["primaryMetric"]
+        assert one["mode"] == "sample"
+        assert {
+            "jmhVersion",
+            "benchmark",
+            "threads",
+            "forks",
+            "warmupIterations",
+            "measurementIterations",
+        } <= set(one)
+        assert re.fullmatch(r"eventmark\.\w+", one["benchmark"])
+        assert one["secondaryMetrics"] == {}
+        assert tuple(metric["scorePercentiles"]) == PERCENTILES
+        values = list(metric["scorePercentiles"].values())
+        assert values == sorted(values)
+        low, high = metric["scoreConfidence"]
+        assert high - low == pytest.approx(2 * metric["scoreError"])
+        assert (low + high) / 2 == pytest.approx(metric["score"])
+        pairs = metric["rawDataHistogram"][0][0]
+        assert metric["score"] == pytest.approx(sum(v * n for v, n in pairs) / sum(n for _, n in pairs))
+
+
+def test_jmh_says_nan_where_a_mean_has_no_error_and_leaves_out_what_is_damaged(result: RunResult) -> None:
+    histogram = LatencyHistogram()
+    histogram.record(2_000_000)
+    one = result.operations["append_events[1]"]
+    operations = {
+        "single": msgspec.structs.replace(one, histogram=histogram.encode()),
+        "damaged": msgspec.structs.replace(one, histogram="AAAA"),
+    }
+    benchmarks = json.loads(render_jmh(msgspec.structs.replace(result, operations=operations)))
+    assert [found["benchmark"] for found in benchmarks] == ["eventmark.single"]
+    assert benchmarks[0]["primaryMetric"]["scoreError"] == "NaN"
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_terminal_shows_what_decides_within_its_width(result: RunResult, width: int) -> None:
+    text = terminal_text(result, width)
+    assert max(map(len, text.splitlines())) <= width
+    for expected in (
+        "BROKEN", "INCONCLUSIVE", "rows removed: 250 per row", "create an index", "900 samples", "1.07 ×",
+        "skipped create_token_at", "1.05 × psql", "select", "20\u202f000 events/s",
+    ):  # fmt: skip
+        assert expected in text
+    if width >= 100:
+        latency = result.operations["load_aggregate[1000]"].latency_ms
+        for value in (latency.p50, latency.p95, latency.p99):
+            assert numbers.milliseconds(value) in text
+
+
+def test_no_control_character_or_markup_of_the_results_reaches_the_terminal(result: RunResult) -> None:
+    hostile = msgspec.structs.replace(
+        result.plans[0], statement="[bold red]x[/]\x1b]0;title\x07", condition="\x9b31m"
+    )
+    text = terminal_text(msgspec.structs.replace(result, plans=[hostile]))
+    console = Console(record=True, width=100, file=io.StringIO())
+    console.print(
+        render_findings("audit", [msgspec.structs.replace(result.plans[0].findings[0], name="\x1b[2J[red]")])
+    )
+    text += console.export_text(styles=False)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert "[bold red]x[/]" in text
+    assert "[red]" in text
+
+
+def test_very_many_broken_plans_leave_the_terminal_and_the_comment_readable(result: RunResult) -> None:
+    long = msgspec.structs.replace(result.plans[0], query="select 1\n" * 5000)
+    many = msgspec.structs.replace(result, plans=[long] * 500, reasons=["a reason " * 100] * 500)
+    assert len(terminal_text(many).splitlines()) < 400
+    assert f"and {500 - PLANS_MAX} more" in terminal_text(many)
+    assert len(render_markdown(many)) < COMMENT_MAX
+
+
+def test_text_in_a_comment_calls_nobody_and_brings_no_markup() -> None:
+    text = "@octocat <b>x</b> [a](http://example.org) `c` | *d* _e_ $f$ &lt; \n# g"
+    rendered = (
+        MarkdownIt("commonmark", {"html": True}).enable("table").render(f"| a |\n|---|\n| {cell(text)} |\n")
+    )
+    assert len(re.findall("<t[dh]>", rendered)) == 2
+    assert not re.search("<(b|a|code|em|strong|h1)[ >]", rendered)
+    assert "@octocat" not in rendered
+    assert "&amp;lt;" in rendered
+
+
+def test_a_query_cannot_leave_its_block_of_code() -> None:
+    rendered = MarkdownIt("commonmark", {"html": True}).render(
+        "\n".join(fenced("x\n```\n</details><script>\n````\ny"))
+    )
+    assert "<script>" not in rendered
+    assert rendered.count("<pre>") == 1
+
+
+def test_the_performance_page_sets_volumes_beside_each_other(result: RunResult, tmp_path: Path) -> None:
+    assert result.corpus is not None
+    corpus = msgspec.structs.replace(result.corpus, events=10_000_000)
+    operations = {"append_events[1]": result.operations["append_events[1]"]}
+    large = msgspec.structs.replace(result, corpus=corpus, operations=operations, verdict=Verdict.MET)
+    for name, one in (("b", result), ("a", large)):
+        write_result(one, tmp_path / "results" / f"{name}.json")
+    write_performance(tmp_path / "results", tmp_path / "performance.md")
+    page = (tmp_path / "performance.md").read_text(encoding="utf-8")
+    assert page == render_performance([large, result])
+    assert page.index("## 50\u202f000 events") < page.index("## 10\u202f000\u202f000 events")
+    row = next(line for line in page.splitlines() if line.startswith("| `load_aggregate[1000]` p95"))
+    assert row.endswith("| – |")
+    assert "There are no results yet" in render_performance([])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.000123, "0.123\u202fµs"), (0.5754, "0.575\u202fms"), (9.996, "10.0\u202fms"), (0.0, "0\u202fms"),
+        (1234.5, "1\u202f230\u202fms"), (None, "–"),
+    ],
+)  # fmt: skip
+def test_milliseconds_have_three_significant_digits(value: float | None, shown: str) -> None:
+    assert numbers.milliseconds(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(28.53, "28.5\u202fs"), (268.1, "4\u202fmin 28\u202fs"), (7500, "2\u202fh 5\u202fmin")],
+)
+def test_durations_are_told_in_the_unit_that_fits(seconds: float, shown: str) -> None:
+    assert numbers.duration(seconds) == shown
+
+
+def test_plain_text_keeps_what_people_write_and_nothing_that_steers() -> None:
+    assert plain("größer, 日本語 👍\u202f1\tx\ny") == "größer, 日本語 👍\u202f1\tx\ny"
+    assert plain("\x1b\x9b\u202e\u2066\ud800\r\u2028") == "\ufffd" * 7
+    assert cut("x" * 20, 5) == "xxxxx… (15 characters more)"
