@@ -34,16 +34,17 @@ def write_result(result: RunResult, path: Path) -> None:
         msgspec.json.decode(text, type=RunResult)
     except msgspec.ValidationError as error:
         raise ValueError(f"the result holds what JSON cannot: {error}") from error
-    target = path.resolve()  # a symbolic link stays one
-    if target.exists() and not target.is_file():
-        # Renaming over it would replace a device or fail on a folder.
-        raise CannotRunError(f"cannot write the result to {path}: not a file", remedy="name a file")
     try:
+        target = path.resolve()  # a symbolic link stays one
+        if target.exists() and not target.is_file():
+            # Renaming over it would replace a device or fail on a folder.
+            raise CannotRunError(f"cannot write the result to {path}: not a file", remedy="name a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         _replace(target, msgspec.json.format(text, indent=1) + b"\n")
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
+        why = error.strerror if isinstance(error, OSError) else error
         raise CannotRunError(
-            f"cannot write the result to {path}: {error.strerror}", remedy="name another file"
+            f"cannot write the result to {path}: {why}", remedy="name another file"
         ) from error
 
 
