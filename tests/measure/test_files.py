@@ -13,7 +13,13 @@ import pytest
 
 import eventmark.measure.files as files
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.files import read_result, result_schema, result_schema_text, write_result
+from eventmark.measure.files import (
+    SCHEMA_FILE,
+    read_result,
+    result_schema,
+    result_schema_text,
+    write_result,
+)
 from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.results import (
     CacheState,
@@ -112,7 +118,7 @@ def test_what_is_written_is_read_back_the_same(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folders" / "result.json"
     write_result(run_result(), path)
     assert read_result(path) == run_result()
-    assert path.read_bytes().endswith(b"}\n")
+    assert path.read_bytes().endswith(b"}")
     assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]
 
 
@@ -125,7 +131,7 @@ def test_writing_that_fails_leaves_the_old_result_and_no_scraps(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(CannotRunError, match=r"No space left on device.*name another file"):
+    with pytest.raises(CannotRunError, match=r"No space left on device.*--out"):
         write_result(msgspec.structs.replace(run_result(), run_id="r2"), written)
     assert written.read_bytes() == before
     assert list(written.parent.iterdir()) == [written]
@@ -134,7 +140,7 @@ def test_writing_that_fails_leaves_the_old_result_and_no_scraps(
 def test_unwritable_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     for path in (tmp_path / "file" / "result.json", tmp_path, tmp_path / ("x" * 300)):
-        with pytest.raises(CannotRunError, match="cannot write the result to"):
+        with pytest.raises(CannotRunError, match="cannot be written"):
             write_result(run_result(), path)
 
 
@@ -150,7 +156,7 @@ def test_links_are_followed_and_devices_never_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
-    with pytest.raises(CannotRunError, match="cannot write the result to"):
+    with pytest.raises(CannotRunError, match="cannot be written"):
         write_result(run_result(), circle)
 
 
@@ -166,23 +172,29 @@ def test_every_truncation_is_refused(written: Path) -> None:
     end = len(content.rstrip())
     for length in [*range(0, end, 97), end - 1]:
         written.write_bytes(content[:length])
-        with pytest.raises(UsageError, match=r"cut short|empty"):
+        with pytest.raises(UsageError, match="damaged or no result"):
             read_result(written)
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, "1", None, True, 1.5])
-def test_other_version_is_refused_and_named(written: Path, version: object) -> None:
+@pytest.mark.parametrize("version", [0, 2, 99])
+def test_other_version_is_refused_and_named(written: Path, version: int) -> None:
     changed(written, format_version=version)
-    with pytest.raises(UsageError, match=r"format version .*this Eventmark reads 1") as caught:
+    with pytest.raises(UsageError, match=f"format version {version}, this release reads 1"):
         read_result(written)
-    assert repr(version) in str(caught.value)
+
+
+@pytest.mark.parametrize("version", ["1", None, True, 1.5])
+def test_version_that_is_no_number_is_refused(written: Path, version: object) -> None:
+    changed(written, format_version=version)
+    with pytest.raises(UsageError, match="damaged or no result"):
+        read_result(written)
 
 
 @pytest.mark.parametrize("content", ['{"format": "jmh"}', "{}", "[]", "5", '"x"', "null"])
 def test_other_json_is_not_a_result(tmp_path: Path, content: str) -> None:
     path = tmp_path / "other.json"
     path.write_text(content)
-    with pytest.raises(UsageError, match="not an Eventmark result"):
+    with pytest.raises(UsageError, match=r"no result|not a result"):
         read_result(path)
 
 
@@ -196,13 +208,13 @@ def test_other_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_damaged_field_is_named(written: Path) -> None:
     changed(written, seconds="long")
-    with pytest.raises(UsageError, match=r"damaged result: .*\$\.seconds"):
+    with pytest.raises(UsageError, match=r"is damaged: .*\$\.seconds"):
         read_result(written)
 
 
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.json", tmp_path):
-        with pytest.raises(UsageError, match="cannot read"):
+        with pytest.raises(UsageError, match="cannot be read"):
             read_result(path)
 
 
@@ -210,13 +222,12 @@ def test_endless_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(files, "RESULT_BYTES_MAX", 2**20)
     path = tmp_path / "large.json"
     path.write_bytes(b" " * (2**20 + 1))
-    with pytest.raises(UsageError, match="larger than 1 MiB"):
+    with pytest.raises(UsageError, match="more than 1 MiB"):
         read_result(path)
 
 
 def test_kept_schema_is_the_one_of_the_code() -> None:
-    kept = Path(files.__file__).with_name("result.schema.json").read_text(encoding="utf-8")
-    assert kept == result_schema_text()
+    assert SCHEMA_FILE.read_bytes() == result_schema_text()
 
 
 def test_written_result_is_as_the_schema_says_and_others_are_not(written: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eventmark.errors import UsageError
 from eventmark.measure.histogram import HIGHEST_NS, LOWEST_NS, LatencyHistogram
-from eventmark.measure.quantiles import nearest_rank
+from eventmark.measure.ranks import nearest_rank
 
 from .series import independent
 

@@ -19,7 +19,7 @@ TARGET = Target("p95", 10.0)
 
 
 def judge(
-    low: float, high: float | None, *, target: Target | None = TARGET, samples: int = 1000, **more: Any
+    low: float, high: float | None, *, target: Target | None = TARGET, samples: int | None = 1000, **more: Any
 ) -> tuple[Verdict, str]:
     middle = low if high is None else (low + high) / 2
     latency = Latency(p50=1.0, p95=middle, p99=100.0, p999=200.0, max=300.0)
@@ -30,19 +30,20 @@ def judge(
 @pytest.mark.parametrize(
     ("low", "high", "samples", "expected", "said"),
     [
-        (8.0, 9.0, 1000, MET, "p95 8.5 ms [8, 9] is below 10 ms"),
-        (9.0, 9.999, 1000, MET, "is below 10 ms"),
-        (9.0, 10.0, 1000, INCONCLUSIVE, "p95 9.5 ms [9, 10] cannot be told from 10 ms"),
-        (9.0, 12.0, 1000, INCONCLUSIVE, "cannot be told"),
-        (10.0, 12.0, 1000, BROKEN, "p95 11 ms [10, 12] is not below 10 ms"),
-        (3.0, None, 40, INCONCLUSIVE, "40 samples do not bound it; at least 72"),
-        (12.0, None, 40, BROKEN, "p95 12 ms [12, ?]"),
-        (12.0, None, 1, INCONCLUSIVE, "1 samples do not bound it"),
-        (math.nan, math.nan, 1000, INCONCLUSIVE, "cannot be told"),
+        (8.0, 9.0, 1000, MET, "p95 8.5 ms, 95% interval 8 to 9 ms, target 10 ms"),
+        (9.0, 9.999, 1000, MET, "interval 9 to 9.999 ms"),
+        (9.0, 10.0, 1000, INCONCLUSIVE, "the interval holds the target: p95 9.5 ms"),
+        (9.0, 12.0, 1000, INCONCLUSIVE, "the interval holds the target"),
+        (10.0, 12.0, 1000, BROKEN, "p95 11 ms, 95% interval 10 to 12 ms, target 10 ms"),
+        (3.0, None, 40, INCONCLUSIVE, "too few samples, 40, to bound it (at least 72 independent)"),
+        (3.0, None, None, INCONCLUSIVE, "too few samples to bound it"),
+        (12.0, None, 40, BROKEN, "12 to unbounded"),
+        (12.0, None, 1, INCONCLUSIVE, "too few samples, 1,"),
+        (math.nan, math.nan, 1000, INCONCLUSIVE, "nan"),
     ],
 )
 def test_interval_against_the_limit_decides(
-    low: float, high: float | None, samples: int, expected: Verdict, said: str
+    low: float, high: float | None, samples: int | None, expected: Verdict, said: str
 ) -> None:
     verdict, reason = judge(low, high, samples=samples)
     assert verdict is expected
@@ -59,9 +60,7 @@ def test_busy_client_excuses_what_is_slow_and_not_what_is_quick(
     assert judge(low, high)[0] is alone
     verdict, reason = judge(low, high, client_bottleneck="loop lag p99 9 ms")
     assert verdict is with_bottleneck
-    assert "bottleneck: loop lag p99 9 ms" in reason
-    if alone is BROKEN:
-        assert reason.startswith("the client was the bottleneck: ")
+    assert "the client was the bottleneck (loop lag p99 9 ms): p95" in reason
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_unsteady_operation_is_judged_only_far_from_the_limit(
 ) -> None:
     verdict, reason = judge(low, high, steady=False)
     assert verdict is expected
-    assert "never steady" in reason
+    assert "never became steady" in reason
 
 
 def test_failed_operation_breaks_every_target() -> None:
@@ -87,11 +86,11 @@ def test_failed_operation_breaks_every_target() -> None:
         verdict, reason = judge(
             1.0, 2.0, failed=3, target=target, samples=samples, client_bottleneck="busy", steady=False
         )
-        assert verdict is BROKEN and reason == f"3 of {samples + 3} operations failed"
+        assert verdict is BROKEN and reason == "3 operations failed"
 
 
 def test_nothing_to_judge_by_is_inconclusive() -> None:
-    assert judge(1.0, 2.0, target=None) == (INCONCLUSIVE, "no target")
+    assert judge(1.0, 2.0, target=None) == (INCONCLUSIVE, "there is no target")
     assert judge(1.0, 2.0, samples=0) == (INCONCLUSIVE, "nothing was measured")
     assert judge(1.0, 2.0, target=Target("p99", 10.0)) == (INCONCLUSIVE, "p99 was not measured")
 
@@ -115,7 +114,7 @@ def test_overall_is_the_worst_and_says_what_and_why() -> None:
         worst = BROKEN if BROKEN in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts else MET
         assert found is worst
         expected = {f"op{i}: why{i}" for i, verdict in enumerate(verdicts) if verdict is not MET}
-        assert set(reasons) == (expected or {"all 3 met"})
+        assert set(reasons) == expected
     found, reasons = overall([("a", MET, "x"), ("b", INCONCLUSIVE, "y"), ("c", BROKEN, "z")])
     assert reasons == ["c: z", "b: y"]
 

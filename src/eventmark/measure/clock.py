@@ -84,5 +84,8 @@ class LoopLag:
             return
         ticks = late_ns // self._interval_ns + 1
         self._due_ns += ticks * self._interval_ns
+        if ticks == 1:
+            self._histogram.record(late_ns)
+            return
         counted = np.arange(min(ticks, LAG_TICKS_MAX), dtype=np.int64)
         self._histogram.record_all(late_ns - counted * self._interval_ns)

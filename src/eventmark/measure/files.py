@@ -1,4 +1,4 @@
-"""Results as files: written whole or not at all, read with a reason when they cannot be, and their schema."""
+"""Results as files: written whole or not at all, read with a clear word about what is wrong."""
 
 from __future__ import annotations
 
@@ -14,38 +14,46 @@ from eventmark.measure.results import RESULT_FORMAT, RESULT_FORMAT_VERSION, RunR
 
 RESULT_BYTES_MAX = 512 * 2**20
 SCHEMA_ID = f"urn:{RESULT_FORMAT}:{RESULT_FORMAT_VERSION}"
+SCHEMA_FILE = Path(__file__).parent / "result.schema.json"
+
+_REMEDY = "name a folder that can be, with --out"
 
 
-class _Header(msgspec.Struct):
-    """What every version of the format has."""
+class _Head(msgspec.Struct):
+    """What a file says it is, before it is taken at its word."""
 
-    format: Any = None
-    format_version: Any = None
+    format: str = ""
+    format_version: int = 0
 
 
 def write_result(result: RunResult, path: Path) -> None:
-    """Write the result as JSON; ``path`` then holds all of it, or what it held before.
+    """Write the result as JSON.
 
-    Makes the folders above it. Raises ``CannotRunError`` where it cannot be written, and ``ValueError`` for
-    a result that could not be read back: JSON has no "not a number" and no infinity.
+    Raises ``CannotRunError`` where that is not possible, and ``ValueError`` for a result that could not be
+    read back: JSON has no "not a number" and no infinity.
     """
-    text = msgspec.json.encode(result)
+    content = msgspec.json.encode(result)
     try:
-        msgspec.json.decode(text, type=RunResult)
+        msgspec.json.decode(content, type=RunResult)
     except msgspec.ValidationError as error:
         raise ValueError(f"the result holds what JSON cannot: {error}") from error
+    write_whole(path, msgspec.json.format(content, indent=1))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there complete or as it was before. Raises ``CannotRunError``.
+
+    Makes the folders above it. A symbolic link stays one; what is no file, a device or a pipe, is refused.
+    """
     try:
-        target = path.resolve()  # a symbolic link stays one
+        target = path.resolve()
         if target.exists() and not target.is_file():
-            # Renaming over it would replace a device or fail on a folder.
-            raise CannotRunError(f"cannot write the result to {path}: not a file", remedy="name a file")
+            raise CannotRunError(f"{path} cannot be written: not a file", remedy=_REMEDY)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, msgspec.json.format(text, indent=1) + b"\n")
+        _replace(target, content)
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
-        why = error.strerror if isinstance(error, OSError) else error
-        raise CannotRunError(
-            f"cannot write the result to {path}: {why}", remedy="name another file"
-        ) from error
+        why = error.strerror if isinstance(error, OSError) else "its links go round in a circle"
+        raise CannotRunError(f"{path} cannot be written: {why}", remedy=_REMEDY) from error
 
 
 def _replace(target: Path, content: bytes) -> None:
@@ -69,65 +77,46 @@ def _replace(target: Path, content: bytes) -> None:
 
 
 def read_result(path: Path) -> RunResult:
-    """The result a file holds.
-
-    Raises ``UsageError``: no such file, not JSON or cut short, not a result, another version of the format,
-    or a result whose fields are not as they should be.
-    """
-    content = _read(path)
-    try:
-        header = msgspec.json.decode(content, type=_Header)
-    except msgspec.ValidationError as error:
-        raise _not_a_result(path) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{path} is cut short or not JSON: {error}", remedy="run again") from error
-    if header.format != RESULT_FORMAT:
-        raise _not_a_result(path)
-    if header.format_version != RESULT_FORMAT_VERSION or isinstance(header.format_version, bool):
-        raise UsageError(
-            f"{path} is a result of format version {header.format_version!r}, "
-            f"this Eventmark reads {RESULT_FORMAT_VERSION}",
-            remedy="use the Eventmark that wrote it, or run again",
-        )
-    try:
-        return msgspec.json.decode(content, type=RunResult)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{path} is a damaged result: {error}", remedy="run again") from error
-
-
-def _read(path: Path) -> bytes:
+    """Read a result. Raises ``UsageError`` for what is missing, damaged, or of another format."""
     try:
         with path.open("rb") as file:
             content = file.read(RESULT_BYTES_MAX + 1)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a result.json") from error
     if len(content) > RESULT_BYTES_MAX:
-        raise UsageError(f"{path} is larger than {RESULT_BYTES_MAX // 2**20} MiB")
-    if not content.strip():
-        raise UsageError(f"{path} is empty", remedy="run again")
-    return content
-
-
-def _not_a_result(path: Path) -> UsageError:
-    return UsageError(f"{path} is not an Eventmark result", remedy=f'"format" has to be "{RESULT_FORMAT}"')
+        raise UsageError(f"{path} has more than {RESULT_BYTES_MAX // 2**20} MiB", remedy="name a result.json")
+    try:
+        head = msgspec.json.decode(content, type=_Head)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged or no result: {error}", remedy="name a result.json") from error
+    if head.format != RESULT_FORMAT:
+        raise UsageError(f"{path} is not a result of Eventmark's", remedy="name a result.json")
+    if head.format_version != RESULT_FORMAT_VERSION:
+        raise UsageError(
+            f"{path} is of format version {head.format_version}, this release reads {RESULT_FORMAT_VERSION}",
+            remedy="read it with the release that wrote it",
+        )
+    try:
+        return msgspec.json.decode(content, type=RunResult)
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{path} is damaged: {error}", remedy="run again") from error
 
 
 def result_schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a result file."""
+    """The JSON Schema of a result, as ``result.schema.json`` publishes it."""
     schema = msgspec.json.schema(RunResult)
     run = schema["$defs"][RunResult.__name__]
-    # Defaults where they are built; in a file they are what tells a result from anything else.
+    # Defaults where results are made; in a file they are what tells a result from anything else.
     run["properties"]["format"] = {"const": RESULT_FORMAT}
     run["properties"]["format_version"] = {"const": RESULT_FORMAT_VERSION}
     run["required"] = ["format", "format_version", *run["required"]]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
-        "title": "Eventmark result",
+        "title": f"Eventmark result, version {RESULT_FORMAT_VERSION}",
         **schema,
     }
 
 
-def result_schema_text() -> str:
-    """The schema as it is kept beside this module."""
-    return msgspec.json.format(msgspec.json.encode(result_schema()), indent=2).decode() + "\n"
+def result_schema_text() -> bytes:
+    return msgspec.json.format(msgspec.json.encode(result_schema()), indent=1) + b"\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
 from eventmark.errors import UsageError
-from eventmark.measure.quantiles import NS_PER_MS, nearest_rank
+from eventmark.measure.ranks import NS_PER_MS, nearest_rank
 
 LOWEST_NS = 100
 HIGHEST_NS = 120_000_000_000
@@ -38,10 +39,11 @@ class LatencyHistogram:
         self.clamped += within != ns
         self._histogram.record_value(within)
 
-    def record_all(self, samples_ns: NDArray[np.int64]) -> None:
+    def record_all(self, samples_ns: NDArray[np.int64] | Sequence[int]) -> None:
         """Count many; the same as ``record`` of each."""
-        within = np.clip(samples_ns, LOWEST_NS, HIGHEST_NS)
-        self.clamped += int(np.count_nonzero(within != samples_ns))
+        samples = np.asarray(samples_ns, dtype=np.int64)
+        within = np.clip(samples, LOWEST_NS, HIGHEST_NS)
+        self.clamped += int(np.count_nonzero(within != samples))
         # The library records one value at a time, in Python: first fold those it would count as equal.
         _, bits = np.frexp(within.astype(np.float64))
         shift = np.maximum(bits.astype(np.int64) - _EXACT_BITS, 0)

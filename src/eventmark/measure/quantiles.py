@@ -1,7 +1,6 @@
 """Quantiles of latency samples, and how far each can be trusted.
 
-Definition used everywhere: nearest rank. The q-quantile of n samples is the ``ceil(q n)``-th smallest, so
-every reported quantile is a latency that really occurred; nothing is interpolated.
+Definition used everywhere: nearest rank, see ``ranks.nearest_rank``.
 """
 
 from __future__ import annotations
@@ -16,19 +15,12 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from eventmark.measure.dependence import Samples, dependence_of
+from eventmark.measure.ranks import CONFIDENCE, NS_PER_MS, nearest_rank
 from eventmark.measure.results import Latency, LatencyInterval
+from eventmark.measure.targets import QUANTILES
 
-QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99, "p999": 0.999}
-CONFIDENCE = 0.95
 RESAMPLES = 400
 BLOCKS_MAX = 2000  # per resample; beyond it blocks get longer, which costs a little precision and no truth
-NS_PER_MS = 1e6
-
-
-def nearest_rank(q: float, count: int) -> int:
-    """The 1-based rank of the q-quantile among ``count`` samples, ``count`` at least 1."""
-    # Rounded first: 0.07 * 100 is 7.000000000000001, whose ceiling would be one rank too high.
-    return min(max(math.ceil(round(q * count, 6)), 1), count)
 
 
 def latency_of(samples_ns: Samples) -> Latency:
@@ -45,19 +37,8 @@ def latency_of(samples_ns: Samples) -> Latency:
     return Latency(**values_ms, max=float(placed[-1]) / NS_PER_MS)
 
 
-def least_samples(q: float, *, confidence: float = CONFIDENCE) -> tuple[int, int]:
-    """How many samples bound the q-quantile from below, and how many from above.
-
-    The largest of n samples is below the q-quantile with probability q^n, the smallest above it with
-    (1-q)^n; a bound exists once that is at most half of what the confidence leaves. p95: 2 and 72,
-    p99: 1 and 368, p99.9: 1 and 3688.
-    """
-    tail = (1 - confidence) / 2
-    return math.ceil(math.log(tail) / math.log(1 - q)), math.ceil(math.log(tail) / math.log(q))
-
-
 def intervals_of(
-    samples_ns_by_fork: Sequence[Samples], *, confidence: float = CONFIDENCE, random: np.random.Generator
+    samples_ns_by_fork: Sequence[Samples], random: np.random.Generator, *, confidence: float = CONFIDENCE
 ) -> dict[str, LatencyInterval]:
     """``quantile_interval`` of each of p50, p95, p99 and p999."""
     return {

@@ -1,82 +1,41 @@
-"""Has an operation warmed up? Told from the medians of its iterations.
-
-An operation is steady when, over the last iterations,
-
-- the medians lie within a tolerance of each other (largest - smallest, as a share of their median), and
-- they show no trend: Kendall's rank correlation with time is not significant at 5%, or the drift it stands
-  for (Theil-Sen slope times the window) is too small to matter.
-
-Medians, because one slow call must not look like a cold cache. A trend is asked for separately, because
-latencies that sink by one percent each time are within every tolerance and have not arrived yet.
-"""
+"""Warm-up: measured until the medians of successive iterations stay within a band and show no trend."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import kendalltau, theilslopes
 
-WINDOW_ITERATIONS = 5
-SPREAD_TOLERANCE = 0.10
-TREND_SIGNIFICANCE = 0.05  # five medians: only when every one is below, or above, the one before
-DRIFT_SHARE = 0.2  # of the tolerance; a smaller drift over the window is no trend worth waiting for
-WARMUP_ITERATIONS_MAX = 30
+WINDOW = 5
+TOLERANCE = 0.10
+TREND_NEGLIGIBLE = 0.02  # of the median, over the window: a trend so small does not matter
+ITERATIONS_MAX = 40
 
 
-def is_steady(
-    iteration_medians_ms: Sequence[float],
-    *,
-    window: int = WINDOW_ITERATIONS,
-    tolerance: float = SPREAD_TOLERANCE,
-) -> bool:
-    """Whether the last ``window`` medians lie within ``tolerance`` of each other and show no trend.
+def is_steady(medians_ms: Sequence[float], *, window: int = WINDOW, tolerance: float = TOLERANCE) -> bool:
+    """Whether the last ``window`` medians lie within ``tolerance`` of their own median, without a trend.
 
-    False for fewer than ``window``, or where one of them is not a number. ``window`` is at least 2.
+    A trend is a rise or fall at every step, by more than 2% in all: of five medians in random order, one
+    window in sixty looks like that (Kendall's tau, significant at 5%).
     """
-    if len(iteration_medians_ms) < window:
+    if len(medians_ms) < window:
         return False
-    last_ms = np.asarray(iteration_medians_ms[-window:], dtype=np.float64)
-    if not np.isfinite(last_ms).all():
+    last = np.asarray(medians_ms[-window:], dtype=float)
+    centre = float(np.median(last))
+    # Asked for what has to hold: a median that is not a number compares as false and is not steady.
+    if not (centre > 0 and np.max(np.abs(last - centre)) <= tolerance * centre):
         return False
-    allowed_ms = tolerance * float(np.median(last_ms))
-    if float(np.ptp(last_ms)) > allowed_ms:
-        return False
-    return not _has_trend(last_ms, DRIFT_SHARE * allowed_ms)
-
-
-def _has_trend(medians_ms: np.ndarray, negligible_ms: float) -> bool:
-    places = np.arange(len(medians_ms))
-    p_value = float(kendalltau(places, medians_ms).pvalue)
-    if math.isnan(p_value) or p_value >= TREND_SIGNIFICANCE:  # not a number: all medians are the same
-        return False
-    drift_ms = abs(float(theilslopes(medians_ms, places).slope)) * (len(medians_ms) - 1)
-    return drift_ms > negligible_ms
+    steps = np.diff(last)
+    monotone = bool(np.all(steps > 0) or np.all(steps < 0))
+    return not (monotone and abs(last[-1] - last[0]) > TREND_NEGLIGIBLE * centre)
 
 
 class WarmUp:
-    """Fed with the median of each warm-up iteration, says when to stop.
+    """Fed with the median of each iteration until it is steady or the iterations are used up."""
 
-    The caller iterates until ``steady`` or ``exhausted``; at ``iterations_max`` without having become steady
-    it is exhausted, and what is measured after that is marked as not steady.
-    """
-
-    def __init__(
-        self,
-        *,
-        iterations_max: int = WARMUP_ITERATIONS_MAX,
-        window: int = WINDOW_ITERATIONS,
-        tolerance: float = SPREAD_TOLERANCE,
-    ) -> None:
-        self.iterations_max = iterations_max
-        self._window = window
-        self._tolerance = tolerance
+    def __init__(self, *, iterations_max: int = ITERATIONS_MAX) -> None:
         self._medians_ms: list[float] = []
-
-    def feed(self, median_ms: float) -> None:
-        """One more iteration, its median in milliseconds."""
-        self._medians_ms.append(median_ms)
+        self._iterations_max = iterations_max
 
     @property
     def iterations(self) -> int:
@@ -84,10 +43,16 @@ class WarmUp:
 
     @property
     def steady(self) -> bool:
-        """Of the iterations fed last."""
-        return is_steady(self._medians_ms, window=self._window, tolerance=self._tolerance)
+        return is_steady(self._medians_ms)
+
+    @property
+    def over(self) -> bool:
+        return self.steady or self.exhausted
 
     @property
     def exhausted(self) -> bool:
-        """All iterations allowed are used up and the operation is still not steady."""
-        return self.iterations >= self.iterations_max and not self.steady
+        """The iterations allowed are used up and the operation is still not steady."""
+        return self.iterations >= self._iterations_max and not self.steady
+
+    def add(self, median_ms: float) -> None:
+        self._medians_ms.append(median_ms)

@@ -1,20 +1,14 @@
-"""Verdicts: what the measured quantile and its interval say about a target.
-
-A quantile is judged by its confidence interval, never by the number alone: MET when all of the interval is
-below the limit, BROKEN when none of it is, INCONCLUSIVE in between.
-"""
+"""Verdicts: a quantile is judged by its interval, and what the evidence does not decide is INCONCLUSIVE."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
-from eventmark.measure.quantiles import QUANTILES, least_samples
+from eventmark.measure.ranks import least_samples
 from eventmark.measure.results import Latency, LatencyInterval, Verdict
-from eventmark.measure.targets import Target
+from eventmark.measure.targets import QUANTILES, Target
 
-UNSTEADY_MARGIN = 0.25  # of the limit
+NEAR_LIMIT = 0.25  # within this of the target, a measurement that never became steady decides nothing
 
 _EXIT_CODES = {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
 
@@ -24,109 +18,93 @@ def judge_latency(
     intervals: Mapping[str, LatencyInterval],
     target: Target | None,
     *,
+    failed: int = 0,
     client_bottleneck: str = "",
     steady: bool = True,
-    failed: int = 0,
-    samples: int,
+    samples: int | None = None,
 ) -> tuple[Verdict, str]:
-    """The verdict on one operation, and the reason with its numbers.
+    """The verdict on one operation, and why.
 
-    ``client_bottleneck``: why the client, not the store, may have been the slow part; "" when it was not.
-    ``failed``: operations that failed, not part of ``samples``.
+    MET needs the interval's upper bound below the target, BROKEN its lower bound at or above it. A failed
+    operation breaks every target. What weakens the evidence only ever makes a verdict INCONCLUSIVE:
 
-    - A failed operation breaks the target, however quick the others were.
-    - A busy client only adds time: what is MET in spite of it stays MET, what is BROKEN with it may be the
-      client's doing and is INCONCLUSIVE.
-    - An operation that never became steady may still be moving. Its verdict stands only when the interval is
-      further from the limit than 25% of it, more than what drifts unnoticed between iterations.
+    - A client that was the bottleneck (``client_bottleneck`` says how) can only have made the store look
+      slower: MET stands, BROKEN does not.
+    - An operation that never became steady may still be moving. Its verdict stands where the interval is
+      further from the target than 25% of it, more than drifts unnoticed from one iteration to the next.
+    - ``samples``, where given, is how many there were: a lower bound that is only the smallest of too few
+      proves nothing.
     """
     if failed:
-        return Verdict.BROKEN, f"{failed} of {failed + samples} operations failed"
+        return Verdict.BROKEN, f"{failed} operations failed"
     if samples == 0:
         return Verdict.INCONCLUSIVE, "nothing was measured"
     if target is None:
-        return Verdict.INCONCLUSIVE, "no target"
+        return Verdict.INCONCLUSIVE, "there is no target"
     interval = intervals.get(target.quantile)
     if interval is None:
         return Verdict.INCONCLUSIVE, f"{target.quantile} was not measured"
-    judged = _Judged(target, getattr(latency, target.quantile), interval, samples)
-    verdict, reason = judged.by_interval()
+    verdict, why = _by_interval(interval, target, samples)
     if not steady:
-        verdict, reason = judged.unsteady(verdict, reason)
+        verdict, why = _unsteady(verdict, why, interval, target)
     if client_bottleneck:
-        verdict, reason = _with_bottleneck(verdict, reason, client_bottleneck)
-    return verdict, reason
+        why.append(f"the client was the bottleneck ({client_bottleneck})")
+        verdict = Verdict.INCONCLUSIVE if verdict is Verdict.BROKEN else verdict
+    return verdict, f"{', '.join(why)}{': ' if why else ''}{_seen(latency, interval, target)}"
 
 
-def overall(verdicts: Iterable[tuple[str, Verdict, str]]) -> tuple[Verdict, list[str]]:
-    """The verdict on all of ``(name, verdict, reason)``, and why: what is not MET, the worst first.
+def _by_interval(interval: LatencyInterval, target: Target, samples: int | None) -> tuple[Verdict, list[str]]:
+    """What the interval alone decides. One that is not made of numbers compares as false: INCONCLUSIVE."""
+    needed_low, needed_high = least_samples(QUANTILES[target.quantile])
+    if interval.low >= target.limit_ms and (samples is None or samples >= needed_low):
+        return Verdict.BROKEN, []
+    if interval.high is None:
+        few = "" if samples is None else f", {samples},"
+        return Verdict.INCONCLUSIVE, [
+            f"too few samples{few} to bound it (at least {needed_high} independent)"
+        ]
+    if interval.high < target.limit_ms:
+        return Verdict.MET, []
+    return Verdict.INCONCLUSIVE, ["the interval holds the target"]
 
-    BROKEN if any is, else INCONCLUSIVE if any is, else MET. Of nothing: INCONCLUSIVE. What was never meant
-    to be judged (no target) must not be handed in.
-    """
-    judged = list(verdicts)
-    if not judged:
+
+def _unsteady(
+    verdict: Verdict, why: list[str], interval: LatencyInterval, target: Target
+) -> tuple[Verdict, list[str]]:
+    near_met = interval.high is not None and interval.high > (1 - NEAR_LIMIT) * target.limit_ms
+    near_broken = interval.low < (1 + NEAR_LIMIT) * target.limit_ms
+    if (verdict is Verdict.MET and near_met) or (verdict is Verdict.BROKEN and near_broken):
+        return Verdict.INCONCLUSIVE, [*why, "never became steady, and is near the target"]
+    return verdict, [*why, "never became steady"]
+
+
+def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:
+    value_ms = getattr(latency, target.quantile)
+    bounds = f"95% interval {interval.low:.4g} to {_bound(interval.high)}"
+    return f"{target.quantile} {value_ms:.4g} ms, {bounds}, target {target.limit_ms:g} ms"
+
+
+def overall(parts: Iterable[tuple[str, Verdict, str]]) -> tuple[Verdict, list[str]]:
+    """The worst of ``(name, verdict, reason)``, with the reasons of those that are not MET."""
+    listed = list(parts)
+    if not listed:
         return Verdict.INCONCLUSIVE, ["nothing was measured"]
-    worst_first = (Verdict.BROKEN, Verdict.INCONCLUSIVE)
     reasons = [
-        f"{name}: {reason}" for wanted in worst_first for name, verdict, reason in judged if verdict is wanted
+        f"{name}: {reason}"
+        for wanted in (Verdict.BROKEN, Verdict.INCONCLUSIVE)
+        for name, verdict, reason in listed
+        if verdict is wanted
     ]
-    for verdict in worst_first:
-        if any(found is verdict for _, found, _ in judged):
+    for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE):
+        if any(found is verdict for _, found, _ in listed):
             return verdict, reasons
-    return Verdict.MET, [f"all {len(judged)} met"]
+    return Verdict.MET, []
 
 
 def exit_code(verdict: Verdict) -> int:
-    """0 for MET, 1 for BROKEN, 3 for INCONCLUSIVE."""
+    """0 met, 1 broken, 3 inconclusive."""
     return _EXIT_CODES[verdict]
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """One quantile held against its limit."""
-
-    target: Target
-    observed_ms: float
-    interval: LatencyInterval
-    samples: int
-
-    def by_interval(self) -> tuple[Verdict, str]:
-        """An interval that is not made of numbers compares as false throughout: INCONCLUSIVE."""
-        limit_ms, low_ms, high_ms = self.target.limit_ms, self.interval.low, self.interval.high
-        needed_low, needed_high = least_samples(QUANTILES[self.target.quantile])
-        # With fewer samples the interval's lower end is only the smallest sample, which proves nothing.
-        if low_ms >= limit_ms and self.samples >= needed_low:
-            return Verdict.BROKEN, f"{self._seen()} is not below {limit_ms:g} ms"
-        if high_ms is None:
-            return Verdict.INCONCLUSIVE, (
-                f"{self._seen()}: {self.samples} samples do not bound it; at least {needed_high} "
-                "that do not depend on each other are needed"
-            )
-        if high_ms < limit_ms:
-            return Verdict.MET, f"{self._seen()} is below {limit_ms:g} ms"
-        return Verdict.INCONCLUSIVE, f"{self._seen()} cannot be told from {limit_ms:g} ms"
-
-    def unsteady(self, verdict: Verdict, reason: str) -> tuple[Verdict, str]:
-        limit_ms = self.target.limit_ms
-        high_ms = math.inf if self.interval.high is None else self.interval.high
-        near = {
-            Verdict.MET: high_ms > limit_ms * (1 - UNSTEADY_MARGIN),
-            Verdict.BROKEN: self.interval.low < limit_ms * (1 + UNSTEADY_MARGIN),
-            Verdict.INCONCLUSIVE: False,
-        }[verdict]
-        if near:
-            margin = f"within {UNSTEADY_MARGIN:.0%} of the limit and never steady"
-            return Verdict.INCONCLUSIVE, f"{reason}, but {margin}"
-        return verdict, f"{reason}; never steady"
-
-    def _seen(self) -> str:
-        low_ms, high_ms = self.interval.low, self.interval.high
-        upper = "?" if high_ms is None else f"{high_ms:.3g}"
-        return f"{self.target.quantile} {self.observed_ms:.3g} ms [{low_ms:.3g}, {upper}]"
-
-
-def _with_bottleneck(verdict: Verdict, reason: str, bottleneck: str) -> tuple[Verdict, str]:
-    if verdict is Verdict.BROKEN:
-        return Verdict.INCONCLUSIVE, f"the client was the bottleneck: {bottleneck}; {reason}"
-    return verdict, f"{reason}; the client was a bottleneck: {bottleneck}"
+def _bound(high: float | None) -> str:
+    return "unbounded" if high is None else f"{high:.4g} ms"
