@@ -22,7 +22,8 @@ def is_steady(medians_ms: Sequence[float], *, window: int = WINDOW, tolerance: f
         return False
     last = np.asarray(medians_ms[-window:], dtype=float)
     centre = float(np.median(last))
-    if centre <= 0 or np.max(np.abs(last - centre)) > tolerance * centre:
+    # Asked for what has to hold: a median that is not a number compares as false and is not steady.
+    if not (centre > 0 and np.max(np.abs(last - centre)) <= tolerance * centre):
         return False
     steps = np.diff(last)
     monotone = bool(np.all(steps > 0) or np.all(steps < 0))
@@ -46,7 +47,12 @@ class WarmUp:
 
     @property
     def over(self) -> bool:
-        return self.steady or self.iterations >= self._iterations_max
+        return self.steady or self.exhausted
+
+    @property
+    def exhausted(self) -> bool:
+        """The iterations allowed are used up and the operation is still not steady."""
+        return self.iterations >= self._iterations_max and not self.steady
 
     def add(self, median_ms: float) -> None:
         self._medians_ms.append(median_ms)

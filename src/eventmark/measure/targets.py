@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from eventmark.errors import UsageError
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 DEFAULT_QUANTILE = "p95"
+LIMIT_MS_MAX = 120_000.0  # two minutes, the longest latency a histogram holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ DEFAULT_TARGETS: dict[str, Target] = {
 def read_targets(path: Path) -> dict[str, Target]:
     """The defaults, overlaid by the table ``[targets]`` of a TOML file. Raises ``UsageError``."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"the targets in {path} cannot be read: {error}", remedy="name a TOML file"
@@ -86,18 +86,18 @@ def _target(name: str, value: Any, source: str) -> Target:
                 remedy='write { quantile = "p99", limit_ms = 10 }',
             )
         quantile, value = value.get("quantile", quantile), value["limit_ms"]
-    if quantile not in QUANTILES:
+    if not isinstance(quantile, str) or quantile not in QUANTILES:
         raise UsageError(
             f"{source}: unknown quantile {quantile!r} of {name}", remedy=f"use {', '.join(QUANTILES)}"
         )
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value <= 0
+        or not 0 < value <= LIMIT_MS_MAX  # false for what is not a number
     ):
         raise UsageError(
-            f"{source}: the target of {name} must be a number of milliseconds above 0, got {value!r}",
+            f"{source}: the target of {name} must be a number of milliseconds above 0 "
+            f"and at most {LIMIT_MS_MAX:g}, got {value!r:.40}",
             remedy="write for example 10",
         )
     return Target(quantile, float(value))

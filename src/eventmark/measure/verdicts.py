@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from eventmark.measure.ranks import least_samples
 from eventmark.measure.results import Latency, LatencyInterval, Verdict
-from eventmark.measure.targets import Target
+from eventmark.measure.targets import QUANTILES, Target
 
 NEAR_LIMIT = 0.25  # within this of the target, a measurement that never became steady decides nothing
 
@@ -20,35 +21,67 @@ def judge_latency(
     failed: int = 0,
     client_bottleneck: str = "",
     steady: bool = True,
+    samples: int | None = None,
 ) -> tuple[Verdict, str]:
     """The verdict on one operation, and why.
 
-    MET needs the interval's upper bound below the target, BROKEN its lower bound at or above it. A client
-    that was the bottleneck can only have made the store look slower: MET stands, BROKEN does not.
+    MET needs the interval's upper bound below the target, BROKEN its lower bound at or above it. A failed
+    operation breaks every target. What weakens the evidence only ever makes a verdict INCONCLUSIVE:
+
+    - A client that was the bottleneck (``client_bottleneck`` says how) can only have made the store look
+      slower: MET stands, BROKEN does not.
+    - An operation that never became steady may still be moving. Its verdict stands where the interval is
+      further from the target than 25% of it, more than drifts unnoticed from one iteration to the next.
+    - ``samples``, where given, is how many there were: a lower bound that is only the smallest of too few
+      proves nothing.
     """
     if failed:
         return Verdict.BROKEN, f"{failed} operations failed"
+    if samples == 0:
+        return Verdict.INCONCLUSIVE, "nothing was measured"
     if target is None:
         return Verdict.INCONCLUSIVE, "there is no target"
-    name, limit_ms = target.quantile, target.limit_ms
-    interval, value_ms = intervals[name], getattr(latency, name)
-    seen = f"{name} {value_ms:.4g} ms, 95% interval {interval.low:.4g} to {_bound(interval.high)}"
-    against = f"target {limit_ms:g} ms"
-    if interval.high is not None and interval.high < limit_ms:
-        if not steady and interval.high > (1 - NEAR_LIMIT) * limit_ms:
-            return Verdict.INCONCLUSIVE, f"never became steady, and {seen} is near the {against}"
-        return Verdict.MET, f"{seen}, {against}"
-    if interval.low >= limit_ms:
-        if client_bottleneck:
-            return (
-                Verdict.INCONCLUSIVE,
-                f"the client was the bottleneck ({client_bottleneck}): {seen}, {against}",
-            )
-        if not steady and interval.low < (1 + NEAR_LIMIT) * limit_ms:
-            return Verdict.INCONCLUSIVE, f"never became steady, and {seen} is near the {against}"
-        return Verdict.BROKEN, f"{seen}, {against}"
-    why = "too few samples to bound it" if interval.high is None else "the interval holds the target"
-    return Verdict.INCONCLUSIVE, f"{why}: {seen}, {against}"
+    interval = intervals.get(target.quantile)
+    if interval is None:
+        return Verdict.INCONCLUSIVE, f"{target.quantile} was not measured"
+    verdict, why = _by_interval(interval, target, samples)
+    if not steady:
+        verdict, why = _unsteady(verdict, why, interval, target)
+    if client_bottleneck:
+        why.append(f"the client was the bottleneck ({client_bottleneck})")
+        verdict = Verdict.INCONCLUSIVE if verdict is Verdict.BROKEN else verdict
+    return verdict, f"{', '.join(why)}{': ' if why else ''}{_seen(latency, interval, target)}"
+
+
+def _by_interval(interval: LatencyInterval, target: Target, samples: int | None) -> tuple[Verdict, list[str]]:
+    """What the interval alone decides. One that is not made of numbers compares as false: INCONCLUSIVE."""
+    needed_low, needed_high = least_samples(QUANTILES[target.quantile])
+    if interval.low >= target.limit_ms and (samples is None or samples >= needed_low):
+        return Verdict.BROKEN, []
+    if interval.high is None:
+        few = "" if samples is None else f", {samples},"
+        return Verdict.INCONCLUSIVE, [
+            f"too few samples{few} to bound it (at least {needed_high} independent)"
+        ]
+    if interval.high < target.limit_ms:
+        return Verdict.MET, []
+    return Verdict.INCONCLUSIVE, ["the interval holds the target"]
+
+
+def _unsteady(
+    verdict: Verdict, why: list[str], interval: LatencyInterval, target: Target
+) -> tuple[Verdict, list[str]]:
+    near_met = interval.high is not None and interval.high > (1 - NEAR_LIMIT) * target.limit_ms
+    near_broken = interval.low < (1 + NEAR_LIMIT) * target.limit_ms
+    if (verdict is Verdict.MET and near_met) or (verdict is Verdict.BROKEN and near_broken):
+        return Verdict.INCONCLUSIVE, [*why, "never became steady, and is near the target"]
+    return verdict, [*why, "never became steady"]
+
+
+def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:
+    value_ms = getattr(latency, target.quantile)
+    bounds = f"95% interval {interval.low:.4g} to {_bound(interval.high)}"
+    return f"{target.quantile} {value_ms:.4g} ms, {bounds}, target {target.limit_ms:g} ms"
 
 
 def overall(parts: Iterable[tuple[str, Verdict, str]]) -> tuple[Verdict, list[str]]:

@@ -1,0 +1,127 @@
+"""Verdicts: the interval decides; what weakens the evidence can only make a verdict inconclusive."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventmark.measure.results import Latency, LatencyInterval, Verdict
+from eventmark.measure.targets import Target
+from eventmark.measure.verdicts import exit_code, judge_latency, overall
+
+MET, BROKEN, INCONCLUSIVE = Verdict.MET, Verdict.BROKEN, Verdict.INCONCLUSIVE
+TARGET = Target("p95", 10.0)
+
+
+def judge(
+    low: float, high: float | None, *, target: Target | None = TARGET, samples: int | None = 1000, **more: Any
+) -> tuple[Verdict, str]:
+    middle = low if high is None else (low + high) / 2
+    latency = Latency(p50=1.0, p95=middle, p99=100.0, p999=200.0, max=300.0)
+    intervals = {"p95": LatencyInterval(low=low, high=high)}
+    return judge_latency(latency, intervals, target, samples=samples, **more)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "samples", "expected", "said"),
+    [
+        (8.0, 9.0, 1000, MET, "p95 8.5 ms, 95% interval 8 to 9 ms, target 10 ms"),
+        (9.0, 9.999, 1000, MET, "interval 9 to 9.999 ms"),
+        (9.0, 10.0, 1000, INCONCLUSIVE, "the interval holds the target: p95 9.5 ms"),
+        (9.0, 12.0, 1000, INCONCLUSIVE, "the interval holds the target"),
+        (10.0, 12.0, 1000, BROKEN, "p95 11 ms, 95% interval 10 to 12 ms, target 10 ms"),
+        (3.0, None, 40, INCONCLUSIVE, "too few samples, 40, to bound it (at least 72 independent)"),
+        (3.0, None, None, INCONCLUSIVE, "too few samples to bound it"),
+        (12.0, None, 40, BROKEN, "12 to unbounded"),
+        (12.0, None, 1, INCONCLUSIVE, "too few samples, 1,"),
+        (math.nan, math.nan, 1000, INCONCLUSIVE, "nan"),
+    ],
+)
+def test_interval_against_the_limit_decides(
+    low: float, high: float | None, samples: int | None, expected: Verdict, said: str
+) -> None:
+    verdict, reason = judge(low, high, samples=samples)
+    assert verdict is expected
+    assert said in reason
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "alone", "with_bottleneck"),
+    [(8.0, 9.0, MET, MET), (11.0, 12.0, BROKEN, INCONCLUSIVE), (9.0, 11.0, INCONCLUSIVE, INCONCLUSIVE)],
+)
+def test_busy_client_excuses_what_is_slow_and_not_what_is_quick(
+    low: float, high: float, alone: Verdict, with_bottleneck: Verdict
+) -> None:
+    assert judge(low, high)[0] is alone
+    verdict, reason = judge(low, high, client_bottleneck="loop lag p99 9 ms")
+    assert verdict is with_bottleneck
+    assert "the client was the bottleneck (loop lag p99 9 ms): p95" in reason
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (6.0, 7.4, MET),
+        (7.0, 7.6, INCONCLUSIVE),
+        (12.6, 14.0, BROKEN),
+        (12.4, 14.0, INCONCLUSIVE),
+        (12.6, None, BROKEN),
+    ],
+)
+def test_unsteady_operation_is_judged_only_far_from_the_limit(
+    low: float, high: float | None, expected: Verdict
+) -> None:
+    verdict, reason = judge(low, high, steady=False)
+    assert verdict is expected
+    assert "never became steady" in reason
+
+
+def test_failed_operation_breaks_every_target() -> None:
+    for target, samples in ((TARGET, 997), (None, 997), (TARGET, 0)):
+        verdict, reason = judge(
+            1.0, 2.0, failed=3, target=target, samples=samples, client_bottleneck="busy", steady=False
+        )
+        assert verdict is BROKEN and reason == "3 operations failed"
+
+
+def test_nothing_to_judge_by_is_inconclusive() -> None:
+    assert judge(1.0, 2.0, target=None) == (INCONCLUSIVE, "there is no target")
+    assert judge(1.0, 2.0, samples=0) == (INCONCLUSIVE, "nothing was measured")
+    assert judge(1.0, 2.0, target=Target("p99", 10.0)) == (INCONCLUSIVE, "p99 was not measured")
+
+
+bounds_ms = st.floats(0.1, 100)
+
+
+@given(bounds_ms, bounds_ms, st.booleans(), st.sampled_from(["", "busy"]))
+def test_weaker_evidence_never_turns_one_verdict_into_its_opposite(
+    one: float, other: float, steady: bool, bottleneck: str
+) -> None:
+    low, high = min(one, other), max(one, other)
+    plain, _ = judge(low, high)
+    weaker, _ = judge(low, high, steady=steady, client_bottleneck=bottleneck)
+    assert weaker in (plain, INCONCLUSIVE)
+
+
+def test_overall_is_the_worst_and_says_what_and_why() -> None:
+    for verdicts in itertools.product(Verdict, repeat=3):
+        found, reasons = overall((f"op{i}", verdict, f"why{i}") for i, verdict in enumerate(verdicts))
+        worst = BROKEN if BROKEN in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts else MET
+        assert found is worst
+        expected = {f"op{i}: why{i}" for i, verdict in enumerate(verdicts) if verdict is not MET}
+        assert set(reasons) == expected
+    found, reasons = overall([("a", MET, "x"), ("b", INCONCLUSIVE, "y"), ("c", BROKEN, "z")])
+    assert reasons == ["c: z", "b: y"]
+
+
+def test_overall_of_nothing_is_inconclusive() -> None:
+    assert overall([]) == (INCONCLUSIVE, ["nothing was measured"])
+
+
+def test_exit_codes_tell_the_verdicts_apart() -> None:
+    assert [exit_code(verdict) for verdict in (MET, BROKEN, INCONCLUSIVE)] == [0, 1, 3]
