@@ -41,7 +41,7 @@ class LatencyHistogram:
 
     def record_all(self, samples_ns: NDArray[np.int64] | Sequence[int]) -> None:
         """Count many; the same as ``record`` of each."""
-        samples = np.asarray(samples_ns, dtype=np.int64)
+        samples = np.fromiter(samples_ns, dtype=np.int64)
         within = np.clip(samples, LOWEST_NS, HIGHEST_NS)
         self.clamped += int(np.count_nonzero(within != samples))
         # The library records one value at a time, in Python: first fold those it would count as equal.

@@ -1,0 +1,240 @@
+"""Seeding: whole, resumable after anything, repeatable; and the audit finds what was planted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+import pytest
+
+from eventmark.engine import PostgresEventStore
+from eventmark.errors import CannotRunError
+from eventmark.measure.results import Verdict
+from eventmark.seeding import AuditReport, audit, remove_appended, seed
+from eventmark.stores import StoreDefinition, find_store, write_template
+from eventmark.workload import CorpusPlan
+
+EVENTS = 30_000
+PLAN = CorpusPlan(EVENTS, seed=3)
+
+
+def execute(dsn: str, *statements: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def fetch(dsn: str, query: str) -> Any:
+    async def run() -> Any:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def audited(dsn: str, definition: StoreDefinition | None = None) -> AuditReport:
+    return asyncio.run(audit(dsn, definition or find_store("eaf"), schema="eventmark"))
+
+
+def wrong(report: AuditReport) -> set[str]:
+    return {finding.name for finding in report.findings if finding.verdict is not Verdict.MET}
+
+
+def test_a_seeded_corpus_passes_its_audit_and_can_be_read_and_appended_to(database: str) -> None:
+    report = seed(database, find_store("eaf"), PLAN, schema="eventmark", workers=2)
+    assert (report.events, report.reused, report.resumed) == (EVENTS, False, False)
+    assert report.events_per_s > 0
+    assert report.growth is not None
+    assert report.growth.values[-1] == EVENTS
+    assert wrong(audited(database)) == set()
+
+    async def read_everything() -> tuple[int, bool]:
+        async with await PostgresEventStore.connect(database) as store:
+            token, seen, places = await store.create_tail_token(), 0, []
+            while batch := (await store.stream_events(token, limit=10_000)):
+                if not batch.events:
+                    break
+                seen, token = seen + len(batch.events), batch.token
+                places += [event.global_sequence for event in batch.events]
+            head = await store.create_head_token()
+            return seen, places == sorted(places) and head.covers(token)
+
+    assert asyncio.run(read_everything()) == (EVENTS, True)
+    assert fetch(
+        database, "select nextval(pg_get_serial_sequence('eventmark.domain_events', 'global_sequence_id'))"
+    ) == (EVENTS + 1)
+
+
+def test_a_store_with_columns_of_its_own_is_seeded_and_audited(database: str, tmp_path: Path) -> None:
+    write_template(tmp_path / "own")
+    definition = find_store(str(tmp_path / "own"))
+    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    assert wrong(audited(database, definition)) == set()
+
+
+def test_a_table_of_other_types_is_loaded_by_the_drivers_own_encoding(database: str, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    write_template(own)
+    for name in ("schema.sql", "append_events.sql"):
+        text = (own / name).read_text()
+        (own / name).write_text(
+            text.replace("data jsonb", "data json").replace("version bigint", "version integer")
+        )
+    definition = find_store(str(own))
+    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    assert wrong(audited(database, definition)) == set()
+
+
+def test_the_same_plan_is_reused_another_is_refused_unless_replaced(database: str) -> None:
+    definition = find_store("eaf")
+    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    first = audited(database).checksum
+    again = seed(database, definition, PLAN, schema="eventmark", workers=2)
+    assert (again.reused, again.events) == (True, 0)
+    other = CorpusPlan(EVENTS, seed=4)
+    with pytest.raises(CannotRunError, match="another corpus"):
+        seed(database, definition, other, schema="eventmark", workers=2)
+    seed(database, definition, other, schema="eventmark", workers=2, replace=True)
+    assert audited(database).checksum != first
+    seed(database, definition, PLAN, schema="eventmark", workers=2, replace=True)
+    assert audited(database).checksum == first
+
+
+def test_a_schema_that_is_not_eventmarks_is_left_alone(database: str) -> None:
+    execute(database, "create schema eventmark", "create table eventmark.precious (id int)")
+    with pytest.raises(CannotRunError, match="was not created by Eventmark"):
+        seed(database, find_store("eaf"), PLAN, schema="eventmark", replace=True)
+    assert fetch(database, "select count(*) from eventmark.precious") == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        ("delete from eventmark.domain_events where global_sequence_id = 777", {"events", "checksum of every batch"}),
+        ("update eventmark.domain_events set tenant_id = 'tenant-0000' where global_sequence_id = 29000",
+         {"checksum of every batch"}),
+        ("update eventmark.domain_events set sequence_number = 5000 where global_sequence_id = 100",
+         {"contiguous streams"}),
+        ("update eventmark.domain_events set payload = '{}' where global_sequence_id = 10500", {"contents"}),
+        ("update eventmark.domain_events set payload = '{\"a\": 1}' where octet_length(payload::text) > 900",
+         {"payload sizes"}),
+        ("update eventmark.domain_events set timestamp_utc = timestamp_utc + interval '12 hours'", {"business hours"}),
+        ("delete from eventmark.aggregate_snapshots where sequence_number = 100", {"snapshots"}),
+        ("delete from eventmark.domain_events where tenant_id in ('tenant-0000', 'tenant-0001')", {"tenants 80/20"}),
+    ],
+)  # fmt: skip
+def test_a_planted_wrong_is_found_by_the_audit(database: str, fault: str, found: set[str]) -> None:
+    seed(database, find_store("eaf"), PLAN, schema="eventmark", workers=2)
+    execute(database, fault)
+    report = audited(database)
+    assert found <= wrong(report)
+    assert report.verdict is Verdict.BROKEN
+
+
+def test_an_event_stored_twice_is_found(database: str) -> None:
+    seed(database, find_store("eaf"), PLAN, schema="eventmark", workers=2)
+    execute(
+        database,
+        "alter table eventmark.domain_events drop constraint domain_events_position",
+        "drop index eventmark.domain_events_stream, eventmark.domain_events_event_id",
+        "insert into eventmark.domain_events select * from eventmark.domain_events where global_sequence_id = 5",
+    )
+    assert {"events", "checksum of every batch", "contiguous streams"} <= wrong(audited(database))
+
+
+def test_a_seeder_killed_half_way_is_gone_on_with_without_duplicates_or_holes(database: str) -> None:
+    plan = CorpusPlan(120_000, seed=3)
+    script = (
+        "from eventmark.seeding import seed; from eventmark.stores import find_store;"
+        "from eventmark.workload import CorpusPlan\n"
+        f"if __name__ == '__main__': seed({database!r}, find_store('eaf'), CorpusPlan(120_000, seed=3),"
+        " schema='eventmark', workers=2)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        _wait_for_batches(database, 3)
+        workers = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=15)
+    assert alive == []
+    there = fetch(database, "select count(*) from eventmark.eventmark_seed_batches")
+    assert 3 <= there < plan.batch_count
+    assert fetch(database, "select count(*) from eventmark.domain_events") == there * 10_000
+    report = seed(database, find_store("eaf"), plan, schema="eventmark", workers=2)
+    assert (report.resumed, report.events) == (True, plan.events - there * 10_000)
+    assert wrong(audited(database)) == set()
+
+
+def _wait_for_batches(dsn: str, count: int) -> None:
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        try:
+            if fetch(dsn, "select count(*) from eventmark.eventmark_seed_batches") >= count:
+                return
+        except asyncpg.PostgresError:
+            pass
+        time.sleep(0.02)
+    pytest.fail("the seeder wrote nothing within a minute")
+
+
+def test_an_unfinished_corpus_is_not_audited(database: str) -> None:
+    seed(database, find_store("eaf"), PLAN, schema="eventmark", workers=2)
+    execute(database, "update eventmark.eventmark_corpus set stage = 'loading'")
+    with pytest.raises(CannotRunError, match="not finished"):
+        audited(database)
+
+
+def test_what_measuring_added_is_taken_out_again(database: str) -> None:
+    definition = find_store("eaf")
+    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    execute(
+        database,
+        "insert into eventmark.domain_events select (jsonb_populate_record(d, jsonb_build_object("
+        "'global_sequence_id', 30001, 'aggregate_id', 'new', 'event_id', gen_random_uuid()))).*"
+        " from eventmark.domain_events d where global_sequence_id = 1",
+    )
+    assert asyncio.run(remove_appended(database, definition, "eventmark", EVENTS)) == 1
+    assert fetch(database, "select count(*) from eventmark.domain_events") == EVENTS
+
+
+def test_progress_never_goes_back_and_ends_at_its_total(database: str) -> None:
+    told: dict[str, list[tuple[float, float]]] = {}
+    seed(
+        database, find_store("eaf"), PLAN, schema="eventmark", workers=2,
+        progress=lambda stage, done, total: told.setdefault(stage, []).append((done, total)),
+    )  # fmt: skip
+    assert set(told) == {"load", "indexes", "analyze", "vacuum"}
+    for steps in told.values():
+        assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+        assert steps[-1][0] == steps[-1][1]
+
+
+def test_a_server_that_refuses_half_way_is_told_in_one_line(database: str) -> None:
+    definition = find_store("eaf")
+    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    execute(
+        database,
+        "update eventmark.eventmark_corpus set stage = 'loading'",
+        "delete from eventmark.eventmark_seed_batches where batch = 1",
+    )
+    with pytest.raises(CannotRunError, match="batch 1 could not be loaded"):  # its events are there already
+        seed(database, definition, PLAN, schema="eventmark", workers=2)
