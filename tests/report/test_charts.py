@@ -22,7 +22,7 @@ def series(name: str, values: list[float], *, unit: str = "x", every_s: float = 
 
 def encoded(*samples_ms: float) -> str:
     histogram = LatencyHistogram()
-    histogram.record_all(round(one * 1e6) for one in samples_ms)
+    histogram.record_all([round(one * 1e6) for one in samples_ms])
     return histogram.encode()
 
 

@@ -51,7 +51,9 @@ def decode(text: str) -> Decoded | None:
     """A result's histogram; None where it is damaged or holds nothing."""
     try:
         histogram = HdrHistogram.decode(text)
-    except (ValueError, IndexError, zlib.error, HdrCookieException, HdrLengthException):
+    except (
+        ValueError, IndexError, OverflowError, MemoryError, zlib.error, HdrCookieException, HdrLengthException,
+    ):  # fmt: skip
         return None
     items = [
         (item.value_iterated_to / NS_PER_MS, item.count_added_in_this_iter_step)
