@@ -75,7 +75,8 @@ def _autocorrelation(forks: Sequence[NDArray[np.bool_]], lags: int) -> NDArray[n
         covariance[: len(own)] += own
     if lags * 3 < _SERIES_MIN or covariance[0] <= 0:
         return np.empty(0)
-    return covariance / covariance[0]
+    correlation: NDArray[np.float64] = covariance / covariance[0]
+    return correlation
 
 
 def _autocovariance(series: NDArray[np.float64]) -> NDArray[np.float64]:
