@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 
+import hypothesis
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
-from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmark.errors import UsageError
@@ -26,23 +26,24 @@ def histogram_of(samples: list[int]) -> LatencyHistogram:
     return histogram
 
 
-@given(latencies, st.sampled_from([0.01, 0.5, 0.95, 0.99, 0.999, 1.0]))
+@hypothesis.given(latencies, st.sampled_from([0.01, 0.5, 0.95, 0.99, 0.999, 1.0]))
 def test_quantiles_are_within_a_thousandth_above_the_exact_ones(samples: list[int], q: float) -> None:
     exact_ms = sorted(samples)[nearest_rank(q, len(samples)) - 1] / 1e6
     assert exact_ms <= histogram_of(samples).quantile_ms(q) <= exact_ms * 1.001
     assert max(samples) / 1e6 <= histogram_of(samples).max_ms <= max(samples) / 1e6 * 1.001
 
 
-@given(st.lists(st.integers(-5, HIGHEST_NS * 2), max_size=200))
+@hypothesis.given(st.lists(st.integers(-5, HIGHEST_NS * 2), max_size=200))
 def test_recording_all_is_recording_each(samples: list[int]) -> None:
-    together = LatencyHistogram()
-    together.record_all(np.array(samples, dtype=np.int64))
     each = histogram_of(samples)
-    assert together.encode() == each.encode()
-    assert (together.count, together.clamped) == (each.count, each.clamped)
+    for given in (np.array(samples, dtype=np.int64), samples, iter(samples)):
+        together = LatencyHistogram()
+        together.record_all(given)
+        assert together.encode() == each.encode()
+        assert (together.count, together.clamped) == (each.count, each.clamped)
 
 
-@given(latencies, latencies)
+@hypothesis.given(latencies, latencies)
 def test_merging_is_recording_everything_in_one(first: list[int], second: list[int]) -> None:
     merged = histogram_of(first)
     merged.merge(histogram_of(second))
@@ -50,7 +51,7 @@ def test_merging_is_recording_everything_in_one(first: list[int], second: list[i
     assert merged.count == len(first) + len(second)
 
 
-@given(st.lists(st.integers(LOWEST_NS, HIGHEST_NS), max_size=200))
+@hypothesis.given(st.lists(st.integers(LOWEST_NS, HIGHEST_NS), max_size=200))
 def test_encoding_keeps_every_count(samples: list[int]) -> None:
     histogram = histogram_of(samples)
     decoded = LatencyHistogram.decode(histogram.encode())

@@ -157,6 +157,16 @@ def test_upper_end_is_open_until_there_are_samples_enough(q: float) -> None:
     assert quantile_interval([samples], q, random=generator()).high is not None
 
 
+def test_independent_samples_of_small_forks_are_not_taken_for_dependent() -> None:
+    """Six slow calls in 120: two of them beside each other by chance must not open the interval."""
+    intervals = []
+    for seed in range(300):
+        random = generator(seed)
+        forks = [independent(60, random) for _ in range(2)]
+        intervals.append(quantile_interval(forks, 0.95, random=random))
+    assert sum(interval.high is None for interval in intervals) <= 6
+
+
 def test_least_samples_are_those_of_the_textbook() -> None:
     assert least_samples(0.5) == (6, 6)
     assert [least_samples(q)[1] for q in (0.95, 0.99, 0.999)] == [72, 368, 3688]

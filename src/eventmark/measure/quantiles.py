@@ -74,9 +74,9 @@ def quantile_interval(
         raise ValueError("no samples")
     ordered = np.sort(np.concatenate(forks))
     quantile_ns = int(ordered[nearest_rank(q, len(ordered)) - 1])
-    dependences = [dependence_of(fork, quantile_ns) for fork in forks]
-    low, high = _order_statistic_bounds(len(ordered), q, confidence, max(d.inflation for d in dependences))
-    blocks = _draw_blocks(forks, max(d.block_length for d in dependences), random)
+    dependence = dependence_of(forks, quantile_ns)
+    low, high = _order_statistic_bounds(len(ordered), q, confidence, dependence.inflation)
+    blocks = _draw_blocks(forks, dependence.block_length, random)
     low_blocks, high_blocks = _bootstrap_bounds(blocks, ordered, q, confidence)
     high_ms = None if high is None else float(ordered[max(high, high_blocks)]) / NS_PER_MS
     return LatencyInterval(low=float(ordered[min(low, low_blocks)]) / NS_PER_MS, high=high_ms)
