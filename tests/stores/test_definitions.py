@@ -52,11 +52,11 @@ def test_every_store_that_comes_along_and_the_example_are_right(database: str, o
 @pytest.mark.parametrize(
     ("mistake", "file", "line", "said"),
     [
-        (edit("store.toml", 'ordering = "', 'odering = "'), "store.toml", 17, "did you mean 'ordering'"),
-        (edit("store.toml", "[tables]", "[tables"), "store.toml", 20, ""),
-        (edit("store.toml", 'sequence_number = "version"\ntimestamp', "timestamp"), "store.toml", 25, "sequence_number"),
+        (edit("store.toml", 'ordering = "', 'odering = "'), "store.toml", 15, "did you mean 'ordering'"),
+        (edit("store.toml", "[tables]", "[tables"), "store.toml", 18, ""),
+        (edit("store.toml", 'sequence_number = "version"\ntimestamp', "timestamp"), "store.toml", 23, "sequence_number"),
         (edit("store.toml", '"load_aggregate[1000]" = 20', '"load_agregate[1000]" = 20'), "store.toml", None, "load_aggregate"),
-        (edit("store.toml", '"transaction-id"', '"by-luck"'), "store.toml", 17, "by-luck"),
+        (edit("store.toml", '"transaction-id"', '"by-luck"'), "store.toml", 15, "by-luck"),
         (edit("load_aggregate.sql", ":tenant_id and", ":tenant and"), "load_aggregate.sql", 10, ":tenant"),
     ],
 )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Self
 
@@ -26,11 +27,17 @@ from eventmark.engine import encoding
 from eventmark.engine.pool import Pool, Session
 from eventmark.engine.records import EventRecord
 from eventmark.engine.schema import Marker, read_marker
-from eventmark.engine.translation import DRIVER_ERRORS, translated_read_error, translated_write_error
+from eventmark.engine.translation import (
+    DRIVER_ERRORS,
+    is_connection_lost,
+    translated_read_error,
+    translated_write_error,
+)
 from eventmark.errors import (
     CannotRunError,
     DuplicateEventError,
     EventStoreError,
+    StoreUnavailableError,
     TokenRefusedError,
     VersionConflictError,
 )
@@ -76,16 +83,17 @@ class SqlEventStore:
         )
         try:
             session = await pool.acquire()
-            marker = await read_marker(session.connection, schema)
-            pool.release(session)
+            try:
+                marker = await read_marker(session.connection, schema)
+            finally:
+                pool.release(session)
             if marker is None:
                 raise CannotRunError(f"there is no event store in schema {schema!r}", remedy="seed one")
             await pool.fill(pool_min)
-        except DRIVER_ERRORS as error:
+        except BaseException as error:
             await pool.close()
-            raise translated_read_error(error) from error
-        except (EventStoreError, CannotRunError):
-            await pool.close()
+            if isinstance(error, DRIVER_ERRORS):
+                raise translated_read_error(error) from error
             raise
         return cls(pool, definition, marker)
 
@@ -103,16 +111,14 @@ class SqlEventStore:
     ) -> AppendResult:
         """One statement for the batch, or one per event in a transaction, as the file's parameters say."""
         values = append_values(stream, events, expected_version)
-        session = await self._acquire()
         try:
-            if set(self._parameters["append_events"]) & set(PER_EVENT_PARAMETERS):
-                rows = await self._append_one_by_one(session, values)
-            else:
-                rows = await session.fetch("append_events", *self._arguments("append_events", values))
+            async with self._session() as session:
+                if set(self._parameters["append_events"]) & set(PER_EVENT_PARAMETERS):
+                    rows = await self._append_one_by_one(session, values)
+                else:
+                    rows = await session.fetch("append_events", *self._arguments("append_events", values))
         except DRIVER_ERRORS as error:
             raise self._append_error(error, stream, values) from error
-        finally:
-            self._release(session)
         return self._append_result(rows, stream, expected_version, len(events))
 
     async def load_aggregate(
@@ -234,28 +240,30 @@ class SqlEventStore:
     async def _read(self, name: str, values: Mapping[str, Any]) -> list[EventRecord]:
         if name not in self._parameters:
             raise EventStoreError(f"store {self.definition.name!r} has no {name}.sql", remedy="write it")
-        session = await self._acquire()
         try:
-            return await session.fetch(name, *self._arguments(name, values))
+            async with self._session() as session:
+                return await session.fetch(name, *self._arguments(name, values))
         except DRIVER_ERRORS as error:
             raise translated_read_error(error) from error
-        finally:
-            self._release(session)
 
     def _arguments(self, name: str, values: Mapping[str, Any]) -> list[Any]:
         return [values[parameter] for parameter in self._parameters[name]]
 
-    async def _acquire(self) -> Session:
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Session]:
         try:
-            return await self.pool.acquire()
+            session = await self.pool.acquire()
         except DRIVER_ERRORS as error:
-            raise translated_read_error(error) from error
-
-    def _release(self, session: Session) -> None:
-        if session.connection.is_in_transaction():  # cancelled half way: what it still does is not known
-            self.pool.discard(session)
-        else:
-            self.pool.release(session)
+            raise StoreUnavailableError(f"no connection to the server: {error}") from error
+        try:
+            yield session
+        except BaseException as error:
+            if isinstance(error, Exception) and not is_connection_lost(error):
+                self.pool.release(session)
+            else:
+                self.pool.discard(session)  # what the server still does on it is not known
+            raise
+        self.pool.release(session)
 
     def _token(self, place: Mapping[str, Any]) -> TrackingToken:
         by_transaction = self.definition.ordering == "transaction-id"
