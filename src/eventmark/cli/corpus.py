@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from rich.console import Console
-
 from eventmark.cli.options import Options
 from eventmark.cli.progress import progress_bars
-from eventmark.cli.session import console, job_of
+from eventmark.cli.session import console, job_of, screen
 from eventmark.measure.verdicts import exit_code
 from eventmark.report import render_findings
 from eventmark.scenarios.main_job import prepare_store
 from eventmark.seeding import audit as audit_corpus
 from eventmark.seeding import seed as seed_corpus
-
-EVERYBODY = Console(highlight=False)
 
 
 def seed(*, options: Options | None = None) -> int:
@@ -32,10 +28,10 @@ def seed(*, options: Options | None = None) -> int:
             progress=progress,
         )
     if report.reused:
-        EVERYBODY.print(f"the corpus of {job.corpus.events:,} events is there already")
+        screen.print(f"the corpus of {job.corpus.events:,} events is there already")
     else:
         stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.stage_seconds.items())
-        EVERYBODY.print(
+        screen.print(
             f"{report.events:,} events in {report.seconds:.1f} s, {report.events_per_s:,.0f} events/s ({stages})"
         )
     return 0
@@ -48,5 +44,5 @@ def audit(*, options: Options | None = None) -> int:
         report = asyncio.run(
             audit_corpus(job.server.dsn, job.definition, schema=job.schema, progress=progress)
         )
-    EVERYBODY.print(render_findings("audit", report.findings))
+    screen.print(render_findings("audit", report.findings))
     return exit_code(report.verdict)

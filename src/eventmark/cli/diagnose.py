@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 from rich.table import Table
 
 from eventmark.cli.options import Options
 from eventmark.cli.run import check_writable
-from eventmark.cli.session import running_server
+from eventmark.cli.session import running_server, screen
 from eventmark.measure.files import read_result
 from eventmark.measure.verdicts import exit_code
 from eventmark.report import render_findings, render_terminal, write_reports
 from eventmark.seeding import estimated_bytes
 from eventmark.server import examine, fitness
 from eventmark.workload import CorpusPlan
-
-EVERYBODY = Console(highlight=False)
 
 
 def doctor(*, options: Options | None = None) -> int:
@@ -28,15 +25,15 @@ def doctor(*, options: Options | None = None) -> int:
     corpus = CorpusPlan(settings.event_count, tenant_count=settings.tenants, payload_profile=settings.payload)
     with running_server(settings) as (server, place):
         findings = examine(server, place, estimated_bytes(corpus))
-    EVERYBODY.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
+    screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:
         table = Table(title="tuning", title_justify="left")
         for name in ("setting", "value", "reason"):
             table.add_column(name)
         for setting in server.tuning:
             table.add_row(setting.name, setting.value, setting.reason)
-        EVERYBODY.print(table)
-    EVERYBODY.print(render_findings("machine and server", findings))
+        screen.print(table)
+    screen.print(render_findings("machine and server", findings))
     return exit_code(fitness(findings))
 
 
@@ -51,6 +48,6 @@ def report(
     directory = out or result.parent
     check_writable(directory)
     written = write_reports(found, directory)
-    EVERYBODY.print(render_terminal(found))
-    EVERYBODY.print(", ".join(str(path) for path in written.values()))
+    screen.print(render_terminal(found))
+    screen.print(", ".join(str(path) for path in written.values()))
     return exit_code(found.verdict)

@@ -6,21 +6,18 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from eventmark.cli.options import Options
 from eventmark.cli.progress import progress_bars
-from eventmark.cli.session import console, job_of
+from eventmark.cli.session import console, job_of, screen
 from eventmark.errors import CannotRunError
 from eventmark.measure.files import write_result
-from eventmark.measure.results import OperationResult, RunResult, Verdict
+from eventmark.measure.results import OperationResult, Verdict
 from eventmark.measure.verdicts import exit_code, overall
 from eventmark.report import render_operations, render_plans, render_terminal, write_reports
 from eventmark.scenarios.main_job import Job, examine_all_plans, measure, prepare_store, run_main_job
 from eventmark.seeding import Progress, seed
-
-EVERYBODY = Console(highlight=False)
 
 
 def run(*, options: Options | None = None) -> int:
@@ -35,8 +32,8 @@ def run(*, options: Options | None = None) -> int:
     if settings.json:
         sys.stdout.write((out / "result.json").read_text())
     else:
-        EVERYBODY.print(render_terminal(result))
-        EVERYBODY.print(f"{out / 'result.json'}, " + ", ".join(str(path) for path in written.values()))
+        screen.print(render_terminal(result))
+        screen.print(f"{out / 'result.json'}, " + ", ".join(str(path) for path in written.values()))
     return exit_code(result.verdict)
 
 
@@ -46,7 +43,7 @@ def bench(*, options: Options | None = None) -> int:
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         _fill(job, progress)
         operations, skipped = measure(job, progress)
-    EVERYBODY.print(render_operations(operations, skipped))
+    screen.print(render_operations(operations, skipped))
     return exit_code(_verdict_of(operations))
 
 
@@ -56,7 +53,7 @@ def explain(*, options: Options | None = None) -> int:
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         _fill(job, progress)
         plans = examine_all_plans(job, progress)
-    EVERYBODY.print(render_plans(plans))
+    screen.print(render_plans(plans))
     return exit_code(overall((plan.statement, plan.verdict, "") for plan in plans)[0])
 
 
@@ -75,9 +72,9 @@ def limits(*, options: Options | None = None) -> int:
                 name, f"{operation.latency_ms.p50:.3f}", floor.tool, f"{floor.value:.3f} ms {floor.statistic}",
                 f"{floor.ratio:.2f}",
             )  # fmt: skip
-    EVERYBODY.print(table)
+    screen.print(table)
     for name, reason in skipped.items():
-        EVERYBODY.print(f"skipped {name}: {reason}")
+        screen.print(f"skipped {name}: {reason}")
     return (
         0 if any(operation.floors for operation in operations.values()) else exit_code(Verdict.INCONCLUSIVE)
     )
@@ -105,6 +102,3 @@ def _fill(job: Job, progress: Progress) -> None:
 
 def _verdict_of(operations: dict[str, OperationResult]) -> Verdict:
     return overall((name, one.verdict, one.reason) for name, one in operations.items())[0]
-
-
-__all__ = ["RunResult", "bench", "explain", "limits", "run"]

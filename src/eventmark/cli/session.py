@@ -20,7 +20,10 @@ from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
 
 KEPT_DIRECTORY = Path(".eventmark")
+SCREEN_WIDTH = 110  # where the output goes into a file or a pipe
+
 console = Console(stderr=True, highlight=False)
+screen = Console(highlight=False, width=None if sys.stdout.isatty() else SCREEN_WIDTH)
 
 
 @contextmanager

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import asyncpg
 from cyclopts import App
-from rich.console import Console
 from rich.table import Table
 
 from eventmark.cli.options import Options
-from eventmark.cli.session import running_server
+from eventmark.cli.session import running_server, screen
 from eventmark.stores import StoreDefinition, check_store, find_store, store_names, write_template
 
-EVERYBODY = Console(highlight=False)
 stores = App(name="stores", help="List the stores that can be tested, make one of your own, check it.")
 
 
@@ -27,7 +25,7 @@ def list_stores() -> int:
     for name in store_names():
         definition = find_store(name)
         table.add_row(name, definition.ordering, definition.description)
-    EVERYBODY.print(table)
+    screen.print(table)
     return 0
 
 
@@ -35,8 +33,8 @@ def list_stores() -> int:
 def new(directory: Path, /) -> int:
     """Write a commented example of a store into DIRECTORY. It runs as it is."""
     for path in write_template(directory):
-        EVERYBODY.print(str(path))
-    EVERYBODY.print(f"\ntry it: eventmark run --events 50k --profile quick --store {directory}")
+        screen.print(str(path))
+    screen.print(f"\ntry it: eventmark run --events 50k --profile quick --store {directory}")
     return 0
 
 
@@ -47,9 +45,9 @@ def check(*, options: Options | None = None) -> int:
     definition = find_store(settings.store)
     with running_server(settings) as (server, _):
         asyncio.run(_check(server.dsn, definition, settings.schema))
-    EVERYBODY.print(f"{definition.name}: {len(definition.statements)} statements are right")
+    screen.print(f"{definition.name}: {len(definition.statements)} statements are right")
     for reason in definition.absent.values():
-        EVERYBODY.print(f"skipped: {reason}")
+        screen.print(f"skipped: {reason}")
     return 0
 
 

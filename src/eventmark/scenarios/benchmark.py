@@ -158,7 +158,7 @@ def _measure_round(
 
     if floors.has(name):
         note("pgbench", floors.measure_ms(name, number))
-    if name in BARE_OPERATIONS:
+    if name in BARE_OPERATIONS and plan.profile.with_peers:
         note("asyncpg", executor.submit(run_bare_fork, task).result())
     if name in LIBRARY_OPERATIONS and plan.profile.with_peers and library_is_installed():
         note("eventsourcing", executor.submit(run_library_fork, task).result())

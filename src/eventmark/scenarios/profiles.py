@@ -19,14 +19,14 @@ class Profile:
     samples: int
     seconds_max: float
     cold_samples: int
-    with_peers: bool = True  # the library beside the appends
+    with_peers: bool = True  # the bare driver and a library beside, not pgbench alone
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile(
-            name="quick", forks=2, warmup_calls=10, warmup_iterations_max=10, samples=200, seconds_max=1.0,
+            name="quick", forks=2, warmup_calls=10, warmup_iterations_max=8, samples=200, seconds_max=0.8,
             cold_samples=10, with_peers=False,
         ),
         Profile(
