@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import io
 import os
@@ -87,7 +86,6 @@ class _Worker:
         self._runner = asyncio.Runner(loop_factory=loop_factory())
         self._connection: asyncpg.Connection[Any] | None = None
         self._types: dict[str, str] = {}
-        gc.disable()  # rows hold no cycles; looking for some in every new batch costs as much as making it
 
     def load(self, task: LoadTask, number: int) -> LoadedBatch:
         batch = make_columns(task.plan, number, first_transaction_id=task.first_transaction_id)
