@@ -14,10 +14,6 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from eventmark import __version__
-from eventmark.cli.corpus import audit, seed
-from eventmark.cli.diagnose import doctor, report
-from eventmark.cli.run import bench, explain, limits, run
-from eventmark.cli.stores import stores
 from eventmark.errors import EventmarkError, UsageError
 
 app = App(
@@ -25,9 +21,20 @@ app = App(
     version=__version__,
     help="The proving ground for PostgreSQL event stores: will it hold, at production scale, without losing an event?",
 )
-for verb in (run, seed, audit, bench, explain, limits, report, doctor):
-    app.command(verb)
-app.command(stores)
+# Named, not imported: every worker process imports this module anew, and needs none of what the verbs need.
+_VERBS = {
+    "run:run": "The main job: provision, seed, audit, measure, examine plans, judge, report.",
+    "corpus:seed": "Fill a store with a corpus and keep it.",
+    "corpus:audit": "Prove from the table itself what is in a corpus.",
+    "run:bench": "Measure the core operations on a corpus that is kept.",
+    "run:explain": "Examine the plan of every statement.",
+    "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
+    "diagnose:report": "Show a result again, and write its reports anew.",
+    "diagnose:doctor": "Whether this machine and server are fit to measure on.",
+    "stores:stores": "List the stores, make one of your own, check it.",
+}
+for place, summary in _VERBS.items():
+    app.command(f"eventmark.cli.{place}", name=place.partition(":")[2], help=summary)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -30,7 +30,7 @@ PROFILES = {
             cold_samples=10, with_peers=False,
         ),
         Profile(
-            name="standard", forks=3, warmup_calls=25, warmup_iterations_max=20, samples=1000, seconds_max=3.0,
+            name="standard", forks=5, warmup_calls=25, warmup_iterations_max=20, samples=1000, seconds_max=2.0,
             cold_samples=40,
         ),
         Profile(
