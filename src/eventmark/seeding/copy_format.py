@@ -7,12 +7,14 @@ encoded for each event. Format: PostgreSQL documentation, COPY, "Binary Format".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
 
 from eventmark.workload import PAYLOAD_REVISION, BatchColumns
+
+CHUNK_ROWS = 256
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -38,6 +40,11 @@ COLUMN_TYPES: dict[str, tuple[str, ...]] = {
     "metadata": ("jsonb",),
 }
 
+# Columns that are the same in all events of an aggregate, or of a type: one piece for the whole group.
+_OF_AGGREGATE = ("tenant_id", "stream_id", "aggregate_type", "aggregate_id")
+_OF_TYPE = ("event_type", "payload_type", "payload_revision")
+_DOCUMENTS = ("payload", "metadata")
+
 
 def is_known(types: Mapping[str, str]) -> bool:
     """Whether every column (our name → the table's type) has a type that ``encode`` writes."""
@@ -50,14 +57,28 @@ def column_order(names: Iterable[str]) -> list[str]:
     return [name for name in COLUMN_TYPES if name in wanted]
 
 
-def encode(batch: BatchColumns, names: Sequence[str]) -> bytes:
-    """The batch in binary COPY format, with the columns ``names`` in that order (by ``column_order``)."""
+def encode(batch: BatchColumns, names: Sequence[str]) -> Iterator[bytes]:
+    """The batch in binary COPY format, with the columns ``names`` in that order (by ``column_order``).
+
+    In pieces of ``CHUNK_ROWS``: the server works on one while the next is made.
+    """
     fixed = [name for name in names if name in _NUMBERS or name == "event_id"]
-    pieces: list[Sequence[bytes]] = [_fixed_width(batch, fixed, len(names))]
-    for name in names:
-        if name not in fixed:
-            pieces += _variable_width(batch, name)
-    return b"".join(chain((_SIGNATURE,), chain.from_iterable(zip(*pieces, strict=True)), (_TRAILER,)))
+    columns: list[list[bytes]] = [_fixed_width(batch, fixed, len(names))]
+    for group, fields in ((_OF_AGGREGATE, _aggregate_fields), (_OF_TYPE, _type_fields)):
+        wanted = [name for name in group if name in names]
+        if wanted:
+            columns.append(fields(batch, wanted))
+    documents = [
+        batch.payloads if name == "payload" else batch.metadata for name in _DOCUMENTS if name in names
+    ]
+    yield _SIGNATURE
+    for first in range(0, len(batch), CHUNK_ROWS):
+        here = slice(first, first + CHUNK_ROWS)
+        pieces = [column[here] for column in columns]
+        for texts in documents:
+            pieces += _documents(texts[here])
+        yield b"".join(chain.from_iterable(zip(*pieces, strict=True)))
+    yield _TRAILER
 
 
 _NUMBERS = {
@@ -86,27 +107,31 @@ def _fixed_width(batch: BatchColumns, names: Sequence[str], column_count: int) -
     return _sliced(rows.tobytes(), rows.dtype.itemsize)
 
 
-def _variable_width(batch: BatchColumns, name: str) -> list[Sequence[bytes]]:
-    if name == "payload":
-        return _documents(batch.payloads)
-    if name == "metadata":
-        return _documents(batch.metadata)
-    if name == "payload_revision":
-        return [[_field(PAYLOAD_REVISION)] * len(batch)]
-    texts, places = {
-        "tenant_id": (batch.tenant_ids, batch.tenant),
-        "stream_id": (batch.stream_ids, batch.aggregate),
-        "aggregate_type": (batch.aggregate_types, batch.aggregate),
-        "aggregate_id": (batch.aggregate_ids, batch.aggregate),
-        "event_type": (batch.event_types, batch.event_type),
-        "payload_type": (batch.event_types, batch.event_type),
-    }[name]
-    different, back = np.unique(places, return_inverse=True)
-    fields = [_field(texts[place]) for place in different.tolist()]
-    return [[fields[place] for place in back.tolist()]]
+def _aggregate_fields(batch: BatchColumns, names: Sequence[str]) -> list[bytes]:
+    """The columns of each event's aggregate, encoded once for each aggregate of the batch."""
+    different, first, back = np.unique(batch.aggregate, return_index=True, return_inverse=True)
+    fields = []
+    for aggregate, tenant in zip(different.tolist(), batch.tenant[first].tolist(), strict=True):
+        texts = {
+            "tenant_id": batch.tenant_ids[tenant],
+            "stream_id": batch.stream_ids[aggregate],
+            "aggregate_type": batch.aggregate_types[aggregate],
+            "aggregate_id": batch.aggregate_ids[aggregate],
+        }
+        fields.append(b"".join(_field(texts[name]) for name in names))
+    return [fields[place] for place in back.tolist()]
 
 
-def _documents(texts: Sequence[str]) -> list[Sequence[bytes]]:
+def _type_fields(batch: BatchColumns, names: Sequence[str]) -> list[bytes]:
+    """The columns of each event's type."""
+    fields = [
+        b"".join(_field(PAYLOAD_REVISION if name == "payload_revision" else text) for name in names)
+        for text in batch.event_types
+    ]
+    return [fields[place] for place in batch.event_type.tolist()]
+
+
+def _documents(texts: Sequence[str]) -> list[list[bytes]]:
     """Two pieces per row: length with the version of jsonb's encoding, and the text."""
     encoded = [text.encode() for text in texts]
     heads = np.empty(len(encoded), dtype=[("bytes", ">i4"), ("version", "V1")])

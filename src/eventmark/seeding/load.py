@@ -8,7 +8,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -31,8 +31,6 @@ from eventmark.workload import (
     make_columns,
     snapshot_rows,
 )
-
-CHUNK_BYTES = 512 * 1024
 
 # What the checksum covers: each event's identity and place. Payloads are compared by the audit itself.
 CHECKSUM_COLUMNS = ("tenant_id", "aggregate_id", "sequence_number", "event_type")
@@ -96,8 +94,11 @@ class _Worker:
 
     async def _copy(self, task: LoadTask, batch: BatchColumns, snapshots: list[SnapshotRow]) -> None:
         if self._connection is None or self._connection.is_closed():
+            # A batch and its ledger row are lost together or not at all, and the commit that ends the stage
+            # waits for all of them: no batch needs to wait for the disk on its own.
             self._connection = await asyncpg.connect(
-                self._dsn, server_settings={"application_name": "eventmark-seed"}
+                self._dsn,
+                server_settings={"application_name": "eventmark-seed", "synchronous_commit": "off"},
             )
             self._types = await _column_types(self._connection, task)
         connection = self._connection
@@ -168,7 +169,7 @@ async def _copy_events(
             task.events_table,
             schema_name=task.schema,
             columns=[task.columns[name] for name in names],
-            source=_chunks(copy_format.encode(batch, names)),
+            source=_one_by_one(copy_format.encode(batch, names)),
             format="binary",
         )
         return
@@ -178,10 +179,10 @@ async def _copy_events(
     )
 
 
-async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+async def _one_by_one(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     # Not a file: the driver reads files in threads, and their chunks stay with the threads' memory.
-    for place in range(0, len(data), CHUNK_BYTES):
-        yield data[place : place + CHUNK_BYTES]
+    for chunk in chunks:
+        yield chunk
 
 
 async def _copy_snapshots(

@@ -28,7 +28,7 @@ from eventmark.stores import StoreDefinition, install_store
 from eventmark.workers import worker_executor
 from eventmark.workload import BATCH_EVENTS, CorpusPlan
 
-WORKERS = 3  # two keep the server busy while the third makes its next batch
+WORKERS = 2  # as many as keep the server busy: a batch is made while the other worker's is loaded
 BYTES_PER_EVENT = 2200  # heap, TOAST, five indexes, and the index builds' temporary files
 SERIES_POINTS_MAX = 500
 
