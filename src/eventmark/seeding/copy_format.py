@@ -8,11 +8,12 @@ encoded for each event. Format: PostgreSQL documentation, COPY, "Binary Format".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain
 
 import numpy as np
 
-from eventmark.workload import PAYLOAD_REVISION, BatchColumns
+from eventmark.workload import PAYLOAD_REVISION, BatchColumns, sliced
 
 CHUNK_ROWS = 256
 
@@ -76,7 +77,7 @@ def encode(batch: BatchColumns, names: Sequence[str]) -> Iterator[bytes]:
         here = slice(first, first + CHUNK_ROWS)
         pieces = [column[here] for column in columns]
         for texts in documents:
-            pieces += _documents(texts[here])
+            pieces += [[_document_head(len(text)) for text in texts[here]], texts[here]]
         yield b"".join(chain.from_iterable(zip(*pieces, strict=True)))
     yield _TRAILER
 
@@ -104,7 +105,7 @@ def _fixed_width(batch: BatchColumns, names: Sequence[str], column_count: int) -
         else:
             rows[f"{name}_bytes"] = 8
             rows[name] = _NUMBERS[name](batch)
-    return _sliced(rows.tobytes(), rows.dtype.itemsize)
+    return sliced(rows.tobytes(), rows.dtype.itemsize)
 
 
 def _aggregate_fields(batch: BatchColumns, names: Sequence[str]) -> list[bytes]:
@@ -131,19 +132,12 @@ def _type_fields(batch: BatchColumns, names: Sequence[str]) -> list[bytes]:
     return [fields[place] for place in batch.event_type.tolist()]
 
 
-def _documents(texts: Sequence[str]) -> list[list[bytes]]:
-    """Two pieces per row: length with the version of jsonb's encoding, and the text."""
-    encoded = [text.encode() for text in texts]
-    heads = np.empty(len(encoded), dtype=[("bytes", ">i4"), ("version", "V1")])
-    heads["bytes"] = [len(text) + 1 for text in encoded]
-    heads["version"] = np.void(_JSONB_VERSION)
-    return [_sliced(heads.tobytes(), 5), encoded]
+@cache
+def _document_head(size: int) -> bytes:
+    """What comes before a document of so many bytes: the field's length and the version of jsonb's encoding."""
+    return (size + 1).to_bytes(4, "big") + _JSONB_VERSION
 
 
 def _field(text: str) -> bytes:
     encoded = text.encode()
     return len(encoded).to_bytes(4, "big") + encoded
-
-
-def _sliced(data: bytes, size: int) -> list[bytes]:
-    return [data[place : place + size] for place in range(0, len(data), size)]

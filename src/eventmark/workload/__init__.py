@@ -1,7 +1,7 @@
 """The corpus, pure and seeded: tenants, calendar, lifecycles, payloads, and the batches made of them."""
 
 from eventmark.workload.cohort import LONGEST_STREAM_EVENTS
-from eventmark.workload.columns import BatchColumns, make_columns
+from eventmark.workload.columns import BatchColumns, make_columns, sliced
 from eventmark.workload.corpus import (
     PAYLOAD_REVISION,
     SNAPSHOT_EVERY_EVENTS,
@@ -32,6 +32,7 @@ __all__ = [
     "example_payloads",
     "make_batch",
     "make_columns",
+    "sliced",
     "snapshot_rows",
     "transaction_ids_needed",
 ]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from eventmark.workload.calendar import HISTORY_START
-from eventmark.workload.cohort import Cohort, hex_ids, make_cohort
+from eventmark.workload.cohort import Cohort, make_cohort
 from eventmark.workload.lifecycles import EVENT_TYPES
 from eventmark.workload.plan import BATCH_EVENTS, COHORT_EVENTS, CorpusPlan
 
 TRANSACTION_EVENTS = 10
 _HISTORY_START_US = int(HISTORY_START.timestamp()) * 1_000_000
+_USERS = np.array([f"user-{number:04d}" for number in range(500)], dtype="S9")
+_FIRST = (
+    '{"user": "<user>", "traceId": "<correlation>", "causationId": null, "correlationId": "<correlation>"}'
+)
+_EFFECT = _FIRST.replace("null", '"<cause>"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +28,8 @@ class BatchColumns:
     """At most ``BATCH_EVENTS`` events in the log's order.
 
     Numbers and ids (16 bytes) are arrays. Texts that repeat are lists of the different texts and, for each
-    event, the place of its own: ``tenant_ids[tenant]``, ``aggregate_ids[aggregate]``, and so on.
+    event, the place of its own: ``tenant_ids[tenant]``, ``aggregate_ids[aggregate]``, and so on. Documents
+    are JSON in UTF-8.
     """
 
     number: int
@@ -33,8 +41,8 @@ class BatchColumns:
     tenant: np.ndarray
     aggregate: np.ndarray
     event_type: np.ndarray
-    payloads: list[str]
-    metadata: list[str]
+    payloads: list[bytes]
+    metadata: list[bytes]
     tenant_ids: Sequence[str]
     aggregate_ids: Sequence[str]
     stream_ids: Sequence[str]
@@ -71,31 +79,52 @@ def make_columns(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1
     )
 
 
-def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[str]:
+def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[bytes]:
     render, openings = plan.pool.render, cohort.openings
     columns = (
         cohort.aggregate, cohort.sequence, cohort.amount, cohort.item, cohort.prose, cohort.payload_bytes,
     )  # fmt: skip
     return [
-        render(f"{openings[aggregate]}{sequence}, ", amount, item, prose, size)
+        render(f"{openings[aggregate]}{sequence}, ", amount, item, prose, size).encode()
         for aggregate, sequence, amount, item, prose, size in zip(
             *(column[here].tolist() for column in columns), strict=True
         )
     ]
 
 
-def _metadata(cohort: Cohort, here: slice) -> list[str]:
+def _metadata(cohort: Cohort, here: slice) -> list[bytes]:
+    """Laid out by numpy: but for the first event of a correlation, which has no cause, all are of one form."""
     causes = cohort.cause[here]
-    rows = zip(
-        (cohort.prose[here] % 500).tolist(),
-        causes.tolist(),
-        hex_ids(cohort.event_ids[causes]),
-        hex_ids(cohort.correlation_ids[cohort.correlation[here]]),
-        strict=True,
-    )
-    return [
-        f'{{"user": "user-{user:04d}", "traceId": "{correlation_id}", "causationId": '
-        + (f'"{cause_id}"' if cause >= 0 else "null")
-        + f', "correlationId": "{correlation_id}"}}'
-        for user, cause, cause_id, correlation_id in rows
+    caused = causes >= 0
+    fields = {
+        "user": _USERS[cohort.prose[here] % len(_USERS)],
+        "correlation": _hex(cohort.correlation_ids[cohort.correlation[here]]),
+        "cause": _hex(cohort.event_ids[causes]),
+    }
+    effects = iter(_formatted(_EFFECT, {name: column[caused] for name, column in fields.items()}))
+    firsts = iter(_formatted(_FIRST, {name: column[~caused] for name, column in fields.items()}))
+    return [next(effects) if has_cause else next(firsts) for has_cause in caused.tolist()]
+
+
+def _hex(ids: np.ndarray) -> np.ndarray:
+    return np.frombuffer(binascii.hexlify(ids.tobytes()), "S32")
+
+
+def _formatted(template: str, fields: dict[str, np.ndarray]) -> list[bytes]:
+    """The template with its ``<name>`` replaced by each row's fields, which are of fixed width."""
+    parts = re.split("<(.*?)>", template)  # text, name, text, name, ..., text
+    columns = [
+        fields[part] if place % 2 else np.frombuffer(part.encode(), f"S{len(part)}")
+        for place, part in enumerate(parts)
     ]
+    rows = np.empty(
+        len(fields["user"]), [(f"f{place}", column.dtype) for place, column in enumerate(columns)]
+    )
+    for place, column in enumerate(columns):
+        rows[f"f{place}"] = column
+    return sliced(rows.tobytes(), rows.dtype.itemsize)
+
+
+def sliced(data: bytes, size: int) -> list[bytes]:
+    """The data in pieces of ``size`` bytes."""
+    return [data[place : place + size] for place in range(0, len(data), size)]

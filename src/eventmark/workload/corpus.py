@@ -99,8 +99,8 @@ def event_rows(columns: BatchColumns) -> list[EventRow]:
             columns.event_types[event_type],
             columns.event_types[event_type],
             PAYLOAD_REVISION,
-            payload,
-            meta,
+            payload.decode(),
+            meta.decode(),
         )
         for position, transaction_id, sequence, at_us, tenant, aggregate, event_type, event_id, payload, meta in zip(
             *(column.tolist() for column in numbers),
