@@ -59,7 +59,11 @@ def production_settings(
         Setting("random_page_cost", "1.1", "solid state disks"),
         Setting("effective_io_concurrency", "200", "solid state disks"),
         Setting("max_worker_processes", str(max(8, cpu_count)), "room for parallel work"),
-        Setting("max_parallel_maintenance_workers", str(max(1, min(cpu_count, 4))), "parallel index builds"),
+        Setting(
+            "max_parallel_maintenance_workers",
+            str(max(0, min(cpu_count // 2 - 1, 4))),
+            "two index builds at a time",
+        ),
         Setting(
             "max_parallel_workers_per_gather", str(max(0, min(cpu_count // 2, 2))), "short queries first"
         ),
