@@ -27,13 +27,28 @@ async def close_connection(connection: asyncpg.Connection[Any]) -> None:
         await connection.close(timeout=CLOSE_TIMEOUT_S)
 
 
+class EngineConnection(asyncpg.Connection):
+    """The driver's connection, which also keeps what the server said last to ``execute``.
+
+    To ``COMMIT`` in a transaction that has failed it says ``ROLLBACK``, without an error.
+    """
+
+    __slots__ = ("last_status",)
+
+    last_status: str
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
+        self.last_status = await super().execute(query, *args, timeout=timeout)
+        return self.last_status
+
+
 class Session:
     """One connection and its prepared statements, made at first use."""
 
     __slots__ = ("_prepared", "_record_class", "_sql", "connection")
 
     def __init__(
-        self, connection: asyncpg.Connection[Any], sql: Mapping[str, str], record_class: type[asyncpg.Record]
+        self, connection: EngineConnection, sql: Mapping[str, str], record_class: type[asyncpg.Record]
     ) -> None:
         self.connection = connection
         self._sql = sql
@@ -132,18 +147,24 @@ class Pool:
         self._open -= len(idle)
         await asyncio.gather(*(close_connection(session.connection) for session in idle))
 
-    async def connect(self) -> asyncpg.Connection[Any]:
+    async def connect(self) -> EngineConnection:
         """A connection outside the pool, for listening."""
-        return await asyncpg.connect(
+        connection: EngineConnection = await asyncpg.connect(
             self._dsn,
+            connection_class=EngineConnection,
             timeout=self.acquire_timeout_s,
             server_settings={"application_name": self._application_name},
         )
+        return connection
+
+    async def connect_apart(self) -> Session:
+        """A session outside the pool, to be closed by the caller."""
+        return Session(await self.connect(), self._sql, self._record_class)
 
     async def _connect(self) -> Session:
         """A new session in a place that is counted already."""
         try:
-            return Session(await self.connect(), self._sql, self._record_class)
+            return await self.connect_apart()
         except BaseException:
             self._free_place()
             raise

@@ -15,18 +15,19 @@ from eventmark.domain import (
     EventBatch,
     GlobalSequence,
     NewEvent,
-    SequenceNumber,
     Snapshot,
     StreamId,
     TrackingToken,
     TransactionId,
 )
 from eventmark.engine import encoding
+from eventmark.engine.appending import append_result, version_conflict
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
 from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
 from eventmark.engine.schema import SQL_DIRECTORY, Marker, check_transaction_ids, read_marker
 from eventmark.engine.statements import read_statements
+from eventmark.engine.transaction import StoreTransaction
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
     STREAM_CONSTRAINT,
@@ -40,9 +41,7 @@ from eventmark.errors import (
     SnapshotRefusedError,
     StoreUnavailableError,
     TokenRefusedError,
-    TransactionOrderError,
     UsageError,
-    VersionConflictError,
 )
 
 BATCH_EVENTS_MAX = 100_000
@@ -147,25 +146,22 @@ class PostgresEventStore:
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name == STREAM_CONSTRAINT:  # lost a race that the statement could not see
                 actual = await self._version(stream)
-                raise _conflict(stream, expected_version, actual) from error
+                raise version_conflict(stream, expected_version, actual) from error
             raise translated_write_error(error, stream.tenant_id, arguments[4]) from error  # type: ignore[arg-type]
         except DRIVER_ERRORS as error:
             raise translated_write_error(error, stream.tenant_id, arguments[4]) from error  # type: ignore[arg-type]
-        last_global_sequence, actual_version, transaction_id = row
-        if last_global_sequence is None:
-            if actual_version != expected_version:
-                raise _conflict(stream, expected_version, actual_version)
-            raise TransactionOrderError(
-                f"the last event of aggregate {stream.aggregate_id!r} was written by a younger transaction",
-                remedy="append again in a new transaction",
-            )
-        if self._notifier is not None:
-            self._notifier.appended()
-        return AppendResult(
-            last_sequence_number=SequenceNumber(expected_version + len(events)),
-            last_global_sequence=last_global_sequence,
-            transaction_id=transaction_id,
-        )
+        result = append_result(row, stream, expected_version, len(events))
+        self._notify_soon()
+        return result
+
+    def transaction(self) -> StoreTransaction:
+        """Appends and statements of the caller's own in one database transaction, on one connection.
+
+        ``async with store.transaction() as transaction``: leaving the block commits, an exception rolls
+        back. Raises ``OutcomeUnknownError`` when the connection is lost during the commit, and
+        ``StoreUnavailableError`` when the server did not commit.
+        """
+        return StoreTransaction(self.pool, self._notify_soon)
 
     async def load_aggregate(
         self, tenant_id: str, aggregate_id: str, *, from_sequence: int = 1
@@ -309,6 +305,10 @@ class PostgresEventStore:
         pool.release(session)
         return rows
 
+    def _notify_soon(self) -> None:
+        if self._notifier is not None:
+            self._notifier.appended()
+
     async def _send_notification(self) -> None:
         await self._fetch("notify", self._channel)
 
@@ -327,15 +327,6 @@ class PostgresEventStore:
             )
         if not (0 <= token.transaction_id < 2**64 and 0 <= token.global_sequence < 2**63):
             raise TokenRefusedError("the token's place is not one that a store can have")
-
-
-def _conflict(stream: StreamId, expected_version: int, actual_version: int) -> VersionConflictError:
-    return VersionConflictError(
-        tenant_id=stream.tenant_id,
-        aggregate_id=stream.aggregate_id,
-        expected_version=expected_version,
-        actual_version=actual_version,
-    )
 
 
 def _snapshot(row: EventRecord) -> Snapshot:

@@ -1,0 +1,137 @@
+"""Appends and a caller's own statements in one database transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import asyncpg
+
+from eventmark.domain import AppendResult, NewEvent, StreamId
+from eventmark.engine import encoding
+from eventmark.engine.appending import append_result, version_conflict
+from eventmark.engine.pool import EngineConnection, Pool, Session
+from eventmark.engine.translation import (
+    DRIVER_ERRORS,
+    STREAM_CONSTRAINT,
+    is_connection_lost,
+    translated_read_error,
+    translated_write_error,
+)
+from eventmark.errors import OutcomeUnknownError, StoreUnavailableError
+
+
+class StoreTransaction:
+    """One connection, one database transaction, made by ``PostgresEventStore.transaction()``.
+
+    Leaving the block commits, an exception rolls back. After an error of a statement the transaction has
+    failed, as always in PostgreSQL: leaving the block then raises ``StoreUnavailableError``, even where the
+    error was caught; a savepoint (``async with transaction.connection.transaction()``) confines it.
+    The caller must leave no session state behind (``SET LOCAL``, not ``SET``).
+    """
+
+    def __init__(self, pool: Pool, appended: Callable[[], object]) -> None:
+        self._pool = pool
+        self._appended = appended
+        self._event_ids: list[UUID] = []
+
+    @property
+    def connection(self) -> EngineConnection:
+        """The transaction's connection, for statements of the caller's own; its errors are the driver's."""
+        return self._session.connection
+
+    async def append_events(
+        self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
+    ) -> AppendResult:
+        """As ``PostgresEventStore.append_events``, but stored only when the block is left.
+
+        A connection lost here is a ``StoreUnavailableError``: what was not committed is not stored.
+        """
+        arguments = encoding.append_arguments(stream, events, expected_version)
+        event_ids: list[UUID] = arguments[4]  # type: ignore[assignment]
+        try:
+            rows = await self._session.fetch("append_events", *arguments)
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name == STREAM_CONSTRAINT:
+                actual = await self._version_elsewhere(stream)
+                raise version_conflict(stream, expected_version, actual) from error
+            raise translated_write_error(error, stream.tenant_id, event_ids) from error
+        except DRIVER_ERRORS as error:
+            if is_connection_lost(error):
+                raise StoreUnavailableError(f"the connection was lost before the commit: {error}") from error
+            raise translated_write_error(error, stream.tenant_id, event_ids) from error
+        result = append_result(rows[0], stream, expected_version, len(events))
+        self._event_ids += event_ids
+        return result
+
+    async def __aenter__(self) -> StoreTransaction:
+        try:
+            self._session: Session = await self._pool.acquire()
+        except DRIVER_ERRORS as error:
+            raise StoreUnavailableError(f"no connection to the server: {error}") from error
+        try:
+            self._transaction = self._session.connection.transaction()
+            await self._transaction.start()
+        except BaseException as error:
+            self._pool.discard(self._session)
+            if isinstance(error, DRIVER_ERRORS):
+                raise StoreUnavailableError(f"no transaction could be begun: {error}") from error
+            raise
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            await self._roll_back()
+        else:
+            await self._commit()
+
+    async def _roll_back(self) -> None:
+        try:
+            await self._transaction.rollback()
+        except DRIVER_ERRORS:  # the server rolls back what it no longer hears of; the first error is told
+            self._pool.discard(self._session)
+        except BaseException:
+            self._pool.discard(self._session)
+            raise
+        else:
+            self._pool.release(self._session)
+
+    async def _commit(self) -> None:
+        connection = self._session.connection
+        try:
+            await self._transaction.commit()
+        except BaseException as error:
+            self._pool.discard(self._session)  # the driver's idea of the transaction is not the server's
+            if isinstance(error, DRIVER_ERRORS):
+                raise self._commit_error(error) from error
+            raise
+        self._pool.release(self._session)
+        if connection.last_status != "COMMIT":
+            raise StoreUnavailableError(
+                "the transaction had failed before its end, nothing was written",
+                remedy="let the error of a statement leave the block, or confine it in a savepoint",
+            )
+        if self._event_ids:
+            self._appended()
+
+    def _commit_error(self, error: Exception) -> StoreUnavailableError | OutcomeUnknownError:
+        if is_connection_lost(error):
+            return OutcomeUnknownError(
+                f"the connection was lost while committing: {error}", event_ids=tuple(self._event_ids)
+            )
+        return StoreUnavailableError(f"the commit was refused: {error}")
+
+    async def _version_elsewhere(self, stream: StreamId) -> int:
+        """The stream's version, which this transaction, having failed, can no longer ask for.
+
+        Not on a connection of the pool: whoever holds one must not wait for a second.
+        """
+        try:
+            session = await self._pool.connect_apart()
+            try:
+                rows = await session.fetch("stream_version", stream.tenant_id, stream.aggregate_id)
+            finally:
+                session.connection.terminate()
+        except DRIVER_ERRORS as error:
+            raise translated_read_error(error) from error
+        return rows[0][0] if rows else 0
