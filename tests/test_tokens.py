@@ -1,5 +1,8 @@
 """Tracking tokens: order, fencing, serialisation."""
 
+import base64
+import struct
+import zlib
 from uuid import UUID
 
 import pytest
@@ -7,14 +10,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmark.domain import GlobalSequence, TrackingToken, TransactionId
+from eventmark.domain import gaps as gap_sets
 from eventmark.errors import TokenRefusedError
 
 STORE = UUID("9b0d6e5e-8a0c-4f0e-9a53-0f0f1f2f3f4f")
 UNSIGNED_64 = st.integers(0, 2**64 - 1)
 
 
-def token(transaction_id: int, global_sequence: int, *, store: UUID = STORE, epoch: int = 1) -> TrackingToken:
-    return TrackingToken(store, epoch, TransactionId(transaction_id), GlobalSequence(global_sequence))
+def token(
+    transaction_id: int,
+    global_sequence: int,
+    *,
+    store: UUID = STORE,
+    epoch: int = 1,
+    gaps: gap_sets.Gaps = (),
+) -> TrackingToken:
+    return TrackingToken(store, epoch, TransactionId(transaction_id), GlobalSequence(global_sequence), gaps)
+
+
+def having_read(numbers: set[int]) -> TrackingToken:
+    """The token of a consumer that has read exactly these."""
+    return token(0, max(numbers, default=0), gaps=gap_sets.between(0, sorted(numbers)))
+
+
+def read_by(place: TrackingToken) -> set[int]:
+    """What a consumer at this place has read."""
+    left_out = {number for first, last in place.gaps for number in range(first, last + 1)}
+    return set(range(1, place.global_sequence + 1)) - left_out
+
+
+READ = st.sets(st.integers(1, 12))
+WIDE = st.lists(st.tuples(st.integers(1, 2**40), st.integers(0, 2**20)), max_size=30)
 
 
 @given(st.uuids(), st.integers(0, 2**32 - 1), UNSIGNED_64, UNSIGNED_64)
@@ -62,3 +88,88 @@ def test_the_lower_bound_covers_neither_and_the_upper_bound_covers_both() -> Non
 def test_tokens_of_different_stores_or_epochs_are_not_compared(other: TrackingToken) -> None:
     with pytest.raises(TokenRefusedError):
         token(1, 1).compare(other)
+
+
+@given(READ)
+def test_a_token_with_gaps_says_what_was_read_and_survives_being_written(numbers: set[int]) -> None:
+    place = having_read(numbers)
+    assert read_by(place) == numbers
+    assert TrackingToken.parse(str(place)) == place
+
+
+@given(WIDE)
+def test_gaps_of_any_width_survive_being_written(ranges: list[tuple[int, int]]) -> None:
+    gaps = gap_sets.joined((first, first + width) for first, width in ranges)
+    place = token(0, 2**41, gaps=gaps)
+    assert TrackingToken.parse(str(place)) == place
+
+
+@given(READ, READ)
+def test_bounds_and_covering_are_those_of_the_sets_of_events_read(one: set[int], other: set[int]) -> None:
+    here, there = having_read(one), having_read(other)
+    assert read_by(here.lower_bound(there)) == one & other
+    assert read_by(here.upper_bound(there)) == one | other
+    assert here.covers(there) == (one >= other)
+    for bound in (here.lower_bound(there), here.upper_bound(there)):
+        assert bound == having_read(read_by(bound))  # one token for one set
+
+
+@given(READ, READ, READ)
+def test_tokens_with_gaps_stand_on_one_line_that_agrees_with_covering(
+    one: set[int], other: set[int], third: set[int]
+) -> None:
+    here, there, yonder = having_read(one), having_read(other), having_read(third)
+    assert here.compare(there) == -there.compare(here)
+    assert (here.compare(there) == 0) == (one == other)
+    if one > other:
+        assert here.compare(there) == 1
+    if here.compare(there) <= 0 and there.compare(yonder) <= 0:
+        assert here.compare(yonder) <= 0
+
+
+@given(READ, READ, st.integers(0, 13))
+def test_operations_on_gaps_are_those_of_sets(one: set[int], other: set[int], number: int) -> None:
+    here, there = (gap_sets.joined((n, n) for n in numbers) for numbers in (one, other))
+
+    def numbers_of(gaps: gap_sets.Gaps) -> set[int]:
+        return {n for first, last in gaps for n in range(first, last + 1)}
+
+    assert numbers_of(here) == one and gap_sets.count(here) == len(one) and gap_sets.is_sound(here, 13)
+    assert numbers_of(gap_sets.common(here, there)) == one & other
+    assert numbers_of(gap_sets.without(here, sorted(other))) == one - other
+    assert numbers_of(gap_sets.above(here, number)) == {n for n in one if n > number}
+    assert numbers_of(gap_sets.up_to(here, number)) == {n for n in one if n <= number}
+    assert (
+        numbers_of(gap_sets.between(number, sorted(n for n in one if n > number)))
+        == set(range(number + 1, max(one, default=0))) - one
+    )
+
+
+@given(st.integers(0, 100), st.integers(0, 7))
+def test_a_token_with_gaps_and_a_bit_flipped_is_refused(place: int, bit: int) -> None:
+    place_with_gaps = token(0, 900, gaps=((3, 3), (100, 450), (898, 899)))
+    raw = bytearray(base64.urlsafe_b64decode(str(place_with_gaps) + "=="))
+    raw[place % len(raw)] ^= 1 << bit
+    with pytest.raises(TokenRefusedError):
+        TrackingToken.parse(base64.urlsafe_b64encode(raw).decode().rstrip("="))
+
+
+@pytest.mark.parametrize(
+    ("version", "gaps"),
+    [
+        (1, b"\x03\x00"), (2, b""), (2, b"\x03"), (2, b"\x00\x00"), (2, b"\x05\x80"), (2, b"\x85\x00\x00"),
+        (2, b"\x03\x00\x01\x00"), (2, b"\xff\x7f\x00"), (2, b"\xff" * 40), (2, b"\x64\x00"), (3, b""),
+        (2, b"\x02\x00" * 10_001),
+    ],
+)  # fmt: skip
+def test_a_token_whose_gaps_no_store_can_have_is_refused(version: int, gaps: bytes) -> None:
+    body = struct.pack(">B16sIQQ", version, STORE.bytes, 1, 0, 100 if len(gaps) < 100 else 10**6) + gaps
+    text = base64.urlsafe_b64encode(body + struct.pack(">I", zlib.crc32(body))).decode().rstrip("=")
+    with pytest.raises(TokenRefusedError):
+        TrackingToken.parse(text)
+
+
+def test_a_token_written_by_the_first_release_is_still_read() -> None:
+    old = "AZsNbl6KDE8OmlMPDx8vP08AAAABAAAAAAAAAE0AAAAAAAAwOS0bZuM"
+    assert TrackingToken.parse(old) == token(77, 12345)
+    assert str(token(77, 12345)) == old

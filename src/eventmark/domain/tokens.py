@@ -10,78 +10,135 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from eventmark.domain.events import GlobalSequence, TransactionId
+from eventmark.domain.gaps import (
+    Gaps,
+    above,
+    common,
+    count,
+    decoded,
+    encoded,
+    is_sound,
+    joined,
+    up_to,
+)
 from eventmark.errors import TokenRefusedError
 
-_FORMAT_VERSION = 1
+GAPS_TOKEN_MAX = 10_000
+"""Ranges of numbers that a token's text may hold."""
+
+_PLAIN_VERSION = 1
+_GAPS_VERSION = 2
 _BODY = struct.Struct(">B16sIQQ")
 _CHECKSUM = struct.Struct(">I")
-_ENCODED_LENGTH = 56  # base64 of 37 + 4 bytes, unpadded: 55 characters, see __str__
+_PLAIN_BYTES = _BODY.size + _CHECKSUM.size
+_BYTES_MAX = _PLAIN_BYTES + 20 * GAPS_TOKEN_MAX
+_LENGTH_MAX = _BYTES_MAX * 4 // 3 + 2
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingToken:
-    """A place between two events: everything at or before it has been read.
+    """A place between two events: everything at or before it has been read, except what is in ``gaps``.
 
     Places are ordered by ``(transaction_id, global_sequence)``; stores that order by the global sequence
-    alone leave ``transaction_id`` at 0. ``store_id`` and ``epoch`` fence the token: places of different
-    stores, or of one store before and after its transaction ids restarted, cannot be compared.
+    alone leave ``transaction_id`` at 0, and only these have ``gaps``: ranges ``(first, last)`` of numbers
+    below ``global_sequence`` whose events were not there when the place was passed and may still come.
+    ``store_id`` and ``epoch`` fence the token: places of different stores, or of one store before and
+    after its transaction ids restarted, cannot be compared.
     """
 
     store_id: UUID
     epoch: int
     transaction_id: TransactionId
     global_sequence: GlobalSequence
+    gaps: Gaps = ()
 
     def compare(self, other: TrackingToken) -> int:
-        """-1, 0 or 1: this token is before, at or after the other. Raises ``TokenRefusedError``."""
+        """-1, 0 or 1: this token is before, at or after the other. Raises ``TokenRefusedError``.
+
+        A token that covers another is never before it; of two that do not cover each other (each has a gap
+        that the other has not), the one that has passed fewer events is before.
+        """
         if self.store_id != other.store_id or self.epoch != other.epoch:
             raise TokenRefusedError("tokens of different stores or epochs cannot be compared")
         here = (self.transaction_id, self.global_sequence)
         there = (other.transaction_id, other.global_sequence)
+        if here == there and (self.gaps or other.gaps):
+            return _compare_gaps(self.gaps, other.gaps)
         return (here > there) - (here < there)
 
     def covers(self, other: TrackingToken) -> bool:
         """Whether everything read up to ``other`` has been read up to here as well."""
-        return self.compare(other) >= 0
+        if not self.gaps and not other.gaps:
+            return self.compare(other) >= 0
+        return self.upper_bound(other) == self
 
     def lower_bound(self, other: TrackingToken) -> TrackingToken:
-        """The earlier of the two: where to go on without missing an event (some may come twice)."""
-        return self if self.compare(other) <= 0 else other
+        """What both have read: where to go on without missing an event (some may come twice)."""
+        order = self.compare(other)
+        earlier = self if order <= 0 else other
+        if not self.gaps and not other.gaps:
+            return earlier
+        gaps = up_to(joined((*self.gaps, *other.gaps)), earlier.global_sequence)
+        return _token(earlier, earlier.global_sequence, gaps)
 
     def upper_bound(self, other: TrackingToken) -> TrackingToken:
-        """The later of the two: the furthest either has read."""
-        return self if self.compare(other) >= 0 else other
+        """What either has read: the furthest they came, with the gaps that neither has filled."""
+        order = self.compare(other)
+        earlier, later = (other, self) if order >= 0 else (self, other)
+        if not later.gaps:
+            return later
+        gaps = (*common(later.gaps, earlier.gaps), *above(later.gaps, earlier.global_sequence))
+        return _token(later, later.global_sequence, joined(gaps))
 
     def __str__(self) -> str:
+        version = _GAPS_VERSION if self.gaps else _PLAIN_VERSION
         body = _BODY.pack(
-            _FORMAT_VERSION, self.store_id.bytes, self.epoch, self.transaction_id, self.global_sequence
-        )
+            version, self.store_id.bytes, self.epoch, self.transaction_id, self.global_sequence
+        ) + encoded(self.gaps)
         return base64.urlsafe_b64encode(body + _CHECKSUM.pack(zlib.crc32(body))).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> TrackingToken:
         """The token that ``str(token)`` wrote. Raises ``TokenRefusedError`` on anything else."""
         body = _checked_body(text)
-        version, store_id, epoch, transaction_id, global_sequence = _BODY.unpack(body)
-        if version != _FORMAT_VERSION:
+        version, store_id, epoch, transaction_id, global_sequence = _BODY.unpack_from(body)
+        if version not in (_PLAIN_VERSION, _GAPS_VERSION):
             raise TokenRefusedError(
-                f"token of format version {version}, this release reads {_FORMAT_VERSION}"
+                f"token of format version {version}, this release reads {_PLAIN_VERSION} and {_GAPS_VERSION}"
             )
+        if (version == _PLAIN_VERSION) != (len(body) == _BODY.size):
+            raise TokenRefusedError(f"a token of format version {version} is not {len(body)} bytes long")
+        gaps = decoded(body[_BODY.size :])
+        if len(gaps) > GAPS_TOKEN_MAX or not is_sound(gaps, global_sequence):
+            raise TokenRefusedError("the token's gaps are not ones that a store can have")
         return cls(
-            UUID(bytes=store_id), epoch, TransactionId(transaction_id), GlobalSequence(global_sequence)
+            UUID(bytes=store_id), epoch, TransactionId(transaction_id), GlobalSequence(global_sequence), gaps
         )
 
 
+def _compare_gaps(here: Gaps, there: Gaps) -> int:
+    """Which of two tokens at the same place has read less; in the end their gaps decide, so that 0 is 'same'."""
+    one, other = (count(there), there), (count(here), here)  # more in the gaps is less that was read
+    return (one > other) - (one < other)
+
+
+def _token(token: TrackingToken, place: int, gaps: Gaps) -> TrackingToken:
+    """``token`` at ``place`` with ``gaps``; a place that is a gap itself goes back to before it."""
+    if gaps and gaps[-1][1] >= place:
+        place, gaps = gaps[-1][0] - 1, gaps[:-1]
+    return TrackingToken(token.store_id, token.epoch, token.transaction_id, GlobalSequence(place), gaps)
+
+
 def _checked_body(text: str) -> bytes:
-    if len(text) >= _ENCODED_LENGTH:
-        raise TokenRefusedError(f"a token is shorter than {_ENCODED_LENGTH} characters, this has {len(text)}")
+    if len(text) > _LENGTH_MAX:
+        raise TokenRefusedError(f"a token is at most {_LENGTH_MAX} characters long, this has {len(text)}")
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise TokenRefusedError("the token is not base64") from error
-    if len(raw) != _BODY.size + _CHECKSUM.size:
-        raise TokenRefusedError(f"the token is {len(raw)} bytes, expected {_BODY.size + _CHECKSUM.size}")
-    body, checksum = raw[: _BODY.size], raw[_BODY.size :]
+    if len(raw) < _PLAIN_BYTES:
+        raise TokenRefusedError(f"the token is {len(raw)} bytes, expected {_PLAIN_BYTES} at least")
+    body, checksum = raw[: -_CHECKSUM.size], raw[-_CHECKSUM.size :]
     if _CHECKSUM.unpack(checksum)[0] != zlib.crc32(body):
         raise TokenRefusedError("the token's checksum does not match: it was damaged on its way")
     return body
