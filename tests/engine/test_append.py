@@ -12,8 +12,7 @@ import pytest
 
 from eventmark.domain import AppendResult
 from eventmark.engine import PostgresEventStore
-from eventmark.engine.schema import SQL_DIRECTORY
-from eventmark.engine.statements import read_statement
+from eventmark.engine.orderings import HORIZON
 from eventmark.errors import (
     DuplicateEventError,
     EventStoreError,
@@ -209,7 +208,7 @@ async def test_an_append_in_an_older_transaction_than_the_streams_last_event_is_
     store: PostgresEventStore, connection: Connection
 ) -> None:
     """Else consumers, who read in the order of transactions, would see the stream's events reversed."""
-    append = read_statement(SQL_DIRECTORY / "append_events.sql").sql(SCHEMA)
+    append = HORIZON.statements()["append_events"].sql(SCHEMA)
     async with connection.transaction():
         await connection.fetchval("select pg_current_xact_id()")
         await store.append_events(stream_of(), new_events(2), expected_version=0)

@@ -23,6 +23,7 @@ def test_importing_the_engine_imports_nothing_above_it() -> None:
 
 def test_the_engines_public_names_are_these() -> None:
     assert sorted(eventmark.engine.__all__) == [
+        "ORDERINGS",
         "PostgresEventStore",
         "drop_schema",
         "install_schema",

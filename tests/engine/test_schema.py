@@ -115,7 +115,7 @@ async def test_dropping_removes_the_schema_and_nothing_beside_it(empty: asyncpg.
 async def test_an_installation_that_fails_leaves_nothing(empty: asyncpg.Connection) -> None:
     scripts = ["create table {schema}.first (a int);", "create table {schema}.second (a no_such_type);"]
     with pytest.raises(asyncpg.UndefinedObjectError):
-        await create_marked_schema(empty, "eventmark", scripts, store_name="broken")
+        await create_marked_schema(empty, "eventmark", scripts, store_name="broken", ordering="horizon")
     assert not await schema_exists(empty, "eventmark")
     await install_schema(empty, "eventmark")
 

@@ -13,8 +13,7 @@ import pytest
 
 from eventmark.domain import GlobalSequence, TrackingToken, TransactionId
 from eventmark.engine import PostgresEventStore, install_schema
-from eventmark.engine.schema import SQL_DIRECTORY
-from eventmark.engine.statements import read_statement
+from eventmark.engine.orderings import HORIZON
 from eventmark.errors import TokenRefusedError
 from tests.engine.builders import new_event, new_events, read_on, stream_of
 
@@ -159,14 +158,15 @@ async def test_an_event_that_comes_while_its_instant_is_looked_for_is_after_the_
     store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late = new_event(timestamp=NOON)
-    create_head_token = store.create_head_token
+    reader = store._reader
+    head = reader.head
 
-    async def append_first() -> TrackingToken:
+    async def append_first(tenant_id: str | None) -> TrackingToken:
         await store.append_events(stream_of("late"), [late], expected_version=0)
         await read_on(store, await store.create_tail_token(), 1)
-        return await create_head_token()
+        return await head(tenant_id)
 
-    monkeypatch.setattr(store, "create_head_token", append_first)
+    monkeypatch.setattr(reader, "head", append_first)
     token = await store.create_token_at(NOON)
     assert [event.event_id for event in (await read_on(store, token, 1)).events] == [late.event_id]
 
@@ -178,7 +178,7 @@ async def test_the_place_of_an_instant_is_found_by_the_index(
         batch = [new_event(timestamp=NOON + timedelta(seconds=version + place)) for place in range(1000)]
         await store.append_events(stream_of(), batch, expected_version=version)
     await connection.execute("analyze eventmark.domain_events")
-    statement = read_statement(SQL_DIRECTORY / "create_token_at.sql").sql("eventmark")
+    statement = HORIZON.statements()["create_token_at"].sql("eventmark")
     plan = await connection.fetch(f"explain (analyze, buffers) {statement}", NOON + timedelta(seconds=1500))
     text = "\n".join(row[0] for row in plan)
     assert "domain_events_timestamp" in text and "Seq Scan" not in text

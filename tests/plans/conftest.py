@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from eventmark.engine import install_schema
-from eventmark.engine.schema import SQL_DIRECTORY
-from eventmark.engine.statements import Statement, read_statements
+from eventmark.engine.orderings import HORIZON
+from eventmark.engine.statements import Statement
 from eventmark.server import Server
 
 SCHEMA = "store"
@@ -94,7 +94,7 @@ async def connection(store_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def statements() -> dict[str, Statement]:
-    return read_statements(SQL_DIRECTORY)
+    return HORIZON.statements()
 
 
 def _dsn_of(server: Server, database: str) -> str:

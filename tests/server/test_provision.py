@@ -262,7 +262,9 @@ def test_server_and_its_files_go_when_its_run_is_killed(how: signal.Signals) -> 
 
 
 def test_interrupt_at_the_terminal_stops_the_server_in_order() -> None:
-    run = run_script(HOLD, start_new_session=True)
+    # A test run in the background of a shell has interrupts ignored, and its children inherit that.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    run = run_script(HOLD, start_new_session=True, **heeding)
     assert run.stdout is not None
     pid, directory = run.stdout.readline().split()
     os.killpg(run.pid, signal.SIGINT)  # what the terminal does: everybody in the foreground gets it

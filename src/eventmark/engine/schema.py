@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from eventmark.engine.orderings import HORIZON, ORDERINGS
+from eventmark.engine.orderings.ordering import SQL_DIRECTORY
 from eventmark.engine.statements import quoted_schema
-from eventmark.errors import CannotRunError
+from eventmark.errors import CannotRunError, UsageError
 
-SCHEMA_VERSION = 1
-SQL_DIRECTORY = Path(__file__).parent / "sql"
+SCHEMA_VERSION = 2
 
 _STATEMENT_END = re.compile(r";\s*(?:\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:
-    """The row that makes a schema Eventmark's: whose store it is, and the epoch of its tokens."""
+    """The row that makes a schema Eventmark's: whose store it is, and the epoch of its tokens.
+
+    ``ordering`` is how the engine's consumers read; SQL files of other stores have their own.
+    """
 
     store_id: UUID
     epoch: int
     schema_version: int
     store_name: str
+    ordering: str
     created_at: datetime
 
 
@@ -37,17 +41,26 @@ def split_statements(script: str) -> tuple[str, ...]:
 
 
 async def install_schema(
-    connection: asyncpg.Connection[Any], schema: str, *, with_indexes: bool = True
+    connection: asyncpg.Connection[Any],
+    schema: str,
+    *,
+    with_indexes: bool = True,
+    ordering: str = HORIZON.name,
 ) -> Marker:
-    """Create the engine's schema, all or nothing. Refuses a name that is taken (``CannotRunError``)."""
+    """Create the engine's schema, all or nothing, for one of ``ORDERINGS``.
+
+    Refuses a name that is taken (``CannotRunError``) and an unknown ordering (``UsageError``).
+    """
+    if ordering not in ORDERINGS:
+        raise UsageError(f"unknown ordering {ordering!r}", remedy=f"use one of {', '.join(ORDERINGS)}")
     scripts = [(SQL_DIRECTORY / "schema.sql").read_text()]
     if with_indexes:
-        scripts.append((SQL_DIRECTORY / "indexes.sql").read_text())
-    return await create_marked_schema(connection, schema, scripts, store_name="eaf")
+        scripts.append(ORDERINGS[ordering].indexes_path.read_text())
+    return await create_marked_schema(connection, schema, scripts, store_name="eaf", ordering=ordering)
 
 
 async def create_marked_schema(
-    connection: asyncpg.Connection[Any], schema: str, scripts: list[str], *, store_name: str
+    connection: asyncpg.Connection[Any], schema: str, scripts: list[str], *, store_name: str, ordering: str
 ) -> Marker:
     """Create ``schema`` with Eventmark's marker and run ``scripts`` in it, in one transaction."""
     quoted = quoted_schema(schema)
@@ -58,9 +71,11 @@ async def create_marked_schema(
             for script in (marker, *scripts):
                 await connection.execute(script.replace("{schema}", quoted))
             await connection.execute(
-                f"insert into {quoted}.eventmark_store (schema_version, store_name) values ($1, $2)",
+                f"insert into {quoted}.eventmark_store (schema_version, store_name, ordering)"
+                " values ($1, $2, $3)",
                 SCHEMA_VERSION,
                 store_name,
+                ordering,
             )
     except asyncpg.DuplicateSchemaError as error:
         raise CannotRunError(
@@ -93,9 +108,7 @@ async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marke
     if not await schema_exists(connection, schema):
         return None
     try:
-        row = await connection.fetchrow(
-            f"select store_id, epoch, schema_version, store_name, created_at from {quoted}.eventmark_store"
-        )
+        row = await connection.fetchrow(f"select * from {quoted}.eventmark_store")
     except asyncpg.UndefinedTableError:
         row = None
     except asyncpg.InsufficientPrivilegeError as error:
@@ -112,7 +125,7 @@ async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marke
             f"schema {schema!r} is of version {row['schema_version']}, this release reads {SCHEMA_VERSION}",
             remedy="drop it with the release that made it, or choose another name with --schema",
         )
-    return Marker(**dict(row))
+    return Marker(**{field.name: row[field.name] for field in fields(Marker)})
 
 
 async def check_transaction_ids(connection: asyncpg.Connection[Any], schema: str) -> None:

@@ -23,10 +23,10 @@ from eventmark.domain import (
 from eventmark.engine import encoding
 from eventmark.engine.appending import append_result, version_conflict
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
+from eventmark.engine.orderings import ORDERINGS, Ordering
 from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
-from eventmark.engine.schema import SQL_DIRECTORY, Marker, check_transaction_ids, read_marker
-from eventmark.engine.statements import read_statements
+from eventmark.engine.schema import Marker, check_transaction_ids, read_marker
 from eventmark.engine.transaction import StoreTransaction
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
@@ -53,17 +53,17 @@ ACQUIRE_TIMEOUT_S = 30.0
 class PostgresEventStore:
     """A multi-tenant event store in one schema of a PostgreSQL database, 15 or later.
 
-    Consumers read in the order ``(transaction id, global sequence)``, below the oldest transaction still
-    running, so that no event can commit before a place that was already passed.
+    ``ordering`` is how consumers read the log; it was chosen when the schema was installed.
     """
-
-    capabilities = Capabilities()
 
     def __init__(self, pool: Pool, marker: Marker, *, channel: str, notify: bool) -> None:
         self.pool = pool
+        self.ordering: Ordering = ORDERINGS[marker.ordering]
+        self.capabilities = Capabilities(all_tenants_stream=self.ordering.all_tenants)
         self.store_id = marker.store_id
         self.epoch = marker.epoch
         self._tail = TrackingToken(marker.store_id, marker.epoch, TransactionId(0), GlobalSequence(0))
+        self._reader = self.ordering.reader(self._read, self._tail)
         self._channel = channel
         self._listener = Listener(pool.connect, channel)
         self._notifier = Notifier(self._send_notification, interval_s=NOTIFY_INTERVAL_S) if notify else None
@@ -83,9 +83,8 @@ class PostgresEventStore:
 
         With ``notify``, appends wake consumers that wait; without, consumers find events by polling.
         """
-        sql = {name: statement.sql(schema) for name, statement in read_statements(SQL_DIRECTORY).items()}
         # A hint needs no disk: it must not make an append's flush wait for its own.
-        sql["notify"] = "select set_config('synchronous_commit', 'off', true), pg_notify($1, '')"
+        sql = {"notify": "select set_config('synchronous_commit', 'off', true), pg_notify($1, '')"}
         pool = Pool(
             dsn,
             sql,
@@ -97,12 +96,9 @@ class PostgresEventStore:
         try:
             session = await pool.acquire()
             try:
-                marker = await read_marker(session.connection, schema)
-                if marker is None:
-                    raise CannotRunError(
-                        f"there is no event store in schema {schema!r}",
-                        remedy="create one with eventmark seed or install_schema, or name another schema",
-                    )
+                marker = await _engine_marker(session.connection, schema)
+                ordering = ORDERINGS[marker.ordering]
+                sql |= {name: statement.sql(schema) for name, statement in ordering.statements().items()}
                 await check_transaction_ids(session.connection, schema)
             finally:
                 pool.release(session)
@@ -192,7 +188,7 @@ class PostgresEventStore:
         if tenant_id is not None:
             encoding.checked_id(tenant_id, "tenant_id")
         if wait_s <= 0:
-            return await self._read_after(token, limit, tenant_id)
+            return await self._reader.read_after(token, limit, tenant_id)
         return await self._wait_after(token, limit, tenant_id, time.monotonic() + wait_s)
 
     async def store_snapshot(self, snapshot: Snapshot) -> None:
@@ -232,12 +228,14 @@ class PostgresEventStore:
         """Before the first event. Needs no round trip."""
         return self._tail
 
-    async def create_head_token(self) -> TrackingToken:
-        """After every event that a consumer could have been given by now, and after no other."""
-        rows = await self._read("create_head_token")
-        return self._token(*rows[0]) if rows else self._tail
+    async def create_head_token(self, *, tenant_id: str | None = None) -> TrackingToken:
+        """After every event that a consumer could have been given by now, and after no other.
 
-    async def create_token_at(self, instant: datetime) -> TrackingToken:
+        ``tenant_id`` is needed where only a tenant's events have an order (``tenant_lock``).
+        """
+        return await self._reader.head(tenant_id)
+
+    async def create_token_at(self, instant: datetime, *, tenant_id: str | None = None) -> TrackingToken:
         """Before the events whose timestamps are at or after ``instant``; the head where there are none.
 
         Timestamps are what writers' clocks said and do not rise strictly along the log. The token lies
@@ -245,28 +243,11 @@ class PostgresEventStore:
         place than that, such as imported history, may lie before the token.
         """
         encoding.checked_instant(instant, "instant")
-        rows = await self._read("create_token_at", instant)
-        if rows:
-            return self._token(rows[0][0], rows[0][1] - 1)
-        head = await self.create_head_token()
-        # An event that came between the two looks may be before the head and yet follow the instant.
-        rows = await self._read("create_token_at", instant)
-        return head.lower_bound(self._token(rows[0][0], rows[0][1] - 1)) if rows else head
+        return await self._reader.at(instant, tenant_id)
 
     async def _version(self, stream: StreamId) -> int:
         rows = await self._read("stream_version", stream.tenant_id, stream.aggregate_id)
         return rows[0][0] if rows else 0
-
-    async def _read_after(self, token: TrackingToken, limit: int, tenant_id: str | None) -> EventBatch:
-        place = (token.transaction_id, token.global_sequence, limit)
-        if tenant_id is None:
-            events = await self._read("stream_events", *place)
-        else:
-            events = await self._read("stream_tenant_events", tenant_id, *place)
-        if not events:
-            return EventBatch((), token)
-        last = events[-1]
-        return EventBatch(events, self._token(last["transaction_id"], last["global_sequence_id"]))
 
     async def _wait_after(
         self, token: TrackingToken, limit: int, tenant_id: str | None, deadline: float
@@ -276,7 +257,8 @@ class PostgresEventStore:
                 heard = await self._listener.open()
             except DRIVER_ERRORS as error:
                 raise translated_read_error(error) from error
-            batch = await self._read_after(token, limit, tenant_id)
+            batch = await self._reader.read_after(token, limit, tenant_id)
+            token = batch.token
             left_s = deadline - time.monotonic()
             if batch.events or left_s <= 0:
                 return batch
@@ -312,11 +294,6 @@ class PostgresEventStore:
     async def _send_notification(self) -> None:
         await self._fetch("notify", self._channel)
 
-    def _token(self, transaction_id: int, global_sequence: int) -> TrackingToken:
-        return TrackingToken(
-            self.store_id, self.epoch, TransactionId(transaction_id), GlobalSequence(global_sequence)
-        )
-
     def _check_token(self, token: TrackingToken) -> None:
         if not isinstance(token, TrackingToken):
             raise TokenRefusedError(f"a TrackingToken is needed, got {type(token).__name__}")
@@ -327,6 +304,16 @@ class PostgresEventStore:
             )
         if not (0 <= token.transaction_id < 2**64 and 0 <= token.global_sequence < 2**63):
             raise TokenRefusedError("the token's place is not one that a store can have")
+
+
+async def _engine_marker(connection: asyncpg.Connection[Any], schema: str) -> Marker:
+    marker = await read_marker(connection, schema)
+    if marker is None:
+        raise CannotRunError(
+            f"there is no event store in schema {schema!r}",
+            remedy="create one with eventmark seed or install_schema, or name another schema",
+        )
+    return marker
 
 
 def _snapshot(row: EventRecord) -> Snapshot:

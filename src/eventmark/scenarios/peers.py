@@ -125,7 +125,9 @@ async def _fresh_schema(dsn: str, schema: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
         await drop_schema(connection, schema)
-        await create_marked_schema(connection, schema, [], store_name="eventsourcing")
+        await create_marked_schema(
+            connection, schema, [], store_name="eventsourcing", ordering="global-sequence"
+        )
     except asyncpg.PostgresError as error:
         raise CannotRunError(str(error).partition("\n")[0]) from None
     finally:

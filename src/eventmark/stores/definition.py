@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from eventmark.domain import Capabilities
-from eventmark.engine.schema import SQL_DIRECTORY
+from eventmark.engine.orderings import HORIZON
+from eventmark.engine.orderings.ordering import SQL_DIRECTORY
 from eventmark.engine.statements import Statement, read_statements
 from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.measure.targets import Target, targets_from
@@ -91,15 +92,15 @@ def read_definition(directory: Path) -> StoreDefinition:
     ordering = where.text(settings, "ordering", default="transaction-id")
     if ordering not in ORDERINGS:
         raise where.error("ordering", f"unknown ordering {ordering!r}", f"use {' or '.join(ORDERINGS)}")
-    sql_directory = SQL_DIRECTORY if engine else directory
     tables = where.table(settings, "tables")
     where.check_keys(tables, ("events", "snapshots"))
     columns = where.columns(settings, "columns", EVENT_COLUMNS, _REQUIRED_COLUMNS)
     if ordering == "transaction-id" and "transaction_id" not in columns:
         raise where.error("columns", "ordering by transaction id needs the column transaction_id", "map it")
     snapshots_table = where.text(tables, "snapshots", _COLUMN, default="") or None
-    statements = _read_known_statements(sql_directory, toml_path)
-    schema_path, indexes_path = sql_directory / "schema.sql", sql_directory / "indexes.sql"
+    statements = _known_statements(HORIZON.statements() if engine else read_statements(directory), toml_path)
+    schema_path = (SQL_DIRECTORY if engine else directory) / "schema.sql"
+    indexes_path = HORIZON.indexes_path if engine else directory / "indexes.sql"
     capabilities, absent = _capabilities(statements, snapshots_table)
     return StoreDefinition(
         name=name,
@@ -152,8 +153,7 @@ def _read_script(path: Path, *, required: bool) -> str:
         raise StoreDefinitionError(f"cannot be read: {error}", path=str(path)) from error
 
 
-def _read_known_statements(directory: Path, toml_path: Path) -> dict[str, Statement]:
-    statements = read_statements(directory)
+def _known_statements(statements: dict[str, Statement], toml_path: Path) -> dict[str, Statement]:
     for name, statement in statements.items():
         if name not in _STATEMENTS:
             raise StoreDefinitionError(

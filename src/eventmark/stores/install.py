@@ -9,6 +9,7 @@ import asyncpg
 
 from eventmark.domain import EventStore
 from eventmark.engine import PostgresEventStore, drop_schema
+from eventmark.engine.orderings import HORIZON
 from eventmark.engine.schema import Marker, create_marked_schema
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import StoreDefinitionError
@@ -71,7 +72,11 @@ async def install_store(
         scripts.append((definition.indexes_path, definition.indexes_script))
     try:
         return await create_marked_schema(
-            connection, schema, [script for _, script in scripts], store_name=definition.name
+            connection,
+            schema,
+            [script for _, script in scripts],
+            store_name=definition.name,
+            ordering=HORIZON.name if definition.engine else definition.ordering,
         )
     except asyncpg.PostgresError as error:
         raise _script_error(error, scripts, schema) from error

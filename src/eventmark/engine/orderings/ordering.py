@@ -1,0 +1,77 @@
+"""What an ordering is: the SQL files it has of its own, and how tokens are made of what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from eventmark.domain import EventBatch, GlobalSequence, TrackingToken, TransactionId
+from eventmark.engine.records import EventRecord
+from eventmark.engine.statements import Statement, read_statements
+
+SQL_DIRECTORY = Path(__file__).parents[1] / "sql"
+
+Read = Callable[..., Awaitable[list[EventRecord]]]
+"""``await read(statement_name, *arguments)``: its rows; errors are the engine's."""
+
+
+class Reader(Protocol):
+    """A store's reading side under one ordering."""
+
+    async def read_after(self, token: TrackingToken, limit: int, tenant_id: str | None) -> EventBatch:
+        """At most ``limit`` events after ``token``, of one tenant or of all."""
+        ...
+
+    async def head(self, tenant_id: str | None) -> TrackingToken:
+        """After every event that a consumer could have been given by now, and after no other."""
+        ...
+
+    async def at(self, instant: datetime, tenant_id: str | None) -> TrackingToken:
+        """Before the events that follow ``instant``; the head where there are none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordering:
+    """A policy of how events get their places and how consumers pass them.
+
+    ``lossless``: no committed event is passed unseen. ``total_order``: all consumers see one order.
+    ``all_tenants``: the events of all tenants can be read as one log. ``turn`` is the SQL query that an
+    append runs before it draws a number. Statements are looked for in ``directories``, in that order.
+    """
+
+    name: str
+    description: str
+    lossless: bool
+    total_order: bool
+    all_tenants: bool
+    directories: tuple[str, ...]
+    reader: Callable[[Read, TrackingToken], Reader]
+    turn: str = ""
+
+    def statements(self) -> dict[str, Statement]:
+        """The ordering's statements by name."""
+        found = read_statements(SQL_DIRECTORY)
+        for directory in reversed(self.directories):
+            found |= read_statements(SQL_DIRECTORY / directory)
+        append = found["append_events"]
+        found["append_events"] = replace(append, template=append.template.replace("{turn}", self.turn))
+        return found
+
+    @property
+    def indexes_path(self) -> Path:
+        """The file of the indexes that the statements need."""
+        paths = [SQL_DIRECTORY / directory / "indexes.sql" for directory in self.directories]
+        return next(path for path in paths if path.exists())
+
+
+def place(
+    tail: TrackingToken, number: int, *, transaction_id: int = 0, gaps: tuple[tuple[int, int], ...] = ()
+) -> TrackingToken:
+    """The token of a place in the store that ``tail`` is of."""
+    return TrackingToken(
+        tail.store_id, tail.epoch, TransactionId(transaction_id), GlobalSequence(number), gaps
+    )

@@ -1,0 +1,21 @@
+"""One writer at a time: numbers are drawn, and commit, in one order.
+
+An append takes the store's advisory lock before it draws a number and holds it until its transaction ends.
+The price: appends wait for each other, and for their flushes, one by one.
+"""
+
+from __future__ import annotations
+
+from eventmark.engine.orderings.by_number import NumberReader
+from eventmark.engine.orderings.ordering import Ordering
+
+TABLE_LOCK = Ordering(
+    name="table_lock",
+    description="one appending transaction at a time in the whole store",
+    lossless=True,
+    total_order=True,
+    all_tenants=True,
+    directories=("by_number",),
+    reader=NumberReader,
+    turn="select pg_advisory_xact_lock('{schema}.domain_events'::regclass::oid::bigint)",
+)

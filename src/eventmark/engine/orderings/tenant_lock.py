@@ -1,0 +1,50 @@
+"""One writer per tenant at a time: each tenant's numbers commit in order, those of different tenants do not.
+
+So there is no log of all tenants, and every consumer reads one tenant's. Tenants whose hashes collide wait
+for each other, which costs time alone. A transaction that appends for several tenants locks each at its
+first append: two that do so in opposite order deadlock, and PostgreSQL ends one of them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from eventmark.domain import EventBatch, TrackingToken
+from eventmark.engine.orderings.by_number import NumberReader
+from eventmark.engine.orderings.ordering import Ordering
+from eventmark.engine.records import EventRecord
+from eventmark.errors import TokenRefusedError
+
+
+class TenantReader(NumberReader):
+    """Reads one tenant's events; refuses to read without one."""
+
+    async def read_after(self, token: TrackingToken, limit: int, tenant_id: str | None) -> EventBatch:
+        return await super().read_after(token, limit, _needed(tenant_id))
+
+    async def _head_rows(self, tenant_id: str | None) -> list[EventRecord]:
+        return await self._read("create_head_token", _needed(tenant_id))
+
+    async def _at_rows(self, instant: datetime, tenant_id: str | None) -> list[EventRecord]:
+        return await self._read("create_token_at", _needed(tenant_id), instant)
+
+
+def _needed(tenant_id: str | None) -> str:
+    if tenant_id is None:
+        raise TokenRefusedError(
+            "with the ordering tenant_lock, only the events of one tenant have an order",
+            remedy="name a tenant_id, or install the store with another ordering",
+        )
+    return tenant_id
+
+
+TENANT_LOCK = Ordering(
+    name="tenant_lock",
+    description="one appending transaction at a time for each tenant; no log of all tenants",
+    lossless=True,
+    total_order=True,
+    all_tenants=False,
+    directories=("tenant_lock", "by_number"),
+    reader=TenantReader,
+    turn="select pg_advisory_xact_lock(hashtextextended(:tenant_id, '{schema}.domain_events'::regclass::oid::bigint))",
+)

@@ -1,0 +1,60 @@
+-- name: stream_tenant_events
+-- purpose: a batch of one tenant's events after a number, and those that have come into gaps before it
+-- parameters: tenant_id text, global_sequence bigint, batch_size bigint, gap_firsts bigint[], gap_lasts bigint[], decided bigint, with_bound boolean
+-- index: domain_events_tenant_position
+-- As stream_events. What others' numbers leave out is a gap as well: any tenant's event may come there. Up to
+-- :decided, nothing comes any more.
+with look as materialized (
+    select
+        pg_snapshot_xmin(pg_current_snapshot()) as horizon,
+        case when :with_bound then pg_current_xact_id() end as bound
+), filled as (
+    select event.*
+    from unnest(:gap_firsts::bigint[], :gap_lasts::bigint[]) as gap (first, last)
+    cross join lateral (
+        select * from {schema}.domain_events
+        where tenant_id = :tenant_id
+            and global_sequence_id between gap.first and gap.last
+        order by global_sequence_id
+        limit :batch_size
+    ) as event
+), following as (
+    select * from {schema}.domain_events
+    where tenant_id = :tenant_id and global_sequence_id > :global_sequence
+    order by global_sequence_id
+    limit case
+        when :global_sequence <= (select last_value from {schema}.domain_events_global_sequence_id_seq)
+        then :batch_size else -1
+    end
+), missing as (
+    select array_agg(before + 1 order by before) as firsts, array_agg(number - 1 order by before) as lasts
+    from (
+        select
+            global_sequence_id as number,
+            lag(global_sequence_id, 1, greatest(:global_sequence, :decided)) over (
+                order by global_sequence_id
+            ) as before
+        from {schema}.domain_events
+        where global_sequence_id > greatest(:global_sequence, :decided)
+            and global_sequence_id <= (select max(global_sequence_id) from following)
+    ) as numbers
+    where number > before + 1
+), batch as (
+    select * from (select * from filled union all select * from following) as found
+    order by global_sequence_id
+    limit :batch_size
+)
+select
+    null::bigint as global_sequence_id, null::xid8 as transaction_id, null::bigint as sequence_number,
+    null::timestamptz as timestamp_utc, null::uuid as event_id, null as tenant_id, null as aggregate_type,
+    null as aggregate_id, null as event_type, null as payload_type, null as payload_revision,
+    null::jsonb as payload, null::jsonb as metadata,
+    horizon, bound, firsts as gap_firsts, lasts as gap_lasts
+from look cross join missing
+union all
+select
+    global_sequence_id, transaction_id, sequence_number, timestamp_utc, event_id, tenant_id, aggregate_type,
+    aggregate_id, event_type, payload_type, payload_revision, payload, metadata,
+    null, null, null, null
+from batch
+order by global_sequence_id nulls first

@@ -1,0 +1,440 @@
+"""The orderings: what each promises, by itself and in every interleaving of writers and consumers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncpg
+import pytest
+
+from eventmark.domain import NewEvent, TrackingToken
+from eventmark.engine import ORDERINGS, PostgresEventStore, install_schema, read_marker
+from eventmark.engine.orderings import gap_aware
+from eventmark.errors import TokenRefusedError, UsageError, VersionConflictError
+from tests.engine.builders import SCHEMA, new_event, new_events, read_on, stream_of, until, waiting_backend
+from tests.engine.interleavings import Consumer, Plan, Writer, all_ends, faults, interleavings, run
+
+Connection = asyncpg.Connection
+LOSSLESS = [name for name, ordering in ORDERINGS.items() if ordering.lossless]
+IMMEDIATE = ["horizon", "gap_aware"]  # appends wait for nobody
+LOCKING = ["table_lock", "tenant_lock"]
+
+
+@pytest.fixture
+async def ordered(cleared_dsn: str, ordering: str) -> AsyncIterator[PostgresEventStore]:
+    """An empty store of the test's ``ordering``."""
+    async with opened(cleared_dsn, ordering) as store:
+        yield store
+
+
+@asynccontextmanager
+async def opened(dsn: str, ordering: str) -> AsyncIterator[PostgresEventStore]:
+    """An empty store of an ordering."""
+    connection = await asyncpg.connect(dsn)
+    await install_schema(connection, SCHEMA, ordering=ordering)
+    await connection.close()
+    async with await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store:
+        yield store
+
+
+@pytest.fixture(autouse=True)
+def no_gap_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap_aware, "GAP_TIMEOUT_S", 0.0)
+
+
+@pytest.fixture
+async def observer(cleared_dsn: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(cleared_dsn)
+    yield connection
+    await connection.close()
+
+
+def one_tenant(store: PostgresEventStore) -> str | None:
+    """The tenant to read for where a store has no log of all."""
+    return None if store.ordering.all_tenants else "acme"
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+async def test_a_store_keeps_its_ordering_and_connecting_finds_it(
+    ordered: PostgresEventStore, observer: Connection, ordering: str
+) -> None:
+    marker = await read_marker(observer, SCHEMA)
+    assert marker is not None
+    assert ordered.ordering.name == marker.ordering == ordering
+    assert ordered.capabilities.all_tenants_stream is ORDERINGS[ordering].all_tenants
+
+
+async def test_an_unknown_ordering_is_refused_and_nothing_is_made(observer: Connection) -> None:
+    with pytest.raises(UsageError, match=r"unknown ordering 'by_time'.*horizon"):
+        await install_schema(observer, SCHEMA, ordering="by_time")
+    assert await read_marker(observer, SCHEMA) is None
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+async def test_what_is_appended_is_loaded_and_streamed_in_order(ordered: PostgresEventStore) -> None:
+    tenant = one_tenant(ordered)
+    instant = (first := new_event()).timestamp
+    sent = [first, *new_events(4)]
+    await ordered.append_events(stream_of(), sent[:3], expected_version=0)
+    await ordered.append_events(stream_of(), sent[3:], expected_version=3)
+    with pytest.raises(VersionConflictError, match="is at version 5, expected 3"):
+        await ordered.append_events(stream_of(), new_events(1), expected_version=3)
+    ids = [event.event_id for event in sent]
+    assert [event.event_id for event in await ordered.load_aggregate("acme", "a-1")] == ids
+    tail = await ordered.create_tail_token()
+    for who in {tenant, "acme"}:
+        batch = await read_on(ordered, tail, 5, tenant_id=who)
+        assert [event.event_id for event in batch.events] == ids
+        head = await ordered.create_head_token(tenant_id=tenant)
+        assert head == batch.token
+        assert not (await ordered.stream_events(head, tenant_id=who)).events
+        at = await ordered.create_token_at(instant, tenant_id=tenant)
+        assert [event.event_id for event in (await read_on(ordered, at, 5, tenant_id=who)).events] == ids
+    assert head == await ordered.create_token_at(sent[-1].timestamp.replace(year=2100), tenant_id=tenant)
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+async def test_a_batch_no_longer_than_asked_for_goes_on_at_its_token(ordered: PostgresEventStore) -> None:
+    sent = new_events(25)
+    await ordered.append_events(stream_of(), sent, expected_version=0)
+    token, seen = await ordered.create_tail_token(), []
+    while batch := (await read_on(ordered, token, 1, limit=10, tenant_id="acme")):
+        assert len(batch.events) <= 10
+        seen += [event.event_id for event in batch.events]
+        token = batch.token
+        if len(seen) >= 25:
+            break
+    assert seen == [event.event_id for event in sent]
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+async def test_a_token_beyond_the_log_is_refused(ordered: PostgresEventStore) -> None:
+    await ordered.append_events(stream_of(), new_events(1), expected_version=0)
+    head = await ordered.create_head_token(tenant_id=one_tenant(ordered))
+    ahead = TrackingToken(
+        head.store_id, head.epoch, head.transaction_id + 10**9, head.global_sequence + 10**9
+    )
+    for tenant in {one_tenant(ordered), "acme"}:
+        with pytest.raises(TokenRefusedError, match="ahead of the server"):
+            await ordered.stream_events(ahead, tenant_id=tenant)
+
+
+@pytest.mark.parametrize("ordering", [*IMMEDIATE, "naive"])
+async def test_an_event_of_a_slow_transaction_is_delivered_when_it_commits_but_naive_loses_it(
+    ordered: PostgresEventStore, ordering: str
+) -> None:
+    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
+    slow, quick = new_event(), new_event()
+    async with ordered.transaction() as transaction:
+        await transaction.append_events(stream_of("slow"), [slow], expected_version=0)
+        await ordered.append_events(stream_of("quick"), [quick], expected_version=0)
+        for _ in range(5):
+            await consumer.poll()
+        assert consumer.delivered == ([] if ordering == "horizon" else [quick.event_id])
+    for _ in range(5):
+        await consumer.poll()
+    committed = [quick.event_id] if ordering == "naive" else sorted([slow.event_id, quick.event_id])
+    assert sorted(consumer.delivered) == committed
+
+
+@pytest.mark.parametrize("ordering", LOSSLESS)
+async def test_a_token_of_the_head_made_while_a_transaction_is_open_lies_before_its_events(
+    ordered: PostgresEventStore, observer: Connection
+) -> None:
+    tenant = one_tenant(ordered)
+    await ordered.append_events(stream_of("before"), new_events(3), expected_version=0)
+    slow = new_event()
+    async with ordered.transaction() as transaction:
+        await transaction.append_events(stream_of("slow"), [slow], expected_version=0)
+        if ordered.ordering.name in IMMEDIATE:
+            await ordered.append_events(stream_of("quick"), new_events(1), expected_version=0)
+        heads = [await ordered.create_head_token(tenant_id=tenant) for _ in range(3)]
+        heads.append(await ordered.create_token_at(slow.timestamp, tenant_id=tenant))
+    for head in heads:
+        consumer = Consumer(ordered, head, "acme")
+        await consumer.drain(observer)
+        assert slow.event_id in consumer.delivered
+
+
+@pytest.mark.parametrize("ordering", LOCKING)
+async def test_numbers_are_drawn_in_the_order_of_commits(
+    ordered: PostgresEventStore, observer: Connection
+) -> None:
+    async with ordered.transaction() as transaction:
+        first = await transaction.append_events(stream_of("one"), new_events(1), expected_version=0)
+        waiting = asyncio.create_task(
+            ordered.append_events(stream_of("two"), new_events(1), expected_version=0)
+        )
+        await waiting_backend(observer)
+        later = await transaction.append_events(stream_of("three"), new_events(1), expected_version=0)
+    second = await waiting
+    assert first.last_global_sequence < later.last_global_sequence < second.last_global_sequence
+
+
+@pytest.mark.parametrize("ordering", ["tenant_lock"])
+async def test_tenants_do_not_wait_for_each_other_and_have_no_common_log(ordered: PostgresEventStore) -> None:
+    async with ordered.transaction() as transaction:
+        await transaction.append_events(stream_of(), new_events(1), expected_version=0)
+        await ordered.append_events(stream_of(tenant_id="globex"), new_events(1), expected_version=0)
+    tail = await ordered.create_tail_token()
+    for refused in (
+        lambda: ordered.stream_events(tail),
+        ordered.create_head_token,
+        lambda: ordered.create_token_at(new_event().timestamp),
+    ):
+        with pytest.raises(TokenRefusedError, match="name a tenant_id"):
+            await refused()
+
+
+@pytest.mark.parametrize("ordering", ["gap_aware"])
+async def test_a_gap_is_kept_as_long_as_its_transaction_runs_and_given_up_when_it_rolled_back(
+    ordered: PostgresEventStore, observer: Connection
+) -> None:
+    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
+    with pytest.raises(ZeroDivisionError):
+        async with ordered.transaction() as transaction:
+            await transaction.append_events(stream_of("lost"), new_events(3), expected_version=0)
+            for version in range(20):
+                await ordered.append_events(stream_of("quick"), new_events(1), expected_version=version)
+                await consumer.poll()
+            assert consumer.token.gaps == ((1, 3),)
+            raise ZeroDivisionError
+    await until(lambda: gone(consumer))
+    assert len(consumer.delivered) == 20
+
+
+@pytest.mark.parametrize("ordering", ["gap_aware"])
+async def test_a_reader_that_knows_nothing_of_a_tokens_gaps_comes_back_for_them(
+    ordered: PostgresEventStore, cleared_dsn: str, observer: Connection
+) -> None:
+    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
+    slow = new_event()
+    async with ordered.transaction() as transaction:
+        await transaction.append_events(stream_of("slow"), [slow], expected_version=0)
+        await ordered.append_events(stream_of("quick"), new_events(2), expected_version=0)
+        await consumer.poll()
+        async with await PostgresEventStore.connect(cleared_dsn, schema=SCHEMA, notify=False) as other:
+            elsewhere = Consumer(other, consumer.token, None)
+            for _ in range(5):
+                await elsewhere.poll()
+            assert elsewhere.token.gaps == ((1, 1),)
+            last = Consumer(other, elsewhere.token, None)
+    async with await PostgresEventStore.connect(cleared_dsn, schema=SCHEMA, notify=False) as other:
+        last.store = other
+        await last.drain(observer)
+        assert last.delivered == [slow.event_id]
+
+
+@pytest.mark.parametrize("ordering", ["gap_aware"])
+async def test_a_consumer_waits_where_there_are_more_gaps_than_a_token_holds(
+    ordered: PostgresEventStore, observer: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gap_aware, "GAPS_MAX", 3)
+    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
+    sent = []
+    async with AsyncExitStack() as running:
+        for number in range(6):
+            transaction = await running.enter_async_context(ordered.transaction())
+            held, free = new_event(), new_event()
+            await transaction.append_events(stream_of(f"held-{number}"), [held], expected_version=0)
+            await ordered.append_events(stream_of(f"free-{number}"), [free], expected_version=0)
+            sent += [held.event_id, free.event_id]
+        for _ in range(5):
+            await consumer.poll()
+        assert len(consumer.token.gaps) == 3
+        assert consumer.delivered == sent[1:6:2]
+    await consumer.drain(observer)
+    assert sorted(consumer.delivered) == sorted(sent)
+
+
+async def gone(consumer: Consumer) -> bool:
+    await consumer.poll()
+    return not consumer.token.gaps
+
+
+@pytest.mark.parametrize("ordering", ["horizon", "gap_aware", "table_lock"])
+async def test_a_transaction_that_got_its_id_early_and_appends_late_is_not_passed(
+    ordered: PostgresEventStore, observer: Connection
+) -> None:
+    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
+    late = new_event()
+    async with ordered.transaction() as transaction:
+        await transaction.connection.execute("select pg_current_xact_id()")
+        for version in range(3):
+            await ordered.append_events(stream_of("quick"), new_events(1), expected_version=version)
+            await consumer.poll()
+        await transaction.append_events(stream_of("late"), [late], expected_version=0)
+        await consumer.poll()
+    await consumer.drain(observer)
+    assert len(consumer.delivered) == len(set(consumer.delivered)) == 4
+    assert late.event_id in consumer.delivered
+
+
+STOPPABLE = f"""
+    alter table {SCHEMA}.domain_events alter global_sequence_id drop identity;
+    create sequence {SCHEMA}.domain_events_global_sequence_id_seq;
+    create function {SCHEMA}.next_number() returns bigint volatile language plpgsql as $$
+        declare number bigint := nextval('{SCHEMA}.domain_events_global_sequence_id_seq');
+        begin
+            if current_setting('test.stopped', true) = 'on' then
+                perform pg_advisory_xact_lock_shared(1);
+            end if;
+            return number;
+        end
+    $$;
+    alter table {SCHEMA}.domain_events alter global_sequence_id set default {SCHEMA}.next_number();
+"""
+
+
+async def stopped_after_its_number(
+    store: PostgresEventStore, observer: Connection, consumer: Consumer, stopped: NewEvent
+) -> None:
+    """Another event commits, and the consumer polls, while an append has drawn its number and no more."""
+    await observer.execute(STOPPABLE)
+    # The first of 32 numbers is written to the WAL, for which its transaction gets an id: not the one to come.
+    await observer.execute(f"select nextval('{SCHEMA}.domain_events_global_sequence_id_seq')")
+    await observer.execute("select pg_advisory_lock(1)")
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("set local test.stopped = 'on'")
+        append = asyncio.create_task(
+            transaction.append_events(stream_of("stopped"), [stopped], expected_version=0)
+        )
+        await waiting_backend(observer)
+        await store.append_events(stream_of("quick"), new_events(1), expected_version=0)
+        for _ in range(5):
+            await consumer.poll()
+        await observer.execute("select pg_advisory_unlock(1)")
+        await append
+        await consumer.poll()
+    await consumer.drain(observer)
+
+
+@pytest.mark.parametrize("ordering", IMMEDIATE)
+async def test_a_writer_stopped_between_drawing_its_number_and_its_transaction_id_is_not_passed(
+    ordered: PostgresEventStore, observer: Connection
+) -> None:
+    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
+    stopped = new_event()
+    await stopped_after_its_number(ordered, observer, consumer, stopped)
+    assert len(consumer.delivered) == 2
+    assert stopped.event_id in consumer.delivered
+
+
+@pytest.mark.parametrize("ordering", ["gap_aware"])
+async def test_numbers_drawn_before_transaction_ids_would_be_passed(
+    ordered: PostgresEventStore, observer: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the test above would miss if it could not fail: the same append without its turn.
+    naive = ORDERINGS["naive"].statements()["append_events"].sql(SCHEMA)
+    monkeypatch.setitem(ordered.pool._sql, "append_events", naive)  # type: ignore[arg-type]
+    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
+    stopped = new_event()
+    await stopped_after_its_number(ordered, observer, consumer, stopped)
+    assert stopped.event_id not in consumer.delivered
+
+
+SHORT, WRITER_STEPS = 60, ("begin", "append")
+
+
+async def caught(
+    dsn: str, ordering: str, cases: Sequence[tuple[tuple[Plan, ...], tuple[int, ...]]], observer: Connection
+) -> list[str]:
+    """What was wrong, over all cases, each with its own aggregates in one store."""
+    found = []
+    async with opened(dsn, ordering) as store:
+        for number, (plans, order) in enumerate(cases):
+            tenants = [None] if store.ordering.all_tenants else ["acme", "globex"]
+            writers = [
+                Writer(
+                    store,
+                    Plan(
+                        stream_of(f"{number}-{plan.stream.aggregate_id}", tenant_id=plan.stream.tenant_id),
+                        plan.steps,
+                    ),
+                )
+                for plan in plans
+            ]
+            consumers = [
+                Consumer(store, await store.create_head_token(tenant_id=tenant), tenant) for tenant in tenants
+            ]
+            later = [Consumer(store, consumer.token, consumer.tenant_id) for consumer in consumers]
+            await run(writers, consumers, order, observer)
+            for consumer in later:
+                await consumer.drain(observer)
+            wrong = faults(writers, [*consumers, *later], total_order=store.ordering.total_order)
+            if wrong:
+                found.append(f"{wrong} with {[plan.steps for plan in plans]} in the order {order}")
+    return found
+
+
+def cases_of(
+    writers: int, polls: int, *, early: bool = False
+) -> list[tuple[tuple[Plan, ...], tuple[int, ...]]]:
+    """Every interleaving of so many writers and polls, with every way to end, on streams apart and on one."""
+    steps = ("begin", "take_id", "append") if early else WRITER_STEPS
+    orders = list(interleavings([len(steps) + 1] * writers + [polls]))
+    return [
+        (
+            tuple(
+                Plan(
+                    stream_of(
+                        "one" if together else f"s{writer}",
+                        tenant_id=("acme", "globex")[writer % 2 if apart else 0],
+                    ),
+                    (*steps, end),
+                )
+                for writer, end in enumerate(ends)
+            ),
+            order,
+        )
+        for together, apart in ((False, False), (False, True), (True, False))
+        for ends in all_ends(writers)
+        for order in orders
+    ]
+
+
+@pytest.mark.parametrize("ordering", LOSSLESS)
+async def test_no_interleaving_loses_an_event(ordering: str, cleared_dsn: str, observer: Connection) -> None:
+    sample = random.Random(1).sample(cases_of(2, 2), SHORT) + random.Random(2).sample(
+        cases_of(2, 1, early=True), SHORT // 2
+    )
+    assert await caught(cleared_dsn, ordering, sample, observer) == []
+
+
+async def test_interleavings_catch_the_naive_ordering(cleared_dsn: str, observer: Connection) -> None:
+    sample = random.Random(1).sample(cases_of(2, 2), SHORT)
+    assert any("lost" in fault for fault in await caught(cleared_dsn, "naive", sample, observer))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ordering", LOSSLESS)
+async def test_no_interleaving_of_all_loses_an_event(
+    ordering: str, cleared_dsn: str, observer: Connection
+) -> None:
+    assert await caught(cleared_dsn, ordering, cases_of(2, 2), observer) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("writers", [3, 4])
+@pytest.mark.parametrize("ordering", LOSSLESS)
+async def test_no_interleaving_of_more_writers_loses_an_event(
+    ordering: str, writers: int, cleared_dsn: str, observer: Connection
+) -> None:
+    source = random.Random(writers)
+    order = [party for party in range(writers) for _ in range(3)] + [writers] * 3
+    sample = []
+    for _ in range(1500):
+        source.shuffle(order)
+        ends = [source.choice(("commit", "commit", "rollback")) for _ in range(writers)]
+        plans = tuple(
+            Plan(
+                stream_of(f"s{source.randrange(writers)}", tenant_id=source.choice(("acme", "globex"))),
+                (*WRITER_STEPS, end),
+            )
+            for end in ends
+        )
+        sample.append((plans, tuple(order)))
+    assert await caught(cleared_dsn, ordering, sample, observer) == []
