@@ -168,6 +168,39 @@ class CorpusResult(Document, frozen=True, kw_only=True):
     floors: list[Floor] = []
 
 
+class OrderingResult(Document, frozen=True, kw_only=True):
+    """One ordering hunted for lost events, and what it costs.
+
+    ``lost``, ``duplicated`` and ``out_of_order`` are summed over ``consumers``. Latencies are of single
+    appends at a steady rate beside slow transactions: until acknowledged; from there until a consumer has
+    the event; from the call until the consumer has handled it. Rates are of writers at full speed.
+    """
+
+    ordering: str
+    description: str
+    lossless: bool  # what the ordering promises
+    verdict: Verdict
+    reason: str
+    committed: int
+    consumers: int
+    delivered: int
+    lost: int
+    duplicated: int
+    out_of_order: int
+    conflicts: int
+    rolled_back: int
+    unknown: int
+    seconds: float  # writers at full speed
+    appends_per_s: float
+    events_per_s: float
+    append_ms: Latency
+    visible_ms: Latency | None
+    handled_ms: Latency | None
+    client_cpu_share: float  # of one core, writers at full speed
+    findings: list[Finding]
+    replay: str  # the command that runs it again
+
+
 class HostEnvironment(Document, frozen=True, kw_only=True):
     """The machine the client ran on."""
 
@@ -230,3 +263,4 @@ class RunResult(Document, frozen=True, kw_only=True):
     skipped: dict[str, str]  # operation or statement -> reason
     phases: list[Phase]
     series: list[Series]
+    orderings: list[OrderingResult] = []

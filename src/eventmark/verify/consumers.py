@@ -1,0 +1,143 @@
+"""Consumer processes: each reads on from its token, its token written out and read in again in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import numpy as np
+
+from eventmark.domain import EventBatch, TrackingToken
+from eventmark.engine import PostgresEventStore
+from eventmark.errors import CannotRunError, EventStoreError
+from eventmark.verify.history import DELIVERED, Consumption, key_of
+from eventmark.workers import loop_factory
+
+BATCH = 1000
+WAIT_S = 0.1
+CATCH_UP_S = 120.0
+MIDDLE_BEFORE = timedelta(seconds=0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerTask:
+    """The consumers of one process; travels to it.
+
+    ``starts``: where each begins, "tail", "head" or "middle", with its tenant or None. The latter two begin
+    when ``later`` is there; all end when ``done`` is, and they have been given everything: it holds a
+    transaction id above all writers'.
+    """
+
+    dsn: str
+    schema: str
+    starts: tuple[tuple[str, int | None], ...]
+    later: Path
+    done: Path
+
+
+def run_consumers(task: ConsumerTask) -> list[Consumption]:
+    """Run in a worker process. Raises ``CannotRunError`` where the store cannot be opened."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_run(task))
+
+
+async def _run(task: ConsumerTask) -> list[Consumption]:
+    try:
+        store = await PostgresEventStore.connect(
+            task.dsn, schema=task.schema, pool_max=len(task.starts), notify=False
+        )
+    except EventStoreError as error:
+        raise CannotRunError(str(error)) from None
+    async with store:
+        return await asyncio.gather(
+            *(_Consumer(store, task, start, tenant).run() for start, tenant in task.starts)
+        )
+
+
+class _Consumer:
+    def __init__(self, store: PostgresEventStore, task: ConsumerTask, start: str, tenant: int | None) -> None:
+        self._store = store
+        self._task = task
+        self._start = start
+        self._tenant = tenant
+        self._tenant_id = None if tenant is None else f"tenant-{tenant}"
+        self._batches: list[tuple[list[int], int, int]] = []
+        self._ended = False
+
+    async def run(self) -> Consumption:
+        token = await self._first_token()
+        name = f"{self._start}, {'all tenants' if self._tenant is None else self._tenant_id}"
+        seen = Consumption(name, self._tenant, token, time.monotonic_ns(), np.empty(0, DELIVERED))
+        try:
+            await self._read_on(token, seen)
+        except Exception as error:  # none is expected here: the history says so
+            seen.errors.append(f"{type(error).__name__}: {error}"[:300])
+            seen.caught_up = False
+        seen.delivered = self._delivered()
+        return seen
+
+    async def _first_token(self) -> TrackingToken:
+        if self._start == "tail":
+            return await self._store.create_tail_token()
+        while not (self._task.later.exists() or self._task.done.exists()):  # noqa: ASYNC110 - from a process apart
+            await asyncio.sleep(0.02)
+        if self._start == "head":
+            return await self._store.create_head_token(tenant_id=self._tenant_id)
+        return await self._store.create_token_at(datetime.now(UTC) - MIDDLE_BEFORE, tenant_id=self._tenant_id)
+
+    async def _read_on(self, token: TrackingToken, seen: Consumption) -> None:
+        deadline_s = None
+        while True:
+            ended = self._ended = self._ended or await self._all_ended()
+            batch = await self._store.stream_events(
+                TrackingToken.parse(str(token)), limit=BATCH, tenant_id=self._tenant_id,
+                wait_s=0.0 if ended else WAIT_S,
+            )  # fmt: skip
+            seen.tokens_back += batch.token.compare(token) < 0
+            token = batch.token
+            if batch.events:
+                self._handle(batch, seen)
+            elif ended and not token.gaps:
+                return  # nothing was there after the last transaction had ended
+            if self._task.done.exists():
+                deadline_s = deadline_s or time.monotonic() + CATCH_UP_S
+                if time.monotonic() > deadline_s:
+                    seen.caught_up = False
+                    return
+
+    def _handle(self, batch: EventBatch, seen: Consumption) -> None:
+        at_ns = time.monotonic_ns()
+        keys = [key_of(event.event_id) for event in batch.events]
+        if self._tenant_id is not None:
+            seen.foreign += sum(event.tenant_id != self._tenant_id for event in batch.events)
+        self._batches.append((keys, at_ns, time.monotonic_ns()))
+
+    async def _all_ended(self) -> bool:
+        """Whether every transaction of the writers has ended. Asked only once they are said to be done."""
+        if not self._task.done.exists():
+            return False
+        connection = await asyncpg.connect(self._task.dsn)
+        try:
+            ended: bool = await connection.fetchval(
+                "select pg_snapshot_xmin(pg_current_snapshot()) > $1::xid8", int(self._task.done.read_text())
+            )
+            return ended
+        finally:
+            await connection.close()
+
+    def _delivered(self) -> np.ndarray:
+        counts = [len(keys) for keys, _, _ in self._batches]
+        rows = np.empty(sum(counts), DELIVERED)
+        rows["key"] = np.fromiter((key for keys, _, _ in self._batches for key in keys), np.int64, len(rows))
+        rows["at_ns"] = np.repeat(_column(self._batches, 1), counts)
+        rows["handled_ns"] = np.repeat(_column(self._batches, 2), counts)
+        return rows
+
+
+def _column(batches: Sequence[tuple[list[int], int, int]], place: int) -> np.ndarray:
+    return np.array([batch[place] for batch in batches], np.int64)

@@ -1,0 +1,197 @@
+"""One ordering hunted: writers and consumers in processes, then everything that happened is checked."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from eventmark.engine import ORDERINGS, PostgresEventStore, drop_schema, install_schema
+from eventmark.measure.results import OrderingResult
+from eventmark.verify.checker import check
+from eventmark.verify.consumers import ConsumerTask, run_consumers
+from eventmark.verify.history import Consumption, History, WriterLog, joined
+from eventmark.verify.price import FullSpeed, ordering_result
+from eventmark.verify.stored import count_damaged, read_stored, replay_differences
+from eventmark.verify.writers import WriterTask, run_writer
+from eventmark.workers import worker_executor
+
+WRITERS = 3
+CONSUMER_PROCESSES = 2
+PACED_RATE_PER_S = 200.0
+LOOK_EVERY_S = 0.25
+LATER_SHARE = 0.3  # of the events; then the consumers begin that do not begin at the tail
+
+Progress = Callable[[str, float, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HuntPlan:
+    """What a hunt of one ordering is made of. It ends after ``events``, or after ``seconds`` at full speed.
+
+    ``paced_s``: how long single appends at a steady rate come first, for the latencies. ``held_s``: how long
+    one transaction keeps its events back, longer than any timeout.
+    """
+
+    ordering: str
+    events: int
+    seconds: float
+    seed: int = 1
+    paced_s: float = 5.0
+    held_s: float = 5.0
+
+
+def hunt(
+    dsn: str, schema: str, plan: HuntPlan, *, replay: str = "", keep_history: Path | None = None,
+    progress: Progress = lambda *_: None,
+) -> OrderingResult:  # fmt: skip
+    """Hunt one ordering in ``schema``, which is made anew and dropped.
+
+    ``keep_history`` names the file for the history of a hunt that found something. Raises
+    ``CannotRunError``.
+    """
+    asyncio.run(_install(dsn, schema, plan.ordering))
+    try:
+        history, full_speed = _run(dsn, schema, plan, progress)
+    finally:
+        asyncio.run(_drop(dsn, schema))
+    faults = check(history)
+    if faults and keep_history is not None:
+        history.save(keep_history)
+    return ordering_result(plan.ordering, history, faults, full_speed, replay=replay)
+
+
+def _run(dsn: str, schema: str, plan: HuntPlan, progress: Progress) -> tuple[History, FullSpeed]:
+    with (
+        tempfile.TemporaryDirectory(prefix="eventmark-") as place,
+        worker_executor(WRITERS + CONSUMER_PROCESSES) as executor,
+        _ended(Path(place) / "done") as done,
+    ):
+        later = Path(place) / "later"
+        consuming = [
+            executor.submit(run_consumers, ConsumerTask(dsn=dsn, schema=schema, starts=starts, later=later, done=done))
+            for starts in _starts(plan.ordering)
+        ]  # fmt: skip
+        paced = executor.submit(run_writer, _paced_task(dsn, schema, plan))
+        logs = [paced.result()]
+        began_s = time.monotonic()
+        writing = [executor.submit(run_writer, task) for task in _tasks(dsn, schema, plan)]
+        asyncio.run(_watch(dsn, schema, plan, writing, later, progress))
+        logs += [future.result() for future in writing]
+        seconds = time.monotonic() - began_s
+        done.with_suffix(".new").write_text(str(asyncio.run(_bound(dsn))))
+        done.with_suffix(".new").rename(done)
+        consumptions = [one for future in consuming for one in future.result()]
+    history = asyncio.run(_history(dsn, schema, plan.ordering, logs, consumptions))
+    return history, FullSpeed(len(logs[0].attempts), seconds, sum(log.cpu_s for log in logs[1:]))
+
+
+def _starts(ordering: str) -> Sequence[tuple[tuple[str, int | None], ...]]:
+    """Where the consumers of each process begin, and whose events they read."""
+    if ORDERINGS[ordering].all_tenants:
+        return ((("tail", None), ("tail", 0)), (("head", None), ("middle", None)))
+    return ((("tail", 0), ("tail", 1)), (("head", 0), ("middle", 1)))
+
+
+def _paced_task(dsn: str, schema: str, plan: HuntPlan) -> WriterTask:
+    return WriterTask(
+        dsn=dsn, schema=schema, number=0, seed=plan.seed, seconds=plan.paced_s, rate_per_s=PACED_RATE_PER_S,
+        events=int(plan.paced_s * PACED_RATE_PER_S) + 1,
+    )  # fmt: skip
+
+
+def _tasks(dsn: str, schema: str, plan: HuntPlan) -> Iterator[WriterTask]:
+    for number in range(1, WRITERS + 1):
+        yield WriterTask(
+            dsn=dsn, schema=schema, number=number, seed=plan.seed, seconds=plan.seconds,
+            events=-(-plan.events // WRITERS), held_s=plan.held_s if number == 1 else 0.0,
+        )  # fmt: skip
+
+
+@contextmanager
+def _ended(done: Path) -> Iterator[Path]:
+    """However this ends, consumers are told so: they would wait for ever."""
+    try:
+        yield done
+    finally:
+        if not done.exists():
+            done.write_text("0")
+
+
+async def _watch(
+    dsn: str, schema: str, plan: HuntPlan, writing: list[Future[WriterLog]], later: Path, progress: Progress
+) -> None:
+    """Until the writers end: say how far they are, and let the later consumers begin."""
+    connection = await asyncpg.connect(dsn)
+    began_s = time.monotonic()
+    try:
+        while not all(future.done() for future in writing):
+            await asyncio.sleep(LOOK_EVERY_S)
+            drawn = await connection.fetchval(
+                f'select last_value from "{schema}".domain_events_global_sequence_id_seq'
+            )
+            share = min(max(drawn / plan.events, (time.monotonic() - began_s) / plan.seconds), 1.0)
+            progress(f"verify {plan.ordering}", share, 1.0)
+            if share >= LATER_SHARE:
+                later.touch()  # noqa: ASYNC240 - once, and at once
+        progress(f"verify {plan.ordering}", 1.0, 1.0)
+    finally:
+        await connection.close()
+
+
+async def _bound(dsn: str) -> int:
+    """A transaction id above all that were given out."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval("select pg_current_xact_id()"))
+    finally:
+        await connection.close()
+
+
+async def _history(
+    dsn: str, schema: str, ordering: str, logs: list[WriterLog], consumptions: list[Consumption]
+) -> History:
+    connection = await asyncpg.connect(dsn)
+    try:
+        stored = await read_stored(connection, schema)
+        damaged = await count_damaged(connection, schema)
+    finally:
+        await connection.close()
+    async with await PostgresEventStore.connect(dsn, schema=schema, notify=False) as store:
+        differences = await replay_differences(store, stored)
+    attempts, written = joined(logs)
+    return History(
+        total_order=ORDERINGS[ordering].total_order,
+        by_number=ordering != "horizon",
+        attempts=attempts,
+        written=written,
+        stored=stored,
+        consumptions=consumptions,
+        damaged=damaged,
+        replay_differences=differences,
+        errors=[error for log in logs for error in log.errors],
+    )
+
+
+async def _install(dsn: str, schema: str, ordering: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await drop_schema(connection, schema)
+        await install_schema(connection, schema, ordering=ordering)
+    finally:
+        await connection.close()
+
+
+async def _drop(dsn: str, schema: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await drop_schema(connection, schema)
+    finally:
+        await connection.close()

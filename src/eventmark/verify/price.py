@@ -1,0 +1,131 @@
+"""What a hunt found and what its ordering costs, as a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eventmark.engine import ORDERINGS
+from eventmark.measure.quantiles import latency_of
+from eventmark.measure.results import Finding, Latency, OrderingResult, Verdict
+from eventmark.verify.checker import INVARIANTS, Fault
+from eventmark.verify.history import History, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class FullSpeed:
+    """The stretch in which writers did not wait: all attempts but the first ``paced`` ones."""
+
+    paced: int
+    seconds: float
+    cpu_s: float
+
+
+def ordering_result(
+    name: str, history: History, faults: Sequence[Fault], run: FullSpeed, *, replay: str
+) -> OrderingResult:
+    """The result of one ordering. One that promises nothing is BROKEN all the same when it lost events."""
+    ordering = ORDERINGS[name]
+    outcomes = history.attempts["outcome"]
+    fast = np.arange(len(outcomes)) >= run.paced
+    stored_fast = int(np.count_nonzero(fast[history.written["attempt"]] & _stored(history)))
+    verdict, reason = _verdict(faults, history)
+    visible, handled = _delivery_latencies(history, run.paced)
+    return OrderingResult(
+        ordering=name,
+        description=ordering.description,
+        lossless=ordering.lossless,
+        verdict=verdict,
+        reason=reason,
+        committed=len(history.stored),
+        consumers=len(history.consumptions),
+        delivered=sum(len(one.delivered) for one in history.consumptions),
+        lost=_count(faults, "lost"),
+        duplicated=_count(faults, "duplicated"),
+        out_of_order=_count(faults, "out of order"),
+        conflicts=int(np.count_nonzero(outcomes == Outcome.CONFLICT)),
+        rolled_back=int(np.count_nonzero(outcomes == Outcome.FAILED)),
+        unknown=int(np.count_nonzero(outcomes == Outcome.UNKNOWN)),
+        seconds=round(run.seconds, 3),
+        appends_per_s=round(int(np.count_nonzero(fast & (outcomes == Outcome.OK))) / run.seconds, 1),
+        events_per_s=round(stored_fast / run.seconds, 1),
+        append_ms=_append_latency(history, run.paced),
+        visible_ms=visible,
+        handled_ms=handled,
+        client_cpu_share=round(run.cpu_s / run.seconds, 3),
+        findings=findings(faults),
+        replay=replay,
+    )
+
+
+def findings(faults: Iterable[Fault]) -> list[Finding]:
+    """One for each invariant, and one more for each further fault of it."""
+    found: dict[str, list[Fault]] = {name: [] for name in INVARIANTS}
+    for fault in faults:
+        found[fault.invariant].append(fault)
+    return [
+        finding
+        for name, rule in INVARIANTS.items()
+        for finding in (
+            [_broken(name, rule, fault) for fault in found[name]]
+            or [Finding(name=name, verdict=Verdict.MET, observed="no exception", expected=rule)]
+        )
+    ]
+
+
+def _broken(name: str, rule: str, fault: Fault) -> Finding:
+    examples = "; ".join(fault.examples)
+    return Finding(
+        name=name, verdict=Verdict.BROKEN, expected=rule,
+        observed=f"{fault.count} {fault.what}" + (f", such as {examples}" if examples else ""),
+    )  # fmt: skip
+
+
+def _verdict(faults: Sequence[Fault], history: History) -> tuple[Verdict, str]:
+    if faults:
+        return Verdict.BROKEN, "; ".join(f"{fault.count} {fault.what}" for fault in faults)
+    if not len(history.stored) or not any(len(one.delivered) for one in history.consumptions):
+        return Verdict.INCONCLUSIVE, "nothing was written, or nothing was delivered"
+    return Verdict.MET, ""
+
+
+def _count(faults: Sequence[Fault], what: str) -> int:
+    return sum(fault.count for fault in faults if fault.what.startswith(what))
+
+
+def _stored(history: History) -> np.ndarray:
+    return np.isin(history.written["key"], history.stored["key"])
+
+
+def _append_latency(history: History, paced: int) -> Latency:
+    """Of single appends at a steady rate, until acknowledged."""
+    attempts = history.attempts[:paced]
+    done = attempts[attempts["single"] & (attempts["outcome"] == Outcome.OK)]
+    if not len(done):
+        return Latency(p50=0.0, p95=0.0, p99=0.0, p999=0.0, max=0.0)
+    return latency_of(done["ended_ns"] - done["invoked_ns"])
+
+
+def _delivery_latencies(history: History, paced: int) -> tuple[Latency | None, Latency | None]:
+    """Of the same appends: from the acknowledgement until a consumer has it; from the call until handled.
+
+    Of consumers that began at the tail: the others came later. One may have an event before its writer is
+    told so; that counts as at once.
+    """
+    attempts = history.attempts
+    rows = history.written[history.written["attempt"] < paced]
+    rows = rows[attempts["single"][rows["attempt"]] & (attempts["outcome"][rows["attempt"]] == Outcome.OK)]
+    rows = rows[np.argsort(rows["key"])]
+    visible, handled = [], []
+    for one in history.consumptions:
+        given = one.delivered[np.isin(one.delivered["key"], rows["key"])]
+        if not one.name.startswith("tail") or not len(given):
+            continue
+        of = attempts[rows["attempt"][np.searchsorted(rows["key"], given["key"])]]
+        visible.append(np.maximum(given["at_ns"] - of["ended_ns"], 0))
+        handled.append(given["handled_ns"] - of["invoked_ns"])
+    if not visible:
+        return None, None
+    return latency_of(np.concatenate(visible)), latency_of(np.concatenate(handled))

@@ -1,0 +1,286 @@
+"""Writer processes: appends of every kind, told apart by what each was answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import resource
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+
+from eventmark.domain import NewEvent, StreamId
+from eventmark.engine import PostgresEventStore
+from eventmark.errors import CannotRunError, EventStoreError, OutcomeUnknownError, VersionConflictError
+from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, event_id
+from eventmark.workers import loop_factory
+
+STREAMS = 200
+"""Streams that belong to one task of a writer alone."""
+
+CONTENDED = 8
+"""Streams that all writers append to."""
+
+TASKS = 4
+KEYS_PER_WRITER = 1 << 40
+_WRITER_STREAMS = 1 << 20
+
+SLOW_S = (0.02, 0.1)  # a transaction that holds its events back
+SLOW_PAUSE_S = 0.5
+IDLE_S = (0.5, 1.0)  # one that has its id early and appends late
+IDLE_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterTask:
+    """What a writer process does; travels to it. It ends after ``events``, or after ``seconds``.
+
+    With ``rate_per_s`` it appends single events at that rate and nothing else but slow transactions.
+    ``held_s``: one transaction more, that appends first and commits so much later.
+    """
+
+    dsn: str
+    schema: str
+    number: int
+    seed: int
+    events: int
+    seconds: float
+    rate_per_s: float = 0.0
+    held_s: float = 0.0
+
+
+def payload_of(key: int) -> dict[str, object]:
+    """The payload of the event with a key; ``damaged.sql`` makes the same."""
+    digest = hashlib.md5(str(key).encode(), usedforsecurity=False).hexdigest()
+    return {"key": key, "text": digest * (key % 8)}
+
+
+def tenant_of(stream: int) -> str:
+    return f"tenant-{stream % TENANTS}"
+
+
+def stream_id(stream: int) -> StreamId:
+    return StreamId(tenant_id=tenant_of(stream), aggregate_type="Hunt", aggregate_id=f"{stream:010d}")
+
+
+def run_writer(task: WriterTask) -> WriterLog:
+    """Run in a worker process. Raises ``CannotRunError`` where the store cannot be opened."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_run(task))
+
+
+async def _run(task: WriterTask) -> WriterLog:
+    try:
+        store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=TASKS + 3)
+    except EventStoreError as error:
+        raise CannotRunError(str(error)) from None
+    async with store:
+        return await _Writer(store, task).run()
+
+
+@dataclass(slots=True)
+class _Log:
+    """Rows as they come; arrays in the end."""
+
+    attempts: list[tuple[int, bool, int, int, int]] = field(default_factory=list)
+    parts: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One transaction's events: (stream, first key, first sequence number, count)."""
+
+    single: bool
+    invoked_ns: int = field(default_factory=time.monotonic_ns)
+    commit_ns: int = 0
+    parts: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+
+class _Writer:
+    def __init__(self, store: PostgresEventStore, task: WriterTask) -> None:
+        self._store = store
+        self._task = task
+        self._random = random.Random(task.seed * 1_000 + task.number)
+        self._versions: dict[int, int] = {}
+        self._next_key = task.number * KEYS_PER_WRITER + 1
+        self._last_key = self._next_key + task.events
+        self._log = _Log()
+        self._ends_s = time.monotonic() + task.seconds
+
+    async def run(self) -> WriterLog:
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._slow())]
+            if not self._task.rate_per_s:
+                beside.append(group.create_task(self._idle()))
+            if self._task.held_s:
+                group.create_task(self._held(self._task.held_s))
+            work = self._paced if self._task.rate_per_s else self._busy
+            tasks = [group.create_task(work(number)) for number in range(TASKS)]
+            await asyncio.wait(tasks)
+            for task in beside:
+                task.cancel()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return WriterLog(
+            attempts=np.array(self._log.attempts, ATTEMPT),
+            parts=np.array(self._log.parts, PART),
+            errors=self._log.errors,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+        )
+
+    def _over(self) -> bool:
+        return self._next_key >= self._last_key or time.monotonic() >= self._ends_s
+
+    async def _busy(self, number: int) -> None:
+        kinds: list[tuple[Callable[[int], Awaitable[None]], int]] = [
+            (self._append_one, 40), (self._append_many, 30), (self._append_to_several, 10), (self._roll_back, 8),
+            (self._contend, 12),
+        ]  # fmt: skip
+        actions, weights = zip(*kinds, strict=True)
+        while not self._over():
+            action = self._random.choices(actions, weights)[0]
+            await action(self._own_stream(number))
+
+    async def _paced(self, number: int) -> None:
+        """Single appends, each due at its time; one that is late does not make the next ones later."""
+        due_s = time.monotonic() + self._random.random() * TASKS / self._task.rate_per_s
+        while not self._over():
+            await asyncio.sleep(max(due_s - time.monotonic(), 0))
+            await self._append_one(self._own_stream(number))
+            due_s += TASKS / self._task.rate_per_s
+
+    async def _append_one(self, stream: int) -> None:
+        await self._append(stream, 1)
+
+    async def _append_many(self, stream: int) -> None:
+        await self._append(stream, self._random.choice((2, 5, 10, 50, 100)))
+
+    async def _contend(self, _: int) -> None:
+        stream = self._random.randrange(CONTENDED)
+        stale = self._random.random() < 0.2
+        await self._append(stream, self._random.randint(1, 3), version=0 if stale else None)
+
+    async def _append(self, stream: int, count: int, *, version: int | None = None) -> None:
+        """One append by itself; after a conflict the next one to the stream knows its version."""
+        attempt = _Attempt(single=count == 1)
+        expected = self._versions.get(stream, 0) if version is None else version
+        events = self._events(attempt, stream, count, expected)
+        attempt.commit_ns = time.monotonic_ns()
+
+        async def append() -> None:
+            await self._store.append_events(stream_id(stream), events, expected_version=expected)
+
+        if await self._try(attempt, append):
+            self._versions[stream] = expected + count
+
+    async def _append_to_several(self, stream: int) -> None:
+        await self._in_transaction(stream, commits=True)
+
+    async def _roll_back(self, stream: int) -> None:
+        await self._in_transaction(stream, commits=False)
+
+    async def _in_transaction(
+        self, stream: int, *, commits: bool, before_s: float = 0.0, after_s: float = 0.0
+    ) -> None:
+        """Several appends in one transaction. ``before_s``: with its id taken; ``after_s``: before it ends."""
+        attempt = _Attempt(single=False)
+        versions: dict[int, int] = {}
+
+        async def transact() -> None:
+            async with self._store.transaction() as transaction:
+                if before_s:
+                    await transaction.connection.execute("select pg_current_xact_id()")
+                    await asyncio.sleep(before_s)
+                # Of one tenant: two that lock several tenants in opposite order would deadlock.
+                for other in (stream, stream + TENANTS, stream):
+                    version = versions.get(other, self._versions.get(other, 0))
+                    count = self._random.randint(1, 4)
+                    events = self._events(attempt, other, count, version)
+                    await transaction.append_events(stream_id(other), events, expected_version=version)
+                    versions[other] = version + count
+                await asyncio.sleep(after_s)
+                if not commits:
+                    raise _RolledBack
+                attempt.commit_ns = time.monotonic_ns()
+
+        if await self._try(attempt, transact):
+            self._versions |= versions
+
+    async def _slow(self) -> None:
+        while True:
+            await asyncio.sleep(self._random.random() * 2 * SLOW_PAUSE_S)
+            await self._in_transaction(
+                self._own_stream(TASKS), commits=self._random.random() < 0.7,
+                after_s=self._random.uniform(*SLOW_S),
+            )  # fmt: skip
+
+    async def _idle(self) -> None:
+        while True:
+            await asyncio.sleep(self._random.random() * 2 * IDLE_PAUSE_S)
+            await self._in_transaction(
+                self._own_stream(TASKS + 1), commits=self._random.random() < 0.7,
+                before_s=self._random.uniform(*IDLE_S),
+            )  # fmt: skip
+
+    async def _held(self, seconds: float) -> None:
+        await self._in_transaction(self._own_stream(TASKS + 2), commits=True, after_s=seconds)
+
+    async def _try(self, attempt: _Attempt, action: Callable[[], Awaitable[None]]) -> bool:
+        """Run it and write down how it ended. A cancelled one rolls back."""
+        outcome = Outcome.FAILED
+        try:
+            await action()
+            outcome = Outcome.OK
+        except _RolledBack:
+            pass
+        except VersionConflictError as error:
+            outcome = Outcome.CONFLICT
+            for stream, *_ in attempt.parts[-1:]:
+                self._versions[stream] = error.actual_version
+        except OutcomeUnknownError:
+            outcome = Outcome.UNKNOWN
+        except EventStoreError:
+            pass
+        except asyncio.CancelledError:  # this writer's end; the server may have got the commit
+            outcome = Outcome.UNKNOWN if attempt.commit_ns else Outcome.FAILED
+            raise
+        except Exception as error:  # none that a store may raise: the history says so
+            outcome = Outcome.UNKNOWN
+            self._log.errors.append(f"{type(error).__name__}: {error}"[:300])
+        finally:
+            number = len(self._log.attempts)
+            self._log.attempts.append(
+                (outcome, attempt.single, attempt.invoked_ns, attempt.commit_ns, time.monotonic_ns())
+            )
+            self._log.parts += [(number, *part) for part in attempt.parts]
+        return outcome is Outcome.OK
+
+    def _events(self, attempt: _Attempt, stream: int, count: int, version: int) -> list[NewEvent]:
+        first = self._next_key
+        self._next_key += count
+        attempt.parts.append((stream, first, version + 1, count))
+        now = datetime.now(UTC)
+        return [
+            NewEvent(
+                event_id=event_id(key),
+                event_type="Hunted",
+                payload=payload_of(key),
+                metadata={},
+                timestamp=now,
+                payload_type="Hunted",
+            )
+            for key in range(first, first + count)
+        ]
+
+    def _own_stream(self, task: int) -> int:
+        """One of the streams that only this task of this process appends to; two neighbours go with it."""
+        place = (task * STREAMS + self._random.randrange(STREAMS)) * 2 * TENANTS
+        return (self._task.number + 1) * _WRITER_STREAMS + place + self._random.randrange(TENANTS)
+
+
+class _RolledBack(Exception):
+    """Ends a transaction that is meant to roll back."""
