@@ -37,6 +37,8 @@ class Settings:
     replace: bool = False
     floors: bool = True
     json: bool = False
+    ordering: str = "all"
+    seconds: int = 1800
 
     @property
     def event_count(self) -> int:

@@ -24,6 +24,7 @@ app = App(
 # Named, not imported: every worker process imports this module anew, and needs none of what the verbs need.
 _VERBS = {
     "run:run": "The main job: provision, seed, audit, measure, examine plans, judge, report.",
+    "verify:verify": "Hunt for lost events: concurrent writers and consumers, every invariant checked.",
     "corpus:seed": "Fill a store with a corpus and keep it.",
     "corpus:audit": "Prove from the table itself what is in a corpus.",
     "run:bench": "Measure the core operations on a corpus that is kept.",

@@ -67,7 +67,7 @@ class Options:
         None
     )
 
-    def settings(self) -> Settings:
-        """The file and the flags together. Raises ``UsageError``."""
-        given = asdict(self)
+    def settings(self, **own: str | int | None) -> Settings:
+        """The file, the flags, and a verb's ``own`` flags together. Raises ``UsageError``."""
+        given = asdict(self) | own
         return load_settings(given, given.pop("config"))

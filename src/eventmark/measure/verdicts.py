@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from eventmark.measure.ranks import least_samples
-from eventmark.measure.results import Latency, LatencyInterval, Verdict
+from eventmark.measure.results import Latency, LatencyInterval, OrderingResult, Verdict
 from eventmark.measure.targets import QUANTILES, Target
 
 NEAR_LIMIT = 0.25  # within this of the target, a measurement that never became steady decides nothing
 
 _EXIT_CODES = {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
+
+
+def judged(orderings: Sequence[OrderingResult]) -> list[OrderingResult]:
+    """The orderings that count towards a verdict: those that promise to lose nothing, or all where none does.
+
+    One that promises nothing stands beside the others as a control: it shows that losing would be seen.
+    """
+    return [one for one in orderings if one.lossless] or list(orderings)
+
+
+def judge_orderings(orderings: Sequence[OrderingResult]) -> tuple[Verdict, list[str]]:
+    """The verdict on a hunt. A control that was not caught takes the certainty out of what was met."""
+    verdict, reasons = overall((one.ordering, one.verdict, one.reason) for one in judged(orderings))
+    missed = [one.ordering for one in orderings if not one.lossless and one.verdict is not Verdict.BROKEN]
+    if missed and verdict is Verdict.MET:
+        return Verdict.INCONCLUSIVE, [f"{missed[0]} was not caught losing events: the hunt proves nothing"]
+    return verdict, reasons
 
 
 def judge_latency(

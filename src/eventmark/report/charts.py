@@ -13,6 +13,7 @@ import altair as alt
 
 from eventmark.measure.results import RunResult
 from eventmark.report.latency_charts import density_chart, quantile_chart, slower_chart
+from eventmark.report.orderings import price_chart
 from eventmark.report.palette import chart_of, colour
 from eventmark.report.text import one_line
 from eventmark.report.time_charts import SHORT, growth_chart, timeline_chart
@@ -28,6 +29,9 @@ def chart_specs(result: RunResult) -> dict[str, dict[str, Any]]:
         charts["slower"] = slower_chart(result.operations)
         for number, (name, one) in enumerate(result.operations.items()):
             charts[f"density{number}"] = density_chart(name, one)
+    if result.orderings:
+        charts["price"] = price_chart(result.orderings)
+        charts["ordering_rates"] = bars_chart({one.ordering: one.events_per_s for one in result.orderings})
     charts["timeline"] = timeline_chart(result.series, result.phases, result.seconds)
     if result.corpus is not None:
         charts["growth"] = growth_chart(result.corpus.growth)

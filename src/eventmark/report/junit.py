@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
 from eventmark.measure.results import PlanResult, RunResult, Verdict
+from eventmark.measure.verdicts import judged
 from eventmark.report.summary import faults
 from eventmark.report.text import plain
 
@@ -23,13 +24,14 @@ class Case:
 
 
 def render_junit(result: RunResult) -> str:
-    """A suite each for operations, plans, corpus and what was skipped.
+    """A suite each for operations, orderings, plans, corpus and what was skipped.
 
     BROKEN is a failure; INCONCLUSIVE and skipped are skipped, with the reason. An operation's time is its p95.
     """
     root = Xml.Element("testsuites", name="eventmark", time=f"{result.seconds:.3f}")
     for name, cases in (
         ("operations", _operations(result)),
+        ("orderings", _orderings(result)),
         ("plans", map(_plan, result.plans)),
         ("corpus", _corpus(result)),
         ("skipped", _skipped(result)),
@@ -45,6 +47,11 @@ def render_junit(result: RunResult) -> str:
 def _operations(result: RunResult) -> Iterator[Case]:
     for name, one in result.operations.items():
         yield Case(name=name, verdict=one.verdict, reason=one.reason, seconds=one.latency_ms.p95 / 1e3)
+
+
+def _orderings(result: RunResult) -> Iterator[Case]:
+    for one in judged(result.orderings):
+        yield Case(name=one.ordering, verdict=one.verdict, reason=one.reason, details=one.replay)
 
 
 def _plan(plan: PlanResult) -> Case:

@@ -10,13 +10,15 @@ from eventmark.measure.results import (
     Environment,
     Finding,
     OperationResult,
+    OrderingResult,
     PlanResult,
     RunResult,
     Verdict,
 )
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, floor_text, interval, milliseconds, whole
-from eventmark.report.summary import faults, tally, verdict_sentence, worst_plans_first
+from eventmark.report.orderings import HEAD, NOTE, faults_of, price_row
+from eventmark.report.summary import faults, has_main_job, tally, verdict_sentence, worst_plans_first
 from eventmark.report.text import counted, cut, one_line, plain
 
 REASONS_MAX = 20
@@ -31,6 +33,16 @@ def render_markdown(result: RunResult) -> str:
     """The report as tables. No text from the result can bring markup of its own, or call anybody by name."""
     parts = [
         *_head(result),
+        *_orderings(result.orderings),
+        *(_main_job(result) if has_main_job(result) else []),
+        *_skipped(result.skipped),
+        *_environment(result.environment),
+    ]
+    return "\n".join(parts)
+
+
+def _main_job(result: RunResult) -> list[str]:
+    return [
         "## Operations",
         "",
         *(operations_table(result.operations) if result.operations else ["No operation was measured."]),
@@ -38,10 +50,24 @@ def render_markdown(result: RunResult) -> str:
         *_measured(result.operations),
         *_corpus(result.corpus),
         *_plans(result.plans),
-        *_skipped(result.skipped),
-        *_environment(result.environment),
     ]
-    return "\n".join(parts)
+
+
+def _orderings(orderings: Sequence[OrderingResult]) -> list[str]:
+    if not orderings:
+        return []
+    lines = ["## Orderings", "", *price_table(orderings), "", f"{NOTE}", ""]
+    for one in orderings:
+        if found := faults_of(one):
+            lines += [f"### {_MARKS[one.verdict]} {cell(one.ordering)}", "", *findings_table(found), ""]
+            lines += [f"Again: {code(one.replay)}", ""] if one.replay else []
+    return lines
+
+
+def price_table(orderings: Sequence[OrderingResult]) -> list[str]:
+    """What each ordering lost and what it costs."""
+    rows = [[code(one.ordering), _MARKS[one.verdict], *map(cell, price_row(one)[1:])] for one in orderings]
+    return table([HEAD[0], "verdict", *HEAD[1:]], rows, "ll" + "r" * (len(HEAD) - 1))
 
 
 def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:

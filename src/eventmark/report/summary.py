@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from eventmark.measure.results import (
     Finding,
     OperationResult,
+    OrderingResult,
     PlanResult,
     RunResult,
     Verdict,
 )
+from eventmark.measure.verdicts import judged
 from eventmark.report.text import counted
 
 WORST_FIRST = {Verdict.BROKEN: 0, Verdict.INCONCLUSIVE: 1, Verdict.MET: 2}
@@ -42,7 +44,7 @@ class Tally:
         return counts[verdict]
 
 
-def tally(noun: str, items: Iterable[OperationResult | PlanResult | Finding]) -> Tally:
+def tally(noun: str, items: Iterable[OperationResult | OrderingResult | PlanResult | Finding]) -> Tally:
     verdicts = [item.verdict for item in items]
     return Tally(
         noun=noun,
@@ -53,12 +55,18 @@ def tally(noun: str, items: Iterable[OperationResult | PlanResult | Finding]) ->
 
 
 def tallies(result: RunResult) -> dict[str, Tally]:
-    """Of operations, plans and the audit's checks."""
+    """Of operations, orderings, plans and the audit's checks."""
     return {
+        "orderings": tally("ordering", judged(result.orderings)),
         "operations": tally("operation", result.operations.values()),
         "plans": tally("plan", result.plans),
         "corpus": tally("corpus check", result.corpus.audit if result.corpus else ()),
     }
+
+
+def has_main_job(result: RunResult) -> bool:
+    """Whether it is a result of the main job, not of one that measures something else alone."""
+    return bool(result.operations or result.plans or result.corpus or not result.orderings)
 
 
 def verdict_sentence(result: RunResult) -> str:

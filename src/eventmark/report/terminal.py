@@ -13,7 +13,8 @@ from rich.text import Text
 from eventmark.measure.results import CorpusResult, Finding, OperationResult, PlanResult, RunResult, Verdict
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, milliseconds, whole
-from eventmark.report.summary import faults, verdict_sentence, worst_plans_first
+from eventmark.report.orderings import render_orderings
+from eventmark.report.summary import faults, has_main_job, verdict_sentence, worst_plans_first
 from eventmark.report.text import counted, cut, one_line, plain
 
 REASONS_MAX = 10
@@ -28,8 +29,11 @@ def render_terminal(result: RunResult) -> RenderableType:
     parts: list[RenderableType] = []
     if result.corpus is not None:
         parts += [_corpus(result.corpus), Text()]
-    parts += [render_operations(result.operations, result.skipped), Text()]
-    parts += [render_plans(result.plans), Text()]
+    if result.orderings:
+        parts += [render_orderings(result.orderings), Text()]
+    if has_main_job(result):
+        parts += [render_operations(result.operations, result.skipped), Text()]
+        parts += [render_plans(result.plans), Text()]
     parts.append(
         Text("verdict: ") + verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
     )

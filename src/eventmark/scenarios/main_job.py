@@ -18,6 +18,7 @@ from eventmark.errors import CannotRunError
 from eventmark.measure.results import (
     CorpusResult,
     Environment,
+    Finding,
     Floor,
     OperationResult,
     Phase,
@@ -125,12 +126,7 @@ def run_main_job(job: Job, *, progress: Progress = no_progress) -> RunResult:
         seed=job.corpus.seed,
         verdict=verdict,
         reasons=reasons,
-        environment=Environment(
-            host=host_environment(),
-            server=asyncio.run(_server_environment(job)),
-            store=store_environment(job.definition),
-            fitness=findings,
-        ),
+        environment=environment_of(job, findings),
         corpus=corpus,
         operations=operations,
         plans=plans,
@@ -208,6 +204,16 @@ def corpus_result(seeded: SeedReport, audited: AuditReport, floors: list[Floor])
         distributions=audited.distributions,
         scatter_pages_per_load=audited.scatter_pages_per_load,
         floors=floors,
+    )
+
+
+def environment_of(job: Job, fitness: list[Finding]) -> Environment:
+    """The machine, the server and the store of a job."""
+    return Environment(
+        host=host_environment(),
+        server=asyncio.run(_server_environment(job)),
+        store=store_environment(job.definition),
+        fitness=fitness,
     )
 
 

@@ -37,7 +37,8 @@ IDLE_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterTask:
-    """What a writer process does; travels to it. It ends after ``events``, or after ``seconds``.
+    """What a writer process does; travels to it. It ends after
+    ``events`` are committed, or after ``seconds``.
 
     With ``rate_per_s`` it appends single events at that rate and nothing else but slow transactions.
     ``held_s``: one transaction more, that appends first and commits so much later.
@@ -108,7 +109,7 @@ class _Writer:
         self._random = random.Random(task.seed * 1_000 + task.number)
         self._versions: dict[int, int] = {}
         self._next_key = task.number * KEYS_PER_WRITER + 1
-        self._last_key = self._next_key + task.events
+        self._committed = 0
         self._log = _Log()
         self._ends_s = time.monotonic() + task.seconds
 
@@ -133,7 +134,7 @@ class _Writer:
         )
 
     def _over(self) -> bool:
-        return self._next_key >= self._last_key or time.monotonic() >= self._ends_s
+        return self._committed >= self._task.events or time.monotonic() >= self._ends_s
 
     async def _busy(self, number: int) -> None:
         kinds: list[tuple[Callable[[int], Awaitable[None]], int]] = [
@@ -257,7 +258,10 @@ class _Writer:
                 (outcome, attempt.single, attempt.invoked_ns, attempt.commit_ns, time.monotonic_ns())
             )
             self._log.parts += [(number, *part) for part in attempt.parts]
-        return outcome is Outcome.OK
+        if outcome is not Outcome.OK:
+            return False
+        self._committed += sum(count for *_, count in attempt.parts)
+        return True
 
     def _events(self, attempt: _Attempt, stream: int, count: int, version: int) -> list[NewEvent]:
         first = self._next_key
