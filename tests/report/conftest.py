@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -16,7 +17,9 @@ from eventmark.measure.results import (
     Floor,
     Fork,
     HostEnvironment,
+    Latency,
     OperationResult,
+    OrderingResult,
     Phase,
     PlanResult,
     RunResult,
@@ -55,6 +58,17 @@ def operation(median_ms: float, verdict: Verdict, seed: int) -> OperationResult:
         floors=[Floor(tool="pgbench", statistic="mean", value=0.5, unit="ms", ratio=1.07)],
         work={"shared_hit_buffers": 20.5},
     )
+
+
+def ordering(name: str, verdict: Verdict, lost: int) -> OrderingResult:
+    latency = Latency(p50=0.5, p95=1.25, p99=4.0, p999=5.0, max=8.0)
+    return OrderingResult(
+        ordering=name, description=HOSTILE, lossless=not lost, verdict=verdict, reason=HOSTILE if lost else "",
+        committed=51_234, consumers=4, delivered=150_000, lost=lost, duplicated=0, out_of_order=0, conflicts=17,
+        rolled_back=9, unknown=0, seconds=5.5, appends_per_s=760.0, events_per_s=9876.0, append_ms=latency,
+        visible_ms=latency, handled_ms=None, client_cpu_share=0.4, replay=f"eventmark verify {HOSTILE}",
+        findings=[Finding(name="I7", verdict=verdict, observed=f"{lost} lost {HOSTILE}", expected="once")],
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -144,3 +158,10 @@ def result() -> RunResult:
         ],
         series=series,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def hunted(result: RunResult) -> RunResult:
+    """The same with a hunt beside it."""
+    found = [ordering("horizon", Verdict.MET, 0), ordering(f"naive {HOSTILE}", Verdict.BROKEN, 128)]
+    return msgspec.structs.replace(result, orderings=found)

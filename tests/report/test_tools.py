@@ -16,7 +16,9 @@ from rich.console import Console
 from eventmark.measure.files import write_result
 from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.results import RunResult, Verdict
+from eventmark.measure.verdicts import judge_orderings
 from eventmark.report import numbers, render_findings, render_terminal, write_reports
+from eventmark.report.html import render_html
 from eventmark.report.jmh import PERCENTILES, render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import cell, fenced, render_markdown
@@ -49,7 +51,7 @@ def test_junit_counts_what_it_holds_and_every_reason_is_told(result: RunResult) 
     assert int(root.get("tests", "")) == len(root.findall(".//testcase"))
     assert all(one.get("message") for one in [*root.iter("failure"), *root.iter("skipped")])
     assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", text)
-    assert [suite.get("name") for suite in root] == ["operations", "plans", "corpus", "skipped"]
+    assert [suite.get("name") for suite in root] == ["operations", "orderings", "plans", "corpus", "skipped"]
 
 
 def test_jmh_has_the_fields_viewers_read_and_the_error_of_the_mean(result: RunResult) -> None:
@@ -185,3 +187,42 @@ def test_plain_text_keeps_what_people_write_and_nothing_that_steers() -> None:
     assert plain("größer, 日本語 👍\u202f1\tx\ny") == "größer, 日本語 👍\u202f1\tx\ny"
     assert plain("\x1b\x9b\u202e\u2066\ud800\r\u2028") == "\ufffd" * 7
     assert cut("x" * 20, 5) == "xxxxx… (15 characters more)"
+
+
+def test_what_each_ordering_lost_and_costs_is_in_every_report(hunted: RunResult) -> None:
+    for text in (render_html(hunted), render_markdown(hunted), terminal_text(hunted, 200)):
+        for figure in ("51 234", "128", "9 876", "0.500 / 1.25"):
+            assert figure in text.replace("\u202f", " ")
+
+
+def test_hostile_names_of_orderings_are_harmless_everywhere(hunted: RunResult) -> None:
+    assert "<script>alert(1)" not in render_html(hunted)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", terminal_text(hunted))
+    rows = [line for line in render_markdown(hunted).splitlines() if "51 234" in line]
+    assert len(rows) == 2
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    ElementTree.fromstring(render_junit(hunted))
+
+
+def test_a_hunt_alone_is_shown_without_the_parts_of_the_main_job(hunted: RunResult) -> None:
+    alone = msgspec.structs.replace(hunted, operations={}, plans=[], corpus=None, verdict=Verdict.MET)
+    page, tables = render_html(alone), render_markdown(alone)
+    assert 'id="orderings"' in page
+    assert 'id="operations"' not in page
+    assert "## Orderings" in tables
+    assert "## Plans" not in tables
+    assert "Met by all of 1 ordering." in tables
+
+
+def test_a_control_that_was_not_caught_leaves_a_hunt_open(hunted: RunResult) -> None:
+    horizon, naive = hunted.orderings
+    assert judge_orderings([horizon, naive])[0] is Verdict.MET
+    missed = msgspec.structs.replace(naive, verdict=Verdict.MET)
+    verdict, reasons = judge_orderings([horizon, missed])
+    assert verdict is Verdict.INCONCLUSIVE
+    assert "proves nothing" in reasons[0]
+    assert judge_orderings([naive])[0] is Verdict.BROKEN
+    assert (
+        judge_orderings([msgspec.structs.replace(horizon, verdict=Verdict.BROKEN), naive])[0]
+        is Verdict.BROKEN
+    )

@@ -13,15 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from eventmark.measure.results import Finding, Latency, OrderingResult, Verdict
-from eventmark.report.numbers import NONE, milliseconds, whole
+from eventmark.report.numbers import NONE, significant, whole
 from eventmark.report.palette import INK, chart_of, colours, digits
 from eventmark.report.text import cut, one_line
 
 HEAD = (
-    "ordering", "committed", "lost", "twice", "out of order", "conflicts", "appends/s", "events/s", "append",
-    "visible", "handled",
+    "ordering", "committed", "lost", "twice", "out of order", "conflicts", "appends/s", "events/s",
+    "append ms", "visible ms", "handled ms",
 )  # fmt: skip
-FINDING_MAX = 300
+FINDING_MAX = 160
 NOTE = (
     "Lost, twice and out of order are summed over the consumers; rates are of writers at full speed; latencies "
     "are p50 / p95 of single appends at a steady rate beside slow transactions: until acknowledged, from there until "
@@ -32,7 +32,7 @@ NOTE = (
 def price_row(one: OrderingResult) -> list[str]:
     """The cells under ``HEAD``."""
     return [
-        one.ordering, whole(one.committed), whole(one.lost), whole(one.duplicated), whole(one.out_of_order),
+        one_line(one.ordering), whole(one.committed), whole(one.lost), whole(one.duplicated), whole(one.out_of_order),
         whole(one.conflicts), whole(one.appends_per_s), whole(one.events_per_s), _two(one.append_ms),
         _two(one.visible_ms), _two(one.handled_ms),
     ]  # fmt: skip
@@ -45,7 +45,7 @@ def render_orderings(orderings: Sequence[OrderingResult]) -> RenderableType:
         padding=(0, 1, 0, 0),
     )  # fmt: skip
     for name in HEAD:
-        table.add_column(name, justify="left" if name == "ordering" else "right")
+        table.add_column(name, justify="left" if name == "ordering" else "right", overflow="fold")
     for one in orderings:
         table.add_row(*map(Text, price_row(one)))
     lines: list[RenderableType] = [table]
@@ -93,4 +93,4 @@ def price_chart(orderings: Sequence[OrderingResult]) -> alt.TopLevelMixin | None
 
 
 def _two(latency: Latency | None) -> str:
-    return NONE if latency is None else f"{milliseconds(latency.p50)} / {milliseconds(latency.p95)}"
+    return NONE if latency is None else f"{significant(latency.p50)} / {significant(latency.p95)}"

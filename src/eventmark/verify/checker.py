@@ -124,7 +124,7 @@ def _consumed(history: History, consumption: Consumption) -> Iterator[Fault]:
     who = f" of {consumption.name}"
     due = _due(history, consumption)
     lost = stored[due & ~np.isin(stored["key"], keys)]
-    yield Fault("I7", "lost" + who, len(lost), _events(lost))
+    yield Fault("I7", "lost" + who, len(np.unique(lost["key"])), _events(lost))
     yield Fault("I7", "duplicated" + who, len(keys) - len(np.unique(keys)))
     early = keys[~np.isin(keys, stored["key"][due])]
     yield Fault("I7", "delivered unasked" + who, len(early), _keys(early))

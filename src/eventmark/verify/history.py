@@ -63,6 +63,7 @@ class WriterLog:
     attempts: Table = field(default_factory=lambda: np.empty(0, ATTEMPT))
     parts: Table = field(default_factory=lambda: np.empty(0, PART))
     errors: list[str] = field(default_factory=list)
+    seconds: float = 0.0  # at full speed
     cpu_s: float = 0.0
 
 

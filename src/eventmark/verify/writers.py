@@ -114,6 +114,7 @@ class _Writer:
         self._ends_s = time.monotonic() + task.seconds
 
     async def run(self) -> WriterLog:
+        began_s = time.monotonic()
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._slow())]
             if not self._task.rate_per_s:
@@ -123,13 +124,14 @@ class _Writer:
             work = self._paced if self._task.rate_per_s else self._busy
             tasks = [group.create_task(work(number)) for number in range(TASKS)]
             await asyncio.wait(tasks)
+            seconds, usage = time.monotonic() - began_s, resource.getrusage(resource.RUSAGE_SELF)
             for task in beside:
                 task.cancel()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         return WriterLog(
             attempts=np.array(self._log.attempts, ATTEMPT),
             parts=np.array(self._log.parts, PART),
             errors=self._log.errors,
+            seconds=seconds,
             cpu_s=usage.ru_utime + usage.ru_stime,
         )
 
