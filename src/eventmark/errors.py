@@ -11,6 +11,7 @@ EventmarkError
     ├── TransactionOrderError   the stream's last event has a younger transaction than the append
     ├── SnapshotRefusedError    a snapshot older than the stored one, or beyond the stream's end
     ├── TokenRefusedError       a token that is damaged, or another store's
+    ├── ClaimLostError          a processor's segment was claimed by another
     ├── StoreUnavailableError   no connection, or refused by the server; nothing was written
     └── OutcomeUnknownError     the connection was lost while the answer was under way
 """
@@ -117,6 +118,10 @@ class TokenRefusedError(EventStoreError):
 
 class StoreUnavailableError(EventStoreError):
     """The server could not be reached or refused the work before anything was written."""
+
+
+class ClaimLostError(EventStoreError):
+    """A segment of a processor belongs to somebody else: its lease ended before it was prolonged."""
 
 
 class OutcomeUnknownError(EventStoreError):

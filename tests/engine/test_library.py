@@ -23,9 +23,13 @@ def test_importing_the_engine_imports_nothing_above_it() -> None:
 
 def test_the_engines_public_names_are_these() -> None:
     assert sorted(eventmark.engine.__all__) == [
+        "EventProcessor",
+        "GroupAppender",
         "ORDERINGS",
         "PostgresEventStore",
+        "Stall",
         "drop_schema",
+        "find_stall",
         "install_schema",
         "read_marker",
     ]

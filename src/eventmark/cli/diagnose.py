@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
+import asyncpg
 from cyclopts import Parameter
 from rich.table import Table
 
 from eventmark.cli.options import Options
 from eventmark.cli.run import check_writable
 from eventmark.cli.session import running_server, screen
+from eventmark.engine import Stall, find_stall
 from eventmark.measure.files import read_result
 from eventmark.measure.verdicts import exit_code
 from eventmark.report import render_findings, render_terminal, write_reports
@@ -19,12 +22,17 @@ from eventmark.server import examine, fitness
 from eventmark.workload import CorpusPlan
 
 
-def doctor(*, options: Options | None = None) -> int:
-    """Say whether this machine and server are fit to measure, and how the server is tuned."""
-    settings = (options or Options()).settings()
+def doctor(
+    *,
+    dsn: Annotated[str | None, Parameter(help="The same as --server with a DSN.")] = None,
+    options: Options | None = None,
+) -> int:
+    """Say whether this machine and server are fit to measure, how the server is tuned, and who holds consumers up."""
+    settings = (options or Options()).settings(**({"server": dsn} if dsn else {}))
     corpus = CorpusPlan(settings.event_count, tenant_count=settings.tenants, payload_profile=settings.payload)
     with running_server(settings) as (server, place):
         findings = examine(server, place, estimated_bytes(corpus))
+        stall = asyncio.run(_stall(server.dsn))
     screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:
         table = Table(title="tuning", title_justify="left")
@@ -34,7 +42,18 @@ def doctor(*, options: Options | None = None) -> int:
             table.add_row(setting.name, setting.value, setting.reason)
         screen.print(table)
     screen.print(render_findings("machine and server", findings))
+    screen.print(
+        f"horizon: held by {stall}" if stall else "horizon: no transaction holds consumers up", markup=False
+    )
     return exit_code(fitness(findings))
+
+
+async def _stall(dsn: str) -> Stall | None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await find_stall(connection)
+    finally:
+        await connection.close()
 
 
 def report(

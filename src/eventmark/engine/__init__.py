@@ -1,7 +1,20 @@
 """Our PostgreSQL event storage engine, usable as a library of its own."""
 
+from eventmark.engine.group_append import GroupAppender
 from eventmark.engine.orderings import ORDERINGS
+from eventmark.engine.processor import EventProcessor
 from eventmark.engine.schema import drop_schema, install_schema, read_marker
+from eventmark.engine.stalls import Stall, find_stall
 from eventmark.engine.store import PostgresEventStore
 
-__all__ = ["ORDERINGS", "PostgresEventStore", "drop_schema", "install_schema", "read_marker"]
+__all__ = [
+    "ORDERINGS",
+    "EventProcessor",
+    "GroupAppender",
+    "PostgresEventStore",
+    "Stall",
+    "drop_schema",
+    "find_stall",
+    "install_schema",
+    "read_marker",
+]

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -128,6 +129,21 @@ def _append_arguments(
         [checked_instant(event.timestamp, "timestamp") for event in events],
         [checked_id(event.payload_type, "payload_type") for event in events],
         [checked_id(event.payload_revision, "payload_revision") for event in events],
+    )
+
+
+def group_arguments(batches: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
+    """The arguments of ``append_group.sql`` from those of each batch: a list per column."""
+    tenant_ids, aggregate_ids, aggregate_types, expected_versions, *columns = zip(*batches, strict=True)
+    counts = [len(event_ids) for event_ids in columns[0]]
+    return (
+        list(tenant_ids),
+        list(aggregate_ids),
+        list(aggregate_types),
+        list(expected_versions),
+        [number for number, count in enumerate(counts, 1) for _ in range(count)],
+        [step for count in counts for step in range(1, count + 1)],
+        *(list(chain.from_iterable(column)) for column in columns),
     )
 
 

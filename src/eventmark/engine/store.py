@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import asyncpg
 
@@ -43,6 +43,8 @@ from eventmark.errors import (
     TokenRefusedError,
     UsageError,
 )
+
+_Answer = TypeVar("_Answer")
 
 BATCH_EVENTS_MAX = 100_000
 POLL_INTERVAL_S = 0.1
@@ -136,19 +138,36 @@ class PostgresEventStore:
         ``InvalidEventError``, ``VersionConflictError``, ``DuplicateEventError``, and
         ``OutcomeUnknownError`` when the connection was lost before the answer came.
         """
-        arguments = encoding.append_arguments(stream, events, expected_version)
+        return await self.append_encoded(stream, encoding.append_arguments(stream, events, expected_version))
+
+    async def append_encoded(self, stream: StreamId, arguments: tuple[Any, ...]) -> AppendResult:
+        """``append_events`` with the arguments that ``encoding.append_arguments`` made."""
+        expected_version, event_ids = arguments[3], arguments[4]
         try:
             row = (await self._fetch("append_events", *arguments))[0]
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name == STREAM_CONSTRAINT:  # lost a race that the statement could not see
                 actual = await self._version(stream)
                 raise version_conflict(stream, expected_version, actual) from error
-            raise translated_write_error(error, stream.tenant_id, arguments[4]) from error  # type: ignore[arg-type]
+            raise translated_write_error(error, stream.tenant_id, event_ids) from error
         except DRIVER_ERRORS as error:
-            raise translated_write_error(error, stream.tenant_id, arguments[4]) from error  # type: ignore[arg-type]
-        result = append_result(row, stream, expected_version, len(events))
+            raise translated_write_error(error, stream.tenant_id, event_ids) from error
+        result = append_result(row, stream, expected_version, len(event_ids))
         self._notify_soon()
         return result
+
+    async def append_group(self, batches: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Append many encoded batches, sorted and of streams apart, in one statement; a row for each.
+
+        A row is what ``appending.append_result`` takes. Any error is one of the whole group: nothing was
+        written, but after ``OutcomeUnknownError``.
+        """
+        try:
+            rows = await self._fetch("append_group", *encoding.group_arguments(batches))
+        except DRIVER_ERRORS as error:
+            raise translated_write_error(error, "", ()) from error
+        self._notify_soon()
+        return rows
 
     def transaction(self) -> StoreTransaction:
         """Appends and statements of the caller's own in one database transaction, on one connection.
@@ -244,6 +263,23 @@ class PostgresEventStore:
         """
         encoding.checked_instant(instant, "instant")
         return await self._reader.at(instant, tenant_id)
+
+    async def run_statement(self, name: str, *arguments: object) -> list[Any]:
+        """Run one of the engine's own statements; errors are the engine's."""
+        return await self._read(name, *arguments)
+
+    async def with_connection(
+        self, action: Callable[[asyncpg.Connection[Any]], Awaitable[_Answer]]
+    ) -> _Answer:
+        """``await action(connection)`` on a connection of the pool, which it must leave as it found it."""
+        session = await self.pool.acquire()
+        try:
+            answer = await action(session.connection)
+        except BaseException:
+            self.pool.discard(session)
+            raise
+        self.pool.release(session)
+        return answer
 
     async def _version(self, stream: StreamId) -> int:
         rows = await self._read("stream_version", stream.tenant_id, stream.aggregate_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -39,6 +40,10 @@ class StoreTransaction:
     def connection(self) -> EngineConnection:
         """The transaction's connection, for statements of the caller's own; its errors are the driver's."""
         return self._session.connection
+
+    async def fetch(self, name: str, *arguments: object) -> list[Any]:
+        """Run one of the engine's statements within the transaction; its errors are the driver's."""
+        return await self._session.fetch(name, *arguments)
 
     async def append_events(
         self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int

@@ -98,7 +98,7 @@ def read_definition(directory: Path) -> StoreDefinition:
     if ordering == "transaction-id" and "transaction_id" not in columns:
         raise where.error("columns", "ordering by transaction id needs the column transaction_id", "map it")
     snapshots_table = where.text(tables, "snapshots", _COLUMN, default="") or None
-    statements = _known_statements(HORIZON.statements() if engine else read_statements(directory), toml_path)
+    statements = _known_statements(_engine_statements() if engine else read_statements(directory), toml_path)
     schema_path = (SQL_DIRECTORY if engine else directory) / "schema.sql"
     indexes_path = HORIZON.indexes_path if engine else directory / "indexes.sql"
     capabilities, absent = _capabilities(statements, snapshots_table)
@@ -151,6 +151,11 @@ def _read_script(path: Path, *, required: bool) -> str:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise StoreDefinitionError(f"cannot be read: {error}", path=str(path)) from error
+
+
+def _engine_statements() -> dict[str, Statement]:
+    """Those of the operations; the engine has more of its own."""
+    return {name: one for name, one in HORIZON.statements().items() if name in _STATEMENTS}
 
 
 def _known_statements(statements: dict[str, Statement], toml_path: Path) -> dict[str, Statement]:

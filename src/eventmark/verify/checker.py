@@ -97,9 +97,9 @@ def _contiguous(history: History) -> Iterator[Fault]:
 
 def _one_winner(history: History) -> Iterator[Fault]:
     sent = history.written[_outcomes(history) == Outcome.OK]
-    versions = np.stack((sent["stream"], sent["sequence"]), axis=1)
-    _, first, counts = np.unique(versions, axis=0, return_index=True, return_counts=True)
-    yield Fault("I5", "won by several", int((counts - 1).sum()), _keys(sent["key"][first[counts > 1]]))
+    sent = sent[np.lexsort((sent["sequence"], sent["stream"]))]
+    again = ~_first_of_stream(sent["stream"]) & (sent["sequence"] == np.roll(sent["sequence"], 1))
+    yield Fault("I5", "won by several", int(again.sum()), _keys(sent["key"][again]))
 
 
 def _whole(history: History) -> Iterator[Fault]:

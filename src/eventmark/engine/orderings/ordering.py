@@ -40,7 +40,8 @@ class Ordering:
 
     ``lossless``: no committed event is passed unseen. ``total_order``: all consumers see one order.
     ``all_tenants``: the events of all tenants can be read as one log. ``turn`` is the SQL query that an
-    append runs before it draws a number. Statements are looked for in ``directories``, in that order.
+    append runs before it draws a number, ``group_turn`` what a group of appends does, where it differs.
+    Statements are looked for in ``directories``, in that order.
     """
 
     name: str
@@ -51,14 +52,15 @@ class Ordering:
     directories: tuple[str, ...]
     reader: Callable[[Read, TrackingToken], Reader]
     turn: str = ""
+    group_turn: str = ""
 
     def statements(self) -> dict[str, Statement]:
         """The ordering's statements by name."""
         found = read_statements(SQL_DIRECTORY)
         for directory in reversed(self.directories):
             found |= read_statements(SQL_DIRECTORY / directory)
-        append = found["append_events"]
-        found["append_events"] = replace(append, template=append.template.replace("{turn}", self.turn))
+        for name, turn in (("append_events", self.turn), ("append_group", self.group_turn or self.turn)):
+            found[name] = replace(found[name], template=found[name].template.replace("{turn}", turn))
         return found
 
     @property

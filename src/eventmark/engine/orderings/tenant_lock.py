@@ -46,5 +46,10 @@ TENANT_LOCK = Ordering(
     all_tenants=False,
     directories=("tenant_lock", "by_number"),
     reader=TenantReader,
+    group_turn=(
+        "select count(pg_advisory_xact_lock(key)) from (select distinct hashtextextended(tenant_id,"
+        " '{schema}.domain_events'::regclass::oid::bigint) as key from unnest(:tenant_ids::text[])"
+        " as tenant (tenant_id) order by key) as keys"
+    ),
     turn="select pg_advisory_xact_lock(hashtextextended(:tenant_id, '{schema}.domain_events'::regclass::oid::bigint))",
 )

@@ -28,3 +28,15 @@ create table {schema}.aggregate_snapshots (
     payload jsonb not null,
     constraint aggregate_snapshots_key primary key (tenant_id, aggregate_id, sequence_number)
 );
+
+-- How far each segment of each processor has come, and who works on it. Updated at every batch, in place.
+create table {schema}.tracking_tokens (
+    processor text not null,
+    segment integer not null check (segment >= 0),
+    segments integer not null check (segments > segment),
+    token text not null,
+    fence bigint not null default 0,
+    owner text,
+    lease_until timestamptz,
+    constraint tracking_tokens_key primary key (processor, segment)
+) with (fillfactor = 50);

@@ -1,0 +1,171 @@
+"""Group append: concurrent appends of one process share a statement and a commit, each with its own outcome.
+
+While a group is under way the appends that come wait, and go together as the next one; one that finds nothing
+under way goes at once. So a group is as large as the load makes it, and nobody waits for a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from eventmark.domain import AppendResult, NewEvent, StreamId
+from eventmark.engine import encoding
+from eventmark.engine.appending import append_result
+from eventmark.errors import EventStoreError, OutcomeUnknownError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from eventmark.engine.store import PostgresEventStore
+
+GROUPS_AT_A_TIME = 2
+GROUP_EVENTS_MAX = 1_000
+
+
+@dataclass(slots=True, eq=False)
+class _Append:
+    """One caller's batch, checked and encoded, and where its outcome goes."""
+
+    stream: StreamId
+    key: tuple[str, str]
+    expected_version: int
+    arguments: tuple[object, ...]
+    count: int
+    outcome: asyncio.Future[AppendResult]
+
+
+class GroupAppender:
+    """Appends through groups. Safe to share by any number of tasks of one event loop.
+
+    ``async with GroupAppender(store) as appender: await appender.append_events(...)``. Appends to one stream
+    go in the order they came in, each after the outcome of the one before. An append is sent once: where the
+    server refuses a group as a whole, because of one append that breaks a constraint or is no JSON, nothing
+    was written, and each goes by itself, so that only that one fails.
+    """
+
+    def __init__(
+        self,
+        store: PostgresEventStore,
+        *,
+        groups_at_a_time: int = GROUPS_AT_A_TIME,
+        group_events_max: int = GROUP_EVENTS_MAX,
+    ) -> None:
+        self._store = store
+        self._groups_at_a_time = groups_at_a_time
+        self._group_events_max = group_events_max
+        self._waiting: deque[_Append] = deque()
+        self._streams_under_way: set[tuple[str, str]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def __aenter__(self) -> GroupAppender:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Take no more appends, and wait for the outcomes of those that were taken."""
+        self._closed = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def append_events(
+        self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
+    ) -> AppendResult:
+        """As ``PostgresEventStore.append_events``, with the same errors.
+
+        Cancelling the caller does not take back what it has handed over.
+        """
+        if self._closed:
+            raise StoreUnavailableError("the group appender is closed")
+        arguments = encoding.append_arguments(stream, events, expected_version)
+        outcome: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
+        self._waiting.append(
+            _Append(
+                stream,
+                (stream.tenant_id, stream.aggregate_id),
+                expected_version,
+                arguments,
+                len(events),
+                outcome,
+            )
+        )
+        if len(self._tasks) < self._groups_at_a_time:
+            task = asyncio.get_running_loop().create_task(self._run())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await outcome
+
+    async def _run(self) -> None:
+        """Send groups until none is waiting that could go."""
+        while group := self._next_group():
+            try:
+                await self._send(group)
+            finally:
+                self._streams_under_way.difference_update(append.key for append in group)
+                _fail(group, StoreUnavailableError("the group appender was stopped"))
+
+    def _next_group(self) -> list[_Append]:
+        """The next appends, of streams apart, none of which is under way; sorted by stream."""
+        group: list[_Append] = []
+        left: list[_Append] = []
+        count = 0
+        busy = self._streams_under_way
+        while self._waiting and count < self._group_events_max:
+            append = self._waiting.popleft()
+            if append.key in busy:
+                left.append(append)
+            else:
+                busy.add(append.key)
+                group.append(append)
+                count += append.count
+        self._waiting.extendleft(reversed(left))
+        group.sort(key=attrgetter("key"))
+        return group
+
+    async def _send(self, group: list[_Append]) -> None:
+        if len(group) == 1:
+            await self._send_one(group[0])
+            return
+        try:
+            rows = await self._store.append_group([append.arguments for append in group])
+        except OutcomeUnknownError as error:
+            for append in group:
+                event_ids: tuple[object, ...] = tuple(append.arguments[4])  # type: ignore[arg-type]
+                _set_error(append, OutcomeUnknownError(error.message, event_ids=event_ids))  # type: ignore[arg-type]
+        except EventStoreError:
+            for append in group:  # refused as a whole, so nothing was written
+                await self._send_one(append)
+        else:
+            for append, row in zip(group, rows, strict=True):
+                try:
+                    result = append_result(row, append.stream, append.expected_version, append.count)
+                except EventStoreError as error:
+                    _set_error(append, error)
+                else:
+                    if not append.outcome.done():
+                        append.outcome.set_result(result)
+
+    async def _send_one(self, append: _Append) -> None:
+        try:
+            result = await self._store.append_encoded(append.stream, append.arguments)
+        except EventStoreError as error:
+            _set_error(append, error)
+        else:
+            if not append.outcome.done():
+                append.outcome.set_result(result)
+
+
+def _set_error(append: _Append, error: EventStoreError) -> None:
+    if not append.outcome.done():
+        append.outcome.set_exception(error)
+
+
+def _fail(group: list[_Append], error: EventStoreError) -> None:
+    """Whoever has no outcome yet: this task was cancelled, or failed in a way that nobody foresaw."""
+    for append in group:
+        _set_error(append, error)

@@ -1,0 +1,221 @@
+"""Group append: one statement for many callers, each with its own outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from eventmark.domain import AppendResult, NewEvent
+from eventmark.engine import ORDERINGS, GroupAppender, PostgresEventStore, install_schema
+from eventmark.errors import (
+    OutcomeUnknownError,
+    StoreUnavailableError,
+    VersionConflictError,
+)
+from tests.engine.builders import SCHEMA, new_event, new_events, row_count, stream_of, waiting_backend
+from tests.engine.proxy import Proxy
+
+Connection = asyncpg.Connection
+
+
+@pytest.fixture(params=ORDERINGS)
+async def grouped(
+    cleared_dsn: str, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[PostgresEventStore, GroupAppender]]:
+    """A store of each ordering, one group of whose appends is sent at a time."""
+    connection = await asyncpg.connect(cleared_dsn)
+    await install_schema(connection, SCHEMA, ordering=request.param)
+    await connection.close()
+    async with (
+        await PostgresEventStore.connect(cleared_dsn, schema=SCHEMA, notify=False) as store,
+        GroupAppender(store, groups_at_a_time=1) as appender,
+    ):
+        yield store, appender
+
+
+async def outcomes(*appends) -> list:  # type: ignore[no-untyped-def, type-arg]
+    """Of appends made at once: they go as one group."""
+    return await asyncio.gather(*appends, return_exceptions=True)
+
+
+async def stored(store: PostgresEventStore, aggregate_id: str, tenant_id: str = "acme") -> list[UUID]:
+    return [event.event_id for event in await store.load_aggregate(tenant_id, aggregate_id)]
+
+
+async def test_concurrent_appends_are_one_transaction_and_each_has_its_own_place(grouped) -> None:  # type: ignore[no-untyped-def]
+    store, appender = grouped
+    batches = {f"a-{number}": new_events(number % 3 + 1) for number in range(20)}
+    results = await outcomes(
+        *(
+            appender.append_events(stream_of(name, tenant_id=f"t-{len(events)}"), events, expected_version=0)
+            for name, events in batches.items()
+        )
+    )
+    assert len({result.transaction_id for result in results}) == 1
+    numbers = {result.last_global_sequence for result in results}
+    assert len(numbers) == 20
+    for (name, events), result in zip(batches.items(), results, strict=True):
+        assert result.last_sequence_number == len(events)
+        loaded = await store.load_aggregate(f"t-{len(events)}", name)
+        assert [event.event_id for event in loaded] == [event.event_id for event in events]
+        assert [event.sequence_number for event in loaded] == list(range(1, len(events) + 1))
+        assert loaded[-1].global_sequence == result.last_global_sequence
+        assert loaded[-1].transaction_id == result.transaction_id
+
+
+async def test_one_that_fails_does_not_fail_its_neighbours(grouped) -> None:  # type: ignore[no-untyped-def]
+    store, appender = grouped
+    taken = new_event()
+    await store.append_events(stream_of("old"), [taken], expected_version=0)
+    good = [new_event() for _ in range(4)]
+    poison = new_event(payload='{"a": "\\u0000"}')
+    results = await outcomes(
+        appender.append_events(stream_of("first"), [new_event()], expected_version=0),
+        appender.append_events(stream_of("g-1"), [good[0]], expected_version=0),
+        appender.append_events(stream_of("poison"), [new_event(), poison], expected_version=0),
+        appender.append_events(stream_of("g-2"), [good[1]], expected_version=0),
+        appender.append_events(stream_of("twice"), [new_event(event_id=taken.event_id)], expected_version=0),
+        appender.append_events(stream_of("old"), [new_event()], expected_version=7),
+        appender.append_events(stream_of("g-3"), [good[2]], expected_version=0),
+        appender.append_events(stream_of("bad"), [new_event(payload="[]")], expected_version=0),
+    )
+    kinds = [type(result).__name__ for result in results]
+    assert kinds == [
+        "AppendResult", "AppendResult", "InvalidEventError", "AppendResult", "DuplicateEventError",
+        "VersionConflictError", "AppendResult", "InvalidEventError",
+    ]  # fmt: skip
+    assert results[5].actual_version == 1
+    for name, event in zip(("g-1", "g-2", "g-3"), good, strict=False):
+        assert await stored(store, name) == [event.event_id]
+    assert await stored(store, "poison") == await stored(store, "bad") == []
+    assert await stored(store, "old") == [taken.event_id]
+
+
+async def test_a_conflict_alone_costs_its_neighbours_no_second_statement(grouped) -> None:  # type: ignore[no-untyped-def]
+    _, appender = grouped
+    first, conflict, *others = await outcomes(
+        appender.append_events(stream_of("first"), new_events(1), expected_version=0),
+        appender.append_events(stream_of("stale"), new_events(2), expected_version=5),
+        *(appender.append_events(stream_of(f"g-{n}"), new_events(1), expected_version=0) for n in range(5)),
+    )
+    assert isinstance(conflict, VersionConflictError)
+    assert (conflict.actual_version, conflict.expected_version) == (0, 5)
+    assert len({other.transaction_id for other in (first, *others)}) == 1
+
+
+async def test_appends_to_one_stream_go_in_the_order_they_came_in(grouped) -> None:  # type: ignore[no-untyped-def]
+    store, appender = grouped
+    events = new_events(6)
+    results = await outcomes(
+        *(
+            appender.append_events(stream_of("one"), [event], expected_version=version)
+            for version, event in enumerate(events)
+        ),
+        appender.append_events(stream_of("one"), new_events(1), expected_version=2),
+    )
+    assert [result.last_sequence_number for result in results[:6]] == [1, 2, 3, 4, 5, 6]
+    assert isinstance(results[6], VersionConflictError)
+    assert results[6].actual_version == 6
+    assert await stored(store, "one") == [event.event_id for event in events]
+
+
+async def test_several_groups_at_a_time_keep_each_streams_order(dsn: str) -> None:
+    async with (
+        await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store,
+        GroupAppender(store, groups_at_a_time=3, group_events_max=7) as appender,
+    ):
+
+        async def fill(name: str) -> None:
+            for version in range(15):
+                await appender.append_events(stream_of(name), new_events(1), expected_version=version)
+
+        await asyncio.gather(*(fill(f"s-{number}") for number in range(20)))
+        assert await row_count_of(dsn) == 300
+
+
+async def row_count_of(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await row_count(connection)
+    finally:
+        await connection.close()
+
+
+async def test_a_race_lost_to_another_process_is_one_callers_conflict(
+    store: PostgresEventStore, dsn: str
+) -> None:
+    async with GroupAppender(store, groups_at_a_time=1) as appender:
+        async with store.transaction() as other:
+            await other.append_events(stream_of("raced"), new_events(2), expected_version=0)
+            appends = asyncio.gather(
+                appender.append_events(stream_of("first"), new_events(1), expected_version=0),
+                appender.append_events(stream_of("raced"), new_events(1), expected_version=0),
+                appender.append_events(stream_of("beside"), new_events(1), expected_version=0),
+                return_exceptions=True,
+            )
+            observer = await asyncpg.connect(dsn)
+            await waiting_backend(observer)
+            await observer.close()
+        first, raced, beside = await appends
+    assert isinstance(raced, VersionConflictError)
+    assert raced.actual_version == 2
+    assert first.last_sequence_number == beside.last_sequence_number == 1
+
+
+async def test_a_connection_lost_on_the_way_leaves_every_outcome_of_the_group_unknown(dsn: str) -> None:
+    async with (
+        Proxy(dsn) as proxy,
+        await PostgresEventStore.connect(proxy.dsn, schema=SCHEMA, notify=False) as store,
+        GroupAppender(store, groups_at_a_time=1) as appender,
+    ):
+
+        def appends(name: str, events: list[NewEvent]) -> list[asyncio.Task[AppendResult]]:
+            return [
+                asyncio.create_task(
+                    appender.append_events(stream_of(f"{name}-{n}"), [event], expected_version=0)
+                )
+                for n, event in enumerate(events)
+            ]
+
+        await asyncio.gather(*appends("prepared", new_events(2)))
+        proxy.answers.clear()
+        events = new_events(4)
+        under_way = appends("lost", events)
+        await proxy.held.wait()
+        proxy.cut()
+        results = await asyncio.gather(*under_way, return_exceptions=True)
+        assert [type(result) for result in results] == [OutcomeUnknownError] * 4
+        assert [result.event_ids for result in results] == [(event.event_id,) for event in events]
+        assert await row_count_of(dsn) in (2, 6)
+
+
+async def test_closed_it_takes_no_more_and_finishes_what_it_has(store: PostgresEventStore) -> None:
+    appender = GroupAppender(store)
+    appends = [
+        asyncio.create_task(appender.append_events(stream_of(f"c-{n}"), new_events(1), expected_version=0))
+        for n in range(10)
+    ]
+    await asyncio.sleep(0)
+    await appender.close()
+    assert all(append.done() and append.result() for append in appends)
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        await appender.append_events(stream_of("late"), new_events(1), expected_version=0)
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_others(store: PostgresEventStore) -> None:
+    async with GroupAppender(store, groups_at_a_time=1) as appender:
+        appends = [
+            asyncio.create_task(
+                appender.append_events(stream_of(f"x-{n}"), new_events(1), expected_version=0)
+            )
+            for n in range(5)
+        ]
+        await asyncio.sleep(0)
+        appends[2].cancel()
+        results = await asyncio.gather(*appends, return_exceptions=True)
+    assert isinstance(results[2], asyncio.CancelledError)
+    assert all(result.last_sequence_number == 1 for place, result in enumerate(results) if place != 2)

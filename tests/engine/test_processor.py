@@ -1,0 +1,308 @@
+"""Tracking event processors: one owner, nothing lost, effects once where they can be."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from eventmark.domain import StoredEvent, TrackingToken
+from eventmark.engine import EventProcessor, PostgresEventStore
+from eventmark.engine.processor import segment_of
+from eventmark.errors import ClaimLostError, UsageError
+from tests.engine.builders import SCHEMA, new_event, new_events, stream_of, until
+
+Connection = asyncpg.Connection
+
+
+@pytest.fixture
+async def effects(connection: Connection) -> Connection:
+    await connection.execute("create table effects (event_id uuid, segment int, worker text)")
+    return connection
+
+
+async def keep(events: Sequence[StoredEvent], connection: Connection | None) -> None:
+    """A handler whose effects are rows of the transaction's own database."""
+    assert connection is not None
+    await connection.executemany(
+        "insert into effects (event_id) values ($1)", [(event.event_id,) for event in events]
+    )
+
+
+async def handled(connection: Connection) -> list[object]:
+    return [row[0] for row in await connection.fetch("select event_id from effects")]
+
+
+async def token_of(connection: Connection, name: str = "p", segment: int = 0) -> TrackingToken:
+    text = await connection.fetchval(
+        f"select token from {SCHEMA}.tracking_tokens where processor = $1 and segment = $2", name, segment
+    )
+    return TrackingToken.parse(text)
+
+
+class Running:
+    """A processor at work; stopped and looked at when the block ends."""
+
+    def __init__(self, processor: EventProcessor) -> None:
+        self.processor = processor
+
+    async def __aenter__(self) -> EventProcessor:
+        self._task = asyncio.create_task(self.processor.run())
+        return self.processor
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        self.processor.stop()
+        await asyncio.wait({self._task}, timeout=20)
+        if kind is None:
+            self._task.result()
+
+
+async def filled(store: PostgresEventStore, streams: int = 10, events: int = 5) -> list[object]:
+    sent = []
+    for number in range(streams):
+        new = new_events(events)
+        await store.append_events(stream_of(f"s-{number}"), new, expected_version=0)
+        sent += [event.event_id for event in new]
+    return sent
+
+
+async def test_every_event_is_handled_once_with_its_token(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    sent = await filled(store)
+    async with Running(EventProcessor(store, "p", keep, batch_events=7)) as processor:
+        await until(lambda: are(effects, sent))
+        late = new_event()
+        await store.append_events(stream_of("late"), [late], expected_version=0)
+        await until(lambda: are(effects, [*sent, late.event_id]))
+        assert processor.events_handled == 51
+        lag = await processor.lag()
+        assert (lag.numbers, lag.seconds) == (0, 0.0)
+    assert await token_of(effects) == await store.create_head_token()
+    assert await owner(effects) is None
+
+
+async def are(connection: Connection, sent: Sequence[object]) -> bool:
+    return sorted(await handled(connection)) == sorted(sent)  # type: ignore[type-var]
+
+
+async def owner(connection: Connection, name: str = "p") -> str | None:
+    found: str | None = await connection.fetchval(
+        f"select owner from {SCHEMA}.tracking_tokens where processor = $1", name
+    )
+    return found
+
+
+async def test_a_handler_that_fails_leaves_token_and_effects_as_they_were(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    sent = await filled(store, 2)
+
+    async def fail(events: Sequence[StoredEvent], connection: Connection | None) -> None:
+        await keep(events, connection)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await EventProcessor(store, "p", fail).run()
+    assert await handled(effects) == []
+    assert await token_of(effects) == await store.create_tail_token()
+    assert await owner(effects) is None
+    async with Running(EventProcessor(store, "p", keep)):
+        await until(lambda: are(effects, sent))
+
+
+async def test_without_a_transaction_what_was_handled_and_not_saved_comes_again(
+    store: PostgresEventStore,
+) -> None:
+    sent = await filled(store, 3, 2)
+    seen: list[object] = []
+
+    async def fail_at_third(events: Sequence[StoredEvent], connection: Connection | None) -> None:
+        assert connection is None
+        seen.extend(event.event_id for event in events)
+        if len(seen) == 6:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await EventProcessor(store, "p", fail_at_third, transactional=False, batch_events=2).run()
+    async with Running(EventProcessor(store, "p", fail_at_third, transactional=False, batch_events=2)):
+        await until(lambda: later(len(seen) == 8))
+    assert seen == [*sent, *sent[4:]]
+
+
+async def later(condition: bool) -> bool:
+    return condition
+
+
+KILLED = """
+import asyncio, sys
+from eventmark.engine import EventProcessor, PostgresEventStore
+async def main():
+    store = await PostgresEventStore.connect(sys.argv[1], schema="eventmark", notify=False)
+    async def handle(events, connection):
+        await connection.executemany("insert into effects (event_id) values ($1)", [(e.event_id,) for e in events])
+        print("handled", flush=True)
+        await asyncio.sleep(60)
+    await EventProcessor(store, "p", handle, lease_s=1.0).run()
+asyncio.run(main())
+"""
+
+
+async def test_killed_between_handling_and_saving_nothing_is_lost_and_nothing_done_twice(
+    store: PostgresEventStore, effects: Connection, dsn: str
+) -> None:
+    sent = await filled(store, 2)
+    source = str(Path(__file__).parents[2] / "src")
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, dsn, stdout=subprocess.PIPE, env={"PYTHONPATH": source}
+    )
+    assert child.stdout is not None
+    assert (await child.stdout.readline()).strip() == b"handled"
+    child.send_signal(signal.SIGKILL)
+    await child.wait()
+    assert await owner(effects) is not None  # its lease is still running
+    async with Running(EventProcessor(store, "p", keep, lease_s=1.0)):
+        await until(lambda: are(effects, sent))
+
+
+async def test_two_processors_of_one_name_have_one_owner_and_the_other_takes_over(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    await filled(store, 1)
+    first, second = (EventProcessor(store, "p", keep, lease_s=0.3) for _ in range(2))
+    async with Running(second), Running(first):
+        await until(lambda: later(bool(first.claim or second.claim)))
+        await asyncio.sleep(0.9)  # three leases: the owner prolongs its own
+        assert (first.claim is None) != (second.claim is None)
+        leader, follower = (first, second) if first.claim else (second, first)
+        assert leader.claim is not None
+        fence = leader.claim.fence
+        leader.stop()
+        await until(lambda: later(follower.claim is not None))
+        assert follower.claim is not None
+        assert follower.claim.fence == fence + 1
+
+
+@pytest.mark.parametrize("transactional", [True, False])
+async def test_what_an_owner_saves_after_its_lease_was_taken_is_refused(
+    store: PostgresEventStore, effects: Connection, transactional: bool
+) -> None:
+    await filled(store, 1)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held_up(events: Sequence[StoredEvent], connection: Connection | None) -> None:
+        if connection is not None:
+            await keep(events, connection)
+        reached.set()
+        await go_on.wait()
+
+    stale = asyncio.create_task(
+        EventProcessor(store, "p", held_up, lease_s=30.0, transactional=transactional).run()
+    )
+    await reached.wait()
+    await effects.execute(f"update {SCHEMA}.tracking_tokens set lease_until = now() - interval '1 second'")
+    async with Running(EventProcessor(store, "p", keep, lease_s=30.0)):
+        await until(lambda: later_count(effects, 5))
+        token = await token_of(effects)
+        go_on.set()
+        with pytest.raises(ClaimLostError, match="claimed by another"):
+            await stale
+        assert await token_of(effects) == token
+        assert len(await handled(effects)) == 5
+
+
+async def later_count(connection: Connection, count: int) -> bool:
+    return len(await handled(connection)) == count
+
+
+async def test_segments_share_the_streams_and_keep_each_streams_order(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    sent = await filled(store, 30, 3)
+    seen: dict[str, list[int]] = {}
+    by_worker: dict[int, set[str]] = {}
+
+    def worker(number: int):  # type: ignore[no-untyped-def]
+        async def handle(events: Sequence[StoredEvent], connection: Connection | None) -> None:
+            for event in events:
+                seen.setdefault(event.aggregate_id, []).append(event.sequence_number)
+                by_worker.setdefault(number, set()).add(event.aggregate_id)
+            await keep(events, connection)
+
+        return EventProcessor(store, "p", handle, segments=3, batch_events=10)
+
+    async with Running(worker(0)) as a, Running(worker(1)) as b, Running(worker(2)) as c:
+        await until(lambda: are(effects, sent))
+        assert sorted(one.claim.segment for one in (a, b, c) if one.claim) == [0, 1, 2]
+    assert all(numbers == [1, 2, 3] for numbers in seen.values())
+    assert sum(len(streams) for streams in by_worker.values()) == 30
+    assert len(by_worker) == 3
+
+
+async def test_a_processor_that_is_split_goes_on_where_its_segments_were(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    sent = await filled(store, 8, 2)
+    running = EventProcessor(store, "p", keep)
+    async with Running(running):
+        await until(lambda: are(effects, sent))
+        with pytest.raises(ClaimLostError, match="cannot be split"):
+            await EventProcessor.split(store, "p")
+    assert await EventProcessor.split(store, "p") == 2
+    for number in range(8):
+        new = new_events(2)
+        await store.append_events(stream_of(f"s-{number}"), new, expected_version=2)
+        sent += [event.event_id for event in new]
+    async with Running(EventProcessor(store, "p", keep)), Running(EventProcessor(store, "p", keep)):
+        await until(lambda: are(effects, sent))
+    with pytest.raises(ClaimLostError, match="does not exist"):
+        await EventProcessor.split(store, "unknown")
+
+
+async def test_splitting_leaves_half_of_a_segments_streams_where_they_were(store: PostgresEventStore) -> None:
+    await filled(store, 40, 1)
+    events = (await store.stream_events(await store.create_tail_token())).events
+    for event in events:
+        assert segment_of(event, 6) % 3 == segment_of(event, 3)
+    assert {segment_of(event, 4) for event in events} == {0, 1, 2, 3}
+
+
+async def test_one_tenant_alone_from_the_head_on(store: PostgresEventStore, effects: Connection) -> None:
+    await filled(store, 3)
+    head = await store.create_head_token()
+    wanted, other = new_event(), new_event()
+    async with Running(EventProcessor(store, "p", keep, start=head, tenant_id="globex")):
+        await store.append_events(stream_of("x"), [other], expected_version=0)
+        await store.append_events(stream_of("x", tenant_id="globex"), [wanted], expected_version=0)
+        await until(lambda: are(effects, [wanted.event_id]))
+
+
+async def test_the_lag_tells_what_is_unread_and_who_holds_the_horizon(store: PostgresEventStore) -> None:
+    await filled(store, 2)
+    processor = EventProcessor(store, "p", keep)
+    assert (await processor.lag()).numbers == 10
+    async with store.transaction() as transaction:
+        await transaction.append_events(stream_of("held"), new_events(1), expected_version=0)
+        stall = (await processor.lag()).stall
+        assert stall is not None
+        assert stall.pid == transaction.connection.get_server_pid()
+
+
+@pytest.mark.parametrize("wrong", [{"name": ""}, {"segments": 0}, {"lease_s": 0}])
+async def test_a_processor_that_cannot_work_is_refused(
+    store: PostgresEventStore, wrong: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError):
+        EventProcessor(store, **{"name": "p", "handler": keep, **wrong})  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+async def only_ours() -> AsyncIterator[None]:
+    yield
+    assert not [task for task in asyncio.all_tasks() if "EventProcessor" in repr(task)]

@@ -1,0 +1,85 @@
+"""The stall report: who keeps consumers waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from eventmark.engine import PostgresEventStore, find_stall
+from eventmark.server import Server
+from eventmark.server.cluster import Cluster, free_port
+from eventmark.server.tuning import Setting
+from tests.engine.builders import new_events, stream_of
+
+
+async def test_nobody_is_blamed_when_nobody_writes(connection: asyncpg.Connection) -> None:
+    stall = await find_stall(connection)
+    assert stall is None or stall.database != await connection.fetchval("select current_database()")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_an_idle_transaction_with_an_id_is_named_in_whatever_database(
+    store: PostgresEventStore, connection: asyncpg.Connection, dsn: str, elsewhere: bool
+) -> None:
+    database = "template1" if elsewhere else dsn.rpartition("/")[2]
+    idle = await asyncpg.connect(
+        dsn.rpartition("/")[0] + f"/{database}", server_settings={"application_name": "forgetful"}
+    )
+    transaction = idle.transaction()
+    await transaction.start()
+    await idle.execute("select pg_current_xact_id()")
+    await store.append_events(stream_of(), new_events(1), expected_version=0)
+    try:
+        stall = await find_stall(connection)
+        assert stall is not None
+        assert (stall.pid, stall.database, stall.application_name) == (
+            idle.get_server_pid(),
+            database,
+            "forgetful",
+        )
+        assert stall.state == "idle in transaction"
+        assert stall.age_s is not None and stall.age_s > 0
+        assert stall.query_age_s is not None
+        assert stall.transactions >= 2
+        assert "forgetful" in str(stall) and "open for" in str(stall)
+        assert not (await store.stream_events(await store.create_tail_token())).events
+    finally:
+        await transaction.rollback()
+        await idle.close()
+
+
+@pytest.fixture
+def preparing(server: Server) -> Iterator[str]:
+    """A cluster of the test's own that lets transactions be prepared."""
+    assert server.bin_directory is not None
+    with tempfile.TemporaryDirectory(prefix="eventmark-") as name:
+        Path(name).chmod(0o711)
+        cluster = Cluster(server.bin_directory.parent, Path(name), port=free_port(), temporary=True)
+        cluster.prepare((*server.tuning, Setting("max_prepared_transactions", "5", "for this test")))
+        cluster.start()
+        try:
+            yield f"postgresql://eventmark:{cluster.password}@127.0.0.1:{cluster.port}/postgres"
+        finally:
+            cluster.stop()
+            cluster.remove()
+
+
+async def test_a_forgotten_prepared_transaction_is_named(preparing: str) -> None:
+    connection = await asyncpg.connect(preparing)
+    await connection.execute("begin; select pg_current_xact_id(); prepare transaction 'forgotten'")
+    other = await asyncpg.connect(preparing)
+    await other.execute("select pg_current_xact_id()")
+    await asyncio.sleep(0)
+    stall = await find_stall(other)
+    assert stall is not None
+    assert (stall.prepared, stall.pid, stall.state) == ("forgotten", None, "prepared")
+    assert "prepared transaction 'forgotten'" in str(stall)
+    await connection.execute("rollback prepared 'forgotten'")
+    assert await find_stall(other) is None
+    await connection.close()
+    await other.close()

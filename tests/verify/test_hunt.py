@@ -1,0 +1,53 @@
+"""Short hunts with real processes: the safe orderings come out clean, the control is caught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eventmark.engine import ORDERINGS
+from eventmark.measure.results import OrderingResult, Verdict
+from eventmark.verify import HuntPlan, hunt
+
+LOSSLESS = [name for name, ordering in ORDERINGS.items() if ordering.lossless]
+
+
+def hunted(dsn: str, ordering: str, *, events: int, keep: Path | None = None) -> OrderingResult:
+    plan = HuntPlan(ordering=ordering, events=events, seconds=120, paced_s=0.5, held_s=0.5)
+    return hunt(dsn, "hunted", plan, replay="again", keep_history=keep)
+
+
+def assert_clean(result: OrderingResult, events: int) -> None:
+    assert result.verdict is Verdict.MET, result.findings
+    assert (result.lost, result.duplicated, result.out_of_order, result.unknown) == (0, 0, 0, 0)
+    assert result.committed >= events
+    assert result.conflicts > 0
+    assert result.rolled_back > 0
+    assert result.delivered > 0
+    assert all(finding.verdict is Verdict.MET for finding in result.findings)
+
+
+def test_horizon_is_clean_and_its_price_is_told(database: str) -> None:
+    result = hunted(database, "horizon", events=6000)
+    assert_clean(result, 6000)
+    assert 0 < result.append_ms.p50 < result.append_ms.max
+    assert result.visible_ms is not None and result.handled_ms is not None
+    assert result.handled_ms.p50 > result.append_ms.p50
+    assert result.events_per_s > result.appends_per_s > 0
+
+
+def test_naive_is_caught_and_its_history_kept(database: str, tmp_path: Path) -> None:
+    result = hunted(database, "naive", events=6000, keep=tmp_path / "history.npz")
+    assert result.verdict is Verdict.BROKEN
+    assert result.lost > 0
+    assert any("transaction" in one.observed and one.name == "I7" for one in result.findings)
+    kept = np.load(tmp_path / "history.npz")
+    assert len(kept["stored"]) == result.committed
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ordering", LOSSLESS)
+def test_every_safe_ordering_is_clean(database: str, ordering: str) -> None:
+    assert_clean(hunted(database, ordering, events=100_000), 100_000)
