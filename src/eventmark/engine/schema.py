@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ from uuid import UUID
 
 import asyncpg
 
+from eventmark.engine.isolation import enable_row_level_security
+from eventmark.engine.migrations import ENGINE_STORE_NAME, migrations
+from eventmark.engine.roles import grant_roles
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = migrations()[-1].number
 SQL_DIRECTORY = Path(__file__).parent / "sql"
 
 _STATEMENT_END = re.compile(r";\s*(?:\n|\Z)")
@@ -29,6 +32,7 @@ class Marker:
     schema_version: int
     store_name: str
     created_at: datetime
+    row_level_security: bool
 
 
 def split_statements(script: str) -> tuple[str, ...]:
@@ -37,13 +41,28 @@ def split_statements(script: str) -> tuple[str, ...]:
 
 
 async def install_schema(
-    connection: asyncpg.Connection[Any], schema: str, *, with_indexes: bool = True
+    connection: asyncpg.Connection[Any],
+    schema: str,
+    *,
+    with_indexes: bool = True,
+    roles: bool = False,
+    row_level_security: bool = False,
 ) -> Marker:
-    """Create the engine's schema, all or nothing. Refuses a name that is taken (``CannotRunError``)."""
+    """Create the engine's schema, all or nothing. Refuses a name that is taken (``CannotRunError``).
+
+    ``roles`` makes the store's roles, ``row_level_security`` these and the policies: see ``grant_roles``
+    and ``enable_row_level_security``.
+    """
     scripts = [(SQL_DIRECTORY / "schema.sql").read_text()]
     if with_indexes:
         scripts.append((SQL_DIRECTORY / "indexes.sql").read_text())
-    return await create_marked_schema(connection, schema, scripts, store_name="eaf")
+    async with connection.transaction():
+        marker = await create_marked_schema(connection, schema, scripts, store_name=ENGINE_STORE_NAME)
+        if row_level_security:
+            await enable_row_level_security(connection, schema)
+        elif roles:
+            await grant_roles(connection, schema)
+    return replace(marker, row_level_security=row_level_security)
 
 
 async def create_marked_schema(
@@ -94,8 +113,8 @@ async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marke
         return None
     try:
         row = await connection.fetchrow(
-            f"select store_id, epoch, schema_version, store_name, created_at from {quoted}.eventmark_store"
-        )
+            f"select * from {quoted}.eventmark_store"
+        )  # of any version: which columns there are is known after it
     except asyncpg.UndefinedTableError:
         row = None
     except asyncpg.InsufficientPrivilegeError as error:
@@ -108,25 +127,38 @@ async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marke
             remedy="choose another name with --schema",
         )
     if row["schema_version"] != SCHEMA_VERSION:
+        older = row["schema_version"] < SCHEMA_VERSION
         raise CannotRunError(
             f"schema {schema!r} is of version {row['schema_version']}, this release reads {SCHEMA_VERSION}",
-            remedy="drop it with the release that made it, or choose another name with --schema",
+            remedy="run eventmark store migrate" if older else "use the release that made it, or a newer one",
         )
-    return Marker(**dict(row))
+    return Marker(**{field.name: row[field.name] for field in fields(Marker)})
 
 
-async def check_transaction_ids(connection: asyncpg.Connection[Any], schema: str) -> None:
+async def events_are_ahead(connection: asyncpg.Connection[Any], schema: str) -> bool:
+    """Whether there are events, among those the role may see, of transactions this server has not come to."""
+    found: bool = await connection.fetchval(
+        f"select exists (select from {quoted_schema(schema)}.domain_events"
+        " where transaction_id >= pg_snapshot_xmax(pg_current_snapshot()))"
+    )
+    return found
+
+
+async def check_transaction_ids(
+    connection: asyncpg.Connection[Any], schema: str, *, sees_every_event: bool = True
+) -> None:
     """Raises ``CannotRunError`` for events of transactions that this server has not come to yet.
 
     They were restored from a server that was ahead: consumers would not see them until this one is as far.
     """
-    if await connection.fetchval(
-        f"select exists (select from {quoted_schema(schema)}.domain_events"
-        " where transaction_id >= pg_snapshot_xmax(pg_current_snapshot()))"
-    ):
+    if sees_every_event:
+        ahead = await events_are_ahead(connection, schema)
+    else:
+        ahead = await connection.fetchval(f"select {quoted_schema(schema)}.events_ahead()")
+    if ahead:
         raise CannotRunError(
             f"schema {schema!r} was restored from a server whose transaction ids were ahead of this one's",
-            remedy="bring it here by pg_basebackup or pg_upgrade, which keep transaction ids",
+            remedy="run eventmark store rebase: it orders these events before new ones and refuses old tokens",
         )
 
 

@@ -5,5 +5,6 @@ create table {schema}.eventmark_store (
     epoch integer not null default 1 check (epoch > 0),
     schema_version integer not null,
     store_name text not null,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    row_level_security boolean not null default false
 );
