@@ -21,7 +21,7 @@ lint: install
 	$(BIN)/lint-imports
 
 docs: install
-	$(BIN)/python -m eventmark.report.performance docs/results docs/performance.md
+	$(BIN)/python -m eventmark.report.performance docs/results docs/performance.md docs/ordering.md
 
 install: $(INSTALLED)
 

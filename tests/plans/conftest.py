@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from eventmark.engine import install_schema
-from eventmark.engine.orderings import HORIZON
 from eventmark.engine.statements import Statement
 from eventmark.server import Server
+from eventmark.stores import find_store
 
 SCHEMA = "store"
 EVENTS = 30_000
@@ -94,7 +94,7 @@ async def connection(store_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture
 def statements() -> dict[str, Statement]:
-    return HORIZON.statements()
+    return dict(find_store("eaf").statements)
 
 
 def _dsn_of(server: Server, database: str) -> str:

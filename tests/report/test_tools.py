@@ -13,7 +13,8 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from eventmark.measure.files import write_result
+from eventmark.errors import UsageError
+from eventmark.measure.files import read_result, write_result
 from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.results import RunResult, Verdict
 from eventmark.measure.verdicts import judge_orderings
@@ -22,7 +23,7 @@ from eventmark.report.html import render_html
 from eventmark.report.jmh import PERCENTILES, render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import cell, fenced, render_markdown
-from eventmark.report.performance import render_performance, write_performance
+from eventmark.report.performance import fill_prices, render_performance, write_performance
 from eventmark.report.terminal import PLANS_MAX
 from eventmark.report.text import cut, plain
 
@@ -226,3 +227,23 @@ def test_a_control_that_was_not_caught_leaves_a_hunt_open(hunted: RunResult) -> 
         judge_orderings([msgspec.structs.replace(horizon, verdict=Verdict.BROKEN), naive])[0]
         is Verdict.BROKEN
     )
+
+
+def test_the_pages_of_figures_are_what_the_committed_results_say() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    results = [read_result(path) for path in sorted((docs / "results").glob("*.json"))]
+    assert results
+    assert (docs / "performance.md").read_text(encoding="utf-8") == render_performance(results)
+    page = (docs / "ordering.md").read_text(encoding="utf-8")
+    assert page == fill_prices(results, page)
+
+
+def test_prices_go_between_their_marks_and_nowhere_else(hunted: RunResult) -> None:
+    page = "before\n<!-- prices -->\nold\n<!-- end of prices -->\nafter\n"
+    filled = fill_prices([hunted], page)
+    assert filled.startswith("before\n<!-- prices -->\n### Orderings")
+    assert filled.endswith("<!-- end of prices -->\nafter\n")
+    assert "old" not in filled
+    assert fill_prices([hunted], filled) == filled
+    with pytest.raises(UsageError, match="prices"):
+        fill_prices([hunted], "no marks")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from eventmark.domain import AppendResult, NewEvent, StreamId
 from eventmark.engine import encoding
 from eventmark.engine.appending import append_result
-from eventmark.errors import EventStoreError, OutcomeUnknownError, StoreUnavailableError
+from eventmark.errors import EventStoreError, OutcomeUnknownError, StoreUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from eventmark.engine.store import PostgresEventStore
@@ -53,6 +53,11 @@ class GroupAppender:
         groups_at_a_time: int = GROUPS_AT_A_TIME,
         group_events_max: int = GROUP_EVENTS_MAX,
     ) -> None:
+        if store.row_level_security:
+            raise UsageError(
+                "a group holds appends of several tenants, and row-level security lets a statement write for one",
+                remedy="append directly, or install the store without row-level security",
+            )
         self._store = store
         self._groups_at_a_time = groups_at_a_time
         self._group_events_max = group_events_max

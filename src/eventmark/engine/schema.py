@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
+from eventmark.engine.isolation import enable_row_level_security
+from eventmark.engine.migrations import ENGINE_STORE_NAME, migrations
 from eventmark.engine.orderings import HORIZON, ORDERINGS
 from eventmark.engine.orderings.ordering import SQL_DIRECTORY
+from eventmark.engine.roles import grant_roles
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError, UsageError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = migrations()[-1].number
 
 _STATEMENT_END = re.compile(r";\s*(?:\n|\Z)")
 
@@ -33,6 +36,7 @@ class Marker:
     store_name: str
     ordering: str
     created_at: datetime
+    row_level_security: bool
 
 
 def split_statements(script: str) -> tuple[str, ...]:
@@ -46,17 +50,29 @@ async def install_schema(
     *,
     with_indexes: bool = True,
     ordering: str = HORIZON.name,
+    roles: bool = False,
+    row_level_security: bool = False,
 ) -> Marker:
     """Create the engine's schema, all or nothing, for one of ``ORDERINGS``.
 
-    Refuses a name that is taken (``CannotRunError``) and an unknown ordering (``UsageError``).
+    ``roles`` makes the store's roles, ``row_level_security`` these and the policies: see ``grant_roles``
+    and ``enable_row_level_security``. Refuses a name that is taken (``CannotRunError``) and an unknown
+    ordering (``UsageError``).
     """
     if ordering not in ORDERINGS:
         raise UsageError(f"unknown ordering {ordering!r}", remedy=f"use one of {', '.join(ORDERINGS)}")
     scripts = [(SQL_DIRECTORY / "schema.sql").read_text()]
     if with_indexes:
         scripts.append(ORDERINGS[ordering].indexes_path.read_text())
-    return await create_marked_schema(connection, schema, scripts, store_name="eaf", ordering=ordering)
+    async with connection.transaction():
+        marker = await create_marked_schema(
+            connection, schema, scripts, store_name=ENGINE_STORE_NAME, ordering=ordering
+        )
+        if row_level_security:
+            await enable_row_level_security(connection, schema, ordering)
+        elif roles:
+            await grant_roles(connection, schema)
+    return replace(marker, row_level_security=row_level_security)
 
 
 async def create_marked_schema(
@@ -108,6 +124,7 @@ async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marke
     if not await schema_exists(connection, schema):
         return None
     try:
+        # of any version: which columns there are is known after it
         row = await connection.fetchrow(f"select * from {quoted}.eventmark_store")
     except asyncpg.UndefinedTableError:
         row = None
@@ -121,25 +138,38 @@ async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marke
             remedy="choose another name with --schema",
         )
     if row["schema_version"] != SCHEMA_VERSION:
+        older = row["schema_version"] < SCHEMA_VERSION
         raise CannotRunError(
             f"schema {schema!r} is of version {row['schema_version']}, this release reads {SCHEMA_VERSION}",
-            remedy="drop it with the release that made it, or choose another name with --schema",
+            remedy="run eventmark store migrate" if older else "use the release that made it, or a newer one",
         )
     return Marker(**{field.name: row[field.name] for field in fields(Marker)})
 
 
-async def check_transaction_ids(connection: asyncpg.Connection[Any], schema: str) -> None:
+async def events_are_ahead(connection: asyncpg.Connection[Any], schema: str) -> bool:
+    """Whether there are events, among those the role may see, of transactions this server has not come to."""
+    found: bool = await connection.fetchval(
+        f"select exists (select from {quoted_schema(schema)}.domain_events"
+        " where transaction_id >= pg_snapshot_xmax(pg_current_snapshot()))"
+    )
+    return found
+
+
+async def check_transaction_ids(
+    connection: asyncpg.Connection[Any], schema: str, *, sees_every_event: bool = True
+) -> None:
     """Raises ``CannotRunError`` for events of transactions that this server has not come to yet.
 
     They were restored from a server that was ahead: consumers would not see them until this one is as far.
     """
-    if await connection.fetchval(
-        f"select exists (select from {quoted_schema(schema)}.domain_events"
-        " where transaction_id >= pg_snapshot_xmax(pg_current_snapshot()))"
-    ):
+    if sees_every_event:
+        ahead = await events_are_ahead(connection, schema)
+    else:
+        ahead = await connection.fetchval(f"select {quoted_schema(schema)}.events_ahead()")
+    if ahead:
         raise CannotRunError(
             f"schema {schema!r} was restored from a server whose transaction ids were ahead of this one's",
-            remedy="bring it here by pg_basebackup or pg_upgrade, which keep transaction ids",
+            remedy="run eventmark store rebase: it orders these events before new ones and refuses old tokens",
         )
 
 

@@ -22,10 +22,12 @@ from eventmark.domain import (
 )
 from eventmark.engine import encoding
 from eventmark.engine.appending import append_result, version_conflict
+from eventmark.engine.isolation import check_tenant_functions, tenant_sql
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
 from eventmark.engine.orderings import ORDERINGS, Ordering
 from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
+from eventmark.engine.roles import check_runtime_role
 from eventmark.engine.schema import Marker, check_transaction_ids, read_marker
 from eventmark.engine.transaction import StoreTransaction
 from eventmark.engine.translation import (
@@ -58,7 +60,9 @@ class PostgresEventStore:
     ``ordering`` is how consumers read the log; it was chosen when the schema was installed.
     """
 
-    def __init__(self, pool: Pool, marker: Marker, *, channel: str, notify: bool) -> None:
+    def __init__(
+        self, pool: Pool, marker: Marker, *, channel: str, notify: bool, reads_every_tenant: bool = True
+    ) -> None:
         self.pool = pool
         self.ordering: Ordering = ORDERINGS[marker.ordering]
         self.capabilities = Capabilities(all_tenants_stream=self.ordering.all_tenants)
@@ -66,6 +70,8 @@ class PostgresEventStore:
         self.epoch = marker.epoch
         self._tail = TrackingToken(marker.store_id, marker.epoch, TransactionId(0), GlobalSequence(0))
         self._reader = self.ordering.reader(self._read, self._tail)
+        self._reads_every_tenant = reads_every_tenant
+        self.row_level_security = marker.row_level_security
         self._channel = channel
         self._listener = Listener(pool.connect, channel)
         self._notifier = Notifier(self._send_notification, interval_s=NOTIFY_INTERVAL_S) if notify else None
@@ -100,8 +106,16 @@ class PostgresEventStore:
             try:
                 marker = await _engine_marker(session.connection, schema)
                 ordering = ORDERINGS[marker.ordering]
-                sql |= {name: statement.sql(schema) for name, statement in ordering.statements().items()}
-                await check_transaction_ids(session.connection, schema)
+                statements = ordering.statements()
+                sql |= {name: statement.sql(schema) for name, statement in statements.items()}
+                every_tenant = True
+                if marker.row_level_security:
+                    every_tenant = await check_runtime_role(session.connection, schema)
+                    await check_tenant_functions(session.connection, schema, marker.ordering)
+                    sql |= tenant_sql(statements, schema)
+                await check_transaction_ids(
+                    session.connection, schema, sees_every_event=not marker.row_level_security
+                )
             finally:
                 pool.release(session)
             await pool.fill(pool_min)
@@ -114,7 +128,9 @@ class PostgresEventStore:
                     "the DSN cannot be read", remedy="percent-encode what is special in user and password"
                 ) from None
             raise
-        return cls(pool, marker, channel=f"eventmark_{schema}", notify=notify)
+        return cls(
+            pool, marker, channel=f"eventmark_{schema}", notify=notify, reads_every_tenant=every_tenant
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -204,7 +220,9 @@ class PostgresEventStore:
         self._check_token(token)
         if type(limit) is not int or not 0 < limit <= BATCH_EVENTS_MAX:
             raise InvalidEventError(f"limit must be from 1 to {BATCH_EVENTS_MAX}, got {limit!r}")
-        if tenant_id is not None:
+        if tenant_id is None:
+            self._check_reads_every_tenant()
+        else:
             encoding.checked_id(tenant_id, "tenant_id")
         if wait_s <= 0:
             return await self._reader.read_after(token, limit, tenant_id)
@@ -252,6 +270,7 @@ class PostgresEventStore:
 
         ``tenant_id`` is needed where only a tenant's events have an order (``tenant_lock``).
         """
+        self._check_reads_every_tenant()
         return await self._reader.head(tenant_id)
 
     async def create_token_at(self, instant: datetime, *, tenant_id: str | None = None) -> TrackingToken:
@@ -262,6 +281,7 @@ class PostgresEventStore:
         place than that, such as imported history, may lie before the token.
         """
         encoding.checked_instant(instant, "instant")
+        self._check_reads_every_tenant()
         return await self._reader.at(instant, tenant_id)
 
     async def run_statement(self, name: str, *arguments: object) -> list[Any]:
@@ -329,6 +349,13 @@ class PostgresEventStore:
 
     async def _send_notification(self) -> None:
         await self._fetch("notify", self._channel)
+
+    def _check_reads_every_tenant(self) -> None:
+        if not self._reads_every_tenant:
+            raise TokenRefusedError(
+                "this role sees one tenant's events at a time, and no log of all",
+                remedy="name a tenant_id and begin at the tail, or grant the schema's consumer role to it",
+            )
 
     def _check_token(self, token: TrackingToken) -> None:
         if not isinstance(token, TrackingToken):

@@ -5,34 +5,77 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from eventmark.errors import UsageError
 from eventmark.measure.files import read_result, write_whole
 from eventmark.measure.results import RunResult
 from eventmark.report import numbers
-from eventmark.report.markdown import cell, code, operations_table, table
+from eventmark.report.markdown import cell, code, operations_table, price_table, table
 from eventmark.report.numbers import NONE, floor_text, milliseconds, whole
-from eventmark.report.summary import tallies
+from eventmark.report.orderings import NOTE
+from eventmark.report.summary import has_main_job, tallies
 from eventmark.report.text import counted
 
 _HEAD = """# Performance
 
-Made from the files in `docs/results` by `python -m eventmark.report.performance docs/results docs/performance.md`.
+Made from the files in `docs/results` by `make docs`.
 Absolute figures belong to the machine they were taken on. The limits compare with what other tools did beside
 them, in the same run: below 1 is quicker than the tool.
 """
 
 
+_PRICES_BEGIN, _PRICES_END = "<!-- prices -->", "<!-- end of prices -->"
+
+
 def render_performance(results: Sequence[RunResult]) -> str:
     """The page: all volumes beside each other, then a section per result, the smallest corpus first."""
-    ordered = sorted(results, key=lambda result: (_events(result), result.started_at))
-    if not ordered:
+    if not results:
         return _HEAD + "\nThere are no results yet.\n"
-    return "\n".join([_HEAD, *_volumes(ordered), *(_section(result) for result in ordered)])
+    main_jobs = [result for result in results if has_main_job(result)]
+    ordered = sorted(main_jobs, key=lambda result: (_events(result), result.started_at))
+    hunts = [line for result in results for line in _hunt(result)]
+    return "\n".join([_HEAD, *_volumes(ordered), *(_section(result) for result in ordered), *hunts])
+
+
+def fill_prices(results: Sequence[RunResult], page: str) -> str:
+    """``page`` with the hunts' tables between its two marks. Raises ``UsageError`` for a page without them."""
+    before, begun, rest = page.partition(_PRICES_BEGIN)
+    _, ended, after = rest.partition(_PRICES_END)
+    if not begun or not ended:
+        raise UsageError(
+            f"the page has no {_PRICES_BEGIN} ... {_PRICES_END}", remedy="put both where tables go"
+        )
+    tables = "\n".join(line for result in results for line in _hunt(result))
+    return f"{before}{_PRICES_BEGIN}\n{tables}{_PRICES_END}{after}"
 
 
 def write_performance(results: Path, page: Path) -> None:
     """The page from every result in a folder. Raises ``UsageError`` for what is no result."""
     listed = [read_result(path) for path in sorted(results.glob("*.json"))]
     write_whole(page, render_performance(listed).encode())
+
+
+def write_prices(results: Path, page: Path) -> None:
+    """The tables of every hunt in a folder, put into a page that has a place for them."""
+    listed = [read_result(path) for path in sorted(results.glob("*.json"))]
+    write_whole(page, fill_prices(listed, page.read_text(encoding="utf-8")).encode())
+
+
+def _hunt(result: RunResult) -> list[str]:
+    """What each ordering lost and costs, in one hunt."""
+    if not result.orderings:
+        return []
+    return [
+        f"### Orderings on PostgreSQL {cell(result.environment.server.version)}: {result.verdict.value}",
+        "",
+        f"{code(result.command)}, seed {result.seed}, {cell(result.started_at)}, "
+        f"{numbers.duration(result.seconds)} in all, {cell(result.environment.host.cpu_model)}, "
+        f"{counted(result.environment.host.cpu_count, 'core')}.",
+        "",
+        *price_table(result.orderings),
+        "",
+        NOTE,
+        "",
+    ]
 
 
 def _volumes(results: Sequence[RunResult]) -> list[str]:
@@ -104,6 +147,7 @@ def _events(result: RunResult) -> int:
 if __name__ == "__main__":
     import sys
 
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m eventmark.report.performance FOLDER_OF_RESULTS PAGE")
+    if len(sys.argv) != 4:
+        sys.exit("usage: python -m eventmark.report.performance FOLDER_OF_RESULTS PAGE PAGE_OF_ORDERINGS")
     write_performance(Path(sys.argv[1]), Path(sys.argv[2]))
+    write_prices(Path(sys.argv[1]), Path(sys.argv[3]))

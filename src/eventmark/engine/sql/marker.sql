@@ -5,6 +5,7 @@ create table {schema}.eventmark_store (
     epoch integer not null default 1 check (epoch > 0),
     schema_version integer not null,
     store_name text not null,
-    ordering text not null,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    row_level_security boolean not null default false,
+    ordering text not null
 );

@@ -29,6 +29,21 @@ create table {schema}.aggregate_snapshots (
     constraint aggregate_snapshots_key primary key (tenant_id, aggregate_id, sequence_number)
 );
 
+-- Stored events are neither changed nor removed, by nobody: see docs/adr/0007-safety-of-a-store.md.
+create function {schema}.refuse_change() returns trigger language plpgsql as $$
+begin
+    raise exception '% of events is refused: %.% is append-only', tg_op, tg_table_schema, tg_table_name
+        using errcode = 'restrict_violation', hint = 'append an event that corrects what was stored';
+end
+$$;
+
+create trigger domain_events_append_only
+    before update or delete or truncate on {schema}.domain_events
+    for each statement execute function {schema}.refuse_change();
+
+-- always: session_replication_role does not get round it
+alter table {schema}.domain_events enable always trigger domain_events_append_only;
+
 -- How far each segment of each processor has come, and who works on it. Updated at every batch, in place.
 create table {schema}.tracking_tokens (
     processor text not null,

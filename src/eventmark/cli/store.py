@@ -1,0 +1,86 @@
+"""store: look after a store that is in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
+
+import asyncpg
+from cyclopts import App, Parameter
+
+from eventmark.cli.options import Options
+from eventmark.cli.session import running_server, screen
+from eventmark.engine import read_marker
+from eventmark.engine.isolation import enable_row_level_security
+from eventmark.engine.migrations import migrate_schema
+from eventmark.engine.rebase import rebase_store
+from eventmark.engine.roles import grant_roles
+from eventmark.errors import CannotRunError, UsageError
+
+store = App(name="store", help="Migrate a store's schema, make its roles, rebase it after a restore.")
+
+_Answer = TypeVar("_Answer")
+_Dsn = Annotated[str | None, Parameter(help="The same as --server with a DSN.")]
+
+
+@store.command(name="migrate")
+def migrate(*, dsn: _Dsn = None, options: Options | None = None) -> int:
+    """Bring the schema to this release's version."""
+    before, after = _on_server(dsn, options, migrate_schema)
+    screen.print(f"version {before} already" if before == after else f"version {before} to {after}")
+    return 0
+
+
+@store.command(name="rebase")
+def rebase(*, dsn: _Dsn = None, options: Options | None = None) -> int:
+    """Make a store that was restored from a dump usable: a new epoch, its events before all that comes."""
+    done = _on_server(dsn, options, rebase_store)
+    screen.print(f"epoch {done.epoch}, {done.events_moved} events moved; tokens of older epochs are refused")
+    return 0
+
+
+@store.command(name="roles")
+def roles(
+    *,
+    rls: Annotated[bool, Parameter(negative=(), help="Switch row-level security on as well.")] = False,
+    dsn: _Dsn = None,
+    options: Options | None = None,
+) -> int:
+    """Make the roles <schema>_owner, _appender and _reader, to be granted to those that log in."""
+
+    async def make(connection: asyncpg.Connection[Any], schema: str) -> None:
+        marker = await read_marker(connection, schema)
+        if marker is None:
+            raise CannotRunError(
+                f"there is no event store in schema {schema!r}", remedy="name another with --schema"
+            )
+        if rls:
+            await enable_row_level_security(connection, schema, marker.ordering)
+        else:
+            await grant_roles(connection, schema)
+
+    _on_server(dsn, options, make)
+    screen.print("roles are made" + (", row-level security is on" if rls else ""))
+    return 0
+
+
+def _on_server(
+    dsn: str | None,
+    options: Options | None,
+    action: Callable[[asyncpg.Connection[Any], str], Awaitable[_Answer]],
+) -> _Answer:
+    """``await action(connection, schema)`` on a server that is in use: one of our own is made for a run alone."""
+    settings = (options or Options()).settings(**({"server": dsn} if dsn else {}))
+    if "://" not in settings.server:
+        raise UsageError("which server?", remedy="name it: --dsn postgresql://user@host/database")
+
+    async def run(address: str) -> _Answer:
+        connection = await asyncpg.connect(address)
+        try:
+            return await action(connection, settings.schema)
+        finally:
+            await connection.close()
+
+    with running_server(settings) as (server, _):
+        return asyncio.run(run(server.dsn))

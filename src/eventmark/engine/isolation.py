@@ -1,0 +1,114 @@
+"""Row-level security: each statement of a tenant's becomes a function that names the tenant, then runs it.
+
+The setting the policies look at must be made before the statement begins: within one statement, nothing
+defines what is evaluated first. A transaction with ``set_config`` as its first statement takes four round
+trips; a function's statements run one after the other in a single one, and what ``set_config(..., true)``
+sets ends with the function's transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import asyncpg
+
+from eventmark.engine.orderings import ORDERINGS
+from eventmark.engine.roles import grant_roles, refused_roles, safety_script
+from eventmark.engine.statements import Statement, quoted_schema
+from eventmark.errors import CannotRunError
+
+_TENANT = "tenant_id"
+_FUNCTION = """
+create or replace function {name}({parameters}) returns table ({columns})
+language plpgsql volatile as $eventmark$
+#variable_conflict use_column
+begin
+    perform set_config('eventmark.tenant_id', {tenant}, true);
+    return query
+{statement};
+end
+$eventmark$
+"""
+
+
+def tenant_statements(statements: Mapping[str, Statement]) -> list[Statement]:
+    """The statements that are about one tenant."""
+    return [s for s in statements.values() if any(p.name == _TENANT for p in s.parameters)]
+
+
+def function_name(statement: Statement) -> str:
+    """Carries a digest of what it does, so that releases that differ in it can run side by side."""
+    text = f"{_FUNCTION}{statement.parameters}{statement.template}"
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    return f"{statement.name}_{digest[:8]}"
+
+
+def tenant_sql(statements: Mapping[str, Statement], schema: str) -> dict[str, str]:
+    """By name, what a store with row-level security runs in place of its tenants' statements."""
+    calls = {}
+    for statement in tenant_statements(statements):
+        arguments = ", ".join(f"${number}" for number in range(1, len(statement.parameters) + 1))
+        calls[statement.name] = (
+            f"select * from {quoted_schema(schema)}.{function_name(statement)}({arguments})"
+        )
+    return calls
+
+
+async def enable_row_level_security(connection: asyncpg.Connection[Any], schema: str, ordering: str) -> None:
+    """Bind every reader and writer of a store to one tenant at a time, and make the roles that this needs.
+
+    From then on only roles that are neither owner nor superuser can open it. Raises ``CannotRunError``.
+    """
+    quoted = quoted_schema(schema)
+    try:
+        async with connection.transaction():
+            await connection.execute(f"lock table {quoted}.eventmark_store in access exclusive mode")
+            await grant_roles(connection, schema)
+            if not await connection.fetchval(f"select row_level_security from {quoted}.eventmark_store"):
+                await connection.execute(safety_script("row_level_security", schema))
+            await create_tenant_functions(connection, schema, ordering)
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.DuplicateObjectError) as error:
+        raise refused_roles(schema, error) from error
+
+
+async def create_tenant_functions(connection: asyncpg.Connection[Any], schema: str, ordering: str) -> None:
+    """Make the functions of this release's statements; those of other releases stay."""
+    for statement in tenant_statements(ORDERINGS[ordering].statements()):
+        prepared = await connection.prepare(statement.sql(schema))
+        await connection.execute(_definition(statement, schema, prepared.get_attributes()))
+
+
+async def check_tenant_functions(connection: asyncpg.Connection[Any], schema: str, ordering: str) -> None:
+    """Raises ``CannotRunError`` where this release's functions are not there."""
+    names = [function_name(statement) for statement in tenant_statements(ORDERINGS[ordering].statements())]
+    missing = await connection.fetchval(
+        "select min(name) from unnest($1::text[]) as wanted (name) where not exists"
+        " (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+        " where n.nspname = $2 and p.proname = name)",
+        names,
+        schema,
+    )
+    if missing is not None:
+        raise CannotRunError(
+            f"schema {schema!r} has no function {missing}, which this release needs for row-level security",
+            remedy="run eventmark store migrate",
+        )
+
+
+def _definition(statement: Statement, schema: str, columns: Iterable[asyncpg.Attribute]) -> str:
+    place = [parameter.name for parameter in statement.parameters].index(_TENANT) + 1
+    return _FUNCTION.format(
+        name=f"{quoted_schema(schema)}.{function_name(statement)}",
+        parameters=", ".join(parameter.sql_type for parameter in statement.parameters),
+        columns=", ".join(f'"{c.name}" {_type_name(c.type)}' for c in columns),
+        tenant=f"${place}",
+        statement=statement.sql(schema),
+    )
+
+
+def _type_name(found: asyncpg.Type) -> str:
+    """Quoted; the driver writes an array's name with brackets."""
+    name = found.name.removesuffix("[]")
+    return f'"{found.schema}"."{name}"' + "[]" * (name != found.name)
