@@ -13,7 +13,7 @@ import pytest
 from eventmark.domain import NewEvent, TrackingToken
 from eventmark.engine import ORDERINGS, PostgresEventStore, install_schema, read_marker
 from eventmark.engine.orderings import gap_aware
-from eventmark.errors import TokenRefusedError, UsageError, VersionConflictError
+from eventmark.errors import StoreUnavailableError, TokenRefusedError, UsageError, VersionConflictError
 from tests.engine.builders import SCHEMA, new_event, new_events, read_on, stream_of, until, waiting_backend
 from tests.engine.interleavings import Consumer, Plan, Writer, all_ends, faults, interleavings, run
 
@@ -248,6 +248,45 @@ async def test_a_consumer_waits_where_there_are_more_gaps_than_a_token_holds(
         assert consumer.delivered == sent[1:6:2]
     await consumer.drain(observer)
     assert sorted(consumer.delivered) == sorted(sent)
+
+
+@pytest.mark.parametrize("ordering", ["gap_aware"])
+async def test_a_head_token_of_a_log_with_many_rollbacks_waits_until_they_are_told_from_gaps(
+    ordered: PostgresEventStore, observer: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gap_aware, "GAPS_MAX", 3)
+    for number in range(6):
+        with pytest.raises(ZeroDivisionError):
+            async with ordered.transaction() as transaction:
+                await transaction.append_events(
+                    stream_of(f"lost-{number}"), new_events(1), expected_version=0
+                )
+                raise ZeroDivisionError
+        await ordered.append_events(stream_of(f"kept-{number}"), new_events(1), expected_version=0)
+    slow = new_event()
+    async with ordered.transaction() as transaction:
+        await transaction.append_events(stream_of("slow"), [slow], expected_version=0)
+        heading = asyncio.create_task(ordered.create_head_token())
+        reader = ordered._reader
+        await until(lambda: true(reader._bounds))
+        assert not heading.done()
+    head = await heading
+    assert not head.gaps
+    consumer = Consumer(ordered, head, None)
+    await consumer.drain(observer)
+    assert consumer.delivered in ([], [slow.event_id])
+    monkeypatch.setattr(gap_aware, "HEAD_WAIT_S", 0.0)
+    async with (
+        await PostgresEventStore.connect(ordered.pool._dsn, schema=SCHEMA, notify=False) as other,
+        ordered.transaction() as transaction,
+    ):
+        await transaction.connection.execute("select pg_current_xact_id()")
+        with pytest.raises(StoreUnavailableError, match="a transaction has been open"):
+            await other.create_head_token()
+
+
+async def true(value: object) -> bool:
+    return bool(value)
 
 
 async def gone(consumer: Consumer) -> bool:

@@ -110,5 +110,5 @@ def _definition(statement: Statement, schema: str, columns: Iterable[asyncpg.Att
 
 def _type_name(found: asyncpg.Type) -> str:
     """Quoted; the driver writes an array's name with brackets."""
-    name = found.name.removesuffix("[]")
+    name: str = found.name.removesuffix("[]")
     return f'"{found.schema}"."{name}"' + "[]" * (name != found.name)

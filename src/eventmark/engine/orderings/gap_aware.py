@@ -15,6 +15,7 @@ standby has none of.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from eventmark.domain import gaps as gap_sets
 from eventmark.domain.gaps import Gaps
 from eventmark.engine.orderings.ordering import Ordering, Read, place
 from eventmark.engine.records import EventRecord
+from eventmark.errors import StoreUnavailableError
 
 GAP_TIMEOUT_S = 0.05
 """How often, at most, a bound is taken for the gaps there are."""
@@ -34,6 +36,10 @@ GAP_CLEANING_THRESHOLD = 250
 
 GAPS_MAX = 2_000
 """With so many ranges of gaps a consumer does not go beyond a further one until some are decided."""
+
+
+HEAD_WAIT_S = 30.0
+"""How long a head token waits for transactions to end, where there are too many gaps for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +73,26 @@ class GapAwareReader:
         return self._batch(token, look, events, full=len(events) == limit)
 
     async def head(self, tenant_id: str | None) -> TrackingToken:
-        look = (await self._read("create_head_token", self._decided.number, self._is_due()))[0]
-        number = look["global_sequence_id"]
-        if number is None:
-            return self._tail
-        return self._token(number, self._open_gaps(look, number))
+        """The last number, with the gaps before it that are still open.
+
+        A reader that has no bound yet takes every number that was rolled back for such a gap. Where these are
+        too many for a token it waits, until the transactions have ended that were running when it first looked.
+        """
+        deadline_s = time.monotonic() + HEAD_WAIT_S
+        while True:
+            look = (await self._read("create_head_token", self._decided.number, self._is_due()))[0]
+            number = look["global_sequence_id"]
+            if number is None:
+                return self._tail
+            gaps = self._open_gaps(look, number)
+            if len(gaps) <= GAPS_MAX:
+                return self._token(number, gaps)
+            if time.monotonic() > deadline_s:
+                raise StoreUnavailableError(
+                    f"a transaction has been open for {HEAD_WAIT_S:g} s: it cannot be told which numbers are missing",
+                    remedy="end it; eventmark doctor --dsn names it",
+                )
+            await asyncio.sleep(GAP_TIMEOUT_S)
 
     async def at(self, instant: datetime, tenant_id: str | None) -> TrackingToken:
         head = await self.head(tenant_id)  # first: what comes after this look is after the head as well
