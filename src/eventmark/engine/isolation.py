@@ -110,5 +110,6 @@ def _definition(statement: Statement, schema: str, columns: Iterable[asyncpg.Att
 
 def _type_name(found: asyncpg.Type) -> str:
     """Quoted; the driver writes an array's name with brackets."""
-    name: str = found.name.removesuffix("[]")
-    return f'"{found.schema}"."{name}"' + "[]" * (name != found.name)
+    whole: str = found.name
+    name = whole.removesuffix("[]")
+    return f'"{found.schema}"."{name}"' + "[]" * (name != whole)
