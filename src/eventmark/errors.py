@@ -131,5 +131,7 @@ class OutcomeUnknownError(EventStoreError):
     """
 
     def __init__(self, message: str, *, event_ids: tuple[UUID, ...] = ()) -> None:
-        super().__init__(message, remedy="ask the store for these event ids, then decide")
+        super().__init__(
+            message, remedy="ask the store's find_events for these ids, or append the same events again"
+        )
         self.event_ids = event_ids

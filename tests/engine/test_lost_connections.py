@@ -174,6 +174,9 @@ async def test_an_answer_lost_after_the_commit_is_unknown_and_a_retry_doubles_no
             await append
         assert unknown.value.event_ids == tuple(event.event_id for event in batch)
         proxy.answers.set()
+        found = await store.find_events("acme", unknown.value.event_ids)
+        assert [event.event_id for event in found] == [event.event_id for event in batch]
+        assert not await store.find_events("another", unknown.value.event_ids)
         with pytest.raises(VersionConflictError):
             await store.append_events(stream_of(), batch, expected_version=0)
         loaded = await store.load_aggregate("acme", "a-1")
@@ -196,9 +199,10 @@ async def test_a_request_lost_on_its_way_is_unknown_and_writes_nothing(
         append = asyncio.create_task(store.append_events(stream_of(), new_events(3), expected_version=0))
         await proxy.held.wait()
         proxy.cut()
-        with pytest.raises(OutcomeUnknownError):
+        with pytest.raises(OutcomeUnknownError) as unknown:
             await append
         proxy.requests.set()
+        assert not await store.find_events("acme", unknown.value.event_ids)
         assert await row_count(connection) == 1
         await store.append_events(stream_of(), new_events(3), expected_version=0)
 

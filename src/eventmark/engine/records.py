@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from eventmark.domain import GlobalSequence, SequenceNumber, TransactionId
+from eventmark.domain import GlobalSequence, SequenceNumber, Snapshot, StreamId, TransactionId
 
 
 class EventRecord(asyncpg.Record):
@@ -76,3 +76,16 @@ class EventRecord(asyncpg.Record):
     def metadata(self) -> Any:
         """The metadata, decoded anew at each call."""
         return msgspec.json.decode(self["metadata"])
+
+    def snapshot(self) -> Snapshot:
+        """The row of ``aggregate_snapshots`` that this is, its payload as JSON text."""
+        return Snapshot(
+            stream=StreamId(
+                tenant_id=self.tenant_id, aggregate_type=self.aggregate_type, aggregate_id=self.aggregate_id
+            ),
+            sequence_number=self.sequence_number,
+            payload=self.payload_json,
+            payload_type=self.payload_type,
+            payload_revision=self.payload_revision,
+            timestamp=self.timestamp,
+        )

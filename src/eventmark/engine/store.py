@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import asyncpg
 
@@ -228,6 +229,16 @@ class PostgresEventStore:
             return await self._reader.read_after(token, limit, tenant_id)
         return await self._wait_after(token, limit, tenant_id, time.monotonic() + wait_s)
 
+    async def find_events(self, tenant_id: str, event_ids: Sequence[UUID]) -> Sequence[EventRecord]:
+        """Those of a tenant's events with these ids that are stored.
+
+        What became of an append whose outcome is unknown: all of ``OutcomeUnknownError.event_ids`` are
+        stored, or none. While the server may still be at work on the lost connection none is no answer yet;
+        appending the same events again is: it stores them, or says that they are stored.
+        """
+        encoding.checked_id(tenant_id, "tenant_id")
+        return await self._read("find_events", tenant_id, list(event_ids))
+
     async def store_snapshot(self, snapshot: Snapshot) -> None:
         """Store a snapshot.
 
@@ -259,7 +270,7 @@ class PostgresEventStore:
         encoding.checked_id(tenant_id, "tenant_id")
         encoding.checked_id(aggregate_id, "aggregate_id")
         rows = await self._read("read_snapshot", tenant_id, aggregate_id)
-        return _snapshot(rows[0]) if rows else None
+        return rows[0].snapshot() if rows else None
 
     async def create_tail_token(self) -> TrackingToken:
         """Before the first event. Needs no round trip."""
@@ -377,16 +388,3 @@ async def _engine_marker(connection: asyncpg.Connection[Any], schema: str) -> Ma
             remedy="create one with eventmark seed or install_schema, or name another schema",
         )
     return marker
-
-
-def _snapshot(row: EventRecord) -> Snapshot:
-    return Snapshot(
-        stream=StreamId(
-            tenant_id=row.tenant_id, aggregate_type=row.aggregate_type, aggregate_id=row.aggregate_id
-        ),
-        sequence_number=row.sequence_number,
-        payload=row.payload_json,
-        payload_type=row.payload_type,
-        payload_revision=row.payload_revision,
-        timestamp=row.timestamp,
-    )
