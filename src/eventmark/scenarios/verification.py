@@ -20,6 +20,10 @@ from eventmark.verify import HuntPlan, hunt
 ALL = "all"
 SCHEMA_SUFFIX = "_hunted"
 BYTES_PER_EVENT = 1200
+STEADY_S = (
+    5.0  # single appends at a steady rate, for the latencies; and how long one transaction is held open
+)
+QUICK_S = 1.0
 
 
 def chosen_orderings(name: str) -> Sequence[str]:
@@ -46,11 +50,19 @@ def run_verification(
     started_at, began_s = datetime.now(UTC), time.monotonic()
     fitness = examine(job.server, job.place, job.corpus.events * BYTES_PER_EVENT)
     schema = job.schema[: 48 - len(SCHEMA_SUFFIX)] + SCHEMA_SUFFIX
+    steady_s = QUICK_S if job.profile.name == "quick" else STEADY_S
     results = [
         hunt(
             job.server.dsn,
             schema,
-            HuntPlan(ordering=name, events=job.corpus.events, seconds=seconds, seed=job.corpus.seed),
+            HuntPlan(
+                ordering=name,
+                events=job.corpus.events,
+                seconds=seconds,
+                seed=job.corpus.seed,
+                paced_s=steady_s,
+                held_s=steady_s,
+            ),
             replay=_replay(job, name),
             keep_history=out / f"history-{name}.npz",
             progress=progress,

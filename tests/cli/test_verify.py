@@ -1,0 +1,119 @@
+"""The hunt, the stall report and the care of a store, on the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from eventmark.engine import install_schema
+from eventmark.measure.files import read_result
+from eventmark.measure.results import Verdict
+from eventmark.server import Server
+from tests.cli.test_commands import eventmark
+
+
+def test_a_hunt_of_the_control_finds_lost_events_and_says_how_to_see_it_again(
+    database: str, tmp_path: Path
+) -> None:
+    done = eventmark(
+        "verify",
+        "--ordering",
+        "naive",
+        "--events",
+        "5k",
+        "--profile",
+        "quick",
+        "--server",
+        database,
+        at=tmp_path,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "lost of tail" in done.stdout
+    assert "again: eventmark verify --ordering naive --events 5000 --seed 1" in " ".join(done.stdout.split())
+    result = read_result(tmp_path / "out" / "result.json")
+    assert result.verdict is Verdict.BROKEN
+    assert result.orderings[0].lost > 0
+    assert (tmp_path / "out" / "history-naive.npz").exists()
+    assert "naive" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_hunt_of_a_safe_ordering_ends_met_and_leaves_nothing_behind(database: str, tmp_path: Path) -> None:
+    done = eventmark(
+        "verify",
+        "--ordering",
+        "horizon",
+        "--events",
+        "5k",
+        "--profile",
+        "quick",
+        "--server",
+        database,
+        at=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list((tmp_path / "out").glob("history-*"))
+    assert asyncio.run(schemas(database)) == ["public"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--ordering", "by_time"), "unknown ordering 'by_time'"),
+        (("--seconds", "0"), "--seconds must be 1 or more"),
+        (("--events", "-5"), "is not a number of events"),
+    ],
+)
+def test_what_cannot_be_hunted_is_said_in_one_line(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    done = eventmark("verify", *arguments, at=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_names_who_holds_consumers_up(server: Server, database: str, tmp_path: Path) -> None:
+    async def holding() -> str:
+        connection = await asyncpg.connect(database, server_settings={"application_name": "forgetful"})
+        async with connection.transaction():
+            await connection.execute("select pg_current_xact_id()")
+            return (await asyncio.to_thread(eventmark, "doctor", "--dsn", database, at=tmp_path)).stdout
+
+    assert "'forgetful'" in " ".join(asyncio.run(holding()).split())
+
+
+def test_a_store_is_migrated_given_roles_and_rebased(database: str, tmp_path: Path) -> None:
+    asyncio.run(install(database))
+    for verb, said in (
+        (("migrate",), "already"),
+        (("roles",), "roles are made"),
+        (("rebase",), "epoch 2, 0 events moved"),
+        (("roles", "--rls"), "row-level security is on"),
+    ):
+        done = eventmark("store", *verb, "--dsn", database, at=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert said in " ".join(done.stdout.split())
+    done = eventmark("store", "migrate", "--dsn", database, "--schema", "nowhere", at=tmp_path)
+    assert done.returncode == 4
+    assert "no event store in schema 'nowhere'" in done.stderr
+    done = eventmark("store", "migrate", at=tmp_path)
+    assert done.returncode == 2
+    assert "which server?" in done.stderr
+
+
+async def install(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await install_schema(connection, "eventmark")
+    await connection.close()
+
+
+async def schemas(dsn: str) -> list[str]:
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetch(
+        "select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema' order by 1"
+    )
+    await connection.close()
+    return [row[0] for row in rows]
