@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.table import Table
 
 from eventmark.cli.options import Options
 from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
+from eventmark.config import Settings
 from eventmark.errors import CannotRunError
 from eventmark.measure.files import write_result
-from eventmark.measure.results import OperationResult, Verdict
+from eventmark.measure.results import OperationResult, RunResult, Verdict
 from eventmark.measure.verdicts import exit_code, overall
 from eventmark.report import render_operations, render_plans, render_terminal, write_reports
+from eventmark.scenarios.group_append import run_group_append
 from eventmark.scenarios.main_job import Job, examine_all_plans, measure, prepare_store, run_main_job
 from eventmark.seeding import Progress, seed
 
@@ -27,6 +31,12 @@ def run(*, options: Options | None = None) -> int:
     check_writable(out)
     with job_of(settings) as job, progress_bars(console) as progress:
         result = run_main_job(job, progress=progress)
+    return finish(settings, result)
+
+
+def finish(settings: Settings, result: RunResult) -> int:
+    """Write the result and its reports, show it, and return the exit code."""
+    out = Path(settings.out)
     write_result(result, out / "result.json")
     written = write_reports(result, out)
     if settings.json:
@@ -37,9 +47,20 @@ def run(*, options: Options | None = None) -> int:
     return exit_code(result.verdict)
 
 
-def bench(*, options: Options | None = None) -> int:
+def bench(
+    *,
+    group: Annotated[
+        bool, Parameter(negative=(), help="Group append by 1, 64 and 256 callers beside pgbench instead.")
+    ] = False,
+    options: Options | None = None,
+) -> int:
     """Measure the core operations on a corpus that is kept; seeds it where it is not there yet."""
     settings = (options or Options()).settings()
+    if group:
+        check_writable(Path(settings.out))
+        with job_of(settings) as job:
+            result = run_group_append(job)
+        return finish(settings, result)
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         _fill(job, progress)
         operations, skipped = measure(job, progress)

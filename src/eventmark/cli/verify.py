@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +9,9 @@ from cyclopts import Parameter
 
 from eventmark.cli.options import Options
 from eventmark.cli.progress import progress_bars
-from eventmark.cli.run import check_writable
-from eventmark.cli.session import console, job_of, screen
+from eventmark.cli.run import check_writable, finish
+from eventmark.cli.session import console, job_of
 from eventmark.errors import UsageError
-from eventmark.measure.files import write_result
-from eventmark.measure.verdicts import exit_code
-from eventmark.report import render_terminal, write_reports
 from eventmark.scenarios.verification import chosen_orderings, run_verification
 
 _HUNT = "Hunt"
@@ -46,11 +42,4 @@ def verify(
     check_writable(out)
     with job_of(settings) as job, progress_bars(console) as progress:
         result = run_verification(job, orderings, seconds=settings.seconds, out=out, progress=progress)
-    write_result(result, out / "result.json")
-    written = write_reports(result, out)
-    if settings.json:
-        sys.stdout.write((out / "result.json").read_text())
-    else:
-        screen.print(render_terminal(result))
-        screen.print(f"{out / 'result.json'}, " + ", ".join(str(path) for path in written.values()))
-    return exit_code(result.verdict)
+    return finish(settings, result)

@@ -33,7 +33,14 @@ def render_performance(results: Sequence[RunResult]) -> str:
     main_jobs = [result for result in results if has_main_job(result)]
     ordered = sorted(main_jobs, key=lambda result: (_events(result), result.started_at))
     hunts = [line for result in results for line in _hunt(result)]
-    return "\n".join([_HEAD, *_volumes(ordered), *(_section(result) for result in ordered), *hunts])
+    return "\n".join(
+        [
+            _HEAD,
+            *_volumes([one for one in ordered if one.corpus]),
+            *(_section(result) for result in ordered),
+            *hunts,
+        ]
+    )
 
 
 def fill_prices(results: Sequence[RunResult], page: str) -> str:
@@ -97,8 +104,12 @@ def _volumes(results: Sequence[RunResult]) -> list[str]:
 def _section(result: RunResult) -> str:
     host, server, store = result.environment.host, result.environment.server, result.environment.store
     found = tallies(result)
+    checked = (
+        f"Plans: {found['plans'].met} of {found['plans'].total} met. "
+        f"Corpus checks: {found['corpus'].met} of {found['corpus'].total} met."
+    )
     lines = [
-        f"## {whole(_events(result))} events, {cell(store.name)} on PostgreSQL {cell(server.version)}: "
+        f"## {_subject(result)}, {cell(store.name)} on PostgreSQL {cell(server.version)}: "
         f"{result.verdict.value}",
         "",
         f"{cell(host.cpu_model)}, {counted(host.cpu_count, 'core')}, {numbers.mebibytes(host.memory_mib)}, "
@@ -109,11 +120,13 @@ def _section(result: RunResult) -> str:
         *_seeding(result),
         *operations_table(result.operations),
         "",
-        f"Plans: {found['plans'].met} of {found['plans'].total} met. "
-        f"Corpus checks: {found['corpus'].met} of {found['corpus'].total} met.",
-        "",
+        *([checked, ""] if result.corpus else []),
     ]
     return "\n".join(lines)
+
+
+def _subject(result: RunResult) -> str:
+    return f"{whole(_events(result))} events" if result.corpus else code(result.command)
 
 
 def _seeding(result: RunResult) -> list[str]:

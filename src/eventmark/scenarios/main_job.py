@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -133,6 +134,27 @@ def run_main_job(job: Job, *, progress: Progress = no_progress) -> RunResult:
         skipped=course.skipped,
         phases=course.phases,
         series=monitor.series(),
+    )
+
+
+def scenario_result(
+    job: Job, began_at: datetime, fitness: list[Finding], verdict: Verdict, reasons: list[str], **parts: Any
+) -> RunResult:
+    """The result of a scenario that is not the main job: what it measured is in ``parts``."""
+    empty: dict[str, Any] = {
+        "corpus": None, "operations": {}, "plans": [], "skipped": {}, "phases": [], "series": [],
+    }  # fmt: skip
+    return RunResult(
+        run_id=str(uuid4()),
+        started_at=began_at.isoformat(timespec="seconds"),
+        seconds=round((datetime.now(UTC) - began_at).total_seconds(), 1),
+        command=job.command,
+        profile=job.profile.name,
+        seed=job.corpus.seed,
+        verdict=verdict,
+        reasons=reasons,
+        environment=environment_of(job, fitness),
+        **(empty | parts),
     )
 
 

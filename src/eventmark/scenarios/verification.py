@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 from eventmark.engine import ORDERINGS
 from eventmark.errors import UsageError
 from eventmark.measure.results import RunResult
 from eventmark.measure.verdicts import judge_orderings
-from eventmark.scenarios.main_job import Job, environment_of
+from eventmark.scenarios.main_job import Job, scenario_result
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.server import examine
 from eventmark.verify import HuntPlan, hunt
@@ -47,7 +45,7 @@ def run_verification(
             f"store {job.definition.name!r} has no orderings of the engine's",
             remedy="leave --store out: verify hunts the orderings of Eventmark's own engine",
         )
-    started_at, began_s = datetime.now(UTC), time.monotonic()
+    began_at = datetime.now(UTC)
     fitness = examine(job.server, job.place, job.corpus.events * BYTES_PER_EVENT)
     schema = job.schema[: 48 - len(SCHEMA_SUFFIX)] + SCHEMA_SUFFIX
     steady_s = QUICK_S if job.profile.name == "quick" else STEADY_S
@@ -70,24 +68,7 @@ def run_verification(
         for name in orderings
     ]
     verdict, reasons = judge_orderings(results)
-    return RunResult(
-        run_id=str(uuid4()),
-        started_at=started_at.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - began_s, 1),
-        command=job.command,
-        profile=job.profile.name,
-        seed=job.corpus.seed,
-        verdict=verdict,
-        reasons=reasons,
-        environment=environment_of(job, fitness),
-        corpus=None,
-        operations={},
-        plans=[],
-        skipped={},
-        phases=[],
-        series=[],
-        orderings=results,
-    )
+    return scenario_result(job, began_at, fitness, verdict, reasons, orderings=results)
 
 
 def _replay(job: Job, ordering: str) -> str:

@@ -1,0 +1,237 @@
+"""Group append under many callers, beside pgbench's single appends by 32 clients, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import numpy as np
+
+from eventmark.domain import NewEvent, StreamId
+from eventmark.engine import GroupAppender, PostgresEventStore, drop_schema, install_schema
+from eventmark.engine.orderings import HORIZON
+from eventmark.errors import CannotRunError
+from eventmark.measure.clock import LoopLag
+from eventmark.measure.histogram import LatencyHistogram
+from eventmark.measure.quantiles import intervals_of, latency_of
+from eventmark.measure.results import ClientHealth, Floor, Fork, OperationResult, RunResult
+from eventmark.measure.targets import Target
+from eventmark.measure.verdicts import judge_latency, overall
+from eventmark.scenarios.main_job import Job, scenario_result
+from eventmark.server import Server, examine
+from eventmark.workers import loop_factory, worker_executor
+from eventmark.workload import example_payloads
+
+CALLERS = (1, 64, 256)
+PGBENCH_CLIENTS = 32
+PAYLOADS = 200
+SCHEMA_SUFFIX = "_grouped"
+TARGET = Target(quantile="p95", limit_ms=10.0)
+
+_METADATA = '{"user": "user-0001"}'
+_TPS = re.compile(r"^tps = (\d+\.\d+)", re.MULTILINE)
+# Every call a stream of its own, as the callers do; arguments made by the server, which costs it little.
+_ARGUMENTS = {
+    "tenant_id": "'tenant-' || :client_id", "aggregate_id": "gen_random_uuid()::text", "aggregate_type": "'Order'",
+    "expected_version": "0", "event_ids": "array[gen_random_uuid()]", "event_types": "array['OrderPlaced']",
+    "payloads": "array[$payload$PAYLOAD$payload$::jsonb]", "metadatas": f"array['{_METADATA}'::jsonb]",
+    "timestamps": "array[now()]", "payload_types": "array['OrderPlaced']", "payload_revisions": "array['1.0']",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    dsn: str
+    schema: str
+    callers: int
+    grouped: bool
+    seconds: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What callers measured: each one's latency, how long it took together, the client's health."""
+
+    samples_ns: np.ndarray
+    seconds: float
+    cpu_s: float
+    loop_lag_ms_p99: float
+
+
+def run_group_append(job: Job) -> RunResult:
+    """Group append measured on the job's server, as a result. Raises ``CannotRunError``."""
+    began_at = datetime.now(UTC)
+    quick = job.profile.name == "quick"
+    operations = measure_group_append(
+        job.server, job.schema[: 48 - len(SCHEMA_SUFFIX)] + SCHEMA_SUFFIX, seconds=1.0 if quick else 4.0,
+        rounds=1 if quick else 3, seed=job.corpus.seed,
+    )  # fmt: skip
+    verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
+    fitness = examine(job.server, job.place, 0)
+    return scenario_result(job, began_at, fitness, verdict, reasons, operations=operations)
+
+
+def measure_group_append(
+    server: Server, schema: str, *, seconds: float = 4.0, rounds: int = 3, seed: int = 1
+) -> dict[str, OperationResult]:
+    """Appends of one event by 1, 64 and 256 concurrent callers of one process, each to a new stream.
+
+    One caller appends directly as well: a group of one must cost no more. ``schema`` is made anew and
+    dropped. Raises ``CannotRunError``.
+    """
+    kinds = {"append_events[1], 1 caller, direct": (1, False)} | {
+        f"append_events[1], {callers} caller{'s' * (callers > 1)} in groups": (callers, True)
+        for callers in CALLERS
+    }
+    measured: dict[str, list[_Round]] = {name: [] for name in kinds}
+    pgbench: list[float] = []
+    asyncio.run(_fresh(server.dsn, schema))
+    try:
+        for number in range(rounds):
+            pgbench.append(_pgbench_rate(server, schema, seconds, seed + number))
+            for name, (callers, grouped) in kinds.items():
+                task = _Task(
+                    dsn=server.dsn, schema=schema, callers=callers, grouped=grouped, seconds=seconds,
+                    seed=seed + number,
+                )  # fmt: skip
+                with worker_executor(1, fresh=True) as executor:
+                    measured[name].append(executor.submit(_run_callers, task).result())
+    finally:
+        asyncio.run(_drop(server.dsn, schema))
+    floor = float(np.median(pgbench))
+    return {name: _result(found, floor) for name, found in measured.items()}
+
+
+def _result(rounds: Sequence[_Round], pgbench_rate: float) -> OperationResult:
+    forks = [one.samples_ns for one in rounds]
+    samples = np.concatenate(forks)
+    latency, intervals = latency_of(samples), intervals_of(forks, np.random.default_rng(1))
+    verdict, reason = judge_latency(latency, intervals, TARGET, samples=len(samples))
+    rate = float(np.median([len(one.samples_ns) / one.seconds for one in rounds]))
+    histogram = LatencyHistogram()
+    histogram.record_all(samples)
+    cpu_share = sum(one.cpu_s for one in rounds) / sum(one.seconds for one in rounds)
+    return OperationResult(
+        latency_ms=latency, interval_ms=intervals, samples=len(samples), target_ms=TARGET.limit_ms,
+        target_quantile=TARGET.quantile, verdict=verdict, reason=reason, mode="throughput",
+        throughput_per_s=round(rate, 1), failed=0, histogram=histogram.encode(),
+        forks=[
+            Fork(
+                samples=len(one), p50_ms=latency_of(one).p50, p95_ms=latency_of(one).p95, warmup_iterations=1,
+                steady=True,
+            )
+            for one in forks
+        ],
+        client=ClientHealth(
+            loop_lag_ms_p99=max(one.loop_lag_ms_p99 for one in rounds), cpu_share=round(cpu_share, 3),
+            pool_wait_ms_p95=0.0, bottleneck=cpu_share > 0.9,
+            reason="the client's one core is busy" if cpu_share > 0.9 else "",
+        ),
+        floors=[
+            Floor(
+                tool=f"pgbench, {PGBENCH_CLIENTS} clients", statistic="single appends", value=round(pgbench_rate, 1),
+                unit="appends/s", ratio=round(pgbench_rate / rate, 4), statement="rate",
+            )
+        ],
+    )  # fmt: skip
+
+
+def _run_callers(task: _Task) -> _Round:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_callers(task))
+
+
+async def _callers(task: _Task) -> _Round:
+    """Warm up for a quarter of the time, then measure. Events are made beforehand, as a caller has them."""
+    payloads = example_payloads(PAYLOADS, np.random.default_rng(task.seed), "lean")
+    store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=3, notify=False)
+    async with store, GroupAppender(store) as appender:
+        append = appender.append_events if task.grouped else store.append_events
+        samples: list[int] = []
+        over_s = 0.0
+
+        async def call(number: int) -> None:
+            while time.monotonic() < over_s:
+                event = NewEvent(
+                    event_id=uuid4(), event_type="OrderPlaced", payload=payloads[len(samples) % PAYLOADS],
+                    metadata=_METADATA, timestamp=datetime.now(UTC), payload_type="OrderPlaced",
+                )  # fmt: skip
+                stream = StreamId(
+                    tenant_id=f"tenant-{number % 32}", aggregate_type="Order", aggregate_id=event.event_id.hex
+                )
+                began_ns = time.perf_counter_ns()
+                await append(stream, [event], expected_version=0)
+                samples.append(time.perf_counter_ns() - began_ns)
+
+        async def run(seconds: float) -> None:
+            nonlocal over_s
+            over_s = time.monotonic() + seconds
+            await asyncio.gather(*(call(number) for number in range(task.callers)))
+
+        await run(task.seconds / 4)
+        samples.clear()
+        gc.collect()
+        gc.freeze()
+        async with LoopLag() as lag:
+            began_s, cpu_began_s = time.monotonic(), time.process_time()
+            await run(task.seconds)
+            seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
+        return _Round(np.array(samples, np.int64), seconds, cpu_s, lag.p99_ms)
+
+
+def _pgbench_rate(server: Server, schema: str, seconds: float, seed: int) -> float:
+    """Appends per second of pgbench's clients, prepared, each append a transaction of its own."""
+    if server.bin_directory is None:
+        raise CannotRunError("pgbench was not found", remedy="install PostgreSQL's client programs")
+    statement = HORIZON.statements()["append_events"]
+    (payload,) = example_payloads(1, np.random.default_rng(seed), "lean")
+    text = re.sub(
+        r"(?<![:\w]):([a-z_]+)",
+        lambda match: _ARGUMENTS.get(match[1], match[0]).replace("PAYLOAD", payload),
+        re.sub(r"--[^\n]*", "", statement.pgbench_sql(schema)),
+    )
+    with tempfile.TemporaryDirectory(prefix="eventmark-") as place:
+        path = Path(place) / "append.sql"
+        path.write_text(text + ";\n")
+        done = subprocess.run(
+            [
+                str(server.bin_directory / "pgbench"), "-n", "-M", "prepared", "-c", str(PGBENCH_CLIENTS), "-j", "2",
+                "-T", str(max(int(seconds), 1)), "-f", str(path), server.program_dsn,
+            ],
+            capture_output=True, text=True, timeout=seconds + 60, check=False,
+            env={**os.environ, **server.program_environment},
+        )  # fmt: skip
+    found = _TPS.search(done.stdout)
+    if done.returncode != 0 or found is None:
+        reason = (done.stderr.strip().splitlines() or ["no report"])[-1]
+        raise CannotRunError(f"pgbench failed: {reason}")
+    return float(found[1])
+
+
+async def _fresh(dsn: str, schema: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await drop_schema(connection, schema)
+        await install_schema(connection, schema)
+    finally:
+        await connection.close()
+
+
+async def _drop(dsn: str, schema: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await drop_schema(connection, schema)
+    finally:
+        await connection.close()
