@@ -109,26 +109,26 @@ def _append_arguments(
     checked_version(expected_version, "expected_version")
     if expected_version > VERSION_MAX - count:
         raise InvalidEventError(f"a stream ends at 2^63 - 1 events, {expected_version} + {count} is beyond")
-    event_ids = [_checked_event_id(event.event_id) for event in events]
-    if len(set(event_ids)) != count:
+    columns = [list(column) for column in zip(*map(_checked_event, events), strict=True)]
+    event_ids, _, payloads, metadatas, *_ = columns
+    if count > 1 and len(set(event_ids)) != count:
         raise InvalidEventError("an event id stands twice in the batch")
-    payloads = [encoded_document(event.payload, "payload") for event in events]
-    metadatas = [encoded_document(event.metadata, "metadata") for event in events]
     characters = sum(map(len, payloads)) + sum(map(len, metadatas))
     if characters > BATCH_CHARACTERS_MAX:
         raise InvalidEventError(f"a batch holds at most {BATCH_CHARACTERS_MAX} characters, got {characters}")
+    return (stream.tenant_id, stream.aggregate_id, stream.aggregate_type, expected_version, *columns)
+
+
+def _checked_event(event: NewEvent) -> tuple[UUID, str, str, str, datetime, str, str]:
+    """An event's values in the order of the statement's columns."""
     return (
-        stream.tenant_id,
-        stream.aggregate_id,
-        stream.aggregate_type,
-        expected_version,
-        event_ids,
-        [checked_id(event.event_type, "event_type") for event in events],
-        payloads,
-        metadatas,
-        [checked_instant(event.timestamp, "timestamp") for event in events],
-        [checked_id(event.payload_type, "payload_type") for event in events],
-        [checked_id(event.payload_revision, "payload_revision") for event in events],
+        _checked_event_id(event.event_id),
+        checked_id(event.event_type, "event_type"),
+        encoded_document(event.payload, "payload"),
+        encoded_document(event.metadata, "metadata"),
+        checked_instant(event.timestamp, "timestamp"),
+        checked_id(event.payload_type, "payload_type"),
+        checked_id(event.payload_revision, "payload_revision"),
     )
 
 
