@@ -38,7 +38,7 @@ async def grouped(
 
 
 async def outcomes(*appends) -> list:  # type: ignore[no-untyped-def, type-arg]
-    """Of appends made at once: they go as one group."""
+    """Of appends made at once: the first goes alone, the others as one group."""
     return await asyncio.gather(*appends, return_exceptions=True)
 
 
@@ -55,7 +55,8 @@ async def test_concurrent_appends_are_one_transaction_and_each_has_its_own_place
             for name, events in batches.items()
         )
     )
-    assert len({result.transaction_id for result in results}) == 1
+    assert len({result.transaction_id for result in results[1:]}) == 1
+    assert results[0].transaction_id != results[1].transaction_id
     numbers = {result.last_global_sequence for result in results}
     assert len(numbers) == 20
     for (name, events), result in zip(batches.items(), results, strict=True):
@@ -104,7 +105,8 @@ async def test_a_conflict_alone_costs_its_neighbours_no_second_statement(grouped
     )
     assert isinstance(conflict, VersionConflictError)
     assert (conflict.actual_version, conflict.expected_version) == (0, 5)
-    assert len({other.transaction_id for other in (first, *others)}) == 1
+    assert len({other.transaction_id for other in others}) == 1
+    assert others[0].transaction_id != first.transaction_id
 
 
 async def test_appends_to_one_stream_go_in_the_order_they_came_in(grouped) -> None:  # type: ignore[no-untyped-def]
@@ -191,6 +193,19 @@ async def test_a_connection_lost_on_the_way_leaves_every_outcome_of_the_group_un
         assert [type(result) for result in results] == [OutcomeUnknownError] * 4
         assert [result.event_ids for result in results] == [(event.event_id,) for event in events]
         assert await row_count_of(dsn) in (2, 6)
+
+
+async def test_an_append_that_comes_when_a_group_has_just_ended_is_not_left_waiting(
+    store: PostgresEventStore,
+) -> None:
+    async with GroupAppender(store, groups_at_a_time=1) as appender:
+
+        async def chain(name: str) -> None:
+            for version in range(40):
+                await appender.append_events(stream_of(name), new_events(1), expected_version=version)
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(chain(f"chain-{number}") for number in range(3)))
 
 
 async def test_closed_it_takes_no_more_and_finishes_what_it_has(store: PostgresEventStore) -> None:

@@ -63,7 +63,7 @@ class GroupAppender:
         self._group_events_max = group_events_max
         self._waiting: deque[_Append] = deque()
         self._streams_under_way: set[tuple[str, str]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Future[None]] = set()
         self._closed = False
 
     async def __aenter__(self) -> GroupAppender:
@@ -75,44 +75,60 @@ class GroupAppender:
     async def close(self) -> None:
         """Take no more appends, and wait for the outcomes of those that were taken."""
         self._closed = True
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
     async def append_events(
         self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
     ) -> AppendResult:
         """As ``PostgresEventStore.append_events``, with the same errors.
 
-        Cancelling the caller does not take back what it has handed over.
+        Cancelling the caller may come too late to take back what it has handed over.
         """
         if self._closed:
             raise StoreUnavailableError("the group appender is closed")
         arguments = encoding.append_arguments(stream, events, expected_version)
+        key = (stream.tenant_id, stream.aggregate_id)
+        if not self._under_way and not self._waiting:
+            return await self._append_alone(stream, key, arguments)
         outcome: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
-        self._waiting.append(
-            _Append(
-                stream,
-                (stream.tenant_id, stream.aggregate_id),
-                expected_version,
-                arguments,
-                len(events),
-                outcome,
-            )
-        )
-        if len(self._tasks) < self._groups_at_a_time:
-            task = asyncio.get_running_loop().create_task(self._run())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        self._waiting.append(_Append(stream, key, expected_version, arguments, len(events), outcome))
+        self._send_waiting()
         return await outcome
+
+    async def _append_alone(
+        self, stream: StreamId, key: tuple[str, str], arguments: tuple[object, ...]
+    ) -> AppendResult:
+        """Nothing is under way and nobody waits: at once, as a direct append."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._under_way.add(ended)
+        self._streams_under_way.add(key)
+        try:
+            return await self._store.append_encoded(stream, arguments)
+        finally:
+            self._streams_under_way.discard(key)
+            self._under_way.discard(ended)
+            ended.set_result(None)
+            if self._waiting:
+                self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        if len(self._under_way) < self._groups_at_a_time:
+            self._under_way.add(asyncio.get_running_loop().create_task(self._run()))
 
     async def _run(self) -> None:
         """Send groups until none is waiting that could go."""
-        while group := self._next_group():
-            try:
-                await self._send(group)
-            finally:
-                self._streams_under_way.difference_update(append.key for append in group)
-                _fail(group, StoreUnavailableError("the group appender was stopped"))
+        task = asyncio.current_task()
+        try:
+            while group := self._next_group():
+                try:
+                    await self._send(group)
+                finally:
+                    self._streams_under_way.difference_update(append.key for append in group)
+                    _fail(group, StoreUnavailableError("the group appender was stopped"))
+        finally:
+            # Here and not when the loop gets to it: an append that comes meanwhile would wait for nobody.
+            self._under_way.discard(task)  # type: ignore[arg-type]
 
     def _next_group(self) -> list[_Append]:
         """The next appends, of streams apart, none of which is under way; sorted by stream."""
