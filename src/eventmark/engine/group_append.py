@@ -128,7 +128,7 @@ class GroupAppender:
                     _fail(group, StoreUnavailableError("the group appender was stopped"))
         finally:
             # Here and not when the loop gets to it: an append that comes meanwhile would wait for nobody.
-            self._under_way.discard(task)  # type: ignore[arg-type]
+            self._under_way.discard(task)
 
     def _next_group(self) -> list[_Append]:
         """The next appends, of streams apart, none of which is under way; sorted by stream."""
