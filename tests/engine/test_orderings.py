@@ -443,7 +443,7 @@ async def test_numbers_drawn_before_transaction_ids_would_be_passed(
     assert stopped.event_id not in consumer.delivered
 
 
-SHORT, WRITER_STEPS = 60, ("begin", "append")
+SHORT, WRITER_STEPS = 150, ("begin", "append")
 
 
 async def caught(

