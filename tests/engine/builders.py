@@ -12,11 +12,13 @@ import asyncpg
 import pytest
 
 from eventmark.domain import EventBatch, NewEvent, StreamId, TrackingToken
-from eventmark.engine import PostgresEventStore
+from eventmark.engine import ORDERINGS, PostgresEventStore
 from eventmark.engine.records import EventRecord
 from eventmark.errors import InvalidEventError
 
 SCHEMA = "eventmark"
+every_ordering = pytest.mark.parametrize("store_ordering", ORDERINGS)
+"""For a test whose rule does not depend on how consumers read."""
 DEADLINE_S = 20.0
 
 

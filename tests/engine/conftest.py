@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from eventmark.engine import PostgresEventStore, install_schema
+from eventmark.engine.orderings import HORIZON
 from eventmark.server import Server
 from tests.engine.builders import SCHEMA
 
@@ -37,9 +38,15 @@ async def cleared_dsn(engine_database: str) -> str:
 
 
 @pytest.fixture
-async def dsn(cleared_dsn: str) -> str:
+def store_ordering() -> str:
+    """The ordering of the test's store; a module whose tests hold for every ordering overrides this."""
+    return HORIZON.name
+
+
+@pytest.fixture
+async def dsn(cleared_dsn: str, store_ordering: str) -> str:
     """The DSN of a database with an empty, new store in it and nothing else."""
-    await _install(cleared_dsn)
+    await _install(cleared_dsn, store_ordering)
     return cleared_dsn
 
 
@@ -99,10 +106,10 @@ def _database(server: Server) -> Iterator[str]:
     asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
 
 
-async def _install(dsn: str) -> None:
+async def _install(dsn: str, ordering: str = HORIZON.name) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        await install_schema(connection, SCHEMA)
+        await install_schema(connection, SCHEMA, ordering=ordering)
     finally:
         await connection.close()
 

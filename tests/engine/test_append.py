@@ -23,6 +23,7 @@ from eventmark.errors import (
 from eventmark.server import Server
 from tests.engine.builders import (
     SCHEMA,
+    every_ordering,
     new_event,
     new_events,
     read_on,
@@ -35,6 +36,7 @@ from tests.engine.proxy import Proxy
 Connection = asyncpg.Connection
 
 
+@every_ordering
 async def test_a_streams_sequence_numbers_are_contiguous_whatever_the_batch(
     store: PostgresEventStore,
 ) -> None:
@@ -71,6 +73,7 @@ async def test_an_event_comes_back_as_it_went(store: PostgresEventStore) -> None
     assert (event.payload_type, event.payload_revision) == (sent.payload_type, "7")
 
 
+@every_ordering
 @pytest.mark.parametrize(("stored", "expected"), [(0, 1), (0, 2**40), (3, 0), (3, 2), (3, 4)])
 async def test_a_wrong_version_is_refused_telling_both_and_writes_nothing(
     store: PostgresEventStore, connection: Connection, stored: int, expected: int
@@ -91,6 +94,7 @@ async def test_the_same_aggregate_id_of_two_tenants_is_two_streams(store: Postgr
     assert len(await store.load_aggregate("other", "a-1")) == 2
 
 
+@every_ordering
 async def test_a_stored_event_id_is_refused_and_the_whole_batch_with_it(
     store: PostgresEventStore, connection: Connection
 ) -> None:
@@ -105,6 +109,7 @@ async def test_a_stored_event_id_is_refused_and_the_whole_batch_with_it(
     assert await row_count(connection) == 1
 
 
+@every_ordering
 async def test_another_tenant_may_have_the_same_event_id(store: PostgresEventStore) -> None:
     event = new_event()
     for tenant in ("acme", "other"):
@@ -113,6 +118,7 @@ async def test_another_tenant_may_have_the_same_event_id(store: PostgresEventSto
     assert stored.event_id == event.event_id
 
 
+@every_ordering
 async def test_of_two_concurrent_appends_with_one_event_id_one_wins(store: PostgresEventStore) -> None:
     for number in range(5):
         event = new_event()
@@ -127,6 +133,7 @@ async def test_of_two_concurrent_appends_with_one_event_id_one_wins(store: Postg
         assert sum(isinstance(answer, DuplicateEventError) for answer in answers) == 3
 
 
+@every_ordering
 async def test_one_of_twenty_concurrent_appends_wins_each_version(store: PostgresEventStore) -> None:
     for version in range(5):
         answers = await asyncio.gather(
@@ -141,6 +148,7 @@ async def test_one_of_twenty_concurrent_appends_wins_each_version(store: Postgre
     assert [event.sequence_number for event in events] == [1, 2, 3, 4, 5]
 
 
+@every_ordering
 async def test_concurrent_appends_to_different_aggregates_never_conflict(store: PostgresEventStore) -> None:
     async def fill(name: str) -> None:
         for version in range(0, 40, 2):
@@ -163,6 +171,7 @@ async def _insert(connection: Connection, sequence_number: int = 1) -> None:
     )
 
 
+@every_ordering
 @pytest.mark.parametrize("committed", [True, False])
 async def test_an_append_waits_for_the_same_version_under_way_elsewhere(
     store: PostgresEventStore, connection: Connection, dsn: str, committed: bool
@@ -184,6 +193,7 @@ async def test_an_append_waits_for_the_same_version_under_way_elsewhere(
     await other.close()
 
 
+@every_ordering
 async def test_under_serializable_isolation_there_is_one_winner_and_every_error_is_typed(dsn: str) -> None:
     settings = "?default_transaction_isolation=serializable"
     async with await PostgresEventStore.connect(dsn + settings, schema=SCHEMA) as store:
@@ -254,6 +264,7 @@ async def test_clocks_that_go_back_change_no_order(store: PostgresEventStore) ->
     assert [event.event_id for event in delivered.events] == [event.event_id for event in sent]
 
 
+@every_ordering
 @pytest.mark.parametrize("size", [1, 100])
 async def test_an_append_is_one_statement(dsn: str, server: Server, size: int) -> None:
     async with await PostgresEventStore.connect(dsn, schema=SCHEMA, pool_max=1, notify=False) as store:

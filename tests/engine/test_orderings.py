@@ -13,8 +13,18 @@ import pytest
 from eventmark.domain import NewEvent, TrackingToken
 from eventmark.engine import ORDERINGS, PostgresEventStore, install_schema, read_marker
 from eventmark.engine.orderings import gap_aware
+from eventmark.engine.rebase import rebase_store
 from eventmark.errors import StoreUnavailableError, TokenRefusedError, UsageError, VersionConflictError
-from tests.engine.builders import SCHEMA, new_event, new_events, read_on, stream_of, until, waiting_backend
+from tests.engine.builders import (
+    DEADLINE_S,
+    SCHEMA,
+    new_event,
+    new_events,
+    read_on,
+    stream_of,
+    until,
+    waiting_backend,
+)
 from tests.engine.interleavings import Consumer, Plan, Writer, all_ends, faults, interleavings, run
 
 Connection = asyncpg.Connection
@@ -289,6 +299,64 @@ async def true(value: object) -> bool:
     return bool(value)
 
 
+@pytest.mark.parametrize("ordering", ["gap_aware"])
+@pytest.mark.parametrize("limit", [1, 100])
+async def test_an_event_that_comes_late_comes_before_those_that_follow_it_in_its_stream(
+    ordered: PostgresEventStore, observer: Connection, limit: int
+) -> None:
+    consumer = Consumer(ordered, await ordered.create_tail_token(), None, limit)
+    first, second = new_event(), new_event()
+    async with ordered.transaction() as transaction:
+        await transaction.append_events(stream_of("slow"), [first], expected_version=0)
+        await ordered.append_events(stream_of("quick"), new_events(3), expected_version=0)
+        while len(consumer.delivered) < 3:
+            await consumer.poll()
+    await ordered.append_events(stream_of("slow"), [second], expected_version=1)
+    await consumer.drain(observer)
+    assert consumer.delivered[3:] == [first.event_id, second.event_id]
+
+
+@pytest.mark.parametrize("ordering", LOCKING)
+async def test_a_lock_of_the_applications_own_does_not_stop_appends(
+    ordered: PostgresEventStore, observer: Connection
+) -> None:
+    """Applications choose small numbers for their advisory locks, and so does the server for tables."""
+    table = f"'{SCHEMA}.domain_events'::regclass::oid"
+    await observer.execute(f"select pg_advisory_lock({table}::bigint), pg_advisory_lock(0, {table}::int)")
+    async with asyncio.timeout(DEADLINE_S):
+        await ordered.append_events(stream_of(), new_events(1), expected_version=0)
+
+
+@pytest.mark.parametrize("ordering", [name for name in ORDERINGS if name != "horizon"])
+async def test_a_log_that_is_read_by_number_keeps_its_order_on_a_server_that_is_behind(
+    ordered: PostgresEventStore, cleared_dsn: str, observer: Connection
+) -> None:
+    """Its events' transaction ids, of the server it was dumped from, say nothing of their order here."""
+    sent = []
+    async with ordered.transaction() as early:
+        await early.connection.execute("select pg_current_xact_id()")
+        for version in range(3):
+            sent += (batch := new_events(1))
+            await ordered.append_events(stream_of(), batch, expected_version=version)
+        sent += (batch := new_events(1))
+        await early.append_events(stream_of(), batch, expected_version=3)
+    await ordered.close()
+    await observer.execute(
+        f"alter table {SCHEMA}.domain_events disable trigger user; update {SCHEMA}.domain_events"
+        " set transaction_id = (transaction_id::text::bigint + 1000000000)::text::xid8"
+    )
+    for epoch, rebase in ((1, False), (2, True)):
+        if rebase:
+            assert (await rebase_store(observer, SCHEMA)).events_moved == 0
+        async with await PostgresEventStore.connect(cleared_dsn, schema=SCHEMA, notify=False) as store:
+            sent += (batch := new_events(1))
+            await store.append_events(stream_of(), batch, expected_version=len(sent) - 1)
+            tail = await store.create_tail_token()
+            assert tail.epoch == epoch
+            found = await read_on(store, tail, len(sent), tenant_id="acme")
+            assert [event.event_id for event in found.events] == [event.event_id for event in sent]
+
+
 async def gone(consumer: Consumer) -> bool:
     await consumer.poll()
     return not consumer.token.gaps
@@ -375,7 +443,7 @@ async def test_numbers_drawn_before_transaction_ids_would_be_passed(
     assert stopped.event_id not in consumer.delivered
 
 
-SHORT, WRITER_STEPS = 60, ("begin", "append")
+SHORT, WRITER_STEPS = 150, ("begin", "append")
 
 
 async def caught(

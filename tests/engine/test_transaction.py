@@ -16,7 +16,15 @@ from eventmark.errors import (
     StoreUnavailableError,
     VersionConflictError,
 )
-from tests.engine.builders import SCHEMA, new_event, new_events, row_count, stream_of, waiting_backend
+from tests.engine.builders import (
+    SCHEMA,
+    every_ordering,
+    new_event,
+    new_events,
+    row_count,
+    stream_of,
+    waiting_backend,
+)
 from tests.engine.proxy import Proxy
 
 Connection = asyncpg.Connection
@@ -35,6 +43,7 @@ async def stored(store: PostgresEventStore, aggregate_id: str = "a-1") -> list[U
     return [event.event_id for event in await store.load_aggregate("acme", aggregate_id)]
 
 
+@every_ordering
 async def test_appends_and_own_statements_are_stored_together_when_the_block_is_left(
     store: PostgresEventStore, connection: Connection, notes: None
 ) -> None:
@@ -52,6 +61,7 @@ async def test_appends_and_own_statements_are_stored_together_when_the_block_is_
     assert store.pool.in_use == 0
 
 
+@every_ordering
 async def test_an_exception_in_the_block_stores_nothing_and_comes_through(
     store: PostgresEventStore, connection: Connection, notes: None
 ) -> None:
@@ -80,6 +90,7 @@ async def test_an_error_that_is_swallowed_does_not_turn_into_a_silent_rollback(
     assert store.pool.in_use == 0
 
 
+@every_ordering
 async def test_a_savepoint_confines_an_error(store: PostgresEventStore) -> None:
     event = new_event()
     async with store.transaction() as transaction:
@@ -90,6 +101,7 @@ async def test_a_savepoint_confines_an_error(store: PostgresEventStore) -> None:
     assert await stored(store) == [event.event_id]
 
 
+@every_ordering
 async def test_a_conflict_or_a_refused_input_leaves_the_transaction_usable(store: PostgresEventStore) -> None:
     async with store.transaction() as transaction:
         await transaction.append_events(stream_of(), new_events(2), expected_version=0)
@@ -102,6 +114,7 @@ async def test_a_conflict_or_a_refused_input_leaves_the_transaction_usable(store
     assert len(await stored(store)) == 3
 
 
+@every_ordering
 async def test_a_race_that_the_statement_could_not_see_is_a_conflict_even_on_the_only_connection(
     dsn: str, connection: Connection
 ) -> None:

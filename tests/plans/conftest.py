@@ -58,22 +58,7 @@ _numbers = count(1)
 @pytest.fixture(scope="session")
 def filled_database(server: Server) -> Iterator[str]:
     """The name of a database with the filled store."""
-    name = "plans_template"
-
-    async def fill() -> None:
-        connection = await asyncpg.connect(server.dsn)
-        await connection.execute(f"create database {name}")
-        await connection.close()
-        connection = await asyncpg.connect(_dsn_of(server, name))
-        await install_schema(connection, SCHEMA)
-        await connection.execute(_BURN)
-        await connection.execute(_FILL)
-        await connection.execute("analyze")
-        await connection.close()
-
-    asyncio.run(fill())
-    yield name
-    asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
+    yield from database_with_store(server, "plans_template")
 
 
 @pytest.fixture
@@ -81,7 +66,7 @@ def store_dsn(server: Server, filled_database: str) -> Iterator[str]:
     """A filled store of the test's own."""
     name = f"plans_{next(_numbers)}"
     asyncio.run(_execute(server.dsn, f"create database {name} template {filled_database}"))
-    yield _dsn_of(server, name)
+    yield dsn_of(server, name)
     asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
 
 
@@ -97,7 +82,24 @@ def statements() -> dict[str, Statement]:
     return dict(find_store("eaf").statements)
 
 
-def _dsn_of(server: Server, database: str) -> str:
+def database_with_store(server: Server, name: str, *, ordering: str = "horizon") -> Iterator[str]:
+    """Create a database with a filled store of an ordering; its name; drop it."""
+
+    async def fill() -> None:
+        await _execute(server.dsn, f"create database {name}")
+        connection = await asyncpg.connect(dsn_of(server, name))
+        await install_schema(connection, SCHEMA, ordering=ordering)
+        await connection.execute(_BURN)
+        await connection.execute(_FILL)
+        await connection.execute("analyze")
+        await connection.close()
+
+    asyncio.run(fill())
+    yield name
+    asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
+
+
+def dsn_of(server: Server, database: str) -> str:
     return server.dsn.rsplit("/", 1)[0] + f"/{database}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from eventmark.engine.orderings import ORDERINGS
 from eventmark.engine.roles import safety_script
 from eventmark.engine.schema import Marker, events_are_ahead, read_marker
 from eventmark.engine.statements import quoted_schema
@@ -41,7 +42,8 @@ async def rebase_store(connection: asyncpg.Connection[Any], schema: str) -> Reba
     """Begin a new epoch of a store that was restored from a dump, in one transaction that locks it.
 
     Events of transactions that this server has not come to yet are given places below all that it will
-    write, in their old order; every token of an older epoch is refused from then on. Raises
+    write, in their old order, where the store's ordering has transaction ids in its places; every token of an
+    older epoch is refused from then on. Raises
     ``CannotRunError`` for a role that does not own the store, and while clients of it are connected.
     """
     marker = await read_marker(connection, schema)
@@ -84,6 +86,8 @@ async def _refuse_clients(connection: asyncpg.Connection[Any]) -> None:
 
 
 async def _move_events(connection: asyncpg.Connection[Any], schema: str, marker: Marker) -> int:
+    if marker.ordering in ORDERINGS and not ORDERINGS[marker.ordering].by_transaction_id:
+        return 0  # sorted by transaction, a log that is read by number would have another order
     table = f"{quoted_schema(schema)}.domain_events"
     if marker.row_level_security:  # an owner whom the policies bind would move no row
         await connection.execute(f"alter table {table} no force row level security")

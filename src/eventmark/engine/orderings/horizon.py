@@ -56,6 +56,7 @@ HORIZON = Ordering(
     lossless=True,
     total_order=True,
     all_tenants=True,
+    by_transaction_id=True,
     directories=("horizon",),
     reader=HorizonReader,
 )

@@ -39,9 +39,10 @@ class Ordering:
     """A policy of how events get their places and how consumers pass them.
 
     ``lossless``: no committed event is passed unseen. ``total_order``: all consumers see one order.
-    ``all_tenants``: the events of all tenants can be read as one log. ``turn`` is the SQL query that an
-    append runs before it draws a number, ``group_turn`` what a group of appends does, where it differs.
-    Statements are looked for in ``directories``, in that order.
+    ``all_tenants``: the events of all tenants can be read as one log. ``by_transaction_id``: places are made
+    of the transaction ids that are stored with the events, so that these must be of this server. ``turn`` is
+    the SQL query that an append runs before it draws a number, ``group_turn`` what a group of appends does,
+    where it differs. Statements are looked for in ``directories``, in that order.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Ordering:
     lossless: bool
     total_order: bool
     all_tenants: bool
+    by_transaction_id: bool = False
     directories: tuple[str, ...]
     reader: Callable[[Read, TrackingToken], Reader]
     turn: str = ""
@@ -59,6 +61,8 @@ class Ordering:
         found = read_statements(SQL_DIRECTORY)
         for directory in reversed(self.directories):
             found |= read_statements(SQL_DIRECTORY / directory)
+        if not self.all_tenants:
+            del found["stream_events"]
         for name, turn in (("append_events", self.turn), ("append_group", self.group_turn or self.turn)):
             found[name] = replace(found[name], template=found[name].template.replace("{turn}", turn))
         return found

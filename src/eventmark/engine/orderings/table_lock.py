@@ -17,5 +17,6 @@ TABLE_LOCK = Ordering(
     all_tenants=True,
     directories=("by_number",),
     reader=NumberReader,
-    turn="select pg_advisory_xact_lock('{schema}.domain_events'::regclass::oid::bigint)",
+    # Hashed: applications lock small numbers of their own in the same database, and may be as small as an oid.
+    turn="select pg_advisory_xact_lock(hashtextextended('eventmark', '{schema}.domain_events'::regclass::oid::bigint))",
 )

@@ -3,7 +3,7 @@
 -- parameters: tenant_id text, global_sequence bigint, batch_size bigint, gap_firsts bigint[], gap_lasts bigint[], decided bigint, with_bound boolean
 -- index: domain_events_tenant_position
 -- As stream_events. What others' numbers leave out is a gap as well: any tenant's event may come there. Up to
--- :decided, nothing comes any more.
+-- :decided, nothing comes any more. "between" is there for the reason told in by_number/stream_tenant_events.sql.
 with look as materialized (
     select
         pg_snapshot_xmin(pg_current_snapshot()) as horizon,
@@ -20,8 +20,8 @@ with look as materialized (
     ) as event
 ), following as (
     select * from {schema}.domain_events
-    where tenant_id = :tenant_id and global_sequence_id > :global_sequence
-    order by global_sequence_id
+    where tenant_id between :tenant_id and :tenant_id and global_sequence_id > :global_sequence
+    order by tenant_id, global_sequence_id
     limit case
         when :global_sequence <= (select last_value from {schema}.domain_events_global_sequence_id_seq)
         then :batch_size else -1
