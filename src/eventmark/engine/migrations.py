@@ -16,7 +16,7 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 
 ENGINE_STORE_NAME = "eaf"
-MIGRATIONS_DIRECTORY = Path(__file__).parent / "migrations"
+MIGRATIONS_DIRECTORY = Path(__file__).parent / "sql" / "migrations"
 
 _FILE_NAME = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 _ENGINE_PART = "-- engine tables\n"
