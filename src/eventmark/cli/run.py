@@ -21,6 +21,7 @@ from eventmark.measure.verdicts import exit_code, overall
 from eventmark.report import render_operations, render_plans, render_terminal, write_reports
 from eventmark.scenarios.group_append import run_group_append
 from eventmark.scenarios.main_job import Job, examine_all_plans, measure, prepare_store, run_main_job
+from eventmark.scenarios.row_level_security import run_row_level_security
 from eventmark.seeding import Progress, seed
 
 
@@ -52,14 +53,17 @@ def bench(
     group: Annotated[
         bool, Parameter(negative=(), help="Group append by 1, 64 and 256 callers beside pgbench instead.")
     ] = False,
+    rls: Annotated[
+        bool, Parameter(negative=(), help="What row-level security costs each operation instead.")
+    ] = False,
     options: Options | None = None,
 ) -> int:
     """Measure the core operations on a corpus that is kept; seeds it where it is not there yet."""
     settings = (options or Options()).settings()
-    if group:
+    if group or rls:
         check_writable(Path(settings.out))
         with job_of(settings) as job:
-            result = run_group_append(job)
+            result = run_group_append(job) if group else run_row_level_security(job)
         return finish(settings, result)
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         _fill(job, progress)
