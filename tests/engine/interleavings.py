@@ -76,7 +76,8 @@ class Writer:
                 return
 
     async def _waits_for_lock(self, observer: asyncpg.Connection) -> bool:
-        assert self.transaction is not None
+        if self.transaction is None:  # its connection is still being opened
+            return False
         waiting: bool = await observer.fetchval(
             "select wait_event_type = 'Lock' from pg_stat_activity where pid = $1",
             self.transaction.connection.get_server_pid(),
