@@ -183,16 +183,17 @@ async def test_a_connection_lost_on_the_way_leaves_every_outcome_of_the_group_un
                 for n, event in enumerate(events)
             ]
 
-        await asyncio.gather(*appends("prepared", new_events(2)))
-        proxy.answers.clear()
+        await asyncio.gather(*appends("prepared", new_events(3)))
         events = new_events(4)
-        under_way = appends("lost", events)
+        alone, *group = appends("first", new_events(1)) + appends("lost", events)
+        await alone  # the others go as a group from here on
+        proxy.answers.clear()
         await proxy.held.wait()
         proxy.cut()
-        results = await asyncio.gather(*under_way, return_exceptions=True)
+        results = await asyncio.gather(*group, return_exceptions=True)
         assert [type(result) for result in results] == [OutcomeUnknownError] * 4
         assert [result.event_ids for result in results] == [(event.event_id,) for event in events]
-        assert await row_count_of(dsn) in (2, 6)
+        assert await row_count_of(dsn) in (4, 8)
 
 
 async def test_an_append_that_comes_when_a_group_has_just_ended_is_not_left_waiting(
