@@ -31,8 +31,9 @@ def render_performance(results: Sequence[RunResult]) -> str:
     if not results:
         return _HEAD + "\nThere are no results yet.\n"
     main_jobs = [result for result in results if has_main_job(result)]
-    ordered = sorted(main_jobs, key=lambda result: (_events(result), result.started_at))
+    ordered = sorted(main_jobs, key=lambda result: (not result.corpus, _events(result), result.started_at))
     hunts = [line for result in results for line in _hunt(result)]
+    hunts = ["## Orderings", "", *hunts] if hunts else []
     return "\n".join(
         [
             _HEAD,
