@@ -53,6 +53,16 @@ async def test_an_idle_transaction_with_an_id_is_named_in_whatever_database(
         await idle.close()
 
 
+async def test_the_youngest_transaction_is_named_as_well(
+    store: PostgresEventStore, connection: asyncpg.Connection
+) -> None:
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("select pg_current_xact_id()")
+        stall = await find_stall(connection)
+        assert stall is not None
+        assert stall.pid == transaction.connection.get_server_pid()
+
+
 @pytest.fixture
 def preparing(server: Server) -> Iterator[str]:
     """A cluster of the test's own that lets transactions be prepared."""

@@ -28,13 +28,13 @@ _OLDEST = """
         transaction_id, next_id - transaction_id as transactions, pid, database, "user", application_name, state,
         extract(epoch from clock_timestamp() - began_at)::float8 as age_s,
         extract(epoch from clock_timestamp() - query_start)::float8 as query_age_s, prepared
-    from horizon join holder on next_id > transaction_id
+    from horizon cross join holder
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """The transaction at the horizon. ``transactions`` have got ids since; ``prepared`` is its name if it is one.
+    """The transaction at the horizon. ``transactions`` have ended since; ``prepared`` is its name if it is one.
 
     Fields are None where the server does not tell: sessions of other users are shown to members of
     pg_read_all_stats alone. The text of queries is left out, for it may hold payloads.
@@ -53,7 +53,7 @@ class Stall:
 
     def __str__(self) -> str:
         age = "of unknown age" if self.age_s is None else f"open for {self.age_s:.1f} s"
-        behind = f"{self.transactions} transactions wait behind it"
+        behind = f"{self.transactions} transaction ids wait behind it"
         if self.prepared is not None:
             return f"prepared transaction {self.prepared!r} of {self.user} in database {self.database}, {age}; {behind}"
         query = "" if self.query_age_s is None else f", last statement {self.query_age_s:.1f} s ago"
