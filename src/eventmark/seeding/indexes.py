@@ -111,18 +111,11 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
     connection = await asyncpg.connect(dsn)
     try:
         table = f'{quoted_schema(schema)}."{definition.events_table}"'
-        async with connection.transaction():
-            # A store that refuses to delete lets its owner do it: here nobody else uses it.
-            await connection.execute(f"alter table {table} disable trigger user")
-            done = await connection.execute(
-                f'delete from {table} where "{definition.columns["global_sequence_id"]}" > {events}'
-            )
-            if definition.engine:
-                await connection.execute(
-                    f"alter table {table} enable always trigger domain_events_append_only"
-                )
-            else:
-                await connection.execute(f"alter table {table} enable trigger user")
+        delete = f'delete from {table} where "{definition.columns["global_sequence_id"]}" > {events}'
+        if definition.engine:
+            done = await _delete_as_owner(connection, table, delete)
+        else:
+            done = await connection.execute(delete)
         removed = int(done.rpartition(" ")[2])
         if definition.snapshots_table is not None:
             snapshots = f'{quoted_schema(schema)}."{definition.snapshots_table}"'
@@ -136,3 +129,12 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
         return removed
     finally:
         await connection.close()
+
+
+async def _delete_as_owner(connection: asyncpg.Connection[Any], table: str, delete: str) -> str:
+    """The engine's store refuses to delete; its owner may all the same, and here nobody else uses it."""
+    async with connection.transaction():
+        await connection.execute(f"alter table {table} disable trigger domain_events_append_only")
+        done: str = await connection.execute(delete)
+        await connection.execute(f"alter table {table} enable always trigger domain_events_append_only")
+    return done
