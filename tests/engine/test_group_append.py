@@ -209,6 +209,34 @@ async def test_an_append_that_comes_when_a_group_has_just_ended_is_not_left_wait
             await asyncio.gather(*(chain(f"chain-{number}") for number in range(3)))
 
 
+async def test_a_group_whose_task_is_cancelled_under_way_has_an_unknown_outcome(
+    store: PostgresEventStore, dsn: str
+) -> None:
+    holder = await asyncpg.connect(dsn)
+    appender = GroupAppender(store, groups_at_a_time=1)
+    try:
+        async with holder.transaction():
+            await holder.execute(f"lock table {SCHEMA}.domain_events in access exclusive mode")
+            events = new_events(3)
+            appends = [
+                asyncio.create_task(appender.append_events(stream_of(f"k-{n}"), [event], expected_version=0))
+                for n, event in enumerate(events)
+            ]
+            observer = await asyncpg.connect(dsn)
+            await waiting_backend(observer)
+            await observer.close()
+            appends[0].cancel()  # the one that went alone; the others are sent as a group
+            await asyncio.wait({appends[0]})
+            (sending,) = appender._under_way
+            await asyncio.sleep(0)
+            sending.cancel()
+            results = await asyncio.gather(*appends[1:], return_exceptions=True)
+    finally:
+        await holder.close()
+    assert [type(result) for result in results] == [OutcomeUnknownError] * 2
+    assert [result.event_ids for result in results] == [(event.event_id,) for event in events[1:]]
+
+
 async def test_closed_it_takes_no_more_and_finishes_what_it_has(store: PostgresEventStore) -> None:
     appender = GroupAppender(store)
     appends = [

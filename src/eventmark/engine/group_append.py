@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventmark.domain import AppendResult, NewEvent, StreamId
 from eventmark.engine import encoding
@@ -32,7 +32,7 @@ class _Append:
     stream: StreamId
     key: tuple[str, str]
     expected_version: int
-    arguments: tuple[object, ...]
+    arguments: tuple[Any, ...]
     count: int
     outcome: asyncio.Future[AppendResult]
 
@@ -97,7 +97,7 @@ class GroupAppender:
         return await outcome
 
     async def _append_alone(
-        self, stream: StreamId, key: tuple[str, str], arguments: tuple[object, ...]
+        self, stream: StreamId, key: tuple[str, str], arguments: tuple[Any, ...]
     ) -> AppendResult:
         """Nothing is under way and nobody waits: at once, as a direct append."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,7 +125,7 @@ class GroupAppender:
                     await self._send(group)
                 finally:
                     self._streams_under_way.difference_update(append.key for append in group)
-                    _fail(group, StoreUnavailableError("the group appender was stopped"))
+                    _leave_unknown(group, "the group appender was stopped")
         finally:
             # Here and not when the loop gets to it: an append that comes meanwhile would wait for nobody.
             self._under_way.discard(task)
@@ -155,9 +155,7 @@ class GroupAppender:
         try:
             rows = await self._store.append_group([append.arguments for append in group])
         except OutcomeUnknownError as error:
-            for append in group:
-                event_ids: tuple[object, ...] = tuple(append.arguments[4])  # type: ignore[arg-type]
-                _set_error(append, OutcomeUnknownError(error.message, event_ids=event_ids))  # type: ignore[arg-type]
+            _leave_unknown(group, error.message)
         except EventStoreError:
             for append in group:  # refused as a whole, so nothing was written
                 await self._send_one(append)
@@ -186,7 +184,7 @@ def _set_error(append: _Append, error: EventStoreError) -> None:
         append.outcome.set_exception(error)
 
 
-def _fail(group: list[_Append], error: EventStoreError) -> None:
-    """Whoever has no outcome yet: this task was cancelled, or failed in a way that nobody foresaw."""
+def _leave_unknown(group: list[_Append], reason: str) -> None:
+    """Whoever has no outcome yet: it may be stored, each whole or not at all."""
     for append in group:
-        _set_error(append, error)
+        _set_error(append, OutcomeUnknownError(reason, event_ids=tuple(append.arguments[4])))
