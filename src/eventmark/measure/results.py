@@ -193,7 +193,7 @@ class OrderingResult(Document, frozen=True, kw_only=True):
     seconds: float  # writers at full speed
     appends_per_s: float
     events_per_s: float
-    append_ms: Latency
+    append_ms: Latency | None
     visible_ms: Latency | None
     handled_ms: Latency | None
     client_cpu_share: float  # of one core, writers at full speed

@@ -99,13 +99,11 @@ def _stored(history: History) -> np.ndarray:
     return np.isin(history.written["key"], history.stored["key"])
 
 
-def _append_latency(history: History, paced: int) -> Latency:
+def _append_latency(history: History, paced: int) -> Latency | None:
     """Of single appends at a steady rate, until acknowledged."""
     attempts = history.attempts[:paced]
     done = attempts[attempts["single"] & (attempts["outcome"] == Outcome.OK)]
-    if not len(done):
-        return Latency(p50=0.0, p95=0.0, p99=0.0, p999=0.0, max=0.0)
-    return latency_of(done["ended_ns"] - done["invoked_ns"])
+    return latency_of(done["ended_ns"] - done["invoked_ns"]) if len(done) else None
 
 
 def _delivery_latencies(history: History, paced: int) -> tuple[Latency | None, Latency | None]:
