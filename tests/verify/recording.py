@@ -93,7 +93,7 @@ class Recording:
         ordering = self.store.ordering
         return check(
             History(
-                total_order=ordering.total_order, by_number=ordering.name != "horizon",
+                total_order=ordering.total_order, by_number=not ordering.by_transaction_id,
                 attempts=np.array(self.attempts, ATTEMPT), written=expanded(parts),
                 stored=await read_stored(connection, SCHEMA), consumptions=self.consumptions,
                 damaged=await count_damaged(connection, SCHEMA),

@@ -29,7 +29,7 @@ from eventmark.scenarios.operations import OPERATIONS
 from eventmark.scenarios.pgbench import lay_down_arguments, pgbench_mean_ms
 from eventmark.seeding import SeedReport
 from eventmark.server import Server
-from eventmark.stores import StoreDefinition, install_store
+from eventmark.stores import StoreDefinition, drop_scratch_schema, install_store
 from eventmark.stores.sql_store import PER_EVENT_PARAMETERS
 
 COPY_CONNECTIONS = 2
@@ -174,7 +174,7 @@ def copy_floor(
             )
             rate = events / (time.monotonic() - began_s)
     finally:
-        asyncio.run(_drop(server.dsn, floor_schema))
+        asyncio.run(drop_scratch_schema(server.dsn, floor_schema))
     return Floor(
         tool="psql \\copy", statistic=f"{COPY_CONNECTIONS} connections, indexes present", value=rate,
         unit="rows/s", ratio=rate / seeded.events_per_s, statement="seed",
@@ -210,14 +210,6 @@ async def _empty_schema(dsn: str, definition: StoreDefinition, schema: str) -> N
     try:
         await drop_schema(connection, schema)
         await install_store(connection, definition, schema)
-    finally:
-        await connection.close()
-
-
-async def _drop(dsn: str, schema: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await drop_schema(connection, schema)
     finally:
         await connection.close()
 

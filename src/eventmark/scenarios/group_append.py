@@ -15,11 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import asyncpg
 import numpy as np
 
 from eventmark.domain import NewEvent, StreamId
-from eventmark.engine import GroupAppender, PostgresEventStore, drop_schema, install_schema
+from eventmark.engine import GroupAppender, PostgresEventStore
 from eventmark.engine.orderings import HORIZON
 from eventmark.errors import CannotRunError
 from eventmark.measure.clock import LoopLag
@@ -30,6 +29,7 @@ from eventmark.measure.targets import Target
 from eventmark.measure.verdicts import judge_latency, overall
 from eventmark.scenarios.main_job import Job, scenario_result
 from eventmark.server import Server, examine
+from eventmark.stores import drop_scratch_schema, make_scratch_schema
 from eventmark.workers import loop_factory, worker_executor
 from eventmark.workload import example_payloads
 
@@ -98,7 +98,7 @@ def measure_group_append(
     }
     measured: dict[str, list[_Round]] = {name: [] for name in kinds}
     pgbench: list[float] = []
-    asyncio.run(_fresh(server.dsn, schema))
+    asyncio.run(make_scratch_schema(server.dsn, schema))
     try:
         for number in range(rounds):
             pgbench.append(_pgbench_rate(server, schema, seconds, seed + number))
@@ -110,7 +110,7 @@ def measure_group_append(
                 with worker_executor(1, fresh=True) as executor:
                     measured[name].append(executor.submit(_run_callers, task).result())
     finally:
-        asyncio.run(_drop(server.dsn, schema))
+        asyncio.run(drop_scratch_schema(server.dsn, schema))
     floor = float(np.median(pgbench))
     return {name: _result(found, floor) for name, found in measured.items()}
 
@@ -219,20 +219,3 @@ def _pgbench_rate(server: Server, schema: str, seconds: float, seed: int) -> flo
         reason = (done.stderr.strip().splitlines() or ["no report"])[-1]
         raise CannotRunError(f"pgbench failed: {reason}")
     return float(found[1])
-
-
-async def _fresh(dsn: str, schema: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await drop_schema(connection, schema)
-        await install_schema(connection, schema)
-    finally:
-        await connection.close()
-
-
-async def _drop(dsn: str, schema: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await drop_schema(connection, schema)
-    finally:
-        await connection.close()

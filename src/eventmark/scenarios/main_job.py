@@ -118,29 +118,16 @@ def run_main_job(job: Job, *, progress: Progress = no_progress) -> RunResult:
     course.skipped |= {f"series {name}": reason for name, reason in monitor.missing.items()}
     corpus = corpus_result(seeded, audited, [floor] if floor else [])
     verdict, reasons = overall(_parts(operations, plans, corpus, fitness(findings)))
-    return RunResult(
-        run_id=str(uuid4()),
-        started_at=started_at.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - course.began_s, 1),
-        command=job.command,
-        profile=job.profile.name,
-        seed=job.corpus.seed,
-        verdict=verdict,
-        reasons=reasons,
-        environment=environment_of(job, findings),
-        corpus=corpus,
-        operations=operations,
-        plans=plans,
-        skipped=course.skipped,
-        phases=course.phases,
-        series=monitor.series(),
-    )
+    return scenario_result(
+        job, started_at, findings, verdict, reasons, corpus=corpus, operations=operations, plans=plans,
+        skipped=course.skipped, phases=course.phases, series=monitor.series(),
+    )  # fmt: skip
 
 
 def scenario_result(
     job: Job, began_at: datetime, fitness: list[Finding], verdict: Verdict, reasons: list[str], **parts: Any
 ) -> RunResult:
-    """The result of a scenario that is not the main job: what it measured is in ``parts``."""
+    """The result of a scenario: what it measured is in ``parts``, the rest of a result is empty."""
     empty: dict[str, Any] = {
         "corpus": None, "operations": {}, "plans": [], "skipped": {}, "phases": [], "series": [],
     }  # fmt: skip

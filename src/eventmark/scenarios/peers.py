@@ -19,7 +19,7 @@ from eventmark.errors import CannotRunError
 from eventmark.measure.clock import now_ns
 from eventmark.scenarios.forks import ForkTask
 from eventmark.scenarios.operations import OPERATIONS, AppendEvents
-from eventmark.stores import find_store, open_store
+from eventmark.stores import drop_scratch_schema, find_store, open_store
 from eventmark.workers import loop_factory
 
 BARE_OPERATIONS = ("load_aggregate[1000]", "stream_events[1000]")
@@ -114,7 +114,7 @@ def run_library_fork(task: ForkTask) -> float:
         return float(np.median(samples)) / _NS_PER_MS
     finally:
         datastore.close()
-        asyncio.run(_drop(task.dsn, schema))
+        asyncio.run(drop_scratch_schema(task.dsn, schema))
 
 
 def _state(payload: dict[str, Any] | str) -> bytes:
@@ -130,13 +130,5 @@ async def _fresh_schema(dsn: str, schema: str) -> None:
         )
     except asyncpg.PostgresError as error:
         raise CannotRunError(str(error).partition("\n")[0]) from None
-    finally:
-        await connection.close()
-
-
-async def _drop(dsn: str, schema: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await drop_schema(connection, schema)
     finally:
         await connection.close()

@@ -3,14 +3,17 @@
 from eventmark.stores.catalogue import find_store, store_names, write_template
 from eventmark.stores.definition import StoreDefinition, read_definition
 from eventmark.stores.install import check_store, install_store, open_store
+from eventmark.stores.scratch import drop_scratch_schema, make_scratch_schema
 from eventmark.stores.sql_store import append_values, snapshot_values
 
 __all__ = [
     "StoreDefinition",
     "append_values",
     "check_store",
+    "drop_scratch_schema",
     "find_store",
     "install_store",
+    "make_scratch_schema",
     "open_store",
     "read_definition",
     "snapshot_values",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +13,10 @@ from pathlib import Path
 
 import asyncpg
 
-from eventmark.engine import ORDERINGS, PostgresEventStore, drop_schema, install_schema
+from eventmark.engine import ORDERINGS, PostgresEventStore
 from eventmark.measure.results import OrderingResult
+from eventmark.seeding.progress import Progress, no_progress
+from eventmark.stores import drop_scratch_schema, make_scratch_schema
 from eventmark.verify.checker import check
 from eventmark.verify.consumers import ConsumerTask, run_consumers
 from eventmark.verify.history import Consumption, History, WriterLog, joined
@@ -28,8 +30,6 @@ CONSUMER_PROCESSES = 2
 PACED_RATE_PER_S = 200.0
 LOOK_EVERY_S = 0.25
 LATER_SHARE = 0.3  # of the events; then the consumers begin that do not begin at the tail
-
-Progress = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,18 +50,18 @@ class HuntPlan:
 
 def hunt(
     dsn: str, schema: str, plan: HuntPlan, *, replay: str = "", keep_history: Path | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
 ) -> OrderingResult:  # fmt: skip
     """Hunt one ordering in ``schema``, which is made anew and dropped.
 
     ``keep_history`` names the file for the history of a hunt that found something. Raises
     ``CannotRunError``.
     """
-    asyncio.run(_install(dsn, schema, plan.ordering))
+    asyncio.run(make_scratch_schema(dsn, schema, ordering=plan.ordering))
     try:
         history, full_speed = _run(dsn, schema, plan, progress)
     finally:
-        asyncio.run(_drop(dsn, schema))
+        asyncio.run(drop_scratch_schema(dsn, schema))
     faults = check(history)
     if faults and keep_history is not None:
         history.save(keep_history)
@@ -176,7 +176,7 @@ async def _history(
     attempts, written = joined(logs)
     return History(
         total_order=ORDERINGS[ordering].total_order,
-        by_number=ordering != "horizon",
+        by_number=not ORDERINGS[ordering].by_transaction_id,
         attempts=attempts,
         written=written,
         stored=stored,
@@ -185,20 +185,3 @@ async def _history(
         replay_differences=differences,
         errors=[error for log in logs for error in log.errors],
     )
-
-
-async def _install(dsn: str, schema: str, ordering: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await drop_schema(connection, schema)
-        await install_schema(connection, schema, ordering=ordering)
-    finally:
-        await connection.close()
-
-
-async def _drop(dsn: str, schema: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await drop_schema(connection, schema)
-    finally:
-        await connection.close()
