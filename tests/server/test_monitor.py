@@ -19,6 +19,7 @@ from eventmark.measure.results import Series
 from eventmark.server import Monitor, Server, statements_between, statements_snapshot
 from eventmark.server.monitor import SAMPLES_MAX, WAITS_MAX, _Samples
 from eventmark.server.processes import ProcessTree, Usage
+from eventmark.server.statistics import STATEMENTS_MAX
 
 BUSY = "import time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: pass"
 
@@ -175,6 +176,23 @@ async def test_statements_between_two_snapshots_are_what_was_run_between(server:
     spent = {one.query: one for one in statements_between(before, after)}
     inserted = spent["insert into counted values ($1)"]
     assert inserted.calls == inserted.rows == 7 and inserted.wal_bytes > 0 and inserted.execution_ms > 0
+
+
+async def test_cheap_statement_is_counted_though_the_server_has_a_long_history_of_dear_ones(
+    server: Server,
+) -> None:
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        for number in range(STATEMENTS_MAX + 20):
+            columns = ", ".join(["n"] * (number + 1))  # names and constants do not tell statements apart
+            await connection.execute(f"select {columns} from generate_series(1, 100) as n")
+        before = await statements_snapshot(connection)
+        await connection.execute("select 1 as cheap_one")
+        after = await statements_snapshot(connection)
+    finally:
+        await connection.close()
+    assert before is not None and after is not None
+    assert [one.calls for one in statements_between(before, after) if "cheap_one" in one.query] == [1]
 
 
 async def test_password_set_by_a_statement_is_in_no_snapshot(server: Server) -> None:

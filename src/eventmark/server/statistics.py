@@ -27,8 +27,6 @@ from pg_stat_statements(true)
 where dbid = (select oid from pg_database where datname = current_database())
     and queryid is not null
     and query !~* 'password|pg_stat_'
-order by total_exec_time desc
-limit $1
 """
 
 
@@ -52,7 +50,7 @@ class StatementStatistics:
 async def statements_snapshot(connection: asyncpg.Connection) -> dict[str, StatementStatistics] | None:
     """Totals of this database's statements by id, or None where pg_stat_statements is not to be had."""
     try:
-        rows = await connection.fetch(_STATEMENTS, STATEMENTS_MAX)
+        rows = await connection.fetch(_STATEMENTS)
     except asyncpg.PostgresError:  # not preloaded, no extension, no permission: all say the same
         return None
     totals: dict[str, StatementStatistics] = {}
@@ -66,8 +64,9 @@ async def statements_snapshot(connection: asyncpg.Connection) -> dict[str, State
 def statements_between(
     before: Mapping[str, StatementStatistics], after: Mapping[str, StatementStatistics]
 ) -> list[StatementStatistics]:
-    """What was spent between two snapshots, the most expensive first.
+    """What was spent between two snapshots: the STATEMENTS_MAX most expensive, the worst first.
 
+    The snapshots are whole: on a server with a long history, what is dear in between need not be dear in all.
     A statement whose calls went down was evicted or reset in between; its later total is all there is.
     """
     spent = []
@@ -77,7 +76,7 @@ def statements_between(
             spent.append(total)
         elif total.calls > earlier.calls:
             spent.append(_combined(total, earlier, -1))
-    return sorted(spent, key=lambda statement: statement.execution_ms, reverse=True)
+    return sorted(spent, key=lambda statement: statement.execution_ms, reverse=True)[:STATEMENTS_MAX]
 
 
 def _combined(one: StatementStatistics, other: StatementStatistics, sign: int) -> StatementStatistics:
