@@ -12,7 +12,8 @@ from rich.table import Table
 
 from eventmark.cli.options import Options
 from eventmark.cli.run import check_writable
-from eventmark.cli.session import running_server, screen
+from eventmark.cli.output import screen
+from eventmark.cli.session import running_server
 from eventmark.engine import Stall, find_stall
 from eventmark.measure.files import read_result
 from eventmark.measure.verdicts import exit_code
@@ -31,7 +32,7 @@ def doctor(
     settings = (options or Options()).settings(**({"server": dsn} if dsn else {}))
     corpus = CorpusPlan(settings.event_count, tenant_count=settings.tenants, payload_profile=settings.payload)
     with running_server(settings) as (server, place):
-        findings = examine(server, place, estimated_bytes(corpus))
+        findings = examine(server, place, estimated_bytes(corpus.events))
         stall = asyncio.run(_stall(server.dsn))
     screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:

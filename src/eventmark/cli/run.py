@@ -12,7 +12,8 @@ from rich.table import Table
 
 from eventmark.cli.options import Options
 from eventmark.cli.progress import progress_bars
-from eventmark.cli.session import console, job_of, screen
+from eventmark.cli.output import console, screen
+from eventmark.cli.session import job_of
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError
 from eventmark.measure.files import write_result

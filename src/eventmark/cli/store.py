@@ -10,7 +10,8 @@ import asyncpg
 from cyclopts import App, Parameter
 
 from eventmark.cli.options import Options
-from eventmark.cli.session import running_server, screen
+from eventmark.cli.output import screen
+from eventmark.cli.session import running_server
 from eventmark.engine import read_marker
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import migrate_schema
