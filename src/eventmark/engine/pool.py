@@ -74,26 +74,27 @@ class Session:
 
     async def fetch(self, name: str, *arguments: object) -> list[Any]:
         """Run the statement called ``name``; one round trip, after the first time."""
-        prepared = self._prepared.get(name)
-        if prepared is None:
-            prepared = await self.connection.prepare(self._sql[name], record_class=self._record_class)
-            self._prepared[name] = prepared
         if self._pool.observer is not None:
-            return await self._observed(self._pool.observer, prepared, name, arguments)
+            return await self._observed(self._pool.observer, name, arguments)
+        prepared = self._prepared.get(name) or await self._prepare(name)
         rows: list[Any] = await prepared.fetch(*arguments)
         return rows
 
-    async def _observed(
-        self, observer: Observer, prepared: PreparedStatement[Any], name: str, arguments: tuple[object, ...]
-    ) -> list[Any]:
+    async def _observed(self, observer: Observer, name: str, arguments: tuple[object, ...]) -> list[Any]:
         began_s = time.perf_counter()
         try:
+            prepared = self._prepared.get(name) or await self._prepare(name)
             rows: list[Any] = await prepared.fetch(*arguments)
         except BaseException as error:
             observer.failed(name, time.perf_counter() - began_s, error)
             raise
         observer.answered(name, arguments, time.perf_counter() - began_s, rows)
         return rows
+
+    async def _prepare(self, name: str) -> PreparedStatement[Any]:
+        prepared = await self.connection.prepare(self._sql[name], record_class=self._record_class)
+        self._prepared[name] = prepared
+        return prepared
 
 
 class Pool:
