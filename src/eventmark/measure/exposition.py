@@ -19,11 +19,11 @@ class ResultGauges:
             registry=registry,
         )  # fmt: skip
         self._latency = Gauge(
-            "eventmark_latency_seconds", "Quantile of an operation's latency.", ["operation", "quantile"],
+            "eventmark_latency_seconds", "Quantile of an operation's latency.", ["operation", "percentile"],
             registry=registry,
         )  # fmt: skip
         self._target = Gauge(
-            "eventmark_target_seconds", "What the quantile has to stay below.", ["operation", "quantile"],
+            "eventmark_target_seconds", "What the quantile has to stay below.", ["operation", "percentile"],
             registry=registry,
         )  # fmt: skip
         self._figure = Gauge(
@@ -35,10 +35,10 @@ class ResultGauges:
             for verdict in Verdict:
                 self._verdict.labels(part, verdict.value).set(int(found is verdict))
         for name, one in result.operations.items():
-            for quantile, share in QUANTILES.items():
-                self._latency.labels(name, f"{share:g}").set(getattr(one.latency_ms, quantile) / 1e3)
-            if one.target_ms and one.target_quantile in QUANTILES:
-                self._target.labels(name, f"{QUANTILES[one.target_quantile]:g}").set(one.target_ms / 1e3)
+            for quantile in QUANTILES:
+                self._latency.labels(name, quantile).set(getattr(one.latency_ms, quantile) / 1e3)
+            if one.target_ms:
+                self._target.labels(name, one.target_quantile).set(one.target_ms / 1e3)
         for name, figure in result.figures.items():
             self._figure.labels(name, figure.unit).set(figure.value)
 
