@@ -20,7 +20,7 @@ from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.quantiles import intervals_of, latency_of, quantile_interval
 from eventmark.measure.results import Latency, LatencyInterval, Verdict
 from eventmark.measure.steadiness import WarmUp, is_steady
-from eventmark.measure.targets import DEFAULT_TARGETS, Target, read_targets, targets_from
+from eventmark.measure.targets import Target, read_targets, targets_from
 from eventmark.measure.verdicts import exit_code, judge_latency, overall
 
 MS = 1_000_000

@@ -6,8 +6,7 @@ import asyncio
 
 from eventmark.cli.options import Options
 from eventmark.cli.progress import progress_bars
-from eventmark.cli.output import console, screen
-from eventmark.cli.session import job_of
+from eventmark.cli.session import console, job_of, screen
 from eventmark.measure.verdicts import exit_code
 from eventmark.report import render_findings
 from eventmark.scenarios.job import prepare_store

@@ -12,8 +12,7 @@ from rich.table import Table
 
 from eventmark.cli.options import Options
 from eventmark.cli.run import check_writable
-from eventmark.cli.output import screen
-from eventmark.cli.session import running_server
+from eventmark.cli.session import running_server, screen
 from eventmark.engine import Stall, find_stall
 from eventmark.measure.files import read_result
 from eventmark.measure.verdicts import exit_code

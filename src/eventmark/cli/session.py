@@ -9,17 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from eventmark.cli.output import console, screen
 from eventmark.config import Settings
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
-from eventmark.measure.targets import read_targets
+from eventmark.measure.targets import Target, read_targets
 from eventmark.scenarios.job import Job, targets_of
 from eventmark.scenarios.profiles import find_profile
 from eventmark.seeding import estimated_bytes
 from eventmark.server import Server, check_disk_space, provision, redact
 from eventmark.server.directory import MARKER_FILE
-from eventmark.stores import find_store
+from eventmark.stores import StoreDefinition, find_store
 from eventmark.workload import CorpusPlan
+
+__all__ = ["chosen_targets", "console", "job_of", "running_server", "screen"]
 
 KEPT_DIRECTORY = Path(".eventmark")
 OWN_SERVERS = ("embedded", "local")
@@ -52,6 +55,12 @@ def _check_room(settings: Settings, corpus: CorpusPlan, *, keep: bool) -> None:
         check_disk_space(directory, estimated_bytes(corpus.events))
 
 
+def chosen_targets(settings: Settings, definition: StoreDefinition) -> dict[str, Target]:
+    """The targets of a run. Raises ``UsageError`` for a file that has none."""
+    chosen = read_targets(Path(settings.targets)) if settings.targets else None
+    return targets_of(definition, chosen)
+
+
 @contextmanager
 def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
     """A job, everything that can be wrong in the settings found before a server is started."""
@@ -63,7 +72,7 @@ def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
         payload_profile=settings.payload,
     )
     profile = find_profile(settings.profile)
-    chosen = read_targets(Path(settings.targets)) if settings.targets else None
+    targets = chosen_targets(settings, definition)
     _check_room(settings, corpus, keep=keep or settings.keep)
     kept = keep or settings.keep or "://" in settings.server
     try:
@@ -75,7 +84,7 @@ def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
                 schema=settings.schema,
                 corpus=corpus,
                 profile=profile,
-                targets=targets_of(definition, chosen),
+                targets=targets,
                 command=command_line(),
                 place=place,
                 with_floors=settings.floors,

@@ -10,8 +10,7 @@ import asyncpg
 from cyclopts import App, Parameter
 
 from eventmark.cli.options import Options
-from eventmark.cli.output import screen
-from eventmark.cli.session import running_server
+from eventmark.cli.session import running_server, screen
 from eventmark.engine import read_marker
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import migrate_schema

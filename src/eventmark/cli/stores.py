@@ -10,8 +10,7 @@ from cyclopts import App
 from rich.table import Table
 
 from eventmark.cli.options import Options
-from eventmark.cli.output import screen
-from eventmark.cli.session import running_server
+from eventmark.cli.session import running_server, screen
 from eventmark.stores import StoreDefinition, check_store, find_store, store_names, write_template
 
 stores = App(name="stores", help="List the stores that can be tested, make one of your own, check it.")
