@@ -47,6 +47,8 @@ def _outside(error: BaseException) -> CannotRunError | None:
         return CannotRunError("memory ran out", remedy="ask for fewer events, or stop other programs")
     if isinstance(error, asyncpg.DiskFullError):
         return CannotRunError(f"the server's disk is full: {reason}", remedy="make room, then run again")
+    if isinstance(error, asyncpg.InternalClientError):  # says how, not what
+        reason = "the connection was cut"
     if isinstance(error, _GONE) or (isinstance(error, asyncpg.InterfaceError) and "closed" in reason):
         return CannotRunError(f"the server went away: {reason}", remedy="its log says why; then run again")
     if isinstance(error, _REFUSED):

@@ -10,7 +10,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from eventmark.measure.results import CorpusResult, Finding, OperationResult, PlanResult, RunResult, Verdict
+from eventmark.measure.results import (
+    CorpusResult,
+    Finding,
+    Floor,
+    OperationResult,
+    PlanResult,
+    RunResult,
+    Verdict,
+)
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, milliseconds, whole
 from eventmark.report.orderings import render_orderings
@@ -75,9 +83,9 @@ def render_operations(
             milliseconds(latency.p99),
             _target(one) + "\n" + _interval(one),
             verdict_text(one.verdict) + Text(f"\n{whole(one.samples)} samples", style="dim"),
-            Text("\n".join(one_line(numbers.ratio(floor)) for floor in one.floors) or NONE),
+            Text("\n".join(map(_limit, one.floors)) or NONE),
         )
-    lines: list[RenderableType] = [table]
+    lines: list[RenderableType] = [table] if operations else []
     lines += [
         Padding(Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2))
         for name, reason in skipped.items()
@@ -131,6 +139,11 @@ def _corpus(corpus: CorpusResult) -> Text:
 
 def _target(one: OperationResult) -> str:
     return f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else "no target"
+
+
+def _limit(floor: Floor) -> str:
+    """``0.98 × pgbench, 4.42 ms``."""
+    return one_line(f"{numbers.ratio(floor)}, {numbers.quantity(floor.value, floor.unit)}")
 
 
 def _interval(one: OperationResult) -> str:
