@@ -69,7 +69,7 @@ def tallies(result: RunResult) -> dict[str, Tally]:
 def parts_shown(result: RunResult) -> frozenset[str]:
     """Which parts of a report a result has something for; all of them where it has nothing to show."""
     parts = {
-        "operations": result.operations or result.skipped,
+        "operations": result.operations,
         "course": result.series or result.phases,
         "corpus": result.corpus,
         "plans": result.plans,

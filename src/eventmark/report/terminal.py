@@ -44,9 +44,11 @@ def render_terminal(result: RunResult) -> RenderableType:
         parts += [render_section(section), Text()]
     shown = parts_shown(result)
     if "operations" in shown:
-        parts += [render_operations(result.operations, result.skipped), Text()]
+        parts += [_operations(result.operations), Text()]
     if "plans" in shown:
-        parts += [render_plans(result.plans), Text()]
+        parts += [_plans(result.plans), Text()]
+    if result.skipped:
+        parts += [*map(_skipped, result.skipped.items()), Text()]
     parts.append(
         Text("verdict: ") + verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
     )
@@ -56,10 +58,8 @@ def render_terminal(result: RunResult) -> RenderableType:
     return Group(*parts)
 
 
-def render_operations(
-    operations: Mapping[str, OperationResult], skipped: Mapping[str, str]
-) -> RenderableType:
-    """Two lines per operation, then what was skipped and why."""
+def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
+    """Two lines per operation."""
     table = Table(
         box=box.SIMPLE_HEAD,
         title="operations",
@@ -85,15 +85,16 @@ def render_operations(
             verdict_text(one.verdict) + Text(f"\n{whole(one.samples)} samples", style="dim"),
             Text("\n".join(map(_limit, one.floors)) or NONE),
         )
-    lines: list[RenderableType] = [table] if operations else []
-    lines += [
-        Padding(Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2))
-        for name, reason in skipped.items()
-    ]
-    return Group(*lines)
+    return table
 
 
-def render_plans(plans: Sequence[PlanResult]) -> RenderableType:
+def _skipped(found: tuple[str, str]) -> RenderableType:
+    """What could not be done, and why."""
+    name, reason = found
+    return Padding(Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2))
+
+
+def _plans(plans: Sequence[PlanResult]) -> RenderableType:
     """How many there are, and those that are not MET with what was found and the query."""
     lines: list[RenderableType] = [Text(f"plans: {len(plans)} examined, ") + _verdicts(plans)]
     unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]

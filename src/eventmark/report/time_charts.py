@@ -30,7 +30,11 @@ _PANELS = (
     ("memory, MiB", ("server_rss", "client_rss")),
     (
         "WAL and disk, MiB/s",
-        ("wal_rate", "server_write_rate", "server_read_rate", "client_write_rate", "client_read_rate"),
+        ("wal_rate", "disk_write_rate", "disk_read_rate"),
+    ),
+    (
+        "files, cached or not, MiB/s",
+        ("server_write_rate", "server_read_rate", "client_write_rate", "client_read_rate"),
     ),
     ("transactions/s", ("commit_rate",)),
     ("shared buffers, pages/s", ("buffers_hit_rate", "buffers_read_rate")),
