@@ -18,7 +18,7 @@ NAMED_SHARE = 0.08  # of the run: a shorter phase has no room for its name
 STRIP_HEIGHT, PANEL_HEIGHT = 26, 110  # pixels
 AXIS_WIDTH = 50  # pixels, the same for every panel, so that they stand exactly above each other
 EXTRA_PANELS_MAX = 6
-STACKED_MAX = 10  # as many as there are colours; the smallest beyond are one together
+STACKED_MAX = 10  # no more than there are colours; the smallest beyond are one together
 WAITS = "waits:"
 SHORT = (  # 1500 as 1.5k, a half as 0.5 and not as 500m, nought as 0
     "datum.value == 0 ? '0' : abs(datum.value) < 1 ? format(datum.value, '.2~g') : format(datum.value, '.3~s')"
@@ -137,6 +137,7 @@ def _panel(
         x=x,
         y=alt.Y(
             "value:Q", title=None, stack="zero" if panel.stacked else None,
+            scale=alt.Scale() if any(row["value"] for row in rows) else alt.Scale(domain=[0, 1]),
             axis=alt.Axis(minExtent=AXIS_WIDTH, maxExtent=AXIS_WIDTH, tickCount=4, labelExpr=SHORT),
         ),
         color=alt.Color(
