@@ -58,9 +58,9 @@ def run_command(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return answer if isinstance(answer, int) else 0
     except CycloptsError as error:
-        console.print(f"eventmark: {str(error).partition(chr(10))[0]}", markup=False)
-        console.print("  eventmark --help lists verbs and flags", markup=False)
-        return UsageError.exit_code
+        return _show(
+            UsageError(str(error).partition("\n")[0], remedy="eventmark --help lists verbs and flags")
+        )
     except EventmarkError as error:
         return _show(error)
     except KeyboardInterrupt:

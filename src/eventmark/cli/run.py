@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +26,7 @@ from eventmark.scenarios.main_job import CoreOperations, Limits, MainJob, Plans
 from eventmark.scenarios.metering import Metering, metered
 from eventmark.scenarios.row_level_security import RowLevelSecurity
 from eventmark.scenarios.scenario import Scenario
+from eventmark.server.machine import existing_part
 
 OUT_BYTES_MIN = 32 * 2**20  # several times what a long run's result and reports take
 
@@ -98,21 +99,20 @@ def limits(*, options: Options | None = None) -> int:
 
 
 def check_writable(out: Path) -> None:
-    """Before an hour's work, not after it: a folder that can be written, on a disk with room for reports.
+    """Before an hour's work, not after it: a folder that can be written, or made, on a disk with room for reports.
 
-    Raises ``CannotRunError``.
+    Makes nothing. Raises ``CannotRunError``.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".eventmark-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-        free_bytes = shutil.disk_usage(out).free
+        place = existing_part(out)
+        with tempfile.TemporaryFile(dir=place):
+            free_bytes = shutil.disk_usage(place).free
     except OSError as error:
         raise CannotRunError(
             f"{out} cannot be written: {error.strerror}", remedy="name a folder that can be, with --out"
         ) from error
     if free_bytes < OUT_BYTES_MIN:
         raise CannotRunError(
-            f"the disk of {out} has {free_bytes / 2**20:.0f} MiB free", remedy="make room for the reports"
+            f"the disk of {out} has {free_bytes / 2**20:.0f} MiB free",
+            remedy=f"make room for the reports, {OUT_BYTES_MIN // 2**20} MiB will do",
         )
