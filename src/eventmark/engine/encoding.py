@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Any
 from uuid import UUID
+
+import jiter
 
 from eventmark.domain import NewEvent, StreamId
 from eventmark.errors import InvalidEventError
@@ -80,6 +84,8 @@ def encoded_document(document: dict[str, Any] | str, name: str) -> str:
         raise InvalidEventError(f"{name} must be a dict or a str of JSON, got {type(document).__name__}")
     elif not document.lstrip(" \t\n\r").startswith("{"):
         raise InvalidEventError(f"{name} must be a JSON object")
+    elif document.count(":") > 1:
+        _check_keys_once(document, name)
     if len(document) > DOCUMENT_BYTES_MAX // 4 and _byte_count(document) > DOCUMENT_BYTES_MAX:
         raise InvalidEventError(f"{name} must be at most {DOCUMENT_BYTES_MAX} bytes")
     # The server takes documents some 10,000 deep that no consumer's decoder gets through again.
@@ -192,6 +198,23 @@ def _encode(document: dict[str, Any], name: str) -> str:
         raise InvalidEventError(f"{name} is not a JSON document: {error}") from error
     _check_keys(document.items(), name)
     return text
+
+
+def _check_keys_once(text: str, name: str) -> None:
+    """Refuse a key that stands twice in an object: ``jsonb`` would keep the last and say nothing.
+
+    Anything else that is wrong is left to the server, which decides what JSON is.
+    """
+    try:
+        jiter.from_json(text.encode(), catch_duplicate_keys=True, cache_mode="none")
+    except ValueError:  # or too deep for it, or a number too long: another look, which is slower
+        with suppress(ValueError, RecursionError):
+            json.loads(text, object_pairs_hook=partial(_unlike_pairs, name), parse_int=str, parse_float=str)
+
+
+def _unlike_pairs(name: str, pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise InvalidEventError(f"{name} has a key that stands twice in an object")
 
 
 def _byte_count(text: str) -> int:

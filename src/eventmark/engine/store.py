@@ -21,6 +21,7 @@ from eventmark.domain import (
     TrackingToken,
     TransactionId,
 )
+from eventmark.domain.tokens import tenant_mark
 from eventmark.engine import encoding
 from eventmark.engine.appending import append_result, version_conflict
 from eventmark.engine.isolation import check_tenant_functions, tenant_sql
@@ -219,7 +220,7 @@ class PostgresEventStore:
         notification wakes the wait, polling every ``POLL_INTERVAL_S`` makes up for one that was lost or
         that came while an older transaction still held the horizon.
         """
-        self._check_token(token)
+        self._check_token(token, tenant_id)
         if type(limit) is not int or not 0 < limit <= BATCH_EVENTS_MAX:
             raise InvalidEventError(f"limit must be from 1 to {BATCH_EVENTS_MAX}, got {limit!r}")
         if tenant_id is None:
@@ -369,13 +370,18 @@ class PostgresEventStore:
                 remedy="name a tenant_id and begin at the tail, or grant the schema's consumer role to it",
             )
 
-    def _check_token(self, token: TrackingToken) -> None:
+    def _check_token(self, token: TrackingToken, tenant_id: str | None) -> None:
         if not isinstance(token, TrackingToken):
             raise TokenRefusedError(f"a TrackingToken is needed, got {type(token).__name__}")
         if token.store_id != self.store_id or token.epoch != self.epoch:
             raise TokenRefusedError(
                 "the token belongs to another store or another epoch",
                 remedy="create a new token in this store",
+            )
+        if token.tenant and (tenant_id is None or token.tenant != tenant_mark(tenant_id)):
+            raise TokenRefusedError(
+                "the token is of one tenant's events: for others it would hide what they have before it",
+                remedy="go on with a token of the same tenant, or create a new one",
             )
         if not (0 <= token.transaction_id < 2**64 and 0 <= token.global_sequence < 2**63):
             raise TokenRefusedError("the token's place is not one that a store can have")
