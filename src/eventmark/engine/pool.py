@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from eventmark.engine.translation import is_connection_lost
 from eventmark.errors import StoreUnavailableError, UsageError
 
 CLOSE_TIMEOUT_S = 2.0
+_STATEMENTS_CACHED = 100  # the driver's own default
 
 
 async def close_connection(connection: asyncpg.Connection[Any]) -> None:
@@ -45,18 +47,26 @@ class EngineConnection(asyncpg.Connection):
 class Session:
     """One connection and its prepared statements, made at first use."""
 
-    __slots__ = ("_prepared", "_record_class", "_sql", "connection")
+    __slots__ = ("_prepared", "_prepares", "_record_class", "_sql", "connection")
 
     def __init__(
-        self, connection: EngineConnection, sql: Mapping[str, str], record_class: type[asyncpg.Record]
+        self,
+        connection: EngineConnection,
+        sql: Mapping[str, str],
+        record_class: type[asyncpg.Record],
+        *,
+        prepares: bool = True,
     ) -> None:
         self.connection = connection
         self._sql = sql
         self._record_class = record_class
+        self._prepares = prepares
         self._prepared: dict[str, PreparedStatement[Any]] = {}
 
     async def fetch(self, name: str, *arguments: object) -> list[Any]:
         """Run the statement called ``name``; one round trip, after the first time."""
+        if not self._prepares:
+            return await self._fetch_in_transaction(self._sql[name], arguments)
         prepared = self._prepared.get(name)
         if prepared is None:
             prepared = await self.connection.prepare(self._sql[name], record_class=self._record_class)
@@ -64,9 +74,30 @@ class Session:
         rows: list[Any] = await prepared.fetch(*arguments)
         return rows
 
+    async def _fetch_in_transaction(self, sql: str, arguments: Sequence[object]) -> list[Any]:
+        """Parsed and run by one process of the server, which a pooler keeps for a transaction alone."""
+        connection = self.connection
+        transaction = None if connection.is_in_transaction() else connection.transaction()
+        if transaction is not None:
+            await transaction.start()
+        try:
+            rows: list[Any] = await connection.fetch(sql, *arguments, record_class=self._record_class)
+        except Exception as error:
+            # Where nobody answers any more, a rollback would not be answered either: the session is discarded.
+            if transaction is not None and not is_connection_lost(error):
+                await transaction.rollback()
+            raise
+        if transaction is not None:
+            await transaction.commit()
+        return rows
+
 
 class Pool:
-    """At most ``size_max`` sessions. ``acquire`` waits its turn, for at most ``acquire_timeout_s``."""
+    """At most ``size_max`` sessions. ``acquire`` waits its turn, for at most ``acquire_timeout_s``.
+
+    A statement that is not answered within ``operation_timeout_s`` fails with ``TimeoutError``.
+    ``transaction_pooling``: nothing of a session is kept on the server from one transaction to the next.
+    """
 
     def __init__(
         self,
@@ -77,6 +108,8 @@ class Pool:
         size_max: int,
         acquire_timeout_s: float,
         application_name: str,
+        operation_timeout_s: float | None = None,
+        transaction_pooling: bool = False,
     ) -> None:
         if size_max < 1:
             raise UsageError(f"a pool needs 1 connection at least, got {size_max}")
@@ -90,6 +123,8 @@ class Pool:
         self._closed = False
         self.size_max = size_max
         self.acquire_timeout_s = acquire_timeout_s
+        self.operation_timeout_s = operation_timeout_s
+        self.transaction_pooling = transaction_pooling
         self.acquired_total = 0
         self.waited_total = 0
         self.waited_s: deque[float] = deque(maxlen=100_000)
@@ -153,13 +188,17 @@ class Pool:
             self._dsn,
             connection_class=EngineConnection,
             timeout=self.acquire_timeout_s,
+            command_timeout=self.operation_timeout_s,
+            statement_cache_size=0 if self.transaction_pooling else _STATEMENTS_CACHED,
             server_settings={"application_name": self._application_name},
         )
         return connection
 
     async def connect_apart(self) -> Session:
         """A session outside the pool, to be closed by the caller."""
-        return Session(await self.connect(), self._sql, self._record_class)
+        return Session(
+            await self.connect(), self._sql, self._record_class, prepares=not self.transaction_pooling
+        )
 
     async def _connect(self) -> Session:
         """A new session in a place that is counted already."""

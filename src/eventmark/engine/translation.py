@@ -44,8 +44,8 @@ def translated_read_error(error: Exception) -> EventStoreError:
             remedy="create a new token in this store",
         )
     if _is_invalid(error):
-        return InvalidEventError(_first_line(error))
-    return StoreUnavailableError(_first_line(error))
+        return InvalidEventError(reason_of(error))
+    return StoreUnavailableError(reason_of(error))
 
 
 def translated_write_error(error: Exception, tenant_id: str, event_ids: Sequence[UUID]) -> EventStoreError:
@@ -55,12 +55,12 @@ def translated_write_error(error: Exception, tenant_id: str, event_ids: Sequence
     if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == EVENT_ID_CONSTRAINT:
         return DuplicateEventError(tenant_id=tenant_id, event_ids=tuple(event_ids))
     if _is_invalid(error):
-        return InvalidEventError(_first_line(error))
+        return InvalidEventError(reason_of(error))
     if is_connection_lost(error):
         return OutcomeUnknownError(
-            f"the connection was lost while appending: {_first_line(error)}", event_ids=tuple(event_ids)
+            f"the connection was lost while appending: {reason_of(error)}", event_ids=tuple(event_ids)
         )
-    return StoreUnavailableError(_first_line(error))
+    return StoreUnavailableError(reason_of(error))
 
 
 def _is_invalid(error: Exception) -> bool:
@@ -74,8 +74,11 @@ def _is_invalid(error: Exception) -> bool:
     )
 
 
-def _first_line(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What went wrong, in one line, without anything that was sent."""
     if isinstance(error, asyncpg.DataError) and error.__cause__ is not None:
         # the driver refused an argument, and quotes it: no place for payloads
         return f"an argument cannot be sent: {error.__cause__}"
+    if isinstance(error, TimeoutError):
+        return "the server did not answer in time"
     return str(error).partition("\n")[0] or type(error).__name__

@@ -47,6 +47,7 @@ from eventmark.stores.definition import StoreDefinition
 
 POLL_INTERVAL_S = 0.02
 ACQUIRE_TIMEOUT_S = 30.0
+OPERATION_TIMEOUT_S = 60.0
 
 # Parameters that stand for one event: a statement with any of them is run once per event.
 PER_EVENT_PARAMETERS = (
@@ -81,6 +82,7 @@ class SqlEventStore:
             record_class=EventRecord,
             size_max=pool_max,
             acquire_timeout_s=ACQUIRE_TIMEOUT_S,
+            operation_timeout_s=OPERATION_TIMEOUT_S,
             application_name="eventmark",
         )
         try:
