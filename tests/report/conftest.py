@@ -9,10 +9,14 @@ import pytest
 from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.quantiles import intervals_of, latency_of
 from eventmark.measure.results import (
+    Block,
     CacheState,
+    Chart,
     ClientHealth,
+    Column,
     CorpusResult,
     Environment,
+    Figure,
     Finding,
     Floor,
     Fork,
@@ -22,10 +26,13 @@ from eventmark.measure.results import (
     OrderingResult,
     Phase,
     PlanResult,
+    Point,
     RunResult,
+    Section,
     Series,
     ServerEnvironment,
     StoreEnvironment,
+    Table,
     Verdict,
 )
 
@@ -165,3 +172,40 @@ def hunted(result: RunResult) -> RunResult:
     """The same with a hunt beside it."""
     found = [ordering("horizon", Verdict.MET, 0), ordering(f"naive {HOSTILE}", Verdict.BROKEN, 128)]
     return msgspec.structs.replace(result, orderings=found)
+
+
+@pytest.fixture(scope="session")
+def shown(result: RunResult) -> RunResult:
+    """A scenario's result: sections with every kind of chart, alone."""
+    names = ["one", "two", HOSTILE]
+    charts = [
+        Chart(
+            title=f"{mark} {HOSTILE}", mark=mark, x="clients", y="ms", x_log=mark == "line", y_log=mark == "heat",
+            points=[
+                Point(
+                    x=names[place % 3] if mark in ("bar", "heat") else 2.0**place,
+                    y=names[place // 3] if mark == "heat" else 1.5 + place,
+                    series=names[place % 2], low=1.0, high=9.0, value=10.0**place,
+                )
+                for place in range(9)
+            ],
+        )
+        for mark in ("line", "point", "area", "bar", "heat")
+    ]  # fmt: skip
+    table = Table(
+        title=f"Clients {HOSTILE}",
+        columns=[Column(name="who"), Column(name="p95", unit="ms"), Column(name="rate", unit="events/s")],
+        rows=[[HOSTILE, 1.25, 51_234.0], ["nobody", None, None]],
+        note=HOSTILE,
+    )
+    section = Section(
+        name="capacity", title="Capacity", verdict=Verdict.BROKEN, text=[f"Up to here. {HOSTILE}"],
+        findings=[
+            Finding(name=f"rate {HOSTILE}", verdict=Verdict.BROKEN, observed="5", expected="7", remedy="more")
+        ],
+        tables=[table], charts=charts, blocks=[Block(title="SQL", text=f"select '{HOSTILE}'", language="sql")],
+    )  # fmt: skip
+    figures = {"capacity_appends_per_s": Figure(value=1234.5, unit="appends/s", better="more")}
+    return msgspec.structs.replace(
+        result, operations={}, plans=[], corpus=None, skipped={}, sections=[section], figures=figures
+    )

@@ -9,7 +9,7 @@ from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
 from eventmark.measure.verdicts import exit_code
 from eventmark.report import render_findings
-from eventmark.scenarios.main_job import prepare_store
+from eventmark.scenarios.job import prepare_store
 from eventmark.seeding import audit as audit_corpus
 from eventmark.seeding import seed as seed_corpus
 

@@ -19,19 +19,24 @@ from eventmark.measure.files import write_result
 from eventmark.measure.results import OperationResult, RunResult, Verdict
 from eventmark.measure.verdicts import exit_code, overall
 from eventmark.report import render_operations, render_plans, render_terminal, write_reports
-from eventmark.scenarios.group_append import run_group_append
-from eventmark.scenarios.main_job import Job, examine_all_plans, measure, prepare_store, run_main_job
-from eventmark.scenarios.row_level_security import run_row_level_security
-from eventmark.seeding import Progress, seed
+from eventmark.scenarios.group_append import GroupAppend
+from eventmark.scenarios.job import Job, fill, prepare_store
+from eventmark.scenarios.main_job import MainJob, examine_all_plans, measure
+from eventmark.scenarios.row_level_security import RowLevelSecurity
+from eventmark.scenarios.scenario import Scenario
+from eventmark.seeding import Progress
 
 
 def run(*, options: Options | None = None) -> int:
     """Provision, seed, measure, examine the plans, judge, and write the report."""
-    settings = (options or Options()).settings()
-    out = Path(settings.out)
-    check_writable(out)
-    with job_of(settings) as job, progress_bars(console) as progress:
-        result = run_main_job(job, progress=progress)
+    return run_scenario(MainJob(), (options or Options()).settings())
+
+
+def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) -> int:
+    """Run it on the settings' job, write its result and reports, and return the exit code."""
+    check_writable(Path(settings.out))
+    with job_of(settings, keep=keep) as job, progress_bars(console) as progress:
+        result = scenario.run(job, progress)
     return finish(settings, result)
 
 
@@ -61,10 +66,7 @@ def bench(
     """Measure the core operations on a corpus that is kept; seeds it where it is not there yet."""
     settings = (options or Options()).settings()
     if group or rls:
-        check_writable(Path(settings.out))
-        with job_of(settings) as job:
-            result = run_group_append(job) if group else run_row_level_security(job)
-        return finish(settings, result)
+        return run_scenario(GroupAppend() if group else RowLevelSecurity(), settings)
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         _fill(job, progress)
         operations, skipped = measure(job, progress)
@@ -120,9 +122,7 @@ def check_writable(out: Path) -> None:
 
 def _fill(job: Job, progress: Progress) -> None:
     prepare_store(job)
-    seed(
-        job.server.dsn, job.definition, job.corpus, schema=job.schema, replace=job.replace, progress=progress
-    )
+    fill(job, progress)
 
 
 def _verdict_of(operations: dict[str, OperationResult]) -> Verdict:

@@ -13,7 +13,7 @@ from rich.console import Console
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError
 from eventmark.measure.targets import read_targets
-from eventmark.scenarios.main_job import Job, targets_of
+from eventmark.scenarios.job import Job, targets_of
 from eventmark.scenarios.profiles import find_profile
 from eventmark.server import Server, provision, redact
 from eventmark.stores import find_store

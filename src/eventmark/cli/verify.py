@@ -8,11 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.cli.options import Options
-from eventmark.cli.progress import progress_bars
-from eventmark.cli.run import check_writable, finish
-from eventmark.cli.session import console, job_of
+from eventmark.cli.run import run_scenario
 from eventmark.errors import UsageError
-from eventmark.scenarios.verification import chosen_orderings, run_verification
+from eventmark.scenarios.verification import Verification, chosen_orderings
 
 _HUNT = "Hunt"
 
@@ -38,8 +36,6 @@ def verify(
             f"--seconds must be 1 or more, got {settings.seconds}", remedy="leave it out for 1800"
         )
     orderings = chosen_orderings(settings.ordering)
-    out = Path(settings.out)
-    check_writable(out)
-    with job_of(settings) as job, progress_bars(console) as progress:
-        result = run_verification(job, orderings, seconds=settings.seconds, out=out, progress=progress)
-    return finish(settings, result)
+    return run_scenario(
+        Verification(orderings=orderings, seconds=settings.seconds, out=Path(settings.out)), settings
+    )

@@ -201,6 +201,83 @@ class OrderingResult(Document, frozen=True, kw_only=True):
     replay: str  # the command that runs it again
 
 
+class Figure(Document, frozen=True, kw_only=True):
+    """One number that a scenario came to, by its name, for comparison and for a history.
+
+    ``low`` and ``high`` bound it with 95% confidence, None where nothing does. ``better`` is "less" or
+    "more" where one direction is an improvement. ``exact`` tells a counter, the same on any machine, from a
+    time or a rate, which belongs to the machine it was taken on.
+    """
+
+    value: float
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    better: str = ""
+    exact: bool = False
+
+
+class Column(Document, frozen=True, kw_only=True):
+    """A column of a table. Numbers in it are shown in ``unit``: "ms", "share", "s", "MiB", "events/s", "" ..."""
+
+    name: str
+    unit: str = ""
+
+
+class Table(Document, frozen=True, kw_only=True):
+    """Rows of texts, numbers, or None where there is nothing, as long as ``columns``."""
+
+    title: str
+    columns: list[Column]
+    rows: list[list[str | float | None]]
+    note: str = ""
+
+
+class Point(Document, frozen=True, kw_only=True):
+    """A place in a chart. ``low`` and ``high`` are its interval; ``value`` is the colour of a heat map's cell."""
+
+    x: float | str
+    y: float | str
+    series: str = ""
+    low: float | None = None
+    high: float | None = None
+    value: float | None = None
+
+
+class Chart(Document, frozen=True, kw_only=True):
+    """A chart by what it shows. ``mark``: "line", "point", "bar", "area" or "heat"."""
+
+    title: str
+    mark: str
+    x: str  # titles of the axes, with their units
+    y: str
+    points: list[Point]
+    x_log: bool = False
+    y_log: bool = False
+    note: str = ""
+
+
+class Block(Document, frozen=True, kw_only=True):
+    """Text that is shown as it is: a statement, a plan, a command."""
+
+    title: str
+    text: str
+    language: str = ""  # "sql", "text", "diff", ...
+
+
+class Section(Document, frozen=True, kw_only=True):
+    """What a scenario has to show, in the order of reading. ``verdict`` None: nothing is judged here."""
+
+    name: str  # its anchor in the page: lower case, hyphens
+    title: str
+    verdict: Verdict | None = None
+    text: list[str] = []  # paragraphs
+    findings: list[Finding] = []
+    tables: list[Table] = []
+    charts: list[Chart] = []
+    blocks: list[Block] = []
+
+
 class HostEnvironment(Document, frozen=True, kw_only=True):
     """The machine the client ran on."""
 
@@ -264,3 +341,5 @@ class RunResult(Document, frozen=True, kw_only=True):
     phases: list[Phase]
     series: list[Series]
     orderings: list[OrderingResult] = []
+    figures: dict[str, Figure] = {}  # "capacity_appends_per_s", ...
+    sections: list[Section] = []

@@ -15,6 +15,7 @@ from eventmark.measure.results import RunResult
 from eventmark.report.latency_charts import density_chart, quantile_chart, slower_chart
 from eventmark.report.orderings import price_chart
 from eventmark.report.palette import chart_of, colour
+from eventmark.report.sections import section_charts
 from eventmark.report.text import one_line
 from eventmark.report.time_charts import SHORT, growth_chart, timeline_chart
 
@@ -37,6 +38,7 @@ def chart_specs(result: RunResult) -> dict[str, dict[str, Any]]:
         charts["growth"] = growth_chart(result.corpus.growth)
         for number, counts in enumerate(result.corpus.distributions.values()):
             charts[f"corpus{number}"] = bars_chart(counts)
+    charts |= section_charts(result.sections)
     return {name: chart.to_dict() for name, chart in charts.items() if chart is not None}
 
 

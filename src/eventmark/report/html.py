@@ -13,7 +13,7 @@ import vl_convert
 from markupsafe import Markup
 
 from eventmark.measure.results import Floor, OperationResult, PlanResult, RunResult, Verdict
-from eventmark.report import numbers, orderings, summary
+from eventmark.report import numbers, orderings, sections, summary
 from eventmark.report.charts import chart_specs
 from eventmark.report.plan_tree import plan_tree
 from eventmark.report.text import counted, cut, plain
@@ -111,7 +111,8 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "plan_tree": plan_tree, "faults": summary.faults, "target_share": target_share, "tally": summary.tally,
         "counted": counted, "quantity": numbers.quantity, "Verdict": Verdict, "plan_title": plan_title,
-        "has_main_job": summary.has_main_job,
+        "parts_shown": summary.parts_shown, "chart_id": sections.chart_id, "row_texts": sections.row_texts,
+        "is_number_column": sections.is_number_column,
         "price_head": orderings.HEAD, "price_row": orderings.price_row, "price_note": orderings.NOTE,
     }  # fmt: skip
     return environment

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
-from eventmark.measure.results import PlanResult, RunResult, Verdict
+from eventmark.measure.results import Finding, PlanResult, RunResult, Verdict
 from eventmark.measure.verdicts import judged
 from eventmark.report.summary import faults
 from eventmark.report.text import plain
@@ -24,7 +24,7 @@ class Case:
 
 
 def render_junit(result: RunResult) -> str:
-    """A suite each for operations, orderings, plans, corpus and what was skipped.
+    """A suite each for operations, orderings, sections, plans, corpus and what was skipped.
 
     BROKEN is a failure; INCONCLUSIVE and skipped are skipped, with the reason. An operation's time is its p95.
     """
@@ -32,6 +32,7 @@ def render_junit(result: RunResult) -> str:
     for name, cases in (
         ("operations", _operations(result)),
         ("orderings", _orderings(result)),
+        *((section.name, map(_finding, section.findings)) for section in result.sections),
         ("plans", map(_plan, result.plans)),
         ("corpus", _corpus(result)),
         ("skipped", _skipped(result)),
@@ -69,9 +70,12 @@ def _plan(plan: PlanResult) -> Case:
 
 
 def _corpus(result: RunResult) -> Iterator[Case]:
-    for one in result.corpus.audit if result.corpus else ():
-        reason = f"{one.observed}, expected {one.expected}" + (f"; {one.remedy}" if one.remedy else "")
-        yield Case(name=one.name, verdict=one.verdict, reason=reason)
+    yield from map(_finding, result.corpus.audit if result.corpus else ())
+
+
+def _finding(one: Finding) -> Case:
+    reason = f"{one.observed}, expected {one.expected}" + (f"; {one.remedy}" if one.remedy else "")
+    return Case(name=one.name, verdict=one.verdict, reason=reason)
 
 
 def _skipped(result: RunResult) -> Iterator[Case]:

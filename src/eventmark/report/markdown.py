@@ -13,17 +13,20 @@ from eventmark.measure.results import (
     OrderingResult,
     PlanResult,
     RunResult,
+    Section,
     Verdict,
 )
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, floor_text, interval, milliseconds, whole
 from eventmark.report.orderings import HEAD, NOTE, faults_of, price_row
-from eventmark.report.summary import faults, has_main_job, tally, verdict_sentence, worst_plans_first
+from eventmark.report.sections import is_number_column, row_texts
+from eventmark.report.summary import faults, parts_shown, tally, verdict_sentence, worst_plans_first
 from eventmark.report.text import counted, cut, one_line, plain
 
 REASONS_MAX = 20
 PLANS_MAX = 12  # in full; a comment may hold 65,536 characters, the page holds the rest
 CELL_MAX = 300
+PARAGRAPH_MAX = 4000
 QUERY_MAX = 2000
 
 _MARKS = {Verdict.MET: "✅ MET", Verdict.BROKEN: "❌ BROKEN", Verdict.INCONCLUSIVE: "❔ INCONCLUSIVE"}
@@ -34,7 +37,8 @@ def render_markdown(result: RunResult) -> str:
     parts = [
         *_head(result),
         *_orderings(result.orderings),
-        *(_main_job(result) if has_main_job(result) else []),
+        *(line for section in result.sections for line in section_lines(section)),
+        *_main_job(result),
         *_skipped(result.skipped),
         *_environment(result.environment),
     ]
@@ -42,15 +46,32 @@ def render_markdown(result: RunResult) -> str:
 
 
 def _main_job(result: RunResult) -> list[str]:
+    shown = parts_shown(result)
+    operations = operations_table(result.operations) if result.operations else ["No operation was measured."]
     return [
-        "## Operations",
-        "",
-        *(operations_table(result.operations) if result.operations else ["No operation was measured."]),
-        "",
-        *_measured(result.operations),
-        *_corpus(result.corpus),
-        *_plans(result.plans),
-    ]
+        *(["## Operations", "", *operations, "", *_measured(result.operations)] if "operations" in shown else []),
+        *(_corpus(result.corpus) if "corpus" in shown else []),
+        *(_plans(result.plans) if "plans" in shown else []),
+    ]  # fmt: skip
+
+
+def section_lines(section: Section, *, level: int = 2) -> list[str]:
+    """A section's paragraphs, tables, findings and blocks; its charts are for the page."""
+    mark = f" {_MARKS[section.verdict]}" if section.verdict is not None else ""
+    lines = [f"{'#' * level} {cell(section.title)}{mark}", ""]
+    for text in section.text:
+        lines += [cell(text), ""]
+    for one in section.tables:
+        lines += [f"**{cell(one.title)}**", ""] if one.title else []
+        sides = "".join("r" if is_number_column(one, place) else "l" for place in range(len(one.columns)))
+        rows = [[cell(text) for text in row_texts(one, row)] for row in one.rows]
+        lines += [*table([cell(column.name) for column in one.columns], rows, sides), ""]
+        lines += [cell(one.note), ""] if one.note else []
+    lines += [*findings_table(section.findings), ""] if section.findings else []
+    for block in section.blocks:
+        folded = ["<details><summary>" + cell(block.title) + "</summary>", ""]
+        lines += [*folded, *fenced(block.text, block.language), "", "</details>", ""]
+    return lines
 
 
 def _orderings(orderings: Sequence[OrderingResult]) -> list[str]:

@@ -78,6 +78,11 @@ def floor_text(floor: Floor) -> str:
     return f"{ratio(floor)} ({floor.statistic} {quantity(floor.value, floor.unit)})"
 
 
+def times(value: float) -> str:
+    """A ratio: ``1.07 ×``."""
+    return f"{significant(value)}{THIN_SPACE}×"
+
+
 def share(value: float) -> str:
     return f"{value:.1%}"
 

@@ -12,7 +12,7 @@ from eventmark.report import numbers
 from eventmark.report.markdown import cell, code, operations_table, price_table, table
 from eventmark.report.numbers import NONE, floor_text, milliseconds, whole
 from eventmark.report.orderings import NOTE
-from eventmark.report.summary import has_main_job, tallies
+from eventmark.report.summary import parts_shown, tallies
 from eventmark.report.text import counted
 
 _HEAD = """# Performance
@@ -30,7 +30,7 @@ def render_performance(results: Sequence[RunResult]) -> str:
     """The page: all volumes beside each other, then a section per result, the smallest corpus first."""
     if not results:
         return _HEAD + "\nThere are no results yet.\n"
-    main_jobs = [result for result in results if has_main_job(result)]
+    main_jobs = [result for result in results if "operations" in parts_shown(result)]
     ordered = sorted(main_jobs, key=lambda result: (not result.corpus, _events(result), result.started_at))
     hunts = [line for result in results for line in _hunt(result)]
     hunts = ["## Orderings", "", *hunts] if hunts else []

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from eventmark.measure.results import (
-    Finding,
-    OperationResult,
-    OrderingResult,
-    PlanResult,
-    RunResult,
-    Verdict,
-)
+from eventmark.measure.results import Finding, PlanResult, RunResult, Verdict
 from eventmark.measure.verdicts import judged
 from eventmark.report.text import counted
 
@@ -44,7 +38,14 @@ class Tally:
         return counts[verdict]
 
 
-def tally(noun: str, items: Iterable[OperationResult | OrderingResult | PlanResult | Finding]) -> Tally:
+class Judged(Protocol):
+    """Anything with a verdict, or None where it is not judged."""
+
+    @property
+    def verdict(self) -> Verdict | None: ...
+
+
+def tally(noun: str, items: Iterable[Judged]) -> Tally:
     verdicts = [item.verdict for item in items]
     return Tally(
         noun=noun,
@@ -55,18 +56,27 @@ def tally(noun: str, items: Iterable[OperationResult | OrderingResult | PlanResu
 
 
 def tallies(result: RunResult) -> dict[str, Tally]:
-    """Of operations, orderings, plans and the audit's checks."""
+    """Of orderings, sections, operations, plans and the audit's checks."""
     return {
         "orderings": tally("ordering", judged(result.orderings)),
+        "sections": tally("part", (one for one in result.sections if one.verdict is not None)),
         "operations": tally("operation", result.operations.values()),
         "plans": tally("plan", result.plans),
         "corpus": tally("corpus check", result.corpus.audit if result.corpus else ()),
     }
 
 
-def has_main_job(result: RunResult) -> bool:
-    """Whether it is a result of the main job, not of one that measures something else alone."""
-    return bool(result.operations or result.plans or result.corpus or not result.orderings)
+def parts_shown(result: RunResult) -> frozenset[str]:
+    """Which parts of a report a result has something for; all of them where it has nothing else to show."""
+    parts = {
+        "operations": result.operations,
+        "course": result.series or result.phases,
+        "corpus": result.corpus,
+        "plans": result.plans,
+        "limits": any(one.floors for one in result.operations.values()) or result.corpus,
+    }
+    everything = not (result.orderings or result.sections)
+    return frozenset(name for name, found in parts.items() if found or everything)
 
 
 def verdict_sentence(result: RunResult) -> str:

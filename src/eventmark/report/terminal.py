@@ -14,7 +14,8 @@ from eventmark.measure.results import CorpusResult, Finding, OperationResult, Pl
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, milliseconds, whole
 from eventmark.report.orderings import render_orderings
-from eventmark.report.summary import faults, has_main_job, verdict_sentence, worst_plans_first
+from eventmark.report.sections import render_section
+from eventmark.report.summary import faults, parts_shown, verdict_sentence, worst_plans_first
 from eventmark.report.text import counted, cut, one_line, plain
 
 REASONS_MAX = 10
@@ -31,8 +32,12 @@ def render_terminal(result: RunResult) -> RenderableType:
         parts += [_corpus(result.corpus), Text()]
     if result.orderings:
         parts += [render_orderings(result.orderings), Text()]
-    if has_main_job(result):
+    for section in result.sections:
+        parts += [render_section(section), Text()]
+    shown = parts_shown(result)
+    if "operations" in shown:
         parts += [render_operations(result.operations, result.skipped), Text()]
+    if "plans" in shown:
         parts += [render_plans(result.plans), Text()]
     parts.append(
         Text("verdict: ") + verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")

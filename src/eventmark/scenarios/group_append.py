@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 import numpy as np
@@ -27,9 +28,11 @@ from eventmark.measure.quantiles import intervals_of, latency_of
 from eventmark.measure.results import ClientHealth, Floor, Fork, OperationResult, RunResult
 from eventmark.measure.targets import Target
 from eventmark.measure.verdicts import judge_latency, overall
-from eventmark.scenarios.main_job import Job, scenario_result
-from eventmark.server import Server, examine
-from eventmark.stores import drop_scratch_schema, make_scratch_schema
+from eventmark.scenarios.course import Course
+from eventmark.scenarios.job import Job
+from eventmark.seeding import Progress, no_progress
+from eventmark.server import Server
+from eventmark.stores import drop_scratch_schema, make_scratch_schema, scratch_name
 from eventmark.workers import loop_factory, worker_executor
 from eventmark.workload import example_payloads
 
@@ -71,17 +74,21 @@ class _Round:
     loop_lag_ms_p99: float
 
 
-def run_group_append(job: Job) -> RunResult:
-    """Group append measured on the job's server, as a result. Raises ``CannotRunError``."""
-    began_at = datetime.now(UTC)
-    quick = job.profile.name == "quick"
-    operations = measure_group_append(
-        job.server, job.schema[: 48 - len(SCHEMA_SUFFIX)] + SCHEMA_SUFFIX, seconds=1.0 if quick else 4.0,
-        rounds=1 if quick else 3, seed=job.corpus.seed,
-    )  # fmt: skip
-    verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
-    fitness = examine(job.server, job.place, 0)
-    return scenario_result(job, began_at, fitness, verdict, reasons, operations=operations)
+class GroupAppend:
+    """Group append measured on the job's server."""
+
+    name: ClassVar[str] = "group append"
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError``."""
+        quick = job.profile.name == "quick"
+        with Course(job, progress) as course, course.phase("measure"):
+            operations = measure_group_append(
+                job.server, scratch_name(job.schema, SCHEMA_SUFFIX), seconds=1.0 if quick else 4.0,
+                rounds=1 if quick else 3, seed=job.corpus.seed,
+            )  # fmt: skip
+        verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
+        return course.result(verdict, reasons, operations=operations)
 
 
 def measure_group_append(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import ClassVar
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -21,8 +22,10 @@ from eventmark.measure.quantiles import intervals_of, latency_of
 from eventmark.measure.results import ClientHealth, Floor, OperationResult, RunResult
 from eventmark.measure.targets import DEFAULT_TARGETS
 from eventmark.measure.verdicts import judge_latency, overall
-from eventmark.scenarios.main_job import Job, scenario_result
-from eventmark.server import Server, examine
+from eventmark.scenarios.course import Course
+from eventmark.scenarios.job import Job
+from eventmark.seeding import Progress, no_progress
+from eventmark.server import Server
 from eventmark.workload import example_payloads
 
 STREAMS = 20
@@ -49,15 +52,20 @@ class _Measured:
     loop_lag_ms_p99: float
 
 
-def run_row_level_security(job: Job) -> RunResult:
-    """Row-level security's cost measured on the job's server, as a result. Raises ``CannotRunError``."""
-    began_at = datetime.now(UTC)
-    share = 0.1 if job.profile.name == "quick" else 1.0
-    operations = measure_row_level_security(job.server, job.schema[:40], share=share, seed=job.corpus.seed)
-    verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
-    return scenario_result(
-        job, began_at, examine(job.server, job.place, 0), verdict, reasons, operations=operations
-    )
+class RowLevelSecurity:
+    """Row-level security's cost measured on the job's server."""
+
+    name: ClassVar[str] = "row-level security"
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError``."""
+        share = 0.1 if job.profile.name == "quick" else 1.0
+        with Course(job, progress) as course, course.phase("measure"):
+            operations = measure_row_level_security(
+                job.server, job.schema[:40], share=share, seed=job.corpus.seed
+            )
+        verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
+        return course.result(verdict, reasons, operations=operations)
 
 
 def measure_row_level_security(

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from eventmark.engine import ORDERINGS
 from eventmark.errors import UsageError
-from eventmark.measure.results import RunResult
+from eventmark.measure.results import OrderingResult, RunResult
 from eventmark.measure.verdicts import judge_orderings
-from eventmark.scenarios.main_job import Job, scenario_result
+from eventmark.scenarios.course import Course
+from eventmark.scenarios.job import Job
 from eventmark.seeding.progress import Progress, no_progress
-from eventmark.server import examine
+from eventmark.stores import scratch_name
 from eventmark.verify import HuntPlan, hunt
 
 ALL = "all"
 SCHEMA_SUFFIX = "_hunted"
-BYTES_PER_EVENT = 1200
 STEADY_S = (
     5.0  # single appends at a steady rate, for the latencies; and how long one transaction is held open
 )
@@ -33,42 +34,43 @@ def chosen_orderings(name: str) -> Sequence[str]:
     return (name,)
 
 
-def run_verification(
-    job: Job, orderings: Sequence[str], *, seconds: float, out: Path, progress: Progress = no_progress
-) -> RunResult:
-    """Hunt each ordering until as many events as the job's corpus has are committed, or for ``seconds``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """Each ordering until as many events as the job's corpus has are committed, or for ``seconds``.
 
-    The history of a hunt that found something is kept in ``out``. Raises ``CannotRunError``.
+    The history of a hunt that found something is kept in ``out``.
     """
-    if job.definition.engine == "":
-        raise UsageError(
-            f"store {job.definition.name!r} has no orderings of the engine's",
-            remedy="leave --store out: verify hunts the orderings of Eventmark's own engine",
-        )
-    began_at = datetime.now(UTC)
-    fitness = examine(job.server, job.place, job.corpus.events * BYTES_PER_EVENT)
-    schema = job.schema[: 48 - len(SCHEMA_SUFFIX)] + SCHEMA_SUFFIX
-    steady_s = QUICK_S if job.profile.name == "quick" else STEADY_S
-    results = [
-        hunt(
-            job.server.dsn,
-            schema,
-            HuntPlan(
-                ordering=name,
-                events=job.corpus.events,
-                seconds=seconds,
-                seed=job.corpus.seed,
-                paced_s=steady_s,
-                held_s=steady_s,
-            ),
-            replay=_replay(job, name),
-            keep_history=out / f"history-{name}.npz",
-            progress=progress,
-        )
-        for name in orderings
-    ]
-    verdict, reasons = judge_orderings(results)
-    return scenario_result(job, began_at, fitness, verdict, reasons, orderings=results)
+
+    name: ClassVar[str] = "verify"
+    orderings: Sequence[str]
+    seconds: float
+    out: Path
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError``, and ``UsageError`` for a store that is not the engine's."""
+        if job.definition.engine == "":
+            raise UsageError(
+                f"store {job.definition.name!r} has no orderings of the engine's",
+                remedy="leave --store out: verify hunts the orderings of Eventmark's own engine",
+            )
+        with Course(job, progress) as course:
+            results = []
+            for ordering in self.orderings:
+                with course.phase(ordering):
+                    results.append(self._hunt(job, ordering, progress))
+        verdict, reasons = judge_orderings(results)
+        return course.result(verdict, reasons, orderings=results)
+
+    def _hunt(self, job: Job, ordering: str, progress: Progress) -> OrderingResult:
+        steady_s = QUICK_S if job.profile.name == "quick" else STEADY_S
+        plan = HuntPlan(
+            ordering=ordering, events=job.corpus.events, seconds=self.seconds, seed=job.corpus.seed,
+            paced_s=steady_s, held_s=steady_s,
+        )  # fmt: skip
+        return hunt(
+            job.server.dsn, scratch_name(job.schema, SCHEMA_SUFFIX), plan, replay=_replay(job, ordering),
+            keep_history=self.out / f"history-{ordering}.npz", progress=progress,
+        )  # fmt: skip
 
 
 def _replay(job: Job, ordering: str) -> str:

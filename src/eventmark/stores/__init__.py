@@ -3,7 +3,7 @@
 from eventmark.stores.catalogue import find_store, store_names, write_template
 from eventmark.stores.definition import StoreDefinition, read_definition
 from eventmark.stores.install import check_store, install_store, open_store
-from eventmark.stores.scratch import drop_scratch_schema, make_scratch_schema
+from eventmark.stores.scratch import drop_scratch_schema, make_scratch_schema, scratch_name
 from eventmark.stores.sql_store import append_values, snapshot_values
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "make_scratch_schema",
     "open_store",
     "read_definition",
+    "scratch_name",
     "snapshot_values",
     "store_names",
     "write_template",

@@ -14,6 +14,7 @@ from eventmark.engine.schema import Marker, create_marked_schema
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import StoreDefinitionError
 from eventmark.stores.definition import StoreDefinition
+from eventmark.stores.scratch import scratch_name
 from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, SqlEventStore
 
 _TRIAL_SUFFIX = "_trial"
@@ -88,7 +89,7 @@ async def check_store(connection: asyncpg.Connection[Any], definition: StoreDefi
     Raises ``StoreDefinitionError`` naming file and line: SQL that fails, columns of the mapping that are
     not in the tables, parameters Eventmark does not know, results that lack a column.
     """
-    trial = schema[: 48 - len(_TRIAL_SUFFIX)] + _TRIAL_SUFFIX
+    trial = scratch_name(schema, _TRIAL_SUFFIX)
     await drop_schema(connection, trial)
     try:
         await install_store(connection, definition, trial)

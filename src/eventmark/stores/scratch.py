@@ -7,6 +7,13 @@ import asyncpg
 from eventmark.engine import drop_schema, install_schema
 from eventmark.engine.orderings import HORIZON
 
+SCHEMA_LENGTH_MAX = 48
+
+
+def scratch_name(schema: str, suffix: str) -> str:
+    """A schema's name beside ``schema``, no longer than names may be."""
+    return schema[: SCHEMA_LENGTH_MAX - len(suffix)] + suffix
+
 
 async def make_scratch_schema(dsn: str, schema: str, *, ordering: str = HORIZON.name) -> None:
     """An empty store of the engine's in ``schema``, in place of one that is left from before."""

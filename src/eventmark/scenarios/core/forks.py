@@ -13,7 +13,7 @@ import numpy as np
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.measure.clock import LoopLag, now_ns
 from eventmark.measure.steadiness import WarmUp
-from eventmark.scenarios.operations import OPERATIONS, AppendEvents, Operation, StoreSnapshot
+from eventmark.scenarios.core.operations import OPERATIONS, AppendEvents, Operation, StoreSnapshot
 from eventmark.scenarios.profiles import Profile
 from eventmark.seeding import CorpusSample
 from eventmark.stores import find_store, open_store

@@ -11,7 +11,7 @@ import pytest
 
 from eventmark.measure.results import Verdict
 from eventmark.measure.targets import DEFAULT_TARGETS, Target
-from eventmark.scenarios.benchmark import BenchmarkPlan, run_benchmark
+from eventmark.scenarios.core.benchmark import BenchmarkPlan, run_benchmark
 from eventmark.scenarios.profiles import Profile
 from eventmark.seeding import CorpusSample, sample_corpus, seed
 from eventmark.server import Server

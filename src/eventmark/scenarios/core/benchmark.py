@@ -15,11 +15,11 @@ from eventmark.measure.quantiles import intervals_of, latency_of
 from eventmark.measure.results import CacheState, ClientHealth, Floor, Fork, Latency, OperationResult
 from eventmark.measure.targets import Target
 from eventmark.measure.verdicts import judge_latency
-from eventmark.scenarios.cache import BufferCache
-from eventmark.scenarios.floors import FloorRounds, PgbenchFloors, floor_task
-from eventmark.scenarios.forks import ForkSamples, ForkTask, own_part, run_fork
-from eventmark.scenarios.operations import OPERATIONS
-from eventmark.scenarios.peers import (
+from eventmark.scenarios.core.cache import BufferCache
+from eventmark.scenarios.core.floors import FloorRounds, PgbenchFloors, floor_task
+from eventmark.scenarios.core.forks import ForkSamples, ForkTask, own_part, run_fork
+from eventmark.scenarios.core.operations import OPERATIONS
+from eventmark.scenarios.core.peers import (
     BARE_OPERATIONS,
     LIBRARY_OPERATIONS,
     library_is_installed,

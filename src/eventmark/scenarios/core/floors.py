@@ -24,9 +24,9 @@ from eventmark.engine import drop_schema
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.results import Floor
-from eventmark.scenarios.forks import ForkTask, own_part
-from eventmark.scenarios.operations import OPERATIONS
-from eventmark.scenarios.pgbench import lay_down_arguments, pgbench_mean_ms
+from eventmark.scenarios.core.forks import ForkTask, own_part
+from eventmark.scenarios.core.operations import OPERATIONS
+from eventmark.scenarios.core.pgbench import lay_down_arguments, pgbench_mean_ms
 from eventmark.seeding import SeedReport
 from eventmark.server import Server
 from eventmark.stores import StoreDefinition, drop_scratch_schema, install_store

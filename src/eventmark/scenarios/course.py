@@ -1,0 +1,77 @@
+"""The course of a scenario: its phases, what both sides did meanwhile, and the result it ends with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from eventmark.measure.results import Finding, Phase, RunResult, Verdict
+from eventmark.scenarios.job import Job, environment_of
+from eventmark.seeding import Progress, estimated_bytes, no_progress
+from eventmark.server import Monitor, examine
+
+
+class Course:
+    """Entered when a scenario begins: the machine is examined, then watched until it is left.
+
+    ``skipped`` is what could not be done, by name, with the reason; scenarios add to it.
+    """
+
+    def __init__(self, job: Job, progress: Progress = no_progress) -> None:
+        self._job = job
+        self._progress = progress
+        self._began_at = datetime.now(UTC)
+        self._began_s = time.monotonic()
+        self._monitor = Monitor(job.server, origin_s=self._began_s)
+        self.phases: list[Phase] = []
+        self.skipped: dict[str, str] = {}
+        self.fitness: list[Finding] = []
+
+    def __enter__(self) -> Self:
+        with self.phase("doctor"):
+            self._progress("doctor", 0, 1)
+            self.fitness = examine(self._job.server, self._job.place, estimated_bytes(self._job.corpus))
+            self._progress("doctor", 1, 1)
+        self._monitor.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._monitor.__exit__(kind, error, trace)
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since the scenario began, the time of its phases and series."""
+        return time.monotonic() - self._began_s
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start_s = self.now_s
+        yield
+        self.phases.append(Phase(name=name, start_s=round(start_s, 3), end_s=round(self.now_s, 3)))
+
+    def result(self, verdict: Verdict, reasons: list[str], **parts: Any) -> RunResult:
+        """The result of the scenario: what it measured is in ``parts``, the rest of a result is empty."""
+        unseen = {f"series {name}": reason for name, reason in self._monitor.missing.items()}
+        empty: dict[str, Any] = {"corpus": None, "operations": {}, "plans": []}
+        return RunResult(
+            run_id=str(uuid4()),
+            started_at=self._began_at.isoformat(timespec="seconds"),
+            seconds=round(self.now_s, 1),
+            command=self._job.command,
+            profile=self._job.profile.name,
+            seed=self._job.corpus.seed,
+            verdict=verdict,
+            reasons=reasons,
+            environment=environment_of(self._job, self.fitness),
+            skipped=self.skipped | unseen,
+            phases=self.phases,
+            series=self._monitor.series(),
+            **(empty | parts),
+        )

@@ -1,0 +1,79 @@
+"""Sections of a scenario: in every report, drawn by a real browser, and harmless."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+
+from eventmark.measure.files import read_result, write_result
+from eventmark.measure.results import Chart, Column, Point, RunResult, Section, Table
+from eventmark.report.html import render_html
+from eventmark.report.junit import render_junit
+from eventmark.report.markdown import render_markdown
+from eventmark.report.sections import cell_text, drawn_chart, is_number_column
+from tests.report.browser import BROWSER, look_at
+from tests.report.test_tools import terminal_text
+
+
+def test_a_section_is_in_every_report_with_its_numbers_in_their_units(shown: RunResult) -> None:
+    for report in (render_html(shown), render_markdown(shown), terminal_text(shown, 200)):
+        text = report.replace("\u202f", " ")
+        assert "Capacity" in text
+        assert "1.25 ms" in text
+        assert "51 234" in text
+        assert "nobody" in text
+    suite = ElementTree.fromstring(render_junit(shown)).find("testsuite[@name='capacity']")
+    assert suite is not None and suite.get("failures") == "1"
+
+
+def test_a_section_alone_is_shown_without_the_parts_of_the_main_job(shown: RunResult) -> None:
+    for text in (render_html(shown), render_markdown(shown)):
+        assert "No operation was measured" not in text
+        assert "No corpus was seeded" not in text
+
+
+def test_hostile_text_in_a_section_is_harmless(shown: RunResult) -> None:
+    assert "<script>alert(1)" not in render_html(shown)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", terminal_text(shown))
+    assert "<script" not in re.sub("```.*?```|`[^`]*`", "", render_markdown(shown), flags=re.DOTALL)
+
+
+def test_a_result_with_sections_is_read_back_as_it_was(shown: RunResult, tmp_path: Path) -> None:
+    write_result(shown, tmp_path / "result.json")
+    assert read_result(tmp_path / "result.json") == shown
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_kind_of_chart_is_drawn(shown: RunResult, tmp_path: Path, width: int) -> None:
+    alone = msgspec.structs.replace(shown, series=[], phases=[])
+    look = look_at(render_html(alone), tmp_path, width=width)
+    assert look.console == []
+    assert (look.facts["chart-error"], look.facts["drawn"]) == ("", "5")
+    assert (look.facts["wide"], int(look.facts["overflow"]) <= 0) == ("0", True)
+
+
+def test_a_chart_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="pie"):
+        drawn_chart(Chart(title="", mark="pie", x="", y="", points=[Point(x=1.0, y=1.0)]))
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (None, "ms", "–"), (0.5, "share", "50.0%"), (1.5, "times", "1.50\u202f×"), (90.0, "s", "90.0\u202fs"),
+        (12.0, "events/s", "12 events/s"), (12.0, "", "12"), ("text", "ms", "text"),
+    ],
+)  # fmt: skip
+def test_cells_are_shown_in_their_column_s_unit(value: str | float | None, unit: str, text: str) -> None:
+    assert cell_text(value, Column(name="x", unit=unit)) == text
+
+
+def test_a_column_of_names_is_no_column_of_numbers() -> None:
+    table = Table(title="", columns=[Column(name="a"), Column(name="b")], rows=[["x", 1.0], ["y", None]])
+    assert [is_number_column(table, place) for place in range(2)] == [False, True]
+    assert Section(name="a", title="A").verdict is None
