@@ -20,7 +20,7 @@ class Proxy:
         self._to_clients: list[asyncio.StreamWriter] = []
         self._to_server: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._half_open = False
+        self.hides_ends = False  # where the server hangs up, the client is not told
         self._left: dict[str, int] = {}
         self.requests = asyncio.Event()
         self.answers = asyncio.Event()
@@ -60,7 +60,7 @@ class Proxy:
 
     def leave_half_open(self) -> None:
         """The server's ends are gone, and the clients are not told."""
-        self._half_open = True
+        self.hides_ends = True
         _abort(self._to_server)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +87,7 @@ class Proxy:
         except ConnectionError:
             pass
         finally:
-            if direction == "requests" or not self._half_open:
+            if direction == "requests" or not self.hides_ends:
                 writer.close()
 
     async def _send(

@@ -19,7 +19,14 @@ from eventmark.errors import (
 EVENT_ID_CONSTRAINT = "domain_events_event_id"
 STREAM_CONSTRAINT = "domain_events_stream"
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, OverflowError, UnicodeEncodeError)
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a session that the server has ended while it was idle, and does not know it yet
+    OSError,
+    OverflowError,
+    UnicodeEncodeError,
+)
 
 _DATA_EXCEPTION = "22"
 _INTEGRITY_VIOLATION = "23"
@@ -31,7 +38,8 @@ def is_connection_lost(error: BaseException) -> bool:
     """Whether the connection is gone, so that the outcome of what was under way is not known."""
     if isinstance(error, asyncpg.PostgresError):
         return isinstance(error, asyncpg.PostgresConnectionError) or error.sqlstate in _SHUTDOWN
-    return isinstance(error, asyncpg.InterfaceError | OSError) and not isinstance(error, asyncpg.DataError)
+    lost = asyncpg.InterfaceError | asyncpg.InternalClientError | OSError
+    return isinstance(error, lost) and not isinstance(error, asyncpg.DataError)
 
 
 def translated_read_error(error: Exception) -> EventStoreError:
