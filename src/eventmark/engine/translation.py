@@ -18,6 +18,7 @@ from eventmark.errors import (
 
 EVENT_ID_CONSTRAINT = "domain_events_event_id"
 STREAM_CONSTRAINT = "domain_events_stream"
+PLACE_CONSTRAINTS = ("domain_events_position", "domain_events_tenant_position")
 
 DRIVER_ERRORS = (
     asyncpg.PostgresError,
@@ -62,6 +63,11 @@ def translated_write_error(error: Exception, tenant_id: str, event_ids: Sequence
         return error
     if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == EVENT_ID_CONSTRAINT:
         return DuplicateEventError(tenant_id=tenant_id, event_ids=tuple(event_ids))
+    if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name in PLACE_CONSTRAINTS:
+        return StoreUnavailableError(
+            "the sequence gives numbers that events have already: it was set back",
+            remedy="set domain_events_global_sequence_id_seq to the highest number of domain_events",
+        )
     if _is_invalid(error):
         return InvalidEventError(reason_of(error))
     if is_connection_lost(error):
