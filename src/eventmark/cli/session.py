@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from eventmark.config import Settings
+from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.targets import Target, read_targets
 from eventmark.scenarios.job import Job, targets_of
@@ -22,8 +23,16 @@ from eventmark.workload import CorpusPlan
 KEPT_DIRECTORY = Path(".eventmark")
 SCREEN_WIDTH = 110  # where the output goes into a file or a pipe
 
+
+class Screen(Console):
+    """Where the output goes. A reader that has gone away is told to whoever prints."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 console = Console(stderr=True, highlight=False)
-screen = Console(highlight=False, width=None if sys.stdout.isatty() else SCREEN_WIDTH)
+screen = Screen(highlight=False, width=None if sys.stdout.isatty() else SCREEN_WIDTH)
 
 
 @contextmanager
@@ -32,6 +41,7 @@ def running_server(settings: Settings, *, keep: bool = False) -> Iterator[tuple[
 
     ``keep`` is for verbs that make no sense on a cluster that is gone afterwards.
     """
+    quoted_schema(settings.schema)  # refused now, not when a server has been started and a schema is made
     keep = keep or settings.keep
     own = settings.server in ("embedded", "local")
     directory = Path(settings.directory) if settings.directory else None

@@ -27,7 +27,7 @@ import asyncpg
 
 from eventmark.domain import EventBatch, StoredEvent, TrackingToken
 from eventmark.engine.stalls import Stall, find_stall
-from eventmark.engine.store import PostgresEventStore
+from eventmark.engine.store import BATCH_EVENTS_MAX, PostgresEventStore
 from eventmark.errors import ClaimLostError, EventStoreError, UsageError
 
 BATCH_EVENTS = 1000
@@ -85,6 +85,8 @@ class EventProcessor:
     ) -> None:
         if not name or segments < 1 or lease_s <= 0:
             raise UsageError("a processor needs a name, 1 segment or more, and a lease above 0 s")
+        if not 1 <= batch_events <= BATCH_EVENTS_MAX:
+            raise UsageError(f"a processor's batch holds 1 to {BATCH_EVENTS_MAX} events, got {batch_events}")
         self._store = store
         self._name = name
         self._handler = handler
