@@ -14,7 +14,7 @@ from eventmark.domain import NewEvent, TrackingToken
 from eventmark.engine import PostgresEventStore
 from eventmark.errors import EventStoreError, OutcomeUnknownError
 from eventmark.verify import Outcome
-from eventmark.verify.writers import stream_id
+from eventmark.verify.history import stream_id
 from tests.engine.builders import SCHEMA, until
 from tests.verify.recording import Recording
 

@@ -60,7 +60,12 @@ class Lag:
 
 def segment_of(event: StoredEvent, segments: int) -> int:
     """Which of ``segments`` an event's stream belongs to. Half of a segment's streams stay when it is split."""
-    return zlib.crc32(f"{event.tenant_id}\0{event.aggregate_id}".encode()) % segments
+    return segment_of_stream(event.tenant_id, event.aggregate_id, segments)
+
+
+def segment_of_stream(tenant_id: str, aggregate_id: str, segments: int) -> int:
+    """Which of ``segments`` a stream belongs to, the same for ever."""
+    return zlib.crc32(f"{tenant_id}\0{aggregate_id}".encode()) % segments
 
 
 class EventProcessor:
