@@ -125,6 +125,7 @@ class History:
         delivered: dict[str, Any] = {
             f"delivered_{consumption.name}": consumption.delivered for consumption in self.consumptions
         }
+        path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(
             path, attempts=self.attempts, written=self.written, stored=self.stored, **delivered
         )
