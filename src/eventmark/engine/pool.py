@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -93,6 +93,9 @@ class Pool:
         self.acquired_total = 0
         self.waited_total = 0
         self.waited_s: deque[float] = deque(maxlen=100_000)
+        self.on_wait: Callable[[float], None] | None = (
+            None  # told each wait's seconds, by the task that waited
+        )
 
     @property
     def in_use(self) -> int:
@@ -188,8 +191,11 @@ class Pool:
                 remedy="raise the pool's size, or hold connections for less long",
             ) from error
         finally:
+            waited_s = time.perf_counter() - started
             self.waited_total += 1
-            self.waited_s.append(time.perf_counter() - started)
+            self.waited_s.append(waited_s)
+            if self.on_wait is not None:
+                self.on_wait(waited_s)
         return session if session is not None else await self._connect()
 
     async def _served(self, waiter: asyncio.Future[Session | None]) -> Session | None:
