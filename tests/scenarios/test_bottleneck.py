@@ -177,6 +177,6 @@ async def test_a_server_that_does_not_answer_leaves_the_bottleneck_unknown(serve
         pass
     evidence = watch.evidence()
     section = bottleneck_section(evidence)
-    assert section.verdict is Verdict.INCONCLUSIVE
+    assert [finding.verdict for finding in section.findings] == [Verdict.INCONCLUSIVE]
     assert "s3cr3t" not in repr(section)
     assert find_bottleneck(evidence).limit is Limit.UNKNOWN

@@ -83,6 +83,10 @@ class CallTimes:
         return max(self.total_s - self.late_s - self.pool_wait_s, 0.0)
 
 
+NOT_TIMED = CallTimes(calls=0, total_s=0.0)
+"""Callers that each have a connection of their own, and whose calls were not timed: nobody queues for one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessLoad:
     """Cores that processes used on average. ``busiest`` is the share of its own time that the busiest one ran,
@@ -101,12 +105,16 @@ class StatementTime:
     execution_ms: float
     rows: int
     pages: float  # touched in shared buffers or read into them
+    changes: int = 0  # records of WAL: rows and entries of indexes that were written
     sessions: Mapping[Wait, float] = field(default_factory=dict)
 
     @property
     def pages_per_row(self) -> float:
-        """For each row returned or written; for each call where there was none."""
-        return self.pages / max(self.rows, self.calls, 1)
+        """For each row returned, change written or call, whichever were most.
+
+        The server counts the rows that a statement returns, and not those that it writes on the way.
+        """
+        return self.pages / max(self.rows, self.changes, self.calls, 1)
 
     @property
     def sessions_at_work(self) -> float:

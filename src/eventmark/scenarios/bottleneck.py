@@ -9,24 +9,27 @@ from eventmark.measure.evidence import Evidence, StatementTime
 from eventmark.measure.results import Block, Chart, Column, Finding, Point, Section, Table, Verdict
 
 SECTION_NAME = "bottleneck"
+STORE_APPLICATION = "eventmark"
+"""The application that stores' connections name themselves: not pgbench's, nor the instruments'."""
+
 STATEMENTS_SHOWN = 5
 
 
 def bottleneck_section(evidence: Evidence) -> Section:
     """What limited the stretch that ``evidence`` was taken of.
 
-    INCONCLUSIVE where it cannot be told; no verdict where it can, for a limit is no fault.
+    Nothing is judged: a limit is no fault. Where it cannot be told, a finding says so.
     """
     found = find_bottleneck(evidence)
     return Section(
         name=SECTION_NAME,
         title="Bottleneck",
-        verdict=None if found.known else Verdict.INCONCLUSIVE,
         text=list(_text(found)),
         findings=[] if found.known else [_unknown(found)],
         tables=[_symptoms(found), *_statements(evidence)],
         charts=[_budget(found)] if found.budget else [],
         blocks=[_counters(evidence)],
+        closing=True,
     )
 
 

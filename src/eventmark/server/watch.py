@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ from eventmark.server.waits import WAITS_APPLICATION, WaitSamples
 LOOK_EVERY_S = 0.025
 PROCESSES_EVERY_S = 0.5
 STATEMENTS_SHOWN = 20
-STATEMENT_LENGTH = 160
+STATEMENT_ENDS = 70  # characters of its beginning and of its end: what it is, and on what condition
+_SCHEMA = re.compile(r'"[a-z_0-9]+"\.')  # the same statement in another schema may have the same id
 _CONNECT_TIMEOUT_S = 10.0
 _QUERY_TIMEOUT_S = 5.0
 _STOP_TIMEOUT_S = 15.0
@@ -200,14 +202,22 @@ def _statement_times(statements: Sequence[StatementStatistics], waits: WaitSampl
     sessions = waits.sessions_by_statement()
     times = [
         StatementTime(
-            text=" ".join(one.query.split())[:STATEMENT_LENGTH],
+            text=_short(one.query),
             calls=one.calls,
             execution_ms=one.execution_ms,
             rows=one.rows,
             pages=one.shared_hit_buffers + one.shared_read_buffers,
+            changes=one.wal_records,
             sessions=sessions.get(one.statement_id, {}),
         )
         for one in statements
     ]
     times.sort(key=lambda one: (-one.sessions_at_work, -one.execution_ms))
     return times[:STATEMENTS_SHOWN]
+
+
+def _short(query: str) -> str:
+    text = " ".join(_SCHEMA.sub("", query).split())
+    return (
+        text if len(text) <= 2 * STATEMENT_ENDS + 3 else f"{text[:STATEMENT_ENDS]} … {text[-STATEMENT_ENDS:]}"
+    )
