@@ -13,7 +13,7 @@ from uuid import uuid4
 from eventmark.measure.results import Finding, Phase, RunResult, Verdict
 from eventmark.scenarios.job import Job, environment_of
 from eventmark.seeding import Progress, estimated_bytes, no_progress
-from eventmark.server import Monitor, examine
+from eventmark.server import Monitor, Watch, examine
 
 
 class Course:
@@ -55,6 +55,10 @@ class Course:
         start_s = self.now_s
         yield
         self.phases.append(Phase(name=name, start_s=round(start_s, 3), end_s=round(self.now_s, 3)))
+
+    def watch(self) -> Watch:
+        """Entered around what is measured; its evidence makes the section ``bottleneck_section``."""
+        return Watch(self._job.server)
 
     def result(self, verdict: Verdict, reasons: list[str], **parts: Any) -> RunResult:
         """The result of the scenario: what it measured is in ``parts``, the rest of a result is empty."""
