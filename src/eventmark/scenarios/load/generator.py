@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,7 +47,7 @@ class Pulse:
     cpu_share: float  # of a core, the busiest worker
 
 
-Watch = Callable[[Pulse], None]
+OnPulse = Callable[[Pulse], None]
 
 
 def run_load(
@@ -57,17 +57,19 @@ def run_load(
     *,
     executor: Executor | None = None,
     progress: Progress = no_progress,
-    watch: Watch | None = None,
+    watch: OnPulse | None = None,
+    during: AbstractContextManager[object] | None = None,
     host: str = LOOPBACK,
 ) -> LoadOutcome:
     """Generate the load on the job's store, by workers taken from ``executor`` (processes of our own when None).
 
     The executor must run as many tasks at once as the plan has workers; where it runs them on other
     machines, ``host`` is the address of this one for them. What the mix names must be possible
-    (``Mix.available``). The streams' versions are read anew, so that loads can follow each other. Raises
+    (``Mix.available``). The streams' versions are read anew, so that loads can follow each other. ``during``
+    is entered when all workers are ready, and left when the last operation has ended. Raises
     ``CannotRunError``.
     """
-    return asyncio.run(_run_load(job, sample, plan, executor, progress, watch, host))
+    return asyncio.run(_run_load(job, sample, plan, executor, progress, watch, during or nullcontext(), host))
 
 
 async def _run_load(
@@ -76,7 +78,8 @@ async def _run_load(
     plan: LoadPlan,
     executor: Executor | None,
     progress: Progress,
-    watch: Watch | None,
+    watch: OnPulse | None,
+    during: AbstractContextManager[object],
     host: str,
 ) -> LoadOutcome:
     sample = of_tenants(await _refreshed(job, sample), plan.tenants)
@@ -96,8 +99,9 @@ async def _run_load(
             ]  # fmt: skip
             try:
                 await _ready(rendezvous, futures)
-                started_s = rendezvous.start()
-                parts = await _watched(rendezvous, futures, plan, progress, watch)
+                with during:
+                    started_s = rendezvous.start()
+                    parts = await _watched(rendezvous, futures, plan, progress, watch)
             except BrokenProcessPool:
                 raise CannotRunError("a worker process ended before its load did") from None
     return merged(plan, parts, started_s)
@@ -145,7 +149,7 @@ async def _watched(
     futures: Sequence[asyncio.Future[WorkerRecords]],
     plan: LoadPlan,
     progress: Progress,
-    watch: Watch | None,
+    watch: OnPulse | None,
 ) -> list[WorkerRecords]:
     """The workers' records, in order; progress and pulses are told meanwhile. Raises what a worker raised."""
     names, at_s = list(plan.mix.shares), 0.0

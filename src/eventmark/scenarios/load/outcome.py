@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eventmark.measure.evidence import CallTimes
 from eventmark.scenarios.load.plan import LoadPlan
 from eventmark.scenarios.load.records import CONFLICTED, FAILED, SUCCEEDED, WorkerHealth, WorkerRecords
 
@@ -76,9 +77,14 @@ class GeneratorHealth:
         return max(one.gc_max_ms for one in self.workers)
 
     @property
-    def gc_share(self) -> float:
-        """Of the time, of the worker that collected garbage the longest; needs the load's seconds beside it."""
-        return max(one.gc_total_ms for one in self.workers) / 1e3
+    def gc_total_ms(self) -> float:
+        """Of the worker that collected garbage the longest."""
+        return max(one.gc_total_ms for one in self.workers)
+
+    def loop_lag_ms(self, quantile: str) -> float:
+        """Of the worker whose loop was latest; p99.9 is taken for its maximum."""
+        name = {"p50": "p50", "p95": "p95", "p99": "p99"}.get(quantile, "max")
+        return max(float(getattr(one, f"loop_lag_ms_{name}")) for one in self.workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +108,17 @@ class LoadOutcome:
     @property
     def mode(self) -> str:
         return "closed loop" if self.plan.arrivals is None else "open loop"
+
+    @property
+    def call_times(self) -> CallTimes:
+        """The callers' side of a search for the bottleneck, of all that succeeded."""
+        found = self.operations.values()
+        return CallTimes(
+            calls=sum(one.succeeded for one in found),
+            total_s=sum(float(one.latency_ns.sum()) for one in found) / 1e9,
+            late_s=sum(float(one.schedule_lag_ns.sum()) for one in found) / 1e9,
+            pool_wait_s=sum(float(one.pool_wait_ns.sum()) for one in found) / 1e9,
+        )
 
     @property
     def offered_per_s(self) -> float:
