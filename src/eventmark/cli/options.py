@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.config import Settings, load_settings
+from eventmark.errors import UsageError
 
 _CORPUS = "Corpus"
 _SERVER = "Server"
@@ -97,3 +98,16 @@ class Options(CorpusOptions):
         int | None,
         Parameter(group=_RUN, help="Serve metrics for Prometheus on this port of 127.0.0.1 while it runs."),
     ] = None
+    profiler: Annotated[
+        str | None,
+        Parameter(group=_RUN, help="cpu or memory: flame graphs of the client beside the report."),
+    ] = None
+
+
+def checked_seconds(seconds: int | None) -> int | None:
+    """The flag of that name, which several verbs have. Raises ``UsageError`` below 1."""
+    if seconds is not None and seconds < 1:
+        raise UsageError(
+            f"--seconds must be 1 or more, got {seconds}", remedy="leave it out for the verb's own"
+        )
+    return seconds

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from eventmark.cli.live import live_view
 from eventmark.cli.options import Options
-from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError
 from eventmark.measure.files import write_result
 from eventmark.measure.results import RunResult
 from eventmark.measure.verdicts import exit_code
+from eventmark.profiler import check_profiler, profiling
 from eventmark.report import render_terminal, write_reports
 from eventmark.scenarios.group_append import GroupAppend
 from eventmark.scenarios.job import Job
+from eventmark.scenarios.load.load import Watcher
 from eventmark.scenarios.main_job import CoreOperations, Limits, MainJob, Plans
 from eventmark.scenarios.metering import Metering, metered
+from eventmark.scenarios.profiled import as_profiled
 from eventmark.scenarios.row_level_security import RowLevelSecurity
 from eventmark.scenarios.scenario import Scenario
 from eventmark.server.machine import existing_part
@@ -38,13 +41,31 @@ def run(*, options: Options | None = None) -> int:
 
 def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) -> int:
     """Run it on the settings' job, write its result and reports, and return the exit code."""
+    return run_watched(lambda _: scenario, settings, keep=keep)
+
+
+def run_watched(make: Callable[[Watcher], Scenario], settings: Settings, *, keep: bool = False) -> int:
+    """``run_scenario`` of a scenario that is made with somebody to tell its pulses to."""
     check_writable(Path(settings.out))
+    check_profiler(settings.profiler)
     with job_of(settings, keep=keep) as job, _served(job, settings) as metering:
-        with progress_bars(console) as progress:
-            result = scenario.run(job, progress)
+        with live_view(console) as (progress, watch):
+            scenario = make(watch)
+            result, profiles = _profiled(lambda: scenario.run(job, progress), settings)
+        if profiles:
+            console.print(f"profiles: {', '.join(str(file) for file in profiles)}", soft_wrap=True)
         if metering is not None:
             metering.finish(result)
     return finish(settings, result)
+
+
+def _profiled(run: Callable[[], RunResult], settings: Settings) -> tuple[RunResult, list[Path]]:
+    """The result, and the flame graphs of who made it, where a profiler was asked for."""
+    with profiling(settings.profiler, Path(settings.out)) as profiles:
+        if profiles is None:
+            return run(), []
+        result = profiles.run(run)
+    return as_profiled(result, profiles.kind, profiles.files), profiles.files
 
 
 @contextmanager

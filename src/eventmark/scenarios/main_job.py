@@ -11,9 +11,19 @@ import asyncpg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import CorpusResult, Floor, OperationResult, PlanResult, RunResult, Verdict
+from eventmark.measure.evidence import NOT_TIMED
+from eventmark.measure.results import (
+    CorpusResult,
+    Floor,
+    OperationResult,
+    PlanResult,
+    RunResult,
+    Section,
+    Verdict,
+)
 from eventmark.measure.verdicts import doubted, overall
 from eventmark.plans import examine_plans, sampled_cases
+from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.core.benchmark import BenchmarkPlan, run_benchmark
 from eventmark.scenarios.core.floors import copy_floor
 from eventmark.scenarios.course import Course
@@ -32,11 +42,12 @@ class MainJob:
         with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
                 corpus = fill_and_audit(job, course, progress)
-            with course.phase("measure"):
+            with course.phase("measure"), course.watch() as watch:
                 operations = measure(job, course, progress)
             with course.phase("plans"):
                 plans = examine_all_plans(job, course, progress)
-        return judged_result(course, corpus=corpus, operations=operations, plans=plans)
+        limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
+        return judged_result(course, corpus=corpus, operations=operations, plans=plans, sections=[limit])
 
 
 class CoreOperations:
@@ -91,13 +102,16 @@ def judged_result(
     corpus: CorpusResult | None = None,
     operations: Mapping[str, OperationResult] | None = None,
     plans: Sequence[PlanResult] = (),
+    sections: Sequence[Section] = (),
 ) -> RunResult:
     """What was found, with the verdict on all of it."""
     doubt = slowed_by(course.fitness)
     measured = {name: doubted(one, doubt) for name, one in (operations or {}).items()}
     fit = fitness(course.fitness) if measured else Verdict.MET  # counted work is the same on any machine
     verdict, reasons = overall(_parts(measured, plans, corpus, fit))
-    return course.result(verdict, reasons, corpus=corpus, operations=measured, plans=list(plans))
+    return course.result(
+        verdict, reasons, corpus=corpus, operations=measured, plans=list(plans), sections=list(sections)
+    )
 
 
 def fill_and_audit(job: Job, course: Course, progress: Progress) -> CorpusResult:
