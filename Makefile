@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test test-long lint docs install programs clean
+.PHONY: run test test-long test-docker lint docs install programs clean
 
 run: install
 	$(BIN)/eventmark run
@@ -12,7 +12,12 @@ test: install programs lint
 	$(BIN)/pytest
 
 test-long: install programs
-	$(BIN)/pytest -m 'long or not long'
+	$(BIN)/pytest -m 'not docker'
+
+# A server in a container; not part of the other tests. Needs docker and debootstrap (apt-get install docker.io debootstrap).
+test-docker: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers,docker]'
+	tests/server/docker.sh
 
 lint: install
 	$(BIN)/ruff check .

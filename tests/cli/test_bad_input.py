@@ -354,6 +354,11 @@ def test_another_corpus_in_the_schema_is_kept_unless_it_may_be_replaced(
     assert command("seed", "--server", database, "--events", "200", "--replace").code == 0
 
 
+def test_an_audit_makes_no_cluster(command: Command, tmp_path: Path) -> None:
+    check(command("audit"), CANNOT_RUN, "there is no cluster in .eventmark/embedded", "eventmark seed")
+    assert not any(tmp_path.iterdir())
+
+
 def test_an_audit_of_a_schema_with_no_corpus_says_so(command: Command, database: str) -> None:
     check(command("audit", "--server", database), CANNOT_RUN, "eventmark")
     assert schemas(database) == {"public"}
