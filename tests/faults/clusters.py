@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from eventmark.engine import install_schema
@@ -50,6 +51,22 @@ class OwnCluster:
         """End the postmaster without a checkpoint: nothing is written any more."""
         assert self.cluster.pid is not None
         os.kill(self.cluster.pid, how)
+        await asyncio.to_thread(self.cluster.stop)
+
+    async def lose(self) -> None:
+        """As when its machine is gone: all its processes at once.
+
+        Killing the postmaster alone leaves the others going for a moment, in which they show commits that no
+        synchronous replica has confirmed.
+        """
+        assert self.cluster.pid is not None
+        postmaster = psutil.Process(self.cluster.pid)
+        postmaster.suspend()  # it starts no more
+        everybody = [*postmaster.children(recursive=True), postmaster]
+        for how in (psutil.Process.suspend, psutil.Process.kill):
+            for process in everybody:
+                with suppress(psutil.NoSuchProcess):
+                    how(process)
         await asyncio.to_thread(self.cluster.stop)
 
     async def start(self) -> None:
