@@ -19,9 +19,11 @@ from eventmark.measure.files import write_result
 from eventmark.measure.results import OperationResult, RunResult, Verdict
 from eventmark.measure.verdicts import exit_code, overall
 from eventmark.report import render_operations, render_plans, render_terminal, write_reports
+from eventmark.scenarios.examination import examine_all_plans
+from eventmark.scenarios.golden import GoldenPlans
 from eventmark.scenarios.group_append import GroupAppend
 from eventmark.scenarios.job import Job, fill, prepare_store
-from eventmark.scenarios.main_job import MainJob, examine_all_plans, measure
+from eventmark.scenarios.main_job import MainJob, measure
 from eventmark.scenarios.row_level_security import RowLevelSecurity
 from eventmark.scenarios.scenario import Scenario
 from eventmark.seeding import Progress
@@ -74,9 +76,20 @@ def bench(
     return exit_code(_verdict_of(operations))
 
 
-def explain(*, options: Options | None = None) -> int:
+def explain(
+    *,
+    golden: Annotated[
+        bool, Parameter(negative=(), help="Compare the plans' shapes with those that were approved instead.")
+    ] = False,
+    approve: Annotated[
+        bool, Parameter(negative=(), help="Make the plans of today the approved ones instead.")
+    ] = False,
+    options: Options | None = None,
+) -> int:
     """Examine the plan of every statement on a corpus that is kept."""
     settings = (options or Options()).settings()
+    if golden or approve:
+        return run_scenario(GoldenPlans(approve=approve), settings, keep=True)
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         _fill(job, progress)
         plans = examine_all_plans(job, progress)
