@@ -30,6 +30,8 @@ _LABELS = {
     "psql copy": "floor by psql \\copy",
     "measure": "measure operations",
     "plans": "examine plans",
+    "copy": "copy the store",
+    "cliffs": "look for plan cliffs",
 }
 
 

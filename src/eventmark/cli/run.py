@@ -14,11 +14,12 @@ from eventmark.cli.options import Options
 from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
 from eventmark.config import Settings
-from eventmark.errors import CannotRunError
+from eventmark.errors import CannotRunError, UsageError
 from eventmark.measure.files import write_result
 from eventmark.measure.results import OperationResult, RunResult, Verdict
 from eventmark.measure.verdicts import exit_code, overall
 from eventmark.report import render_operations, render_plans, render_terminal, write_reports
+from eventmark.scenarios.cliffs.cliffs import Cliffs
 from eventmark.scenarios.examination import examine_all_plans
 from eventmark.scenarios.golden import GoldenPlans
 from eventmark.scenarios.group_append import GroupAppend
@@ -78,6 +79,10 @@ def bench(
 
 def explain(
     *,
+    cliffs: Annotated[
+        bool,
+        Parameter(negative=(), help="Ask every statement under every condition instead: what falls over?"),
+    ] = False,
     golden: Annotated[
         bool, Parameter(negative=(), help="Compare the plans' shapes with those that were approved instead.")
     ] = False,
@@ -88,13 +93,26 @@ def explain(
 ) -> int:
     """Examine the plan of every statement on a corpus that is kept."""
     settings = (options or Options()).settings()
-    if golden or approve:
-        return run_scenario(GoldenPlans(approve=approve), settings, keep=True)
+    scenario = _examination(cliffs=cliffs, golden=golden, approve=approve)
+    if scenario is not None:
+        return run_scenario(scenario, settings, keep=True)
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         _fill(job, progress)
         plans = examine_all_plans(job, progress)
     screen.print(render_plans(plans))
     return exit_code(overall((plan.statement, plan.verdict, "") for plan in plans)[0])
+
+
+def _examination(*, cliffs: bool, golden: bool, approve: bool) -> Scenario | None:
+    """What is asked for instead of the plain examination. Raises ``UsageError`` for more than one of them."""
+    asked = [
+        name for name, given in (("--cliffs", cliffs), ("--golden", golden), ("--approve", approve)) if given
+    ]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} exclude each other", remedy="give one of them")
+    if cliffs:
+        return Cliffs()
+    return GoldenPlans(approve=approve) if golden or approve else None
 
 
 def limits(*, options: Options | None = None) -> int:

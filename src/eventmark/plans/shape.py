@@ -7,9 +7,9 @@ read the same way, whatever they were run with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from eventmark.plans.work import Node
+from eventmark.plans.work import Node, buffers_of
 
 INDENT = "  "
 ANY = "?"  # stands for a value or a parameter
@@ -17,6 +17,13 @@ ANY = "?"  # stands for a value or a parameter
 _CONDITIONS = (
     "Index Cond", "Recheck Cond", "TID Cond", "Hash Cond", "Merge Cond", "Join Filter", "One-Time Filter", "Filter",
 )  # fmt: skip
+_THROWN_AWAY = {
+    "Rows Removed by Filter": "removed by the filter",
+    "Rows Removed by Index Recheck": "removed by the recheck",
+    "Rows Removed by Join Filter": "removed by the join filter",
+    "Heap Fetches": "heap fetches",
+    "Temp Written Blocks": "temporary pages written",
+}
 _TYPE = (
     r"(?:timestamp with(?:out)? time zone|double precision|character varying|\"?\w+\"?)(?:\(\d+\))?(?:\[\])*"
 )
@@ -26,7 +33,12 @@ _QUALIFIED_CALL = re.compile(r"(?:\"[^\"]+\"|\b\w+)\.(?=\"?\w+\"?\()")
 
 def shape_of(plan: Node) -> str:
     """The plan as an indented tree, a line for each node and one for each of its conditions."""
-    return "\n".join(_lines(plan, 0))
+    return "\n".join(_lines(plan, 0, lambda _: ""))
+
+
+def figures_of(plan: Node) -> str:
+    """The same tree with what the planner expected of each node and what came of it."""
+    return "\n".join(_lines(plan, 0, _figures))
 
 
 def summary_of(plan: Node) -> str:
@@ -40,14 +52,26 @@ def masked(condition: str) -> str:
     return _QUALIFIED_CALL.sub("", _VALUE.sub(ANY, condition))
 
 
-def _lines(node: Node, depth: int) -> Iterator[str]:
+def _lines(node: Node, depth: int, more: Callable[[Node], str]) -> Iterator[str]:
     named = _subplan(node)
-    yield INDENT * depth + (f"{named}: " if named else "") + _title(node)
+    yield INDENT * depth + (f"{named}: " if named else "") + _title(node) + more(node)
     for key in _CONDITIONS:
         if key in node:
             yield f"{INDENT * (depth + 2)}{key}: {masked(str(node[key]))}"
     for child in node.get("Plans", ()):
-        yield from _lines(child, depth + 1)
+        yield from _lines(child, depth + 1, more)
+
+
+def _figures(node: Node) -> str:
+    """Rows and cost as planned, rows as they came (per loop, as the server counts), pages, what was thrown away."""
+    planned = f"planned {node.get('Plan Rows', 0):,} rows at cost {node.get('Total Cost', 0.0):,.2f}"
+    loops = node.get("Actual Loops", 0)
+    if not loops:
+        return f"  ({planned}; never run)"
+    came = f"came {node.get('Actual Rows', 0):,.0f}" + (f" in each of {loops:,} loops" if loops > 1 else "")
+    told = [f"{planned}; {came}", f"{buffers_of(node):,.0f} pages"]
+    told += [f"{node[key]:,} {said}" for key, said in _THROWN_AWAY.items() if node.get(key)]
+    return f"  ({', '.join(told)})"
 
 
 def _every(node: Node) -> Iterator[Node]:
