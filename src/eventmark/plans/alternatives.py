@@ -106,15 +106,15 @@ async def _changes(
 ) -> AsyncIterator[tuple[str, str, Changes]]:
     """What to take away, one after the other: its name, the index or "", and how."""
     node = heaviest(plan)
+    for index in dict.fromkeys(_indexes_of(node)):
+        dropping = await _drop(connection, schema, index)
+        yield f"without the index {index}", index, Changes(statements=[dropping], timeout_s=timeout_s)
     kinds = [str(node["Node Type"])]
     kinds += [kind for kind in ("Sort", "Incremental Sort") if kind not in kinds and _has(plan, kind)]
     for kind in kinds:
         if kind in _SWITCHES:
             settings = dict.fromkeys(_SWITCHES[kind], "off")
             yield f"without {kind}", "", Changes(settings=settings, timeout_s=timeout_s)
-    for index in dict.fromkeys(_indexes_of(node)):
-        dropping = await _drop(connection, schema, index)
-        yield f"without the index {index}", index, Changes(statements=[dropping], timeout_s=timeout_s)
 
 
 def _has(plan: Node, kind: str) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
 
+from eventmark.engine.statements import Statement
 from eventmark.plans.cells import FRESH, PLAN_KINDS, STALE, Cell, State, examine_cell
 from eventmark.plans.examine import writes
 from eventmark.plans.questions import Question
@@ -71,7 +72,7 @@ class StateWalk:
         self._report = report
         self._seconds_max = seconds_max
         self._others_tried = 0
-        self._rounds = rounds_of(definition, questions)
+        self._rounds = rounds_of(definition.statements, questions)
         self._spent_s: defaultdict[tuple[str, State], float] = defaultdict(float)
         self.cells: list[Cell] = []
         self.left_out: Counter[str] = Counter()
@@ -130,7 +131,7 @@ class StateWalk:
             await transaction.rollback()
 
 
-def rounds_of(definition: StoreDefinition, questions: Sequence[Question]) -> list[list[Question]]:
+def rounds_of(statements: Mapping[str, Statement], questions: Sequence[Question]) -> list[list[Question]]:
     """Questions in the order in which none is in another's way: reads, then what writes, by its size.
 
     What was written is rolled back and leaves dead rows: at the log's end, and at the end of the stream that it
@@ -138,7 +139,7 @@ def rounds_of(definition: StoreDefinition, questions: Sequence[Question]) -> lis
     """
     rounds: dict[int, list[Question]] = {}
     for question in questions:
-        size = question.events if writes(definition.statements[question.statement]) else 0
+        size = question.events if writes(statements[question.statement]) else 0
         rounds.setdefault(size, []).append(question)
     return [rounds[size] for size in sorted(rounds)]
 
