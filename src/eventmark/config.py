@@ -38,6 +38,7 @@ class Settings:
     floors: bool = True
     json: bool = False
     ordering: str = "all"
+    exhibit: str = "all"
     seconds: int = 1800
 
     @property

@@ -21,9 +21,9 @@ from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.server import Server
 from eventmark.server.cluster import Cluster, free_port
 from eventmark.verify import Outcome
+from eventmark.verify.recording import Recording
 from eventmark.verify.writers import stream_id, tenant_of
 from tests.engine.builders import SCHEMA, until, waiting_backend
-from tests.verify.recording import Recording
 
 Connection = asyncpg.Connection
 
@@ -38,7 +38,7 @@ async def recording(dsn: str, ordering: str) -> AsyncIterator[tuple[Recording, C
     connection = await asyncpg.connect(dsn)
     await install_schema(connection, SCHEMA, ordering=ordering)
     async with await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store:
-        yield Recording(store), connection
+        yield Recording(store, SCHEMA), connection
     await connection.close()
 
 
@@ -225,7 +225,7 @@ async def test_commits_that_wait_for_no_disk_and_a_crash(
     async with await PostgresEventStore.connect(
         f"{dsn}?options=-c%20synchronous_commit%3D{commit}", schema=SCHEMA, notify=False
     ) as store:
-        record = Recording(store)
+        record = Recording(store, SCHEMA)
         for stream in range(8, 12):
             await record.append(stream)
         assert cluster.pid is not None

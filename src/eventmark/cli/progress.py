@@ -31,6 +31,8 @@ _LABELS = {
     "measure": "measure operations",
     "plans": "examine plans",
     "copy": "copy the store",
+    "museum": "show the museum",
+    "repeat": "examine again",
     "cliffs": "look for plan cliffs",
 }
 

@@ -25,6 +25,7 @@ from eventmark.scenarios.golden import GoldenPlans
 from eventmark.scenarios.group_append import GroupAppend
 from eventmark.scenarios.job import Job, fill, prepare_store
 from eventmark.scenarios.main_job import MainJob, measure
+from eventmark.scenarios.repetition import RepeatedPlans
 from eventmark.scenarios.row_level_security import RowLevelSecurity
 from eventmark.scenarios.scenario import Scenario
 from eventmark.seeding import Progress
@@ -89,11 +90,14 @@ def explain(
     approve: Annotated[
         bool, Parameter(negative=(), help="Make the plans of today the approved ones instead.")
     ] = False,
+    repeat: Annotated[
+        int | None, Parameter(help="So many times in a row on a machine kept busy: do verdicts stay?")
+    ] = None,
     options: Options | None = None,
 ) -> int:
     """Examine the plan of every statement on a corpus that is kept."""
     settings = (options or Options()).settings()
-    scenario = _examination(cliffs=cliffs, golden=golden, approve=approve)
+    scenario = _examination(cliffs=cliffs, golden=golden, approve=approve, repeat=repeat)
     if scenario is not None:
         return run_scenario(scenario, settings, keep=True)
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
@@ -103,13 +107,18 @@ def explain(
     return exit_code(overall((plan.statement, plan.verdict, "") for plan in plans)[0])
 
 
-def _examination(*, cliffs: bool, golden: bool, approve: bool) -> Scenario | None:
+def _examination(*, cliffs: bool, golden: bool, approve: bool, repeat: int | None) -> Scenario | None:
     """What is asked for instead of the plain examination. Raises ``UsageError`` for more than one of them."""
-    asked = [
-        name for name, given in (("--cliffs", cliffs), ("--golden", golden), ("--approve", approve)) if given
-    ]
+    given = {"--cliffs": cliffs, "--golden": golden, "--approve": approve, "--repeat": repeat is not None}
+    asked = [name for name, value in given.items() if value]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} exclude each other", remedy="give one of them")
+    if repeat is not None:
+        if repeat < 2:
+            raise UsageError(
+                f"--repeat must be 2 or more, got {repeat}", remedy="write for example --repeat 20"
+            )
+        return RepeatedPlans(runs=repeat)
     if cliffs:
         return Cliffs()
     return GoldenPlans(approve=approve) if golden or approve else None
