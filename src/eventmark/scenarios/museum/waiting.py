@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -31,18 +31,26 @@ LOCK_WAITS = Limit(
 )  # fmt: skip
 _LOCKS = ("advisory", "object", "relation", "transactionid", "tuple", "virtualxid")
 
-# As one message, so that the writers and not their client are what the server waits for
-_INSERT = """
-insert into {schema}.domain_events (
-    sequence_number, expected_version, timestamp_utc, event_id, tenant_id, stream_id, aggregate_type, aggregate_id,
-    event_type, payload_type, payload_revision, payload, metadata
-)
-select 1, 0, now(), id, 't', 'Wait:' || id, 'Wait', id::text, 'Waited', 'Waited', '1.0', '{{}}', '{{}}'
-from gen_random_uuid() as id
+# Appends one after the other, each a transaction of its own, in the server: no client's pace keeps writers apart
+_WRITER = """
+do $$ begin
+    while clock_timestamp() < timestamptz '{until}' loop
+        insert into {schema}.domain_events (
+            sequence_number, expected_version, timestamp_utc, event_id, tenant_id, stream_id, aggregate_type,
+            aggregate_id, event_type, payload_type, payload_revision, payload, metadata
+        )
+        select 1, 0, now(), id, 't', 'Wait:' || id, 'Wait', id::text, 'Waited', 'Waited', '1.0', '{{}}', '{{}}'
+        from gen_random_uuid() as id;
+        {then}
+        commit;
+    end loop;
+end $$
 """
 _NOTIFY = "select pg_notify('museum', '')"
+_NOTIFY_WITHIN = "perform pg_notify('museum', '');"
 
-Write = Callable[[], Awaitable[object]]
+Writers = Callable[[], Awaitable[int]]
+"""What runs for the room's seconds; how many appends it came to."""
 
 
 async def _notify(room: Room) -> Sequence[Trial]:
@@ -53,22 +61,29 @@ async def _notify(room: Room) -> Sequence[Trial]:
 
 
 async def _notifying(room: Room, variant: str, *, within: bool) -> Trial:
-    async with empty_log(room) as (_, schema), _connections(room, WRITERS + 1) as (beside, *writers):
-        insert = _INSERT.format(schema=f'"{schema}"')
+    async with (
+        empty_log(room) as (connection, schema),
+        _connections(room, WRITERS + 1) as (beside, *writers),
+    ):
         notifier = Notifier(lambda: beside.execute(_NOTIFY), interval_s=NOTIFY_INTERVAL_S)
 
-        def writer(connection: asyncpg.Connection[Any]) -> Write:
-            async def append_and_notify() -> None:
-                await connection.execute(f"{insert}; {_NOTIFY}")
-
-            async def append() -> None:
-                await connection.execute(insert)
-                notifier.appended()
-
-            return append_and_notify if within else append
+        async def write() -> int:
+            now = await connection.fetchval("select clock_timestamp()")
+            script = _WRITER.format(
+                schema=f'"{schema}"',
+                until=now + timedelta(seconds=room.seconds),
+                then=_NOTIFY_WITHIN if within else "",
+            )
+            writing = [asyncio.create_task(one.execute(script)) for one in writers]
+            while not all(task.done() for task in writing):
+                if not within:
+                    notifier.appended()
+                await asyncio.sleep(NOTIFY_INTERVAL_S)
+            await asyncio.gather(*writing)
+            return int(await connection.fetchval(f'select count(*) from "{schema}".domain_events'))
 
         try:
-            return await _watched(room, [writer(one) for one in writers], variant, good=not within)
+            return await _watched(room, write, variant, good=not within)
         finally:
             await notifier.close()
 
@@ -88,32 +103,33 @@ async def _ordered(room: Room, ordering: str, variant: str, *, good: bool) -> Tr
         ) as store,
     ):
 
-        async def append() -> None:
-            event_id = uuid4()
-            stream = StreamId(tenant_id="t", aggregate_type="Wait", aggregate_id=event_id.hex)
-            event = NewEvent(
-                event_id=event_id, event_type="Waited", payload="{}", metadata="{}", timestamp=datetime.now(UTC),
-                payload_type="Waited",
-            )  # fmt: skip
-            async with store.transaction() as transaction:
-                await transaction.append_events(stream, [event], expected_version=0)
+        async def write() -> int:
+            until_s = time.monotonic() + room.seconds
+            return sum(await asyncio.gather(*(_append_until(store, until_s) for _ in range(WRITERS))))
 
-        return await _watched(room, [append] * WRITERS, variant, good=good)
+        return await _watched(room, write, variant, good=good)
 
 
-async def _watched(room: Room, writers: Sequence[Write], variant: str, *, good: bool) -> Trial:
-    """The writers for the room's seconds, each to streams of its own; what they waited for is sampled."""
+async def _append_until(store: PostgresEventStore, until_s: float) -> int:
+    """Single appends, each to a stream of its own and in a transaction of the client's; how many."""
     appended = 0
-    until_s = time.monotonic() + room.seconds
+    while time.monotonic() < until_s:
+        event_id = uuid4()
+        stream = StreamId(tenant_id="t", aggregate_type="Wait", aggregate_id=event_id.hex)
+        event = NewEvent(
+            event_id=event_id, event_type="Waited", payload="{}", metadata="{}", timestamp=datetime.now(UTC),
+            payload_type="Waited",
+        )  # fmt: skip
+        async with store.transaction() as transaction:
+            await transaction.append_events(stream, [event], expected_version=0)
+        appended += 1
+    return appended
 
-    async def go_on(write: Write) -> None:
-        nonlocal appended
-        while time.monotonic() < until_s:
-            await write()
-            appended += 1
 
+async def _watched(room: Room, write: Writers, variant: str, *, good: bool) -> Trial:
+    """The writers for the room's seconds, each to streams of its own; what they waited for is sampled."""
     async with Monitor(room.server, interval_s=SAMPLE_EVERY_S) as monitor:
-        await asyncio.gather(*map(go_on, writers))
+        appended = await write()
     series = {one.name: one for one in monitor.series()}
     waits = {
         name: sum(one.values) / len(one.values) for name in _LOCKS if (one := series.get(f"waits:{name}"))
