@@ -32,7 +32,6 @@ _LABELS = {
     "plans": "examine plans",
     "copy": "copy the store",
     "museum": "show the museum",
-    "repeat": "examine again",
     "cliffs": "look for plan cliffs",
 }
 

@@ -217,5 +217,5 @@ def _where(cliff: Cliff) -> str:
 
 def _work_told(work: Mapping[str, float]) -> str:
     rows = rows_of(work) if work["rows"] or work["rows_written"] else 0
-    said = f"{pages_of(work):,.0f} pages for {rows:,.0f} rows"
+    said = f"{pages_of(work):,.0f} pages for {rows:,.0f} row{'s' * (rows != 1)}"
     return said + (f", {work['rows_removed']:,.0f} rows thrown away" if work["rows_removed"] else "")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import asyncpg
 
-from eventmark.engine.statements import quoted_schema
 from eventmark.measure.results import PlanResult
 from eventmark.plans import examine_plans, sampled_cases
 from eventmark.scenarios.job import Job
 from eventmark.seeding import Progress
+from eventmark.seeding.copying import tidy
 
 
 def examine_all_plans(
@@ -21,24 +21,38 @@ def examine_all_plans(
 
     ``settings`` are set for the examination alone, as SQL writes them.
     """
-    return asyncio.run(_examine(job, progress, settings or {}))
+    return asyncio.run(_examine(job, progress, settings or {}, runs=1))[0]
 
 
-async def _examine(job: Job, progress: Progress, settings: Mapping[str, str]) -> list[PlanResult]:
+def examine_repeatedly(job: Job, progress: Progress, *, runs: int) -> list[list[PlanResult]]:
+    """The same cases again and again, the tables vacuumed and analysed anew before each run."""
+    return asyncio.run(_examine(job, progress, {}, runs=runs))
+
+
+async def _examine(
+    job: Job, progress: Progress, settings: Mapping[str, str], *, runs: int
+) -> list[list[PlanResult]]:
     definition = job.definition
     connection = await asyncpg.connect(job.server.dsn)
     try:
-        for table in filter(None, (definition.events_table, definition.snapshots_table)):
-            await connection.execute(f'vacuum analyze {quoted_schema(job.schema)}."{table}"')
+        await tidy(connection, definition, job.schema, "vacuum analyze")
         for name, value in settings.items():
             await connection.execute(f"set {name} = {value}")
         cases = await sampled_cases(
             connection, definition.statements, job.schema, definition.columns, definition.events_table,
             definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
         )  # fmt: skip
-        return await examine_plans(
-            connection, definition.statements, job.schema, cases,
-            progress=lambda done, total: progress("plans", done, total),
-        )  # fmt: skip
+        found = []
+        for number in range(runs):
+            if number:
+                await tidy(connection, definition, job.schema, "vacuum analyze")
+
+            def report(done: int, total: int, before: int = number) -> None:
+                progress("plans", before * total + done, runs * total)
+
+            found.append(
+                await examine_plans(connection, definition.statements, job.schema, cases, progress=report)
+            )
+        return found
     finally:
         await connection.close()

@@ -13,7 +13,7 @@ from typing import ClassVar
 from eventmark.measure.results import Column, Figure, Finding, PlanResult, RunResult, Section, Table, Verdict
 from eventmark.measure.verdicts import overall
 from eventmark.scenarios.course import Course
-from eventmark.scenarios.examination import examine_all_plans
+from eventmark.scenarios.examination import examine_repeatedly
 from eventmark.scenarios.job import Job, fill, prepare_store
 from eventmark.seeding import Progress, no_progress
 from eventmark.workers import worker_executor
@@ -32,15 +32,11 @@ class RepeatedPlans:
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError`` or ``UsageError``."""
         prepare_store(job)
-        found: list[list[PlanResult]] = []
         with Course(job, progress) as course:
             with course.phase("seed"):
                 fill(job, progress)
             with course.phase("busy"), busy_machine():
-                for number in range(self.runs):
-                    progress("repeat", number, self.runs)
-                    found.append(examine_all_plans(job, no_progress))
-                progress("repeat", self.runs, self.runs)
+                found = examine_repeatedly(job, progress, runs=self.runs)
         section = repetition_section(found)
         verdict, reasons = overall((one.name, one.verdict, one.observed) for one in section.findings)
         return course.result(verdict, reasons, sections=[section], figures=figures_of_runs(found))
@@ -76,7 +72,7 @@ def repetition_section(runs: Sequence[Sequence[PlanResult]]) -> Section:
         verdict=overall((one.name, one.verdict, "") for one in findings)[0],
         text=[
             f"Every plan was examined {len(runs)} times in a row, while {BURNERS_PER_CORE} processes for each core "
-            "computed. Pages and rows are counted by the server and do not care; times do. Whether a plan is good "
+            "computed. Pages and rows are counted by the server and hardly differ; times do. Whether a plan is good "
             "is for eventmark explain to say; this is whether it says the same each time."
         ],
         findings=findings,

@@ -115,7 +115,8 @@ def exhibit_section(exhibit: Exhibit, trials: Sequence[Trial]) -> Section:
         text=[
             exhibit.story,
             f"What avoids it: {exhibit.lesson}",
-            f"Judged by: {exhibit.judged_by}. Reported as {', '.join(exhibit.sources)}.",
+            f"Judged by: {exhibit.judged_by}.",
+            f"Reported as {', '.join(exhibit.sources)}.",
         ],
         findings=[
             Finding(

@@ -48,14 +48,15 @@ async def judged_by_cliffs(
     *,
     variant: str,
     good: bool,
+    kinds: Sequence[str] = PLAN_KINDS,
 ) -> Trial:
-    """The statement asked each question by every kind of plan: a cliff among them breaks it."""
+    """The statement asked each question by each kind of plan: a cliff among them breaks it."""
     cells = [
         await examine_cell(
             connection, statement, schema, question_of(statement, place, arguments), kind, State()
         )
         for place, arguments in questions.items()
-        for kind in PLAN_KINDS
+        for kind in kinds
     ]
     return cliff_trial(cells, variant=variant, good=good)
 

@@ -72,16 +72,19 @@ async def _primary_key(room: Room) -> Sequence[Trial]:
 
 async def _backlog(room: Room) -> Sequence[Trial]:
     async with filled_log(room, ordering=_BY_NUMBER) as (connection, schema):
+        await connection.execute(
+            f'drop index "{schema}".domain_events_timestamp'
+        )  # an order that no index has
         places = {"start": 0, "middle": room.events // 2, "near the tail": room.events - 4 * _BATCH}
         questions = {place: (LARGE, number, _BATCH) for place, number in places.items()}
         return [
             await judged_by_cliffs(
                 connection, schema, STATEMENTS["events_by_time"], questions,
-                variant="a batch in the order of time", good=False,
+                variant="a batch in the order of time", good=False, kinds=(CUSTOM,),
             ),
             await judged_by_cliffs(
                 connection, schema, STATEMENTS["events_of_tenant"], questions,
-                variant="a batch in the order of the index", good=True,
+                variant="a batch in the order of the index", good=True, kinds=(CUSTOM,),
             ),
         ]  # fmt: skip
 
@@ -105,10 +108,10 @@ async def _visibility_map(room: Room) -> Sequence[Trial]:
 
 TOKEN_AT = Exhibit(
     name="token-at-an-instant",
-    title="A token for an instant takes half a minute",
+    title="A token for an instant takes 24 seconds",
     sources=("AxonFramework#1100",),
-    story="Creating a token for an instant took 24 s in a log of 22 million events. The lowest number of the events "
-    "that follow is found by walking the primary key, past everything that came before.",
+    story="In a log of 22 million events. The lowest number of the events that follow is found by walking the primary "
+    "key, past everything that came before.",
     lesson="Look the next events up by an index on time, and take the lowest of a bounded number.",
     judged_by="plan judge: pages and rows for one row",
     run=lambda room: asyncio.run(_token_at(room)),
@@ -147,7 +150,7 @@ VISIBILITY_MAP = Exhibit(
     name="stale-visibility-map",
     title="An append-only table outruns autovacuum",
     sources=("zitadel#12448",),
-    story="Nothing is updated, so nothing makes autovacuum come, and reads by the index alone look every row up in the "
+    story="Inserts alone make autovacuum come seldom. Until it does, reads by the index alone look every row up in the "
     "table; they got slower until somebody ran VACUUM ANALYZE.",
     lesson="autovacuum_vacuum_insert_scale_factor low enough for the table's growth.",
     judged_by="cliff finder: heap pages with a stale and a fresh visibility map",
