@@ -9,18 +9,20 @@ import asyncpg
 
 from eventmark.measure.results import PlanResult
 from eventmark.plans import examine_plans, sampled_cases
+from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job
 from eventmark.seeding import Progress
 from eventmark.seeding.copying import tidy
 
 
 def examine_all_plans(
-    job: Job, progress: Progress, *, settings: Mapping[str, str] | None = None
+    job: Job, course: Course, progress: Progress, *, settings: Mapping[str, str] | None = None
 ) -> list[PlanResult]:
     """Every statement of the store, after its tables were vacuumed as a server at rest would have done.
 
     ``settings`` are set for the examination alone, as SQL writes them.
     """
+    course.skipped |= dict(job.definition.absent)
     return asyncio.run(_examine(job, progress, settings or {}, runs=1))[0]
 
 

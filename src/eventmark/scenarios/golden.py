@@ -37,12 +37,11 @@ class GoldenPlans:
         major = job.server.version_num // 10000
         folder, corpus = folder_of(job.definition.directory, major), _corpus_name(job.corpus)
         approved = {} if self.approve else read_golden(folder, corpus)
-        prepare_store(job)
-        with Course(job, progress) as course:
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
                 fill(job, progress)
             with course.phase("plans"):
-                plans = examine_all_plans(job, progress, settings=PINNED_SETTINGS)
+                plans = examine_all_plans(job, course, progress, settings=PINNED_SETTINGS)
         found = texts_of(plans, corpus)
         if self.approve:
             write_golden(folder, found)

@@ -31,8 +31,7 @@ class RepeatedPlans:
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError`` or ``UsageError``."""
-        prepare_store(job)
-        with Course(job, progress) as course:
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
                 fill(job, progress)
             with course.phase("busy"), busy_machine():

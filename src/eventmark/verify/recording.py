@@ -25,9 +25,10 @@ from eventmark.verify.history import (
     event_id,
     expanded,
     key_of,
+    stream_id,
 )
 from eventmark.verify.stored import count_damaged, read_stored
-from eventmark.verify.writers import payload_of, stream_id
+from eventmark.verify.writers import payload_of
 
 Read = Callable[[TrackingToken], Awaitable[EventBatch]]
 

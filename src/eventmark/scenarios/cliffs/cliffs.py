@@ -18,7 +18,8 @@ from eventmark.scenarios.cliffs.sections import cliffs_section
 from eventmark.scenarios.cliffs.states import STATES, StateWalk, fill_copy
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job, fill, prepare_store
-from eventmark.seeding import Progress, no_progress
+from eventmark.seeding import Progress, estimated_bytes, no_progress
+from eventmark.server import check_disk_space
 from eventmark.stores import drop_scratch_schema, scratch_name
 
 SCHEMA_SUFFIX = "_cliffs"
@@ -49,8 +50,10 @@ class Cliffs:
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError`` or ``UsageError``."""
-        prepare_store(job)
-        with Course(job, progress) as course:
+        to_come = prepare_store(job) + _copied(job)
+        if job.server.directory is not None:
+            check_disk_space(job.place, estimated_bytes(to_come))
+        with Course(job, progress, events_to_come=to_come) as course:
             with course.phase("seed"):
                 fill(job, progress)
             cells = asyncio.run(_examine(job, course, progress))
@@ -69,10 +72,14 @@ class Cliffs:
         return course.result(verdict, reasons, sections=[section], figures=figures)
 
 
+def _copied(job: Job) -> int:
+    return min(job.corpus.events, COPIED_EVENTS_MAX)
+
+
 async def _examine(job: Job, course: Course, progress: Progress) -> list[Cell]:
     extent = EXTENTS[job.profile.name]
     copy = scratch_name(job.schema, SCHEMA_SUFFIX)
-    events = min(job.corpus.events, COPIED_EVENTS_MAX)
+    events = _copied(job)
     if events < job.corpus.events:
         course.skipped["events"] = f"the first {events:,} of {job.corpus.events:,} events were examined"
     connection = await asyncpg.connect(job.server.dsn)

@@ -20,8 +20,8 @@ from eventmark.scenarios.museum.exhibit import STATEMENTS, Exhibit, Room, Trial
 from eventmark.scenarios.museum.log import empty_log
 from eventmark.stores import scratch_name
 from eventmark.verify import Fault, HuntPlan, Outcome, hunt
+from eventmark.verify.history import stream_id
 from eventmark.verify.recording import Recording
-from eventmark.verify.writers import stream_id
 
 STREAMS = 20
 SETTLED_WITHIN_S = 10.0

@@ -80,7 +80,7 @@ class Museum:
             )
         room = room_for(job.server, job.schema, job.profile.name, seed=job.corpus.seed)
         sections: list[Section] = []
-        with Course(job, progress) as course:
+        with Course(job, progress, events_to_come=room.events) as course:
             for number, exhibit in enumerate(self.exhibits):
                 progress("museum", number, len(self.exhibits))
                 with course.phase(exhibit.name):
