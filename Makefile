@@ -50,7 +50,7 @@ programs:
 
 packaged = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && { $(call apt,$(1)) || { apt-get update -qq >/dev/null 2>&1 && $(call apt,$(1)); }; }; }
-apt = apt-get install -y -qq --no-install-recommends $(1) >/dev/null 2>&1
+apt = apt-get install -y -qq $(1) >/dev/null 2>&1
 
 clean:
 	rm -rf .venv out build dist

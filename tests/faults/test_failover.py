@@ -150,7 +150,9 @@ async def test_effects_and_tokens_of_one_transaction_fail_over_together_however_
             await workload.progress(60)
             await primary.crash(signal.SIGKILL)
             await workload.trouble()
-        with pytest.raises((EventStoreError, *DRIVER_ERRORS)):  # the handler's own statements raise the driver's
+        with pytest.raises(
+            (EventStoreError, *DRIVER_ERRORS)
+        ):  # the handler's own statements raise the driver's
             await running
     await promote(standby)
     connection = await asyncpg.connect(standby.dsn)
