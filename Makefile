@@ -27,6 +27,7 @@ lint: install
 
 docs: install
 	$(BIN)/python -m eventmark.report.performance docs/results docs/performance.md docs/ordering.md
+	$(BIN)/python -m eventmark.report.museum docs/results docs/museum.md
 
 install: $(INSTALLED)
 
@@ -35,8 +36,8 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	touch $@
 
-# A browser to look at the report with, a pooler to share connections through, a clock that can be set. Without one of
-# them, and without the right to install it, its tests are skipped.
+# A browser to look at the report with, a pooler to share connections through, a clock that can be set, and who reads the
+# metrics. Without one of them, and without the right to install it, its tests are skipped.
 programs:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(call packaged,chromium) \
 	  || echo 'no Chromium: the tests that look at the report are skipped'
@@ -44,6 +45,8 @@ programs:
 	  || echo 'no PgBouncer: the tests that share its connections are skipped'
 	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || $(call packaged,libfaketime) \
 	  || echo 'no libfaketime: the tests that set the clock are skipped'
+	@command -v promtool >/dev/null || $(call packaged,prometheus) \
+	  || echo 'no Prometheus: the tests that scrape and check rules are skipped'
 
 packaged = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && { $(call apt,$(1)) || { apt-get update -qq >/dev/null 2>&1 && $(call apt,$(1)); }; }; }

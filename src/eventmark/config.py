@@ -41,6 +41,7 @@ class Settings:
     floors: bool = True
     json: bool = False
     ordering: str = "all"
+    exhibit: str = "all"
     seconds: int = 0  # 0: as long as the verb and the profile say
     mix: str = ""
     rate: int = 500

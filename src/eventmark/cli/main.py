@@ -26,6 +26,7 @@ app = App(
 _VERBS = {
     "run:run": "The main job: provision, seed, audit, measure, examine plans, judge, report.",
     "verify:verify": "Hunt for lost events: concurrent writers and consumers, every invariant checked.",
+    "museum:museum": "Incidents that others had, the bad way and the good: flagged and passed.",
     "corpus:seed": "Fill a store with a corpus and keep it.",
     "corpus:audit": "Prove from the table itself what is in a corpus.",
     "run:bench": "Measure the core operations on a corpus that is kept.",
