@@ -7,6 +7,7 @@ rows, and a well-known library appends the same payloads.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import statistics
 import subprocess
@@ -48,21 +49,26 @@ _CALLS = {
 
 @dataclass(slots=True)
 class FloorRounds:
-    """What was seen in each round: pairs of ours and theirs, milliseconds."""
+    """What was seen in each round: pairs of ours and theirs, milliseconds.
+
+    Theirs is a difference of two runs, and may come out at nought or below where much else went on: that
+    round counts as infinitely far from the floor, so that no such round flatters us.
+    """
 
     tool: str
     pairs: list[tuple[float, float]] = field(default_factory=list)
 
     def floor(self) -> Floor | None:
-        """The median of the pairs' ratios; None where nothing was measured."""
-        if not self.pairs:
+        """The median of the pairs' ratios; None where there is none that is finite."""
+        ratios = [ours / theirs if theirs > 0 else math.inf for ours, theirs in self.pairs]
+        if not ratios or math.isinf(statistics.median(ratios)):
             return None
         return Floor(
             tool=self.tool,
             statistic=FLOOR_STATISTICS[self.tool],
             value=statistics.median(theirs for _, theirs in self.pairs),
             unit="ms",
-            ratio=statistics.median(ours / theirs for ours, theirs in self.pairs),
+            ratio=statistics.median(ratios),
             statement="p50",
         )
 
