@@ -38,6 +38,7 @@ class Settings:
     replace: bool = False
     floors: bool = True
     json: bool = False
+    aged: bool = False
     ordering: str = "all"
     seconds: int = 1800
 

@@ -68,7 +68,7 @@ async def watched(
 
 def named(evidence: Evidence, limit: Limit) -> Bottleneck:
     found = find_bottleneck(evidence)
-    assert found.limit is limit, (found.because, found.budget, evidence)
+    assert found.limit is limit, (found.because, found.budget, evidence.client, evidence.server)
     return found
 
 
@@ -128,7 +128,7 @@ async def test_a_pool_of_one_is_named(server: Server, database: str, admin: asyn
 async def test_a_client_that_burns_its_core_is_named(
     server: Server, database: str, admin: asyncpg.Connection
 ) -> None:
-    async with await PostgresEventStore.connect(database, pool_max=4, notify=False) as store:
+    async with await PostgresEventStore.connect(database, pool_max=12, notify=False) as store:
 
         async def append(_: int) -> None:
             await store.append_events(stream(uuid4()), [event()], expected_version=0)
@@ -136,7 +136,7 @@ async def test_a_client_that_burns_its_core_is_named(
             while time.monotonic() < ends_s:
                 pass
 
-        named(await watched(server, database, 4, append, store.pool), Limit.CLIENT)
+        named(await watched(server, database, 12, append, store.pool), Limit.CLIENT)
 
 
 async def test_a_row_that_everybody_waits_for_is_named_as_a_lock(

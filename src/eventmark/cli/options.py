@@ -35,6 +35,14 @@ class Options:
     replace: Annotated[
         bool | None, Parameter(group=_CORPUS, negative=(), help="Replace another corpus in the schema.")
     ] = None
+    aged: Annotated[
+        bool | None,
+        Parameter(
+            group=_CORPUS,
+            negative=(),
+            help="Age the corpus as months of production would: gaps, dead rows, an unvacuumed tail.",
+        ),
+    ] = None
     store: Annotated[
         str | None, Parameter(group=_RUN, help="A store's name, or its folder: ./my-store [eaf].")
     ] = None

@@ -26,6 +26,7 @@ _LABELS = {
     "indexes": "build indexes",
     "analyze": "gather statistics",
     "vacuum": "vacuum",
+    "age": "age the corpus",
     "audit": "audit the corpus",
     "psql copy": "floor by psql \\copy",
     "measure": "measure operations",

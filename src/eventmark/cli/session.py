@@ -74,6 +74,7 @@ def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
                 place=place,
                 with_floors=settings.floors,
                 replace=settings.replace,
+                aged=settings.aged,
             )
     except KeyboardInterrupt:
         raise CannotRunError(

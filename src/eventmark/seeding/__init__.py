@@ -1,5 +1,6 @@
 """Filling a store with a corpus, proving what is in it, drawing from it."""
 
+from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.progress import Progress, no_progress
@@ -7,14 +8,18 @@ from eventmark.seeding.sample import CorpusSample, SampledStream, sample_corpus
 from eventmark.seeding.seed import SeedReport, estimated_bytes, seed
 
 __all__ = [
+    "Aging",
     "AuditReport",
     "CorpusSample",
     "Progress",
     "SampledStream",
     "SeedReport",
+    "age",
     "audit",
     "estimated_bytes",
     "no_progress",
+    "read_aging",
+    "rejuvenate",
     "remove_appended",
     "sample_corpus",
     "seed",

@@ -13,6 +13,7 @@ from eventmark.workload.corpus import (
     snapshot_rows,
     transaction_ids_needed,
 )
+from eventmark.workload.identity import new_event_id
 from eventmark.workload.payloads import PROFILES, example_payloads
 from eventmark.workload.plan import BATCH_EVENTS, EVENTS_MAX, CorpusPlan
 
@@ -32,6 +33,7 @@ __all__ = [
     "example_payloads",
     "make_batch",
     "make_columns",
+    "new_event_id",
     "sliced",
     "snapshot_rows",
     "transaction_ids_needed",

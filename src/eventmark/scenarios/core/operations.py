@@ -28,7 +28,7 @@ from eventmark.domain import (
 )
 from eventmark.seeding import CorpusSample, SampledStream
 from eventmark.stores import append_values, snapshot_values
-from eventmark.workload import example_payloads
+from eventmark.workload import example_payloads, new_event_id
 
 HOT_SHARE = 0.5
 HOT_STREAMS = 10
@@ -36,8 +36,6 @@ NEW_STREAM_SHARE = 0.1
 NEAR_HEAD_SHARE = 0.3
 PAYLOADS = 500
 STREAM_BATCH_EVENTS = 1000
-_VERSION_BITS = (0xF << 76) | (0x3 << 62)
-_VERSION_7 = (0x7 << 76) | (0x2 << 62)
 _METADATA = '{"user": "user-0001", "traceId": "5f0c", "causationId": null, "correlationId": "5f0c"}'
 
 
@@ -140,10 +138,7 @@ class AppendEvents(Operation):
         ]
 
     def _uuid(self) -> UUID:
-        """Version 7, as the corpus has them."""
-        milliseconds = int(datetime.now(UTC).timestamp() * 1000)
-        number = int.from_bytes(milliseconds.to_bytes(6, "big") + self.random.bytes(10), "big")
-        return UUID(int=(number & ~_VERSION_BITS) | _VERSION_7)
+        return new_event_id(self.random)
 
 
 class AppendEvents1(AppendEvents):
