@@ -30,6 +30,7 @@ _VERBS = {
     "run:bench": "Measure the core operations on a corpus that is kept.",
     "run:explain": "Examine the plan of every statement.",
     "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
+    "load:load": "Load from many users, latency counted from when each operation was due.",
     "diagnose:report": "Show a result again, and write its reports anew.",
     "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
     "diagnose:doctor": "Whether this machine and server are fit to measure on.",

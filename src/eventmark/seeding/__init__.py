@@ -4,7 +4,7 @@ from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.progress import Progress, no_progress
-from eventmark.seeding.sample import CorpusSample, SampledStream, sample_corpus
+from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
 from eventmark.seeding.seed import SeedReport, estimated_bytes, seed
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "estimated_bytes",
     "no_progress",
     "read_aging",
+    "refreshed_sample",
     "rejuvenate",
     "remove_appended",
     "sample_corpus",
