@@ -25,7 +25,7 @@ from eventmark.engine import PostgresEventStore
 from eventmark.engine.statements import quoted_schema
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.stores import PER_EVENT_PARAMETERS, StoreDefinition, append_values, event_values, open_store
-from eventmark.workload import CorpusPlan, example_payloads, new_event_id
+from eventmark.workload import CorpusPlan, example_payloads, uuid_7
 
 TAIL_SHARE = 0.03
 """Of the corpus: autovacuum is tuned to come after 2% of new rows, and takes its time."""
@@ -292,8 +292,10 @@ class _Events:
         return stream, [self._event() for _ in range(BATCH_EVENTS)]
 
     def _event(self) -> NewEvent:
+        now = datetime.now(UTC)
         return NewEvent(
-            event_id=new_event_id(self._random), event_type="OrderLineAdded",
+            event_id=uuid_7(int(now.timestamp() * 1000), int.from_bytes(self._random.bytes(10))),
+            event_type="OrderLineAdded",
             payload=self._payloads[int(self._random.integers(_PAYLOADS))], metadata="{}",
-            timestamp=datetime.now(UTC), payload_type="OrderLineAdded",
+            timestamp=now, payload_type="OrderLineAdded",
         )  # fmt: skip

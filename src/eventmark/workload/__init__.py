@@ -13,7 +13,7 @@ from eventmark.workload.corpus import (
     snapshot_rows,
     transaction_ids_needed,
 )
-from eventmark.workload.identity import new_event_id
+from eventmark.workload.identity import uuid_7
 from eventmark.workload.payloads import PROFILES, example_payloads
 from eventmark.workload.plan import BATCH_EVENTS, EVENTS_MAX, CorpusPlan
 
@@ -33,8 +33,8 @@ __all__ = [
     "example_payloads",
     "make_batch",
     "make_columns",
-    "new_event_id",
     "sliced",
     "snapshot_rows",
     "transaction_ids_needed",
+    "uuid_7",
 ]
