@@ -51,6 +51,7 @@ class Settings:
     deadline_ms: int = 10_000
     contended_percent: int = 0
     profiler: str = ""
+    cases: str = "all"
 
     @property
     def event_count(self) -> int:

@@ -31,6 +31,7 @@ _LABELS = {
     "psql copy": "floor by psql \\copy",
     "measure": "measure operations",
     "plans": "examine plans",
+    "stress": "cases of stress",
     "generate": "generate load",
     "capacity": "search the capacity",
     "sweep": "sweep over clients",
