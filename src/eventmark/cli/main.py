@@ -32,6 +32,8 @@ _VERBS = {
     "run:explain": "Examine the plan of every statement.",
     "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
     "load:load": "Load from many users, latency counted from when each operation was due.",
+    "load:capacity": "The highest sustained rate at which every target holds.",
+    "load:sweep": "Throughput and latency from 1 to 64 clients, and the law they follow.",
     "diagnose:report": "Show a result again, and write its reports anew.",
     "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
     "diagnose:doctor": "Whether this machine and server are fit to measure on.",

@@ -86,6 +86,17 @@ class Options:
         return load_settings(given, given.pop("config"))
 
 
+@Parameter(name="*")
+@dataclass(kw_only=True)
+class ScenarioOptions(Options):
+    """The flags of verbs that run a scenario and write its report."""
+
+    profiler: Annotated[
+        str | None,
+        Parameter(group=_RUN, help="cpu or memory: flame graphs of the client beside the report."),
+    ] = None
+
+
 def checked_seconds(seconds: int | None) -> int | None:
     """The flag of that name, which several verbs have. Raises ``UsageError`` below 1."""
     if seconds is not None and seconds < 1:
