@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,7 +25,6 @@ DEADLOCK_TIMEOUT_MS = 200
 DETECTED_WITHIN_S = 30.0
 LOOK_EVERY_S = 0.01
 
-_WAITS_FOR = re.compile(r"Process (\d+) waits for (\w+) on (.+?); blocked by process (\d+)\.")
 _WAITING = """
 select pid, query, pg_blocking_pids(pid) as blockers from pg_stat_activity
 where pid = any($1::int[]) and wait_event_type = 'Lock'
@@ -97,13 +95,6 @@ class Deadlocks:
             blocks=[_block(number, one) for number, one in enumerate(found, 1)],
             figures={"deadlock_detected_s": Figure(value=round(slowest_s, 3), unit="s", better="less")},
         )  # fmt: skip
-
-
-def parse_deadlock(detail: str) -> list[tuple[int, str, str, int]]:
-    """Of an error's detail: (process, lock, on what, blocked by), one for each line."""
-    return [
-        (int(process), lock, on, int(blocker)) for process, lock, on, blocker in _WAITS_FOR.findall(detail)
-    ]
 
 
 @dataclass(slots=True)
