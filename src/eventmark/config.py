@@ -52,6 +52,7 @@ class Settings:
     contended_percent: int = 0
     profiler: str = ""
     cases: str = "all"
+    capacity: str = ""
 
     @property
     def event_count(self) -> int:

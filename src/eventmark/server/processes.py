@@ -15,14 +15,15 @@ from eventmark.server.machine import read_text
 class Usage:
     """One sample. ``cpu_s`` and bytes are since the last; ``interval_s`` is None for the first.
 
-    ``resident_bytes`` counts memory shared between the processes once: their private memory, and the
-    largest shared part (a backend's view of shared buffers). Bytes are None where counters are not readable.
-    ``busiest`` is the largest share of its own time that one of them ran: time in which it was kept waiting for
-    a core, where the kernel tells it, is not its own. None for the first sample.
+    ``resident_bytes`` counts memory shared between the processes once: their private memory
+    (``private_bytes``), and the largest shared part (a backend's view of shared buffers). Bytes are None where
+    counters are not readable. ``busiest`` is the largest share of its own time that one of them ran: time in
+    which it was kept waiting for a core, where the kernel tells it, is not its own. None for the first sample.
     """
 
     processes: int
     resident_bytes: int
+    private_bytes: int
     interval_s: float | None
     cpu_s: float
     read_bytes: int | None
@@ -41,12 +42,15 @@ class _Counters:
 class ProcessTree:
     """The process ``pid`` and its descendants, ``leave_out`` and its descendants excepted.
 
+    Without ``root``, its descendants alone.
+
     What a process used between the last sample and its end is not seen.
     """
 
-    def __init__(self, pid: int, *, leave_out: int | None = None) -> None:
+    def __init__(self, pid: int, *, leave_out: int | None = None, root: bool = True) -> None:
         self._pid = pid
         self._leave_out = leave_out
+        self._with_root = root
         self._known: dict[tuple[int, float], _Counters] = {}
         self._sampled_at_s: float | None = None
 
@@ -54,7 +58,7 @@ class ProcessTree:
         """Usage now, or the reason there is none."""
         try:
             root = psutil.Process(self._pid)
-            members = [root, *self._descendants(root)]
+            members = [*([root] if self._with_root else []), *self._descendants(root)]
         except psutil.Error as error:
             return f"process {self._pid} is not to be seen: {type(error).__name__}"
         now_s = time.monotonic()
@@ -70,7 +74,7 @@ class ProcessTree:
                 continue
             private += memory.rss - getattr(memory, "shared", 0)
             shared = max(shared, getattr(memory, "shared", 0))
-        usage = self._usage(counters, interval_s, private + shared)
+        usage = self._usage(counters, interval_s, private, shared)
         self._known, self._sampled_at_s = counters, now_s
         return usage
 
@@ -86,7 +90,11 @@ class ProcessTree:
         return [process for process in found if process.pid not in left_out]
 
     def _usage(
-        self, counters: dict[tuple[int, float], _Counters], interval_s: float | None, resident: int
+        self,
+        counters: dict[tuple[int, float], _Counters],
+        interval_s: float | None,
+        private: int,
+        shared: int,
     ) -> Usage:
         cpu_s = 0.0
         read_bytes: int | None = 0
@@ -98,7 +106,8 @@ class ProcessTree:
             write_bytes = _grown(write_bytes, now.write_bytes, before.write_bytes)
         return Usage(
             processes=len(counters),
-            resident_bytes=resident,
+            resident_bytes=private + shared,
+            private_bytes=private,
             interval_s=interval_s,
             cpu_s=cpu_s,
             read_bytes=read_bytes,
