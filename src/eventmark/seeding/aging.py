@@ -24,7 +24,7 @@ from eventmark.domain import EventStore, NewEvent, StreamId
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.statements import quoted_schema
 from eventmark.seeding.progress import Progress, no_progress
-from eventmark.stores import PER_EVENT_PARAMETERS, StoreDefinition, append_values, event_values, open_store
+from eventmark.stores import StoreDefinition, append_beside, open_store
 from eventmark.workload import CorpusPlan, example_payloads, uuid_7
 
 TAIL_SHARE = 0.03
@@ -204,20 +204,10 @@ async def _roll_back(
     events: Sequence[NewEvent],
 ) -> None:  # fmt: skip
     """The store's own statement in a transaction that fails after it."""
-    statement = definition.statements["append_events"]
-    names = [parameter.name for parameter in statement.parameters]
-    values = append_values(stream, events, 0)
-    one_by_one = bool(set(names) & set(PER_EVENT_PARAMETERS))
-    rows = (
-        [{**values, **event_values(values, place)} for place in range(len(events))]
-        if one_by_one
-        else [values]
-    )
     transaction = connection.transaction()
     await transaction.start()
     try:
-        for row in rows:
-            await connection.fetch(statement.sql(schema), *(row[name] for name in names))
+        await append_beside(connection, definition, schema, stream, events)
     finally:
         await transaction.rollback()
 

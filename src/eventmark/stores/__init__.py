@@ -1,19 +1,19 @@
 """Stores that can be tested: one folder each, ours and the user's."""
 
+from eventmark.stores.beside import append_beside
 from eventmark.stores.catalogue import find_store, store_names, write_template
 from eventmark.stores.definition import StoreDefinition, read_definition
 from eventmark.stores.install import METRICS_VARIABLE, check_store, install_store, open_store
 from eventmark.stores.scratch import drop_scratch_schema, make_scratch_schema, scratch_name
-from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, append_values, event_values, snapshot_values
+from eventmark.stores.sql_store import append_values, snapshot_values
 
 __all__ = [
     "METRICS_VARIABLE",
-    "PER_EVENT_PARAMETERS",
     "StoreDefinition",
+    "append_beside",
     "append_values",
     "check_store",
     "drop_scratch_schema",
-    "event_values",
     "find_store",
     "install_store",
     "make_scratch_schema",

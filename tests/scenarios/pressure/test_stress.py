@@ -15,10 +15,9 @@ from eventmark.measure.bottleneck import Limit
 from eventmark.measure.results import Finding, RunResult, Section, Verdict
 from eventmark.scenarios.job import Job
 from eventmark.scenarios.pressure.book import Attempt, Book
-from eventmark.scenarios.pressure.deadlocks import append_beside
 from eventmark.scenarios.pressure.stage import Stage, back_to_normal, probe, slowdown
 from eventmark.scenarios.pressure.stress import CASES, Stress, chosen_cases
-from eventmark.stores import find_store, open_store, write_template
+from eventmark.stores import append_beside, find_store, open_store, write_template
 from eventmark.verify import Outcome
 from tests.scenarios.load.conftest import fetch
 
@@ -139,7 +138,8 @@ def test_the_book_finds_what_was_lost_and_what_was_never_sent(job: Job) -> None:
         good = await verdicts(stage)
         async with stage.connection() as connection, connection.transaction():
             refused = Attempt()  # told to its writer as refused, and stored all the same
-            await append_beside(stage, connection, other, stage.book.events(refused, other, 1, 0))
+            events = stage.book.events(refused, other, 1, 0)
+            await append_beside(connection, job.definition, job.schema, other, events)
             stage.book.settle(refused, Outcome.FAILED)
         kept = await verdicts(stage)
         lost = Attempt()

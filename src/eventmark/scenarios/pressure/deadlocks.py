@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 import asyncpg
 
-from eventmark.domain import NewEvent, StreamId
+from eventmark.domain import StreamId
 from eventmark.measure.results import Block, Figure, Finding, Verdict
 from eventmark.scenarios.job import Job
 from eventmark.scenarios.pressure.book import Attempt
 from eventmark.scenarios.pressure.case import CaseReport, met
 from eventmark.scenarios.pressure.stage import Stage
-from eventmark.stores import PER_EVENT_PARAMETERS, append_values, event_values
+from eventmark.stores import append_beside
 from eventmark.verify import Outcome
 
 DEADLOCKS = 3
@@ -149,7 +149,8 @@ async def _append_both(stage: Stage, side: _Side, order: Sequence[StreamId]) -> 
     outcome = Outcome.FAILED
     try:
         for stream in order:
-            await append_beside(stage, side.connection, stream, stage.book.events(side.attempt, stream, 1, 0))
+            events = stage.book.events(side.attempt, stream, 1, 0)
+            await append_beside(side.connection, stage.job.definition, stage.job.schema, stream, events)
             await asyncio.sleep(0.1)
         await transaction.commit()
         outcome = Outcome.OK
@@ -161,20 +162,6 @@ async def _append_both(stage: Stage, side: _Side, order: Sequence[StreamId]) -> 
         outcome = Outcome.CONFLICT
     finally:
         stage.book.settle(side.attempt, outcome)
-
-
-async def append_beside(
-    stage: Stage, connection: asyncpg.Connection[Any], stream: StreamId, events: Sequence[NewEvent]
-) -> None:
-    """The store's own statement that appends, in the caller's transaction, to a stream without events."""
-    statement = stage.job.definition.statements["append_events"]
-    names = [parameter.name for parameter in statement.parameters]
-    values = append_values(stream, events, 0)
-    rows = [values]
-    if set(names) & set(PER_EVENT_PARAMETERS):
-        rows = [{**values, **event_values(values, place)} for place in range(len(events))]
-    for row in rows:
-        await connection.fetch(statement.sql(stage.job.schema), *(row[name] for name in names))
 
 
 async def _witness(connection: asyncpg.Connection[Any], sides: Sequence[_Side], seen: dict[int, str]) -> None:
