@@ -53,6 +53,11 @@ class Settings:
     profiler: str = ""
     cases: str = "all"
     capacity: str = ""
+    against: str = "all"
+    victim: str = ""
+    aggressor: str = ""
+    aggressor_users: int = 4
+    inflation_max: float = 2.0
 
     @property
     def event_count(self) -> int:
@@ -106,8 +111,11 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _typed(path: Path, key: str, value: Any, kind: str) -> Any:
     if key == "events" and type(value) is int:
         return str(value)
-    expected = {"str": str, "int": int, "bool": bool}[kind]
+    if kind == "float" and type(value) is int:
+        return float(value)
+    expected = {"str": str, "int": int, "bool": bool, "float": float}[kind]
     if type(value) is not expected:
-        article = {"str": "a text", "int": "a whole number", "bool": "true or false"}[kind]
+        articles = {"str": "a text", "int": "a whole number", "bool": "true or false", "float": "a number"}
+        article = articles[kind]
         raise UsageError(f"{path}: {key} must be {article}, got {value!r}", remedy="correct it")
     return value

@@ -30,6 +30,7 @@ _VERBS = {
     "run:bench": "Measure the core operations on a corpus that is kept.",
     "pressure:stress": "Pools, contention, deadlocks, long transactions, checkpoints: the store verified after each.",
     "pressure:soak": "Appends at a steady rate for long: memory, latency, tables and WAL over time.",
+    "pressure:isolate": "A tenant alone and beside another that burdens the server; what tenant filtering costs.",
     "run:explain": "Examine the plan of every statement.",
     "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
     "load:load": "Load from many users, latency counted from when each operation was due.",

@@ -80,7 +80,7 @@ class Options:
         None
     )
 
-    def settings(self, **own: str | int | None) -> Settings:
+    def settings(self, **own: str | int | float | None) -> Settings:
         """The file, the flags, and a verb's ``own`` flags together. Raises ``UsageError``."""
         given = asdict(self) | own
         return load_settings(given, given.pop("config"))

@@ -32,6 +32,7 @@ _LABELS = {
     "measure": "measure operations",
     "plans": "examine plans",
     "stress": "cases of stress",
+    "isolate": "alone and beside",
     "generate": "generate load",
     "capacity": "search the capacity",
     "sweep": "sweep over clients",
