@@ -97,6 +97,10 @@ async def _run_load(
                 )
                 for number in range(plan.worker_count)
             ]  # fmt: skip
+            for (
+                future
+            ) in futures:  # the first error is raised; those of the others, who are stopped, say no more
+                future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             try:
                 await _ready(rendezvous, futures)
                 with during:
