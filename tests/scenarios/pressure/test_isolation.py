@@ -51,7 +51,7 @@ def test_an_idle_transaction_of_another_tenant_holds_up_the_victim_s_consumer(
     write_reports(result, tmp_path)
     assert read_result(tmp_path / "result.json") == result
     assert [section.name for section in result.sections] == [
-        "isolation-idle-transaction", "tenant-filter", "bottleneck",
+        "isolation", "isolation-idle-transaction", "tenant-filter", "bottleneck",
     ]  # fmt: skip
     section = section_of(result, "isolation-idle-transaction")
     alone, beside = rows(section, "The victim's own events: from made to delivered")

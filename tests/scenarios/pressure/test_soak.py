@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from eventmark.scenarios.pressure.soak_report import NEGLIGIBLE_MIB_PER_H, pause
 from eventmark.scenarios.pressure.soaked import SOAKED_LEAST_S, Soaked
 from eventmark.scenarios.pressure.upkeep import Autovacuum, Upkeep, relations_after
 from eventmark.scenarios.pressure.upkeep_report import upkeep_section
+from eventmark.server import Server
 from eventmark.workload.arrivals import Arrivals
-from tests.scenarios.load.conftest import execute
+from tests.scenarios.load.conftest import execute, job_on
 
 MIX = (
     "append_events[1]=8, append_events[10]=1, load_aggregate[1000]=1, stream_events[1000]=1, read_snapshot=1"
@@ -85,17 +87,25 @@ def test_half_of_a_capacity_is_half_of_what_was_confirmed_for_this_store(minimal
         half_of_capacity(minimal_result, "eaf")
 
 
-@pytest.fixture
-def soaked(job: Job) -> Soaked:
-    """A short soak, to be given another course."""
+@pytest.fixture(scope="module")
+def short_soak(server: Server, pressed_template: str) -> Iterator[Soaked]:
+    name = "soak_once"
+    execute(server.dsn, f"create database {name} template {pressed_template}")
+    job = job_on(server, server.dsn.rsplit("/", 1)[0] + f"/{name}")
     outcome = run_load(job, draw_sample(job), replace(load_of(seconds=1.0), arrivals=Arrivals("poisson", 60)))
-    upkeep = Upkeep(job)
     after = asyncio.run(relations_after(job))
-    upkeep.before = after
-    return Soaked(
-        outcome=outcome, operations=to_results(outcome, job.targets), events_per_s=100.0, origin="", upkeep=upkeep,
-        after=after, events_table="domain_events", autovacuum=Autovacuum(1000.0, 60.0), counters={}, seconds=1.0,
+    yield Soaked(
+        outcome=outcome, operations=to_results(outcome, job.targets), events_per_s=100.0, origin="",
+        upkeep=Upkeep(job, before=after), after=after, events_table="domain_events",
+        autovacuum=Autovacuum(1000.0, 60.0), counters={}, seconds=1.0,
     )  # fmt: skip
+    execute(server.dsn, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def soaked(short_soak: Soaked) -> Soaked:
+    """A short soak, to be given another course."""
+    return replace(short_soak, upkeep=Upkeep(short_soak.upkeep.job, before=short_soak.upkeep.before))
 
 
 def lasting(outcome: LoadOutcome, seconds: float) -> LoadOutcome:

@@ -23,7 +23,12 @@ from eventmark.scenarios.load.load import prepared_sample, unfit_machine
 from eventmark.scenarios.load.mix import Mix, parse_mix
 from eventmark.scenarios.load.plan import LoadPlan
 from eventmark.scenarios.pressure.aggressors import KINDS, missing
-from eventmark.scenarios.pressure.isolation_report import Judgement, isolation_section, rls_table
+from eventmark.scenarios.pressure.isolation_report import (
+    Judgement,
+    isolation_section,
+    rls_table,
+    summary_section,
+)
 from eventmark.scenarios.pressure.legs import Duel, Pair, joined, order_of, run_leg
 from eventmark.scenarios.pressure.tenant_filter import (
     filter_section,
@@ -98,7 +103,7 @@ class Isolation:
         return course.result(
             verdict, reasons, operations=operations,
             figures={name: figure for one in judged for name, figure in one.figures().items()},
-            sections=[*sections, section, *_bottleneck(judged)],
+            sections=[summary_section(judged, duel), *sections, section, *_bottleneck(judged)],
         )  # fmt: skip
 
     def _duel(self, job: Job, course: Course, sample: CorpusSample) -> Duel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,47 @@ class Judgement:
 
 def _quantile_ms(leg: Leg, name: str, q: float) -> float:
     return float(np.quantile(leg.outcome.operations[name].latency_ns, q)) / 1e6
+
+
+def summary_section(judged: Sequence[Judgement], duel: Duel) -> Section:
+    """Every aggressor and operation in one table, at the judged quantile."""
+    rows: list[list[str | float | None]] = []
+    points: list[Point] = []
+    for one in judged:
+        alone, beside = joined(one.pair.alone), joined(one.pair.beside)
+        for name in one.names:
+            ratio = one.ratio(name, JUDGED)
+            values = [_ms_of(found.operations[name].latency_ns) for found in (alone, beside)]
+            bounds = (ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)
+            rows.append([one.pair.kind, name, *values, *bounds])
+            if ratio is not None:
+                points.append(
+                    Point(x=one.pair.kind, y=ratio.value, low=ratio.low, high=ratio.high, series=name)
+                )
+    return Section(
+        name="isolation",
+        title="Isolation",
+        text=[
+            f"{duel.victim_tenant} alone and beside {duel.aggressor_tenant}: how many times as long its operations "
+            f"take, at {JUDGED}."
+        ],
+        tables=[
+            Table(
+                title="Inflation",
+                columns=[
+                    Column(name="beside"), Column(name="operation"), Column(name=f"{JUDGED} alone", unit="ms"),
+                    Column(name=f"{JUDGED} beside", unit="ms"), Column(name="inflation", unit="times"),
+                    Column(name="from", unit="times"), Column(name="to", unit="times"),
+                ],
+                rows=rows,
+            )
+        ],
+        charts=[Chart(title="Inflation", mark="bar", x="", y="times as long as alone", points=points)],
+    )  # fmt: skip
+
+
+def _ms_of(samples_ns: np.ndarray) -> float | None:
+    return float(np.quantile(samples_ns, QUANTILES[JUDGED])) / 1e6 if len(samples_ns) else None
 
 
 def isolation_section(judged: Judgement, duel: Duel) -> Section:
@@ -262,7 +303,6 @@ def _lag_charts(pair: Pair) -> Iterator[Chart]:
             x="",
             y="ms",
             points=points,
-            y_log=True,
         )
 
 
