@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from eventmark.measure.bottleneck import ADVICE, LOOKS_MIN, SYMPTOMS, Limit, find_bottleneck, time_budget
+from eventmark.measure.bottleneck import ADVICE, find_bottleneck, time_budget
 from eventmark.measure.evidence import CallTimes, Evidence, ProcessLoad, Spent, StatementTime, Wait, spent_on
+from eventmark.measure.symptoms import LOOKS_MIN, SYMPTOMS, Limit
 
 RUNNING = Wait("", "")
 LOCK = Wait("Lock", "transactionid")
@@ -52,6 +53,7 @@ def test_nothing_at_its_limit_is_told_as_such() -> None:
         (Limit.CLIENT, evidence(client=ProcessLoad(cores=1.0, busiest=0.97))),
         (Limit.CLIENT, evidence(client=ProcessLoad(cores=1.2, busiest=0.6), server=ProcessLoad(cores=0.75))),
         (Limit.CLIENT, evidence(calls=calls(late_s=200.0))),
+        (Limit.CLIENT, evidence(calls=CallTimes(calls=10_000, total_s=40.0, loop_lag_s=22.0))),
         (Limit.CLIENT, evidence({Wait("Client", "ClientWrite"): 3.0, RUNNING: 0.5})),
         (Limit.STATEMENT, evidence({SLEEP: 3.5, RUNNING: 0.2})),
         (Limit.STATEMENT, evidence({RUNNING: 3.5}, server=ProcessLoad(cores=0.1))),
@@ -118,6 +120,9 @@ def test_the_time_of_calls_adds_up() -> None:
     assert sum(budget.values()) == pytest.approx(1.0)
     assert budget["waiting for a connection"] == pytest.approx(15 / 60)
     assert budget["client and wire"] == pytest.approx((40 - 15) / 60)
+    lagged = time_budget(evidence(calls=CallTimes(calls=10_000, total_s=40.0, loop_lag_s=10.0)))
+    assert lagged["client's event loop"] == pytest.approx(10 / 40)
+    assert lagged["client and wire"] == pytest.approx((40 - 15 - 10) / 40)
     assert budget[Spent.WAL.value] == pytest.approx(5 / 60)
     assert time_budget(evidence(waits={RUNNING: 0.0}, calls=None)) == {}
 

@@ -69,13 +69,15 @@ class CallTimes:
     """The callers' side, in seconds summed over all calls.
 
     ``total_s`` from when a call was due until its answer; of that, ``late_s`` before the client came to it,
-    and ``pool_wait_s`` until it had a connection.
+    ``pool_wait_s`` until it had a connection, and ``loop_lag_s``, by estimate, while the client's event loop was
+    busy with others.
     """
 
     calls: int
     total_s: float
     late_s: float = 0.0
     pool_wait_s: float = 0.0
+    loop_lag_s: float = 0.0
 
     @property
     def connected_s(self) -> float:

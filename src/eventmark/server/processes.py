@@ -36,7 +36,7 @@ class _Counters:
     cpu_s: float
     read_bytes: int | None
     write_bytes: int | None
-    queued_s: float = 0.0  # of the main thread, able to run and without a core
+    queued_s: float = 0.0  # of all threads, able to run and without a core
 
 
 class ProcessTree:
@@ -136,9 +136,15 @@ def _counters(process: psutil.Process) -> _Counters:
 
 
 def _queued_s(pid: int) -> float:
-    """Seconds the main thread has waited for a core, by Linux's schedstat; 0.0 where there is none."""
-    fields = read_text(Path(f"/proc/{pid}/schedstat")).split()
-    return int(fields[1]) / 1e9 if len(fields) > 1 and fields[1].isdigit() else 0.0
+    """Seconds that the process' threads have waited for a core, by Linux's schedstat; 0.0 where there is none.
+
+    Of all threads: while one that holds the interpreter's lock waits for a core, the others sleep.
+    """
+    waited_ns = 0
+    for place in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        fields = read_text(place).split()
+        waited_ns += int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
+    return waited_ns / 1e9
 
 
 def _grown(total: int | None, now: int | None, before: int | None) -> int | None:

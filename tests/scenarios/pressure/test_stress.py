@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from eventmark.errors import UsageError, VersionConflictError
-from eventmark.measure.bottleneck import Limit
 from eventmark.measure.results import Finding, RunResult, Section, Verdict
+from eventmark.measure.symptoms import Limit
 from eventmark.scenarios.job import Job
 from eventmark.scenarios.pressure.book import Attempt, Book
 from eventmark.scenarios.pressure.stage import Stage, back_to_normal, probe, slowdown
