@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -96,6 +97,12 @@ def test_a_share_from_few_looks_at_the_limit_is_undecided() -> None:
     assert (undecided.limit, undecided.known) == (Limit.UNKNOWN, False)
     assert "locks" in undecided.because
     assert find_bottleneck(evidence(near, looks=100_000)).limit is Limit.LOCKS
+
+
+def test_a_client_that_may_be_busy_on_a_crowded_machine_is_undecided() -> None:
+    crowded = evidence(client=ProcessLoad(cores=0.3, busiest=0.8, demand=0.97))
+    assert find_bottleneck(crowded).limit is Limit.UNKNOWN
+    assert find_bottleneck(replace(crowded, machine_cores=2.0)).limit is Limit.OTHERS
 
 
 def test_what_was_not_seen_is_unknown_and_not_none() -> None:

@@ -168,7 +168,9 @@ def _client_core(evidence: Evidence) -> Reading | None:
     busiest = evidence.client.busiest if evidence.client else None
     if busiest is None:
         return None
-    return _exact(busiest, f"the busiest client process ran {busiest:.0%} of the time it had a core")
+    demand = max(evidence.client.demand or 0.0, busiest) if evidence.client else busiest
+    what = f"the busiest client process ran {busiest:.0%} of the time it had a core"
+    return Reading(value=busiest, low=busiest, high=demand, what=what)
 
 
 def _client_machine(evidence: Evidence) -> Reading | None:

@@ -18,7 +18,8 @@ class Usage:
     ``resident_bytes`` counts memory shared between the processes once: their private memory
     (``private_bytes``), and the largest shared part (a backend's view of shared buffers). Bytes are None where
     counters are not readable. ``busiest`` is the largest share of its own time that one of them ran: time in
-    which it was kept waiting for a core, where the kernel tells it, is not its own. None for the first sample.
+    which it was kept waiting for a core, where the kernel tells it, is not its own. ``demand`` is the largest
+    share of all time that one of them ran or waited for a core. Both are None for the first sample.
     """
 
     processes: int
@@ -29,6 +30,7 @@ class Usage:
     read_bytes: int | None
     write_bytes: int | None
     busiest: float | None = None
+    demand: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class _Counters:
     cpu_s: float
     read_bytes: int | None
     write_bytes: int | None
-    queued_s: float = 0.0  # of all threads, able to run and without a core
+    queued_s: float = 0.0  # of the main thread, able to run and without a core
 
 
 class ProcessTree:
@@ -104,6 +106,7 @@ class ProcessTree:
             cpu_s += now.cpu_s - before.cpu_s
             read_bytes = _grown(read_bytes, now.read_bytes, before.read_bytes)
             write_bytes = _grown(write_bytes, now.write_bytes, before.write_bytes)
+        busiest, demand = (None, None) if interval_s is None else self._busiest(counters, interval_s)
         return Usage(
             processes=len(counters),
             resident_bytes=private + shared,
@@ -112,17 +115,23 @@ class ProcessTree:
             cpu_s=cpu_s,
             read_bytes=read_bytes,
             write_bytes=write_bytes,
-            busiest=None if interval_s is None else self._busiest(counters, interval_s),
+            busiest=busiest,
+            demand=demand,
         )
 
-    def _busiest(self, counters: dict[tuple[int, float], _Counters], interval_s: float) -> float:
-        shares = [0.0]
+    def _busiest(
+        self, counters: dict[tuple[int, float], _Counters], interval_s: float
+    ) -> tuple[float, float]:
+        busiest, demand = 0.0, 0.0
         for key, now in counters.items():
             before = self._known.get(key)
-            if before is not None:
-                own_s = max(interval_s - (now.queued_s - before.queued_s), now.cpu_s - before.cpu_s)
-                shares.append((now.cpu_s - before.cpu_s) / own_s if own_s > 0 else 0.0)
-        return max(shares)
+            if before is None:
+                continue
+            ran_s, queued_s = now.cpu_s - before.cpu_s, now.queued_s - before.queued_s
+            own_s = max(interval_s - queued_s, ran_s)
+            busiest = max(busiest, ran_s / own_s if own_s > 0 else 0.0)
+            demand = max(demand, (ran_s + queued_s) / interval_s)
+        return busiest, demand
 
 
 def _counters(process: psutil.Process) -> _Counters:
@@ -136,15 +145,13 @@ def _counters(process: psutil.Process) -> _Counters:
 
 
 def _queued_s(pid: int) -> float:
-    """Seconds that the process' threads have waited for a core, by Linux's schedstat; 0.0 where there is none.
+    """Seconds the main thread has waited for a core, by Linux's schedstat; 0.0 where there is none.
 
-    Of all threads: while one that holds the interpreter's lock waits for a core, the others sleep.
+    Of that thread alone: in a process whose other threads hold the interpreter's lock it sleeps meanwhile, and the
+    process then seems less busy than it is. Workers have no such threads.
     """
-    waited_ns = 0
-    for place in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        fields = read_text(place).split()
-        waited_ns += int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else 0
-    return waited_ns / 1e9
+    fields = read_text(Path(f"/proc/{pid}/schedstat")).split()
+    return int(fields[1]) / 1e9 if len(fields) > 1 and fields[1].isdigit() else 0.0
 
 
 def _grown(total: int | None, now: int | None, before: int | None) -> int | None:

@@ -161,6 +161,7 @@ class _Load:
         self._tree = tree
         self._cpu_s = 0.0
         self._busy_s = 0.0
+        self._demand_s = 0.0
         self._seconds = 0.0
 
     def sample(self) -> str:
@@ -172,12 +173,14 @@ class _Load:
             self._seconds += usage.interval_s
             self._cpu_s += usage.cpu_s
             self._busy_s += min(usage.busiest or 0.0, 1.0) * usage.interval_s
+            self._demand_s += min(usage.demand or 0.0, 1.0) * usage.interval_s
         return ""
 
     def average(self) -> ProcessLoad | None:
         if not self._seconds:
             return None
-        return ProcessLoad(cores=self._cpu_s / self._seconds, busiest=self._busy_s / self._seconds)
+        busy, demand = self._busy_s / self._seconds, self._demand_s / self._seconds
+        return ProcessLoad(cores=self._cpu_s / self._seconds, busiest=busy, demand=demand)
 
 
 class _MachineLoad:
