@@ -26,7 +26,7 @@ ALWAYS = {"back to normal", "nothing left open", "I1", "I2", "I3", "I4", "I5", "
 
 def stage_of(job: Job, step_s: float = 0.3) -> Stage:
     tenants = ("tenant-0000", "tenant-0010")
-    return Stage(job=job, book=Book(job.definition, tenants), tenants=tenants, step_s=step_s)
+    return Stage(job=job, book=Book(job.definition, tenants), step_s=step_s)
 
 
 def stressed(job: Job, *cases: str) -> RunResult:

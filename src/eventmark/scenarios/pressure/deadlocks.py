@@ -40,7 +40,6 @@ class Deadlock:
     """
 
     victim: int
-    survivor: int
     waits: tuple[str, ...]
     statements: dict[int, str]
     seconds: float
@@ -130,7 +129,7 @@ async def _make_deadlock(stage: Stage) -> Deadlock | None:
     error = sides[victim].error
     assert error is not None
     return Deadlock(
-        victim=pids[victim], survivor=pids[1 - victim], waits=tuple((error.detail or "").splitlines()),
+        victim=pids[victim], waits=tuple((error.detail or "").splitlines()),
         statements=seen, seconds=time.monotonic() - began_s,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import asyncpg
 
 from eventmark.domain import EventStore
-from eventmark.errors import EventStoreError, StoreUnavailableError
+from eventmark.errors import CannotRunError, EventStoreError, StoreUnavailableError
 from eventmark.measure.bottleneck import find_bottleneck
 from eventmark.measure.results import Column, Figure, Finding, Table
 from eventmark.scenarios.job import Job
@@ -170,8 +170,8 @@ async def _take_all(stage: Stage) -> list[asyncpg.Connection[Any]]:
     except BaseException:
         await asyncio.gather(*(connection.close() for connection in taken))
         raise
-    stage.notes.append(f"the server still gave connections after {CONNECTIONS_MAX}")
-    return taken
+    await asyncio.gather(*(connection.close() for connection in taken))
+    raise CannotRunError(f"the server still gave connections after {CONNECTIONS_MAX}")
 
 
 async def _open_refused(stage: Stage) -> str:

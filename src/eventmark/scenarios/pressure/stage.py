@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -46,9 +46,7 @@ class Stage:
 
     job: Job
     book: Book
-    tenants: tuple[str, ...]
     step_s: float
-    notes: list[str] = field(default_factory=list)
 
     @property
     def dsn(self) -> str:

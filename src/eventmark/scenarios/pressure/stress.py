@@ -89,9 +89,7 @@ class Stress:
 
 async def _run_case(job: Job, case: Case, tenants: tuple[str, ...]) -> tuple[CaseReport, list[Finding]]:
     """The case between two probes, then the store held against everything that was acknowledged."""
-    stage = Stage(
-        job=job, book=Book(job.definition, tenants), tenants=tenants, step_s=STEP_S[job.profile.name]
-    )
+    stage = Stage(job=job, book=Book(job.definition, tenants), step_s=STEP_S[job.profile.name])
     before = await probe(stage)
     report = await case.run(stage)
     normal = await back_to_normal(stage, before)
