@@ -74,7 +74,7 @@ def _memory(soaked: Soaked) -> Iterator[Finding]:
                 remedy=f"soak for longer than {SOAKED_LEAST_S:g} s; an hour tells" if seen else "",
             )  # fmt: skip
             continue
-        verdict = trend.judged(negligible / _S_PER_H)
+        verdict = soaked.memory_verdict(side, negligible / _S_PER_H)
         yield Finding(
             name=who, verdict=verdict, expected=expected, observed=_per_hour(trend),
             remedy="" if verdict is Verdict.MET
@@ -94,14 +94,17 @@ def _per_hour(trend: Trend) -> str:
 
 
 def _drifts(soaked: Soaked) -> Iterator[Finding]:
-    for name in soaked.operations:
+    for name, one in soaked.operations.items():
         ratio = soaked.drift(name)
         if ratio is None:
             continue
-        verdict = ratio.judged(DRIFT_MAX)
+        verdict, limited = ratio.judged(DRIFT_MAX), one.client.reason
+        if verdict is Verdict.BROKEN and limited:
+            verdict = Verdict.INCONCLUSIVE
         yield Finding(
             name=f"{name} over time", verdict=verdict,
-            observed=f"p95 of the last third {ratio.value:.2f} times the first's, {ratio.low:.2f} to {ratio.high:.2f}",
+            observed=f"p95 of the last third {ratio.value:.2f} times the first's, {ratio.low:.2f} to {ratio.high:.2f}"
+            + (f"; the client was the bottleneck ({limited})" if limited else ""),
             expected=f"less than {DRIFT_MAX:g} times",
             remedy="" if verdict is Verdict.MET else "see what grew meanwhile: tables, dead rows, checkpoints",
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eventmark.measure.results import OperationResult
+from eventmark.measure.results import OperationResult, Verdict
 from eventmark.measure.trend import Ratio, Trend, last_to_first_third, trend_of
 from eventmark.scenarios.load.outcome import LoadOutcome
 from eventmark.scenarios.pressure.upkeep import Autovacuum, Upkeep
@@ -14,8 +14,8 @@ from eventmark.server import Relation
 SETTLED_SHARE = 0.2
 """Of the run is left out of slopes of memory: allocators and caches are filled by then."""
 
-SOAKED_LEAST_S = 60.0
-"""A shorter run shows nothing of memory but how it settles."""
+SOAKED_LEAST_S = 300.0
+"""A shorter run shows nothing of memory but how it settles: sessions meet one statement after the other."""
 
 CHART_POINTS_MAX = 400
 
@@ -42,13 +42,25 @@ class Soaked:
             self.upkeep.before.get(self.events_table)
         )
 
-    def memory(self, side: str) -> Trend | None:
-        """The slope of private memory, MiB per second, once it has settled."""
+    def memory(self, side: str, *, since: float = SETTLED_SHARE) -> Trend | None:
+        """The slope of private memory from a share of the run on, MiB per second."""
         if self.outcome.seconds < SOAKED_LEAST_S:
             return None
         points = self.upkeep.points.get(f"{side}_private", [])
-        settled = [(at_s, value) for at_s, value in points if at_s >= SETTLED_SHARE * self.outcome.seconds]
+        settled = [(at_s, value) for at_s, value in points if at_s >= since * self.outcome.seconds]
         return trend_of([at_s for at_s, _ in settled], [value for _, value in settled])
+
+    def memory_verdict(self, side: str, negligible_per_s: float) -> Verdict:
+        """A rise is one only where the second half of the run rises as well: memory that settles does not."""
+        whole, late = self.memory(side), self.memory(side, since=0.5)
+        if whole is None:
+            return Verdict.INCONCLUSIVE
+        verdict = whole.judged(negligible_per_s)
+        if verdict is Verdict.BROKEN and (
+            late is None or late.judged(negligible_per_s) is not Verdict.BROKEN
+        ):
+            return Verdict.INCONCLUSIVE
+        return verdict
 
     def drift(self, name: str) -> Ratio | None:
         one = self.outcome.operations[name]
