@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.cli.load import LoadOptions, plan_of
-from eventmark.cli.options import ScenarioOptions
+from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario, run_watched
 from eventmark.errors import UsageError
 from eventmark.measure.files import read_result
@@ -33,13 +33,13 @@ def stress(
     cases: Annotated[
         str | None, Parameter(group=_STRESS, help=f"Which cases, of {', '.join(CASES)} [all].")
     ] = None,
-    options: ScenarioOptions | None = None,
+    options: Options | None = None,
 ) -> int:
     """Pools too small and exhausted, refused connections, hot aggregates, deadlocks, long transactions, checkpoints.
 
     After each case every append is held against what is stored, and the system is to be as it was before.
     """
-    settings = (options or ScenarioOptions()).settings(cases=cases)
+    settings = (options or Options()).settings(cases=cases)
     return run_scenario(Stress(cases=chosen_cases(settings.cases)), settings, keep=True)
 
 
@@ -52,14 +52,14 @@ def soak(
         str | None, Parameter(group=_SOAK, help="A result of eventmark capacity: soak at half of it instead.")
     ] = None,
     load_options: LoadOptions | None = None,
-    options: ScenarioOptions | None = None,
+    options: Options | None = None,
 ) -> int:
     """Append at a steady rate for long: does it hold, does memory rise, does latency, and what becomes of the tables?
 
     A rise of memory counts as one when it is sure to be more than negligible; a short run cannot tell.
     """
     own = (load_options or LoadOptions()).given()
-    settings = (options or ScenarioOptions()).settings(capacity=capacity, **own)
+    settings = (options or Options()).settings(capacity=capacity, **own)
     events_per_s, origin = float(rate or EVENTS_PER_S), ""
     if settings.capacity:
         result = read_result(Path(settings.capacity))
@@ -97,14 +97,14 @@ def isolate(
         ),
     ] = None,
     load_options: LoadOptions | None = None,
-    options: ScenarioOptions | None = None,
+    options: Options | None = None,
 ) -> int:
     """Measure a tenant alone and beside another that burdens the server, in turns, and what tenant filtering costs.
 
     ``--seconds`` is of each leg. The victim's targets are to hold beside the aggressor as well.
     """
     own = (load_options or LoadOptions()).given()
-    settings = (options or ScenarioOptions()).settings(
+    settings = (options or Options()).settings(
         against=against, victim=victim, aggressor=aggressor, aggressor_users=aggressor_users,
         inflation_max=inflation_max, **own,
     )  # fmt: skip

@@ -5,7 +5,7 @@ from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
-from eventmark.seeding.seed import SeedReport, estimated_bytes, seed
+from eventmark.seeding.seed import SeedReport, estimated_bytes, missing_events, seed
 
 __all__ = [
     "Aging",
@@ -17,6 +17,7 @@ __all__ = [
     "age",
     "audit",
     "estimated_bytes",
+    "missing_events",
     "no_progress",
     "read_aging",
     "refreshed_sample",

@@ -88,8 +88,7 @@ class Isolation:
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError`` or ``UsageError``."""
-        prepare_store(job)
-        with Course(job, progress) as course:
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
             sample = prepared_sample(job, course, progress)
             duel = self._duel(job, course, sample)
             with course.phase("isolate"):

@@ -76,8 +76,7 @@ class Soak:
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError`` or ``UsageError``."""
-        prepare_store(job)
-        with Course(job, progress) as course:
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
             sample = prepared_sample(job, course, progress)
             plan = self._plan(possible_mix(self.load.mix, job, course, sample))
             asyncio.run(install_inspection(job))

@@ -61,11 +61,10 @@ class Stress:
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError`` or ``UsageError``; what a case finds is data."""
-        prepare_store(job)
         sections: list[Section] = []
         reports: dict[str, CaseReport] = {}
         figures: dict[str, Figure] = {}
-        with Course(job, progress) as course:
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
                 fill(job, progress)
                 tenants = tuple(sorted({one.stream.tenant_id for one in draw_sample(job).streams}))
