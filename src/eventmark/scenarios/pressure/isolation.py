@@ -13,13 +13,13 @@ import msgspec
 
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.measure.results import Finding, OperationResult, RunResult, Section, Table, Verdict
-from eventmark.measure.verdicts import overall
+from eventmark.measure.verdicts import doubted, overall
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job, prepare_store
 from eventmark.scenarios.load.generator import of_tenants
 from eventmark.scenarios.load.judge import to_results
-from eventmark.scenarios.load.load import prepared_sample, unfit_machine
+from eventmark.scenarios.load.load import corpus_figures, prepared_sample, unfit_machine
 from eventmark.scenarios.load.mix import Mix, parse_mix
 from eventmark.scenarios.load.plan import LoadPlan
 from eventmark.scenarios.pressure.aggressors import KINDS, missing
@@ -38,6 +38,7 @@ from eventmark.scenarios.pressure.tenant_filter import (
 )
 from eventmark.scenarios.row_level_security import measure_row_level_security
 from eventmark.seeding import CorpusSample, Progress, no_progress
+from eventmark.server import slowed_by
 from eventmark.workers import worker_executor
 from eventmark.workload.arrivals import Arrivals
 
@@ -95,13 +96,16 @@ class Isolation:
                 pairs = self._fight(duel, course, progress)
             with course.phase("filter"):
                 section = _filter_cost(job, course, sample, duel)
-        judged = [Judgement(pair=pair, inflation_max=self.inflation_max) for pair in pairs]
+        doubt = slowed_by(course.fitness)
+        judged = [Judgement(pair=pair, inflation_max=self.inflation_max, doubt=doubt) for pair in pairs]
         sections = [isolation_section(one, duel) for one in judged]
-        operations = _results(job, pairs)
+        operations = {name: doubted(one, doubt) for name, one in _results(job, pairs).items()}
         verdict, reasons = overall([*_parts(operations, sections), *unfit_machine(course)])
         return course.result(
             verdict, reasons, operations=operations,
-            figures={name: figure for one in judged for name, figure in one.figures().items()},
+            figures=corpus_figures(job) | {
+                name: figure for one in judged for name, figure in one.figures().items()
+            },
             sections=[summary_section(judged, duel), *sections, section, *_bottleneck(judged)],
         )  # fmt: skip
 

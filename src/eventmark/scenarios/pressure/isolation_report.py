@@ -20,6 +20,7 @@ from eventmark.measure.results import (
     Verdict,
 )
 from eventmark.measure.trend import Ratio, paired_ratio
+from eventmark.measure.verdicts import doubted_finding
 from eventmark.plans.judge import worst
 from eventmark.scenarios.bottleneck import STORE_APPLICATION
 from eventmark.scenarios.pressure.aggressors import DESCRIPTIONS, IDLE_TRANSACTION
@@ -37,6 +38,7 @@ class Judgement:
 
     pair: Pair
     inflation_max: float
+    doubt: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -120,7 +122,8 @@ def _ms_of(samples_ns: np.ndarray) -> float | None:
 
 def isolation_section(judged: Judgement, duel: Duel) -> Section:
     pair = judged.pair
-    findings = [_inflation(judged, name) for name in judged.names] + _aggression(pair)
+    inflated = [doubted_finding(_inflation(judged, name), judged.doubt) for name in judged.names]
+    findings = inflated + _aggression(pair)
     return Section(
         name=f"isolation-{pair.kind}",
         title=f"Beside {pair.kind}",

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.measure.results import RunResult
-from eventmark.measure.verdicts import overall
+from eventmark.measure.verdicts import doubted, overall
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.core.operations import OPERATIONS, AppendEvents
 from eventmark.scenarios.course import Course
@@ -17,6 +17,7 @@ from eventmark.scenarios.load.generator import run_load
 from eventmark.scenarios.load.judge import to_results
 from eventmark.scenarios.load.load import (
     Watcher,
+    corpus_figures,
     load_figures,
     on_pulse,
     possible_mix,
@@ -31,7 +32,7 @@ from eventmark.scenarios.pressure.soaked import Soaked
 from eventmark.scenarios.pressure.upkeep import Upkeep, autovacuum_of, install_inspection, relations_after
 from eventmark.scenarios.pressure.upkeep_report import upkeep_section
 from eventmark.seeding import Progress, no_progress
-from eventmark.server import Watch
+from eventmark.server import Watch, slowed_by
 from eventmark.workload.arrivals import Arrivals
 
 EVENTS_PER_S = 1000.0
@@ -87,14 +88,15 @@ class Soak:
                     job, sample, plan, progress=progress, watch=on_pulse(course, self.watch), during=watch
                 )
             after = asyncio.run(relations_after(job))
-        operations = to_results(outcome, job.targets)
+        doubt = slowed_by(course.fitness)
+        operations = {name: doubted(one, doubt) for name, one in to_results(outcome, job.targets).items()}
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
         events_table = after[job.definition.events_table]
         soaked = Soaked(
             outcome=outcome, operations=operations, events_per_s=self.events_per_s,
             origin=self.origin, upkeep=upkeep, after=after, events_table=events_table.name,
             autovacuum=asyncio.run(autovacuum_of(job, events_table)), counters=evidence.counters,
-            seconds=evidence.seconds,
+            seconds=evidence.seconds, doubt=doubt,
         )  # fmt: skip
         course.series += load_series(outcome, course.at_s(outcome.started_s))
         course.series += upkeep.series(course.at_s(upkeep.began_s))
@@ -110,7 +112,8 @@ class Soak:
             *unfit_machine(course),
         ])  # fmt: skip
         return course.result(
-            verdict, reasons, operations=operations, figures=load_figures(outcome) | soak_figures(soaked),
+            verdict, reasons, operations=operations,
+            figures=load_figures(outcome) | soak_figures(soaked) | corpus_figures(job),
             sections=[
                 *sections, load_section(outcome, operations), generator_section(outcome.health, outcome.seconds),
                 bottleneck_section(evidence),

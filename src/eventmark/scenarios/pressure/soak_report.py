@@ -9,6 +9,7 @@ import numpy as np
 from eventmark.measure.pauses import PauseCost, cost_of_pauses, met_pause
 from eventmark.measure.results import Chart, Column, Figure, Finding, Point, Section, Table, Verdict
 from eventmark.measure.trend import Trend
+from eventmark.measure.verdicts import doubted_finding
 from eventmark.plans.judge import worst
 from eventmark.scenarios.load.outcome import LoadOutcome, OperationLoad
 from eventmark.scenarios.load.records import RECORD_BYTES
@@ -31,7 +32,8 @@ _S_PER_H = 3600.0
 
 def soak_section(soaked: Soaked) -> Section:
     outcome = soaked.outcome
-    findings = [_rate(soaked), *_memory(soaked), *_drifts(soaked)]
+    timed = [doubted_finding(finding, soaked.doubt) for finding in (_rate(soaked), *_drifts(soaked))]
+    findings = [timed[0], *_memory(soaked), *timed[1:]]
     return Section(
         name="soak",
         title="Soak",

@@ -34,6 +34,7 @@ class Soaked:
     autovacuum: Autovacuum | None
     counters: Mapping[str, float]
     seconds: float
+    doubt: str = ""  # what makes the store look slower than it is
 
     @property
     def appended_events(self) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from eventmark.domain import EventStore
 from eventmark.measure.results import Finding, Verdict
+from eventmark.measure.verdicts import doubted_finding
 from eventmark.scenarios.job import Job
 from eventmark.scenarios.pressure.book import Book
 from eventmark.stores import open_store
@@ -47,6 +48,7 @@ class Stage:
     job: Job
     book: Book
     step_s: float
+    doubt: str = ""  # what makes the store look slower than it is
 
     @property
     def dsn(self) -> str:
@@ -121,7 +123,7 @@ async def back_to_normal(stage: Stage, before: NDArray[np.int64]) -> list[Findin
         expected=f"less than {NORMAL_RATIO_MAX:g} times as long within {NORMAL_WITHIN_S:g} s",
         remedy="" if verdict is Verdict.MET else "see what still works on the server: eventmark doctor",
     )  # fmt: skip
-    return [speed, await _nothing_left(stage)]
+    return [doubted_finding(speed, stage.doubt), await _nothing_left(stage)]
 
 
 async def _nothing_left(stage: Stage) -> Finding:

@@ -25,6 +25,7 @@ from eventmark.scenarios.pressure.long_transaction import LongTransaction
 from eventmark.scenarios.pressure.pools import ConnectionsRefused, PoolExhausted, PoolTooSmall
 from eventmark.scenarios.pressure.stage import Stage, back_to_normal, probe
 from eventmark.seeding import Progress, no_progress
+from eventmark.server import slowed_by
 
 ALL = "all"
 STEP_S = {"quick": 0.8, "standard": 5.0, "full": 20.0}
@@ -75,7 +76,7 @@ class Stress:
                     course.skipped[name] = reason
                     continue
                 with course.phase(name):
-                    report, findings = asyncio.run(_run_case(job, case, tenants))
+                    report, findings = asyncio.run(_run_case(job, case, tenants, slowed_by(course.fitness)))
                 reports[case.title] = report
                 figures |= {f"{name}:{figure}": value for figure, value in report.figures.items()}
                 sections.append(_section(case, report, findings))
@@ -86,9 +87,11 @@ class Stress:
         )  # fmt: skip
 
 
-async def _run_case(job: Job, case: Case, tenants: tuple[str, ...]) -> tuple[CaseReport, list[Finding]]:
+async def _run_case(
+    job: Job, case: Case, tenants: tuple[str, ...], doubt: str
+) -> tuple[CaseReport, list[Finding]]:
     """The case between two probes, then the store held against everything that was acknowledged."""
-    stage = Stage(job=job, book=Book(job.definition, tenants), step_s=STEP_S[job.profile.name])
+    stage = Stage(job=job, book=Book(job.definition, tenants), step_s=STEP_S[job.profile.name], doubt=doubt)
     before = await probe(stage)
     report = await case.run(stage)
     normal = await back_to_normal(stage, before)
