@@ -40,6 +40,7 @@ class Settings:
     replace: bool = False
     floors: bool = True
     json: bool = False
+    aged: bool = False
     ordering: str = "all"
     exhibit: str = "all"
     seconds: int = 0  # 0: as long as the verb and the profile say
@@ -53,6 +54,13 @@ class Settings:
     deadline_ms: int = 10_000
     contended_percent: int = 0
     profiler: str = ""
+    cases: str = "all"
+    capacity: str = ""
+    against: str = "all"
+    victim: str = ""
+    aggressor: str = ""
+    aggressor_users: int = 4
+    inflation_max: float = 2.0
 
     @property
     def event_count(self) -> int:
@@ -111,8 +119,11 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _typed(path: Path, key: str, value: Any, kind: str) -> Any:
     if key == "events" and type(value) is int:
         return str(value)
-    expected = {"str": str, "int": int, "bool": bool}[kind]
+    if kind == "float" and type(value) is int:
+        return float(value)
+    expected = {"str": str, "int": int, "bool": bool, "float": float}[kind]
     if type(value) is not expected:
-        article = {"str": "a text", "int": "a whole number", "bool": "true or false"}[kind]
+        articles = {"str": "a text", "int": "a whole number", "bool": "true or false", "float": "a number"}
+        article = articles[kind]
         raise UsageError(f"{path}: {key} must be {article}, got {value!r}", remedy="correct it")
     return value

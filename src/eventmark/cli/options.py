@@ -40,7 +40,7 @@ class ServerOptions:
         Path | None, Parameter(group=_SETTINGS, help="Settings file [eventmark.toml if there].")
     ] = None
 
-    def settings(self, **own: str | int | None) -> Settings:
+    def settings(self, **own: str | int | float | None) -> Settings:
         """The file, the flags, and a verb's ``own`` flags together. Raises ``UsageError``."""
         given = asdict(self) | own
         return load_settings(given, given.pop("config"))
@@ -83,6 +83,14 @@ class CorpusOptions(StoreOptions):
 class Options(CorpusOptions):
     """And how it is measured and reported."""
 
+    aged: Annotated[
+        bool | None,
+        Parameter(
+            group=_CORPUS,
+            negative=(),
+            help="Age the corpus as months of production would: gaps, dead rows, an unvacuumed tail.",
+        ),
+    ] = None
     profile: Annotated[str | None, Parameter(group=_RUN, help="quick, standard or full [standard].")] = None
     targets: Annotated[str | None, Parameter(group=_RUN, help="TOML file of targets over the defaults.")] = (
         None

@@ -98,6 +98,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
                 place=place,
                 with_floors=settings.floors,
                 replace=settings.replace,
+                aged=settings.aged,
             )
     except KeyboardInterrupt:
         raise CannotRunError(

@@ -1,5 +1,6 @@
 """Filling a store with a corpus, proving what is in it, drawing from it."""
 
+from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.progress import Progress, no_progress
@@ -7,16 +8,20 @@ from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_samp
 from eventmark.seeding.seed import SeedReport, estimated_bytes, missing_events, seed
 
 __all__ = [
+    "Aging",
     "AuditReport",
     "CorpusSample",
     "Progress",
     "SampledStream",
     "SeedReport",
+    "age",
     "audit",
     "estimated_bytes",
     "missing_events",
     "no_progress",
+    "read_aging",
     "refreshed_sample",
+    "rejuvenate",
     "remove_appended",
     "sample_corpus",
     "seed",

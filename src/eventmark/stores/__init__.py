@@ -1,5 +1,6 @@
 """Stores that can be tested: one folder each, ours and the user's."""
 
+from eventmark.stores.beside import append_beside
 from eventmark.stores.catalogue import find_store, store_names, write_template
 from eventmark.stores.definition import StoreDefinition, read_definition
 from eventmark.stores.install import METRICS_VARIABLE, check_store, install_store, open_store
@@ -9,6 +10,7 @@ from eventmark.stores.sql_store import append_values, snapshot_values
 __all__ = [
     "METRICS_VARIABLE",
     "StoreDefinition",
+    "append_beside",
     "append_values",
     "check_store",
     "drop_scratch_schema",

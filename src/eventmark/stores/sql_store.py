@@ -194,7 +194,7 @@ class SqlEventStore:
         rows: list[Any] = []
         async with session.connection.transaction():
             for place in range(len(values["event_ids"])):
-                one = {**values, **_one_event(values, place)}
+                one = {**values, **event_values(values, place)}
                 rows = await session.fetch("append_events", *self._arguments("append_events", one))
         return rows
 
@@ -320,7 +320,7 @@ def snapshot_values(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _one_event(values: Mapping[str, Any], place: int) -> dict[str, Any]:
+def event_values(values: Mapping[str, Any], place: int) -> dict[str, Any]:
     """The singular parameters of the event at ``place``; its expected version is the one before it."""
     return {
         "event_id": values["event_ids"][place],
