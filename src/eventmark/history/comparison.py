@@ -85,7 +85,13 @@ class PlanChange(Document, frozen=True, kw_only=True):
 
     @property
     def worse(self) -> bool:
-        return bool(self.broken_by) or any(one.change is Change.MORE for one in self.counters)
+        return bool(self.said)
+
+    @property
+    def said(self) -> str:
+        """What is worse; empty where nothing is."""
+        more = [one.said for one in self.counters if one.change is Change.MORE]
+        return "; ".join([*self.broken_by, *more])
 
 
 class FigureChange(Document, frozen=True, kw_only=True):
@@ -150,7 +156,7 @@ def _of_times(comparison: Comparison, *, alone: bool) -> Iterator[tuple[str, Ver
     """Times of two machines decide nothing: where they are all that is asked for, neither does the run."""
     if comparison.times_not_compared and alone:
         yield "times", Verdict.INCONCLUSIVE, f"not compared: {'; '.join(comparison.times_not_compared)}"
-    changes = [
+    changes: list[tuple[str, OperationChange | FigureChange]] = [
         *comparison.operations.items(),
         *((name, one) for name, one in comparison.figures.items() if not one.exact),
     ]
@@ -165,11 +171,10 @@ def _of_counters(comparison: Comparison) -> Iterator[tuple[str, Verdict, str]]:
             more = "; ".join(one.said for one in change.more_work)
             yield f"work of {name}", Verdict.BROKEN if more else Verdict.MET, more
     for plan in comparison.plans:
-        more = [one.said for one in plan.counters if one.change is Change.MORE]
         yield (
             f"plan of {plan.statement}, {plan.condition}",
             Verdict.BROKEN if plan.worse else Verdict.MET,
-            "; ".join([*plan.broken_by, *more]),
+            plan.said,
         )
     for name, figure in comparison.figures.items():
         if figure.exact:

@@ -8,8 +8,9 @@ from eventmark.history.comparison import (
     Compared,
     Comparison,
     FailOn,
+    FigureChange,
+    OperationChange,
     Outcome,
-    PlanChange,
     judge,
 )
 from eventmark.measure.counters import Change
@@ -88,13 +89,17 @@ def _named(one: Compared) -> str:
 def _findings(comparison: Comparison) -> list[Finding]:
     """One for each operation and figure; one for whatever else is worse."""
     limit = f"less than {comparison.slowdown:.0%} slower"
+    changes: list[tuple[str, OperationChange | FigureChange]] = [
+        *comparison.operations.items(),
+        *comparison.figures.items(),
+    ]
     found = [
         Finding(
             name=name, verdict=_OUTCOME_VERDICTS[change.outcome],
             observed=f"{change.outcome.value}: {change.reason}" if change.reason else change.outcome.value,
             expected=limit,
         )
-        for name, change in [*comparison.operations.items(), *comparison.figures.items()]
+        for name, change in changes
         if change.outcome is not Outcome.NOT_COMPARED
     ]  # fmt: skip
     found += [
@@ -108,7 +113,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
     ]  # fmt: skip
     found += [
         Finding(
-            name=f"plan of {plan.statement}, {plan.condition}", verdict=Verdict.BROKEN, observed=_plan_said(plan),
+            name=f"plan of {plan.statement}, {plan.condition}", verdict=Verdict.BROKEN, observed=plan.said,
             expected="no worse than before",
         )
         for plan in comparison.plans
@@ -119,11 +124,6 @@ def _findings(comparison: Comparison) -> list[Finding]:
         for name in comparison.gone
     ]
     return found
-
-
-def _plan_said(plan: PlanChange) -> str:
-    more = [one.said for one in plan.counters if one.change is Change.MORE]
-    return "; ".join([*plan.broken_by, *more])
 
 
 def _operations(comparison: Comparison) -> Table:
@@ -175,7 +175,7 @@ def _plans(comparison: Comparison) -> Table:
     return Table(
         title="Plans that are worse",
         columns=[Column(name="statement"), Column(name="condition"), Column(name="what changed")],
-        rows=[[plan.statement, plan.condition, _plan_said(plan)] for plan in comparison.plans if plan.worse],
+        rows=[[plan.statement, plan.condition, plan.said] for plan in comparison.plans if plan.worse],
         note=f"{len(comparison.plans)} plans under the same conditions were compared.",
     )
 

@@ -102,10 +102,9 @@ def compare_counters(
 
 
 def counter_change(name: str, base: float, candidate: float, tolerance: Tolerance) -> CounterChange:
+    change = Change.MORE if candidate > base else Change.FEWER
     if tolerance.allows(base, candidate):
         change = Change.SAME
-    else:
-        change = Change.MORE if candidate > base else Change.FEWER
     return CounterChange(name=name, base=base, candidate=candidate, change=change, tolerance=tolerance.name)
 
 
