@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,12 @@ class Options:
     floors: Annotated[
         bool | None, Parameter(group=_RUN, help="Measure pgbench, psql and peers beside each operation.")
     ] = None
+    baseline: Annotated[
+        str | None, Parameter(group=_RUN, help="A result to compare with when this run is done.")
+    ] = None
+    summary: Annotated[
+        str | None, Parameter(group=_RUN, help="File a Markdown summary is added to, for a CI's page.")
+    ] = None
     json: Annotated[bool | None, Parameter(group=_RUN, negative=(), help="Print the result as JSON.")] = None
     server: Annotated[
         str | None,
@@ -71,7 +78,12 @@ class Options:
         None
     )
 
-    def settings(self, **own: str | int | None) -> Settings:
-        """The file, the flags, and a verb's ``own`` flags together. Raises ``UsageError``."""
+    def settings(
+        self, defaults: Mapping[str, str | int] | None = None, /, **own: str | int | None
+    ) -> Settings:
+        """The file, the flags, and a verb's ``own`` flags together; a verb may have ``defaults`` of its own.
+
+        Raises ``UsageError``.
+        """
         given = asdict(self) | own
-        return load_settings(given, given.pop("config"))
+        return load_settings(given, given.pop("config"), defaults)

@@ -29,6 +29,7 @@ _LABELS = {
     "audit": "audit the corpus",
     "psql copy": "floor by psql \\copy",
     "measure": "measure operations",
+    "pairs": "measure pairs",
     "plans": "examine plans",
 }
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from eventmark.cli.options import Options
 from eventmark.cli.progress import progress_bars
+from eventmark.cli.publish import announce, check_published, held_against_baseline
 from eventmark.cli.session import console, job_of, screen
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError
@@ -38,6 +39,7 @@ def run(*, options: Options | None = None) -> int:
 def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) -> int:
     """Run it on the settings' job, write its result and reports, and return the exit code."""
     check_writable(Path(settings.out))
+    check_published(settings)
     with job_of(settings, keep=keep) as job, _served(job, settings) as metering:
         with progress_bars(console) as progress:
             result = scenario.run(job, progress)
@@ -59,6 +61,7 @@ def _served(job: Job, settings: Settings) -> Iterator[Metering | None]:
 def finish(settings: Settings, result: RunResult) -> int:
     """Write the result and its reports, show it, and return the exit code."""
     out = Path(settings.out)
+    result = held_against_baseline(settings, result)
     write_result(result, out / "result.json")
     written = write_reports(result, out)
     if settings.json:
@@ -66,6 +69,7 @@ def finish(settings: Settings, result: RunResult) -> int:
     else:
         screen.print(render_terminal(result))
         screen.print(f"{out / 'result.json'}, " + ", ".join(str(path) for path in written.values()))
+    announce(settings, result)
     return exit_code(result.verdict)
 
 

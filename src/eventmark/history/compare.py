@@ -13,11 +13,9 @@ from eventmark.history.comparison import (
     FigureChange,
     OperationChange,
     Outcome,
-    PlanChange,
 )
 from eventmark.measure.counters import (
     EXACT,
-    PLAN_TOLERANCES,
     WORK_TOLERANCES,
     Change,
     compare_counters,
@@ -25,8 +23,9 @@ from eventmark.measure.counters import (
 )
 from eventmark.measure.effects import FORKS_MIN, RatioEffect, ratio_effect, slower_share
 from eventmark.measure.histogram import LatencyHistogram
+from eventmark.measure.plan_changes import compare_plans
 from eventmark.measure.ranks import CONFIDENCE
-from eventmark.measure.results import Figure, OperationResult, PlanResult, RunResult, Verdict
+from eventmark.measure.results import Figure, OperationResult, RunResult
 
 SLOWDOWN = 0.10
 QUANTILES = ("p50", "p95")  # those that results keep by fork
@@ -61,7 +60,7 @@ def compare_results(
             )
             for name in names
         },
-        plans=_plans(base.plans, candidate.plans),
+        plans=compare_plans(base.plans, candidate.plans),
         figures={
             name: _figure(figure, candidate.figures[name], slowdown, times=not machines)
             for name, figure in base.figures.items()
@@ -149,29 +148,6 @@ def _slower_share(base: OperationResult, candidate: OperationResult) -> float | 
     if any(not len(values) for values, _ in sides):
         return None
     return round(slower_share(*sides), 4)
-
-
-def _plans(base: list[PlanResult], candidate: list[PlanResult]) -> list[PlanChange]:
-    before = {(plan.statement, plan.condition): plan for plan in base}
-    return [
-        _plan(before[key], plan) for plan in candidate if (key := (plan.statement, plan.condition)) in before
-    ]
-
-
-def _plan(base: PlanResult, candidate: PlanResult) -> PlanChange:
-    known = {finding.name for finding in base.findings if finding.verdict is Verdict.BROKEN}
-    return PlanChange(
-        statement=candidate.statement,
-        condition=candidate.condition,
-        base=base.verdict,
-        candidate=candidate.verdict,
-        broken_by=[
-            f"{finding.name}: {finding.observed}, expected {finding.expected}"
-            for finding in candidate.findings
-            if finding.verdict is Verdict.BROKEN and finding.name not in known
-        ],
-        counters=compare_counters(base.work, candidate.work, PLAN_TOLERANCES),
-    )
 
 
 def _figure(base: Figure, candidate: Figure, slowdown: float, *, times: bool) -> FigureChange:

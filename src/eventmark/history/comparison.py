@@ -10,6 +10,7 @@ import msgspec
 from eventmark.errors import UsageError
 from eventmark.measure.counters import Change, CounterChange
 from eventmark.measure.effects import RatioEffect
+from eventmark.measure.plan_changes import PlanChange
 from eventmark.measure.results import Document, RunResult, Verdict
 from eventmark.measure.verdicts import overall
 
@@ -71,27 +72,6 @@ class OperationChange(Document, frozen=True, kw_only=True):
     @property
     def more_work(self) -> list[CounterChange]:
         return [one for one in self.counters if one.change is Change.MORE]
-
-
-class PlanChange(Document, frozen=True, kw_only=True):
-    """One statement's plan under one condition that both results have."""
-
-    statement: str
-    condition: str
-    base: Verdict
-    candidate: Verdict
-    broken_by: list[str]  # what was found in the candidate's plan and not in the base's
-    counters: list[CounterChange]
-
-    @property
-    def worse(self) -> bool:
-        return bool(self.said)
-
-    @property
-    def said(self) -> str:
-        """What is worse; empty where nothing is."""
-        more = [one.said for one in self.counters if one.change is Change.MORE]
-        return "; ".join([*self.broken_by, *more])
 
 
 class FigureChange(Document, frozen=True, kw_only=True):
@@ -171,11 +151,7 @@ def _of_counters(comparison: Comparison) -> Iterator[tuple[str, Verdict, str]]:
             more = "; ".join(one.said for one in change.more_work)
             yield f"work of {name}", Verdict.BROKEN if more else Verdict.MET, more
     for plan in comparison.plans:
-        yield (
-            f"plan of {plan.statement}, {plan.condition}",
-            Verdict.BROKEN if plan.worse else Verdict.MET,
-            plan.said,
-        )
+        yield plan.name, Verdict.BROKEN if plan.worse else Verdict.MET, plan.said
     for name, figure in comparison.figures.items():
         if figure.exact:
             yield name, _VERDICTS[figure.outcome], figure.reason

@@ -113,7 +113,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
     ]  # fmt: skip
     found += [
         Finding(
-            name=f"plan of {plan.statement}, {plan.condition}", verdict=Verdict.BROKEN, observed=plan.said,
+            name=plan.name, verdict=Verdict.BROKEN, observed=plan.said,
             expected="no worse than before",
         )
         for plan in comparison.plans

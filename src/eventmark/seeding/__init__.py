@@ -3,7 +3,7 @@
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.progress import Progress, no_progress
-from eventmark.seeding.sample import CorpusSample, SampledStream, sample_corpus
+from eventmark.seeding.sample import CorpusSample, SampledStream, sample_corpus, streams_now
 from eventmark.seeding.seed import SeedReport, estimated_bytes, seed
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "remove_appended",
     "sample_corpus",
     "seed",
+    "streams_now",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -80,6 +81,26 @@ async def sample_corpus(
         instants=[row["at"] for row in rows],
         events=events,
     )
+
+
+async def streams_now(
+    connection: asyncpg.Connection[Any],
+    definition: StoreDefinition,
+    streams: Iterable[SampledStream],
+    *,
+    schema: str,
+) -> list[SampledStream]:
+    """The streams at the version they have by now, after others appended to them."""
+    names = {name: f'"{column}"' for name, column in definition.columns.items()}
+    table = f'{quoted_schema(schema)}."{definition.events_table}"'
+    listed = list(streams)
+    keys = [(one.stream.tenant_id, one.stream.aggregate_id) for one in listed]
+    versions = await _versions(connection, table, names, keys)
+    return [
+        SampledStream(stream=one.stream, version=versions[key])
+        for one, key in zip(listed, keys, strict=True)
+        if key in versions
+    ]
 
 
 async def _with_snapshots(

@@ -1,0 +1,173 @@
+"""The contest of two sides: pairs of forks until each operation's answer is clear. Knows no server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from eventmark.measure.counters import WORK_TOLERANCES, Change, CounterChange, compare_counters
+from eventmark.measure.results import Verdict
+from eventmark.measure.sequential import PairedTest
+from eventmark.scenarios.gate.protocol import OperationFork
+
+RISK_OF_ALARM = 0.01
+"""Of a whole gate, all operations together: sides that are alike are called slower at most so often."""
+
+RISK_OF_MISS = 0.05
+"""Of one operation that is slower by what matters: called "not slower" at most so often."""
+
+MARGIN_SHARE = 0.2
+"""Of the slowdown that matters is let pass: two copies of one table are never quite alike on disk."""
+
+CONFIRMATIONS = 2
+"""Pairs in a row in which a counter has to be higher: the first may have met a page split."""
+
+
+class Decision(StrEnum):
+    """What is known of an operation. Everything but UNDECIDED is final."""
+
+    UNDECIDED = "cannot tell"
+    NOT_SLOWER = "not slower"
+    SLOWER = "slower"
+    MORE_WORK = "more work"
+    FAILED = "failed"
+    BASE_FAILED = "the base failed"
+
+    @property
+    def verdict(self) -> Verdict:
+        if self is Decision.NOT_SLOWER:
+            return Verdict.MET
+        unsure = self in (Decision.UNDECIDED, Decision.BASE_FAILED)
+        return Verdict.INCONCLUSIVE if unsure else Verdict.BROKEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What is decided, at which risk. ``slowdown`` 0.1: what matters is 10% and more."""
+
+    slowdown: float = 0.1
+    risk_of_alarm: float = RISK_OF_ALARM
+    risk_of_miss: float = RISK_OF_MISS
+
+    @property
+    def margin(self) -> float:
+        """The log-ratio up to which a side is let pass."""
+        return math.log1p(MARGIN_SHARE * self.slowdown)
+
+    @property
+    def limit(self) -> float:
+        """The log-ratio that matters."""
+        return math.log1p(self.slowdown)
+
+    def test(self) -> PairedTest:
+        return PairedTest(effect=(self.limit - self.margin) / 2)
+
+
+@dataclass(slots=True)
+class OperationContest:
+    """One operation's pairs. ``tests`` holds the median's and the 95th percentile's, by name.
+
+    The median decides both ways. The 95th percentile is watched for a tail that grew: it can make an operation
+    SLOWER, but not keep it from being NOT_SLOWER. ``risk`` is this operation's part of the risk of an alarm.
+    """
+
+    rules: Rules
+    risk: float
+    tests: dict[str, PairedTest]
+    decision: Decision = Decision.UNDECIDED
+    reason: str = ""
+    counters: list[CounterChange] = field(default_factory=list)
+    base_ms: dict[str, list[float]] = field(default_factory=lambda: {"p50": [], "p95": []})
+    candidate_ms: dict[str, list[float]] = field(default_factory=lambda: {"p50": [], "p95": []})
+    _higher: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def decided(self) -> bool:
+        return self.decision is not Decision.UNDECIDED
+
+    @property
+    def pairs(self) -> int:
+        return self.tests["p50"].pairs
+
+    def warm_up(self, base: OperationFork, candidate: OperationFork) -> None:
+        """A pair that only counts for what is counted: the first one meets cold caches."""
+        self._look_at_counters(base, candidate)
+
+    def add(self, base: OperationFork, candidate: OperationFork) -> None:
+        """One more pair; decides when it can."""
+        if self._failed(base, candidate):
+            return
+        self._look_at_counters(base, candidate)
+        for name, test in self.tests.items():
+            values = [getattr(side, f"{name}_ms") for side in (base, candidate)]
+            self.base_ms[name].append(values[0])
+            self.candidate_ms[name].append(values[1])
+            test.add(math.log(values[1] / values[0]))
+        if not self.decided:
+            self._decide()
+
+    def _failed(self, base: OperationFork, candidate: OperationFork) -> bool:
+        """A side that fails is not timed. A base that fails as well says nothing of the candidate."""
+        if base.failed or not base.samples:
+            self.decision, self.reason = Decision.BASE_FAILED, f"{base.failed} calls failed: {base.failure}"
+        elif candidate.failed or not candidate.samples:
+            self.decision = Decision.FAILED
+            self.reason = f"{candidate.failed} calls failed: {candidate.failure}"
+        return self.decision in (Decision.FAILED, Decision.BASE_FAILED)
+
+    def _look_at_counters(self, base: OperationFork, candidate: OperationFork) -> None:
+        self.counters = compare_counters(base.work, candidate.work, WORK_TOLERANCES)
+        for one in self.counters:
+            more = one.change is Change.MORE
+            self._higher[one.name] = self._higher.get(one.name, 0) + 1 if more else 0
+        confirmed = [one for one in self.counters if self._higher[one.name] >= CONFIRMATIONS]
+        if confirmed and not self.decided:
+            self.decision = Decision.MORE_WORK
+            self.reason = "; ".join(f"{one.said} per call" for one in confirmed)
+
+    def _decide(self) -> None:
+        rules = self.rules
+        for name, test in self.tests.items():
+            if test.is_above(rules.margin, risk=self.risk / len(self.tests)):
+                self.decision, self.reason = Decision.SLOWER, self.said(name)
+                return
+        if self.tests["p50"].is_below(rules.limit, risk=rules.risk_of_miss):
+            self.decision, self.reason = Decision.NOT_SLOWER, self.said("p50")
+
+    def said(self, name: str = "p50") -> str:
+        """The ratio and what is not excluded, in words."""
+        test = self.tests[name]
+        if not test.pairs:
+            return self.reason or "no pair was measured"
+        low, high = (math.exp(bound) for bound in test.interval(0.95))
+        bounds = f"between {_times(low)} and {_times(high)}"
+        return f"{name} {self.ratio(name):.3f} times, {bounds}, {test.pairs} pairs"
+
+    def ratio(self, name: str = "p50") -> float:
+        """The median of the pairs' ratios."""
+        ordered = sorted(self.tests[name].log_ratios)
+        half = len(ordered) // 2
+        middle = ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+        return math.exp(middle)
+
+
+def contests(names: Sequence[str], rules: Rules) -> dict[str, OperationContest]:
+    """One per operation; the risk of an alarm is shared out evenly (Bonferroni)."""
+    return {
+        name: OperationContest(
+            rules=rules,
+            risk=rules.risk_of_alarm / max(1, len(names)),
+            tests={"p50": rules.test(), "p95": rules.test()},
+        )
+        for name in names
+    }
+
+
+def undecided(table: Mapping[str, OperationContest]) -> list[str]:
+    return [name for name, one in table.items() if not one.decided]
+
+
+def _times(value: float) -> str:
+    return "anything" if value in (0.0, math.inf) else f"{value:.3f}"

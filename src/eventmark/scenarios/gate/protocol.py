@@ -1,0 +1,123 @@
+"""What the gate asks of a side, and what it answers: one JSON document each, over standard input and output.
+
+Each side may be another revision of Eventmark, with its own engine and its own harness. So the two only share
+this protocol, which has a version.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from eventmark.measure.results import PlanResult
+
+PROTOCOL_VERSION = 1
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a side's store lives. ``store`` is a name or a folder."""
+
+    dsn: str
+    schema: str
+    store: str
+
+
+class Corpus(msgspec.Struct, frozen=True, kw_only=True):
+    events: int
+    seed: int
+    tenants: int
+    payload: str
+
+
+class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Seed the store in place of what is in its schema, and draw the sample into the file ``sample``."""
+
+    version: int = PROTOCOL_VERSION
+    place: Place
+    corpus: Corpus
+    sample: str
+
+
+class Examine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """EXPLAIN every statement."""
+
+    version: int = PROTOCOL_VERSION
+    place: Place
+
+
+class Measure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Measure operations one after the other, each for ``seconds`` or ``samples`` calls, whichever ends first.
+
+    ``fork`` numbers the forks of a side: the same number draws the same arguments on both.
+    """
+
+    version: int = PROTOCOL_VERSION
+    place: Place
+    sample: str
+    operations: list[str]
+    fork: int
+    samples: int
+    seconds: float
+
+
+Request = Prepare | Examine | Measure
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """``operations`` ask the server and can be measured; ``skipped`` says why others cannot."""
+
+    eventmark: str
+    store: str
+    schema_sha256: str
+    events: int
+    operations: list[str]
+    skipped: dict[str, str]
+
+
+class Examined(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    plans: list[PlanResult]
+
+
+class OperationFork(msgspec.Struct, frozen=True, kw_only=True):
+    """One operation in one fork. ``work`` is per call, as in a result; empty where the server does not tell."""
+
+    samples: int
+    p50_ms: float
+    p95_ms: float
+    failed: int
+    failure: str
+    steady: bool
+    cpu_share: float
+    work: dict[str, float]
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    operations: dict[str, OperationFork]
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """An error of Eventmark's, to be raised again by the gate."""
+
+    message: str
+    remedy: str
+    exit_code: int
+
+
+Answer = Prepared | Examined | Measured | Failure
+
+
+def encode(document: Request | Answer) -> bytes:
+    return msgspec.json.encode(document)
+
+
+def decode_request(content: bytes) -> Request:
+    """Raises ``msgspec.MsgspecError``."""
+    request: Any = msgspec.json.decode(content, type=Request)
+    return request  # type: ignore[no-any-return]
+
+
+def decode_answer(content: bytes) -> Answer:
+    """Raises ``msgspec.MsgspecError``."""
+    answer: Any = msgspec.json.decode(content, type=Answer)
+    return answer  # type: ignore[no-any-return]
