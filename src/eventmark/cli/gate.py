@@ -14,12 +14,13 @@ from eventmark.config import Settings, parse_share
 from eventmark.errors import UsageError
 from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.gate.contest import Rules
-from eventmark.scenarios.gate.gate import EVENTS, SAMPLE_SECONDS, SAMPLES, SECONDS, Effort, Gate
+from eventmark.scenarios.gate.gate import EVENTS, SECONDS, Effort, Gate
+from eventmark.scenarios.gate.pair import TURNS
 from eventmark.scenarios.gate.sides import both_sides
 
 _GATE = "Gate"
 _SIDE = "a revision, . for the work tree, a store, server:work_mem=4MB, or a DSN"
-_EFFORTS = {"quick": 0.5, "standard": 1.0, "full": 4.0}
+_TURNS = {"quick": TURNS // 2, "full": 4 * TURNS}
 
 
 def gate(
@@ -58,11 +59,9 @@ def gate(
 def _effort(settings: Settings) -> Effort:
     if settings.seconds < 1:
         raise UsageError(f"--seconds must be 1 or more, got {settings.seconds}", remedy="leave it out")
-    times = _EFFORTS.get(settings.profile, 1.0)
     return Effort(
         seconds=settings.seconds,
-        samples=int(SAMPLES * times),
-        sample_seconds=SAMPLE_SECONDS * times,
+        turns=_TURNS.get(settings.profile, TURNS),
         only=operations_of(settings.only),
     )
 

@@ -24,11 +24,17 @@ def work_per_call(
     before: Mapping[str, StatementStatistics] | None,
     after: Mapping[str, StatementStatistics] | None,
     calls: int,
+    *,
+    naming: str = "",
 ) -> dict[str, float]:
-    """By counter: the statements run at least as often as the operation was called. Empty where unknown."""
+    """By counter: the statements run at least as often as the operation was called. Empty where unknown.
+
+    With ``naming``, only those whose text has it: where others call operations on another schema meanwhile.
+    """
     if before is None or after is None or not calls:
         return {}
-    own = [one for one in statements_between(before, after) if one.calls >= calls]
+    spent = statements_between(before, after)
+    own = [one for one in spent if one.calls >= calls and naming in one.query]
     if not own:
         return {}
     work = {name: sum(getattr(one, name) for one in own) / calls for name in _COUNTERS}

@@ -10,7 +10,7 @@ from enum import StrEnum
 from eventmark.measure.counters import WORK_TOLERANCES, Change, CounterChange, compare_counters
 from eventmark.measure.results import Verdict
 from eventmark.measure.sequential import PairedTest
-from eventmark.scenarios.gate.protocol import OperationFork
+from eventmark.scenarios.gate.pair import OperationPair
 
 RISK_OF_ALARM = 0.01
 """Of a whole gate, all operations together: sides that are alike are called slower at most so often."""
@@ -91,34 +91,34 @@ class OperationContest:
     def pairs(self) -> int:
         return self.tests["p50"].pairs
 
-    def warm_up(self, base: OperationFork, candidate: OperationFork) -> None:
+    def warm_up(self, pair: OperationPair) -> None:
         """A pair that only counts for what is counted: the first one meets cold caches."""
-        self._look_at_counters(base, candidate)
+        self._look_at_counters(pair)
 
-    def add(self, base: OperationFork, candidate: OperationFork) -> None:
+    def add(self, pair: OperationPair) -> None:
         """One more pair; decides when it can."""
-        if self._failed(base, candidate):
+        if self._failed(pair):
             return
-        self._look_at_counters(base, candidate)
+        self._look_at_counters(pair)
         for name, test in self.tests.items():
-            values = [getattr(side, f"{name}_ms") for side in (base, candidate)]
-            self.base_ms[name].append(values[0])
-            self.candidate_ms[name].append(values[1])
-            test.add(math.log(values[1] / values[0]))
+            base, candidate = pair.quantiles_ms(name)
+            self.base_ms[name].append(base)
+            self.candidate_ms[name].append(candidate)
+            test.add(math.log(candidate / base))
         if not self.decided:
             self._decide()
 
-    def _failed(self, base: OperationFork, candidate: OperationFork) -> bool:
+    def _failed(self, pair: OperationPair) -> bool:
         """A side that fails is not timed. A base that fails as well says nothing of the candidate."""
-        if base.failed or not base.samples:
-            self.decision, self.reason = Decision.BASE_FAILED, f"{base.failed} calls failed: {base.failure}"
-        elif candidate.failed or not candidate.samples:
-            self.decision = Decision.FAILED
-            self.reason = f"{candidate.failed} calls failed: {candidate.failure}"
-        return self.decision in (Decision.FAILED, Decision.BASE_FAILED)
+        for place, decision in ((0, Decision.BASE_FAILED), (1, Decision.FAILED)):
+            if pair.failed[place] or not len(pair.samples_ns[place]):
+                self.decision = decision
+                self.reason = f"{pair.failed[place]} calls failed: {pair.failure[place]}"
+                return True
+        return False
 
-    def _look_at_counters(self, base: OperationFork, candidate: OperationFork) -> None:
-        self.counters = compare_counters(base.work, candidate.work, WORK_TOLERANCES)
+    def _look_at_counters(self, pair: OperationPair) -> None:
+        self.counters = compare_counters(*pair.work, WORK_TOLERANCES)
         for one in self.counters:
             more = one.change is Change.MORE
             self._higher[one.name] = self._higher.get(one.name, 0) + 1 if more else 0

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eventmark.errors import CannotRunError, UsageError
+from eventmark.errors import UsageError
 from eventmark.measure.plan_changes import PlanChange, compare_plans
 from eventmark.measure.results import Figure, PlanResult, RunResult, Verdict
 from eventmark.measure.verdicts import overall
@@ -19,13 +19,11 @@ from eventmark.scenarios.course import Course
 from eventmark.scenarios.gate.contest import OperationContest, Rules, contests, undecided
 from eventmark.scenarios.gate.gate_section import gate_sections
 from eventmark.scenarios.gate.grounds import Ground, grounds
+from eventmark.scenarios.gate.pair import TURNS, measure_pair
 from eventmark.scenarios.gate.protocol import (
     Corpus,
     Examine,
     Examined,
-    Measure,
-    Measured,
-    OperationFork,
     Prepare,
     Prepared,
 )
@@ -40,16 +38,13 @@ PAIRS_MAX = 120
 GRACE_PAIRS = 5
 """Once something is broken, what is undecided gets so many more pairs: the answer is clear, its extent nearly."""
 
-SAMPLES, SAMPLE_SECONDS = 200, 0.25  # of one operation in one fork, whichever ends first
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How long a gate may take and how much a fork measures. ``only`` empty: every operation that asks the server."""
+    """How long a gate may take, and how many turns a fork has. ``only`` empty: every operation that asks the server."""
 
     seconds: float = SECONDS
-    samples: int = SAMPLES
-    sample_seconds: float = SAMPLE_SECONDS
+    turns: int = TURNS
     only: tuple[str, ...] = ()
 
 
@@ -62,12 +57,11 @@ class Bout:
     plans: list[PlanChange] = field(default_factory=list)
     worse_plans: list[PlanResult] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    orders: list[str] = field(default_factory=list)
     out_of_time: bool = False
 
     def verdict(self) -> tuple[Verdict, list[str]]:
         parts = [
-            (name, one.decision.verdict, f"{one.decision.value}: {one.reason}")
+            (name, one.decision.verdict, f"{one.decision.value}: {one.reason or one.said()}")
             for name, one in self.table.items()
         ]
         parts += [(plan.name, Verdict.BROKEN, plan.said) for plan in self.plans if plan.worse]
@@ -108,7 +102,7 @@ class Gate:
             sections=gate_sections(self._sides, bout.rules, bout.table, bout.plans, out_of_time=bout.out_of_time),
         )  # fmt: skip
 
-    def _prepare(self, job: Job, both: list[Ground], progress: Progress) -> Bout:
+    def _prepare(self, job: Job, both: tuple[Ground, Ground], progress: Progress) -> Bout:
         corpus = Corpus(
             events=job.corpus.events, seed=job.corpus.seed, tenants=job.corpus.tenant_count,
             payload=job.corpus.payload_profile,
@@ -133,7 +127,7 @@ class Gate:
         }
         return Bout(rules=self._rules, table=contests(names, self._rules), skipped=skipped)
 
-    def _examine(self, bout: Bout, both: list[Ground], progress: Progress) -> None:
+    def _examine(self, bout: Bout, both: tuple[Ground, Ground], progress: Progress) -> None:
         progress("plans", 0, len(both))
         base, candidate = (ground.ask(Examine(place=ground.place), Examined).plans for ground in both)
         bout.plans = compare_plans(base, candidate)
@@ -141,43 +135,27 @@ class Gate:
         bout.worse_plans = [plan for plan in candidate if (plan.statement, plan.condition) in worse]
         progress("plans", len(both), len(both))
 
-    def _measure(self, bout: Bout, both: list[Ground], seed: int, progress: Progress) -> None:
+    def _measure(self, bout: Bout, both: tuple[Ground, Ground], seed: int, progress: Progress) -> None:
         """A pair that warms up, then pairs that count, in an order drawn for each, until all is decided."""
         coin = np.random.default_rng([seed, 77])
-        deadline_s = time.monotonic() + self._effort.seconds
+        turns, began_s = self._effort.turns, time.monotonic()
         last_pair = PAIRS_MAX
-        began_s = time.monotonic()
-        forks = self._pair(list(bout.table), both, 0, swapped=False)
-        for name, sides in forks.items():
-            bout.table[name].warm_up(*sides)
+        warming = measure_pair(both, list(bout.table), 0, swapped=False, turns=turns)
+        for name, pair in warming.items():
+            bout.table[name].warm_up(pair)
         for number in range(1, PAIRS_MAX + 1):
-            names = undecided(bout.table)
-            pair_s = (time.monotonic() - began_s) / number
-            bout.out_of_time = bool(names) and time.monotonic() + pair_s > deadline_s
             progress("pairs", _share_done(bout.table), 1.0)
+            names = undecided(bout.table)
+            spent_s = time.monotonic() - began_s
+            bout.out_of_time = bool(names) and spent_s * (number + 1) / number > self._effort.seconds
             if not names or bout.out_of_time or number > last_pair:
-                return
+                break
             swapped = bool(coin.integers(2))
-            for name, sides in self._pair(names, both, number, swapped=swapped).items():
-                bout.table[name].add(*sides)
+            for name, pair in measure_pair(both, names, number, swapped=swapped, turns=turns).items():
+                bout.table[name].add(pair)
             if last_pair == PAIRS_MAX and bout.verdict()[0] is Verdict.BROKEN:
                 last_pair = number + GRACE_PAIRS
-
-    def _pair(
-        self, names: list[str], both: list[Ground], number: int, *, swapped: bool
-    ) -> dict[str, tuple[OperationFork, OperationFork]]:
-        """One fork of each side, base and candidate by operation, whichever was first."""
-        found: dict[str, Mapping[str, OperationFork]] = {}
-        for ground in reversed(both) if swapped else both:
-            request = Measure(
-                place=ground.place, sample=str(ground.sample), operations=names, fork=number,
-                samples=self._effort.samples, seconds=self._effort.sample_seconds,
-            )  # fmt: skip
-            found[ground.side.role] = ground.ask(request, Measured).operations
-        base, candidate = (found[ground.side.role] for ground in both)
-        if missing := [name for name in names if name not in base or name not in candidate]:
-            raise CannotRunError(f"a side did not measure {', '.join(missing)}")
-        return {name: (base[name], candidate[name]) for name in names}
+        progress("pairs", 1.0, 1.0)
 
 
 def _share_done(table: Mapping[str, OperationContest]) -> float:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Iterable, Iterator
+import tempfile
+import threading
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 from urllib.parse import urlencode
 
 import asyncpg
@@ -21,7 +23,7 @@ from eventmark.scenarios.job import Job
 from eventmark.server import Server, provision
 from eventmark.stores import drop_scratch_schema, scratch_name
 
-ANSWER_TIMEOUT_S = 3600.0
+PROCESS_TIMEOUT_S = 7200.0
 _SESSION_CONTEXTS = ("user", "superuser")
 
 _Answer = TypeVar("_Answer", bound=Answer)
@@ -36,13 +38,60 @@ class Ground:
     sample: Path
 
     def ask(self, request: Request, wanted: type[_Answer]) -> _Answer:
-        """The side's answer, from a fresh process of its own. Raises what the side raised, by its name."""
-        done = subprocess.run(
-            [self.side.python, "-m", "eventmark.scenarios.gate.side"],
-            input=encode(request), capture_output=True, timeout=ANSWER_TIMEOUT_S, check=False,
-            env=self.side.environment,
-        )  # fmt: skip
-        answer = self._read(done)
+        """The side's answer, from a fresh process for it alone. Raises what the side raised, by its name."""
+        with self.process() as process:
+            return process.ask(request, wanted)
+
+    @contextmanager
+    def process(self) -> Iterator[SideProcess]:
+        """A fresh process of the side's, ended when the block is left, killed after ``PROCESS_TIMEOUT_S``."""
+        with (
+            tempfile.TemporaryFile() as words,  # a pipe that nobody reads would fill up and hold the process
+            subprocess.Popen(
+                [self.side.python, "-m", "eventmark.scenarios.gate.side"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, env=self.side.environment,
+            ) as running,
+        ):  # fmt: skip
+            limit = threading.Timer(PROCESS_TIMEOUT_S, running.kill)
+            limit.daemon = True
+            limit.start()
+            try:
+                yield SideProcess(self.side, running, words)
+            except BaseException:
+                running.kill()
+                raise
+            finally:
+                limit.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class SideProcess:
+    """One process of a side: asked, it answers; two may be asked before either has answered."""
+
+    side: Side
+    running: subprocess.Popen[bytes]
+    words: IO[bytes]
+
+    def ask(self, request: Request, wanted: type[_Answer]) -> _Answer:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        self.send(request)
+        return self.receive(wanted)
+
+    def send(self, request: Request) -> None:
+        assert self.running.stdin is not None
+        try:
+            self.running.stdin.write(encode(request) + b"\n")
+            self.running.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def receive(self, wanted: type[_Answer]) -> _Answer:
+        assert self.running.stdout is not None
+        line = self.running.stdout.readline()
+        try:
+            answer = decode_answer(line)
+        except msgspec.MsgspecError as error:
+            raise self._ended() from error
         if isinstance(answer, Failure):
             kind = UsageError if answer.exit_code == UsageError.exit_code else CannotRunError
             raise kind(f"{self.side.role} {self.side.named}: {answer.message}", remedy=answer.remedy)
@@ -50,36 +99,35 @@ class Ground:
             raise CannotRunError(f"{self.side.role} {self.side.named} answered something else")
         return answer
 
-    def _read(self, done: subprocess.CompletedProcess[bytes]) -> Answer:
-        try:
-            return decode_answer(done.stdout)
-        except msgspec.MsgspecError as error:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise CannotRunError(
-                f"{self.side.role} {self.side.named} ended without an answer: {said[-1] if said else error}",
-                remedy="run its revision by itself to see what is wrong",
-            ) from error
+    def _ended(self) -> CannotRunError:
+        self.running.kill()
+        self.running.wait()
+        self.words.seek(0)
+        said = self.words.read().decode(errors="replace").strip().splitlines()
+        return CannotRunError(
+            f"{self.side.role} {self.side.named} ended without an answer: {said[-1] if said else 'no word'}",
+            remedy="run its revision by itself to see what is wrong",
+        )
 
 
 @contextmanager
-def grounds(job: Job, sides: Iterable[Side], scratch: Path) -> Iterator[list[Ground]]:
+def grounds(job: Job, sides: tuple[Side, Side], scratch: Path) -> Iterator[tuple[Ground, Ground]]:
     """A ground for each side; schemas are dropped and servers stopped afterwards.
 
     Raises ``UsageError`` for settings the server does not know, or that need a server of our own.
     """
-    listed = list(sides)
-    contexts = asyncio.run(_contexts(job.server, {name for side in listed for name in side.settings}))
+    contexts = asyncio.run(_contexts(job.server, {name for side in sides for name in side.settings}))
     own_server = any(context not in _SESSION_CONTEXTS for context in contexts.values())
     made: list[Ground] = []
     with ExitStack() as stack:
-        for side in listed:
+        for side in sides:
             dsn = _dsn_of(job, side, own_server, stack)
             place = Place(dsn=dsn, schema=scratch_name(job.schema, f"_gate_{side.role}"), store=side.store)
             ground = Ground(side=side, place=place, sample=scratch / f"{side.role}.sample.json")
             stack.callback(_drop, place)
             _drop(place)
             made.append(ground)
-        yield made
+        yield made[0], made[1]
 
 
 def _drop(place: Place) -> None:

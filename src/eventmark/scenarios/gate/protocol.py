@@ -1,4 +1,4 @@
-"""What the gate asks of a side, and what it answers: one JSON document each, over standard input and output.
+"""What the gate asks of a side, and what it answers: a line of JSON each, over standard input and output.
 
 Each side may be another revision of Eventmark, with its own engine and its own harness. So the two only share
 this protocol, which has a version.
@@ -46,22 +46,37 @@ class Examine(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     place: Place
 
 
-class Measure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Measure operations one after the other, each for ``seconds`` or ``samples`` calls, whichever ends first.
-
-    ``fork`` numbers the forks of a side: the same number draws the same arguments on both.
-    """
+class Open(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Open the store for turns. ``fork`` numbers the forks of a side: the same number draws the same arguments."""
 
     version: int = PROTOCOL_VERSION
     place: Place
     sample: str
     operations: list[str]
     fork: int
-    samples: int
-    seconds: float
 
 
-Request = Prepare | Examine | Measure
+class Begin(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Warm the operation up: so many calls are thrown away, so many told, to see how long one takes."""
+
+    operation: str
+    calls: int
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Call the operation so often, and tell how long each call took."""
+
+    operation: str
+    calls: int
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """No more turns of this operation: what did the server do for it?"""
+
+    operation: str
+
+
+Request = Prepare | Examine | Open | Begin | Turn | End
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -79,21 +94,22 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     plans: list[PlanResult]
 
 
-class OperationFork(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation in one fork. ``work`` is per call, as in a result; empty where the server does not tell."""
+class Opened(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Ready for turns."""
 
-    samples: int
-    p50_ms: float
-    p95_ms: float
+
+class Turned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Nanoseconds of each call that went right, in their order; ``failed`` others, and what the first one said."""
+
+    samples_ns: list[int]
     failed: int
     failure: str
-    steady: bool
-    cpu_share: float
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The server's work per call, as in a result; empty where it does not tell."""
+
     work: dict[str, float]
-
-
-class Measured(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    operations: dict[str, OperationFork]
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -104,7 +120,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     exit_code: int
 
 
-Answer = Prepared | Examined | Measured | Failure
+Answer = Prepared | Examined | Opened | Turned | Ended | Failure
 
 
 def encode(document: Request | Answer) -> bytes:

@@ -1,4 +1,4 @@
-"""One side of the gate, in a process of its own: a request on standard input, its answer on standard output.
+"""One side of the gate, in a process of its own: a request a line on standard input, an answer a line.
 
 The gate starts it with the side's own interpreter and import path: whatever revision is imported here is what
 is measured, with all it needs.
@@ -7,69 +7,161 @@ is measured, with all it needs.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
 import msgspec
+import numpy as np
 
 from eventmark import __version__
+from eventmark.domain import EventStore
+from eventmark.engine.statements import quoted_schema
 from eventmark.errors import EventmarkError, UsageError
-from eventmark.measure.quantiles import latency_of
 from eventmark.plans import examine_plans, sampled_cases
-from eventmark.scenarios.core.forks import ForkSamples, ForkTask, own_part, run_fork
+from eventmark.scenarios.core.forks import ForkTask, Tally, own_part
 from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.core.work import statements_now, work_per_call
 from eventmark.scenarios.gate.protocol import (
     PROTOCOL_VERSION,
     Answer,
+    Begin,
+    End,
+    Ended,
     Examine,
     Examined,
     Failure,
-    Measure,
-    Measured,
-    OperationFork,
+    Open,
+    Opened,
     Place,
     Prepare,
     Prepared,
     Request,
+    Turned,
     decode_request,
     encode,
 )
-from eventmark.scenarios.profiles import Profile
-from eventmark.seeding import CorpusSample, SampledStream, sample_corpus, seed, streams_now
-from eventmark.stores import StoreDefinition, check_store, find_store
+from eventmark.scenarios.profiles import PROFILES
+from eventmark.seeding import CorpusSample, sample_corpus, seed, streams_now
+from eventmark.server import StatementStatistics
+from eventmark.stores import StoreDefinition, check_store, find_store, open_store
+from eventmark.workers import loop_factory
 from eventmark.workload import CorpusPlan
 
 PARTS = 16
 """Forks that follow each other append to streams of their own; after so many, it is the first part's turn."""
 
-WARMUP_CALLS, WARMUP_ITERATIONS_MAX = 8, 10
-
 
 def main() -> int:
-    """Answer one request. What Eventmark refuses is an answer as well; anything else is a crash."""
-    try:
-        answer = answer_to(decode_request(sys.stdin.buffer.read()))
-    except msgspec.MsgspecError as error:
-        answer = Failure(message=f"a request of another kind: {error}", remedy="", exit_code=4)
-    except EventmarkError as error:
-        answer = Failure(message=error.message, remedy=error.remedy, exit_code=error.exit_code)
-    sys.stdout.buffer.write(encode(answer))
+    """Answer until there are no more requests. What Eventmark refuses is an answer as well; else it is a crash."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        fork: Fork | None = None
+        for line in sys.stdin.buffer:
+            try:
+                request = decode_request(line)
+                if isinstance(request, Open):
+                    _check_version(request)
+                    sample = msgspec.json.decode(Path(request.sample).read_bytes(), type=CorpusSample)
+                    fork = runner.run(Fork.open(request, sample))
+                    answer: Answer = Opened()
+                elif isinstance(request, Prepare | Examine):
+                    answer = _answer_once(request)
+                else:
+                    assert fork is not None, "no store was opened"
+                    answer = runner.run(fork.answer(request))
+            except msgspec.MsgspecError as error:
+                answer = Failure(message=f"a request of another kind: {error}", remedy="", exit_code=4)
+            except EventmarkError as error:
+                answer = Failure(message=error.message, remedy=error.remedy, exit_code=error.exit_code)
+            sys.stdout.buffer.write(encode(answer) + b"\n")
+            sys.stdout.buffer.flush()
+        if fork is not None:
+            runner.run(fork.close())
     return 0
 
 
-def answer_to(request: Request) -> Answer:
+@dataclass(slots=True)
+class Fork:
+    """An open store and its operations, measured turn by turn."""
+
+    place: Place
+    store: EventStore
+    tallies: Mapping[str, Tally]
+    before: dict[str, StatementStatistics] | None = None
+    calls_before: int = 0
+
+    @classmethod
+    async def open(cls, request: Open, sample: CorpusSample) -> Fork:
+        """Raises ``EventmarkError``."""
+        place = request.place
+        parts = {name: await _own_sample(request, name, sample) for name in request.operations}
+        store = await open_store(find_store(place.store), place.dsn, schema=place.schema, pool_max=2)
+        tallies = {}
+        for name, part in parts.items():
+            operation = OPERATIONS[name](store, part, np.random.default_rng([request.fork, *name.encode()]))
+            await operation.prepare()
+            tallies[name] = Tally(operation)
+        gc.collect()
+        gc.freeze()
+        return cls(place, store, tallies)
+
+    async def answer(self, request: Request) -> Answer:
+        """A turn measured, or the server's account of all of them."""
+        if isinstance(request, End):
+            tally = self.tallies[request.operation]
+            after = await statements_now(self.place.dsn)
+            calls = tally.calls - self.calls_before
+            return Ended(
+                work=work_per_call(self.before, after, calls, naming=quoted_schema(self.place.schema))
+            )
+        assert not isinstance(request, Prepare | Examine | Open)
+        tally = self.tallies[request.operation]
+        if isinstance(request, Begin):
+            await tally.sample(request.calls)
+            self.before, self.calls_before = await statements_now(self.place.dsn), tally.calls
+        failed = tally.failed
+        samples = await tally.sample(request.calls)
+        return Turned(samples_ns=samples.tolist(), failed=tally.failed - failed, failure=tally.failure)
+
+    async def close(self) -> None:
+        await self.store.close()
+
+
+async def _own_sample(request: Open, name: str, sample: CorpusSample) -> CorpusSample:
+    """For a writing operation the streams that are this fork's own, as earlier forks have left them."""
+    place = request.place
+    task = ForkTask(
+        dsn=place.dsn, store=place.store, schema=place.schema, operation=name, sample=sample,
+        profile=PROFILES["quick"], seed=request.fork,
+    )  # fmt: skip
+    own = own_part(task, request.fork % PARTS, PARTS).sample
+    if own is sample:
+        return sample
+    connection = await asyncpg.connect(place.dsn)
+    try:
+        streams = await streams_now(connection, find_store(place.store), own.streams, schema=place.schema)
+    finally:
+        await connection.close()
+    return replace(own, streams=streams)
+
+
+def _answer_once(request: Prepare | Examine) -> Answer:
     """Raises ``EventmarkError``."""
+    _check_version(request)
+    if isinstance(request, Prepare):
+        return _prepare(request)
+    return asyncio.run(_examine(request.place))
+
+
+def _check_version(request: Prepare | Examine | Open) -> None:
     if request.version != PROTOCOL_VERSION:
         raise UsageError(
             f"this revision speaks version {PROTOCOL_VERSION} of the gate's protocol, asked for {request.version}",
             remedy="compare revisions that lie closer together",
         )
-    if isinstance(request, Prepare):
-        return _prepare(request)
-    return asyncio.run(_examine(request.place)) if isinstance(request, Examine) else _measure(request)
 
 
 def _prepare(request: Prepare) -> Prepared:
@@ -122,46 +214,6 @@ async def _examine(place: Place) -> Examined:
         return Examined(plans=await examine_plans(connection, definition.statements, place.schema, cases))
     finally:
         await connection.close()
-
-
-def _measure(request: Measure) -> Measured:
-    sample = msgspec.json.decode(Path(request.sample).read_bytes(), type=CorpusSample)
-    return Measured(operations={name: _measure_one(request, name, sample) for name in request.operations})
-
-
-def _measure_one(request: Measure, name: str, sample: CorpusSample) -> OperationFork:
-    place = request.place
-    profile = Profile(
-        name="gate", forks=1, warmup_calls=WARMUP_CALLS, warmup_iterations_max=WARMUP_ITERATIONS_MAX,
-        samples=request.samples, seconds_max=request.seconds, cold_samples=0,
-    )  # fmt: skip
-    task = ForkTask(
-        dsn=place.dsn, store=place.store, schema=place.schema, operation=name, sample=sample, profile=profile,
-        seed=request.fork,
-    )  # fmt: skip
-    task = own_part(task, request.fork % PARTS, PARTS)
-    if task.sample is not sample:  # a writing operation, with streams that earlier forks have appended to
-        streams = asyncio.run(_streams_now(place, task.sample))
-        task = replace(task, sample=replace(task.sample, streams=streams))
-    before = asyncio.run(statements_now(place.dsn))
-    found = run_fork(task)
-    return _figures(found, work_per_call(before, asyncio.run(statements_now(place.dsn)), found.calls))
-
-
-async def _streams_now(place: Place, sample: CorpusSample) -> list[SampledStream]:
-    connection = await asyncpg.connect(place.dsn)
-    try:
-        return await streams_now(connection, find_store(place.store), sample.streams, schema=place.schema)
-    finally:
-        await connection.close()
-
-
-def _figures(found: ForkSamples, work: dict[str, float]) -> OperationFork:
-    latency = latency_of(found.samples_ns) if len(found.samples_ns) else None
-    return OperationFork(
-        samples=len(found.samples_ns), p50_ms=latency.p50 if latency else 0.0, p95_ms=latency.p95 if latency else 0.0,
-        failed=found.failed, failure=found.failure, steady=found.steady, cpu_share=found.cpu_share, work=work,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":
