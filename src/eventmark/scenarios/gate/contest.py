@@ -104,7 +104,7 @@ class OperationContest:
             base, candidate = pair.quantiles_ms(name)
             self.base_ms[name].append(base)
             self.candidate_ms[name].append(candidate)
-            test.add(math.log(candidate / base))
+            test.add(pair.log_ratio(name))
         if not self.decided:
             self._decide()
 

@@ -38,6 +38,9 @@ PAIRS_MAX = 120
 GRACE_PAIRS = 5
 """Once something is broken, what is undecided gets so many more pairs: the answer is clear, its extent nearly."""
 
+TURNS_SHARE_MAX = 4.0
+"""The fewer operations are left, the more turns each gets: the processes are started anyway."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
@@ -151,7 +154,8 @@ class Gate:
             if not names or bout.out_of_time or number > last_pair:
                 break
             swapped = bool(coin.integers(2))
-            for name, pair in measure_pair(both, names, number, swapped=swapped, turns=turns).items():
+            more_turns = int(turns * min(TURNS_SHARE_MAX, len(bout.table) / len(names)))
+            for name, pair in measure_pair(both, names, number, swapped=swapped, turns=more_turns).items():
                 bout.table[name].add(pair)
             if last_pair == PAIRS_MAX and bout.verdict()[0] is Verdict.BROKEN:
                 last_pair = number + GRACE_PAIRS

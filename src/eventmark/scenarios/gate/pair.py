@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -36,6 +37,17 @@ class OperationPair:
     def quantiles_ms(self, name: str) -> tuple[float, float]:
         base, candidate = (float(getattr(latency_of(samples), name)) for samples in self.samples_ns)
         return base, candidate
+
+    def log_ratio(self, name: str) -> float:
+        """Candidate over base: of p50 the middle of all calls' ratios, each with its like; else of the quantiles.
+
+        The n-th call of both sides had the same arguments and was made in the same twentieth of a second.
+        """
+        base, candidate = self.samples_ns
+        if name == "p50" and len(base) == len(candidate):
+            return float(np.median(np.log(candidate / base)))
+        values = self.quantiles_ms(name)
+        return math.log(values[1] / values[0])
 
 
 def measure_pair(
