@@ -32,6 +32,7 @@ _VERBS = {
     "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
     "gate:gate": "Is the candidate slower than the base? Both side by side, until the answer is clear.",
     "history:compare": "Two results held against each other.",
+    "history:trend": "Steps and slow drift over a history of results.",
     "diagnose:report": "Show a result again, and write its reports anew.",
     "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
     "diagnose:doctor": "Whether this machine and server are fit to measure on.",

@@ -79,7 +79,9 @@ def outcome_of(effect: RatioEffect, slowdown: float) -> Outcome:
         return Outcome.SAME
     if effect.low > 1:
         return Outcome.SLOWER
-    return Outcome.FASTER if effect.high < 1 else Outcome.CANNOT_TELL
+    if effect.high < 1:
+        return Outcome.FASTER
+    return Outcome.NOT_SLOWER if effect.high < 1 + slowdown else Outcome.CANNOT_TELL
 
 
 def _operation(
@@ -124,7 +126,7 @@ def _judged(
     if not effects:
         return Outcome.CANNOT_TELL, "no forks were kept"
     outcomes = {name: outcome_of(effect, slowdown) for name, effect in effects.items()}
-    for outcome in (Outcome.SLOWER, Outcome.CANNOT_TELL, Outcome.FASTER):
+    for outcome in (Outcome.SLOWER, Outcome.CANNOT_TELL, Outcome.FASTER, Outcome.NOT_SLOWER):
         for name, found in outcomes.items():
             if found is outcome:
                 return outcome, _said(name, effects[name])

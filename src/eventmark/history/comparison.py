@@ -10,7 +10,7 @@ import msgspec
 from eventmark.errors import UsageError
 from eventmark.measure.counters import Change, CounterChange
 from eventmark.measure.effects import RatioEffect
-from eventmark.measure.plan_changes import PlanChange
+from eventmark.measure.plan_changes import PlanChange, worse_by_statement
 from eventmark.measure.results import Document, RunResult, Verdict
 from eventmark.measure.verdicts import overall
 
@@ -19,11 +19,12 @@ COMPARISON_FORMAT_VERSION = 1
 
 
 class Outcome(StrEnum):
-    """What became of something: SLOWER and FASTER are shown by the evidence, as SAME is."""
+    """What became of something: each but CANNOT_TELL is shown by the evidence."""
 
     SLOWER = "slower"
     FASTER = "faster"
     SAME = "same"
+    NOT_SLOWER = "not slower"  # the same, or faster
     CANNOT_TELL = "cannot tell"
     NOT_COMPARED = "not compared"  # times of different machines
 
@@ -126,9 +127,10 @@ def judge(comparison: Comparison, fail_on: FailOn = FailOn.ANY) -> tuple[Verdict
     return overall(parts)
 
 
-_VERDICTS = {
+VERDICTS = {
     Outcome.SLOWER: Verdict.BROKEN, Outcome.FASTER: Verdict.MET, Outcome.SAME: Verdict.MET,
-    Outcome.CANNOT_TELL: Verdict.INCONCLUSIVE,
+    Outcome.NOT_SLOWER: Verdict.MET, Outcome.CANNOT_TELL: Verdict.INCONCLUSIVE,
+    Outcome.NOT_COMPARED: Verdict.INCONCLUSIVE,
 }  # fmt: skip
 
 
@@ -142,7 +144,7 @@ def _of_times(comparison: Comparison, *, alone: bool) -> Iterator[tuple[str, Ver
     ]
     for name, change in changes:
         if change.outcome is not Outcome.NOT_COMPARED:
-            yield name, _VERDICTS[change.outcome], change.reason
+            yield name, VERDICTS[change.outcome], change.reason
 
 
 def _of_counters(comparison: Comparison) -> Iterator[tuple[str, Verdict, str]]:
@@ -150,10 +152,11 @@ def _of_counters(comparison: Comparison) -> Iterator[tuple[str, Verdict, str]]:
         if change.counters:
             more = "; ".join(one.said for one in change.more_work)
             yield f"work of {name}", Verdict.BROKEN if more else Verdict.MET, more
-    for plan in comparison.plans:
-        yield plan.name, Verdict.BROKEN if plan.worse else Verdict.MET, plan.said
+    worse = worse_by_statement(comparison.plans)
+    for name in dict.fromkeys(plan.statement for plan in comparison.plans):
+        yield f"plans of {name}", Verdict.BROKEN if name in worse else Verdict.MET, worse.get(name, "")
     for name, figure in comparison.figures.items():
         if figure.exact:
-            yield name, _VERDICTS[figure.outcome], figure.reason
+            yield name, VERDICTS[figure.outcome], figure.reason
     for name in comparison.gone:
         yield name, Verdict.BROKEN, "measured before, not now"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from eventmark.history.comparison import (
+    VERDICTS,
     Compared,
     Comparison,
     FailOn,
@@ -27,10 +28,6 @@ from eventmark.measure.results import (
 )
 
 DIFFERENCES_SHOWN = 12
-_OUTCOME_VERDICTS = {
-    Outcome.SLOWER: Verdict.BROKEN, Outcome.FASTER: Verdict.MET, Outcome.SAME: Verdict.MET,
-    Outcome.CANNOT_TELL: Verdict.INCONCLUSIVE, Outcome.NOT_COMPARED: Verdict.INCONCLUSIVE,
-}  # fmt: skip
 
 
 def result_of(
@@ -67,6 +64,8 @@ def _text(comparison: Comparison, fail_on: FailOn) -> list[str]:
         "The two ran one after the other: what changed on the machine in between looks like a change of the store. "
         "eventmark gate measures both side by side.",
     ]
+    if comparison.base.run_id == comparison.candidate.run_id:
+        found.append("Both are one and the same run.")
     if comparison.times_not_compared:
         found.append(
             f"Times are not compared, the machines differ: {'; '.join(comparison.times_not_compared)}. "
@@ -95,7 +94,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
     ]
     found = [
         Finding(
-            name=name, verdict=_OUTCOME_VERDICTS[change.outcome],
+            name=name, verdict=VERDICTS[change.outcome],
             observed=f"{change.outcome.value}: {change.reason}" if change.reason else change.outcome.value,
             expected=limit,
         )

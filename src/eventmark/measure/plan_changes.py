@@ -33,6 +33,16 @@ class PlanChange(Document, frozen=True, kw_only=True):
         return "; ".join([*self.broken_by, *more])
 
 
+def worse_by_statement(changes: Sequence[PlanChange]) -> dict[str, str]:
+    """Of each statement with plans that are worse, how many, and what became of the first."""
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(one.statement for one in changes if one.worse):
+        worse = [one for one in changes if one.worse and one.statement == name]
+        of = sum(one.statement == name for one in changes)
+        found[name] = f"worse under {len(worse)} of {of} conditions; {worse[0].condition}: {worse[0].said}"
+    return found
+
+
 def compare_plans(base: Sequence[PlanResult], candidate: Sequence[PlanResult]) -> list[PlanChange]:
     """Those that both sides have, in the candidate's order."""
     before = {(plan.statement, plan.condition): plan for plan in base}
@@ -51,7 +61,7 @@ def _plan_change(base: PlanResult, candidate: PlanResult) -> PlanChange:
         base=base.verdict,
         candidate=candidate.verdict,
         broken_by=[
-            f"{finding.name}: {finding.observed}, expected {finding.expected}"
+            f"{finding.name}: {finding.observed}"
             for finding in candidate.findings
             if finding.verdict is Verdict.BROKEN and finding.name not in known
         ],

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from eventmark.errors import UsageError
-from eventmark.measure.plan_changes import PlanChange, compare_plans
+from eventmark.measure.plan_changes import PlanChange, compare_plans, worse_by_statement
 from eventmark.measure.results import Figure, PlanResult, RunResult, Verdict
 from eventmark.measure.verdicts import overall
 from eventmark.scenarios.course import Course
@@ -67,7 +67,8 @@ class Bout:
             (name, one.decision.verdict, f"{one.decision.value}: {one.reason or one.said()}")
             for name, one in self.table.items()
         ]
-        parts += [(plan.name, Verdict.BROKEN, plan.said) for plan in self.plans if plan.worse]
+        worse = worse_by_statement(self.plans)
+        parts += [(f"plans of {name}", Verdict.BROKEN, said) for name, said in worse.items()]
         return overall(parts)
 
 
@@ -147,9 +148,9 @@ class Gate:
         for name, pair in warming.items():
             bout.table[name].warm_up(pair)
         for number in range(1, PAIRS_MAX + 1):
-            progress("pairs", _share_done(bout.table), 1.0)
             names = undecided(bout.table)
             spent_s = time.monotonic() - began_s
+            progress("pairs", max(_share_done(bout.table), spent_s / self._effort.seconds), 1.0)
             bout.out_of_time = bool(names) and spent_s * (number + 1) / number > self._effort.seconds
             if not names or bout.out_of_time or number > last_pair:
                 break
