@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from eventmark.cli.options import Options
+from eventmark.cli.options import ScenarioOptions, checked_seconds
 from eventmark.cli.run import run_scenario
 from eventmark.config import Settings, parse_share
 from eventmark.errors import UsageError
@@ -39,16 +39,16 @@ def gate(
         int | None,
         Parameter(group=_GATE, help=f"Longest time to measure [{SECONDS}]; most gates end sooner."),
     ] = None,
-    options: Options | None = None,
+    options: ScenarioOptions | None = None,
 ) -> int:
     """Measure base and candidate side by side, and say whether the candidate is slower or does more work.
 
     Ends as soon as the answer is clear. Of two revisions, the store's folder (--store ./my-store) is taken from
     each; of two revisions of Eventmark itself, each runs its own code.
     """
-    settings = (options or Options()).settings(
-        {"events": EVENTS, "seconds": SECONDS},
-        base=base, candidate=candidate, slowdown=slowdown, only=only, seconds=seconds,
+    settings = (options or ScenarioOptions()).settings(
+        {"events": EVENTS},
+        base=base, candidate=candidate, slowdown=slowdown, only=only, seconds=checked_seconds(seconds),
     )  # fmt: skip
     rules, effort = Rules(slowdown=parse_share(settings.slowdown)), _effort(settings)
     with both_sides(settings.base, settings.candidate, settings.store) as (left, right):
@@ -57,10 +57,8 @@ def gate(
 
 
 def _effort(settings: Settings) -> Effort:
-    if settings.seconds < 1:
-        raise UsageError(f"--seconds must be 1 or more, got {settings.seconds}", remedy="leave it out")
     return Effort(
-        seconds=settings.seconds,
+        seconds=settings.seconds or SECONDS,
         turns=_TURNS.get(settings.profile, TURNS),
         only=operations_of(settings.only),
     )

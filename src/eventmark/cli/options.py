@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.config import Settings, load_settings
+from eventmark.errors import UsageError
 
 _CORPUS = "Corpus"
 _SERVER = "Server"
@@ -49,12 +50,6 @@ class Options:
     floors: Annotated[
         bool | None, Parameter(group=_RUN, help="Measure pgbench, psql and peers beside each operation.")
     ] = None
-    baseline: Annotated[
-        str | None, Parameter(group=_RUN, help="A result to compare with when this run is done.")
-    ] = None
-    summary: Annotated[
-        str | None, Parameter(group=_RUN, help="File a Markdown summary is added to, for a CI's page.")
-    ] = None
     json: Annotated[bool | None, Parameter(group=_RUN, negative=(), help="Print the result as JSON.")] = None
     server: Annotated[
         str | None,
@@ -87,3 +82,29 @@ class Options:
         """
         given = asdict(self) | own
         return load_settings(given, given.pop("config"), defaults)
+
+
+@Parameter(name="*")
+@dataclass(kw_only=True)
+class ScenarioOptions(Options):
+    """The flags of verbs that run a scenario and write its report."""
+
+    profiler: Annotated[
+        str | None,
+        Parameter(group=_RUN, help="cpu or memory: flame graphs of the client beside the report."),
+    ] = None
+    baseline: Annotated[
+        str | None, Parameter(group=_RUN, help="A result to compare with when this run is done.")
+    ] = None
+    summary: Annotated[
+        str | None, Parameter(group=_RUN, help="File a Markdown summary is added to, for a CI's page.")
+    ] = None
+
+
+def checked_seconds(seconds: int | None) -> int | None:
+    """The flag of that name, which several verbs have. Raises ``UsageError`` below 1."""
+    if seconds is not None and seconds < 1:
+        raise UsageError(
+            f"--seconds must be 1 or more, got {seconds}", remedy="leave it out for the verb's own"
+        )
+    return seconds

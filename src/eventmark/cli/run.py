@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -12,40 +12,62 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from eventmark.cli.options import Options
+from eventmark.cli.live import live_view
+from eventmark.cli.options import Options, ScenarioOptions
 from eventmark.cli.progress import progress_bars
 from eventmark.cli.publish import announce, check_published, held_against_baseline
 from eventmark.cli.session import console, job_of, screen
 from eventmark.config import Settings
-from eventmark.errors import CannotRunError
+from eventmark.errors import CannotRunError, UsageError
 from eventmark.measure.files import write_result
 from eventmark.measure.results import OperationResult, RunResult, Verdict
 from eventmark.measure.verdicts import exit_code, overall
+from eventmark.profiler import check_profiler, profiling
 from eventmark.report import render_operations, render_plans, render_terminal, write_reports
 from eventmark.scenarios.group_append import GroupAppend
 from eventmark.scenarios.job import Job, fill, prepare_store
+from eventmark.scenarios.load.load import Watcher
 from eventmark.scenarios.main_job import MainJob, examine_all_plans, measure
 from eventmark.scenarios.metering import Metering, metered
+from eventmark.scenarios.profiled import as_profiled
 from eventmark.scenarios.row_level_security import RowLevelSecurity
 from eventmark.scenarios.scenario import Scenario
 from eventmark.seeding import Progress
 
 
-def run(*, options: Options | None = None) -> int:
+def run(*, options: ScenarioOptions | None = None) -> int:
     """Provision, seed, measure, examine the plans, judge, and write the report."""
-    return run_scenario(MainJob(), (options or Options()).settings())
+    return run_scenario(MainJob(), (options or ScenarioOptions()).settings())
 
 
 def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) -> int:
     """Run it on the settings' job, write its result and reports, and return the exit code."""
+    return run_watched(lambda _: scenario, settings, keep=keep)
+
+
+def run_watched(make: Callable[[Watcher], Scenario], settings: Settings, *, keep: bool = False) -> int:
+    """``run_scenario`` of a scenario that is made with somebody to tell its pulses to."""
     check_writable(Path(settings.out))
     check_published(settings)
+    check_profiler(settings.profiler)
     with job_of(settings, keep=keep) as job, _served(job, settings) as metering:
-        with progress_bars(console) as progress:
-            result = scenario.run(job, progress)
+        with live_view(console) as (progress, watch):
+            scenario = make(watch)
+            result, profiles = _profiled(lambda: scenario.run(job, progress), settings)
+        if profiles:
+            console.print(f"profiles: {', '.join(str(file) for file in profiles)}", soft_wrap=True)
         if metering is not None:
             metering.finish(result)
     return finish(settings, result)
+
+
+def _profiled(run: Callable[[], RunResult], settings: Settings) -> tuple[RunResult, list[Path]]:
+    """The result, and the flame graphs of who made it, where a profiler was asked for."""
+    with profiling(settings.profiler, Path(settings.out)) as profiles:
+        if profiles is None:
+            return run(), []
+        result = profiles.run(run)
+    return as_profiled(result, profiles.kind, profiles.files), profiles.files
 
 
 @contextmanager
@@ -81,12 +103,16 @@ def bench(
     rls: Annotated[
         bool, Parameter(negative=(), help="What row-level security costs each operation instead.")
     ] = False,
-    options: Options | None = None,
+    options: ScenarioOptions | None = None,
 ) -> int:
     """Measure the core operations on a corpus that is kept; seeds it where it is not there yet."""
-    settings = (options or Options()).settings()
+    settings = (options or ScenarioOptions()).settings()
     if group or rls:
         return run_scenario(GroupAppend() if group else RowLevelSecurity(), settings)
+    if settings.profiler:
+        raise UsageError(
+            "bench writes no report to put a flame graph beside", remedy="use eventmark run --profiler"
+        )
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         _fill(job, progress)
         operations, skipped = measure(job, progress)

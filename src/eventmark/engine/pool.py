@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -126,6 +126,8 @@ class Pool:
         self.waited_total = 0
         self.waited_s: deque[float] = deque(maxlen=100_000)
         self.observer: Observer | None = None
+        # Told each wait's seconds within the task that waited, so that a load knows whose wait it was.
+        self.on_wait: Callable[[float], None] | None = None
 
     @property
     def open(self) -> int:
@@ -225,11 +227,13 @@ class Pool:
                 remedy="raise the pool's size, or hold connections for less long",
             ) from error
         finally:
-            self.waited_total += 1
             waited_s = time.perf_counter() - started
+            self.waited_total += 1
             self.waited_s.append(waited_s)
             if self.observer is not None:
                 self.observer.waited(waited_s)
+            if self.on_wait is not None:
+                self.on_wait(waited_s)
         return session if session is not None else await self._connect()
 
     async def _served(self, waiter: asyncio.Future[Session | None]) -> Session | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -83,24 +82,20 @@ async def sample_corpus(
     )
 
 
-async def streams_now(
-    connection: asyncpg.Connection[Any],
-    definition: StoreDefinition,
-    streams: Iterable[SampledStream],
-    *,
-    schema: str,
-) -> list[SampledStream]:
-    """The streams at the version they have by now, after others appended to them."""
+async def refreshed_sample(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str, sample: CorpusSample
+) -> CorpusSample:
+    """The sample with the versions that its ``streams`` have now: somebody may have appended to them."""
     names = {name: f'"{column}"' for name, column in definition.columns.items()}
     table = f'{quoted_schema(schema)}."{definition.events_table}"'
-    listed = list(streams)
-    keys = [(one.stream.tenant_id, one.stream.aggregate_id) for one in listed]
+    keys = [(one.stream.tenant_id, one.stream.aggregate_id) for one in sample.streams]
     versions = await _versions(connection, table, names, keys)
-    return [
-        SampledStream(stream=one.stream, version=versions[key])
-        for one, key in zip(listed, keys, strict=True)
+    streams = [
+        replace(one, version=versions[key])
+        for one, key in zip(sample.streams, keys, strict=True)
         if key in versions
     ]
+    return replace(sample, streams=streams)
 
 
 async def _with_snapshots(

@@ -10,7 +10,7 @@ import asyncio
 import gc
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -45,7 +45,7 @@ from eventmark.scenarios.gate.protocol import (
     encode,
 )
 from eventmark.scenarios.profiles import PROFILES
-from eventmark.seeding import CorpusSample, sample_corpus, seed, streams_now
+from eventmark.seeding import CorpusSample, refreshed_sample, sample_corpus, seed
 from eventmark.server import StatementStatistics
 from eventmark.stores import StoreDefinition, check_store, find_store, open_store
 from eventmark.workers import loop_factory
@@ -142,10 +142,9 @@ async def _own_sample(request: Open, name: str, sample: CorpusSample) -> CorpusS
         return sample
     connection = await asyncpg.connect(place.dsn)
     try:
-        streams = await streams_now(connection, find_store(place.store), own.streams, schema=place.schema)
+        return await refreshed_sample(connection, find_store(place.store), place.schema, own)
     finally:
         await connection.close()
-    return replace(own, streams=streams)
 
 
 def _answer_once(request: Prepare | Examine) -> Answer:
