@@ -13,8 +13,9 @@ from eventmark.cli.run import run_scenario
 from eventmark.config import Settings, parse_share
 from eventmark.errors import UsageError
 from eventmark.scenarios.core.operations import OPERATIONS
+from eventmark.scenarios.gate.bout import SECONDS, Effort
 from eventmark.scenarios.gate.contest import Rules
-from eventmark.scenarios.gate.gate import EVENTS, SECONDS, Effort, Gate
+from eventmark.scenarios.gate.gate import EVENTS, Gate
 from eventmark.scenarios.gate.pair import TURNS
 from eventmark.scenarios.gate.sides import both_sides
 

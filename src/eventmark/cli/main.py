@@ -31,6 +31,7 @@ _VERBS = {
     "run:explain": "Examine the plan of every statement.",
     "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
     "gate:gate": "Is the candidate slower than the base? Both side by side, until the answer is clear.",
+    "selfcheck:selfcheck": "Plant causes of known size and see what the instrument says of them.",
     "history:compare": "Two results held against each other.",
     "history:trend": "Steps and slow drift over a history of results.",
     "load:load": "Load from many users, latency counted from when each operation was due.",

@@ -30,6 +30,7 @@ _LABELS = {
     "psql copy": "floor by psql \\copy",
     "measure": "measure operations",
     "pairs": "measure pairs",
+    "calibrate": "calibrate the gate",
     "plans": "examine plans",
     "generate": "generate load",
     "capacity": "search the capacity",

@@ -176,7 +176,7 @@ def _result(
     samples = np.concatenate(series)
     latency = latency_of(samples)
     intervals = intervals_of(series, random)
-    client = _client_health(name, measured.forks)
+    client = client_health(name, measured.forks)
     verdict, reason = judge_latency(
         latency,
         intervals,
@@ -220,7 +220,7 @@ def _fork(fork: ForkSamples) -> Fork:
     )
 
 
-def _client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
+def client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
     """An operation that asks no server is the client's alone; that is not a bottleneck."""
     cpu_share = max(fork.cpu_share for fork in forks)
     full = cpu_share >= CPU_SHARE_MAX and bool(OPERATIONS[name].statement)

@@ -83,13 +83,13 @@ async def _measure(task: ForkTask) -> ForkSamples:
         await operation.prepare()
         if task.cold:
             return await _measure_cold(operation, task)
-        return await _measure_warm(operation, task)
+        return await measure_warm(operation, task.profile)
     finally:
         await store.close()
 
 
-async def _measure_warm(operation: Operation, task: ForkTask) -> ForkSamples:
-    profile = task.profile
+async def measure_warm(operation: Operation, profile: Profile) -> ForkSamples:
+    """Warm up until the operation is steady, then measure."""
     times = 1 if operation.statement else CALLS_WITHOUT_SERVER
     tally = Tally(operation)
     warm_up = WarmUp(iterations_max=profile.warmup_iterations_max)

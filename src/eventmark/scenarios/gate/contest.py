@@ -100,11 +100,16 @@ class OperationContest:
         if self._failed(pair):
             return
         self._look_at_counters(pair)
-        for name, test in self.tests.items():
+        for name in self.tests:
             base, candidate = pair.quantiles_ms(name)
             self.base_ms[name].append(base)
             self.candidate_ms[name].append(candidate)
-            test.add(pair.log_ratio(name))
+        self.add_log_ratios({name: pair.log_ratio(name) for name in self.tests})
+
+    def add_log_ratios(self, log_ratios: Mapping[str, float]) -> None:
+        """A pair by what it comes to, candidate over base, by quantile."""
+        for name, test in self.tests.items():
+            test.add(log_ratios[name])
         if not self.decided:
             self._decide()
 
