@@ -21,6 +21,9 @@ RISK_OF_MISS = 0.05
 MARGIN_SHARE = 0.2
 """Of the slowdown that matters is let pass: two copies of one table are never quite alike on disk."""
 
+SUSPICION = 0.1
+"""A tail that grew has to be seen more often than the middle has to be seen unchanged: from this on, pairs go on."""
+
 CONFIRMATIONS = 2
 """Pairs in a row in which a counter has to be higher: the first may have met a page split."""
 
@@ -70,7 +73,7 @@ class OperationContest:
     """One operation's pairs. ``tests`` holds the median's and the 95th percentile's, by name.
 
     The median decides both ways. The 95th percentile is watched for a tail that grew: it can make an operation
-    SLOWER, but not keep it from being NOT_SLOWER. ``risk`` is this operation's part of the risk of an alarm.
+    SLOWER, and while it is suspect there is no NOT_SLOWER. ``risk`` is this operation's part of the risk of an alarm.
     """
 
     rules: Rules
@@ -123,11 +126,12 @@ class OperationContest:
         return False
 
     def _look_at_counters(self, pair: OperationPair) -> None:
-        self.counters = compare_counters(*pair.work, WORK_TOLERANCES)
-        for one in self.counters:
+        found = compare_counters(*pair.work, WORK_TOLERANCES)
+        self.counters = found or self.counters  # later pairs do not count
+        for one in found:
             more = one.change is Change.MORE
             self._higher[one.name] = self._higher.get(one.name, 0) + 1 if more else 0
-        confirmed = [one for one in self.counters if self._higher[one.name] >= CONFIRMATIONS]
+        confirmed = [one for one in found if self._higher[one.name] >= CONFIRMATIONS]
         if confirmed and not self.decided:
             self.decision = Decision.MORE_WORK
             self.reason = "; ".join(f"{one.said} per call" for one in confirmed)
@@ -138,7 +142,8 @@ class OperationContest:
             if test.is_above(rules.margin, risk=self.risk / len(self.tests)):
                 self.decision, self.reason = Decision.SLOWER, self.said(name)
                 return
-        if self.tests["p50"].is_below(rules.limit, risk=rules.risk_of_miss):
+        tail_is_suspect = self.tests["p95"].is_above(rules.margin, risk=SUSPICION)
+        if self.tests["p50"].is_below(rules.limit, risk=rules.risk_of_miss) and not tail_is_suspect:
             self.decision, self.reason = Decision.NOT_SLOWER, self.said("p50")
 
     def said(self, name: str = "p50") -> str:

@@ -122,6 +122,7 @@ def grounds(job: Job, sides: tuple[Side, Side], scratch: Path) -> Iterator[tuple
     with ExitStack() as stack:
         for side in sides:
             dsn = _dsn_of(job, side, own_server, stack)
+            asyncio.run(_check_connects(dsn, side))
             place = Place(dsn=dsn, schema=scratch_name(job.schema, f"_gate_{side.role}"), store=side.store)
             ground = Ground(side=side, place=place, sample=scratch / f"{side.role}.sample.json")
             stack.callback(_drop, place)
@@ -153,6 +154,15 @@ def with_settings(dsn: str, side: Side) -> str:
     if not side.settings:
         return dsn
     return f"{dsn}{'&' if '?' in dsn else '?'}{urlencode(side.settings)}"
+
+
+async def _check_connects(dsn: str, side: Side) -> None:
+    try:
+        await (await asyncpg.connect(dsn)).close()
+    except asyncpg.PostgresError as error:
+        raise UsageError(
+            f"{side.role} {side.named}: {str(error).partition(chr(10))[0]}", remedy="correct its settings"
+        ) from error
 
 
 async def _contexts(server: Server, names: set[str]) -> dict[str, str]:

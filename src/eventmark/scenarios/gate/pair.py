@@ -20,6 +20,7 @@ TURN_S = 0.025
 
 TURN_CALLS_MAX = 50
 TURNS = 10  # of each side
+COUNTED_PAIRS, COUNTED_CALLS = 3, 20
 _NS_PER_MS = 1e6
 
 Place = Literal[0, 1]
@@ -55,6 +56,7 @@ def measure_pair(
 ) -> dict[str, OperationPair]:
     """Each operation in turns: first, second, second, first, ... ``swapped`` lets the candidate be first.
 
+    The first ``COUNTED_PAIRS``, numbered from 0, count the server's work as well.
     Which side was first is the only thing that tells them apart here; the caller draws it by a coin.
     Raises ``CannotRunError`` or ``UsageError`` of a side.
     """
@@ -69,11 +71,12 @@ def measure_pair(
             )
         for place in order:
             processes[place].receive(Opened)
-        return {name: _in_turns(processes, order, name, turns) for name in names}
+        counted = COUNTED_CALLS if number < COUNTED_PAIRS else 0
+        return {name: _in_turns(processes, order, name, turns, counted) for name in names}
 
 
 def _in_turns(
-    processes: dict[int, SideProcess], order: tuple[int, int], name: str, turns: int
+    processes: dict[int, SideProcess], order: tuple[int, int], name: str, turns: int, counted: int
 ) -> OperationPair:
     found: dict[int, list[Turned]] = {0: [], 1: []}
     begun = [processes[place].ask(Begin(operation=name, calls=WARMUP_CALLS), Turned) for place in order]
@@ -81,7 +84,7 @@ def _in_turns(
     for turn in range(turns):
         for place in order if turn % 2 == 0 else reversed(order):
             found[place].append(processes[place].ask(request, Turned))
-    work = {place: processes[place].ask(End(operation=name), Ended).work for place in order}
+    work = {place: processes[place].ask(End(operation=name, calls=counted), Ended).work for place in order}
     return OperationPair(
         samples_ns=(_samples(found[0]), _samples(found[1])),
         failed=(_failed(found[0]), _failed(found[1])),

@@ -71,9 +71,13 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """No more turns of this operation: what did the server do for it?"""
+    """No more turns of this operation. What does the server do for a call of it, by the account of so many more?
+
+    With 0 ``calls`` nothing is counted. Nobody else may be at work meanwhile.
+    """
 
     operation: str
+    calls: int
 
 
 Request = Prepare | Examine | Open | Begin | Turn | End

@@ -19,7 +19,6 @@ import numpy as np
 
 from eventmark import __version__
 from eventmark.domain import EventStore
-from eventmark.engine.statements import quoted_schema
 from eventmark.errors import EventmarkError, UsageError
 from eventmark.plans import examine_plans, sampled_cases
 from eventmark.scenarios.core.forks import ForkTask, Tally, own_part
@@ -39,14 +38,13 @@ from eventmark.scenarios.gate.protocol import (
     Place,
     Prepare,
     Prepared,
-    Request,
+    Turn,
     Turned,
     decode_request,
     encode,
 )
 from eventmark.scenarios.profiles import PROFILES
 from eventmark.seeding import CorpusSample, refreshed_sample, sample_corpus, seed
-from eventmark.server import StatementStatistics
 from eventmark.stores import StoreDefinition, check_store, find_store, open_store
 from eventmark.workers import loop_factory
 from eventmark.workload import CorpusPlan
@@ -70,7 +68,8 @@ def main() -> int:
                 elif isinstance(request, Prepare | Examine):
                     answer = _answer_once(request)
                 else:
-                    assert fork is not None, "no store was opened"
+                    if fork is None:
+                        raise UsageError("no store was opened")
                     answer = runner.run(fork.answer(request))
             except msgspec.MsgspecError as error:
                 answer = Failure(message=f"a request of another kind: {error}", remedy="", exit_code=4)
@@ -90,8 +89,6 @@ class Fork:
     place: Place
     store: EventStore
     tallies: Mapping[str, Tally]
-    before: dict[str, StatementStatistics] | None = None
-    calls_before: int = 0
 
     @classmethod
     async def open(cls, request: Open, sample: CorpusSample) -> Fork:
@@ -108,23 +105,21 @@ class Fork:
         gc.freeze()
         return cls(place, store, tallies)
 
-    async def answer(self, request: Request) -> Answer:
-        """A turn measured, or the server's account of all of them."""
-        if isinstance(request, End):
-            tally = self.tallies[request.operation]
-            after = await statements_now(self.place.dsn)
-            calls = tally.calls - self.calls_before
-            return Ended(
-                work=work_per_call(self.before, after, calls, naming=quoted_schema(self.place.schema))
-            )
-        assert not isinstance(request, Prepare | Examine | Open)
+    async def answer(self, request: Begin | Turn | End) -> Answer:
+        """A turn measured, or the server's account of some calls."""
         tally = self.tallies[request.operation]
+        if isinstance(request, End):
+            return Ended(work=await self._work(tally, request.calls) if request.calls else {})
         if isinstance(request, Begin):
             await tally.sample(request.calls)
-            self.before, self.calls_before = await statements_now(self.place.dsn), tally.calls
         failed = tally.failed
         samples = await tally.sample(request.calls)
         return Turned(samples_ns=samples.tolist(), failed=tally.failed - failed, failure=tally.failure)
+
+    async def _work(self, tally: Tally, calls: int) -> dict[str, float]:
+        before = await statements_now(self.place.dsn)
+        await tally.sample(calls)
+        return work_per_call(before, await statements_now(self.place.dsn), calls)
 
     async def close(self) -> None:
         await self.store.close()
