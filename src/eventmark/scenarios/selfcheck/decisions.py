@@ -67,9 +67,11 @@ def run_gate(
     return bout.table
 
 
-def check_gate(proving: Proving, planted: Sequence[float] = Decided.PLANTED) -> list[Decided]:
+def check_gate(
+    proving: Proving, planted: Sequence[float] = Decided.PLANTED, effort: Effort | None = None
+) -> list[Decided]:
     """A gate each on one operation, as long as they need."""
-    effort = Effort(seconds=SECONDS)
+    effort = effort or Effort(seconds=SECONDS)
     lengths = lengths_ms(proving, [OPERATION], effort.turns)
     return [
         Decided(
