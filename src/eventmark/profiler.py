@@ -79,6 +79,7 @@ def profiling(kind: str, folder: Path) -> Iterator[Profiling | None]:
         yield None
         return
     chosen = Profiling(kind, folder.resolve())
+    chosen.folder.mkdir(parents=True, exist_ok=True)
     for stale in chosen.files:
         stale.unlink()
     before = _active.set(chosen)

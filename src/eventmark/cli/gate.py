@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from eventmark.cli.options import ScenarioOptions, checked_seconds
+from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_scenario
 from eventmark.config import Settings, parse_share
 from eventmark.errors import UsageError
@@ -40,14 +40,14 @@ def gate(
         int | None,
         Parameter(group=_GATE, help=f"Longest time to measure [{SECONDS}]; most gates end sooner."),
     ] = None,
-    options: ScenarioOptions | None = None,
+    options: Options | None = None,
 ) -> int:
     """Measure base and candidate side by side, and say whether the candidate is slower or does more work.
 
     Ends as soon as the answer is clear. Of two revisions, the store's folder (--store ./my-store) is taken from
     each; of two revisions of Eventmark itself, each runs its own code.
     """
-    settings = (options or ScenarioOptions()).settings(
+    settings = (options or Options()).settings(
         {"events": EVENTS},
         base=base, candidate=candidate, slowdown=slowdown, only=only, seconds=checked_seconds(seconds),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from eventmark.cli.options import ScenarioOptions, checked_seconds
+from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_watched
 from eventmark.config import Settings
 from eventmark.errors import UsageError
@@ -96,7 +96,7 @@ def load(
         int | None, Parameter(group=_LOAD, help="How long a user thinks between calls, on average [0].")
     ] = None,
     load_options: LoadOptions | None = None,
-    options: ScenarioOptions | None = None,
+    options: Options | None = None,
 ) -> int:
     """Generate load on a corpus that is kept, and judge every operation by its latency from when it was due.
 
@@ -104,7 +104,7 @@ def load(
     felt by everything that was due during it.
     """
     own = (load_options or LoadOptions()).given()
-    settings = (options or ScenarioOptions()).settings(
+    settings = (options or Options()).settings(
         rate=rate, arrivals=arrivals, users=users, think_ms=think_ms, **own
     )
     plan = plan_of(settings, settings.seconds or LOAD_S[find_profile(settings.profile).name])
@@ -139,14 +139,14 @@ def capacity(
         int | None, Parameter(group=_LOAD, help="Operations per second to be tried first [200].")
     ] = None,
     load_options: LoadOptions | None = None,
-    options: ScenarioOptions | None = None,
+    options: Options | None = None,
 ) -> int:
     """Search the highest sustained rate at which every operation of the mix meets its target, and confirm it.
 
     ``--seconds`` is how long the rate is confirmed.
     """
     own = (load_options or LoadOptions()).given()
-    settings = (options or ScenarioOptions()).settings(rate=rate or CAPACITY_FIRST_PER_S, **own)
+    settings = (options or Options()).settings(rate=rate or CAPACITY_FIRST_PER_S, **own)
     lengths = _LENGTHS[find_profile(settings.profile).name]
     confirm_s = settings.seconds or lengths.confirm_s
     plan = CapacityPlan(
@@ -162,14 +162,14 @@ def capacity(
 def sweep(
     *,
     load_options: LoadOptions | None = None,
-    options: ScenarioOptions | None = None,
+    options: Options | None = None,
 ) -> int:
     """Measure each operation by 1 to 64 clients, and fit the Universal Scalability Law.
 
     Every operation that asks the server, or those of ``--mix``; ``--seconds`` is of each number of clients.
     """
     own = (load_options or LoadOptions()).given()
-    settings = (options or ScenarioOptions()).settings(**own)
+    settings = (options or Options()).settings(**own)
     profile = find_profile(settings.profile).name
     lengths = _LENGTHS[profile]
     chosen = tuple(parse_mix(settings.mix).shares) if settings.mix else None

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.cli.gate import operations_of
-from eventmark.cli.options import ScenarioOptions
+from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario
 from eventmark.errors import UsageError
 from eventmark.scenarios.selfcheck.planted import PLANTABLE
@@ -28,10 +28,10 @@ def selfcheck(
         str | None,
         Parameter(group=_SELFCHECK, help="Operations of these gates, by comma [an append and a load]."),
     ] = None,
-    options: ScenarioOptions | None = None,
+    options: Options | None = None,
 ) -> int:
     """Plant causes of known size and see what the instrument says of them; its certificate for this machine."""
-    settings = (options or ScenarioOptions()).settings(only=only)
+    settings = (options or Options()).settings(only=only)
     operations = operations_of(settings.only)
     if gate < 0:
         raise UsageError(f"--gate must be 1 or more, got {gate}", remedy="name how many gates of each kind")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from eventmark.cli.options import ScenarioOptions, checked_seconds
+from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_scenario
 from eventmark.scenarios.verification import Verification, chosen_orderings
 
@@ -24,13 +24,13 @@ def verify(
     seconds: Annotated[
         int | None, Parameter(group=_HUNT, help="Longest time at full speed for each ordering [1800].")
     ] = None,
-    options: ScenarioOptions | None = None,
+    options: Options | None = None,
 ) -> int:
     """Hunt for lost events: concurrent writers and consumers, every invariant checked; what each ordering costs.
 
     ``--events`` are committed under each ordering. ``naive`` is a control that has to be caught.
     """
-    settings = (options or ScenarioOptions()).settings(ordering=ordering, seconds=checked_seconds(seconds))
+    settings = (options or Options()).settings(ordering=ordering, seconds=checked_seconds(seconds))
     orderings = chosen_orderings(settings.ordering)
     return run_scenario(
         Verification(orderings=orderings, seconds=settings.seconds or SECONDS, out=Path(settings.out)),

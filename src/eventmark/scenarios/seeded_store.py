@@ -15,8 +15,8 @@ from eventmark.measure.results import OperationResult, PlanResult
 from eventmark.measure.targets import Target
 from eventmark.scenarios.core.benchmark import BenchmarkPlan, run_benchmark
 from eventmark.scenarios.core.operations import OPERATIONS
+from eventmark.scenarios.examination import examine_repeatedly
 from eventmark.scenarios.job import Job, draw_sample, fill, prepare_store, targets_of
-from eventmark.scenarios.main_job import examine_all_plans
 from eventmark.scenarios.profiles import find_profile
 from eventmark.seeding import no_progress
 from eventmark.server import Server
@@ -68,7 +68,7 @@ class SeededStore:
 
     def examine_plans(self) -> list[PlanResult]:
         """The plan of every statement, judged."""
-        return examine_all_plans(self.job, no_progress)
+        return examine_repeatedly(self.job, no_progress, runs=1)[0]
 
 
 @contextmanager

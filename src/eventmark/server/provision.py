@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,7 +61,8 @@ class Server:
     def program_environment(self) -> dict[str, str]:
         """What such a program needs in its environment beside ``program_dsn``."""
         password = split_password(self.dsn)[1]
-        return {"PGPASSWORD": password} if password else {}
+        # What they print is read: in the words and with the decimal point of no country.
+        return {"LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
 
 
 @contextmanager
@@ -89,11 +93,16 @@ def provision(
         manager = _existing(spec)
     else:
         raise UsageError(
-            f"unknown server {spec!r}",
+            f"unknown server {_shown(spec)}",
             remedy="use embedded, local, docker or postgresql://user@host/database",
         )
     with manager as server:
         yield server
+
+
+def _shown(spec: str) -> str:
+    """What was given for a server; what is no word may hold a password."""
+    return repr(spec) if re.fullmatch(r"[\w.-]{0,40}", spec) else redact(spec)
 
 
 @contextmanager
@@ -259,12 +268,6 @@ def _existing(dsn: str) -> Iterator[Server]:
 
 @contextmanager
 def _container() -> Iterator[Server]:
-    try:
-        from testcontainers.postgres import PostgresContainer
-    except ImportError as error:
-        raise UsageError(
-            "--server docker needs Testcontainers", remedy="pip install 'eventmark[docker]'"
-        ) from error
     image = os.environ.get("EVENTMARK_DOCKER_IMAGE", _CONTAINER_IMAGE)
     settings = production_settings(
         memory_bytes=machine.memory_bytes(),
@@ -272,25 +275,63 @@ def _container() -> Iterator[Server]:
         version_num=VERSION_NUM_MIN,  # an image of another version has to start with them, too
         shared_memory_bytes=_CONTAINER_SHARED_MEMORY_BYTES,
     )
-    command = " ".join(["postgres", *(f"-c {setting.name}={setting.value}" for setting in settings)])
-    try:
-        container = PostgresContainer(image, driver=None).with_command(command)
-        container.start()
-    except Exception as error:  # the library raises whatever its transport does
-        raise CannotRunError(
-            f"no container of {image}: {type(error).__name__}",
-            remedy="check that Docker runs and has the image",
-        ) from error
-    try:
-        dsn = container.get_connection_url()
+    with _started_container(image, settings) as dsn:
         _run(_create_statistics(dsn, settings))
         version_num, version = _run(check_server(dsn))
         yield Server(
             kind="docker", dsn=dsn, version=version, version_num=version_num, tuning=settings,
             bin_directory=_client_programs(),
         )  # fmt: skip
+
+
+@contextmanager
+def _started_container(image: str, settings: tuple[Setting, ...]) -> Iterator[str]:
+    """The DSN of a container that answers; it is removed afterwards, interrupted starts included."""
+    container_class = _container_class()
+    logging.getLogger("testcontainers").setLevel(logging.WARNING)  # it tells of each step
+    name = f"eventmark-{secrets.token_hex(8)}"
+    command = " ".join(["postgres", *(f"-c {setting.name}={setting.value}" for setting in settings)])
+    container = None
+    try:
+        try:
+            container = container_class(image, password=secrets.token_hex(16), driver=None)
+            if _daemon_is_here():
+                container.ports = {"5432": ("127.0.0.1", None)}  # its own call knows no addresses
+            container.with_name(name).with_command(command).start()
+            dsn = container.get_connection_url()
+        except Exception as error:  # the library raises whatever its transport does
+            raise CannotRunError(
+                f"no container of {image}: {type(error).__name__}",
+                remedy="check that Docker runs and has the image",
+            ) from error
+        yield dsn
     finally:
-        container.stop()
+        if container is not None:
+            _remove_container(container, name)
+
+
+def _remove_container(container: Any, name: str) -> None:
+    """By its name: one whose start was interrupted is not yet known to its own object."""
+    with suppress(Exception):  # there is none, or no daemon
+        container.get_docker_client().client.containers.get(name).remove(force=True, v=True)
+
+
+def _container_class() -> Any:
+    """Testcontainers' own, whose place depends on its release. Raises ``UsageError`` without it."""
+    for place in ("testcontainers.community.postgres", "testcontainers.postgres"):
+        try:
+            return import_module(place).PostgresContainer
+        except ImportError:
+            continue
+    raise UsageError("--server docker needs Testcontainers", remedy="pip install 'eventmark[docker]'")
+
+
+def _daemon_is_here() -> bool:
+    """Whether the daemon's ports are this machine's own, so that they need not be anybody else's."""
+    direct = (
+        os.environ.get("TESTCONTAINERS_CONNECTION_MODE") == "docker_host" or not Path("/.dockerenv").exists()
+    )
+    return direct and os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
 
 
 def _client_programs() -> Path | None:

@@ -47,7 +47,7 @@ class Gate:
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError`` or ``UsageError``, each naming the side it is about."""
         if job.server.directory is not None:
-            check_disk_space(job.place, len(self._sides) * estimated_bytes(job.corpus))
+            check_disk_space(job.place, len(self._sides) * estimated_bytes(job.corpus.events))
         with (
             Course(job, progress) as course,
             tempfile.TemporaryDirectory(prefix="eventmark-gate-") as scratch,

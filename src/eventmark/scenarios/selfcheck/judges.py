@@ -13,10 +13,10 @@ from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.quantiles import latency_of
 from eventmark.measure.results import Finding, PlanResult, Verdict
 from eventmark.measure.targets import QUANTILES
-from eventmark.plans import examine_plans, sampled_cases
+from eventmark.scenarios.examination import examine_repeatedly
 from eventmark.scenarios.job import Job
 from eventmark.scenarios.selfcheck.proving import Proving
-from eventmark.seeding import AuditReport, audit
+from eventmark.seeding import AuditReport, audit, no_progress
 
 SERIES = 60
 SERIES_LENGTH_MAX = 300  # counting takes the square of it
@@ -107,8 +107,9 @@ async def _skew(job: Job) -> None:
 def check_plan_judge(proving: Proving) -> list[Finding]:
     """Plans of the store as it is are met; without one index, the judge names it."""
     job = proving.job
-    before = asyncio.run(_examined(job, drop=""))
-    after = asyncio.run(_examined(job, drop=INDEX))
+    before = _examined(job)
+    asyncio.run(_drop_index(job))
+    after = _examined(job)
     named = [plan for plan in after if plan.expected_index == INDEX]
     faults = [one.observed for plan in named for one in plan.findings if one.verdict is Verdict.BROKEN]
     return [
@@ -127,18 +128,13 @@ def _plans_finding(name: str, plans: Sequence[PlanResult], wanted: Verdict, said
     )
 
 
-async def _examined(job: Job, *, drop: str) -> list[PlanResult]:
-    definition = job.definition
+def _examined(job: Job) -> list[PlanResult]:
+    return examine_repeatedly(job, no_progress, runs=1)[0]
+
+
+async def _drop_index(job: Job) -> None:
     connection = await asyncpg.connect(job.server.dsn)
     try:
-        if drop:
-            await connection.execute(f'drop index {quoted_schema(job.schema)}."{drop}"')
-        for table in filter(None, (definition.events_table, definition.snapshots_table)):
-            await connection.execute(f'vacuum analyze {quoted_schema(job.schema)}."{table}"')
-        cases = await sampled_cases(
-            connection, definition.statements, job.schema, definition.columns, definition.events_table,
-            definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
-        )  # fmt: skip
-        return await examine_plans(connection, definition.statements, job.schema, cases)
+        await connection.execute(f'drop index {quoted_schema(job.schema)}."{INDEX}"')
     finally:
         await connection.close()

@@ -13,11 +13,22 @@ import numpy as np
 from eventmark.domain import EventBatch, NewEvent, TrackingToken
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.transaction import StoreTransaction
-from eventmark.verify import Consumption, Fault, History, Outcome, check
-from eventmark.verify.history import ATTEMPT, DELIVERED, PART, WriterLog, event_id, expanded, key_of
+from eventmark.verify.checker import Fault, check
+from eventmark.verify.history import (
+    ATTEMPT,
+    DELIVERED,
+    PART,
+    Consumption,
+    History,
+    Outcome,
+    WriterLog,
+    event_id,
+    expanded,
+    key_of,
+    stream_id,
+)
 from eventmark.verify.stored import count_damaged, read_stored
-from eventmark.verify.writers import payload_of, stream_id
-from tests.engine.builders import SCHEMA
+from eventmark.verify.writers import payload_of
 
 Read = Callable[[TrackingToken], Awaitable[EventBatch]]
 
@@ -34,9 +45,10 @@ def events(first: int, count: int) -> list[NewEvent]:
 
 @dataclass
 class Recording:
-    """What was done, in the form that the checker takes."""
+    """What was done in a schema, in the form that the checker takes."""
 
     store: PostgresEventStore
+    schema: str
     attempts: list[tuple[int, bool, int, int, int]] = field(default_factory=list)
     parts: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     consumptions: list[Consumption] = field(default_factory=list)
@@ -95,7 +107,7 @@ class Recording:
             History(
                 total_order=ordering.total_order, by_number=not ordering.by_transaction_id,
                 attempts=np.array(self.attempts, ATTEMPT), written=expanded(parts),
-                stored=await read_stored(connection, SCHEMA), consumptions=self.consumptions,
-                damaged=await count_damaged(connection, SCHEMA),
+                stored=await read_stored(connection, self.schema), consumptions=self.consumptions,
+                damaged=await count_damaged(connection, self.schema),
             )
         )  # fmt: skip
