@@ -16,6 +16,7 @@ from eventmark.errors import UsageError
 CONFIG_FILE = Path("eventmark.toml")
 _COUNT = re.compile(r"(?P<number>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?)\s*(?P<unit>[kKmMgG]?)")
 _COUNT_LENGTH_MAX = 40
+SHARE_MAX = 10.0
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
@@ -61,6 +62,13 @@ class Settings:
     aggressor: str = ""
     aggressor_users: int = 4
     inflation_max: float = 2.0
+    base: str = "HEAD"
+    candidate: str = "."
+    only: str = ""
+    slowdown: str = "10%"
+    fail_on: str = "any"
+    baseline: str = ""
+    summary: str = ""
 
     @property
     def event_count(self) -> int:
@@ -81,12 +89,26 @@ def parse_count(text: str) -> int:
     return int(count)
 
 
-def load_settings(flags: Mapping[str, Any], path: Path | None = None) -> Settings:
+def parse_share(text: str) -> float:
+    """``10%`` or ``0.1`` as 0.1. Raises ``UsageError`` for what is no share above 0 and up to 1000%."""
+    try:
+        share = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= SHARE_MAX:
+        raise UsageError(f"{text!r} is not a share", remedy="write for example 10%")
+    return share
+
+
+def load_settings(
+    flags: Mapping[str, Any], path: Path | None = None, defaults: Mapping[str, Any] | None = None
+) -> Settings:
     """Defaults, overlaid by the file, overlaid by the flags that were given (not None).
 
-    ``path`` None reads ``eventmark.toml`` of the working directory where there is one. Raises ``UsageError``.
+    ``defaults`` are a verb's own, where they are not everybody's. ``path`` None reads ``eventmark.toml`` of the
+    working directory where there is one. Raises ``UsageError``.
     """
-    settings = Settings()
+    settings = Settings(**(defaults or {}))
     if path is not None or CONFIG_FILE.exists():
         settings = replace(settings, **_read_file(path or CONFIG_FILE))
     given = {name: value for name, value in flags.items() if value is not None}

@@ -30,6 +30,8 @@ _LABELS = {
     "audit": "audit the corpus",
     "psql copy": "floor by psql \\copy",
     "measure": "measure operations",
+    "pairs": "measure pairs",
+    "calibrate": "calibrate the gate",
     "plans": "examine plans",
     "stress": "cases of stress",
     "isolate": "alone and beside",

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-import asyncpg
 import numpy as np
 
 from eventmark.measure.histogram import LatencyHistogram
@@ -26,9 +25,10 @@ from eventmark.scenarios.core.peers import (
     run_bare_fork,
     run_library_fork,
 )
+from eventmark.scenarios.core.work import statements_now, work_per_call
 from eventmark.scenarios.profiles import Profile
 from eventmark.seeding import CorpusSample, Progress, no_progress
-from eventmark.server import Server, StatementStatistics, statements_between, statements_snapshot
+from eventmark.server import Server
 from eventmark.stores import StoreDefinition, open_store
 from eventmark.workers import worker_executor
 
@@ -154,9 +154,9 @@ def _measure_round(
 ) -> None:
     forks = plan.profile.forks
     task = _task(plan, name, number)
-    before = asyncio.run(_statements(plan.server.dsn))
+    before = asyncio.run(statements_now(plan.server.dsn))
     found = executor.submit(run_fork, own_part(task, number, 2 * forks)).result()
-    into.work = _work_per_call(before, asyncio.run(_statements(plan.server.dsn)), found.calls) or into.work
+    into.work = work_per_call(before, asyncio.run(statements_now(plan.server.dsn)), found.calls) or into.work
     into.forks.append(found)
     if not plan.with_floors or not len(found.samples_ns):
         return
@@ -174,28 +174,6 @@ def _measure_round(
         note("eventsourcing", executor.submit(run_library_fork, task).result())
 
 
-async def _statements(dsn: str) -> dict[str, StatementStatistics] | None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await statements_snapshot(connection)
-    finally:
-        await connection.close()
-
-
-def _work_per_call(
-    before: dict[str, StatementStatistics] | None, after: dict[str, StatementStatistics] | None, calls: int
-) -> dict[str, float]:
-    """What the server did for one call: the statements run about as often as the operation was called."""
-    if before is None or after is None or not calls:
-        return {}
-    own = [one for one in statements_between(before, after) if one.calls >= calls]
-    if not own:
-        return {}
-    names = ("rows", "shared_hit_buffers", "shared_read_buffers", "wal_bytes", "execution_ms")
-    work = {name: sum(getattr(one, name) for one in own) / calls for name in names}
-    return {"statements": sum(one.calls for one in own) / calls, **work}
-
-
 def _result(
     name: str, measured: _Measured, plan: BenchmarkPlan, random: np.random.Generator
 ) -> OperationResult:
@@ -208,7 +186,7 @@ def _result(
     samples = np.concatenate(series)
     latency = latency_of(samples)
     intervals = intervals_of(series, random)
-    client = _client_health(name, measured.forks)
+    client = client_health(name, measured.forks)
     verdict, reason = judge_latency(
         latency,
         intervals,
@@ -252,7 +230,7 @@ def _fork(fork: ForkSamples) -> Fork:
     )
 
 
-def _client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
+def client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
     """An operation that asks no server is the client's alone; that is not a bottleneck."""
     cpu_share = max(fork.cpu_share for fork in forks)
     full = cpu_share >= CPU_SHARE_MAX and bool(OPERATIONS[name].statement)
