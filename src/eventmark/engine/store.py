@@ -62,9 +62,17 @@ class PostgresEventStore:
     """
 
     def __init__(
-        self, pool: Pool, marker: Marker, *, channel: str, notify: bool, reads_every_tenant: bool = True
+        self,
+        pool: Pool,
+        marker: Marker,
+        *,
+        channel: str,
+        notify: bool,
+        reads_every_tenant: bool = True,
+        poll_interval_s: float = POLL_INTERVAL_S,
     ) -> None:
         self.pool = pool
+        self.poll_interval_s = poll_interval_s
         self.ordering: Ordering = ORDERINGS[marker.ordering]
         self.capabilities = Capabilities(all_tenants_stream=self.ordering.all_tenants)
         self.store_id = marker.store_id
@@ -87,11 +95,15 @@ class PostgresEventStore:
         pool_max: int = 20,
         acquire_timeout_s: float = ACQUIRE_TIMEOUT_S,
         notify: bool = True,
+        poll_interval_s: float = POLL_INTERVAL_S,
     ) -> Self:
         """Open the store in ``schema``. Raises ``CannotRunError`` where there is none.
 
-        With ``notify``, appends wake consumers that wait; without, consumers find events by polling.
+        With ``notify``, appends wake consumers that wait; without, consumers find events by polling, every
+        ``poll_interval_s``.
         """
+        if not poll_interval_s > 0:
+            raise UsageError(f"a polling interval must be above 0 s, got {poll_interval_s!r}")
         # A hint needs no disk: it must not make an append's flush wait for its own.
         sql = {"notify": "select set_config('synchronous_commit', 'off', true), pg_notify($1, '')"}
         pool = Pool(
@@ -131,8 +143,9 @@ class PostgresEventStore:
                 ) from None
             raise
         return cls(
-            pool, marker, channel=f"eventmark_{schema}", notify=notify, reads_every_tenant=every_tenant
-        )
+            pool, marker, channel=f"eventmark_{schema}", notify=notify, reads_every_tenant=every_tenant,
+            poll_interval_s=poll_interval_s,
+        )  # fmt: skip
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,7 +229,7 @@ class PostgresEventStore:
         """At most ``limit`` events after ``token``, of one tenant or of all, and the token to go on from.
 
         With ``wait_s`` above 0, an empty answer is withheld until an event comes or the time is over: a
-        notification wakes the wait, polling every ``POLL_INTERVAL_S`` makes up for one that was lost or
+        notification wakes the wait, polling every ``poll_interval_s`` makes up for one that was lost or
         that came while an older transaction still held the horizon.
         """
         self._check_token(token)
@@ -330,7 +343,7 @@ class PostgresEventStore:
             left_s = deadline - time.monotonic()
             if batch.events or left_s <= 0:
                 return batch
-            await wait_for_event(heard, min(left_s, POLL_INTERVAL_S))
+            await wait_for_event(heard, min(left_s, self.poll_interval_s))
 
     async def _read(self, name: str, *arguments: object) -> list[EventRecord]:
         try:
