@@ -29,7 +29,7 @@ import asyncpg
 from eventmark.domain import EventBatch, StoredEvent, TrackingToken
 from eventmark.engine.read_ahead import ReadAhead
 from eventmark.engine.stalls import Stall, find_stall
-from eventmark.engine.store import PostgresEventStore
+from eventmark.engine.store import BATCH_EVENTS_MAX, PostgresEventStore
 from eventmark.errors import ClaimLostError, EventStoreError, UsageError
 
 BATCH_EVENTS = 1000
@@ -99,6 +99,8 @@ class EventProcessor:
     ) -> None:
         if not name or segments < 1 or lease_s <= 0:
             raise UsageError("a processor needs a name, 1 segment or more, and a lease above 0 s")
+        if not 1 <= batch_events <= BATCH_EVENTS_MAX:
+            raise UsageError(f"a batch has 1 to {BATCH_EVENTS_MAX:,} events, got {batch_events!r}")
         self._store = store
         self._name = name
         self._handler = handler
@@ -202,7 +204,9 @@ class EventProcessor:
         """Handle batches while the next ones are read."""
         saved_s = time.monotonic()
         token = claim.token
-        self._ahead = ahead = ReadAhead(self._read, token)
+        self._ahead = ahead = ReadAhead(
+            self._read, token, batch_events=self._batch_events, token_after=self._store.token_after
+        )
         try:
             while not self._stopping.is_set() and (batch := await ahead.next()) is not None:
                 events = own_events(batch.events, claim)
@@ -218,9 +222,9 @@ class EventProcessor:
             self._ahead = None
             await ahead.close()
 
-    async def _read(self, token: TrackingToken) -> EventBatch:
+    async def _read(self, token: TrackingToken, limit: int) -> EventBatch:
         return await self._store.stream_events(
-            token, limit=self._batch_events, tenant_id=self._tenant_id, wait_s=self._wait_s
+            token, limit=limit, tenant_id=self._tenant_id, wait_s=self._wait_s
         )
 
     async def _handle(self, claim: Claim, events: Sequence[StoredEvent], token: TrackingToken) -> None:

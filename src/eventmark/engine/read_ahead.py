@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
-from eventmark.domain import EventBatch, TrackingToken
+from eventmark.domain import EventBatch, StoredEvent, TrackingToken
+from eventmark.engine.store import BATCH_EVENTS_MAX
 
-READ_AHEAD_BATCHES = 2
-"""Batches that wait for their handler, at most. With one, each hiccup of either side makes the other wait."""
+BATCHES_AT_ONCE = 4
+"""How many batches are read by one statement while there are so many: between two statements the server waits."""
+
+Read = Callable[[TrackingToken, int], Awaitable[EventBatch]]
+"""``await read(token, limit)``"""
 
 
 class ReadAhead:
     """Reads on from a token, a few batches ahead of whoever takes them.
 
     The next read is sent the moment the last has come, before anybody looks at what it brought: so the
-    server works while the handler does. Made within a running event loop; must be closed.
+    server works while the handler does. ``token_after`` tells the place right after an event; where it is None,
+    each batch is read by itself. Made within a running event loop; must be closed.
     """
 
     def __init__(
         self,
-        read: Callable[[TrackingToken], Awaitable[EventBatch]],
+        read: Read,
         token: TrackingToken,
         *,
-        batches_max: int = READ_AHEAD_BATCHES,
+        batch_events: int,
+        token_after: Callable[[StoredEvent], TrackingToken | None],
     ) -> None:
         self._read = read
-        self._batches_max = batches_max
+        self._batch_events = batch_events
+        self._token_after = token_after
+        self._at_once = max(1, min(BATCHES_AT_ONCE, BATCH_EVENTS_MAX // batch_events))
         self._batches: deque[EventBatch] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._ended = False
         self._task = asyncio.create_task(self._read_on(token))
 
@@ -45,8 +53,9 @@ class ReadAhead:
         if not self._batches:
             assert self._error is not None
             raise self._error
+        batch = self._batches.popleft()
         self._room.set()
-        return self._batches.popleft()
+        return batch
 
     def end(self) -> None:
         """Let ``next`` return None from now on, also where it is waiting."""
@@ -59,15 +68,34 @@ class ReadAhead:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _read_on(self, token: TrackingToken) -> None:
+        batches = 1
         try:
             while True:
-                batch = await self._read(token)
+                batch = await self._read(token, batches * self._batch_events)
                 token = batch.token
-                self._batches.append(batch)
+                self._batches.extend(self._split(batch))
                 self._arrived.set()
-                while len(self._batches) >= self._batches_max:
+                batches = self._next_read(batch, asked=batches * self._batch_events)
+                while len(self._batches) > batches:
                     self._room.clear()
                     await self._room.wait()
         except Exception as error:
             self._error = error
             self._arrived.set()
+
+    def _next_read(self, batch: EventBatch, *, asked: int) -> int:
+        """How many batches the next statement is to read: many only where there are, and where they can be split."""
+        full = len(batch.events) == asked
+        return self._at_once if full and self._token_after(batch.events[-1]) is not None else 1
+
+    def _split(self, batch: EventBatch) -> Iterator[EventBatch]:
+        """The batch in pieces of at most ``batch_events``, each with the token after it."""
+        events, size = batch.events, self._batch_events
+        first = 0
+        while len(events) - first > size:
+            piece = events[first : first + size]
+            token = self._token_after(piece[-1])
+            assert token is not None, "more than a batch was read, of an ordering that cannot be split"
+            yield EventBatch(piece, token)
+            first += size
+        yield EventBatch(events[first:], batch.token)

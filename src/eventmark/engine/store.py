@@ -17,6 +17,7 @@ from eventmark.domain import (
     GlobalSequence,
     NewEvent,
     Snapshot,
+    StoredEvent,
     StreamId,
     TrackingToken,
     TransactionId,
@@ -308,6 +309,10 @@ class PostgresEventStore:
         encoding.checked_instant(instant, "instant")
         self._check_reads_every_tenant()
         return await self._reader.at(instant, tenant_id)
+
+    def token_after(self, event: StoredEvent) -> TrackingToken | None:
+        """The place right after an event that was streamed; None where tokens are made of more than that."""
+        return None if self.ordering.gaps else self.ordering.token_after(self._tail, event)
 
     async def run_statement(self, name: str, *arguments: object) -> list[Any]:
         """Run one of the engine's own statements; errors are the engine's."""
