@@ -266,7 +266,10 @@ class Block(Document, frozen=True, kw_only=True):
 
 
 class Section(Document, frozen=True, kw_only=True):
-    """What a scenario has to show, in the order of reading. ``verdict`` None: nothing is judged here."""
+    """What a scenario has to show, in the order of reading. ``verdict`` None: nothing is judged here.
+
+    One that is ``closing`` comes after everything else of the result.
+    """
 
     name: str  # its anchor in the page: lower case, hyphens
     title: str
@@ -276,6 +279,7 @@ class Section(Document, frozen=True, kw_only=True):
     tables: list[Table] = []
     charts: list[Chart] = []
     blocks: list[Block] = []
+    closing: bool = False
 
 
 class HostEnvironment(Document, frozen=True, kw_only=True):

@@ -75,7 +75,7 @@ def parts_shown(result: RunResult) -> frozenset[str]:
         "plans": result.plans,
         "limits": any(one.floors for one in result.operations.values()) or result.corpus,
     }
-    everything = not (result.orderings or result.sections)
+    everything = not (result.orderings or any(not one.closing for one in result.sections))
     return frozenset(name for name, found in parts.items() if found or everything)
 
 

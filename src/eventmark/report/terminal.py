@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -32,13 +32,13 @@ def render_terminal(result: RunResult) -> RenderableType:
         parts += [_corpus(result.corpus), Text()]
     if result.orderings:
         parts += [render_orderings(result.orderings), Text()]
-    for section in result.sections:
-        parts += [render_section(section), Text()]
+    parts += _sections(result, closing=False)
     shown = parts_shown(result)
     if "operations" in shown:
         parts += [render_operations(result.operations, result.skipped), Text()]
     if "plans" in shown:
         parts += [render_plans(result.plans), Text()]
+    parts += _sections(result, closing=True)
     parts.append(
         Text("verdict: ") + verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
     )
@@ -46,6 +46,12 @@ def render_terminal(result: RunResult) -> RenderableType:
     if len(result.reasons) > REASONS_MAX:
         parts.append(_line(f"and {len(result.reasons) - REASONS_MAX} more, see the report"))
     return Group(*parts)
+
+
+def _sections(result: RunResult, *, closing: bool) -> Iterator[RenderableType]:
+    for section in result.sections:
+        if section.closing is closing:
+            yield from (render_section(section), Text())
 
 
 def render_operations(

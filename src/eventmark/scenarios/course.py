@@ -10,16 +10,17 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from eventmark.measure.results import Finding, Phase, RunResult, Verdict
+from eventmark.measure.results import Finding, Phase, RunResult, Series, Verdict
 from eventmark.scenarios.job import Job, environment_of
 from eventmark.seeding import Progress, estimated_bytes, no_progress
-from eventmark.server import Monitor, examine
+from eventmark.server import Monitor, Watch, examine
 
 
 class Course:
     """Entered when a scenario begins: the machine is examined, then watched until it is left.
 
-    ``skipped`` is what could not be done, by name, with the reason; scenarios add to it.
+    ``skipped`` is what could not be done, by name, with the reason, and ``series`` what a scenario sampled by
+    itself; scenarios add to them.
     """
 
     def __init__(self, job: Job, progress: Progress = no_progress) -> None:
@@ -30,6 +31,7 @@ class Course:
         self._monitor = Monitor(job.server, origin_s=self._began_s)
         self.phases: list[Phase] = []
         self.skipped: dict[str, str] = {}
+        self.series: list[Series] = []
         self.fitness: list[Finding] = []
 
     def __enter__(self) -> Self:
@@ -48,13 +50,26 @@ class Course:
     @property
     def now_s(self) -> float:
         """Seconds since the scenario began, the time of its phases and series."""
-        return time.monotonic() - self._began_s
+        return self.at_s(time.monotonic())
+
+    def at_s(self, monotonic_s: float) -> float:
+        """A moment of ``time.monotonic`` in the time of phases and series."""
+        return monotonic_s - self._began_s
+
+    @property
+    def waits_now(self) -> dict[str, float]:
+        """What the server's active sessions waited for when the monitor last looked."""
+        return self._monitor.waits_now
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         start_s = self.now_s
         yield
         self.phases.append(Phase(name=name, start_s=round(start_s, 3), end_s=round(self.now_s, 3)))
+
+    def watch(self) -> Watch:
+        """Entered around what is measured; its evidence makes the section ``bottleneck_section``."""
+        return Watch(self._job.server)
 
     def result(self, verdict: Verdict, reasons: list[str], **parts: Any) -> RunResult:
         """The result of the scenario: what it measured is in ``parts``, the rest of a result is empty."""
@@ -72,6 +87,6 @@ class Course:
             environment=environment_of(self._job, self.fitness),
             skipped=self.skipped | unseen,
             phases=self.phases,
-            series=self._monitor.series(),
+            series=[*self._monitor.series(), *self.series],
             **(empty | parts),
         )

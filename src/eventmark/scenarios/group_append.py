@@ -23,11 +23,13 @@ from eventmark.engine import GroupAppender, PostgresEventStore
 from eventmark.engine.orderings import HORIZON
 from eventmark.errors import CannotRunError
 from eventmark.measure.clock import LoopLag
+from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.quantiles import intervals_of, latency_of
 from eventmark.measure.results import ClientHealth, Floor, Fork, OperationResult, RunResult
 from eventmark.measure.targets import Target
 from eventmark.measure.verdicts import judge_latency, overall
+from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job
 from eventmark.seeding import Progress, no_progress
@@ -82,13 +84,14 @@ class GroupAppend:
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError``."""
         quick = job.profile.name == "quick"
-        with Course(job, progress) as course, course.phase("measure"):
+        with Course(job, progress) as course, course.phase("measure"), course.watch() as watch:
             operations = measure_group_append(
                 job.server, scratch_name(job.schema, SCHEMA_SUFFIX), seconds=1.0 if quick else 4.0,
                 rounds=1 if quick else 3, seed=job.corpus.seed,
             )  # fmt: skip
         verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
-        return course.result(verdict, reasons, operations=operations)
+        limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
+        return course.result(verdict, reasons, operations=operations, sections=[limit])
 
 
 def measure_group_append(

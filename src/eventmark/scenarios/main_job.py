@@ -10,9 +10,11 @@ import asyncpg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
+from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.results import CorpusResult, Floor, OperationResult, PlanResult, RunResult, Verdict
 from eventmark.measure.verdicts import overall
 from eventmark.plans import examine_plans, sampled_cases
+from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.core.benchmark import BenchmarkPlan, run_benchmark
 from eventmark.scenarios.core.floors import copy_floor
 from eventmark.scenarios.course import Course
@@ -32,14 +34,17 @@ class MainJob:
         with Course(job, progress) as course:
             with course.phase("seed"):
                 seeded, audited, floor = _fill_and_audit(job, course, progress)
-            with course.phase("measure"):
+            with course.phase("measure"), course.watch() as watch:
                 operations, skipped = measure(job, progress)
             with course.phase("plans"):
                 plans = examine_all_plans(job, progress)
         course.skipped |= skipped | dict(job.definition.absent)
         corpus = _corpus_result(seeded, audited, [floor] if floor else [])
         verdict, reasons = overall(_parts(operations, plans, corpus, fitness(course.fitness)))
-        return course.result(verdict, reasons, corpus=corpus, operations=operations, plans=plans)
+        limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
+        return course.result(
+            verdict, reasons, corpus=corpus, operations=operations, plans=plans, sections=[limit]
+        )
 
 
 def _fill_and_audit(

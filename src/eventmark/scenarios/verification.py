@@ -9,8 +9,10 @@ from typing import ClassVar
 
 from eventmark.engine import ORDERINGS
 from eventmark.errors import UsageError
+from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.results import OrderingResult, RunResult
 from eventmark.measure.verdicts import judge_orderings
+from eventmark.scenarios.bottleneck import bottleneck_section
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job
 from eventmark.seeding.progress import Progress, no_progress
@@ -53,13 +55,14 @@ class Verification:
                 f"store {job.definition.name!r} has no orderings of the engine's",
                 remedy="leave --store out: verify hunts the orderings of Eventmark's own engine",
             )
-        with Course(job, progress) as course:
+        with Course(job, progress) as course, course.watch() as watch:
             results = []
             for ordering in self.orderings:
                 with course.phase(ordering):
                     results.append(self._hunt(job, ordering, progress))
         verdict, reasons = judge_orderings(results)
-        return course.result(verdict, reasons, orderings=results)
+        limit = bottleneck_section(watch.evidence(NOT_TIMED))
+        return course.result(verdict, reasons, orderings=results, sections=[limit])
 
     def _hunt(self, job: Job, ordering: str, progress: Progress) -> OrderingResult:
         steady_s = QUICK_S if job.profile.name == "quick" else STEADY_S

@@ -3,7 +3,7 @@
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.progress import Progress, no_progress
-from eventmark.seeding.sample import CorpusSample, SampledStream, sample_corpus
+from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
 from eventmark.seeding.seed import SeedReport, estimated_bytes, seed
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "audit",
     "estimated_bytes",
     "no_progress",
+    "refreshed_sample",
     "remove_appended",
     "sample_corpus",
     "seed",

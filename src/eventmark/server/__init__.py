@@ -6,11 +6,13 @@ from eventmark.server.environment import host_environment, server_environment
 from eventmark.server.monitor import Monitor
 from eventmark.server.provision import Server, provision
 from eventmark.server.statistics import StatementStatistics, statements_between, statements_snapshot
+from eventmark.server.watch import Watch
 
 __all__ = [
     "Monitor",
     "Server",
     "StatementStatistics",
+    "Watch",
     "check_disk_space",
     "examine",
     "fitness",

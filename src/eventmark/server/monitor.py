@@ -112,6 +112,11 @@ class Monitor:
         """What was sampled so far, ordered by name."""
         return self._samples.series()
 
+    @property
+    def waits_now(self) -> dict[str, float]:
+        """What active sessions waited for at the last look, sessions by wait; ``CPU`` is no wait."""
+        return self._samples.waits_now()
+
     def _run(self) -> None:
         try:
             asyncio.run(self._sample_until_stopped())
@@ -223,6 +228,9 @@ class _Samples:
                 )
                 for (_, one), later in zip(self._waits[::2], self._waits[1::2], strict=False)
             ]
+
+    def waits_now(self) -> dict[str, float]:
+        return dict(self._waits[-1][1]) if self._waits else {}
 
     def series(self) -> list[Series]:
         plain = [

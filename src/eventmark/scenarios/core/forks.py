@@ -171,12 +171,14 @@ class _Tally:
                 answer = await operation.call(arguments)
             except EventStoreError as error:
                 self._fail(str(error))
+                await operation.recover(arguments, error)
                 continue
             took_ns = now_ns() - began_ns
             if operation.is_right(arguments, answer):
                 samples.append(took_ns)
             else:
                 self._fail("the answer is not what was asked for")
+                await operation.recover(arguments, None)
             if time.monotonic() >= deadline_s:
                 break
         return np.array(samples, dtype=np.int64)
