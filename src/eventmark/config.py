@@ -39,7 +39,17 @@ class Settings:
     floors: bool = True
     json: bool = False
     ordering: str = "all"
-    seconds: int = 1800
+    seconds: int = 0  # 0: as long as the verb and the profile say
+    mix: str = ""
+    rate: int = 500
+    arrivals: str = "poisson"
+    users: int = 0
+    think_ms: int = 0
+    workers: int = 0  # 0: one per core, a few at most
+    pool: int = 20
+    deadline_ms: int = 10_000
+    contended_percent: int = 0
+    profiler: str = ""
 
     @property
     def event_count(self) -> int:

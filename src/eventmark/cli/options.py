@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.config import Settings, load_settings
+from eventmark.errors import UsageError
 
 _CORPUS = "Corpus"
 _SERVER = "Server"
@@ -75,3 +76,12 @@ class Options:
         """The file, the flags, and a verb's ``own`` flags together. Raises ``UsageError``."""
         given = asdict(self) | own
         return load_settings(given, given.pop("config"))
+
+
+def checked_seconds(seconds: int | None) -> int | None:
+    """The flag of that name, which several verbs have. Raises ``UsageError`` below 1."""
+    if seconds is not None and seconds < 1:
+        raise UsageError(
+            f"--seconds must be 1 or more, got {seconds}", remedy="leave it out for the verb's own"
+        )
+    return seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
+from eventmark.cli.live import live_view
 from eventmark.cli.options import Options
 from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
@@ -23,6 +24,7 @@ from eventmark.measure.verdicts import exit_code, overall
 from eventmark.report import render_operations, render_plans, render_terminal, write_reports
 from eventmark.scenarios.group_append import GroupAppend
 from eventmark.scenarios.job import Job, fill, prepare_store
+from eventmark.scenarios.load.load import Watcher
 from eventmark.scenarios.main_job import MainJob, examine_all_plans, measure
 from eventmark.scenarios.metering import Metering, metered
 from eventmark.scenarios.row_level_security import RowLevelSecurity
@@ -37,10 +39,15 @@ def run(*, options: Options | None = None) -> int:
 
 def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) -> int:
     """Run it on the settings' job, write its result and reports, and return the exit code."""
+    return run_watched(lambda _: scenario, settings, keep=keep)
+
+
+def run_watched(make: Callable[[Watcher], Scenario], settings: Settings, *, keep: bool = False) -> int:
+    """``run_scenario`` of a scenario that is made with somebody to tell its pulses to."""
     check_writable(Path(settings.out))
     with job_of(settings, keep=keep) as job, _served(job, settings) as metering:
-        with progress_bars(console) as progress:
-            result = scenario.run(job, progress)
+        with live_view(console) as (progress, watch):
+            result = make(watch).run(job, progress)
         if metering is not None:
             metering.finish(result)
     return finish(settings, result)

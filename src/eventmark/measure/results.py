@@ -245,7 +245,10 @@ class Point(Document, frozen=True, kw_only=True):
 
 
 class Chart(Document, frozen=True, kw_only=True):
-    """A chart by what it shows. ``mark``: "line", "point", "bar", "area" or "heat"."""
+    """A chart by what it shows. ``mark``: "line", "point", "bar", "area" or "heat".
+
+    ``dots`` are series of a "line" whose points are not joined, such as what was measured beside what was fitted.
+    """
 
     title: str
     mark: str
@@ -255,6 +258,7 @@ class Chart(Document, frozen=True, kw_only=True):
     x_log: bool = False
     y_log: bool = False
     note: str = ""
+    dots: list[str] = []
 
 
 class Block(Document, frozen=True, kw_only=True):

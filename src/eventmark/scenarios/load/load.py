@@ -67,7 +67,10 @@ def prepared_sample(job: Job, course: Course, progress: Progress) -> CorpusSampl
 
 
 def possible_mix(mix: Mix, job: Job, course: Course, sample: CorpusSample) -> Mix:
-    """The mix without what cannot be done, which the course is told. Raises ``CannotRunError`` where nothing is left."""
+    """The mix without what cannot be done, which the course is told.
+
+    Raises ``CannotRunError`` where nothing is left.
+    """
     possible, missing = mix.available(job.definition.capabilities, sample)
     course.skipped |= missing
     if possible is None:

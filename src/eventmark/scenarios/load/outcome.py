@@ -121,8 +121,18 @@ class LoadOutcome:
         )
 
     @property
+    def offered(self) -> int:
+        return sum(one.offered for one in self.operations.values())
+
+    @property
     def offered_per_s(self) -> float:
-        return sum(one.offered for one in self.operations.values()) / self.seconds
+        return self.offered / self.seconds
+
+    @property
+    def unanswered(self) -> int:
+        """Of those offered, how many had neither succeeded within the load's time nor been a conflict."""
+        found = self.operations.values()
+        return self.offered - sum(one.completed_within(self.seconds) + one.conflicted for one in found)
 
     @property
     def achieved_per_s(self) -> float:
