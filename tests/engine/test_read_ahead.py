@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from eventmark.domain import EventBatch, TrackingToken
-from eventmark.engine import ORDERINGS, PostgresEventStore
+from eventmark.engine import ORDERINGS, PostgresEventStore, read_ahead
 from eventmark.engine.read_ahead import BATCHES_AT_ONCE, ReadAhead
 from eventmark.errors import StoreUnavailableError
 from tests.engine.builders import new_events, stream_of, until
@@ -29,11 +29,13 @@ class Reading:
         self._store = store
         self.limits: list[int] = []
         self.fails_at = 0
+        self.takes_s = 0.0
 
     async def __call__(self, token: TrackingToken, limit: int) -> EventBatch:
         self.limits.append(limit)
         if len(self.limits) == self.fails_at:
             raise StoreUnavailableError("the server is gone")
+        await asyncio.sleep(self.takes_s)
         return await self._store.stream_events(token, limit=limit, wait_s=0.05)
 
 
@@ -72,8 +74,9 @@ async def test_each_batch_comes_once_in_order_and_its_token_goes_on_right_after_
 
 
 async def test_many_batches_are_read_at_once_while_there_are_many_and_one_at_the_head(
-    store: PostgresEventStore,
+    store: PostgresEventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(read_ahead, "READ_S", 60.0)
     await filled(store, 200)
     reading = Reading(store)
     async with reading_ahead(store, reading) as ahead:
@@ -90,6 +93,16 @@ async def test_many_batches_are_read_at_once_while_there_are_many_and_one_at_the
 
 async def _at_the_head(reading: Reading) -> bool:
     return reading.limits[-1] == BATCH and len(reading.limits) > 2
+
+
+async def test_of_a_slow_server_batches_are_read_one_by_one(store: PostgresEventStore) -> None:
+    await filled(store, 100)
+    reading = Reading(store)
+    reading.takes_s = 0.03
+    async with reading_ahead(store, reading) as ahead:
+        for _ in range(10):
+            await ahead.next()
+    assert set(reading.limits) == {BATCH}
 
 
 async def test_reading_waits_for_a_handler_that_takes_its_time(store: PostgresEventStore) -> None:

@@ -81,7 +81,7 @@ class EventProcessor:
     """Works on one segment at a time. Run as many as there are segments, in any number of processes.
 
     ``segments`` and ``start`` count when the processor's name is new. Every segment reads the whole log and
-    leaves out what is not its own.
+    leaves out what is not its own. ``saved`` is told of each batch of events once its token is stored.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class EventProcessor:
         batch_events: int = BATCH_EVENTS,
         lease_s: float = LEASE_S,
         transactional: bool = True,
+        saved: Callable[[Sequence[StoredEvent]], object] | None = None,
     ) -> None:
         if not name or segments < 1 or lease_s <= 0:
             raise UsageError("a processor needs a name, 1 segment or more, and a lease above 0 s")
@@ -110,6 +111,7 @@ class EventProcessor:
         self._batch_events = batch_events
         self._lease_s = lease_s
         self._transactional = transactional
+        self._tell_saved = saved
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self._wait_s = min(lease_s / 3, WAIT_S_MAX)  # an idle one's token is looked at that often
         self._stopping = asyncio.Event()
@@ -237,6 +239,8 @@ class EventProcessor:
             await self._handler(events, None)
             await self._save(claim, token)
         self.events_handled += len(events)
+        if self._tell_saved is not None:
+            self._tell_saved(events)
 
     async def _save(self, claim: Claim, token: TrackingToken) -> None:
         if not await self._store.run_statement("save_token", *self._saved(claim, token)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -10,7 +11,10 @@ from eventmark.domain import EventBatch, StoredEvent, TrackingToken
 from eventmark.engine.store import BATCH_EVENTS_MAX
 
 BATCHES_AT_ONCE = 4
-"""How many batches are read by one statement while there are so many: between two statements the server waits."""
+"""How many batches one statement reads at most, while there are so many: between two statements the server waits."""
+
+READ_S = 0.025
+"""A statement reads no more than came within this time at the pace of the last: nobody waits long for its first."""
 
 Read = Callable[[TrackingToken, int], Awaitable[EventBatch]]
 """``await read(token, limit)``"""
@@ -71,11 +75,14 @@ class ReadAhead:
         batches = 1
         try:
             while True:
+                began_s = time.monotonic()
                 batch = await self._read(token, batches * self._batch_events)
+                each_s = (time.monotonic() - began_s) / batches
                 token = batch.token
                 self._batches.extend(self._split(batch))
                 self._arrived.set()
-                batches = self._next_read(batch, asked=batches * self._batch_events)
+                full = len(batch.events) == batches * self._batch_events
+                batches = self._batches_at(each_s) if full and self._token_after(batch.events[-1]) else 1
                 while len(self._batches) > batches:
                     self._room.clear()
                     await self._room.wait()
@@ -83,10 +90,9 @@ class ReadAhead:
             self._error = error
             self._arrived.set()
 
-    def _next_read(self, batch: EventBatch, *, asked: int) -> int:
-        """How many batches the next statement is to read: many only where there are, and where they can be split."""
-        full = len(batch.events) == asked
-        return self._at_once if full and self._token_after(batch.events[-1]) is not None else 1
+    def _batches_at(self, each_s: float) -> int:
+        """How many batches a statement is to read where each takes so long."""
+        return min(max(int(READ_S / max(each_s, 1e-6)), 1), self._at_once)
 
     def _split(self, batch: EventBatch) -> Iterator[EventBatch]:
         """The batch in pieces of at most ``batch_events``, each with the token after it."""
