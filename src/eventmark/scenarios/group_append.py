@@ -166,7 +166,7 @@ def _run_callers(task: _Task) -> _Round:
 
 async def _callers(task: _Task) -> _Round:
     """Warm up for a quarter of the time, then measure. Events are made beforehand, as a caller has them."""
-    payloads = example_payloads(PAYLOADS, np.random.default_rng(task.seed), "lean")
+    payloads = example_payloads(PAYLOADS, np.random.default_rng(task.seed), "small")
     store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=3, notify=False)
     async with store, GroupAppender(store) as appender:
         append = appender.append_events if task.grouped else store.append_events
@@ -207,7 +207,7 @@ def _pgbench_rate(server: Server, schema: str, seconds: float, seed: int) -> flo
     if server.bin_directory is None:
         raise CannotRunError("pgbench was not found", remedy="install PostgreSQL's client programs")
     statement = HORIZON.statements()["append_events"]
-    (payload,) = example_payloads(1, np.random.default_rng(seed), "lean")
+    (payload,) = example_payloads(1, np.random.default_rng(seed), "small")
     text = re.sub(
         r"(?<![:\w]):([a-z_]+)",
         lambda match: _ARGUMENTS.get(match[1], match[0]).replace("PAYLOAD", payload),

@@ -4,7 +4,7 @@ from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
-from eventmark.seeding.seed import SeedReport, estimated_bytes, seed
+from eventmark.seeding.seed import SeedReport, estimated_bytes, seed, seeded_events, whole_batches
 
 __all__ = [
     "AuditReport",
@@ -19,4 +19,6 @@ __all__ = [
     "remove_appended",
     "sample_corpus",
     "seed",
+    "seeded_events",
+    "whole_batches",
 ]
