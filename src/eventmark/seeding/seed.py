@@ -23,10 +23,10 @@ from eventmark.seeding.ledger import (
     read_ledger,
     set_stage,
 )
-from eventmark.seeding.load import LoadedBatch, LoadTask, load_batch, load_task, own_peak_rss_mib
+from eventmark.seeding.load import LoadedBatch, LoadTask, load_batch, load_task
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.stores import StoreDefinition, install_store
-from eventmark.workers import worker_executor
+from eventmark.workers import own_peak_rss_mib, worker_executor
 from eventmark.workload import BATCH_EVENTS, CorpusPlan
 
 WORKERS = 2  # as many as keep the server busy: a batch is made while the other worker's is loaded
