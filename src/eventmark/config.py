@@ -39,6 +39,8 @@ class Settings:
     floors: bool = True
     json: bool = False
     ordering: str = "all"
+    to: str = ""
+    steps: str = ""
     seconds: int = 0  # 0: as long as the verb and the profile say
     mix: str = ""
     rate: int = 500

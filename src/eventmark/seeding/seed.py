@@ -87,10 +87,13 @@ def seed(
     then = Stage.READY if wanted == plan.events else Stage.GROWING
     if not missing and corpus.stage in (Stage.READY, then):
         return SeedReport(corpus=corpus, reused=True, resumed=False, events=0)
+    indexed = corpus.stage in (Stage.READY, Stage.GROWING)
+    # As in use, keys come in their order, and leave full pages behind: two workers' batches would split them in halves.
+    workers = 1 if indexed else workers
     began_s = time.time()
     loaded = _load(dsn, definition, corpus, schema, missing, wanted, workers, progress)
     stages = {"load": time.time() - began_s} if missing else {}
-    if corpus.stage in (Stage.READY, Stage.GROWING):
+    if indexed:
         stages |= asyncio.run(refresh_table(dsn, definition, schema, progress))
         asyncio.run(_set_stage(dsn, schema, then))
     else:
