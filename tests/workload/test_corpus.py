@@ -14,6 +14,7 @@ import pytest
 from eventmark.errors import UsageError
 from eventmark.workload import (
     BATCH_EVENTS,
+    PROFILES,
     SNAPSHOT_EVERY_EVENTS,
     CorpusPlan,
     EventRow,
@@ -87,12 +88,12 @@ def test_payload_and_metadata_are_json_of_the_event(events: list[EventRow]) -> N
         assert set(json.loads(event.metadata)) == {"user", "traceId", "causationId", "correlationId"}
 
 
-def test_lean_events_are_small_and_know_their_user_and_correlation() -> None:
+def test_lean_events_are_small_and_know_their_revision_and_correlation() -> None:
     events = make_batch(CorpusPlan(10_000, payload_profile="lean"), 0).events
-    assert all(80 <= len(event.payload) <= 120 for event in events)
+    assert all(30 <= len(event.payload) <= 60 for event in events)
     assert all(json.loads(event.payload)["revision"] == event.sequence_number for event in events[::97])
     metadata = [json.loads(event.metadata) for event in events]
-    assert all(set(one) == {"user", "correlationId"} for one in metadata)
+    assert all(set(one) == {"correlationId"} for one in metadata)
     assert len({one["correlationId"] for one in metadata}) < len(events) / 3
 
 
@@ -202,3 +203,10 @@ def test_example_payloads_are_json_of_the_plans_sizes() -> None:
     for payload in payloads:
         json.loads(payload)
     assert np.mean([len(payload) <= 500 for payload in payloads]) == pytest.approx(0.7, abs=0.05)
+
+
+def test_example_payloads_of_every_profile_are_within_its_sizes() -> None:
+    for profile, classes in PROFILES.items():
+        sizes = [len(payload) for payload in example_payloads(300, np.random.default_rng(1), profile)]
+        assert min(size.low_bytes for size in classes) <= min(sizes)
+        assert max(sizes) <= max(size.high_bytes for size in classes)

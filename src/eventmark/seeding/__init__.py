@@ -1,7 +1,7 @@
 """Filling a store with a corpus, proving what is in it, drawing from it."""
 
 from eventmark.seeding.audit import AuditReport, audit
-from eventmark.seeding.indexes import remove_appended
+from eventmark.seeding.indexes import mend_right_edges, remove_appended
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
 from eventmark.seeding.seed import SeedReport, estimated_bytes, seed, seeded_events, whole_batches
@@ -14,6 +14,7 @@ __all__ = [
     "SeedReport",
     "audit",
     "estimated_bytes",
+    "mend_right_edges",
     "no_progress",
     "refreshed_sample",
     "remove_appended",

@@ -30,7 +30,7 @@ from eventmark.workers import own_peak_rss_mib, worker_executor
 from eventmark.workload import BATCH_EVENTS, CorpusPlan
 
 WORKERS = 2  # as many as keep the server busy: a batch is made while the other worker's is loaded
-BYTES_PER_EVENT = {"realistic": 2200, "small": 1400, "lean": 800}
+BYTES_PER_EVENT = {"realistic": 2200, "small": 1400, "lean": 720}
 """Heap, TOAST, five indexes, and the index builds' temporary files, by profile of the payloads."""
 
 SERIES_POINTS_MAX = 500

@@ -12,7 +12,7 @@ import numpy as np
 from eventmark.workload.calendar import HISTORY_START
 from eventmark.workload.cohort import Cohort, make_cohort
 from eventmark.workload.lifecycles import EVENT_TYPES
-from eventmark.workload.payloads import LEAN
+from eventmark.workload.payloads import LEAN, lean_payload
 from eventmark.workload.plan import BATCH_EVENTS, CorpusPlan
 
 TRANSACTION_EVENTS = 10
@@ -21,7 +21,7 @@ _USERS = np.array([f"user-{number:04d}" for number in range(500)], dtype="S9")
 _FIRST = (
     '{"user": "<user>", "traceId": "<correlation>", "causationId": null, "correlationId": "<correlation>"}'
 )
-_LEAN = '{"user": "<user>", "correlationId": "<correlation>"}'
+_LEAN = '{"correlationId": "<correlation>"}'
 _EFFECT = _FIRST.replace("null", '"<cause>"')
 
 
@@ -83,6 +83,13 @@ def make_columns(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1
 
 def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[bytes]:
     render, openings = plan.pool.render, cohort.openings
+    if plan.payload_profile == LEAN:
+        return [
+            lean_payload(openings[aggregate], sequence).encode()
+            for aggregate, sequence in zip(
+                cohort.aggregate[here].tolist(), cohort.sequence[here].tolist(), strict=True
+            )
+        ]
     columns = (
         cohort.aggregate, cohort.sequence, cohort.amount, cohort.item, cohort.prose, cohort.payload_bytes,
     )  # fmt: skip
@@ -95,21 +102,22 @@ def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[bytes]:
 
 
 def _lean_metadata(cohort: Cohort, here: slice) -> list[bytes]:
-    return _formatted(_LEAN, _common_fields(cohort, here))
+    return _formatted(_LEAN, {"correlation": _correlations(cohort, here)})
 
 
-def _common_fields(cohort: Cohort, here: slice) -> dict[str, np.ndarray]:
-    return {
-        "user": _USERS[cohort.prose[here] % len(_USERS)],
-        "correlation": _hex(cohort.correlation_ids[cohort.correlation[here]]),
-    }
+def _correlations(cohort: Cohort, here: slice) -> np.ndarray:
+    return _hex(cohort.correlation_ids[cohort.correlation[here]])
 
 
 def _metadata(cohort: Cohort, here: slice) -> list[bytes]:
     """Laid out by numpy: but for the first event of a correlation, which has no cause, all are of one form."""
     causes = cohort.cause[here]
     caused = causes >= 0
-    fields = _common_fields(cohort, here) | {"cause": _hex(cohort.event_ids[causes])}
+    fields = {
+        "user": _USERS[cohort.prose[here] % len(_USERS)],
+        "correlation": _correlations(cohort, here),
+        "cause": _hex(cohort.event_ids[causes]),
+    }
     effects = iter(_formatted(_EFFECT, {name: column[caused] for name, column in fields.items()}))
     firsts = iter(_formatted(_FIRST, {name: column[~caused] for name, column in fields.items()}))
     return [next(effects) if has_cause else next(firsts) for has_cause in caused.tolist()]
@@ -127,7 +135,8 @@ def _formatted(template: str, fields: dict[str, np.ndarray]) -> list[bytes]:
         for place, part in enumerate(parts)
     ]
     rows = np.empty(
-        len(fields["user"]), [(f"f{place}", column.dtype) for place, column in enumerate(columns)]
+        len(next(iter(fields.values()))),
+        [(f"f{place}", column.dtype) for place, column in enumerate(columns)],
     )
     for place, column in enumerate(columns):
         rows[f"f{place}"] = column
