@@ -39,13 +39,14 @@ SETTLE_S = 0.1
 class Effort:
     """How much is measured at each volume: ``blocks`` of small, large, large, small for each operation.
 
-    ``fresh``: each fork is a process of its own.
+    ``fresh``: each fork is a process of its own. ``only``: these operations alone, where any are named.
     """
 
     profile: Profile
     blocks: int
     account_calls: int
     fresh: bool = True
+    only: tuple[str, ...] = ()
 
 
 EFFORTS = {
@@ -54,6 +55,7 @@ EFFORTS = {
             name="quick", forks=2, warmup_calls=3, warmup_iterations_max=2, samples=20, seconds_max=0.3, cold_samples=0
         ),
         blocks=1, account_calls=6, fresh=False,
+        only=("append_events[1]", "load_aggregate[1000]", "stream_events[1000]", "read_snapshot"),
     ),
     "standard": Effort(
         profile=Profile(
@@ -125,13 +127,15 @@ def measure_volume(
     )  # fmt: skip
 
 
-def operations_of(side: Side) -> tuple[list[str], dict[str, str]]:
+def operations_of(side: Side, effort: Effort) -> tuple[list[str], dict[str, str]]:
     """What can be measured, and what cannot with its reason."""
     capabilities = side.job.definition.capabilities
+    left_out = f"the {effort.profile.name} profile leaves it out"
     missing = {
         name: reason
         for name, kind in OPERATIONS.items()
         if (reason := kind.missing(capabilities, side.sample))
+        or (reason := left_out if effort.only and name not in effort.only else "")
     }
     return [name for name in OPERATIONS if name not in missing], missing
 
@@ -140,7 +144,7 @@ def _measure_rounds(
     volume: int, small: Side, large: Side, effort: Effort, found: _Rounds, progress: Progress
 ) -> None:
     """Rounds go around all operations, so that a drift of the machine meets all of them."""
-    names, _ = operations_of(large)
+    names, _ = operations_of(large, effort)
     stage, total = f"measure {volume:,}", len(names) * effort.blocks
     with worker_executor(1, fresh=effort.fresh) as executor:
         for block in range(effort.blocks):
@@ -189,7 +193,7 @@ def _account(
     volume: int, small: Side, large: Side, effort: Effort, found: _Rounds, progress: Progress
 ) -> None:
     """Single calls, by a process that stays; twice each side, in the same turns."""
-    names = [name for name in operations_of(large)[0] if OPERATIONS[name].statement]
+    names = [name for name in operations_of(large, effort)[0] if OPERATIONS[name].statement]
     stage = f"account {volume:,}"
     with worker_executor(1) as executor:
         for number, name in enumerate(names):

@@ -43,7 +43,14 @@ from eventmark.scenarios.scale.sections import (
 )
 from eventmark.scenarios.scale.steps import Growth, Step, StepLedger
 from eventmark.scenarios.scale.volumes import plan_of
-from eventmark.seeding import Progress, estimated_bytes, no_progress, remove_appended, seed, seeded_events
+from eventmark.seeding import (
+    Progress,
+    estimated_bytes,
+    no_progress,
+    remove_appended,
+    seed,
+    seeded_events,
+)
 from eventmark.server import Watch
 from eventmark.stores import scratch_name
 from eventmark.workload import CorpusPlan
@@ -178,7 +185,7 @@ class _Run:
 
     def _tell_skipped(self, course: Course, step: Step) -> None:
         course.skipped |= step.notes
-        _, missing = operations_of(side_of(self._job, self._large, self._plan, step.volume))
+        _, missing = operations_of(side_of(self._job, self._large, self._plan, step.volume), self._effort)
         course.skipped |= missing
         if not step.accounts:
             course.skipped["accounts of single calls"] = "pg_stat_statements is not to be had"
