@@ -318,7 +318,15 @@ async def test_the_lag_tells_what_is_unread_and_who_holds_the_horizon(store: Pos
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"name": ""}, {"segments": 0}, {"lease_s": 0}, {"batch_events": 0}, {"batch_events": 100_001}]
+    "wrong",
+    [
+        {"name": ""},
+        {"segments": 0},
+        {"lease_s": 0},
+        {"batch_events": 0},
+        {"batch_events": -1},
+        {"batch_events": 10**12},
+    ],
 )
 async def test_a_processor_that_cannot_work_is_refused(
     store: PostgresEventStore, wrong: dict[str, object]

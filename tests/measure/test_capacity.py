@@ -21,7 +21,7 @@ def test_planted_capacity_is_found_within_its_precision_and_confirmed(capacity: 
     found = find_capacity(planted(capacity), first_per_s=first)
     assert found.rate_per_s is not None
     assert capacity / (1 + PRECISION) * 0.98 <= found.rate_per_s <= capacity
-    assert found.bound_per_s is not None and found.bound_per_s > capacity
+    assert found.beyond is not None and found.beyond.rate_per_s > capacity
     assert not found.at_least
     assert found.probes[-1].confirming and found.probes[-1].answer is Answer.HELD
     steps = abs(math.log2(capacity / first)) + 1 + math.log2(1 / PRECISION) + 2
@@ -49,7 +49,7 @@ def test_what_the_generator_ends_is_at_least() -> None:
 
 def test_the_highest_rate_to_be_tried_is_at_least() -> None:
     found = find_capacity(planted(1e9), first_per_s=100.0, rate_max_per_s=1000.0)
-    assert (found.rate_per_s, found.at_least, found.bound_per_s) == (1000.0, True, None)
+    assert (found.rate_per_s, found.at_least, found.beyond) == (1000.0, True, None)
 
 
 def test_a_rate_that_is_not_confirmed_is_lowered_until_one_is() -> None:

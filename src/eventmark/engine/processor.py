@@ -62,7 +62,12 @@ class Lag:
 
 def segment_of(event: StoredEvent, segments: int) -> int:
     """Which of ``segments`` an event's stream belongs to. Half of a segment's streams stay when it is split."""
-    return zlib.crc32(event.aggregate_id.encode(), _tenant_crc(event.tenant_id)) % segments
+    return segment_of_stream(event.tenant_id, event.aggregate_id, segments)
+
+
+def segment_of_stream(tenant_id: str, aggregate_id: str, segments: int) -> int:
+    """Which of ``segments`` a stream belongs to, the same for ever."""
+    return zlib.crc32(aggregate_id.encode(), _tenant_crc(tenant_id)) % segments
 
 
 @lru_cache(maxsize=10_000)
@@ -101,7 +106,7 @@ class EventProcessor:
         if not name or segments < 1 or lease_s <= 0:
             raise UsageError("a processor needs a name, 1 segment or more, and a lease above 0 s")
         if not 1 <= batch_events <= BATCH_EVENTS_MAX:
-            raise UsageError(f"a batch has 1 to {BATCH_EVENTS_MAX:,} events, got {batch_events!r}")
+            raise UsageError(f"a processor's batch holds 1 to {BATCH_EVENTS_MAX} events, got {batch_events}")
         self._store = store
         self._name = name
         self._handler = handler

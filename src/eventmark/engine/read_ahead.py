@@ -34,7 +34,7 @@ class ReadAhead:
         token: TrackingToken,
         *,
         batch_events: int,
-        token_after: Callable[[StoredEvent], TrackingToken | None],
+        token_after: Callable[[TrackingToken, StoredEvent], TrackingToken | None],
     ) -> None:
         self._read = read
         self._batch_events = batch_events
@@ -82,7 +82,9 @@ class ReadAhead:
                 self._batches.extend(self._split(batch))
                 self._arrived.set()
                 full = len(batch.events) == batches * self._batch_events
-                batches = self._batches_at(each_s) if full and self._token_after(batch.events[-1]) else 1
+                batches = (
+                    self._batches_at(each_s) if full and self._token_after(token, batch.events[-1]) else 1
+                )
                 while len(self._batches) > batches:
                     self._room.clear()
                     await self._room.wait()
@@ -100,7 +102,7 @@ class ReadAhead:
         first = 0
         while len(events) - first > size:
             piece = events[first : first + size]
-            token = self._token_after(piece[-1])
+            token = self._token_after(batch.token, piece[-1])
             assert token is not None, "more than a batch was read, of an ordering that cannot be split"
             yield EventBatch(piece, token)
             first += size

@@ -42,12 +42,12 @@ class Probe:
 class Capacity:
     """``rate_per_s`` was confirmed, None where no rate was.
 
-    ``bound_per_s`` is the lowest rate that did not hold, None where every one did. ``at_least``: what ended the
+    ``beyond`` is the probe at the lowest rate that did not hold, None where every one did. ``at_least``: what ended the
     search was not the store, but the generator or the highest rate that was to be tried.
     """
 
     rate_per_s: float | None
-    bound_per_s: float | None
+    beyond: Probe | None
     at_least: bool
     probes: tuple[Probe, ...]
 
@@ -84,7 +84,7 @@ def find_capacity(
     rate = search.confirm(precision, confirmations_max)
     return Capacity(
         rate_per_s=rate,
-        bound_per_s=search.high.rate_per_s if search.high else None,
+        beyond=search.high,
         at_least=rate is not None and (search.high is None or search.high.answer is Answer.GENERATOR),
         probes=tuple(search.probes),
     )

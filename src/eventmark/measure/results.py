@@ -94,7 +94,7 @@ class OperationResult(Document, frozen=True, kw_only=True):
     target_quantile: str  # "p95"
     verdict: Verdict
     reason: str
-    mode: str  # "sample" or "throughput"
+    mode: str  # "sample", "throughput", "open loop" or "closed loop"
     throughput_per_s: float  # operations per second of one client, measured phase
     failed: int
     histogram: str  # HdrHistogram V2, base64, nanoseconds

@@ -72,8 +72,8 @@ def fit_scalability(clients: Sequence[float], throughput_per_s: Sequence[float])
     """The law nearest to the throughputs, by relative distance, with 95% intervals of its parameters.
 
     Intervals are from the fit's covariance and Student's t; they end where the parameter itself ends: none is
-    below nought, and contention not above 1. Raises ``ValueError`` for fewer than ``POINTS_MIN`` different numbers of clients, or
-    throughputs that are not above nought.
+    below nought, and contention not above 1. Raises ``ValueError`` for fewer than ``POINTS_MIN`` different
+    numbers of clients, or throughputs that are not above nought.
     """
     n, x = np.asarray(clients, dtype=np.float64), np.asarray(throughput_per_s, dtype=np.float64)
     if len(np.unique(n)) < POINTS_MIN or len(n) != len(x):

@@ -20,11 +20,14 @@ class Course:
     """Entered when a scenario begins: the machine is examined, then watched until it is left.
 
     ``skipped`` is what could not be done, by name, with the reason, and ``series`` what a scenario sampled by
-    itself; scenarios add to them.
+    itself; scenarios add to them. ``events_to_come`` need room on disk; all of the corpus unless told otherwise.
     """
 
-    def __init__(self, job: Job, progress: Progress = no_progress) -> None:
+    def __init__(
+        self, job: Job, progress: Progress = no_progress, *, events_to_come: int | None = None
+    ) -> None:
         self._job = job
+        self._events_to_come = job.corpus.events if events_to_come is None else events_to_come
         self._progress = progress
         self._began_at = datetime.now(UTC)
         self._began_s = time.monotonic()
@@ -37,7 +40,8 @@ class Course:
     def __enter__(self) -> Self:
         with self.phase("doctor"):
             self._progress("doctor", 0, 1)
-            self.fitness = examine(self._job.server, self._job.place, estimated_bytes(self._job.corpus))
+            needed_bytes = estimated_bytes(self._events_to_come, self._job.corpus.payload_profile)
+            self.fitness = examine(self._job.server, self._job.place, needed_bytes)
             self._progress("doctor", 1, 1)
         self._monitor.__enter__()
         return self

@@ -9,9 +9,10 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count, islice
 from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
@@ -41,6 +42,8 @@ from eventmark.workload import example_payloads
 CALLERS = (1, 64, 256)
 PGBENCH_CLIENTS = 32
 PAYLOADS = 200
+STOCK_AHEAD = 1.5  # appends made beforehand, by the rate of the warm-up: what lies beyond is made on the way
+STOCK_MAX = 500_000
 SCHEMA_SUFFIX = "_grouped"
 TARGET = Target(quantile="p95", limit_ms=10.0)
 
@@ -165,33 +168,28 @@ def _run_callers(task: _Task) -> _Round:
 
 
 async def _callers(task: _Task) -> _Round:
-    """Warm up for a quarter of the time, then measure. Events are made beforehand, as a caller has them."""
-    payloads = example_payloads(PAYLOADS, np.random.default_rng(task.seed), "small")
+    """Warm up for a quarter of the time, then measure. Appends are made beforehand, as a caller has them."""
     store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=3, notify=False)
     async with store, GroupAppender(store) as appender:
         append = appender.append_events if task.grouped else store.append_events
         samples: list[int] = []
-        over_s = 0.0
+        source = _appends(task.seed)
+        stock: list[tuple[StreamId, NewEvent]] = []
 
-        async def call(number: int) -> None:
+        async def call(over_s: float) -> None:
             while time.monotonic() < over_s:
-                event = NewEvent(
-                    event_id=uuid4(), event_type="OrderPlaced", payload=payloads[len(samples) % PAYLOADS],
-                    metadata=_METADATA, timestamp=datetime.now(UTC), payload_type="OrderPlaced",
-                )  # fmt: skip
-                stream = StreamId(
-                    tenant_id=f"tenant-{number % 32}", aggregate_type="Order", aggregate_id=event.event_id.hex
-                )
+                stream, event = stock.pop() if stock else next(source)
                 began_ns = time.perf_counter_ns()
                 await append(stream, [event], expected_version=0)
                 samples.append(time.perf_counter_ns() - began_ns)
 
         async def run(seconds: float) -> None:
-            nonlocal over_s
             over_s = time.monotonic() + seconds
-            await asyncio.gather(*(call(number) for number in range(task.callers)))
+            await asyncio.gather(*(call(over_s) for _ in range(task.callers)))
 
-        await run(task.seconds / 4)
+        await run(warm_s := task.seconds / 4)
+        wanted = int(len(samples) / warm_s * task.seconds * STOCK_AHEAD)
+        stock += islice(source, min(wanted, STOCK_MAX))
         samples.clear()
         gc.collect()
         gc.freeze()
@@ -200,6 +198,22 @@ async def _callers(task: _Task) -> _Round:
             await run(task.seconds)
             seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
         return _Round(np.array(samples, np.int64), seconds, cpu_s, lag.p99_ms)
+
+
+def _appends(seed: int) -> Iterator[tuple[StreamId, NewEvent]]:
+    """Appends without end, each the first of a new stream."""
+    payloads = example_payloads(PAYLOADS, np.random.default_rng(seed), "small")
+    for number in count():
+        event = NewEvent(
+            event_id=uuid4(), event_type="OrderPlaced", payload=payloads[number % PAYLOADS], metadata=_METADATA,
+            timestamp=datetime.now(UTC), payload_type="OrderPlaced",
+        )  # fmt: skip
+        yield (
+            StreamId(
+                tenant_id=f"tenant-{number % 32}", aggregate_type="Order", aggregate_id=event.event_id.hex
+            ),
+            event,
+        )
 
 
 def _pgbench_rate(server: Server, schema: str, seconds: float, seed: int) -> float:

@@ -4,7 +4,14 @@ from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import mend_right_edges, remove_appended
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
-from eventmark.seeding.seed import SeedReport, estimated_bytes, seed, seeded_events, whole_batches
+from eventmark.seeding.seed import (
+    SeedReport,
+    estimated_bytes,
+    missing_events,
+    seed,
+    seeded_events,
+    whole_batches,
+)
 
 __all__ = [
     "AuditReport",
@@ -15,6 +22,7 @@ __all__ = [
     "audit",
     "estimated_bytes",
     "mend_right_edges",
+    "missing_events",
     "no_progress",
     "refreshed_sample",
     "remove_appended",

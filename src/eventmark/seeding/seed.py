@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncpg
 
@@ -58,9 +59,21 @@ class SeedReport:
         return self.events / self.seconds if self.seconds else 0.0
 
 
-def estimated_bytes(plan: CorpusPlan) -> int:
-    """Room on disk for the corpus, to be compared with what is free before anything is made."""
-    return plan.events * BYTES_PER_EVENT[plan.payload_profile]
+def estimated_bytes(events: int, payload_profile: str = "realistic") -> int:
+    """Room on disk for so many events, to be compared with what is free before anything is made."""
+    return events * BYTES_PER_EVENT[payload_profile]
+
+
+async def missing_events(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, plan: CorpusPlan, schema: str
+) -> int:
+    """How many events of the corpus are not in ``schema`` yet. Raises ``CannotRunError`` for a foreign schema."""
+    marker = await read_marker(connection, schema)
+    found = await read_ledger(connection, schema) if marker else None
+    if marker is None or found is None or found.plan != plan or marker.store_name != definition.name:
+        return plan.events
+    done = await batches_done(connection, schema)
+    return sum(_events_of(plan, number) for number in range(plan.batch_count) if number not in done)
 
 
 def seed(
@@ -161,7 +174,7 @@ def _load(
     loaded: list[LoadedBatch] = []
     if not missing:
         return loaded
-    before = wanted - sum(min(BATCH_EVENTS, plan.events - number * BATCH_EVENTS) for number in missing)
+    before = wanted - sum(_events_of(plan, number) for number in missing)
     progress("load", before, wanted)
     with worker_executor(min(workers, len(missing))) as executor:
         for batch in _in_flight(executor, task, missing, limit=2 * workers):
@@ -169,6 +182,11 @@ def _load(
             before += batch.events
             progress("load", before, wanted)
     return loaded
+
+
+def _events_of(plan: CorpusPlan, number: int) -> int:
+    """How many events batch ``number`` has: the last one may be short."""
+    return min(BATCH_EVENTS, plan.events - number * BATCH_EVENTS)
 
 
 def _in_flight(

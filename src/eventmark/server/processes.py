@@ -1,4 +1,4 @@
-"""CPU, memory and disk I/O of a process and everything it started."""
+"""CPU, memory and file I/O of a process and everything it started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class Usage:
     """One sample. ``cpu_s`` and bytes are since the last; ``interval_s`` is None for the first.
 
     ``resident_bytes`` counts memory shared between the processes once: their private memory, and the
-    largest shared part (a backend's view of shared buffers). Bytes are None where counters are not readable.
+    largest shared part (a backend's view of shared buffers). Bytes are what was read from and written to
+    files, cached by the system or not; None where counters are not readable.
     ``busiest`` is the largest share of its own time that one of them ran: time in which it was kept waiting for
     a core, where the kernel tells it, is not its own. None for the first sample.
     """
@@ -64,10 +65,14 @@ class ProcessTree:
         for member in members:
             try:
                 with member.oneshot():
+                    found = _counters(member)
                     memory = member.memory_info()
-                    counters[(member.pid, member.create_time())] = _counters(member)
+                    key = (member.pid, member.create_time())
             except psutil.Error:  # ended meanwhile
                 continue
+            if not memory.rss:  # ended, and not yet reaped: such a one hides its counters
+                continue
+            counters[key] = found
             private += memory.rss - getattr(memory, "shared", 0)
             shared = max(shared, getattr(memory, "shared", 0))
         usage = self._usage(counters, interval_s, private + shared)
@@ -120,10 +125,12 @@ def _counters(process: psutil.Process) -> _Counters:
     times = process.cpu_times()
     cpu_s = times.user + times.system
     try:
-        disk = process.io_counters()
+        files = process.io_counters()
+        # Not read_bytes and write_bytes, what the system means to move for it: a kernel with large folios
+        # counts two megabytes for eight kilobytes written into one.
     except (psutil.AccessDenied, AttributeError, NotImplementedError):  # another user's, or not this system's
         return _Counters(cpu_s, None, None, _queued_s(process.pid))
-    return _Counters(cpu_s, disk.read_bytes, disk.write_bytes, _queued_s(process.pid))
+    return _Counters(cpu_s, files.read_chars, files.write_chars, _queued_s(process.pid))
 
 
 def _queued_s(pid: int) -> float:

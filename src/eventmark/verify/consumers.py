@@ -14,8 +14,9 @@ import numpy as np
 
 from eventmark.domain import EventBatch, TrackingToken
 from eventmark.engine import PostgresEventStore
+from eventmark.engine.processor import segment_of
 from eventmark.errors import CannotRunError, EventStoreError
-from eventmark.verify.history import DELIVERED, Consumption, key_of
+from eventmark.verify.history import DELIVERED, SEGMENTS, Consumption, key_of, tenant_of
 from eventmark.workers import loop_factory
 
 BATCH = 1000
@@ -24,18 +25,31 @@ CATCH_UP_S = 120.0
 MIDDLE_BEFORE = timedelta(seconds=0.5)
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a consumer begins, "tail", "head" or "middle"; whose events it reads, and which share of the streams."""
+
+    place: str
+    tenant: int | None = None
+    segment: int | None = None
+
+    @property
+    def name(self) -> str:
+        whose = "all tenants" if self.tenant is None else tenant_of(self.tenant)
+        share = "" if self.segment is None else f", segment {self.segment} of {SEGMENTS}"
+        return f"{self.place}, {whose}{share}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerTask:
-    """The consumers of one process; travels to it.
-
-    ``starts``: where each begins, "tail", "head" or "middle", with its tenant or None. The latter two begin
+    """The consumers of one process; travels to it. Those that do not begin at the tail begin
     when ``later`` is there; all end when ``done`` is, and they have been given everything: it holds a
     transaction id above all writers'.
     """
 
     dsn: str
     schema: str
-    starts: tuple[tuple[str, int | None], ...]
+    starts: tuple[Start, ...]
     later: Path
     done: Path
 
@@ -54,25 +68,24 @@ async def _run(task: ConsumerTask) -> list[Consumption]:
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     async with store:
-        return await asyncio.gather(
-            *(_Consumer(store, task, start, tenant).run() for start, tenant in task.starts)
-        )
+        return await asyncio.gather(*(_Consumer(store, task, start).run() for start in task.starts))
 
 
 class _Consumer:
-    def __init__(self, store: PostgresEventStore, task: ConsumerTask, start: str, tenant: int | None) -> None:
+    def __init__(self, store: PostgresEventStore, task: ConsumerTask, start: Start) -> None:
         self._store = store
         self._task = task
         self._start = start
-        self._tenant = tenant
-        self._tenant_id = None if tenant is None else f"tenant-{tenant}"
+        self._tenant_id = None if start.tenant is None else tenant_of(start.tenant)
         self._batches: list[tuple[list[int], int, int]] = []
         self._ended = False
 
     async def run(self) -> Consumption:
         token = await self._first_token()
-        name = f"{self._start}, {'all tenants' if self._tenant is None else self._tenant_id}"
-        seen = Consumption(name, self._tenant, token, time.monotonic_ns(), np.empty(0, DELIVERED))
+        seen = Consumption(
+            self._start.name, self._start.tenant, token, time.monotonic_ns(), np.empty(0, DELIVERED),
+            segment=self._start.segment,
+        )  # fmt: skip
         try:
             await self._read_on(token, seen)
         except Exception as error:  # none is expected here: the history says so
@@ -82,11 +95,11 @@ class _Consumer:
         return seen
 
     async def _first_token(self) -> TrackingToken:
-        if self._start == "tail":
+        if self._start.place == "tail":
             return await self._store.create_tail_token()
         while not (self._task.later.exists() or self._task.done.exists()):  # noqa: ASYNC110 - from a process apart
             await asyncio.sleep(0.02)
-        if self._start == "head":
+        if self._start.place == "head":
             return await self._store.create_head_token(tenant_id=self._tenant_id)
         return await self._store.create_token_at(datetime.now(UTC) - MIDDLE_BEFORE, tenant_id=self._tenant_id)
 
@@ -112,7 +125,12 @@ class _Consumer:
 
     def _handle(self, batch: EventBatch, seen: Consumption) -> None:
         at_ns = time.monotonic_ns()
-        keys = [key_of(event.event_id) for event in batch.events]
+        segment = self._start.segment
+        keys = [
+            key_of(event.event_id)
+            for event in batch.events
+            if segment is None or segment_of(event, SEGMENTS) == segment
+        ]
         if self._tenant_id is not None:
             seen.foreign += sum(event.tenant_id != self._tenant_id for event in batch.events)
         self._batches.append((keys, at_ns, time.monotonic_ns()))

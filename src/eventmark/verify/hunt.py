@@ -18,8 +18,8 @@ from eventmark.measure.results import OrderingResult
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.stores import drop_scratch_schema, make_scratch_schema
 from eventmark.verify.checker import check
-from eventmark.verify.consumers import ConsumerTask, run_consumers
-from eventmark.verify.history import Consumption, History, WriterLog, joined
+from eventmark.verify.consumers import ConsumerTask, Start, run_consumers
+from eventmark.verify.history import SEGMENTS, Consumption, History, WriterLog, joined
 from eventmark.verify.price import FullSpeed, ordering_result
 from eventmark.verify.stored import count_damaged, read_stored, replay_differences
 from eventmark.verify.writers import WriterTask, run_writer
@@ -100,11 +100,13 @@ def _full_speed(logs: list[WriterLog]) -> FullSpeed:
     )
 
 
-def _starts(ordering: str) -> Sequence[tuple[tuple[str, int | None], ...]]:
-    """Where the consumers of each process begin, and whose events they read."""
-    if ORDERINGS[ordering].all_tenants:
-        return ((("tail", None), ("tail", 0)), (("head", None), ("middle", None)))
-    return ((("tail", 0), ("tail", 1)), (("head", 0), ("middle", 1)))
+def _starts(ordering: str) -> Sequence[tuple[Start, ...]]:
+    """Where the consumers of each process begin, and whose events they read. Segments share one consumer's work."""
+    all_of_them = None if ORDERINGS[ordering].all_tenants else 1
+    return (
+        (Start("tail", all_of_them), Start("tail", 0)),
+        (Start("head", all_of_them), *(Start("middle", all_of_them, segment) for segment in range(SEGMENTS))),
+    )
 
 
 def _paced_task(dsn: str, schema: str, plan: HuntPlan) -> WriterTask:

@@ -10,8 +10,7 @@ import numpy as np
 
 from eventmark.domain import SequenceNumber, Snapshot
 from eventmark.engine import PostgresEventStore
-from eventmark.verify.history import STORED, TENANTS, Table
-from eventmark.verify.writers import stream_id, tenant_of
+from eventmark.verify.history import STORED, TENANTS, Table, stream_id, tenant_of
 
 REPLAYED_STREAMS = 20
 

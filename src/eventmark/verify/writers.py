@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from eventmark.domain import NewEvent, StreamId
+from eventmark.domain import NewEvent
 from eventmark.engine import PostgresEventStore
 from eventmark.errors import CannotRunError, EventStoreError, OutcomeUnknownError, VersionConflictError
-from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, event_id
+from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, event_id, stream_id
 from eventmark.workers import loop_factory
 
 STREAMS = 200
@@ -58,14 +58,6 @@ def payload_of(key: int) -> dict[str, object]:
     """The payload of the event with a key; ``damaged.sql`` makes the same."""
     digest = hashlib.md5(str(key).encode(), usedforsecurity=False).hexdigest()
     return {"key": key, "text": digest * (key % 8)}
-
-
-def tenant_of(stream: int) -> str:
-    return f"tenant-{stream % TENANTS}"
-
-
-def stream_id(stream: int) -> StreamId:
-    return StreamId(tenant_id=tenant_of(stream), aggregate_type="Hunt", aggregate_id=f"{stream:010d}")
 
 
 def run_writer(task: WriterTask) -> WriterLog:

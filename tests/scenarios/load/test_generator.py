@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import asyncpg
 import numpy as np
+import psutil
 import pytest
 
 from eventmark.errors import CannotRunError, UsageError
@@ -276,6 +277,26 @@ def test_two_worker_processes_start_together_and_share_nothing(job: Job) -> None
     assert len(pulses) >= 2
     seen = sum(pulse.latency_ms.get(APPEND, {}).get("p50", 0) > 0 for pulse in pulses)
     assert seen >= 2
+
+
+def test_a_worker_process_that_dies_ends_the_load_with_one_clear_error(job: Job) -> None:
+    mine = psutil.Process()
+    before = {process.pid for process in mine.children()}
+    plan = LoadPlan(mix=parse_mix("read_snapshot=1"), users=4, workers=2, seconds=60.0, warm_rounds=1)
+
+    def kill_one(pulse: Pulse) -> None:
+        workers = [
+            one
+            for one in mine.children()
+            if one.pid not in before and "spawn_main" in " ".join(one.cmdline())
+        ]
+        if workers:
+            workers[0].kill()
+
+    began_s = time.monotonic()
+    with pytest.raises(CannotRunError, match="a worker process ended"):
+        run_load(job, draw_sample(job), plan, watch=kill_one)
+    assert time.monotonic() - began_s < 40
 
 
 def test_the_schedule_is_the_same_for_any_number_of_workers() -> None:

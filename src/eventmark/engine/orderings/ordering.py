@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from eventmark.domain import EventBatch, GlobalSequence, StoredEvent, TrackingToken, TransactionId
+from eventmark.domain.gaps import Gaps
+from eventmark.domain.tokens import tenant_mark
 from eventmark.engine.records import EventRecord
 from eventmark.engine.statements import Statement, read_statements
 
@@ -69,11 +71,11 @@ class Ordering:
             found[name] = replace(found[name], template=found[name].template.replace("{turn}", turn))
         return found
 
-    def token_after(self, tail: TrackingToken, event: StoredEvent) -> TrackingToken:
-        """The place right after an event, in the store that ``tail`` is of; not for orderings with ``gaps``."""
+    def token_after(self, token: TrackingToken, event: StoredEvent) -> TrackingToken:
+        """The place right after an event that was read after ``token``; not for orderings with ``gaps``."""
         assert not self.gaps
-        transaction_id = event.transaction_id if self.by_transaction_id else 0
-        return place(tail, event.global_sequence, transaction_id=transaction_id)
+        transaction_id = event.transaction_id if self.by_transaction_id else TransactionId(0)
+        return replace(token, transaction_id=transaction_id, global_sequence=event.global_sequence)
 
     @property
     def indexes_path(self) -> Path:
@@ -83,9 +85,15 @@ class Ordering:
 
 
 def place(
-    tail: TrackingToken, number: int, *, transaction_id: int = 0, gaps: tuple[tuple[int, int], ...] = ()
+    tail: TrackingToken,
+    number: int,
+    *,
+    transaction_id: int = 0,
+    gaps: Gaps = (),
+    tenant_id: str | None = None,
 ) -> TrackingToken:
-    """The token of a place in the store that ``tail`` is of."""
+    """The token of a place in the store that ``tail`` is of; for ``tenant_id`` alone where there is one."""
+    tenant = 0 if tenant_id is None else tenant_mark(tenant_id)
     return TrackingToken(
-        tail.store_id, tail.epoch, TransactionId(transaction_id), GlobalSequence(number), gaps
+        tail.store_id, tail.epoch, TransactionId(transaction_id), GlobalSequence(number), gaps, tenant
     )

@@ -31,6 +31,7 @@ from eventmark.scenarios.load.generator import OnPulse, run_load
 from eventmark.scenarios.load.judge import to_results
 from eventmark.scenarios.load.load import (
     Watcher,
+    corpus_figures,
     load_figures,
     on_pulse,
     possible_mix,
@@ -117,7 +118,7 @@ class CapacitySearch:
                 assert arrivals is not None
                 found = find_capacity(prober.ask, first_per_s=arrivals.rate_per_s, probes_max=plan.probes_max)
                 progress(STAGE, 1, 1)
-        return _result(course, found, prober.probed)
+        return _result(job, course, found, prober.probed)
 
 
 @dataclass(slots=True)
@@ -197,7 +198,7 @@ def _seems_met(one: OperationResult) -> bool:
     return float(getattr(one.latency_ms, one.target_quantile)) < one.target_ms
 
 
-def _result(course: Course, found: Capacity, probed: list[Probed]) -> RunResult:
+def _result(job: Job, course: Course, found: Capacity, probed: list[Probed]) -> RunResult:
     """The run that confirmed the rate is shown as any load is; the bottleneck is of the lowest rate that broke."""
     for number, one in enumerate(probed, 1):
         began_s = course.at_s(one.outcome.started_s)
@@ -211,28 +212,23 @@ def _result(course: Course, found: Capacity, probed: list[Probed]) -> RunResult:
     confirmed = probed[-1] if found.rate_per_s is not None else None
     shown = confirmed or probed[-1]
     course.series += load_series(shown.outcome, course.at_s(shown.outcome.started_s))
-    bound = _bound(found, probed)
+    beyond = _beyond(found, probed)
     verdict, reason = _judged(found)
     total, reasons = overall([("capacity", verdict, reason), *unfit_machine(course)])
     return course.result(
-        total, reasons, operations=dict(shown.operations), figures=_figures(confirmed),
+        total, reasons, operations=dict(shown.operations), figures=_figures(confirmed) | corpus_figures(job),
         sections=[
-            _section(found, verdict, probed, confirmed, bound),
+            _section(found, verdict, probed, confirmed),
             load_section(shown.outcome, shown.operations),
             generator_section(shown.outcome.health, shown.outcome.seconds),
-            bottleneck_section(bound.evidence),
+            bottleneck_section(beyond.evidence),
         ],
     )  # fmt: skip
 
 
-def _bound(found: Capacity, probed: list[Probed]) -> Probed:
+def _beyond(found: Capacity, probed: list[Probed]) -> Probed:
     """The probe at the lowest rate that did not hold, or the last of all where each did."""
-    failed = [
-        seen
-        for seen, probe in zip(probed, found.probes, strict=True)
-        if probe.answer is not Answer.HELD and probe.rate_per_s == found.bound_per_s
-    ]
-    return failed[-1] if failed else probed[-1]
+    return probed[-1] if found.beyond is None else probed[found.probes.index(found.beyond)]
 
 
 def _judged(found: Capacity) -> tuple[Verdict, str]:
@@ -267,20 +263,18 @@ def capacity_sentence(figures: Mapping[str, Figure], *, at_least: bool) -> str:
     return f"{'at least ' if at_least else ''}{' and '.join(parts)} within targets"
 
 
-def _section(
-    found: Capacity, verdict: Verdict, probed: list[Probed], confirmed: Probed | None, bound: Probed
-) -> Section:
+def _section(found: Capacity, verdict: Verdict, probed: list[Probed], confirmed: Probed | None) -> Section:
     return Section(
         name="capacity",
         title="Capacity",
         verdict=verdict,
-        text=list(_text(found, confirmed, bound)),
+        text=list(_text(found, confirmed)),
         tables=[_table(found.probes, probed)],
         charts=_charts(found.probes, probed),
     )
 
 
-def _text(found: Capacity, confirmed: Probed | None, bound: Probed) -> Iterator[str]:
+def _text(found: Capacity, confirmed: Probed | None) -> Iterator[str]:
     if confirmed is None:
         yield "No rate was confirmed: " + _judged(found)[1] + "."
     else:
@@ -290,10 +284,10 @@ def _text(found: Capacity, confirmed: Probed | None, bound: Probed) -> Iterator[
             f"Confirmed for {confirmed.outcome.seconds:g} s at {confirmed.rate_per_s:g} operations/s of the mix "
             f"{confirmed.outcome.plan.mix}."
         )
-    if found.bound_per_s is not None:
+    if found.beyond is not None:
         yield (
-            f"The lowest rate that did not hold is {found.bound_per_s:g} operations/s; the bottleneck named below "
-            "is that probe's."
+            f"The lowest rate that did not hold is {found.beyond.rate_per_s:g} operations/s: {found.beyond.reason}. "
+            "The bottleneck named below is that probe's."
         )
     if found.at_least:
         yield "What ended the search was the generator, or the highest rate to be tried, and not the store."

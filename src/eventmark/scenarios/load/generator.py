@@ -98,6 +98,10 @@ async def generate(
                 )
                 for number in range(plan.worker_count)
             ]  # fmt: skip
+            for (
+                future
+            ) in futures:  # the first error is raised; those of the others, who are stopped, say no more
+                future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             try:
                 await until_ready(rendezvous, futures)
                 with during:

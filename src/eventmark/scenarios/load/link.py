@@ -131,7 +131,8 @@ class Rendezvous:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         for writer in self._open:
-            writer.close()
+            writer.transport.abort()
+        await asyncio.sleep(0)  # the sockets are closed by the loop, which may be blocked by what comes next
 
     @property
     def address(self) -> tuple[str, int]:

@@ -52,7 +52,7 @@ class Load:
         course.series += load_series(outcome, course.at_s(outcome.started_s))
         verdict, reasons = overall([*_parts(operations), *unfit_machine(course)])
         return course.result(
-            verdict, reasons, operations=operations, figures=load_figures(outcome), sections=[
+            verdict, reasons, operations=operations, figures=load_figures(outcome) | corpus_figures(job), sections=[
                 load_section(outcome, operations), generator_section(outcome.health, outcome.seconds),
                 bottleneck_section(watch.evidence(outcome.call_times, application=STORE_APPLICATION)),
             ],
@@ -112,6 +112,11 @@ def load_figures(outcome: LoadOutcome) -> dict[str, Figure]:
         for name, (value, unit) in rates.items()
         if value
     }
+
+
+def corpus_figures(job: Job) -> dict[str, Figure]:
+    """How large the store was: figures of other volumes are other figures."""
+    return {"corpus_events": Figure(value=float(job.corpus.events), unit="events", exact=True)}
 
 
 def _parts(operations: Mapping[str, OperationResult]) -> Iterator[tuple[str, Verdict, str]]:

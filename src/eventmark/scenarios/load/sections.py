@@ -114,6 +114,8 @@ def _text(outcome: LoadOutcome) -> Iterator[str]:
         f"{outcome.offered_per_s:,.1f} operations/s were offered, {outcome.achieved_per_s:,.1f} answered in that "
         "time."
     )
+    if plan.tenants:
+        yield f"Only {', '.join(plan.tenants)} were worked on."
     if plan.contended_share:
         yield (
             f"{plan.contended_share:.0%} of the appends went to {_counted(plan.contended_streams, 'stream')} that "

@@ -19,7 +19,14 @@ from eventmark.scenarios.job import Job, prepare_store
 from eventmark.scenarios.load.generator import OnPulse, run_load
 from eventmark.scenarios.load.judge import CPU_SHARE_MAX
 from eventmark.scenarios.load.levels import Level, Swept, judged, swept
-from eventmark.scenarios.load.load import Watcher, on_pulse, possible_mix, prepared_sample, unfit_machine
+from eventmark.scenarios.load.load import (
+    Watcher,
+    corpus_figures,
+    on_pulse,
+    possible_mix,
+    prepared_sample,
+    unfit_machine,
+)
 from eventmark.scenarios.load.mix import Mix
 from eventmark.scenarios.load.outcome import LoadOutcome
 from eventmark.scenarios.load.plan import LoadPlan
@@ -68,7 +75,10 @@ class Sweep:
         verdict, reasons = overall([*((one.name, *judged(one)) for one in found), *unfit_machine(course)])
         limit = bottleneck_section(sweeper.evidence[names[0]])
         return course.result(
-            verdict, reasons, figures=sweep_figures(found), sections=[*sweep_sections(found), limit]
+            verdict,
+            reasons,
+            figures=sweep_figures(found) | corpus_figures(job),
+            sections=[*sweep_sections(found), limit],
         )
 
 

@@ -13,7 +13,7 @@ from eventmark.scenarios.core.forks import ForkSamples, ForkTask, own_part, run_
 from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.core.work import statements_now, work_per_call
 from eventmark.scenarios.job import Job, draw_sample
-from eventmark.scenarios.main_job import examine_all_plans
+from eventmark.scenarios.main_job import examine_job_plans
 from eventmark.scenarios.profiles import Profile
 from eventmark.scenarios.scale.accounts import WARM_CALLS, AccountTask, run_accounted
 from eventmark.scenarios.scale.large_reads import LargeReadTask, places_for, run_large_read
@@ -263,6 +263,6 @@ def _count_plans(large: Side, progress: Progress) -> list[Counter]:
             statement=plan.statement, condition=plan.condition, kind=plan.plan_kind, buffers=plan.work["buffers"],
             rows=plan.work["rows"], buffers_per_row=plan.work["buffers_per_row"], verdict=plan.verdict.value,
         )
-        for plan in examine_all_plans(large.job, progress)
+        for plan in asyncio.run(examine_job_plans(large.job, progress))
         if plan.work
     ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import asyncpg
@@ -14,7 +14,7 @@ from eventmark.engine import drop_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.results import Figure, OperationResult, RunResult, Section
-from eventmark.measure.verdicts import overall
+from eventmark.measure.verdicts import doubted, overall
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.core.benchmark import Measured as MeasuredForks
 from eventmark.scenarios.core.benchmark import operation_result
@@ -51,7 +51,7 @@ from eventmark.seeding import (
     seed,
     seeded_events,
 )
-from eventmark.server import Watch
+from eventmark.server import Watch, check_disk_space, slowed_by
 from eventmark.stores import scratch_name
 from eventmark.workload import CorpusPlan
 
@@ -71,8 +71,7 @@ class Scale:
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError``."""
         run = _Run(job, self.volumes, progress)
-        run.prepare()
-        with Course(run.job_of_course(), progress) as course:
+        with Course(job, progress, events_to_come=run.prepare()) as course:
             run.measure(course)
         return run.result(course)
 
@@ -95,18 +94,19 @@ class _Run:
         self._watch: Watch | None = None
         self._random = np.random.default_rng([job.corpus.seed, 31])
 
-    def prepare(self) -> None:
-        """Everything that can be found wrong before anything is seeded."""
-        if self._job.replace:
-            asyncio.run(_drop(self._job.server.dsn, self._large, self._small))
-        prepare_store(self.job_of_course())
-        if seeded_events(self._job.server.dsn, self._large):
+    def prepare(self) -> int:
+        """Everything that can be found wrong before anything is seeded; how many events are to be seeded then."""
+        job = self._job
+        if job.replace:
+            asyncio.run(_drop(job.server.dsn, self._large, self._small))
+        prepare_store(job)
+        large, small = (seeded_events(job.server.dsn, schema) for schema in (self._large, self._small))
+        to_come = max(self._volumes[-1] - large, 0) + max(self._volumes[0] - small, 0)
+        if job.server.directory is not None and to_come:
+            check_disk_space(job.place, estimated_bytes(to_come, self._plan.payload_profile))
+        if large:
             self._steps = asyncio.run(self._ledger.read())
-
-    def job_of_course(self) -> Job:
-        """For the examination of the machine: room is needed for what is still to come."""
-        share = self._bytes_to_come() / estimated_bytes(self._plan)
-        return replace(self._job, corpus=replace(self._plan, events=max(int(self._plan.events * share), 1)))
+        return to_come
 
     def measure(self, course: Course) -> None:
         """Grow and measure, volume by volume; what was measured before stays."""
@@ -123,11 +123,6 @@ class _Run:
             self._watch = watch
             asyncio.run(self._ledger.write(step))
             self._steps[volume] = step
-
-    def _bytes_to_come(self) -> int:
-        dsn, each = self._job.server.dsn, estimated_bytes(self._plan) / self._plan.events
-        there = seeded_events(dsn, self._large) + seeded_events(dsn, self._small)
-        return int(max(self._volumes[-1] + self._volumes[0] - there, 0) * each)
 
     def _grow(self, volume: int) -> Growth:
         """Both corpora as far as they are wanted, without what measuring has left in them."""
@@ -164,7 +159,8 @@ class _Run:
         curves = [curve for name in names for curve in curves_of(steps, name, self._random)]
         judged = [self._judged(curve, steps[-1]) for curve in curves if curve.quantile == "p95"]
         self._tell_skipped(course, steps[-1])
-        operations = self._operations(steps[-1], names)
+        doubt = slowed_by(course.fitness)
+        operations = {name: doubted(one, doubt) for name, one in self._operations(steps[-1], names).items()}
         verdict, reasons = overall(
             [
                 *worst(judged),

@@ -13,7 +13,7 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.results import Figure, Finding, RunResult, Verdict
-from eventmark.measure.verdicts import overall
+from eventmark.measure.verdicts import doubted, overall
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job, draw_sample, fill, prepare_store
@@ -38,6 +38,7 @@ from eventmark.scenarios.streaming.sections import (
 )
 from eventmark.scenarios.streaming.sizes import SIZES
 from eventmark.seeding import Progress, no_progress, remove_appended
+from eventmark.server import slowed_by
 
 NO_PROCESSORS = "the store has no processors: its consumers are plain loops that keep their token themselves"
 NO_NOTIFICATIONS = "The store sends no notifications: its consumers poll."
@@ -56,8 +57,7 @@ class Streaming:
                 f"store {job.definition.name!r} cannot be streamed: {job.definition.absent.get('stream_events', '')}",
                 remedy="write stream_events.sql",
             )
-        prepare_store(job)
-        with Course(job, progress) as course:
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
                 fill(job, progress)
                 sample = draw_sample(job)
@@ -77,8 +77,9 @@ class Streaming:
             finally:
                 asyncio.run(_clean(job))
         course.skipped |= caught_up.missing
+        doubt = slowed_by(course.fitness)
         operations = {
-            f"{TARGET}, {case.name}": to_operation(case, job.targets.get(TARGET))
+            f"{TARGET}, {case.name}": doubted(to_operation(case, job.targets.get(TARGET)), doubt)
             for case in cases
             if not case.handler_us  # whose batches take as long as the handler waits
         }
