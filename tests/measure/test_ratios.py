@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eventmark.measure.dependence import Samples
-from eventmark.measure.ratios import mean_ratio, quantile_ratio
+from eventmark.measure.ratios import mean_ratio, quantile_ratio, ratio_of_means
 from tests.measure.series import correlated, independent
 
 
@@ -64,6 +64,27 @@ def test_the_mean_of_ratios_is_geometric_so_that_either_way_round_says_the_same(
 def test_a_single_round_bounds_no_mean() -> None:
     found = mean_ratio([0.9])
     assert (found.value, found.low, found.high) == (pytest.approx(0.9), 0.0, math.inf)
+
+
+def test_the_interval_of_a_ratio_of_means_holds_the_planted_ratio() -> None:
+    held = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        one, other = random.poisson(13.0, 60) + 0.0, random.poisson(10.0, 80) + 0.0
+        found = ratio_of_means(one, other)
+        held += found.low <= 1.3 <= found.high
+    assert 180 <= held <= 199
+
+
+def test_counts_that_are_all_alike_have_an_exact_ratio() -> None:
+    found = ratio_of_means(np.full(5, 3.0), np.full(5, 2.0))
+    assert (found.low, found.value, found.high) == (1.5, 1.5, 1.5)
+
+
+def test_a_single_count_bounds_no_ratio() -> None:
+    assert ratio_of_means(np.array([3.0]), np.full(5, 2.0)).high == math.inf
+    with pytest.raises(ValueError, match="both sides"):
+        ratio_of_means(np.array([]), np.array([1.0]))
 
 
 def test_no_samples_and_no_rounds_are_refused() -> None:

@@ -45,6 +45,25 @@ def mean_ratio(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -> Ra
     return Ratio(value=value, low=value / reach, high=value * reach)
 
 
+def ratio_of_means(
+    one: NDArray[np.float64], other: NDArray[np.float64], *, confidence: float = CONFIDENCE
+) -> Ratio:
+    """The mean of independent values divided by that of others, with the interval of the delta method.
+
+    Of counts that differ from call to call because of what was asked for. Fewer than two values on a side bound
+    nothing, unless all are alike. Raises ``ValueError`` for no values, and for means that are not above 0.
+    """
+    if not len(one) or not len(other) or min(one.mean(), other.mean()) <= 0:
+        raise ValueError("values with a mean above 0 are needed on both sides")
+    value = float(one.mean() / other.mean())
+    if min(len(one), len(other)) < 2:
+        return Ratio(value=value, low=0.0, high=math.inf)
+    shares = [float(side.var(ddof=1)) / len(side) / float(side.mean()) ** 2 for side in (one, other)]
+    free = min(len(one), len(other)) - 1
+    reach = math.exp(float(student.ppf((1 + confidence) / 2, free)) * math.sqrt(sum(shares)))
+    return Ratio(value=value, low=value / reach, high=value * reach)
+
+
 def quantile_ratio(
     rounds: Sequence[tuple[Samples, Samples]],
     q: float,

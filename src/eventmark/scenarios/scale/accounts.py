@@ -24,10 +24,11 @@ from eventmark.stores import find_store, open_store
 from eventmark.workers import loop_factory
 
 WARM_CALLS = 12
-"""Enough for the server to settle on a plan, and to tell the operation's own statements from all others."""
+"""Enough for the server to settle on a plan, whose making is not counted then, and to tell whose statements count."""
 
 _COUNTS = """
-select coalesce(sum(shared_blks_read), 0)::bigint, coalesce(sum({read_time}), 0)::float8
+select coalesce(sum(shared_blks_hit + shared_blks_read), 0)::bigint, coalesce(sum(shared_blks_read), 0)::bigint,
+    coalesce(sum({read_time}), 0)::float8
 from pg_stat_statements(false)
 where queryid = any($1::bigint[]) and dbid = (select oid from pg_database where datname = current_database())
 """
@@ -87,10 +88,12 @@ async def _accounted(
         latency_ns = await _call(operation)
         after = await counts.fetchrow(ids)
         if latency_ns is not None and before is not None and after is not None:
-            rows.append((latency_ns, after[0] - before[0], round((after[1] - before[1]) * 1e6)))
+            rows.append(
+                (latency_ns, after[0] - before[0], after[1] - before[1], round((after[2] - before[2]) * 1e6))
+            )
         before = after
-    table = np.array(rows, np.int64).reshape(len(rows), 3)
-    return Account(*(np.ascontiguousarray(table[:, column]) for column in range(3)))
+    table = np.array(rows, np.int64).reshape(len(rows), 4)
+    return Account(*(np.ascontiguousarray(table[:, column]) for column in range(4)))
 
 
 async def _call(operation: Operation) -> int | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eventmark.measure.growth import Growth, fit_growth
 from eventmark.measure.quantiles import latency_of
 from eventmark.measure.ranks import NS_PER_MS
-from eventmark.measure.ratios import Ratio, mean_ratio, quantile_ratio
+from eventmark.measure.ratios import Ratio, quantile_ratio, ratio_of_means
 from eventmark.measure.targets import QUANTILES
 from eventmark.scenarios.scale.steps import AccountPair, Counter, Relation, Round, Step
 
@@ -19,11 +20,11 @@ LATENCY_QUANTILES = ("p50", "p95")
 RESOLUTION = 0.01
 """Latencies closer than this are not told apart, however many samples agree: the grain of clock and machine."""
 
-COUNTER_RESOLUTION = 0.02
-"""Of pages per call: which streams and places were drawn changes it by about as much."""
+COUNTER_RESOLUTION = 0.005
+"""Of pages per call, however many calls agree."""
 
 PLAN_RESOLUTION = 0.05
-"""Of the pages of a single EXPLAIN, whose stream or place is another one at each volume."""
+"""Of the pages per row of a single EXPLAIN, whose stream or place is another one at each volume."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,6 @@ class CounterCurve:
     """A counter over the volumes, and its law."""
 
     name: str
-    unit: str
     values: tuple[tuple[int, float], ...]
     growth: Growth
 
@@ -131,57 +131,58 @@ def _pooled_ms(rounds: Sequence[Round], side: str, quantile: str) -> float:
 
 
 def counter_curves(steps: Sequence[Step], operations: Sequence[str]) -> list[CounterCurve]:
-    """Pages per call of each operation, by the server's statistics of statements."""
+    """Pages per call of each operation, counted call by call."""
     curves = []
     for name in operations:
         values = [
             (step.volume, pages)
             for step in steps
-            if (pages := mean_pages([one.work_large for one in step.rounds.get(name, [])]))
+            if len(pages := _pages(step.accounts.get(name, []), "large")) > 1
         ]
         if values:
-            curves.append(_counter_curve(name, "pages per call", values, COUNTER_RESOLUTION))
+            means = [(volume, float(pages.mean())) for volume, pages in values]
+            errors = [float(pages.std(ddof=1)) / math.sqrt(len(pages)) for _, pages in values]
+            curves.append(_counter_curve(name, means, errors))
     return curves
 
 
 def plan_curves(steps: Sequence[Step]) -> list[CounterCurve]:
-    """Pages of each statement under each condition, as EXPLAIN counted them."""
+    """Pages per row of each statement under each condition, as EXPLAIN counted them."""
     found: dict[str, list[tuple[int, float]]] = {}
     for step in steps:
         for counter in step.counters:
-            found.setdefault(_plan_name(counter), []).append((step.volume, counter.buffers))
-    return [_counter_curve(name, "pages", values, PLAN_RESOLUTION) for name, values in sorted(found.items())]
+            found.setdefault(_plan_name(counter), []).append((step.volume, counter.buffers_per_row))
+    return [
+        _counter_curve(name, values, [PLAN_RESOLUTION * value for _, value in values])
+        for name, values in sorted(found.items())
+    ]
 
 
 def _plan_name(counter: Counter) -> str:
     return f"{counter.statement}, {counter.condition}"
 
 
-def _counter_curve(
-    name: str, unit: str, values: Sequence[tuple[int, float]], resolution: float
-) -> CounterCurve:
+def _counter_curve(name: str, values: Sequence[tuple[int, float]], errors: Sequence[float]) -> CounterCurve:
     growth = fit_growth(
         [volume for volume, _ in values],
         [value for _, value in values],
-        [max(resolution * value, 0.1) for _, value in values],
+        [
+            max(error, COUNTER_RESOLUTION * value, 1e-6)
+            for error, (_, value) in zip(errors, values, strict=True)
+        ],
     )
-    return CounterCurve(name=name, unit=unit, values=tuple(values), growth=growth)
+    return CounterCurve(name=name, values=tuple(values), growth=growth)
 
 
-def pages_per_call(work: Mapping[str, float]) -> float | None:
-    """Pages touched or read; None where nothing was counted."""
-    return work["shared_hit_buffers"] + work["shared_read_buffers"] if work else None
-
-
-def mean_pages(works: Sequence[Mapping[str, float]]) -> float | None:
-    """Per call, of all rounds; None where nothing was counted."""
-    counted = [pages for work in works if (pages := pages_per_call(work)) is not None]
-    return float(np.mean(counted)) if counted else None
+def _pages(pairs: Sequence[AccountPair], side: str) -> NDArray[np.float64]:
+    """Pages of each call."""
+    counted = [getattr(pair, side).pages for pair in pairs]
+    return np.concatenate(counted).astype(np.float64) if counted else np.empty(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
-    """Pages per call of both corpora in turns. ``ratio`` is of large to small; ``but_for_levels`` the same without the
+    """Pages per call of both corpora. ``ratio`` is of large to small; ``but_for_levels`` the same without the
     ``of_levels`` pages that more levels of indexes cost."""
 
     small: float
@@ -193,20 +194,16 @@ class Pages:
 
 def pages_of(step: Step, operation: str) -> Pages | None:
     """At one volume; None where nothing was counted."""
-    pairs = [
-        (small, large)
-        for one in step.rounds.get(operation, [])
-        if (small := pages_per_call(one.work_small)) and (large := pages_per_call(one.work_large))
-    ]
-    if not pairs:
+    small, large = (_pages(step.accounts.get(operation, []), side) for side in ("small", "large"))
+    if not small.sum() or not large.sum():
         return None
     of_levels = pages_of_levels(step, operation)
     return Pages(
-        small=float(np.mean([small for small, _ in pairs])),
-        large=float(np.mean([large for _, large in pairs])),
+        small=float(small.mean()),
+        large=float(large.mean()),
         of_levels=of_levels,
-        ratio=mean_ratio([large / small for small, large in pairs]),
-        but_for_levels=mean_ratio([max(large - of_levels, 1e-9) / small for small, large in pairs]),
+        ratio=ratio_of_means(large, small),
+        but_for_levels=ratio_of_means(np.maximum(large - of_levels, 1e-9), small),
     )
 
 

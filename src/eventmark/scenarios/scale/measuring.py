@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from eventmark.scenarios.core.forks import ForkSamples, ForkTask, own_part, run_fork
 from eventmark.scenarios.core.operations import OPERATIONS
-from eventmark.scenarios.core.work import statements_now, work_per_call
 from eventmark.scenarios.job import Job, draw_sample
 from eventmark.scenarios.main_job import examine_job_plans
 from eventmark.scenarios.profiles import Profile
@@ -159,18 +158,10 @@ def _measure_block(
 ) -> None:
     """Small, large, large, small: what changes evenly meanwhile is the same for both."""
     samples: dict[tuple[str, int], ForkSamples] = {}
-    work: dict[tuple[str, int], dict[str, float]] = {}
     for place, (kind, side) in enumerate(_turns(small, large)):
-        turn = place // 2
-        before = asyncio.run(statements_now(side.job.server.dsn))
-        task = _task(name, side, effort, 2 * block + turn)
-        samples[kind, turn] = executor.submit(run_fork, task).result()
-        after = asyncio.run(statements_now(side.job.server.dsn))
-        work[kind, turn] = work_per_call(before, after, samples[kind, turn].calls)
-    found.rounds[name] += [
-        Round(samples["small", turn], samples["large", turn], work["small", turn], work["large", turn])
-        for turn in range(2)
-    ]
+        task = _task(name, side, effort, 2 * block + place // 2)
+        samples[kind, place // 2] = executor.submit(run_fork, task).result()
+    found.rounds[name] += [Round(samples["small", turn], samples["large", turn]) for turn in range(2)]
 
 
 def _turns(small: Side, large: Side) -> Iterator[tuple[str, Side]]:

@@ -192,8 +192,7 @@ class _Run:
         for name in names:
             forks = [one.large for one in step.rounds.get(name, [])]
             if forks:
-                work = next((one.work_large for one in reversed(step.rounds[name]) if one.work_large), {})
-                measured = MeasuredForks(forks=forks, work=work)
+                measured = MeasuredForks(forks=forks)
                 found[name] = operation_result(name, measured, self._job.targets.get(name), self._random)
         return found
 

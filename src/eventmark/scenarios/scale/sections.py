@@ -17,6 +17,9 @@ FORETOLD_TIMES = 10
 """Where the largest volume is less than a hundredth of that, so many times the largest is foretold instead."""
 
 PLANS_SHOWN = 20
+DRAWN_MAX = 10.0
+"""An interval that reaches further bounds nothing, and would make everything else in its chart a line."""
+
 MIB = 2**20
 CHANGED_MIN = 0.02
 """Plans whose pages change by less than this from the smallest to the largest volume are not listed."""
@@ -80,8 +83,9 @@ def _ratio_chart(curves: Sequence[Curve]) -> Chart:
         title="p95, times that of the small corpus", mark="line", x="events", y="times", x_log=True,
         points=[
             Point(
-                x=float(point.volume), y=point.ratio.value, series=curve.operation, low=point.ratio.low,
-                high=point.ratio.high,
+                x=float(point.volume), y=point.ratio.value, series=curve.operation,
+                low=point.ratio.low if point.ratio.high < DRAWN_MAX else None,
+                high=point.ratio.high if point.ratio.high < DRAWN_MAX else None,
             )
             for curve in curves
             for point in curve.points
@@ -133,8 +137,8 @@ def laws_section(
             ),
             _counter_table("Pages per call", counters, foretold),
             _counter_table(
-                f"Pages of plans that change{shown}", moved[:PLANS_SHOWN], foretold,
-                f"{len(plans) - len(moved)} of {len(plans)} plans touch as many pages at every volume.",
+                f"Pages per row of plans, where they change{shown}", moved[:PLANS_SHOWN], foretold,
+                f"{len(plans) - len(moved)} of {len(plans)} plans touch as many pages per row at every volume.",
             ),
         ],
     )  # fmt: skip

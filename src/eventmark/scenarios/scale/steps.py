@@ -24,24 +24,21 @@ create table if not exists {schema}.eventmark_scale_steps (
 
 
 class Round(msgspec.Struct, frozen=True):
-    """One operation measured on the small corpus and on the large one, close to each other.
-
-    ``work_small`` and ``work_large`` are what the server did for one call; empty where nothing was counted.
-    """
+    """One operation measured on the small corpus and on the large one, close to each other."""
 
     small: ForkSamples
     large: ForkSamples
-    work_small: dict[str, float]
-    work_large: dict[str, float]
 
 
 class Account(msgspec.Struct, frozen=True):
-    """Single calls, each with the pages that the server read for it: one entry of each array for each call.
+    """Single calls, each with what the server did for it: one entry of each array for each call.
 
-    ``reads`` are pages that were not in shared buffers, ``read_ns`` is the time it waited for them.
+    ``pages`` were touched in shared buffers or read into them, ``reads`` are those that were not there, ``read_ns``
+    is the time it waited for them.
     """
 
     latency_ns: np.ndarray
+    pages: np.ndarray
     reads: np.ndarray
     read_ns: np.ndarray
 
