@@ -44,6 +44,8 @@ class Settings:
     aged: bool = False
     ordering: str = "all"
     exhibit: str = "all"
+    to: str = ""
+    steps: str = ""
     seconds: int = 0  # 0: as long as the verb and the profile say
     mix: str = ""
     rate: int = 500

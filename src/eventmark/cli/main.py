@@ -42,6 +42,8 @@ _VERBS = {
     "load:load": "Load from many users, latency counted from when each operation was due.",
     "load:capacity": "The highest sustained rate at which every target holds.",
     "load:sweep": "Throughput and latency from 1 to 64 clients, and the law they follow.",
+    "stream:stream": "Consumers at once and in segments, catching up, time from append to handled, cost of idling.",
+    "scale:scale": "One log grows: every operation and plan at each volume, the law of its growth.",
     "diagnose:report": "Show a result again, and write its reports anew.",
     "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
     "diagnose:doctor": "Whether this machine and server are fit to measure on.",

@@ -74,8 +74,12 @@ class CorpusOptions(StoreOptions):
         int | None, Parameter(group=_CORPUS, help="Tenants; a fifth own four fifths [20].")
     ] = None
     payload: Annotated[
-        str | None, Parameter(group=_CORPUS, help="Payloads: realistic or lean [realistic].")
-    ] = None
+        str | None,
+        Parameter(
+            name=["--payload", "--payloads"], group=_CORPUS,
+            help="Payloads: realistic, small or lean [realistic].",
+        ),
+    ] = None  # fmt: skip
     seed: Annotated[int | None, Parameter(group=_CORPUS, help="The same seed makes the same corpus [1].")] = (
         None
     )

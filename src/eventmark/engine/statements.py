@@ -61,6 +61,12 @@ class Statement:
         """With pgbench's ``:name`` variables."""
         return self._render(schema, {parameter.name: f":{parameter.name}" for parameter in self.parameters})
 
+    def literal_sql(self, schema: str, values: Mapping[str, object]) -> str:
+        """With the values themselves, for programs that take no parameters. Not for texts that users give."""
+        return self._render(
+            schema, {one.name: f"'{values[one.name]}'::{one.sql_type}" for one in self.parameters}
+        )
+
     def _render(self, schema: str, place: Mapping[str, str]) -> str:
         body = self.template.replace("{schema}", quoted_schema(schema))
         return _PLACEHOLDER.sub(lambda match: place[match["name"]] if match["name"] else match[0], body)

@@ -41,7 +41,7 @@ class Course:
     def __enter__(self) -> Self:
         with self.phase("doctor"):
             self._progress("doctor", 0, 1)
-            needed_bytes = estimated_bytes(self._events_to_come)
+            needed_bytes = estimated_bytes(self._events_to_come, self._job.corpus.payload_profile)
             self.fitness = examine(self._job.server, self._job.place, needed_bytes)
             self._progress("doctor", 1, 1)
         self._monitor.__enter__()

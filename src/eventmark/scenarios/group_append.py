@@ -202,7 +202,7 @@ async def _callers(task: _Task) -> _Round:
 
 def _appends(seed: int) -> Iterator[tuple[StreamId, NewEvent]]:
     """Appends without end, each the first of a new stream."""
-    payloads = example_payloads(PAYLOADS, np.random.default_rng(seed), "lean")
+    payloads = example_payloads(PAYLOADS, np.random.default_rng(seed), "small")
     for number in count():
         event = NewEvent(
             event_id=uuid4(), event_type="OrderPlaced", payload=payloads[number % PAYLOADS], metadata=_METADATA,
@@ -221,7 +221,7 @@ def _pgbench_rate(server: Server, schema: str, seconds: float, seed: int) -> flo
     if server.bin_directory is None:
         raise CannotRunError("pgbench was not found", remedy="install PostgreSQL's client programs")
     statement = HORIZON.statements()["append_events"]
-    (payload,) = example_payloads(1, np.random.default_rng(seed), "lean")
+    (payload,) = example_payloads(1, np.random.default_rng(seed), "small")
     text = re.sub(
         r"(?<![:\w]):([a-z_]+)",
         lambda match: _ARGUMENTS.get(match[1], match[0]).replace("PAYLOAD", payload),

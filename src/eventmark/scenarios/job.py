@@ -65,7 +65,7 @@ def prepare_store(job: Job) -> int:
     """
     missing = asyncio.run(_check_store(job))
     if job.server.directory is not None and missing:
-        check_disk_space(job.place, estimated_bytes(missing))
+        check_disk_space(job.place, estimated_bytes(missing, job.corpus.payload_profile))
     return missing
 
 

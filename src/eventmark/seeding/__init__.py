@@ -2,10 +2,17 @@
 
 from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
-from eventmark.seeding.indexes import remove_appended
+from eventmark.seeding.indexes import mend_right_edges, remove_appended
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
-from eventmark.seeding.seed import SeedReport, estimated_bytes, missing_events, seed
+from eventmark.seeding.seed import (
+    SeedReport,
+    estimated_bytes,
+    missing_events,
+    seed,
+    seeded_events,
+    whole_batches,
+)
 
 __all__ = [
     "Aging",
@@ -17,6 +24,7 @@ __all__ = [
     "age",
     "audit",
     "estimated_bytes",
+    "mend_right_edges",
     "missing_events",
     "no_progress",
     "read_aging",
@@ -25,4 +33,6 @@ __all__ = [
     "remove_appended",
     "sample_corpus",
     "seed",
+    "seeded_events",
+    "whole_batches",
 ]

@@ -54,7 +54,7 @@ class BenchmarkPlan:
 
 
 @dataclass(slots=True)
-class _Measured:
+class Measured:
     """One operation's rounds as they come in."""
 
     forks: list[ForkSamples] = field(default_factory=list)
@@ -74,7 +74,7 @@ def run_benchmark(
     """
     skipped = {name: reason for name in OPERATIONS if (reason := _missing(name, plan))}
     names = [name for name in OPERATIONS if name not in skipped and (not plan.only or name in plan.only)]
-    measured = {name: _Measured() for name in names}
+    measured = {name: Measured() for name in names}
     profile = plan.profile
     floors = PgbenchFloors(
         plan.server, plan.definition, plan.schema, int(profile.samples * FLOOR_CALLS_SHARE), profile.forks
@@ -99,7 +99,11 @@ def run_benchmark(
         unknown = [tool for tool, rounds in one.floors.items() if rounds.floor() is None]
         skipped |= {f"{tool} beside {name}": TOO_NOISY for tool in unknown}
     random = np.random.default_rng([plan.seed, 5])
-    results = {name: _result(name, measured[name], plan, random) for name in names if measured[name].forks}
+    results = {
+        name: operation_result(name, measured[name], plan.targets.get(name), random)
+        for name in names
+        if measured[name].forks
+    }
     return results, skipped
 
 
@@ -126,7 +130,7 @@ def _task(plan: BenchmarkPlan, name: str, fork: int, *, cold: bool = False) -> F
     )
 
 
-def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: _Measured) -> None:
+def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: Measured) -> None:
     if not OPERATIONS[name].has_cold:
         return
     into.cold_note = asyncio.run(BufferCache(plan.server.dsn, plan.schema).evict())
@@ -150,7 +154,7 @@ def _measure_round(
     floors: PgbenchFloors,
     name: str,
     number: int,
-    into: _Measured,
+    into: Measured,
 ) -> None:
     forks = plan.profile.forks
     task = _task(plan, name, number)
@@ -174,12 +178,12 @@ def _measure_round(
         note("eventsourcing", executor.submit(run_library_fork, task).result())
 
 
-def _result(
-    name: str, measured: _Measured, plan: BenchmarkPlan, random: np.random.Generator
+def operation_result(
+    name: str, measured: Measured, target: Target | None, random: np.random.Generator
 ) -> OperationResult:
+    """One operation's forks together, judged by its target."""
     series = [fork.samples_ns for fork in measured.forks if len(fork.samples_ns)]
     failed = sum(fork.failed for fork in measured.forks)
-    target = plan.targets.get(name)
     if not series:
         series = [np.array([0], dtype=np.int64)]
         failed = max(failed, 1)
@@ -243,7 +247,7 @@ def client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
     )
 
 
-def _cache(measured: _Measured, warm: Latency) -> CacheState | None:
+def _cache(measured: Measured, warm: Latency) -> CacheState | None:
     cold = measured.cold
     if cold is None:
         return CacheState(cold=None, warm=warm, note=measured.cold_note) if measured.cold_note else None
@@ -255,5 +259,5 @@ def _cache(measured: _Measured, warm: Latency) -> CacheState | None:
     )
 
 
-def _floors(measured: _Measured) -> list[Floor]:
+def _floors(measured: Measured) -> list[Floor]:
     return [floor for rounds in measured.floors.values() if (floor := rounds.floor()) is not None]

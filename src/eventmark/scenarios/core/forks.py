@@ -17,7 +17,7 @@ from eventmark.scenarios.core.operations import OPERATIONS, AppendEvents, Operat
 from eventmark.scenarios.profiles import Profile
 from eventmark.seeding import CorpusSample
 from eventmark.stores import find_store, open_store
-from eventmark.workers import loop_factory
+from eventmark.workers import loop_factory, own_peak_rss_mib
 
 CALLS_WITHOUT_SERVER = (
     20  # times as many calls where nothing is sent: neighbours are alike within microseconds
@@ -41,7 +41,10 @@ class ForkTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkSamples:
-    """What a fork measured. ``samples_ns`` in the order measured; ``cpu_share`` is of one core."""
+    """What a fork measured. ``samples_ns`` in the order measured; ``cpu_share`` is of one core.
+
+    ``peak_rss_mib`` is the most memory its process has had.
+    """
 
     samples_ns: np.ndarray
     seconds: float
@@ -128,6 +131,7 @@ async def measure_warm(operation: Operation, profile: Profile) -> ForkSamples:
         cpu_share=cpu_s / seconds if seconds else 0.0,
         loop_lag_ms_p99=lag.p99_ms,
         pool_wait_ms_p95=float(np.quantile(own_waits, 0.95)) * 1e3 if own_waits else 0.0,
+        peak_rss_mib=own_peak_rss_mib(),
     )
 
 

@@ -8,7 +8,15 @@ import asyncpg
 
 from eventmark.server import StatementStatistics, statements_between, statements_snapshot
 
-_COUNTERS = ("rows", "shared_hit_buffers", "shared_read_buffers", "wal_records", "wal_bytes", "execution_ms")
+_COUNTERS = (
+    "rows",
+    "shared_hit_buffers",
+    "shared_read_buffers",
+    "wal_records",
+    "wal_bytes",
+    "execution_ms",
+    "read_ms",
+)
 
 
 async def statements_now(dsn: str) -> dict[str, StatementStatistics] | None:
@@ -18,6 +26,17 @@ async def statements_now(dsn: str) -> dict[str, StatementStatistics] | None:
         return await statements_snapshot(connection)
     finally:
         await connection.close()
+
+
+def own_statements(
+    before: Mapping[str, StatementStatistics] | None,
+    after: Mapping[str, StatementStatistics] | None,
+    calls: int,
+) -> list[StatementStatistics]:
+    """What was spent by those statements that ran at least as often as an operation was called."""
+    if before is None or after is None or not calls:
+        return []
+    return [one for one in statements_between(before, after) if one.calls >= calls]
 
 
 def work_per_call(
@@ -30,9 +49,7 @@ def work_per_call(
     Nobody else may call operations meanwhile, not even on another schema: from PostgreSQL 18 on, the server takes
     the same statement on tables of the same name for one.
     """
-    if before is None or after is None or not calls:
-        return {}
-    own = [one for one in statements_between(before, after) if one.calls >= calls]
+    own = own_statements(before, after, calls)
     if not own:
         return {}
     work = {name: sum(getattr(one, name) for one in own) / calls for name in _COUNTERS}
