@@ -119,7 +119,7 @@ def test_from_a_new_store_to_its_verdict_in_under_five_minutes(tmp_path: Path) -
         (("run", "--events", "-5"), 2, "number of events"),
         (("run", "--tenants", "1"), 2, "tenants"),
         (("run", "--profile", "quik"), 2, "did you mean 'quick'"),
-        (("run", "--store", "eav"), 2, "did you mean 'eaf'"),
+        (("run", "--store", "eafs"), 2, "did you mean 'eaf'"),
         (("run", "--store", "./none"), 2, "store.toml"),
         (("run", "--server", "cloud"), 2, "unknown server"),
         (("run", "--port", "99999"), 2, "99999"),
