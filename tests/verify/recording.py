@@ -13,9 +13,10 @@ import numpy as np
 from eventmark.domain import EventBatch, NewEvent, TrackingToken
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.transaction import StoreTransaction
+from eventmark.stores import find_store
 from eventmark.verify import Consumption, Fault, History, Outcome, check
 from eventmark.verify.history import ATTEMPT, DELIVERED, PART, WriterLog, event_id, expanded, key_of
-from eventmark.verify.stored import count_damaged, read_stored
+from eventmark.verify.stored import StoredTable, count_damaged, read_stored
 from eventmark.verify.writers import payload_of, stream_id
 from tests.engine.builders import SCHEMA
 
@@ -91,11 +92,12 @@ class Recording:
     async def faults(self, connection: asyncpg.Connection) -> list[Fault]:
         parts = WriterLog(parts=np.array(self.parts, PART)).parts
         ordering = self.store.ordering
+        table = await StoredTable.of(connection, SCHEMA, find_store("eaf"))
         return check(
             History(
                 total_order=ordering.total_order, by_number=not ordering.by_transaction_id,
                 attempts=np.array(self.attempts, ATTEMPT), written=expanded(parts),
-                stored=await read_stored(connection, SCHEMA), consumptions=self.consumptions,
-                damaged=await count_damaged(connection, SCHEMA),
+                stored=await read_stored(connection, table), consumptions=self.consumptions,
+                damaged=await count_damaged(connection, table),
             )
         )  # fmt: skip

@@ -11,6 +11,7 @@ from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario
 from eventmark.errors import UsageError
 from eventmark.scenarios.verification import Verification, chosen_orderings
+from eventmark.stores import find_store
 
 _HUNT = "Hunt"
 
@@ -19,7 +20,10 @@ def verify(
     *,
     ordering: Annotated[
         str | None,
-        Parameter(group=_HUNT, help="horizon, gap_aware, table_lock, tenant_lock, naive or all [all]."),
+        Parameter(
+            group=_HUNT,
+            help="Of the engine: horizon, gap_aware, table_lock, tenant_lock, naive or all [all].",
+        ),
     ] = None,
     seconds: Annotated[
         int | None, Parameter(group=_HUNT, help="Longest time at full speed for each ordering [1800].")
@@ -28,14 +32,15 @@ def verify(
 ) -> int:
     """Hunt for lost events: concurrent writers and consumers, every invariant checked; what each ordering costs.
 
-    ``--events`` are committed under each ordering. ``naive`` is a control that has to be caught.
+    ``--events`` are committed under each ordering of the engine's, or by the ``--store`` that is named.
+    ``naive`` is a control that has to be caught.
     """
     settings = (options or Options()).settings(ordering=ordering, seconds=seconds)
     if settings.seconds < 1:
         raise UsageError(
             f"--seconds must be 1 or more, got {settings.seconds}", remedy="leave it out for 1800"
         )
-    orderings = chosen_orderings(settings.ordering)
+    orderings = chosen_orderings(settings.ordering, find_store(settings.store))
     return run_scenario(
         Verification(orderings=orderings, seconds=settings.seconds, out=Path(settings.out)), settings
     )

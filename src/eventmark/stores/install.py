@@ -7,7 +7,6 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.domain import EventStore
 from eventmark.engine import PostgresEventStore, drop_schema
 from eventmark.engine.orderings import HORIZON
 from eventmark.engine.schema import Marker, create_marked_schema
@@ -49,7 +48,7 @@ _RESULT_COLUMNS = {
 
 async def open_store(
     definition: StoreDefinition, dsn: str, *, schema: str, pool_min: int = 1, pool_max: int = 20
-) -> EventStore:
+) -> PostgresEventStore | SqlEventStore:
     """The store in ``schema``, connected, with the engine its definition names."""
     if definition.engine:
         return await PostgresEventStore.connect(dsn, schema=schema, pool_min=pool_min, pool_max=pool_max)
@@ -81,6 +80,19 @@ async def install_store(
         )
     except asyncpg.PostgresError as error:
         raise _script_error(error, scripts, schema) from error
+
+
+async def make_scratch_store(dsn: str, definition: StoreDefinition, schema: str) -> None:
+    """The store, empty and with its indexes, in place of one that is left in ``schema`` from before.
+
+    Raises as ``install_store`` does.
+    """
+    connection = await asyncpg.connect(dsn)
+    try:
+        await drop_schema(connection, schema)
+        await install_store(connection, definition, schema)
+    finally:
+        await connection.close()
 
 
 async def check_store(connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.domain import TrackingToken
+from eventmark.domain import StoredEvent, TrackingToken
 
 TENANTS = 8
 """Stream n belongs to tenant n modulo this."""
@@ -54,6 +54,15 @@ def event_id(key: int) -> UUID:
 def key_of(event_id: UUID) -> int:
     """The key of an event by its id."""
     return event_id.int & ((1 << _KEY_BITS) - 1)
+
+
+def key_of_event(event: StoredEvent) -> int:
+    """By its id, or by its payload where the store does not answer with ids."""
+    try:
+        found: object = event.event_id
+    except KeyError:
+        return int(event.payload()["key"])
+    return key_of(found if isinstance(found, UUID) else UUID(str(found)))
 
 
 @dataclass(slots=True)
