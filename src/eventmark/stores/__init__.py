@@ -4,7 +4,7 @@ from eventmark.stores.catalogue import find_store, store_names, write_template
 from eventmark.stores.definition import StoreDefinition, read_definition
 from eventmark.stores.install import check_store, install_store, make_scratch_store, open_store
 from eventmark.stores.scratch import drop_scratch_schema, make_scratch_schema, scratch_name
-from eventmark.stores.sql_store import SqlEventStore, append_values, snapshot_values
+from eventmark.stores.sql_store import SqlEventStore, append_values, event_values, snapshot_values
 
 __all__ = [
     "SqlEventStore",
@@ -12,6 +12,7 @@ __all__ = [
     "append_values",
     "check_store",
     "drop_scratch_schema",
+    "event_values",
     "find_store",
     "install_store",
     "make_scratch_schema",

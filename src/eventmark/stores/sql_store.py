@@ -199,7 +199,7 @@ class SqlEventStore:
         rows: list[Any] = []
         async with session.connection.transaction():
             for place in range(len(values["event_ids"])):
-                one = {**values, **_one_event(values, place)}
+                one = {**values, **event_values(values, place)}
                 rows = await session.fetch("append_events", *self._arguments("append_events", one))
         return rows
 
@@ -323,8 +323,8 @@ def snapshot_values(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _one_event(values: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """The singular parameters of the event at ``place``; its expected version is the one before it."""
+def event_values(values: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Of ``append_values``, the singular parameters of the event at ``place``: expected is the one before it."""
     return {
         "event_id": values["event_ids"][place],
         "event_type": values["event_types"][place],

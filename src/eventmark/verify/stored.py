@@ -44,8 +44,7 @@ class StoredTable:
             definition.columns["payload"],
         )
         payload = columns["payload"]
-        text = f"convert_from({payload}, 'UTF8')" if kind == "bytea" else f"{payload}::text"
-        return cls(relation, columns, payload if kind == "jsonb" else f"({text})::jsonb")
+        return cls(relation, columns, payload if kind == "jsonb" else f"({payload}::text)::jsonb")
 
     @property
     def key(self) -> str:

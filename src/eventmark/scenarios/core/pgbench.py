@@ -1,7 +1,7 @@
-"""The floor by pgbench: the store's own SQL files, prepared, through PostgreSQL's own client in C.
+"""pgbench: the store's own SQL files through PostgreSQL's own client in C.
 
-The arguments are laid down in a table beforehand and fetched within the script, outside what is timed: only
-the statement's own latency is taken from pgbench's report.
+For latencies, the arguments are laid down in a table beforehand and fetched within the script, outside what is
+timed: only the statement's own latency is taken from pgbench's report. For rates, they stand in the script.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.server import Server
 
+RATE_CLIENTS = 32
+
 _TIMEOUT_S = 120.0
+_TPS = re.compile(r"^tps = (\d+\.\d+)", re.MULTILINE)
 _LATENCY = re.compile(r"^\s+(\d+\.\d+)\s+\d+\s", re.MULTILINE)
 
 
@@ -61,24 +64,75 @@ def pgbench_mean_ms(
     One client, so that calls come one after the other. Raises ``CannotRunError`` where pgbench is not there
     or fails.
     """
-    if server.bin_directory is None:
-        raise CannotRunError("pgbench was not found", remedy="install PostgreSQL's client programs")
     with tempfile.TemporaryDirectory(prefix="eventmark-") as place:
         path = Path(place) / "statement.sql"
         path.write_text(_script(statement, schema, table))
-        done = subprocess.run(
+        said = _run(
+            server,
             [
-                str(server.bin_directory / "pgbench"), "-n", "-r", "-M", "prepared", "-c", "1", "-t", str(calls),
-                "-D", f"call={first_call - 1}", "-f", str(path), server.program_dsn,
+                "-r",
+                "-M",
+                "prepared",
+                "-c",
+                "1",
+                "-t",
+                str(calls),
+                "-D",
+                f"call={first_call - 1}",
+                "-f",
+                str(path),
             ],
+        )
+    return float(_found(_LATENCY.findall(said))[-1])
+
+
+def pgbench_rate(
+    server: Server,
+    scripts: Sequence[str],
+    *,
+    seconds: float,
+    clients: int = RATE_CLIENTS,
+    mode: str = "prepared",
+    options: str = "",
+) -> float:
+    """Transactions per second of ``clients`` connections that run ``scripts``, one drawn each time.
+
+    ``mode`` is how statements are sent: prepared, extended or simple. ``options`` are the sessions' own
+    settings, ``-c name=value ...``. Raises ``CannotRunError`` where pgbench is not there or fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="eventmark-") as place:
+        files = []
+        for number, script in enumerate(scripts):
+            path = Path(place) / f"{number}.sql"
+            path.write_text(script, encoding="utf-8")
+            files += ["-f", str(path)]
+        whole_s = str(max(round(seconds), 1))
+        arguments = ["-M", mode, "-c", str(clients), "-j", "2", "-T", whole_s, *files]
+        said = _run(server, arguments, options=options)
+    return float(_found(_TPS.findall(said))[0])
+
+
+def _run(server: Server, arguments: Sequence[str], *, options: str = "") -> str:
+    """What pgbench printed. Raises ``CannotRunError``."""
+    if server.bin_directory is None:
+        raise CannotRunError("pgbench was not found", remedy="install PostgreSQL's client programs")
+    try:
+        done = subprocess.run(
+            [str(server.bin_directory / "pgbench"), "-n", *arguments, server.program_dsn],
             capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
-            env={**os.environ, **server.program_environment},
+            env={**os.environ, **server.program_environment, **({"PGOPTIONS": options} if options else {})},
         )  # fmt: skip
-    latencies = _LATENCY.findall(done.stdout)
-    if done.returncode != 0 or not latencies:
-        reason = (done.stderr.strip().splitlines() or ["no report"])[-1]
-        raise CannotRunError(f"pgbench failed: {reason}")
-    return float(latencies[-1])
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CannotRunError(f"pgbench failed: {error}") from error
+    if done.returncode != 0:
+        raise CannotRunError(f"pgbench failed: {(done.stderr.strip().splitlines() or ['no report'])[-1]}")
+    return done.stdout
+
+
+def _found(figures: Sequence[str]) -> Sequence[str]:
+    if not figures:
+        raise CannotRunError("pgbench failed: no report")
+    return figures
 
 
 def _script(statement: Statement, schema: str, table: str) -> str:

@@ -1,0 +1,198 @@
+"""A change tried: every plan's work, what an append costs, sizes, and appends per second in turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import asyncpg
+import numpy as np
+
+from eventmark.engine.statements import Statement
+from eventmark.errors import CannotRunError
+from eventmark.measure.pairs import PairRatio, pair_ratio
+from eventmark.plans import PlanCase
+from eventmark.plans.ablate import REFUSALS, CaseKey, CaseWork, better_cases, measure_work, worse_cases
+from eventmark.plans.capture import explain
+from eventmark.plans.work import nodes, work_of
+from eventmark.scenarios.advice.appends import Template, append_arguments
+from eventmark.scenarios.advice.candidate import AppendCost, Candidate, Sizes, Trial
+from eventmark.scenarios.advice.copies import Copies, apply
+from eventmark.scenarios.core.pgbench import pgbench_rate
+
+COST_PASSES_MAX = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A schema as it is: what every case does, and what an append costs."""
+
+    cases: Sequence[PlanCase]
+    work: Mapping[CaseKey, CaseWork]
+    cost: AppendCost
+
+
+class _Undone(Exception):
+    """Ends a transaction that is meant to roll back."""
+
+
+async def examine_state(
+    copies: Copies, connection: asyncpg.Connection[Any], schema: str, cases: Sequence[PlanCase] | None = None
+) -> State:
+    """Examine ``schema`` with cases drawn from it, or with those given; just vacuumed, but for a transaction's own.
+
+    May run within a transaction.
+    """
+    drawn = cases if cases is not None else await copies.cases(connection, schema)
+    work = await measure_work(connection, copies.definition.statements, schema, drawn)
+    cost = await append_cost(
+        connection, copies.definition.statements["append_events"], schema, copies.templates,
+        copies.effort.cost_appends,
+    )  # fmt: skip
+    return State(cases=drawn, work=work, cost=cost)
+
+
+async def append_cost(
+    connection: asyncpg.Connection[Any],
+    statement: Statement,
+    schema: str,
+    templates: Sequence[Template],
+    appends: int,
+) -> AppendCost:
+    """The mean over so many appends of one event, each rolled back, to the same places whenever it is called.
+
+    Their neighbours are appended first and not counted: so the pages that they change were changed since the
+    last checkpoint, and have room. An append that had to write a page whole all the same is left out. Raises
+    what the server raises, and ``CannotRunError`` where checkpoints come so often that none could be counted.
+    """
+    for attempt in range(COST_PASSES_MAX):
+        found = []
+        for number in range(appends):
+            template = templates[number % len(templates)]
+            arguments = append_arguments(statement, template, number=number, neighbour=attempt)
+            plan = await explain(connection, statement, schema, arguments, generic=False)
+            if not any(node.get("WAL FPI", 0) for node in nodes(plan)):
+                work = work_of(plan)
+                found.append((work["wal_bytes"], work["buffers"]))
+        if attempt and len(found) >= appends / 2:
+            wal_bytes, pages = np.asarray(found).mean(axis=0)
+            return AppendCost(wal_bytes=float(wal_bytes), pages=float(pages))
+    raise CannotRunError(
+        "what an append costs could not be counted: full page images in all of them",
+        remedy="raise checkpoint_timeout and max_wal_size",
+    )
+
+
+async def try_undone(
+    copies: Copies,
+    connection: asyncpg.Connection[Any],
+    candidate: Candidate,
+    before: State,
+    *,
+    with_others: Sequence[Candidate] = (),
+) -> Trial:
+    """The candidate applied, after ``with_others``, in a transaction that is rolled back; counters only."""
+    trial = Trial(candidate=candidate, refusal="it was not tried")
+    try:
+        async with connection.transaction():
+            for one in with_others:
+                await apply(connection, copies.changed, one.apply)
+            sizes = await copies.sizes(connection, copies.changed)
+            await apply(connection, copies.changed, candidate.apply)
+            sizes_after = await copies.sizes(connection, copies.changed)
+            after = await examine_state(copies, connection, copies.changed, before.cases)
+            trial = compared(candidate, before, after, sizes, sizes_after)
+            raise _Undone
+    except _Undone:
+        pass
+    except REFUSALS as error:
+        trial = Trial(candidate=candidate, refusal=f"the server refuses it: {_first_line(error)}")
+    await copies.vacuum(connection, copies.changed)
+    return trial
+
+
+def compared(
+    candidate: Candidate, before: State, after: State, sizes_before: Sizes, sizes_after: Sizes
+) -> Trial:
+    """What the change made of every case."""
+    return Trial(
+        candidate=candidate,
+        before=before.cost,
+        after=after.cost,
+        sizes_before=sizes_before,
+        sizes_after=sizes_after,
+        worse=tuple(worse_cases(before.work, after.work, writes=not candidate.adds_work)),
+        better=tuple(better_cases(before.work, after.work)),
+        compared=sum(not one.refusal for one in before.work.values()),
+    )
+
+
+async def try_kept(copies: Copies, candidate: Candidate) -> Trial:
+    """The candidate applied to the changed copy for good, which is compared with what it was."""
+    async with copies.connection() as connection:
+        sizes = await copies.sizes(connection, copies.changed)
+        before = await examine_state(copies, connection, copies.changed)
+        try:
+            await copies.vacuum(connection, copies.changed)
+            await apply(connection, copies.changed, candidate.apply)
+            await copies.vacuum(connection, copies.changed)
+            sizes_after = await copies.sizes(connection, copies.changed)
+            after = await examine_state(copies, connection, copies.changed, before.cases)
+        except REFUSALS as error:
+            return Trial(candidate=candidate, refusal=f"the server refuses it: {_first_line(error)}")
+    return compared(candidate, before, after, sizes, sizes_after)
+
+
+def with_rate(copies: Copies, trial: Trial, pairs: int) -> Trial:
+    """The trial with appends per second of the changed copy over those of the plain one.
+
+    Raises ``CannotRunError`` where there is no pgbench.
+    """
+    return replace(trial, rate=measured_ratio(copies, pairs)) if pairs else trial
+
+
+def measured_ratio(copies: Copies, pairs: int) -> PairRatio:
+    """Both copies by pgbench's clients in turns: A B B A and so on."""
+    server, seconds = copies.job.server, copies.effort.seconds
+    plain, changed = copies.scripts(copies.plain), copies.scripts(copies.changed)
+    return in_turns(
+        lambda: pgbench_rate(server, plain, seconds=seconds),
+        lambda: pgbench_rate(server, changed, seconds=seconds),
+        pairs,
+    )
+
+
+def in_turns(unchanged: Callable[[], float], changed: Callable[[], float], pairs: int) -> PairRatio:
+    """Each measured so many times, every other pair the other way round."""
+    sides: tuple[list[float], list[float]] = ([], [])
+    for number in range(pairs):
+        for side in (0, 1) if number % 2 == 0 else (1, 0):
+            sides[side].append((unchanged, changed)[side]())
+    return pair_ratio(*sides)
+
+
+def rate_single(copies: Copies, trial: Trial) -> Trial:
+    """The trial with its rate: applied to the changed copy, measured, and taken back.
+
+    The plain copy goes through the same, unmeasured in between: what is made again is as fresh in both.
+    """
+    candidate = trial.candidate
+    if not copies.effort.single_pairs or not candidate.revert:
+        return trial
+    asyncio.run(_apply_once(copies, copies.changed, candidate.apply))
+    try:
+        return with_rate(copies, trial, copies.effort.single_pairs)
+    finally:
+        asyncio.run(_apply_once(copies, copies.changed, candidate.revert))
+        asyncio.run(_apply_once(copies, copies.plain, (*candidate.apply, *candidate.revert)))
+
+
+async def _apply_once(copies: Copies, schema: str, statements: Sequence[str]) -> None:
+    async with copies.connection() as connection:
+        await apply(connection, schema, statements)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
