@@ -39,6 +39,7 @@ class Settings:
     json: bool = False
     ordering: str = "all"
     seconds: int = 1800
+    only: str = "all"
 
     @property
     def event_count(self) -> int:

@@ -29,6 +29,7 @@ _VERBS = {
     "corpus:audit": "Prove from the table itself what is in a corpus.",
     "run:bench": "Measure the core operations on a corpus that is kept.",
     "run:explain": "Examine the plan of every statement.",
+    "advise:advise": "Find what could be better, and try it: ranked advice, and runnable SQL.",
     "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
     "diagnose:report": "Show a result again, and write its reports anew.",
     "diagnose:doctor": "Whether this machine and server are fit to measure on.",

@@ -30,6 +30,10 @@ _LABELS = {
     "psql copy": "floor by psql \\copy",
     "measure": "measure operations",
     "plans": "examine plans",
+    "try changes": "try changes",
+    "try variants": "try variants",
+    "try settings": "try settings",
+    "measure use": "measure its use",
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 from eventmark.plans.indexes import IndexFacts
 from eventmark.plans.sampling import quoted_name
@@ -10,43 +12,84 @@ from eventmark.plans.tables import ColumnFacts, TableFacts
 
 NOT_CARRIED_OVER = "privileges, policies, foreign keys, comments and replica identity"
 
+PARTITIONS = 8
+
 _SUFFIX = "_rebuilt"
 _STORAGE = {"p": "plain", "e": "external", "m": "main", "x": "extended"}
 _ENABLED = {"A": "enable always", "R": "enable replica"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partitioning:
+    """``by`` what, such as ``hash ("tenant_id")``, and the bounds of each partition."""
+
+    by: str
+    bounds: tuple[str, ...]
+
+
+def by_hash(column: str) -> Partitioning:
+    """In ``PARTITIONS`` parts by a column's hash."""
+    bounds = (f"with (modulus {PARTITIONS}, remainder {number})" for number in range(PARTITIONS))
+    return Partitioning(by=f"hash ({quoted_name(column)})", bounds=tuple(bounds))
+
+
+def by_range(column: str, limits: Sequence[str]) -> Partitioning:
+    """In one part more than there are ``limits``, which rise; each is text that the column's type reads."""
+    ends = ["minvalue", *(f"'{limit}'" for limit in limits), "maxvalue"]
+    bounds = (f"from ({low}) to ({high})" for low, high in pairwise(ends))
+    return Partitioning(by=f"range ({quoted_name(column)})", bounds=tuple(bounds))
 
 
 def rebuild_statements(
     table: TableFacts,
     indexes: Sequence[IndexFacts],
     *,
-    order: Sequence[ColumnFacts],
-    hash_column: str = "",
-    partitions: int = 0,
+    order: Sequence[ColumnFacts] | None = None,
+    partitioning: Partitioning | None = None,
+    values: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """SQL for a search path that leads to the table: all of its rows, indexes, checks and triggers, in ``order``.
+    """SQL for a search path that leads to the table: all of its rows, indexes, checks and triggers.
 
-    With ``hash_column``, in so many partitions by its hash. What ``NOT_CARRIED_OVER`` names is not made again.
+    ``order`` of the columns is the table's own unless given; ``values`` are expressions to fill columns by,
+    where not by what is in them. What ``NOT_CARRIED_OVER`` names is not made again.
     """
+    columns = table.columns if order is None else order
     old, new = quoted_name(table.name), quoted_name(table.name + _SUFFIX)
-    columns = ", ".join(_column(column) for column in order)
-    options = f" with ({', '.join(table.options)})" if table.options and not hash_column else ""
-    by = f" partition by hash ({quoted_name(hash_column)})" if hash_column else ""
-    named = ", ".join(quoted_name(column.name) for column in order if not column.generated)
+    filled = [column for column in columns if not column.generated]
+    named = ", ".join(quoted_name(column.name) for column in filled)
+    read = ", ".join((values or {}).get(column.name, quoted_name(column.name)) for column in filled)
     return (
-        f"create table {new} ({columns}){by}{options}",
-        *(_partition(table.name, new, number, partitions) for number in range(partitions)),
-        *_storage(new, order),
-        f"insert into {new} ({named}) overriding system value select {named} from {old}",
+        _create(table, columns, new, partitioning),
+        *_partitions(table.name, new, partitioning),
+        *_storage(new, columns),
+        f"insert into {new} ({named}) overriding system value select {read} from {old}",
         *(f"alter sequence {column.sequence} owned by {new}.{quoted_name(column.name)}"
-          for column in order if column.sequence and not column.identity),
+          for column in columns if column.sequence and not column.identity),
         f"drop table {old}",
         f"alter table {new} rename to {old}",
         *(f"alter table {old} add constraint {quoted_name(one.name)} {one.definition}" for one in table.checks),
         *(_index(old, one) for one in indexes if one.table == table.name),
         *_triggers(old, table),
-        *_identities(table.name, order),
+        *_identities(table.name, columns),
         f"analyze {old}",
     )  # fmt: skip
+
+
+def _create(
+    table: TableFacts, columns: Sequence[ColumnFacts], new: str, partitioning: Partitioning | None
+) -> str:
+    listed = ", ".join(_column(column) for column in columns)
+    if partitioning is not None:
+        return f"create table {new} ({listed}) partition by {partitioning.by}"
+    return f"create table {new} ({listed})" + (f" with ({', '.join(table.options)})" if table.options else "")
+
+
+def _partitions(table: str, new: str, partitioning: Partitioning | None) -> list[str]:
+    bounds = partitioning.bounds if partitioning else ()
+    return [
+        f"create table {quoted_name(f'{table}_{number}')} partition of {new} for values {bound}"
+        for number, bound in enumerate(bounds)
+    ]
 
 
 def _column(column: ColumnFacts) -> str:
@@ -60,13 +103,6 @@ def _column(column: ColumnFacts) -> str:
     elif column.default_expression:
         parts.append(f"default {column.default_expression}")
     return " ".join([*parts, *(["not null"] if column.is_not_null else [])])
-
-
-def _partition(table: str, new: str, number: int, partitions: int) -> str:
-    name = quoted_name(f"{table}_{number}")
-    return (
-        f"create table {name} partition of {new} for values with (modulus {partitions}, remainder {number})"
-    )
 
 
 def _storage(new: str, order: Sequence[ColumnFacts]) -> list[str]:

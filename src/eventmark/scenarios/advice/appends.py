@@ -55,8 +55,18 @@ async def sampled_templates(
     return [_template({name: row[name] for name in names}) for row in chosen]
 
 
-def append_script(statement: Statement, schema: str, template: Template, *, version_num: int) -> str:
-    """One append of one event to a new stream, for pgbench: all but the stream stands in it as constants."""
+def append_script(
+    statement: Statement,
+    schema: str,
+    template: Template,
+    *,
+    version_num: int,
+    types: Mapping[str, str] | None = None,
+) -> str:
+    """One append of one event to a new stream, for pgbench: all but the stream stands in it as constants.
+
+    ``types`` are of parameters that have another one than the statement declares.
+    """
     aggregate = "md5(:stream::text)::uuid::text"
     event_id = "uuidv7()" if version_num >= 180000 else "gen_random_uuid()"
     kind, moment = _literal(template.aggregate_type), "now()"
@@ -70,22 +80,28 @@ def append_script(statement: Statement, schema: str, template: Template, *, vers
         "stream_id": f"({kind} || ':' || {aggregate})", "expected_version": "0", "event_count": "1", **one,
     }  # fmt: skip
     values |= {f"{name}s": value for name, value in one.items()}
-    place = {
-        parameter.name: f"array[{values[parameter.name]}]::{parameter.sql_type}"
-        if parameter.sql_type.endswith("[]")
-        else f"({values[parameter.name]})::{parameter.sql_type}"
-        for parameter in statement.parameters
-    }
+    place = {}
+    for parameter in statement.parameters:
+        sql_type, value = (types or {}).get(parameter.name, parameter.sql_type), values[parameter.name]
+        place[parameter.name] = (
+            f"array[{value}]::{sql_type}" if sql_type.endswith("[]") else f"({value})::{sql_type}"
+        )
     lines = (
         line for line in statement.render(schema, place).splitlines() if not line.lstrip().startswith("--")
     )
     return "\\set stream random(1, 9000000000000000000)\n" + "\n".join(lines) + ";\n"
 
 
-def append_arguments(
-    statement: Statement, template: Template, *, number: int, neighbour: int
-) -> tuple[object, ...]:
-    """The same for a driver, in the statement's order: append ``number`` of a series that is always the same.
+@dataclass(frozen=True, slots=True)
+class AppendCall:
+    """One append for a driver: its stream, and the statement's arguments in their order."""
+
+    stream: StreamId
+    arguments: tuple[object, ...]
+
+
+def append_call(statement: Statement, template: Template, *, number: int, neighbour: int) -> AppendCall:
+    """Append ``number`` of a series that is always the same, of one event to a new stream.
 
     With another ``neighbour``, another append whose ids are next to its own, on the same pages of indexes.
     """
@@ -96,13 +112,13 @@ def append_arguments(
         aggregate_id=str(UUID(bytes=places[:15] + bytes([neighbour]))),
     )
     event = NewEvent(
-        event_id=UUID(bytes=places[15:] + bytes([neighbour])), event_type=template.event_type, payload=template.payload,
-        metadata=template.metadata, timestamp=datetime.now(UTC), payload_type=template.payload_type,
-        payload_revision=template.payload_revision,
+        event_id=UUID(bytes=places[15:] + bytes([neighbour])), event_type=template.event_type,
+        payload=template.payload, metadata=template.metadata, timestamp=datetime.now(UTC),
+        payload_type=template.payload_type, payload_revision=template.payload_revision,
     )  # fmt: skip
     values = append_values(stream, [event], 0)
     values |= event_values(values, 0)
-    return tuple(values[parameter.name] for parameter in statement.parameters)
+    return AppendCall(stream, tuple(values[parameter.name] for parameter in statement.parameters))
 
 
 def _template(row: Mapping[str, str | None]) -> Template:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from eventmark.measure.pairs import PairRatio
 from eventmark.plans.ablate import Difference
@@ -22,6 +22,7 @@ class Candidate:
     ``apply`` and ``revert`` are for a copy that nobody else uses, ``script`` for a store in use. ``weakens``
     says what the store loses; what weakens it is measured and never recommended. ``adds_work``: appends are
     expected to do more, for reads that do less. ``rewrites``: the table is made anew, the copy is used up.
+    ``parameter_types`` are those that the statement's parameters have with it, where they are others.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Candidate:
     weakens: str = ""
     adds_work: bool = False
     rewrites: bool = False
+    parameter_types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

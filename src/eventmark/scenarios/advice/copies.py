@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,11 +79,14 @@ class Copies:
     def templates(self) -> list[Template]:
         return self._templates
 
-    def scripts(self, schema: str) -> list[str]:
+    def scripts(self, schema: str, types: Mapping[str, str] | None = None) -> list[str]:
         """pgbench's scripts that append to ``schema``; the same for both copies but for its name."""
         statement = self.definition.statements["append_events"]
         version_num = self.job.server.version_num
-        return [append_script(statement, schema, one, version_num=version_num) for one in self._templates]
+        return [
+            append_script(statement, schema, one, version_num=version_num, types=types)
+            for one in self._templates
+        ]
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:

@@ -10,7 +10,7 @@ import asyncpg
 import numpy as np
 
 from eventmark.errors import CannotRunError, EventStoreError
-from eventmark.plans.indexes import IndexFacts, read_indexes
+from eventmark.plans.indexes import read_indexes
 from eventmark.scenarios.advice.copies import Copies
 from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.seeding import sample_corpus
@@ -49,12 +49,8 @@ async def scans_by_operations(
     return {name: count - before.get(name, 0) for name, count in after.items()}
 
 
-async def indexes_of(copies: Copies, connection: asyncpg.Connection[Any], schema: str) -> list[IndexFacts]:
-    return await read_indexes(connection, schema, copies.tables)
-
-
 async def _scans(copies: Copies, connection: asyncpg.Connection[Any], schema: str) -> dict[str, int]:
-    return {index.name: index.scans for index in await indexes_of(copies, connection, schema)}
+    return {index.name: index.scans for index in await read_indexes(connection, schema, copies.tables)}
 
 
 async def _counted(connection: asyncpg.Connection[Any]) -> None:
