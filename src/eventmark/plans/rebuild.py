@@ -47,22 +47,25 @@ def rebuild_statements(
     order: Sequence[ColumnFacts] | None = None,
     partitioning: Partitioning | None = None,
     values: Mapping[str, str] | None = None,
+    rows_by: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """SQL for a search path that leads to the table: all of its rows, indexes, checks and triggers.
 
     ``order`` of the columns is the table's own unless given; ``values`` are expressions to fill columns by,
-    where not by what is in them. What ``NOT_CARRIED_OVER`` names is not made again.
+    where not by what is in them. Rows are written in the order of ``rows_by``: in that in which they lie, each
+    time a table is made anew they would lie less in order. What ``NOT_CARRIED_OVER`` names is not made again.
     """
     columns = table.columns if order is None else order
     old, new = quoted_name(table.name), quoted_name(table.name + _SUFFIX)
     filled = [column for column in columns if not column.generated]
     named = ", ".join(quoted_name(column.name) for column in filled)
+    by = f" order by {', '.join(map(quoted_name, rows_by))}" if rows_by else ""
     read = ", ".join((values or {}).get(column.name, quoted_name(column.name)) for column in filled)
     return (
         _create(table, columns, new, partitioning),
         *_partitions(table.name, new, partitioning),
         *_storage(new, columns),
-        f"insert into {new} ({named}) overriding system value select {read} from {old}",
+        f"insert into {new} ({named}) overriding system value select {read} from {old}{by}",
         *(f"alter sequence {column.sequence} owned by {new}.{quoted_name(column.name)}"
           for column in columns if column.sequence and not column.identity),
         f"drop table {old}",
@@ -97,7 +100,8 @@ def _column(column: ColumnFacts) -> str:
     if column.collation:
         parts.append(f"collate {column.collation}")
     if column.identity:
-        parts.append(f"generated {'always' if column.identity == 'a' else 'by default'} as identity")
+        how = "always" if column.identity == "a" else "by default"
+        parts.append(f"generated {how} as identity (sequence name {_meanwhile(column.sequence)})")
     elif column.generated:
         parts.append(f"generated always as ({column.default_expression}) stored")
     elif column.default_expression:
@@ -138,11 +142,17 @@ def _triggers(old: str, table: TableFacts) -> list[str]:
 
 
 def _identities(table: str, order: Sequence[ColumnFacts]) -> list[str]:
-    """Let identities go on after what was copied."""
-    text = "'" + quoted_name(table).replace("'", "''") + "'"
-    return [
-        f"select setval(pg_get_serial_sequence({text}, '{column.name}'), "
-        f"(select coalesce(max({quoted_name(column.name)}), 0) + 1 from {quoted_name(table)}), false)"
-        for column in order
-        if column.identity
-    ]
+    """Let identities go on after what was copied, with their sequences called as before."""
+    found = []
+    for column in order:
+        if column.identity:
+            last = f"(select coalesce(max({quoted_name(column.name)}), 0) + 1 from {quoted_name(table)})"
+            renamed = f"alter sequence {_meanwhile(column.sequence)} rename to {column.sequence}"
+            sequence = "'" + column.sequence.replace("'", "''") + "'"
+            found += [renamed, f"select setval({sequence}, {last}, false)"]
+    return found
+
+
+def _meanwhile(sequence: str) -> str:
+    """What a sequence is called while the old table has its name."""
+    return quoted_name(sequence.strip('"').replace('""', '"') + _SUFFIX)

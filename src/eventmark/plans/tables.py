@@ -28,7 +28,7 @@ select
     a.attidentity::text as identity,
     a.attgenerated::text as generated,
     coalesce(pg_get_expr(d.adbin, d.adrelid, true), '') as default_expression,
-    coalesce(pg_get_serial_sequence($1, a.attname), '') as sequence,
+    coalesce(pg_get_serial_sequence($1, a.attname)::regclass::text, '') as sequence,
     case when a.attcollation <> t.typcollation then a.attcollation::regcollation::text else '' end as collation
 from pg_attribute a
 join pg_type t on t.oid = a.atttypid
@@ -154,7 +154,7 @@ def best_order(columns: Sequence[ColumnFacts]) -> list[ColumnFacts]:
     """
 
     def rank(column: ColumnFacts) -> tuple[bool, int]:
-        return column.length < 0, -_boundary(column)
+        return column.length < 0, 0 if column.length < 0 else -_boundary(column)
 
     return sorted(columns, key=rank)
 
@@ -165,16 +165,26 @@ def row_bytes(columns: Sequence[ColumnFacts], sizes: Mapping[str, int]) -> int:
     After the server's rules: a value is aligned to its type's boundary, unless it is of variable length and
     short, or lies in the TOAST table.
     """
-    offset = 0
+    offset, in_row = 0, _in_row(sizes)
     for column in columns:
-        size = sizes.get(column.name)
+        size = in_row.get(column.name)
         if size is None:
             continue
         if column.length >= 0 or size > SHORT_BYTES_MAX:
-            boundary = _boundary(column)
-            offset += -offset % boundary
+            offset += -offset % _boundary(column)
         offset += size
     return offset + -offset % TUPLE_BYTES
+
+
+def _in_row(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The sizes with pointers for the values that go to the TOAST table, the longest first."""
+    left = dict(sizes)
+    while sum(left.values()) > TOAST_ROW_BYTES:
+        longest = max(left, key=lambda name: left[name])
+        if left[longest] <= TOAST_POINTER_BYTES:
+            break
+        left[longest] = TOAST_POINTER_BYTES
+    return left
 
 
 def _boundary(column: ColumnFacts) -> int:

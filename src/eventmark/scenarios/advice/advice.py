@@ -93,7 +93,7 @@ class Advice:
         verdict, reasons = judge_trials(changes)
         return course.result(
             verdict, reasons, figures=figures_of(advice, changes),
-            sections=[advice_section(advice, changes, copies, script), *sections],
+            sections=[advice_section(advice, changes, copies, script, verdict), *sections],
         )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ class Candidate:
 
     ``apply`` and ``revert`` are for a copy that nobody else uses, ``script`` for a store in use. ``weakens``
     says what the store loses; what weakens it is measured and never recommended. ``adds_work``: appends are
-    expected to do more, for reads that do less. ``rewrites``: the table is made anew, the copy is used up.
+    expected to do more, for reads that do less. ``rewrites``: the table is made anew, the copy is used up;
+    ``level`` is applied to both copies first, so that what being made anew does by itself is not the change's.
     ``parameter_types`` are those that the statement's parameters have with it, where they are others.
     """
 
@@ -35,6 +36,7 @@ class Candidate:
     weakens: str = ""
     adds_work: bool = False
     rewrites: bool = False
+    level: tuple[str, ...] = ()
     parameter_types: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -101,8 +103,7 @@ def without_index(found: DropCandidate) -> Candidate:
         apply=(drop,),
         revert=(again,),
         script=(script,),
-        risk="other users of the table (reports, people) may search it: see idx_scan in pg_stat_user_indexes of "
-        "the store in use before it goes",
+        risk="reports or people may search it: see its idx_scan where the store is in use",
     )
 
 
@@ -126,11 +127,12 @@ def combined(candidates: Sequence[Candidate]) -> Candidate:
     """All of them as one change."""
     return Candidate(
         kind="combination",
-        name=f"all of it together ({len(candidates)})",
+        name=f"all of the following together ({len(candidates)})",
         reason="the changes that are sound by themselves, and with the others",
         apply=tuple(statement for one in candidates for statement in one.apply),
         script=tuple(statement for one in candidates for statement in one.script),
         risk="those of its parts",
         adds_work=any(one.adds_work for one in candidates),
         rewrites=True,
+        level=next((one.level for one in candidates if one.level), ()),
     )

@@ -12,7 +12,7 @@ import asyncpg
 from eventmark.errors import CannotRunError
 from eventmark.measure.pairs import PairRatio
 from eventmark.plans.tables import read_table
-from eventmark.scenarios.advice.candidate import WORTH_RATIO, Candidate, Trial, combined
+from eventmark.scenarios.advice.candidate import WORTH_RATIO, AppendCost, Candidate, Trial, combined
 from eventmark.scenarios.advice.copies import Copies
 from eventmark.scenarios.advice.indexes import IndexUse, index_candidates, judged_by_reads
 from eventmark.scenarios.advice.trial import (
@@ -33,10 +33,12 @@ from eventmark.scenarios.advice.variants import Subject, not_tried, read_subject
 class Changes:
     """All trials of a store's schema.
 
-    ``alike`` is the plain copy against the other one with nothing changed: how well two copies can be told
-    apart at all. ``chosen`` are the sound changes, ``together`` the trial of all of them.
+    ``as_is`` is what an append costs now. ``alike`` is the plain copy against the other one with nothing
+    changed: how well two copies can be told apart at all. ``chosen`` are the sound changes, ``together`` the
+    trial of all of them.
     """
 
+    as_is: AppendCost
     alike: PairRatio
     use: Sequence[IndexUse]
     trials: Sequence[Trial]
@@ -47,26 +49,35 @@ class Changes:
 def try_changes(copies: Copies) -> Changes:
     """Makes the copies, as often as trials use them up. Raises ``CannotRunError``."""
     copies.make()
-    trials, chosen, use = asyncio.run(_try_small(copies))
-    trials = _rated(copies, trials)
+    small = asyncio.run(_try_small(copies))
+    trials = _rated(copies, small.trials)
     large = _try_large(copies)
     chosen = [
         *(one.candidate for one in large if one.is_sound and one.rate and one.rate.is_above(1.0)
           and one.rate.value >= WORTH_RATIO),
-        *chosen,
+        *small.chosen,
     ]  # fmt: skip
     copies.make()
     alike = measured_ratio(copies, copies.effort.pairs)
     return Changes(
-        alike=alike, use=use, trials=[*trials, *large], chosen=chosen,
+        as_is=small.as_is, alike=alike, use=small.use, trials=[*trials, *large], chosen=chosen,
         together=_try_together(copies, chosen) if chosen else None,
     )  # fmt: skip
 
 
-async def _try_small(copies: Copies) -> tuple[list[Trial], list[Candidate], list[IndexUse]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Small:
+    as_is: AppendCost
+    trials: list[Trial]
+    chosen: list[Candidate]
+    use: list[IndexUse]
+
+
+async def _try_small(copies: Copies) -> _Small:
     """Changes that are made and undone in moments: indexes, triggers, checks. Counters only."""
     async with copies.connection() as connection:
         operations = await scans_by_operations(copies, connection, copies.changed)
+        await copies.analyze(connection, copies.changed)
         await copies.vacuum(connection, copies.changed)
         before = await examine_state(copies, connection, copies.changed)
         await copies.vacuum(connection, copies.changed)
@@ -75,7 +86,8 @@ async def _try_small(copies: Copies) -> tuple[list[Trial], list[Candidate], list
         for candidate in candidates:
             trials.append(judged_by_reads(await try_undone(copies, connection, candidate, before)))
         trials += await _try_row_work(copies, connection, before)
-        return trials, await choose(copies, connection, before, trials), use
+        chosen = await choose(copies, connection, before, trials)
+        return _Small(as_is=before.cost, trials=trials, chosen=chosen, use=use)
 
 
 async def _try_row_work(copies: Copies, connection: asyncpg.Connection[Any], before: State) -> list[Trial]:

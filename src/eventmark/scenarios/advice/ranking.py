@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eventmark.measure.pairs import PairRatio
 from eventmark.scenarios.advice.application import Application
-from eventmark.scenarios.advice.candidate import WORTH_RATIO, Candidate, Trial
+from eventmark.scenarios.advice.candidate import WORTH_RATIO, Trial
 from eventmark.scenarios.advice.changes import Changes
 from eventmark.scenarios.advice.settings import Settings
+
+INDEXES_TITLE, SCHEMA_TITLE = "Indexes", "Schema"
+SERVER_TITLE, APPLICATION_TITLE = "Server settings", "How the store is used"
+WHOLE = "above"  # what is said of the parts of advice, taken together
+_EVIDENCE = {"index": INDEXES_TITLE, "combination": WHOLE}
 
 CLOSE_SHARE = 0.95
 """A number of connections is enough when it brings this share of the most appends."""
@@ -19,8 +24,9 @@ CLOSE_SHARE = 0.95
 class Advised:
     """One piece of advice. ``gain`` is how many times as much of ``gained``; ``script`` may be empty.
 
-    ``section`` is where its evidence stands. What is of the store or its server counts as found wanting;
-    what is of its use (``of_use``) is a choice that every application has.
+    ``counted`` says what the server counted, ``saved`` the same in short; ``evidence`` is the section it
+    stands in. What is of the store or its server counts as found wanting; what is of its use (``of_use``) is
+    a choice that every application has.
     """
 
     what: str
@@ -29,9 +35,10 @@ class Advised:
     high: float | None = None
     gained: str = "appends/s"
     counted: str = ""
+    saved: str = ""
     script: tuple[str, ...] = ()
     risk: str = ""
-    section: str = ""
+    evidence: str = ""
     of_use: bool = False
 
 
@@ -59,7 +66,8 @@ def advice_on_schema(changes: Changes) -> list[Advised]:
     parts = [_of_trial(trials[one.name]) for one in changes.chosen if one.name in trials]
     whole = _of_trial(together)
     if len(parts) == 1:
-        return [_with_gain_of(parts[0], whole)]
+        # It was measured again as the whole of the advice, and longer
+        return [replace(whole, what=parts[0].what, risk=parts[0].risk, evidence=parts[0].evidence)]
     return [whole, *sorted(parts, key=lambda one: -(one.gain or 0.0))]
 
 
@@ -67,16 +75,8 @@ def _of_trial(trial: Trial) -> Advised:
     candidate, rate = trial.candidate, trial.rate
     return Advised(
         what=candidate.name, gain=rate.value if rate else None, low=rate.low if rate else None,
-        high=rate.high if rate else None, counted=counted(trial), script=candidate.script, risk=candidate.risk,
-        section=section_of(candidate),
-    )  # fmt: skip
-
-
-def _with_gain_of(part: Advised, whole: Advised) -> Advised:
-    """A single change was measured again as the whole of the advice, and longer."""
-    return Advised(
-        what=part.what, gain=whole.gain, low=whole.low, high=whole.high, counted=whole.counted, script=part.script,
-        risk=part.risk, section=part.section,
+        high=rate.high if rate else None, counted=counted(trial), saved=saved(trial), script=candidate.script,
+        risk=candidate.risk, evidence=_EVIDENCE.get(candidate.kind, SCHEMA_TITLE),
     )  # fmt: skip
 
 
@@ -95,8 +95,17 @@ def counted(trial: Trial) -> str:
     return ", ".join(said)
 
 
-def section_of(candidate: Candidate) -> str:
-    return {"index": "advice-indexes", "combination": "advice"}.get(candidate.kind, "advice-schema")
+def saved(trial: Trial) -> str:
+    """What an append does less, in shares."""
+    if not (trial.before and trial.after and trial.sizes_before and trial.sizes_after):
+        return ""
+    shares = {
+        "WAL": trial.after.wal_bytes / trial.before.wal_bytes - 1,
+        "pages": trial.after.pages / trial.before.pages - 1,
+        "index size": trial.sizes_after.index_bytes / max(trial.sizes_before.index_bytes, 1) - 1,
+    }
+    said = [f"{name} {share:+.0%}" for name, share in shares.items() if abs(share) >= 0.005]
+    return ", ".join([*said, *([f"{len(trial.better)} plans do less"] if trial.better else [])])
 
 
 def advice_on_server(settings: Settings) -> list[Advised]:
@@ -105,9 +114,9 @@ def advice_on_server(settings: Settings) -> list[Advised]:
         Advised(
             what=f"set {one.name} to {one.value}", gain=one.rate.value if one.rate else None,
             low=one.rate.low if one.rate else None, high=one.rate.high if one.rate else None,
-            counted=f"{one.better_plans} plans do less" if one.better_plans else "",
+            saved=f"{one.better_plans} plans do less" if one.better_plans else "",
             script=(f"alter system set {one.name} = '{one.value}'", "select pg_reload_conf()"),
-            risk="it is the whole server's; ask its other users", section="advice-server",
+            risk="it is the whole server's; ask its other users", evidence=SERVER_TITLE,
         )
         for one in settings.trials
         if one.is_advice
@@ -144,7 +153,7 @@ def _groups(found: Application) -> list[Advised]:
         return []
     what = "let concurrent callers of one process append in groups (GroupAppender)"
     said = f"{name}, beside pgbench's {found.groups[name].floors[0].tool.partition(', ')[2]}"
-    return [_use(what, ratios[name], risk="none: each append keeps its own outcome", counted=said)]
+    return [_use(what, ratios[name], risk="none: each append keeps its own outcome", said=said)]
 
 
 def _prepared(found: Application) -> Advised | None:
@@ -167,7 +176,7 @@ def _snapshots(found: Application) -> Advised | None:
         None,
         gained="",
         risk="a snapshot's format has to be kept readable, or thrown away",
-        counted=f"a load takes {base:.2f} ms and {1000 * slope:.1f} µs an event",
+        said=f"a load takes {base:.2f} ms and {1000 * slope:.1f} µs an event",
     )
 
 
@@ -180,7 +189,7 @@ def _cache(found: Application) -> list[Advised]:
         _use(
             f"keep the {one.aggregates} aggregates used last in memory", 1 / max(1 - one.time_share, 1e-3),
             gained="loads in the same time", risk="a conflict tells that a cached aggregate is old: load it again then",
-            counted=f"{one.hit_share:.0%} of loads and {one.time_share:.0%} of their time",
+            said=f"{one.hit_share:.0%} of loads and {one.time_share:.0%} of their time",
         )
     ]  # fmt: skip
 
@@ -191,7 +200,7 @@ def _pool(found: Application) -> Advised | None:
     return _use(
         f"{enough} connections that append at once are enough", None, gained="",
         risk="of this machine: more cores take more",
-        counted=f"{rates[enough]:.0f} appends/s, {max(rates.values()):.0f} at most",
+        said=f"{rates[enough]:.0f} appends/s, {max(rates.values()):.0f} at most",
     )  # fmt: skip
 
 
@@ -203,11 +212,11 @@ def enough_connections(rates: Mapping[int, float]) -> int:
 
 def _use(
     what: str, gain: float | None, *, ratio: PairRatio | None = None, gained: str = "appends/s", risk: str = "",
-    counted: str = "",
+    said: str = "",
 ) -> Advised:  # fmt: skip
     return Advised(
         what=what, gain=gain, low=ratio.low if ratio else None, high=ratio.high if ratio else None, gained=gained,
-        counted=counted, risk=risk, section="advice-application", of_use=True,
+        counted=said, saved=said, risk=risk, evidence=APPLICATION_TITLE, of_use=True,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.scenarios.advice.candidate import Trial
-from eventmark.scenarios.advice.ranking import Advised
+from eventmark.scenarios.advice.ranking import WHOLE, Advised
 
 WIDTH = 100
 
@@ -19,7 +19,7 @@ def advice_script(
 
     What weakens the store stands in it as a comment, for it is a decision and no advice.
     """
-    parts = [one for one in advice if one.script and one.what not in _wholes(advice)]
+    parts = [one for one in advice if one.script and one.evidence != WHOLE]
     lines = [
         f"-- Advice on store {_one_line(store)}, each piece of it tried in a copy. Evidence: {_one_line(evidence)}.",
         "-- Not within a transaction: CONCURRENTLY refuses to be. If a step fails, mend what it names and run the",
@@ -40,11 +40,6 @@ def advice_script(
         lines += [f"-- {_one_line(statement)};" for statement in trial.candidate.script]
         lines.append("")
     return "\n".join(lines)
-
-
-def _wholes(advice: Sequence[Advised]) -> set[str]:
-    """The advice that is made of others, whose statements stand with these."""
-    return {one.what for one in advice if one.section == "advice"}
 
 
 def _comment(text: str) -> list[str]:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eventmark.measure.pairs import PairRatio
-from eventmark.measure.results import Block, Chart, Column, Figure, Point, Section, Table
+from eventmark.measure.results import Block, Chart, Column, Figure, Point, Section, Table, Verdict
 from eventmark.scenarios.advice.candidate import WORTH_RATIO, Trial
 from eventmark.scenarios.advice.changes import Changes
 from eventmark.scenarios.advice.copies import Copies
-from eventmark.scenarios.advice.ranking import Advised, counted, found_wanting, is_worth
+from eventmark.scenarios.advice.ranking import (
+    INDEXES_TITLE,
+    SCHEMA_TITLE,
+    Advised,
+    counted,
+    found_wanting,
+    is_worth,
+)
 from eventmark.scenarios.core.pgbench import RATE_CLIENTS
 
 Row = list[str | float | None]
@@ -23,9 +30,9 @@ def columns(*names: str) -> list[Column]:
 
 
 def advice_section(
-    advice: Sequence[Advised], changes: Changes | None, copies: Copies, script: str
+    advice: Sequence[Advised], changes: Changes | None, copies: Copies, script: str, verdict: Verdict
 ) -> Section:
-    """The list, in the order of what it brings."""
+    """The list, in the order of what it brings. ``verdict``: whether the trials can be trusted."""
     wanting = found_wanting(advice)
     worth = f"{WORTH_RATIO - 1:.0%}"
     text = [
@@ -39,14 +46,14 @@ def advice_section(
     if changes is not None:
         text += _said_of(changes)
     rows: list[Row] = [
-        [float(place), one.what, one.gain, one.low, one.high, one.gained, one.counted, one.risk, one.section]
+        [float(place), one.what, one.gain, one.low, one.high, one.gained, one.saved, one.risk, one.evidence]
         for place, one in enumerate(advice, 1)
     ]
-    named = columns("rank", "what to do", *RATE_COLUMNS, "of what", "counted", "risk", "evidence")
+    named = columns("rank", "what to do", *RATE_COLUMNS, "of what", "besides", "risk", "evidence")
     table = Table(title="what to do, the most worth first", columns=named, rows=rows)
     return Section(
-        name="advice", title="Advice", text=text, tables=[table] if rows else [], charts=_gains(advice),
-        blocks=[Block(title="advice.sql", text=script, language="sql")],
+        name="advice", title="Advice", verdict=verdict, text=text, tables=[table] if rows else [],
+        charts=_gains(advice), blocks=[Block(title="advice.sql", text=script, language="sql")],
     )  # fmt: skip
 
 
@@ -89,7 +96,7 @@ def index_section(changes: Changes) -> Section:
     tried = [trial for trial in changes.trials if trial.candidate.kind == "index"]
     return Section(
         name="advice-indexes",
-        title="Indexes",
+        title=INDEXES_TITLE,
         text=[
             "Searched: how often, while every operation of the store was run through its interface and every "
             "statement under every condition. A unique index that is never searched keeps rows from coming twice."
@@ -117,7 +124,7 @@ def schema_section(changes: Changes) -> Section:
         tables.append(Table(title="not tried", columns=columns("kind", "what", "why not"), rows=not_tried))
     return Section(
         name="advice-schema",
-        title="Schema",
+        title=SCHEMA_TITLE,
         text=[
             "What weakens the store is measured, so that its price is known, and never part of the advice. A row "
             "trigger only goes where rows come out the same without it."
@@ -145,7 +152,7 @@ def _trial_tables(trials: Sequence[Trial], title: str) -> list[Table]:
                 for trial in trials
             ],
             note="times: appends per second with the change over without it. A plan is worse that touches over a "
-            "tenth more pages, or that scans or sorts what it did not.",
+            "tenth more pages (a write over a third), or that scans or sorts what it did not.",
         ),
         Table(
             title="counted: before the change, and after",

@@ -134,17 +134,26 @@ def compared(
 async def try_kept(copies: Copies, candidate: Candidate) -> Trial:
     """The candidate applied to the changed copy for good, which is compared with what it was."""
     async with copies.connection() as connection:
-        sizes = await copies.sizes(connection, copies.changed)
-        before = await examine_state(copies, connection, copies.changed)
         try:
+            for schema in (copies.plain, copies.changed):
+                await apply(connection, schema, candidate.level)
+            sizes = await copies.sizes(connection, copies.changed)
+            before = await _examined_at_rest(copies, connection, None)
             await copies.vacuum(connection, copies.changed)
             await apply(connection, copies.changed, candidate.apply)
-            await copies.vacuum(connection, copies.changed)
             sizes_after = await copies.sizes(connection, copies.changed)
-            after = await examine_state(copies, connection, copies.changed, before.cases)
+            after = await _examined_at_rest(copies, connection, before.cases)
         except REFUSALS as error:
             return Trial(candidate=candidate, refusal=f"the server refuses it: {_first_line(error)}")
     return compared(candidate, before, after, sizes, sizes_after)
+
+
+async def _examined_at_rest(
+    copies: Copies, connection: asyncpg.Connection[Any], cases: Sequence[PlanCase] | None
+) -> State:
+    await copies.analyze(connection, copies.changed)
+    await copies.vacuum(connection, copies.changed)
+    return await examine_state(copies, connection, copies.changed, cases)
 
 
 def with_rate(copies: Copies, trial: Trial, pairs: int) -> Trial:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
+import numpy as np
 
 from eventmark.plans.ablate import REFUSALS
 from eventmark.plans.sampling import quoted_name
@@ -15,9 +16,13 @@ from eventmark.plans.tables import TableFacts, TriggerFacts
 from eventmark.scenarios.advice.appends import Template, append_call
 from eventmark.scenarios.advice.candidate import Candidate
 from eventmark.scenarios.advice.copies import Copies, apply
+from eventmark.workload import example_payloads
+from eventmark.workload.lifecycles import EVENT_TYPES
 
 _NOTIFIES = re.compile(r"\b(pg_)?notify\b", re.IGNORECASE)
 _REFUSES = re.compile(r"\braise\s+(exception|sqlstate|using)|\braise\s+'", re.IGNORECASE)
+
+APPENDS_COMPARED = 8
 
 Row = Mapping[str, object]
 
@@ -34,7 +39,7 @@ def without_trigger(table: TableFacts, trigger: TriggerFacts) -> Candidate:
         apply=(f"drop trigger {name} on {owner}",),
         revert=tuple(again),
         script=(f"drop trigger if exists {name} on {owner}",),
-        risk="writers other than the store's own statements may rely on what it fills",
+        risk="other writers than the store's statements may rely on what it fills",
         weakens=_lost_with(trigger),
     )
 
@@ -69,7 +74,7 @@ async def different_rows(
     transaction = connection.transaction()
     await transaction.start()
     try:
-        for number, template in enumerate(copies.templates[:8]):
+        for number, template in enumerate(_as_sent(copies)):
             one, written = await _appended(copies, connection, template, number)
             two, _ = await _appended(copies, connection, template, number)
             savepoint = connection.transaction()
@@ -87,6 +92,20 @@ async def different_rows(
     finally:
         await transaction.rollback()
     return ""
+
+
+def _as_sent(copies: Copies) -> list[Template]:
+    """Events as an application sends them: what is stored has been through the trigger already."""
+    random = np.random.default_rng(1)
+    payloads = example_payloads(APPENDS_COMPARED, random, copies.job.corpus.payload_profile)
+    return [
+        Template(
+            tenant_id=copies.templates[number % len(copies.templates)].tenant_id, aggregate_type="Order",
+            event_type=EVENT_TYPES[number % len(EVENT_TYPES)], payload=payload, metadata='{"user": "user-0001"}',
+            payload_type=EVENT_TYPES[number % len(EVENT_TYPES)], payload_revision="1.0",
+        )
+        for number, payload in enumerate(payloads)
+    ]  # fmt: skip
 
 
 def _lost_with(trigger: TriggerFacts) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventmark.measure.results import Section, Table
 from eventmark.scenarios.advice.application import Application
-from eventmark.scenarios.advice.ranking import enough_connections
+from eventmark.scenarios.advice.ranking import APPLICATION_TITLE, SERVER_TITLE, enough_connections
 from eventmark.scenarios.advice.sections import RATE_COLUMNS, columns
 from eventmark.scenarios.advice.settings import Settings, SettingTrial
 
@@ -24,7 +24,7 @@ def server_section(settings: Settings) -> Section:
         )  # fmt: skip
     return Section(
         name="advice-server",
-        title="Server settings",
+        title=SERVER_TITLE,
         text=[
             "Tried by sessions that have the setting beside sessions that have not, in turns; nothing was changed "
             "on the server. What weakens durability is measured, and never part of the advice.",
@@ -63,7 +63,7 @@ def application_section(found: Application) -> Section:
     """How the store is used: one table for each choice."""
     text = [f"{name}: {reason}." for name, reason in found.missing.items()]
     return Section(
-        name="advice-application", title="How the store is used", text=text,
+        name="advice-application", title=APPLICATION_TITLE, text=text,
         tables=[
             _batches(found), _connections(found), _statements(found), *_snapshots(found), *_caches(found),
             *_groups(found),

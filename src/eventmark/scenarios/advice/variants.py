@@ -6,7 +6,7 @@ Each is a candidate, or says why it cannot be tried on this store.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,24 @@ class Subject:
     @property
     def owner(self) -> str:
         return quoted_name(self.table.name)
+
+    @property
+    def level(self) -> tuple[str, ...]:
+        """The table made anew as it is."""
+        return self.rebuilt()
+
+    def rebuilt(
+        self,
+        *,
+        order: Sequence[ColumnFacts] | None = None,
+        partitioning: Partitioning | None = None,
+        values: Mapping[str, str] | None = None,
+    ) -> tuple[str, ...]:
+        """The table made anew otherwise, its rows in the log's order."""
+        log = [self.columns[one] for one in ("transaction_id", "global_sequence_id") if one in self.columns]
+        return rebuild_statements(
+            self.table, self.indexes, order=order, partitioning=partitioning, values=values, rows_by=log
+        )
 
 
 async def read_subject(copies: Copies, connection: asyncpg.Connection[Any], schema: str) -> Subject:
@@ -127,10 +145,9 @@ def _compression(subject: Subject) -> Candidate | Trial:
     ]
     return Candidate(
         kind=kind, name=name, reason="documents are compressed by pglz, which takes more of the processor",
-        apply=rebuild_statements(
-            subject.table, subject.indexes, order=order, values={one.name: _anew(one) for one in changed}
-        ),
+        apply=subject.rebuilt(order=order, values={one.name: _anew(one) for one in changed}),
         script=script, risk="rows that are stored stay as they are; lz4 may take a little more room", rewrites=True,
+        level=subject.level,
     )  # fmt: skip
 
 
@@ -151,6 +168,7 @@ def _fillfactor(subject: Subject) -> Candidate | Trial:
         apply=(*sets, f"reindex table {subject.owner}"),
         script=(*sets, f"reindex table concurrently {subject.owner}"),
         risk="indexes are a quarter larger; it lasts until the room is used up", rewrites=True,
+        level=(f"reindex table {subject.owner}",),
     )  # fmt: skip
 
 
@@ -161,10 +179,11 @@ def _order(subject: Subject) -> Candidate | Trial:
     said = f"a row's values take {now:.1f} bytes, and {then:.1f} in the order that aligns best"
     if now - then < SAVED_BYTES_MIN:
         return not_tried(kind, name, f"{said}: nothing to be gained")
-    rebuilt = rebuild_statements(subject.table, subject.indexes, order=order)
+    rebuilt = subject.rebuilt(order=order)
     return Candidate(
-        kind=kind, name=name, reason=said, apply=rebuilt, script=rebuilt, risk=_REBUILT, rewrites=True
-    )
+        kind=kind, name=name, reason=said, apply=rebuilt, script=rebuilt, risk=_REBUILT, rewrites=True,
+        level=subject.level,
+    )  # fmt: skip
 
 
 def _mean_bytes(order: Sequence[ColumnFacts], sizes: Sequence[dict[str, int]]) -> float:
@@ -178,12 +197,16 @@ def _types(subject: Subject) -> list[Candidate | Trial]:
     for column in subject.uuid_columns:
         name = quoted_name(column)
         holding = sum(column in index.expressions for index in subject.indexes)
+        order = [
+            replace(one, sql_type="uuid") if one.name == column else one for one in subject.table.columns
+        ]
+        rebuilt = subject.rebuilt(order=order, values={column: f"{name}::uuid"})
         change = f"alter table {subject.owner} alter column {name} type uuid using {name}::uuid"
         found.append(
             Candidate(
                 kind="column type", name=f"{column} as uuid",
                 reason=f"all values looked at are UUIDs: 16 bytes instead of 37, in the table and {holding} indexes",
-                apply=(change,), script=(change,), risk=_REBUILT,
+                apply=rebuilt, script=(change,), risk=_REBUILT, level=subject.level,
                 weakens=f"other values of {column} than UUIDs would be refused", rewrites=True,
                 parameter_types={ours[column]: "uuid"} if column in ours else {},
             )
@@ -212,8 +235,8 @@ def _partitioned(subject: Subject, how: str, column: str, partitioning: Partitio
             name,
             f"{column} is not in the unique index {lacking[0]}, which PostgreSQL asks of every one",
         )
-    rebuilt = rebuild_statements(subject.table, subject.indexes, partitioning=partitioning)
+    rebuilt = subject.rebuilt(partitioning=partitioning)
     return Candidate(
         kind=kind, name=name, reason=f"smaller indexes, and old rows that can be detached; {partitioning.by}",
-        apply=rebuilt, script=rebuilt, risk=_REBUILT, rewrites=True,
+        apply=rebuilt, script=rebuilt, risk=_REBUILT, rewrites=True, level=subject.level,
     )  # fmt: skip
