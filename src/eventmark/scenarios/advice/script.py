@@ -31,7 +31,7 @@ def advice_script(
         lines += ["-- Nothing was found that is worth it.", ""]
     for one in parts:
         gain = f", {one.gain:.2f} times the {one.gained}" if one.gain else ""
-        lines += _comment(f"{one.what}{gain}. {one.counted}")
+        lines += _comment(f"{one.what}{gain}. {one.saved}".rstrip(". ") + ".")
         lines += _comment(f"Risk: {one.risk}.")
         lines += [f"{statement};" for statement in one.script]
         lines.append("")
