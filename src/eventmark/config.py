@@ -34,6 +34,7 @@ class Settings:
     directory: str = ""
     keep: bool = False
     port: int = 0
+    metrics_port: int = 0
     replace: bool = False
     floors: bool = True
     json: bool = False

@@ -24,7 +24,9 @@ from eventmark.report.performance import render_performance
 
 def test_every_report_is_written_beside_the_others(result: RunResult, tmp_path: Path) -> None:
     written = write_reports(result, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md", "junit.xml", "jmh.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.html", "report.md", "junit.xml", "jmh.json", "metrics.prom",
+    }  # fmt: skip
     assert all(path.stat().st_size > 500 for path in written.values())
 
 

@@ -38,7 +38,7 @@ def terminal_text(result: RunResult, width: int = 100) -> str:
 
 def test_the_page_can_be_left_out(result: RunResult, tmp_path: Path) -> None:
     written = write_reports(result, tmp_path, html=False)
-    assert sorted(written) == ["jmh.json", "junit.xml", "report.md"]
+    assert sorted(written) == ["jmh.json", "junit.xml", "metrics.prom", "report.md"]
     assert not (tmp_path / "report.html").exists()
 
 

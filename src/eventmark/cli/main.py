@@ -32,6 +32,7 @@ _VERBS = {
     "advise:advise": "Find what could be better, and try it: ranked advice, and runnable SQL.",
     "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
     "diagnose:report": "Show a result again, and write its reports anew.",
+    "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
     "diagnose:doctor": "Whether this machine and server are fit to measure on.",
     "store:store": "Migrate a store, make its roles, rebase it after a restore.",
     "stores:stores": "List the stores, make one of your own, check it.",

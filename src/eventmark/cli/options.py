@@ -63,6 +63,10 @@ class Options:
         bool | None, Parameter(group=_SERVER, negative=(), help="Keep the cluster, and the corpus in it.")
     ] = None
     port: Annotated[int | None, Parameter(group=_SERVER, help="Port of our own server [a free one].")] = None
+    metrics_port: Annotated[
+        int | None,
+        Parameter(group=_RUN, help="Serve metrics for Prometheus on this port of 127.0.0.1 while it runs."),
+    ] = None
     config: Annotated[Path | None, Parameter(group=_RUN, help="Settings file [eventmark.toml if there].")] = (
         None
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +24,7 @@ from eventmark.report import render_operations, render_plans, render_terminal, w
 from eventmark.scenarios.group_append import GroupAppend
 from eventmark.scenarios.job import Job, fill, prepare_store
 from eventmark.scenarios.main_job import MainJob, examine_all_plans, measure
+from eventmark.scenarios.metering import Metering, metered
 from eventmark.scenarios.row_level_security import RowLevelSecurity
 from eventmark.scenarios.scenario import Scenario
 from eventmark.seeding import Progress
@@ -35,9 +38,22 @@ def run(*, options: Options | None = None) -> int:
 def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) -> int:
     """Run it on the settings' job, write its result and reports, and return the exit code."""
     check_writable(Path(settings.out))
-    with job_of(settings, keep=keep) as job, progress_bars(console) as progress:
-        result = scenario.run(job, progress)
+    with job_of(settings, keep=keep) as job, _served(job, settings) as metering:
+        with progress_bars(console) as progress:
+            result = scenario.run(job, progress)
+        if metering is not None:
+            metering.finish(result)
     return finish(settings, result)
+
+
+@contextmanager
+def _served(job: Job, settings: Settings) -> Iterator[Metering | None]:
+    """The metrics of a run, where its settings name a port for them."""
+    if not settings.metrics_port:
+        yield None
+        return
+    with metered(job.server, job.schema, settings.metrics_port) as metering:
+        yield metering
 
 
 def finish(settings: Settings, result: RunResult) -> int:

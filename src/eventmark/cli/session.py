@@ -12,11 +12,11 @@ from rich.console import Console
 
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError
-from eventmark.measure.targets import read_targets
+from eventmark.measure.targets import Target, read_targets
 from eventmark.scenarios.job import Job, targets_of
 from eventmark.scenarios.profiles import find_profile
 from eventmark.server import Server, provision, redact
-from eventmark.stores import find_store
+from eventmark.stores import StoreDefinition, find_store
 from eventmark.workload import CorpusPlan
 
 KEPT_DIRECTORY = Path(".eventmark")
@@ -41,6 +41,12 @@ def running_server(settings: Settings, *, keep: bool = False) -> Iterator[tuple[
         yield server, server.directory or Path.cwd()
 
 
+def chosen_targets(settings: Settings, definition: StoreDefinition) -> dict[str, Target]:
+    """The targets of a run. Raises ``UsageError`` for a file that has none."""
+    chosen = read_targets(Path(settings.targets)) if settings.targets else None
+    return targets_of(definition, chosen)
+
+
 @contextmanager
 def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
     """A job, everything that can be wrong in the settings found before a server is started."""
@@ -52,7 +58,7 @@ def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
         payload_profile=settings.payload,
     )
     profile = find_profile(settings.profile)
-    chosen = read_targets(Path(settings.targets)) if settings.targets else None
+    targets = chosen_targets(settings, definition)
     kept = keep or settings.keep or "://" in settings.server
     try:
         with running_server(settings, keep=keep) as (server, place):
@@ -63,7 +69,7 @@ def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
                 schema=settings.schema,
                 corpus=corpus,
                 profile=profile,
-                targets=targets_of(definition, chosen),
+                targets=targets,
                 command=command_line(),
                 place=place,
                 with_floors=settings.floors,

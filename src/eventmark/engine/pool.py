@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
@@ -42,27 +42,59 @@ class EngineConnection(asyncpg.Connection):
         return self.last_status
 
 
-class Session:
-    """One connection and its prepared statements, made at first use."""
+class Observer(Protocol):
+    """Told of every statement and of every wait for a connection. Must neither raise nor take its time."""
 
-    __slots__ = ("_prepared", "_record_class", "_sql", "connection")
+    def answered(
+        self, name: str, arguments: Sequence[object], seconds: float, rows: Sequence[Any]
+    ) -> None: ...
+
+    def failed(self, name: str, seconds: float, error: BaseException) -> None: ...
+
+    def waited(self, seconds: float) -> None: ...
+
+
+class Session:
+    """One connection of a pool and its prepared statements, made at first use."""
+
+    __slots__ = ("_pool", "_prepared", "_record_class", "_sql", "connection")
 
     def __init__(
-        self, connection: EngineConnection, sql: Mapping[str, str], record_class: type[asyncpg.Record]
+        self,
+        connection: EngineConnection,
+        sql: Mapping[str, str],
+        record_class: type[asyncpg.Record],
+        pool: Pool,
     ) -> None:
         self.connection = connection
         self._sql = sql
         self._record_class = record_class
+        self._pool = pool
         self._prepared: dict[str, PreparedStatement[Any]] = {}
 
     async def fetch(self, name: str, *arguments: object) -> list[Any]:
         """Run the statement called ``name``; one round trip, after the first time."""
-        prepared = self._prepared.get(name)
-        if prepared is None:
-            prepared = await self.connection.prepare(self._sql[name], record_class=self._record_class)
-            self._prepared[name] = prepared
+        if self._pool.observer is not None:
+            return await self._observed(self._pool.observer, name, arguments)
+        prepared = self._prepared.get(name) or await self._prepare(name)
         rows: list[Any] = await prepared.fetch(*arguments)
         return rows
+
+    async def _observed(self, observer: Observer, name: str, arguments: tuple[object, ...]) -> list[Any]:
+        began_s = time.perf_counter()
+        try:
+            prepared = self._prepared.get(name) or await self._prepare(name)
+            rows: list[Any] = await prepared.fetch(*arguments)
+        except BaseException as error:
+            observer.failed(name, time.perf_counter() - began_s, error)
+            raise
+        observer.answered(name, arguments, time.perf_counter() - began_s, rows)
+        return rows
+
+    async def _prepare(self, name: str) -> PreparedStatement[Any]:
+        prepared = await self.connection.prepare(self._sql[name], record_class=self._record_class)
+        self._prepared[name] = prepared
+        return prepared
 
 
 class Pool:
@@ -93,6 +125,11 @@ class Pool:
         self.acquired_total = 0
         self.waited_total = 0
         self.waited_s: deque[float] = deque(maxlen=100_000)
+        self.observer: Observer | None = None
+
+    @property
+    def open(self) -> int:
+        return self._open
 
     @property
     def in_use(self) -> int:
@@ -159,7 +196,7 @@ class Pool:
 
     async def connect_apart(self) -> Session:
         """A session outside the pool, to be closed by the caller."""
-        return Session(await self.connect(), self._sql, self._record_class)
+        return Session(await self.connect(), self._sql, self._record_class, self)
 
     async def _connect(self) -> Session:
         """A new session in a place that is counted already."""
@@ -189,7 +226,10 @@ class Pool:
             ) from error
         finally:
             self.waited_total += 1
-            self.waited_s.append(time.perf_counter() - started)
+            waited_s = time.perf_counter() - started
+            self.waited_s.append(waited_s)
+            if self.observer is not None:
+                self.observer.waited(waited_s)
         return session if session is not None else await self._connect()
 
     async def _served(self, waiter: asyncio.Future[Session | None]) -> Session | None:

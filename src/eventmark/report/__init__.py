@@ -10,6 +10,7 @@ from eventmark.report.html import render_html
 from eventmark.report.jmh import render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
+from eventmark.report.openmetrics import render_openmetrics
 from eventmark.report.terminal import render_findings, render_operations, render_plans, render_terminal
 
 __all__ = ["render_findings", "render_operations", "render_plans", "render_terminal", "write_reports"]
@@ -19,6 +20,7 @@ _WRITERS = {
     "report.md": render_markdown,
     "junit.xml": render_junit,
     "jmh.json": render_jmh,
+    "metrics.prom": render_openmetrics,
 }
 
 

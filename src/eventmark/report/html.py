@@ -35,7 +35,7 @@ def render_html(result: RunResult) -> str:
     """The whole page. Everything from the result is escaped; a content security policy forbids the network."""
     shown = summary.worst_plans_first(result.plans)[:PLANS_MAX]
     return (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             result=result,
@@ -46,11 +46,18 @@ def render_html(result: RunResult) -> str:
             plan_groups=summary.plans_by_statement(shown),
             plans_left_out=len(result.plans) - len(shown),
             limits=limit_rows(result),
-            style=Markup(_asset("report.css")),
-            script=Markup(_asset("report.js")),
-            library=Markup(_library()),
+            **page_parts(),
         )
     )
+
+
+def page_parts() -> dict[str, Markup]:
+    """What stands in every page: its style, its script, and the library that draws charts."""
+    return {
+        "style": Markup(_asset("report.css")),
+        "script": Markup(_asset("report.js")),
+        "library": Markup(_library()),
+    }
 
 
 def leading(result: RunResult) -> dict[str, OperationResult]:
@@ -93,7 +100,8 @@ def _shown(value: Any) -> Any:
 
 
 @lru_cache
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Templates of pages, in which everything is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("eventmark.report", "templates"),
         autoescape=True,

@@ -184,7 +184,8 @@ def _shown(value: float | str) -> float | str:
 def _axis(side: str, title: str, log: bool, points: Sequence[Point]) -> Any:
     channel = alt.X if side == "x" else alt.Y
     if any(isinstance(getattr(point, side), str) for point in points):
-        return channel(f"{side}:N", sort=None, title=title, axis=alt.Axis(labelLimit=140))
+        names = alt.Axis(labelLimit=140, labelAngle=-40 if side == "x" else 0)
+        return channel(f"{side}:N", sort=None, title=title, axis=names)
     return _value_axis(side, title, log, channel)
 
 

@@ -2,11 +2,18 @@
 
 from eventmark.stores.catalogue import find_store, store_names, write_template
 from eventmark.stores.definition import StoreDefinition, read_definition
-from eventmark.stores.install import check_store, install_store, make_scratch_store, open_store
+from eventmark.stores.install import (
+    METRICS_VARIABLE,
+    check_store,
+    install_store,
+    make_scratch_store,
+    open_store,
+)
 from eventmark.stores.scratch import drop_scratch_schema, make_scratch_schema, scratch_name
 from eventmark.stores.sql_store import SqlEventStore, append_values, event_values, snapshot_values
 
 __all__ = [
+    "METRICS_VARIABLE",
     "SqlEventStore",
     "StoreDefinition",
     "append_values",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,15 @@ import asyncpg
 
 from eventmark.engine import PostgresEventStore, drop_schema
 from eventmark.engine.orderings import HORIZON
+from eventmark.engine.pool import Observer
 from eventmark.engine.schema import Marker, create_marked_schema
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import StoreDefinitionError
 from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.scratch import scratch_name
 from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, SqlEventStore
+
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the metrics library's own
 
 _TRIAL_SUFFIX = "_trial"
 
@@ -49,10 +54,30 @@ _RESULT_COLUMNS = {
 async def open_store(
     definition: StoreDefinition, dsn: str, *, schema: str, pool_min: int = 1, pool_max: int = 20
 ) -> PostgresEventStore | SqlEventStore:
-    """The store in ``schema``, connected, with the engine its definition names."""
+    """The store in ``schema``, connected, with the engine its definition names.
+
+    Where ``METRICS_VARIABLE`` is set, in a worker of a run whose metrics are served, its calls are counted.
+    """
+    store: PostgresEventStore | SqlEventStore
     if definition.engine:
-        return await PostgresEventStore.connect(dsn, schema=schema, pool_min=pool_min, pool_max=pool_max)
-    return await SqlEventStore.connect(dsn, definition, schema=schema, pool_min=pool_min, pool_max=pool_max)
+        store = await PostgresEventStore.connect(dsn, schema=schema, pool_min=pool_min, pool_max=pool_max)
+    else:
+        store = await SqlEventStore.connect(
+            dsn, definition, schema=schema, pool_min=pool_min, pool_max=pool_max
+        )
+    if METRICS_VARIABLE in os.environ:
+        store.pool.observer = _process_metrics()
+    return store
+
+
+@lru_cache
+def _process_metrics() -> Observer:
+    """This process' own counters: the library writes them where the variable says."""
+    from prometheus_client import CollectorRegistry
+
+    from eventmark.engine.metrics import OperationMetrics
+
+    return OperationMetrics(CollectorRegistry())
 
 
 async def install_store(

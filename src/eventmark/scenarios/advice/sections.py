@@ -45,14 +45,21 @@ def advice_section(
     ]  # fmt: skip
     if changes is not None:
         text += _said_of(changes)
-    rows: list[Row] = [
-        [float(place), one.what, one.gain, one.low, one.high, one.gained, one.saved, one.risk, one.evidence]
+    gains: list[Row] = [
+        [float(place), one.what, one.gain, one.low, one.high, one.gained, one.saved]
         for place, one in enumerate(advice, 1)
     ]
-    named = columns("rank", "what to do", *RATE_COLUMNS, "of what", "besides", "risk", "evidence")
-    table = Table(title="what to do, the most worth first", columns=named, rows=rows)
+    risks: list[Row] = [
+        [float(place), one.risk, one.evidence, "yes" if one.script else "no"]
+        for place, one in enumerate(advice, 1)
+    ]
+    named = columns("rank", "what to do", *RATE_COLUMNS, "of what", "besides")
+    tables = [
+        Table(title="what to do, the most worth first", columns=named, rows=gains),
+        Table(title="and what it risks", columns=columns("rank", "risk", "evidence", "SQL"), rows=risks),
+    ]
     return Section(
-        name="advice", title="Advice", verdict=verdict, text=text, tables=[table] if rows else [],
+        name="advice", title="Advice", verdict=verdict, text=text, tables=tables if advice else [],
         charts=_gains(advice), blocks=[Block(title="advice.sql", text=script, language="sql")],
     )  # fmt: skip
 

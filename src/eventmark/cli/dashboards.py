@@ -1,0 +1,40 @@
+"""dashboards: what watches a store in production, and a page over the history of results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from eventmark.cli.options import Options
+from eventmark.cli.run import check_writable
+from eventmark.cli.session import chosen_targets, screen
+from eventmark.measure.files import write_whole
+from eventmark.report.history_page import read_runs, render_history_page
+from eventmark.report.monitoring import write_monitoring
+from eventmark.stores import find_store
+
+
+def dashboards(
+    *,
+    window: Annotated[str, Parameter(help="What rates and quantiles are taken over.")] = "5m",
+    hold: Annotated[str, Parameter(name="--for", help="How long before an alert is raised.")] = "5m",
+    html: Annotated[
+        Path | None, Parameter(help="A folder of results: write one page over their history instead.")
+    ] = None,
+    options: Options | None = None,
+) -> int:
+    """Write Grafana dashboards and Prometheus rules made from the targets into --out."""
+    settings = (options or Options()).settings()
+    out = Path(settings.out)
+    check_writable(out)
+    if html is not None:
+        page = out / "dashboard.html"
+        write_whole(page, render_history_page(read_runs(html), page).encode("utf-8", "replace"))
+        screen.print(str(page))
+        return 0
+    targets = chosen_targets(settings, find_store(settings.store))
+    for path in write_monitoring(out, targets, window=window, hold=hold):
+        screen.print(str(path))
+    return 0

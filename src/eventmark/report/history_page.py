@@ -1,0 +1,181 @@
+"""``dashboard.html``: one page over a history of results, without a server: trends, last verdicts, every run."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventmark.errors import UsageError
+from eventmark.measure.files import read_result
+from eventmark.measure.results import Chart, Column, Point, RunResult, Table
+from eventmark.report.html import page_environment, page_parts
+from eventmark.report.sections import drawn_chart
+from eventmark.report.text import counted
+
+RUNS_MAX = 500  # the newest; a page is to stay small enough to be sent
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A result and the file it stands in."""
+
+    path: Path
+    result: RunResult
+
+    @property
+    def kind(self) -> str:
+        """What runs have to have in common to be shown as one line: else they are not comparable."""
+        environment = self.result.environment
+        major = environment.server.version_num // 10_000
+        events = f", {self.result.corpus.events:,} events" if self.result.corpus else ""
+        return f"{environment.store.name} on PostgreSQL {major}{events}, {self.result.profile}"
+
+    @property
+    def day(self) -> str:
+        return self.result.started_at[:19].replace("T", " ")
+
+    @property
+    def moment(self) -> str:
+        """The day without its year, to the minute: what has room along an axis."""
+        return self.day[5:16]
+
+
+def read_runs(directory: Path) -> list[Run]:
+    """Every result in a folder and the folders below it, the oldest first.
+
+    Other JSON files are passed over. Raises ``UsageError`` where there is no result at all.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is no folder", remedy="name a folder of results")
+    runs = []
+    for path in sorted(directory.rglob("*.json")):
+        try:
+            runs.append(Run(path, read_result(path)))
+        except UsageError:
+            continue
+    if not runs:
+        raise UsageError(f"there is no result in {directory}", remedy="name a folder of result.json files")
+    return sorted(runs, key=lambda run: run.result.started_at)[-RUNS_MAX:]
+
+
+def render_history_page(runs: Sequence[Run], page: Path) -> str:
+    """The page. ``page`` is where it will stand: reports beside the results are linked from there."""
+    charts = [chart for chart in history_charts(runs) if chart.points]
+    return (
+        page_environment()
+        .get_template("history.html.j2")
+        .render(
+            runs=list(reversed(runs)),
+            last=runs[-1].result,
+            titles=[chart.title for chart in charts],
+            charts={f"history{number}": drawn_chart(chart).to_dict() for number, chart in enumerate(charts)},
+            tables=[*last_verdicts(runs), *figures_tables(runs)],
+            links={run.path: link for run in runs if (link := _report_link(run, page))},
+            counted=counted,
+            **page_parts(),
+        )
+    )
+
+
+def history_charts(runs: Sequence[Run]) -> Iterator[Chart]:
+    """The trend of each operation's p95 and of each figure that came more than once, and the growth over volumes."""
+    for name in _names(one.result.operations for one in runs):
+        points = []
+        for run in runs:
+            if (one := run.result.operations.get(name)) is not None:
+                found = one.interval_ms.get("p95")
+                low, high = (found.low, found.high) if found else (None, None)
+                points.append(Point(x=run.moment, y=one.latency_ms.p95, series=run.kind, low=low, high=high))
+        yield _trend(f"{name}, p95", "milliseconds", points)
+    for name in _names(one.result.figures for one in runs):
+        figures = [(run, run.result.figures[name]) for run in runs if name in run.result.figures]
+        points = [
+            Point(x=run.moment, y=one.value, series=run.kind, low=one.low, high=one.high)
+            for run, one in figures
+        ]
+        yield _trend(name.replace("_", " "), figures[0][1].unit, points)
+    yield _growth(runs)
+
+
+def _trend(title: str, unit: str, points: Sequence[Point]) -> Chart:
+    """Lines of what came more than once; what came once is in the tables."""
+    counts = Counter(point.series for point in points)
+    several = [point for point in points if counts[point.series] > 1]
+    return Chart(title=title, mark="line", x="run", y=unit, points=several)
+
+
+def _growth(runs: Sequence[Run]) -> Chart:
+    """p95 of each operation by the events in the table, of the newest run of each volume on the last store."""
+    filled = [run for run in runs if run.result.corpus and run.result.operations]
+    newest = {
+        run.result.corpus.events: run.result
+        for run in filled
+        if run.result.corpus and _store_of(run) == _store_of(filled[-1])
+    }
+    points = [
+        Point(x=float(events), y=one.latency_ms.p95, series=name)
+        for events, result in sorted(newest.items())
+        for name, one in result.operations.items()
+    ]
+    return Chart(
+        title="Growth: p95 by events in the table", mark="line", x="events", y="milliseconds", x_log=True,
+        y_log=True, points=points if len(newest) > 1 else [],
+    )  # fmt: skip
+
+
+def _store_of(run: Run) -> tuple[str, int]:
+    environment = run.result.environment
+    return environment.store.name, environment.server.version_num // 10_000
+
+
+def last_verdicts(runs: Sequence[Run]) -> Iterator[Table]:
+    """For each kind of run, each operation's newest figure beside the one before it."""
+    for kind in reversed(dict.fromkeys(run.kind for run in runs)):
+        alike = [run for run in runs if run.kind == kind]
+        rows = [_last_row(name, alike) for name in _names(run.result.operations for run in alike)]
+        if rows:
+            columns = [
+                Column(name="operation"), Column(name="verdict"), Column(name="p95", unit="ms"),
+                Column(name="target", unit="ms"), Column(name="to the run before", unit="times"),
+                Column(name="runs"), Column(name="last"),
+            ]  # fmt: skip
+            yield Table(title=kind, columns=columns, rows=rows)
+
+
+def _last_row(name: str, runs: Sequence[Run]) -> list[str | float | None]:
+    found = [(run, run.result.operations[name]) for run in runs if name in run.result.operations]
+    run, one = found[-1]
+    before = found[-2][1].latency_ms.p95 if len(found) > 1 else None
+    change = one.latency_ms.p95 / before if before else None
+    return [name, one.verdict.value, one.latency_ms.p95, one.target_ms, change, float(len(found)), run.day]
+
+
+def figures_tables(runs: Sequence[Run]) -> Iterator[Table]:
+    """The newest of each figure, with its interval."""
+    rows: list[list[str | float | None]] = []
+    for name in _names(one.result.figures for one in runs):
+        run = next(run for run in reversed(runs) if name in run.result.figures)
+        one = run.result.figures[name]
+        rows.append([name.replace("_", " "), one.value, one.unit, one.low, one.high, run.kind, run.day])
+    if rows:
+        names = ("figure", "value", "unit", "from", "to", "on", "last")
+        columns = [Column(name=name) for name in names]
+        yield Table(
+            title="Capacity, growth and other figures", columns=columns, rows=rows,
+            note="From and to: the 95% interval, where there is one.",
+        )  # fmt: skip
+
+
+def _names(tables: Iterable[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(name for table in tables for name in table))
+
+
+def _report_link(run: Run, page: Path) -> str:
+    """Where the run's own report stands, as seen from the page; empty where there is none."""
+    report = run.path.with_name("report.html")
+    if run.path.name != "result.json" or not report.is_file():
+        return ""
+    return Path(os.path.relpath(report, page.parent)).as_posix()
