@@ -190,5 +190,17 @@ def test_interrupted_seeding_says_how_to_go_on_and_goes_on(shared_path: Path) ->
 
 def test_every_verb_is_in_the_readme() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    for verb in ("run", "seed", "audit", "bench", "explain", "limits", "report", "stores", "doctor", "verify", "advise"):
+    for verb in (
+        "run",
+        "seed",
+        "audit",
+        "bench",
+        "explain",
+        "limits",
+        "report",
+        "stores",
+        "doctor",
+        "verify",
+        "advise",
+    ):
         assert f"eventmark {verb}" in readme or f"`{verb}`" in readme, verb

@@ -162,7 +162,7 @@ def test_settings_are_tried_and_the_server_stays_as_it_was(copies_of: MakeCopies
     found = try_settings(copies)
     trials: dict[str, SettingTrial] = {one.name: one for one in found.trials}
     assert trials["commit_delay"].rate is not None
-    assert trials["shared_buffers"].refusal == "needs a restart"
+    assert trials["wal_buffers"].refusal == "needs a restart"
     assert found.wal_bytes_after_checkpoint and found.wal_bytes_later
     assert found.wal_bytes_after_checkpoint > found.wal_bytes_later
     assert asyncio.run(everything()) == before
@@ -195,6 +195,7 @@ def test_the_table_as_first_published_is_advised_on_and_nothing_is_left(
     assert figures["append_pages"].value > 1.5 * figures["advised_append_pages"].value
     gain = figures["advised_append_gain"]
     assert gain.low is not None and gain.high is not None and gain.low < gain.value < gain.high
+    assert figures["advised_append_gain_by_processor"].value > 0
     rows = result.sections[0].tables[0].rows
     assert rows[0][1] == "all of the following together (8)"
     assert "0 do more work than before" in " ".join(result.sections[0].text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,7 +26,11 @@ from eventmark.scenarios.advice.settings import try_settings
 from eventmark.scenarios.advice.use_sections import application_section, server_section
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job, prepare_store
-from eventmark.seeding import Progress, no_progress
+from eventmark.seeding import Progress, estimated_bytes, no_progress
+from eventmark.server import check_disk_space
+
+COPIES_ROOM = 4
+"""Two copies, and as much again for what trials append to them."""
 
 PARTS = ("schema", "server", "application")
 SCRIPT = "advice.sql"
@@ -60,41 +64,61 @@ class Advice:
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError`` or ``UsageError``."""
+        effort = EFFORTS[job.profile.name]
+        job = replace(job, corpus=replace(job.corpus, events=min(effort.events, job.corpus.events)))
         prepare_store(job)
-        copies = Copies(job, EFFORTS[job.profile.name], progress)
-        changes: Changes | None = None
-        advice: list[Advised] = []
-        sections: list[Section] = []
+        if job.server.directory is not None:
+            check_disk_space(job.place, COPIES_ROOM * estimated_bytes(job.corpus))
+        copies = Copies(job, effort, progress)
         with Course(job, progress) as course:
             try:
-                if "schema" in self.parts:
-                    with course.phase("schema"):
-                        changes = try_changes(copies)
-                    advice += advice_on_schema(changes)
-                    sections += [index_section(changes), schema_section(changes)]
-                else:
-                    copies.make()
-                if "server" in self.parts:
-                    with course.phase("server"):
-                        settings = try_settings(copies)
-                    advice += advice_on_server(settings)
-                    sections.append(server_section(settings))
-                if "application" in self.parts:
-                    with course.phase("application"):
-                        application = measure_application(copies)
-                    advice += sorted(advice_on_use(application), key=lambda one: -(one.gain or 0.0))
-                    sections.append(application_section(application))
+                found = self._try_parts(copies, course)
             finally:
                 copies.drop()
         script = advice_script(
-            advice, weakening(changes), schema=job.schema, store=job.definition.name, evidence="result.json"
-        )
-        write_whole(self.out / SCRIPT, script.encode())
-        verdict, reasons = judge_trials(changes)
-        return course.result(
-            verdict, reasons, figures=figures_of(advice, changes),
-            sections=[advice_section(advice, changes, copies, script, verdict), *sections],
+            found.advice, weakening(found.changes), schema=job.schema, store=job.definition.name,
+            evidence="result.json",
         )  # fmt: skip
+        write_whole(self.out / SCRIPT, script.encode())
+        verdict, reasons = judge_trials(found.changes)
+        first = advice_section(found.advice, found.changes, copies, script, verdict)
+        return course.result(
+            verdict,
+            reasons,
+            figures=figures_of(found.advice, found.changes),
+            sections=[first, *found.sections],
+        )
+
+    def _try_parts(self, copies: Copies, course: Course) -> _Found:
+        """The store first, for its trials make the copies that the others are measured on."""
+        found = _Found()
+        if "schema" in self.parts:
+            with course.phase("schema"):
+                found.changes = try_changes(copies)
+            found.advice += advice_on_schema(found.changes)
+            found.sections += [index_section(found.changes), schema_section(found.changes)]
+        else:
+            copies.make()
+        if "server" in self.parts:
+            with course.phase("server"):
+                settings = try_settings(copies)
+            found.advice += advice_on_server(settings)
+            found.sections.append(server_section(settings))
+        if "application" in self.parts:
+            with course.phase("application"):
+                application = measure_application(copies)
+            found.advice += sorted(advice_on_use(application), key=lambda one: -(one.gain or 0.0))
+            found.sections.append(application_section(application))
+        return found
+
+
+@dataclass(slots=True)
+class _Found:
+    """What comes together, part by part."""
+
+    changes: Changes | None = None
+    advice: list[Advised] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
 
 
 def weakening(changes: Changes | None) -> list[Trial]:

@@ -18,6 +18,7 @@ from eventmark.measure.pairs import PairRatio
 from eventmark.measure.results import OperationResult
 from eventmark.scenarios.advice.appends import Template
 from eventmark.scenarios.advice.copies import Copies
+from eventmark.scenarios.advice.rates import ratio_in_turns
 from eventmark.scenarios.advice.snapshots import (
     BreakEven,
     CacheEffect,
@@ -25,7 +26,6 @@ from eventmark.scenarios.advice.snapshots import (
     break_even,
     cache_effects,
 )
-from eventmark.scenarios.advice.trial import in_turns
 from eventmark.scenarios.core.pgbench import pgbench_rate
 from eventmark.scenarios.group_append import measure_group_append
 from eventmark.seeding import CorpusSample, sample_corpus
@@ -119,7 +119,7 @@ def _by_connections(copies: Copies, missing: dict[str, str]) -> dict[int, float]
 def _prepared_ratio(copies: Copies) -> PairRatio:
     """Appends per second with statements prepared once, over statements parsed at each call."""
     server, scripts = copies.job.server, copies.scripts(copies.plain)
-    return in_turns(
+    return ratio_in_turns(
         lambda: pgbench_rate(server, scripts, seconds=copies.effort.seconds, mode="extended"),
         lambda: pgbench_rate(server, scripts, seconds=copies.effort.seconds),
         max(copies.effort.single_pairs, 1),
@@ -148,7 +148,7 @@ async def _loads(copies: Copies) -> list[tuple[str, int]]:
             f" {columns['sequence_number']}::bigint - 1 as events"
             f' from {quoted_schema(copies.plain)}."{copies.definition.events_table}"'
             f" where {columns['global_sequence_id']} <= $1 order by {columns['global_sequence_id']}",
-            copies.effort.events,
+            copies.events,
         )
         return [(row["aggregate"], row["events"]) for row in rows]
 
@@ -165,9 +165,7 @@ def _in_worker(copies: Copies) -> _Measured:
 
 async def _sample(copies: Copies) -> CorpusSample:
     async with copies.connection() as connection:
-        return await sample_corpus(
-            connection, copies.definition, schema=copies.plain, events=copies.effort.events
-        )
+        return await sample_corpus(connection, copies.definition, schema=copies.plain, events=copies.events)
 
 
 def _run(task: _Task) -> _Measured:

@@ -62,7 +62,8 @@ class Sizes:
 class Trial:
     """A candidate with what was measured; ``refusal`` says why it could not be tried, or what speaks against it.
 
-    ``rate`` is appends per second with it over without it, None where only counters were compared.
+    ``rate`` is appends per second with it over without it, ``cpu`` the same per second of the server's
+    processor; None where only counters were compared, or where that is not known.
     """
 
     candidate: Candidate
@@ -74,7 +75,16 @@ class Trial:
     better: tuple[Difference, ...] = ()
     compared: int = 0
     rate: PairRatio | None = None
+    cpu: PairRatio | None = None
     refusal: str = ""
+
+    @property
+    def is_quicker(self) -> bool:
+        """Whether more appends are shown, by the second or by the processor's second, and enough of them."""
+        return any(
+            one is not None and one.is_above(1.0) and one.value >= WORTH_RATIO
+            for one in (self.rate, self.cpu)
+        )
 
     @property
     def is_sound(self) -> bool:

@@ -12,13 +12,13 @@ import asyncpg
 from eventmark.errors import CannotRunError
 from eventmark.measure.pairs import PairRatio
 from eventmark.plans.tables import read_table
-from eventmark.scenarios.advice.candidate import WORTH_RATIO, AppendCost, Candidate, Trial, combined
+from eventmark.scenarios.advice.candidate import AppendCost, Candidate, Trial, combined
 from eventmark.scenarios.advice.copies import Copies
 from eventmark.scenarios.advice.indexes import IndexUse, index_candidates, judged_by_reads
+from eventmark.scenarios.advice.rates import measured_ratios
 from eventmark.scenarios.advice.trial import (
     State,
     examine_state,
-    measured_ratio,
     rate_single,
     try_kept,
     try_undone,
@@ -53,12 +53,11 @@ def try_changes(copies: Copies) -> Changes:
     trials = _rated(copies, small.trials)
     large = _try_large(copies)
     chosen = [
-        *(one.candidate for one in large if one.is_sound and one.rate and one.rate.is_above(1.0)
-          and one.rate.value >= WORTH_RATIO),
+        *(one.candidate for one in large if one.is_sound and one.is_quicker),
         *small.chosen,
     ]  # fmt: skip
     copies.make()
-    alike = measured_ratio(copies, copies.effort.pairs)
+    alike = measured_ratios(copies, copies.effort.pairs).rate
     return Changes(
         as_is=small.as_is, alike=alike, use=small.use, trials=[*trials, *large], chosen=chosen,
         together=_try_together(copies, chosen) if chosen else None,

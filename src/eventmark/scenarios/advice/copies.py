@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -24,7 +24,7 @@ STATISTICS_TARGET = 1000  # 300,000 rows are looked at, where the usual target l
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much is measured: events in each copy, and the pairs of pgbench's runs that a rate rests on.
+    """How much is measured: events in each copy at most, and the pairs of pgbench's runs that a rate rests on.
 
     ``single_pairs`` 0: single changes are compared by counters alone. ``seconds`` of one run.
     """
@@ -44,15 +44,20 @@ EFFORTS = {
 
 
 class Copies:
-    """Schemas beside the job's own, seeded with the first events of its corpus. ``drop`` removes them."""
+    """Schemas beside the job's own, each seeded with the job's corpus. ``drop`` removes them."""
 
     def __init__(self, job: Job, effort: Effort, progress: Progress = no_progress) -> None:
         self.job = job
-        self.effort = replace(effort, events=min(effort.events, job.corpus.events))
+        self.effort = effort
         self.plain = scratch_name(job.schema, SUFFIX_PLAIN)
         self.changed = scratch_name(job.schema, SUFFIX_CHANGED)
         self.progress = progress
         self._templates: list[Template] = []
+
+    @property
+    def events(self) -> int:
+        """In each copy, as long as nothing was appended."""
+        return self.job.corpus.events
 
     @property
     def definition(self) -> StoreDefinition:
@@ -66,10 +71,7 @@ class Copies:
         """Both copies anew, alike to the last row. Raises ``CannotRunError``."""
         self.drop()
         for schema in (self.plain, self.changed):
-            seed(
-                self.job.server.dsn, self.definition, replace(self.job.corpus, events=self.effort.events),
-                schema=schema, progress=self.progress,
-            )  # fmt: skip
+            seed(self.job.server.dsn, self.definition, self.job.corpus, schema=schema, progress=self.progress)
         self._templates = asyncio.run(self._sampled_templates())
 
     def drop(self) -> None:
@@ -115,7 +117,7 @@ class Copies:
             [f'{quoted_schema(schema)}."{table}"' for table in self.tables],
         )
         assert row is not None
-        return Sizes(table_bytes=row["tables"], index_bytes=row["indexes"], events=self.effort.events)
+        return Sizes(table_bytes=row["tables"], index_bytes=row["indexes"], events=self.events)
 
     async def vacuum(self, connection: asyncpg.Connection[Any], schema: str) -> None:
         """Without what was rolled back, in the indexes as well: few dead entries would be left there otherwise."""

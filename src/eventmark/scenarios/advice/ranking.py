@@ -53,8 +53,7 @@ def is_worth(trial: Trial) -> bool:
         trial.before.wal_bytes >= WORTH_RATIO * trial.after.wal_bytes
         or trial.before.pages >= WORTH_RATIO * trial.after.pages
     )  # fmt: skip
-    quicker = trial.rate is not None and trial.rate.is_above(1.0) and trial.rate.value >= WORTH_RATIO
-    return counted or quicker or bool(trial.better)
+    return counted or trial.is_quicker or bool(trial.better)
 
 
 def advice_on_schema(changes: Changes) -> list[Advised]:
@@ -104,6 +103,8 @@ def saved(trial: Trial) -> str:
         "pages": trial.after.pages / trial.before.pages - 1,
         "index size": trial.sizes_after.index_bytes / max(trial.sizes_before.index_bytes, 1) - 1,
     }
+    if trial.cpu is not None:
+        shares["processor"] = 1 / trial.cpu.value - 1
     said = [f"{name} {share:+.0%}" for name, share in shares.items() if abs(share) >= 0.005]
     return ", ".join([*said, *([f"{len(trial.better)} plans do less"] if trial.better else [])])
 

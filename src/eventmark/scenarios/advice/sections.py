@@ -39,7 +39,7 @@ def advice_section(
         f"Found wanting in the store or its server: {len(wanting)}, each tried."
         if wanting
         else f"Nothing was found in the store or its server that is worth more than {worth}.",
-        f"Everything was tried on copies of {copies.effort.events:,} events. Rates are of {RATE_CLIENTS} clients of "
+        f"Everything was tried on copies of {copies.events:,} events. Rates are of {RATE_CLIENTS} clients of "
         f"pgbench with the store's own statement, with and without the change in turns, with their 95% intervals; "
         "what is counted is the server's own count, the same on any machine.",
     ]  # fmt: skip
@@ -55,7 +55,9 @@ def advice_section(
     ]
     named = columns("rank", "what to do", *RATE_COLUMNS, "of what", "besides")
     tables = [
-        Table(title="what to do, the most worth first", columns=named, rows=gains),
+        Table(
+            title="what to do: store, server, use; the most worth first in each", columns=named, rows=gains
+        ),
         Table(title="and what it risks", columns=columns("rank", "risk", "evidence", "SQL"), rows=risks),
     ]
     return Section(
@@ -73,6 +75,8 @@ def _said_of(changes: Changes) -> list[str]:
             f"With all that is sound applied at once, {together.compared} plans (every statement, under every "
             f"condition, custom and generic) were compared: {len(together.worse)} do more work than before."
         )  # fmt: skip
+        if together.cpu is not None:
+            said.append(f"Appends for each second of the server's processor: {together.cpu}.")
         if not is_worth(together):
             said.append(
                 f"What is sound was found to be worth less than {WORTH_RATIO - 1:.0%} together: {counted(together)}"
@@ -150,16 +154,20 @@ def _trial_tables(trials: Sequence[Trial], title: str) -> list[Table]:
     return [
         Table(
             title=title,
-            columns=columns("change", "because", *RATE_COLUMNS, "plans worse", "what came of it"),
+            columns=columns(
+                "change", "because", *RATE_COLUMNS, "by processor|times", "plans worse", "what came of it"
+            ),
             rows=[
                 [
                     trial.candidate.name, trial.candidate.reason, *_bounds(trial.rate),
+                    trial.cpu.value if trial.cpu else None,
                     float(len(trial.worse)) if trial.before else None, outcome(trial),
                 ]
                 for trial in trials
             ],
-            note="times: appends per second with the change over without it. A plan is worse that touches over a "
-            "tenth more pages (a write over a third), or that scans or sorts what it did not.",
+            note="times: appends per second with the change over without it; by processor: for each second that "
+            "the server's sessions were running. A plan is worse that touches over a tenth more pages (a write over "
+            "a third), or that scans or sorts what it did not.",
         ),
         Table(
             title="counted: before the change, and after",
@@ -208,6 +216,10 @@ def figures_of(advice: Sequence[Advised], changes: Changes | None) -> dict[str, 
     if together is not None and is_worth(together) and together.rate is not None:
         rate = together.rate
         found["advised_append_gain"] = Figure(value=rate.value, unit="times", low=rate.low, high=rate.high)
+        if (cpu := together.cpu) is not None:
+            found["advised_append_gain_by_processor"] = Figure(
+                value=cpu.value, unit="times", low=cpu.low, high=cpu.high
+            )
     else:
         found["advised_append_gain"] = Figure(value=1.0, unit="times")
     if together is not None and together.before and together.after:

@@ -16,7 +16,7 @@ from eventmark.measure.pairs import PairRatio
 from eventmark.plans.ablate import better_cases, measure_work, worse_cases
 from eventmark.scenarios.advice.candidate import WORTH_RATIO
 from eventmark.scenarios.advice.copies import Copies
-from eventmark.scenarios.advice.trial import in_turns
+from eventmark.scenarios.advice.rates import ratio_in_turns
 from eventmark.scenarios.core.pgbench import pgbench_rate
 
 COMMIT_DELAY_US = 100
@@ -66,7 +66,8 @@ def try_settings(copies: Copies) -> Settings:
     """On the plain copy. Raises ``CannotRunError`` where there is no pgbench."""
     current = asyncio.run(_current(copies))
     trials = []
-    candidates = [*setting_candidates(current), *_not_tried(current)]
+    copy_mib = asyncio.run(_copy_mib(copies))
+    candidates = [*setting_candidates(current), *_not_tried(current, copy_mib)]
     for number, one in enumerate(candidates):
         copies.progress("try settings", number, len(candidates))
         trials.append(one if one.refusal else _try(copies, one))
@@ -109,12 +110,20 @@ def setting_candidates(current: Mapping[str, tuple[str, Sequence[str]]]) -> list
     return [one for one in wanted if current.get(one.name, ("", ()))[0] == one.now]
 
 
-def _not_tried(current: Mapping[str, tuple[str, Sequence[str]]]) -> list[SettingTrial]:
+def _not_tried(current: Mapping[str, tuple[str, Sequence[str]]], copy_mib: int) -> list[SettingTrial]:
+    reasons = dict.fromkeys(NEEDS_RESTART, "needs a restart")
+    reasons["shared_buffers"] += f"; a copy of {copy_mib} MiB would not show what it does for a larger store"
     return [
-        SettingTrial(name=name, now=current[name][0], value="", reason="", refusal="needs a restart")
-        for name in NEEDS_RESTART
+        SettingTrial(name=name, now=current[name][0], value="", reason="", refusal=reason)
+        for name, reason in reasons.items()
         if name in current
     ]
+
+
+async def _copy_mib(copies: Copies) -> int:
+    async with copies.connection() as connection:
+        sizes = await copies.sizes(connection, copies.plain)
+    return round((sizes.table_bytes + sizes.index_bytes) / 2**20)
 
 
 async def _current(copies: Copies) -> dict[str, tuple[str, Sequence[str]]]:
@@ -146,7 +155,7 @@ def _by_rate(copies: Copies, trial: SettingTrial) -> PairRatio:
         return pgbench_rate(server, scripts, seconds=copies.effort.seconds, options=options)
 
     pairs = max(copies.effort.single_pairs, 1)
-    return in_turns(lambda: run(""), lambda: run(f"-c {trial.name}={trial.value}"), pairs)
+    return ratio_in_turns(lambda: run(""), lambda: run(f"-c {trial.name}={trial.value}"), pairs)
 
 
 async def _by_plans(copies: Copies, trial: SettingTrial) -> SettingTrial:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError
-from eventmark.measure.pairs import PairRatio, pair_ratio
 from eventmark.plans import PlanCase
 from eventmark.plans.ablate import REFUSALS, CaseKey, CaseWork, better_cases, measure_work, worse_cases
 from eventmark.plans.capture import explain
@@ -20,7 +19,7 @@ from eventmark.plans.work import nodes, work_of
 from eventmark.scenarios.advice.appends import Template, append_call
 from eventmark.scenarios.advice.candidate import AppendCost, Candidate, Sizes, Trial
 from eventmark.scenarios.advice.copies import Copies, apply
-from eventmark.scenarios.core.pgbench import pgbench_rate
+from eventmark.scenarios.advice.rates import measured_ratios
 
 COST_PASSES = 3
 
@@ -163,27 +162,8 @@ def with_rate(copies: Copies, trial: Trial, pairs: int) -> Trial:
     """
     if not pairs:
         return trial
-    return replace(trial, rate=measured_ratio(copies, pairs, types=trial.candidate.parameter_types))
-
-
-def measured_ratio(copies: Copies, pairs: int, *, types: Mapping[str, str] | None = None) -> PairRatio:
-    """Both copies by pgbench's clients in turns: A B B A and so on."""
-    server, seconds = copies.job.server, copies.effort.seconds
-    plain, changed = copies.scripts(copies.plain), copies.scripts(copies.changed, types)
-    return in_turns(
-        lambda: pgbench_rate(server, plain, seconds=seconds),
-        lambda: pgbench_rate(server, changed, seconds=seconds),
-        pairs,
-    )
-
-
-def in_turns(unchanged: Callable[[], float], changed: Callable[[], float], pairs: int) -> PairRatio:
-    """Each measured so many times, every other pair the other way round."""
-    sides: tuple[list[float], list[float]] = ([], [])
-    for number in range(pairs):
-        for side in (0, 1) if number % 2 == 0 else (1, 0):
-            sides[side].append((unchanged, changed)[side]())
-    return pair_ratio(*sides)
+    ratios = measured_ratios(copies, pairs, types=trial.candidate.parameter_types)
+    return replace(trial, rate=ratios.rate, cpu=ratios.cpu)
 
 
 def rate_single(copies: Copies, trial: Trial) -> Trial:

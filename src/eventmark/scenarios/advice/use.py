@@ -27,7 +27,7 @@ async def scans_by_operations(
 ) -> dict[str, int]:
     """How often each index of ``schema`` was searched meanwhile. Raises ``CannotRunError``."""
     before = await _scans(copies, connection, schema)
-    sample = await sample_corpus(connection, copies.definition, schema=schema, events=copies.effort.events)
+    sample = await sample_corpus(connection, copies.definition, schema=schema, events=copies.events)
     store = await open_store(copies.definition, copies.job.server.dsn, schema=schema, pool_max=1)
     try:
         for number, kind in enumerate(OPERATIONS.values()):
