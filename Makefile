@@ -3,15 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test test-long lint docs install browser clean
+.PHONY: run test test-long lint docs install programs clean
 
 run: install
 	$(BIN)/eventmark run
 
-test: install browser lint
+test: install programs lint
 	$(BIN)/pytest
 
-test-long: install browser
+test-long: install programs
 	$(BIN)/pytest -m 'long or not long'
 
 lint: install
@@ -31,11 +31,19 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	touch $@
 
-# The report is looked at in a real browser. Without one, and without the right to install it, those tests are skipped.
-browser:
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
-	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get install -y -qq chromium >/dev/null 2>&1; } \
+# A browser to look at the report with, a pooler to share connections through, a clock that can be set. Without one of
+# them, and without the right to install it, its tests are skipped.
+programs:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(call packaged,chromium) \
 	  || echo 'no Chromium: the tests that look at the report are skipped'
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || $(call packaged,pgbouncer) \
+	  || echo 'no PgBouncer: the tests that share its connections are skipped'
+	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || $(call packaged,libfaketime) \
+	  || echo 'no libfaketime: the tests that set the clock are skipped'
+
+packaged = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && { $(call apt,$(1)) || { apt-get update -qq >/dev/null 2>&1 && $(call apt,$(1)); }; }; }
+apt = apt-get install -y -qq $(1) >/dev/null 2>&1
 
 clean:
 	rm -rf .venv out build dist

@@ -25,7 +25,9 @@ def test_counts_are_read_with_their_units(text: str, count: int) -> None:
     assert parse_count(text) == count
 
 
-@pytest.mark.parametrize("text", ["0", "-5", "", "1,5M", "many", "0.0001k", "1e6", "5 k k"])
+@pytest.mark.parametrize(
+    "text", ["0", "-5", "", "1,5M", "1.000.000", "many", "0.0001k", "1e6", "5 k k", "１k", "9" * 5000]
+)
 def test_what_is_no_count_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="number of events"):
         parse_count(text)

@@ -3,6 +3,7 @@
 import base64
 import struct
 import zlib
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from eventmark.domain import GlobalSequence, TrackingToken, TransactionId
 from eventmark.domain import gaps as gap_sets
+from eventmark.domain.tokens import tenant_mark
 from eventmark.errors import TokenRefusedError
 
 STORE = UUID("9b0d6e5e-8a0c-4f0e-9a53-0f0f1f2f3f4f")
@@ -24,8 +26,11 @@ def token(
     store: UUID = STORE,
     epoch: int = 1,
     gaps: gap_sets.Gaps = (),
+    tenant: int = 0,
 ) -> TrackingToken:
-    return TrackingToken(store, epoch, TransactionId(transaction_id), GlobalSequence(global_sequence), gaps)
+    return TrackingToken(
+        store, epoch, TransactionId(transaction_id), GlobalSequence(global_sequence), gaps, tenant
+    )
 
 
 def having_read(numbers: set[int]) -> TrackingToken:
@@ -69,6 +74,31 @@ def test_a_token_with_any_character_changed_is_refused(place: int, shift: int) -
 def test_a_malformed_token_is_refused(text: str) -> None:
     with pytest.raises(TokenRefusedError):
         TrackingToken.parse(text)
+
+
+@pytest.mark.parametrize("gaps", [(), ((3, 3), (100, 450))])
+@pytest.mark.parametrize("tenant", [0, 1, tenant_mark("acme"), 2**32 - 1])
+def test_a_token_cut_short_or_made_longer_is_refused(gaps: gap_sets.Gaps, tenant: int) -> None:
+    text = str(token(0, 900, gaps=gaps, tenant=tenant))
+    assert TrackingToken.parse(text) == token(0, 900, gaps=gaps, tenant=tenant)
+    for damaged in (*(text[:length] for length in range(len(text))), text + "A", text * 2):
+        with pytest.raises(TokenRefusedError):
+            TrackingToken.parse(damaged)
+
+
+def test_the_mark_of_a_tenant_is_the_same_for_ever() -> None:
+    assert tenant_mark("acme") == 96778814
+    assert tenant_mark("acme") != tenant_mark("ACME")
+
+
+@given(READ, READ)
+def test_tokens_of_one_tenant_and_of_all_compare_by_their_places(one: set[int], other: set[int]) -> None:
+    here, there = having_read(one), replace(having_read(other), tenant=7)
+    assert here.compare(there) == having_read(one).compare(having_read(other))
+    assert here.covers(there) == (read_by(here) >= read_by(there))
+    assert here.lower_bound(there).tenant == there.upper_bound(here).tenant == 7
+    with pytest.raises(TokenRefusedError):
+        there.compare(replace(there, tenant=8))
 
 
 def test_the_transaction_decides_before_the_global_sequence() -> None:
@@ -159,7 +189,8 @@ def test_a_token_with_gaps_and_a_bit_flipped_is_refused(place: int, bit: int) ->
     [
         (1, b"\x03\x00"), (2, b""), (2, b"\x03"), (2, b"\x00\x00"), (2, b"\x05\x80"), (2, b"\x85\x00\x00"),
         (2, b"\x03\x00\x01\x00"), (2, b"\xff\x7f\x00"), (2, b"\xff" * 40), (2, b"\x64\x00"), (3, b""),
-        (2, b"\x02\x00" * 10_001),
+        (2, b"\x02\x00" * 10_001), (0, b""), (5, b""), (255, b""), (3, b"\x00\x00\x00"), (3, b"\x00" * 4),
+        (3, b"\x00\x00\x00\x01\x03\x00"), (4, b"\x00\x00\x00\x01"), (4, b"\x03\x00"), (4, b"\x00\x00\x00\x01\x64\x00"),
     ],
 )  # fmt: skip
 def test_a_token_whose_gaps_no_store_can_have_is_refused(version: int, gaps: bytes) -> None:

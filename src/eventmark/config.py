@@ -7,13 +7,15 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from eventmark.errors import UsageError
 
 CONFIG_FILE = Path("eventmark.toml")
-_COUNT = re.compile(r"(?P<number>\d+(?:[._]\d+)*)\s*(?P<unit>[kKmMgG]?)")
+_COUNT = re.compile(r"(?P<number>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?)\s*(?P<unit>[kKmMgG]?)")
+_COUNT_LENGTH_MAX = 40
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
@@ -39,7 +41,17 @@ class Settings:
     floors: bool = True
     json: bool = False
     ordering: str = "all"
-    seconds: int = 1800
+    seconds: int = 0  # 0: as long as the verb and the profile say
+    mix: str = ""
+    rate: int = 500
+    arrivals: str = "poisson"
+    users: int = 0
+    think_ms: int = 0
+    workers: int = 0  # 0: one per core, a few at most
+    pool: int = 20
+    deadline_ms: int = 10_000
+    contended_percent: int = 0
+    profiler: str = ""
     only: str = "all"
 
     @property
@@ -49,10 +61,13 @@ class Settings:
 
 def parse_count(text: str) -> int:
     """``50k``, ``1M``, ``1_000_000``, ``2.5M`` as a number. Raises ``UsageError`` below 1 and for anything else."""
-    match = _COUNT.fullmatch(text.strip())
+    match = _COUNT.fullmatch(text.strip()) if len(text) <= _COUNT_LENGTH_MAX else None
     if match is None:
-        raise UsageError(f"{text!r} is not a number of events", remedy="write for example 50k, 1M or 250000")
-    count = float(match["number"].replace("_", "")) * _UNITS[match["unit"].lower()]
+        raise UsageError(
+            f"{text[:_COUNT_LENGTH_MAX]!r} is not a number of events",
+            remedy="write for example 50k, 1M or 250000",
+        )
+    count = Decimal(match["number"].replace("_", "")) * _UNITS[match["unit"].lower()]
     if count < 1 or count != int(count):
         raise UsageError(f"{text!r} is not a number of events above 0", remedy="write for example 50k or 1M")
     return int(count)
@@ -74,9 +89,11 @@ def load_settings(flags: Mapping[str, Any], path: Path | None = None) -> Setting
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", remedy="name a TOML file") from error
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a mark
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not TOML: it is not UTF-8", remedy="name a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}", remedy="correct it") from error
     known = {field.name: field for field in fields(Settings)}

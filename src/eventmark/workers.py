@@ -12,6 +12,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import connection
 from typing import Any
 
+from eventmark.profiler import with_profile
+
 
 def worker_executor(count: int, *, fresh: bool = False) -> Executor:
     """``count`` worker processes; with ``fresh``, each task gets a new one."""
@@ -42,7 +44,7 @@ class _WorkerProcesses(ProcessPoolExecutor):
     def submit(self, task: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            return super().submit(task, *arguments, **named)
+            return super().submit(with_profile(task), *arguments, **named)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

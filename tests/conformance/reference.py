@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +22,7 @@ from eventmark.domain import (
     TrackingToken,
     TransactionId,
 )
+from eventmark.domain.tokens import tenant_mark
 from eventmark.errors import (
     DuplicateEventError,
     InvalidEventError,
@@ -95,12 +96,17 @@ class ReferenceStore:
     ) -> EventBatch:
         if token.store_id != self._store_id:
             raise TokenRefusedError("the token belongs to another store")
+        if token.tenant and (tenant_id is None or token.tenant != tenant_mark(tenant_id)):
+            raise TokenRefusedError("the token is of one tenant's events")
         after = [
             one
             for one in self.log[token.global_sequence :]
             if tenant_id is None or one.stream.tenant_id == tenant_id
         ][:limit]
-        return EventBatch(after, self._token(after[-1].global_sequence) if after else token)  # type: ignore[arg-type]
+        if not after:
+            return EventBatch((), token)
+        mark = 0 if tenant_id is None else tenant_mark(tenant_id)
+        return EventBatch(after, replace(self._token(after[-1].global_sequence), tenant=mark))  # type: ignore[arg-type]
 
     async def store_snapshot(self, snapshot: Snapshot) -> None:
         key = (snapshot.stream.tenant_id, snapshot.stream.aggregate_id)

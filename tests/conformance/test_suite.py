@@ -99,6 +99,19 @@ async def test_another_stores_token_is_refused(store: EventStore) -> None:
         await store.stream_events(foreign, tenant_id=anybody(store))
 
 
+async def test_a_token_of_one_tenants_events_is_refused_for_another(store: EventStore) -> None:
+    for tenant in ("t2", "t1"):
+        await store.append_events(stream_of("a", tenant), events(2), expected_version=0)
+    tail = await store.create_tail_token()
+    token = (await store.stream_events(tail, tenant_id="t1", limit=1)).token
+    with pytest.raises(TokenRefusedError):
+        await store.stream_events(token, tenant_id="t2")
+    if store.capabilities.all_tenants_stream:
+        with pytest.raises(TokenRefusedError):
+            await store.stream_events(token)
+    assert len((await store.stream_events(token, tenant_id="t1")).events) == 1
+
+
 async def test_the_latest_snapshot_is_read(store: EventStore) -> None:
     await store.append_events(stream_of("a"), events(3), expected_version=0)
     for sequence in (1, 3):

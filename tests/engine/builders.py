@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -12,18 +13,31 @@ import asyncpg
 import pytest
 
 from eventmark.domain import EventBatch, NewEvent, StreamId, TrackingToken
-from eventmark.engine import ORDERINGS, PostgresEventStore
+from eventmark.engine import ORDERINGS, PostgresEventStore, install_schema
 from eventmark.engine.records import EventRecord
 from eventmark.errors import InvalidEventError
 
 SCHEMA = "eventmark"
 every_ordering = pytest.mark.parametrize("store_ordering", ORDERINGS)
 """For a test whose rule does not depend on how consumers read."""
+LOSSLESS = [name for name, ordering in ORDERINGS.items() if ordering.lossless]
+IMMEDIATE = ["horizon", "gap_aware"]  # appends wait for nobody
+LOCKING = ["table_lock", "tenant_lock"]
 DEADLINE_S = 20.0
 
 
 def stream_of(aggregate_id: str = "a-1", *, tenant_id: str = "acme", kind: str = "Order") -> StreamId:
     return StreamId(tenant_id=tenant_id, aggregate_type=kind, aggregate_id=aggregate_id)
+
+
+@asynccontextmanager
+async def opened(dsn: str, ordering: str) -> AsyncIterator[PostgresEventStore]:
+    """An empty store of an ordering."""
+    connection = await asyncpg.connect(dsn)
+    await install_schema(connection, SCHEMA, ordering=ordering)
+    await connection.close()
+    async with await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store:
+        yield store
 
 
 def new_event(**changes: Any) -> NewEvent:

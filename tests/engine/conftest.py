@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from eventmark.engine import PostgresEventStore, install_schema
-from eventmark.engine.orderings import HORIZON
+from eventmark.engine.orderings import HORIZON, gap_aware
 from eventmark.server import Server
-from tests.engine.builders import SCHEMA
+from tests.engine.builders import SCHEMA, opened
 
 _CLEAR = """
     do $$ declare name text; begin
@@ -77,6 +77,27 @@ async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     opened = await asyncpg.connect(dsn)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def ordered(cleared_dsn: str, ordering: str) -> AsyncIterator[PostgresEventStore]:
+    """An empty store of the ``ordering`` that the test is parametrised with."""
+    async with opened(cleared_dsn, ordering) as store:
+        yield store
+
+
+@pytest.fixture
+async def observer(cleared_dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to look with, there before any store is."""
+    opened = await asyncpg.connect(cleared_dsn)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def no_gap_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gaps are looked at whenever there are any."""
+    monkeypatch.setattr(gap_aware, "GAP_TIMEOUT_S", 0.0)
 
 
 @pytest.fixture(scope="module")

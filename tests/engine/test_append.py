@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from eventmark.domain import AppendResult
-from eventmark.engine import PostgresEventStore
+from eventmark.engine import ORDERINGS, PostgresEventStore
 from eventmark.engine.orderings import HORIZON
 from eventmark.errors import (
     DuplicateEventError,
@@ -251,6 +251,19 @@ async def test_a_sequence_set_back_loses_nothing(store: PostgresEventStore, conn
         await connection.execute(f"select setval('{SCHEMA}.domain_events_global_sequence_id_seq', 1)")
     delivered = await read_on(store, await store.create_tail_token(), 9, limit=2)
     assert [event.event_id for event in delivered.events] == sent
+
+
+@pytest.mark.parametrize("ordering", [name for name in ORDERINGS if name != "horizon"])
+async def test_by_number_a_sequence_set_back_is_an_error_that_names_it_and_writes_nothing(
+    ordered: PostgresEventStore, observer: Connection
+) -> None:
+    await ordered.append_events(stream_of(), new_events(3), expected_version=0)
+    await observer.execute(f"select setval('{SCHEMA}.domain_events_global_sequence_id_seq', 1)")
+    with pytest.raises(StoreUnavailableError, match=r"set back .*domain_events_global_sequence_id_seq"):
+        await ordered.append_events(stream_of(), new_events(1), expected_version=3)
+    assert await row_count(observer) == 3
+    await observer.execute(f"select setval('{SCHEMA}.domain_events_global_sequence_id_seq', 3)")
+    await ordered.append_events(stream_of(), new_events(1), expected_version=3)
 
 
 async def test_clocks_that_go_back_change_no_order(store: PostgresEventStore) -> None:

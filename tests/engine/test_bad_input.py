@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 
 from eventmark.domain import NewEvent, Snapshot
@@ -312,6 +313,21 @@ async def test_an_instant_is_kept_to_the_microsecond(
     await common_store.append_events(stream_of(tenant_id=tenant), [event], expected_version=0)
     (stored,) = await common_store.load_aggregate(tenant, "a-1")
     assert stored.timestamp.astimezone(UTC) == value.astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    "value", ["294276-12-31 23:59:59+00", "10000-01-01 00:00+00", "4713-01-01 00:00+00 BC"]
+)
+async def test_a_stored_instant_that_no_datetime_holds_is_a_typed_error_and_the_store_goes_on(
+    store: PostgresEventStore, connection: asyncpg.Connection, value: str
+) -> None:
+    """No append writes one; what somebody else wrote is there all the same."""
+    await store.append_events(stream_of(), [new_event()], expected_version=0)
+    await connection.execute("alter table eventmark.domain_events disable trigger user")
+    await connection.execute(f"update eventmark.domain_events set timestamp_utc = '{value}'")
+    with pytest.raises(InvalidEventError, match="out of range"):
+        await store.load_aggregate("acme", "a-1")
+    await store.append_events(stream_of(), [new_event()], expected_version=1)
 
 
 async def test_the_sessions_time_zone_changes_nothing(common_dsn: str, tenant: str) -> None:

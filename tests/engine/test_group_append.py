@@ -139,6 +139,46 @@ async def test_several_groups_at_a_time_keep_each_streams_order(dsn: str) -> Non
         assert await row_count_of(dsn) == 300
 
 
+async def test_many_that_wait_are_shared_among_the_groups_there_may_be(dsn: str) -> None:
+    """While one group is at the server, the callers of the other make their next appends."""
+    async with (
+        await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store,
+        GroupAppender(store, groups_at_a_time=2) as appender,
+    ):
+        sizes: list[int] = []
+        append_group = store.append_group
+
+        async def counted(batches):  # type: ignore[no-untyped-def]
+            sizes.append(len(batches))
+            return await append_group(batches)
+
+        store.append_group = counted  # type: ignore[method-assign]
+
+        async def fill(name: str) -> None:
+            for version in range(20):
+                await appender.append_events(stream_of(name), new_events(1), expected_version=version)
+
+        await asyncio.gather(*(fill(f"s-{number}") for number in range(64)))
+        assert await row_count_of(dsn) == 64 * 20
+        middle = sizes[2:-2]
+        assert max(middle) < 60 and sum(middle) / len(middle) > 16
+
+
+async def test_a_caller_that_is_alone_again_after_a_crowd_goes_the_direct_way(
+    store: PostgresEventStore,
+) -> None:
+    async with GroupAppender(store) as appender:
+        await asyncio.gather(
+            *(
+                appender.append_events(stream_of(f"c-{n}"), new_events(1), expected_version=0)
+                for n in range(5)
+            )
+        )
+        for version in range(3):
+            assert appender._crowded is (version == 0)
+            await appender.append_events(stream_of("alone"), new_events(1), expected_version=version)
+
+
 async def row_count_of(dsn: str) -> int:
     connection = await asyncpg.connect(dsn)
     try:
@@ -185,15 +225,14 @@ async def test_a_connection_lost_on_the_way_leaves_every_outcome_of_the_group_un
 
         await asyncio.gather(*appends("prepared", new_events(3)))
         events = new_events(4)
-        alone, *group = appends("first", new_events(1)) + appends("lost", events)
-        await alone  # the others go as a group from here on
         proxy.answers.clear()
+        group = appends("lost", events)
         await proxy.held.wait()
         proxy.cut()
         results = await asyncio.gather(*group, return_exceptions=True)
         assert [type(result) for result in results] == [OutcomeUnknownError] * 4
         assert [result.event_ids for result in results] == [(event.event_id,) for event in events]
-        assert await row_count_of(dsn) in (4, 8)
+        assert await row_count_of(dsn) in (3, 7)
 
 
 async def test_an_append_that_comes_when_a_group_has_just_ended_is_not_left_waiting(

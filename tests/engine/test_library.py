@@ -27,10 +27,12 @@ def test_the_engines_public_names_are_these() -> None:
         "GroupAppender",
         "ORDERINGS",
         "PostgresEventStore",
+        "Replayed",
         "Stall",
         "drop_schema",
         "find_stall",
         "install_schema",
         "read_marker",
+        "replay_aggregate",
     ]
     assert all(hasattr(eventmark.engine, name) for name in eventmark.engine.__all__)

@@ -129,6 +129,34 @@ async def test_a_timeout_of_the_servers_wrote_nothing(dsn: str, connection: Conn
         await store.append_events(stream_of(), new_events(3), expected_version=0)
 
 
+async def test_a_transaction_that_takes_longer_than_the_server_lets_it_wrote_nothing(
+    dsn: str, connection: Connection
+) -> None:
+    if connection.get_server_version().major < 17:
+        pytest.skip("transaction_timeout came with PostgreSQL 17")
+    async with await PostgresEventStore.connect(f"{dsn}?transaction_timeout=200ms", schema=SCHEMA) as store:
+        async with locked_events(dsn):
+            # The server hangs up, and the driver does not tell that from a connection lost.
+            with pytest.raises(OutcomeUnknownError, match="transaction timeout"):
+                await store.append_events(stream_of(), new_events(3), expected_version=0)
+        assert (await row_count(connection), store.pool.in_use) == (0, 0)
+        await store.append_events(stream_of(), new_events(3), expected_version=0)
+
+
+async def test_a_transaction_that_is_idle_for_longer_than_the_server_lets_it_wrote_nothing(
+    dsn: str, connection: Connection
+) -> None:
+    setting = "idle_in_transaction_session_timeout=100ms"
+    async with await PostgresEventStore.connect(f"{dsn}?{setting}", schema=SCHEMA) as store:
+        with pytest.raises(StoreUnavailableError):
+            async with store.transaction() as transaction:
+                await transaction.append_events(stream_of(), new_events(3), expected_version=0)
+                await asyncio.sleep(0.3)
+                await transaction.append_events(stream_of(), new_events(3), expected_version=3)
+        assert (await row_count(connection), store.pool.in_use) == (0, 0)
+        await store.append_events(stream_of(), new_events(3), expected_version=0)
+
+
 async def test_a_deadlock_ends_in_a_typed_error_and_all_or_nothing(
     store: PostgresEventStore, connection: Connection, dsn: str
 ) -> None:

@@ -1,65 +1,32 @@
-"""The orderings: what each promises, by itself and in every interleaving of writers and consumers."""
+"""The orderings: what each promises by itself. Their interleavings and the gaps are in modules of their own."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
 
 from eventmark.domain import NewEvent, TrackingToken
 from eventmark.engine import ORDERINGS, PostgresEventStore, install_schema, read_marker
-from eventmark.engine.orderings import gap_aware
 from eventmark.engine.rebase import rebase_store
-from eventmark.errors import StoreUnavailableError, TokenRefusedError, UsageError, VersionConflictError
+from eventmark.errors import TokenRefusedError, UsageError, VersionConflictError
 from tests.engine.builders import (
     DEADLINE_S,
+    IMMEDIATE,
+    LOCKING,
+    LOSSLESS,
     SCHEMA,
     new_event,
     new_events,
     read_on,
     stream_of,
-    until,
     waiting_backend,
 )
-from tests.engine.interleavings import Consumer, Plan, Writer, all_ends, faults, interleavings, run
+from tests.engine.interleavings import Consumer
 
 Connection = asyncpg.Connection
-LOSSLESS = [name for name, ordering in ORDERINGS.items() if ordering.lossless]
-IMMEDIATE = ["horizon", "gap_aware"]  # appends wait for nobody
-LOCKING = ["table_lock", "tenant_lock"]
-
-
-@pytest.fixture
-async def ordered(cleared_dsn: str, ordering: str) -> AsyncIterator[PostgresEventStore]:
-    """An empty store of the test's ``ordering``."""
-    async with opened(cleared_dsn, ordering) as store:
-        yield store
-
-
-@asynccontextmanager
-async def opened(dsn: str, ordering: str) -> AsyncIterator[PostgresEventStore]:
-    """An empty store of an ordering."""
-    connection = await asyncpg.connect(dsn)
-    await install_schema(connection, SCHEMA, ordering=ordering)
-    await connection.close()
-    async with await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store:
-        yield store
-
-
-@pytest.fixture(autouse=True)
-def no_gap_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gap_aware, "GAP_TIMEOUT_S", 0.0)
-
-
-@pytest.fixture
-async def observer(cleared_dsn: str) -> AsyncIterator[Connection]:
-    connection = await asyncpg.connect(cleared_dsn)
-    yield connection
-    await connection.close()
+pytestmark = pytest.mark.usefixtures("no_gap_timeout")
 
 
 def one_tenant(store: PostgresEventStore) -> str | None:
@@ -99,7 +66,7 @@ async def test_what_is_appended_is_loaded_and_streamed_in_order(ordered: Postgre
         batch = await read_on(ordered, tail, 5, tenant_id=who)
         assert [event.event_id for event in batch.events] == ids
         head = await ordered.create_head_token(tenant_id=tenant)
-        assert head == batch.token
+        assert head.compare(batch.token) == 0
         assert not (await ordered.stream_events(head, tenant_id=who)).events
         at = await ordered.create_token_at(instant, tenant_id=tenant)
         assert [event.event_id for event in (await read_on(ordered, at, 5, tenant_id=who)).events] == ids
@@ -199,123 +166,6 @@ async def test_tenants_do_not_wait_for_each_other_and_have_no_common_log(ordered
             await refused()
 
 
-@pytest.mark.parametrize("ordering", ["gap_aware"])
-async def test_a_gap_is_kept_as_long_as_its_transaction_runs_and_given_up_when_it_rolled_back(
-    ordered: PostgresEventStore, observer: Connection
-) -> None:
-    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
-    with pytest.raises(ZeroDivisionError):
-        async with ordered.transaction() as transaction:
-            await transaction.append_events(stream_of("lost"), new_events(3), expected_version=0)
-            for version in range(20):
-                await ordered.append_events(stream_of("quick"), new_events(1), expected_version=version)
-                await consumer.poll()
-            assert consumer.token.gaps == ((1, 3),)
-            raise ZeroDivisionError
-    await until(lambda: gone(consumer))
-    assert len(consumer.delivered) == 20
-
-
-@pytest.mark.parametrize("ordering", ["gap_aware"])
-async def test_a_reader_that_knows_nothing_of_a_tokens_gaps_comes_back_for_them(
-    ordered: PostgresEventStore, cleared_dsn: str, observer: Connection
-) -> None:
-    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
-    slow = new_event()
-    async with ordered.transaction() as transaction:
-        await transaction.append_events(stream_of("slow"), [slow], expected_version=0)
-        await ordered.append_events(stream_of("quick"), new_events(2), expected_version=0)
-        await consumer.poll()
-        async with await PostgresEventStore.connect(cleared_dsn, schema=SCHEMA, notify=False) as other:
-            elsewhere = Consumer(other, consumer.token, None)
-            for _ in range(5):
-                await elsewhere.poll()
-            assert elsewhere.token.gaps == ((1, 1),)
-            last = Consumer(other, elsewhere.token, None)
-    async with await PostgresEventStore.connect(cleared_dsn, schema=SCHEMA, notify=False) as other:
-        last.store = other
-        await last.drain(observer)
-        assert last.delivered == [slow.event_id]
-
-
-@pytest.mark.parametrize("ordering", ["gap_aware"])
-async def test_a_consumer_waits_where_there_are_more_gaps_than_a_token_holds(
-    ordered: PostgresEventStore, observer: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gap_aware, "GAPS_MAX", 3)
-    consumer = Consumer(ordered, await ordered.create_tail_token(), None)
-    sent = []
-    async with AsyncExitStack() as running:
-        for number in range(6):
-            transaction = await running.enter_async_context(ordered.transaction())
-            held, free = new_event(), new_event()
-            await transaction.append_events(stream_of(f"held-{number}"), [held], expected_version=0)
-            await ordered.append_events(stream_of(f"free-{number}"), [free], expected_version=0)
-            sent += [held.event_id, free.event_id]
-        for _ in range(5):
-            await consumer.poll()
-        assert len(consumer.token.gaps) == 3
-        assert consumer.delivered == sent[1:6:2]
-    await consumer.drain(observer)
-    assert sorted(consumer.delivered) == sorted(sent)
-
-
-@pytest.mark.parametrize("ordering", ["gap_aware"])
-async def test_a_head_token_of_a_log_with_many_rollbacks_waits_until_they_are_told_from_gaps(
-    ordered: PostgresEventStore, observer: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gap_aware, "GAPS_MAX", 3)
-    for number in range(6):
-        with pytest.raises(ZeroDivisionError):
-            async with ordered.transaction() as transaction:
-                await transaction.append_events(
-                    stream_of(f"lost-{number}"), new_events(1), expected_version=0
-                )
-                raise ZeroDivisionError
-        await ordered.append_events(stream_of(f"kept-{number}"), new_events(1), expected_version=0)
-    slow = new_event()
-    async with ordered.transaction() as transaction:
-        await transaction.append_events(stream_of("slow"), [slow], expected_version=0)
-        heading = asyncio.create_task(ordered.create_head_token())
-        reader = ordered._reader
-        await until(lambda: true(reader._bounds))
-        assert not heading.done()
-    head = await heading
-    assert not head.gaps
-    consumer = Consumer(ordered, head, None)
-    await consumer.drain(observer)
-    assert consumer.delivered in ([], [slow.event_id])
-    monkeypatch.setattr(gap_aware, "HEAD_WAIT_S", 0.0)
-    async with (
-        await PostgresEventStore.connect(ordered.pool._dsn, schema=SCHEMA, notify=False) as other,
-        ordered.transaction() as transaction,
-    ):
-        await transaction.connection.execute("select pg_current_xact_id()")
-        with pytest.raises(StoreUnavailableError, match="a transaction has been open"):
-            await other.create_head_token()
-
-
-async def true(value: object) -> bool:
-    return bool(value)
-
-
-@pytest.mark.parametrize("ordering", ["gap_aware"])
-@pytest.mark.parametrize("limit", [1, 100])
-async def test_an_event_that_comes_late_comes_before_those_that_follow_it_in_its_stream(
-    ordered: PostgresEventStore, observer: Connection, limit: int
-) -> None:
-    consumer = Consumer(ordered, await ordered.create_tail_token(), None, limit)
-    first, second = new_event(), new_event()
-    async with ordered.transaction() as transaction:
-        await transaction.append_events(stream_of("slow"), [first], expected_version=0)
-        await ordered.append_events(stream_of("quick"), new_events(3), expected_version=0)
-        while len(consumer.delivered) < 3:
-            await consumer.poll()
-    await ordered.append_events(stream_of("slow"), [second], expected_version=1)
-    await consumer.drain(observer)
-    assert consumer.delivered[3:] == [first.event_id, second.event_id]
-
-
 @pytest.mark.parametrize("ordering", LOCKING)
 async def test_a_lock_of_the_applications_own_does_not_stop_appends(
     ordered: PostgresEventStore, observer: Connection
@@ -355,11 +205,6 @@ async def test_a_log_that_is_read_by_number_keeps_its_order_on_a_server_that_is_
             assert tail.epoch == epoch
             found = await read_on(store, tail, len(sent), tenant_id="acme")
             assert [event.event_id for event in found.events] == [event.event_id for event in sent]
-
-
-async def gone(consumer: Consumer) -> bool:
-    await consumer.poll()
-    return not consumer.token.gaps
 
 
 @pytest.mark.parametrize("ordering", ["horizon", "gap_aware", "table_lock"])
@@ -441,107 +286,3 @@ async def test_numbers_drawn_before_transaction_ids_would_be_passed(
     stopped = new_event()
     await stopped_after_its_number(ordered, observer, consumer, stopped)
     assert stopped.event_id not in consumer.delivered
-
-
-SHORT, WRITER_STEPS = 150, ("begin", "append")
-
-
-async def caught(
-    dsn: str, ordering: str, cases: Sequence[tuple[tuple[Plan, ...], tuple[int, ...]]], observer: Connection
-) -> list[str]:
-    """What was wrong, over all cases, each with its own aggregates in one store."""
-    found = []
-    async with opened(dsn, ordering) as store:
-        for number, (plans, order) in enumerate(cases):
-            tenants = [None] if store.ordering.all_tenants else ["acme", "globex"]
-            writers = [
-                Writer(
-                    store,
-                    Plan(
-                        stream_of(f"{number}-{plan.stream.aggregate_id}", tenant_id=plan.stream.tenant_id),
-                        plan.steps,
-                    ),
-                )
-                for plan in plans
-            ]
-            consumers = [
-                Consumer(store, await store.create_head_token(tenant_id=tenant), tenant) for tenant in tenants
-            ]
-            later = [Consumer(store, consumer.token, consumer.tenant_id) for consumer in consumers]
-            await run(writers, consumers, order, observer)
-            for consumer in later:
-                await consumer.drain(observer)
-            wrong = faults(writers, [*consumers, *later], total_order=store.ordering.total_order)
-            if wrong:
-                found.append(f"{wrong} with {[plan.steps for plan in plans]} in the order {order}")
-    return found
-
-
-def cases_of(
-    writers: int, polls: int, *, early: bool = False
-) -> list[tuple[tuple[Plan, ...], tuple[int, ...]]]:
-    """Every interleaving of so many writers and polls, with every way to end, on streams apart and on one."""
-    steps = ("begin", "take_id", "append") if early else WRITER_STEPS
-    orders = list(interleavings([len(steps) + 1] * writers + [polls]))
-    return [
-        (
-            tuple(
-                Plan(
-                    stream_of(
-                        "one" if together else f"s{writer}",
-                        tenant_id=("acme", "globex")[writer % 2 if apart else 0],
-                    ),
-                    (*steps, end),
-                )
-                for writer, end in enumerate(ends)
-            ),
-            order,
-        )
-        for together, apart in ((False, False), (False, True), (True, False))
-        for ends in all_ends(writers)
-        for order in orders
-    ]
-
-
-@pytest.mark.parametrize("ordering", LOSSLESS)
-async def test_no_interleaving_loses_an_event(ordering: str, cleared_dsn: str, observer: Connection) -> None:
-    sample = random.Random(1).sample(cases_of(2, 2), SHORT) + random.Random(2).sample(
-        cases_of(2, 1, early=True), SHORT // 2
-    )
-    assert await caught(cleared_dsn, ordering, sample, observer) == []
-
-
-async def test_interleavings_catch_the_naive_ordering(cleared_dsn: str, observer: Connection) -> None:
-    sample = random.Random(1).sample(cases_of(2, 2), SHORT)
-    assert any("lost" in fault for fault in await caught(cleared_dsn, "naive", sample, observer))
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("ordering", LOSSLESS)
-async def test_no_interleaving_of_all_loses_an_event(
-    ordering: str, cleared_dsn: str, observer: Connection
-) -> None:
-    assert await caught(cleared_dsn, ordering, cases_of(2, 2), observer) == []
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("writers", [3, 4])
-@pytest.mark.parametrize("ordering", LOSSLESS)
-async def test_no_interleaving_of_more_writers_loses_an_event(
-    ordering: str, writers: int, cleared_dsn: str, observer: Connection
-) -> None:
-    source = random.Random(writers)
-    order = [party for party in range(writers) for _ in range(3)] + [writers] * 3
-    sample = []
-    for _ in range(1500):
-        source.shuffle(order)
-        ends = [source.choice(("commit", "commit", "rollback")) for _ in range(writers)]
-        plans = tuple(
-            Plan(
-                stream_of(f"s{source.randrange(writers)}", tenant_id=source.choice(("acme", "globex"))),
-                (*WRITER_STEPS, end),
-            )
-            for end in ends
-        )
-        sample.append((plans, tuple(order)))
-    assert await caught(cleared_dsn, ordering, sample, observer) == []

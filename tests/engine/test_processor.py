@@ -294,7 +294,17 @@ async def test_the_lag_tells_what_is_unread_and_who_holds_the_horizon(store: Pos
         assert stall.pid == transaction.connection.get_server_pid()
 
 
-@pytest.mark.parametrize("wrong", [{"name": ""}, {"segments": 0}, {"lease_s": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"segments": 0},
+        {"lease_s": 0},
+        {"batch_events": 0},
+        {"batch_events": -1},
+        {"batch_events": 10**12},
+    ],
+)
 async def test_a_processor_that_cannot_work_is_refused(
     store: PostgresEventStore, wrong: dict[str, object]
 ) -> None:

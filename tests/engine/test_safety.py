@@ -146,7 +146,8 @@ async def test_row_level_security_keeps_tenants_apart_in_a_pool_they_share(
         await asyncio.gather(*(work(f"tenant-{number}") for number in range(8)))
         batch = await read_on(store, await store.create_tail_token(), 10, tenant_id="tenant-3")
         assert len(batch.events) == 10
-        for refused in (store.stream_events(batch.token), store.create_head_token(tenant_id="tenant-3")):
+        tail = await store.create_tail_token()
+        for refused in (store.stream_events(tail), store.create_head_token(tenant_id="tenant-3")):
             with pytest.raises(TokenRefusedError, match="one tenant's events at a time"):
                 await refused
         with pytest.raises(UsageError, match="row-level security"):

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import asyncpg
 import pytest
 
 from eventmark.engine import PostgresEventStore, find_stall
-from eventmark.server import Server
-from eventmark.server.cluster import Cluster, free_port
-from eventmark.server.tuning import Setting
 from tests.engine.builders import new_events, stream_of
 
 
@@ -61,35 +53,3 @@ async def test_the_youngest_transaction_is_named_as_well(
         stall = await find_stall(connection)
         assert stall is not None
         assert stall.pid == transaction.connection.get_server_pid()
-
-
-@pytest.fixture
-def preparing(server: Server) -> Iterator[str]:
-    """A cluster of the test's own that lets transactions be prepared."""
-    assert server.bin_directory is not None
-    with tempfile.TemporaryDirectory(prefix="eventmark-") as name:
-        Path(name).chmod(0o711)
-        cluster = Cluster(server.bin_directory.parent, Path(name), port=free_port(), temporary=True)
-        cluster.prepare((*server.tuning, Setting("max_prepared_transactions", "5", "for this test")))
-        cluster.start()
-        try:
-            yield f"postgresql://eventmark:{cluster.password}@127.0.0.1:{cluster.port}/postgres"
-        finally:
-            cluster.stop()
-            cluster.remove()
-
-
-async def test_a_forgotten_prepared_transaction_is_named(preparing: str) -> None:
-    connection = await asyncpg.connect(preparing)
-    await connection.execute("begin; select pg_current_xact_id(); prepare transaction 'forgotten'")
-    other = await asyncpg.connect(preparing)
-    await other.execute("select pg_current_xact_id()")
-    await asyncio.sleep(0)
-    stall = await find_stall(other)
-    assert stall is not None
-    assert (stall.prepared, stall.pid, stall.state) == ("forgotten", None, "prepared")
-    assert "prepared transaction 'forgotten'" in str(stall)
-    await connection.execute("rollback prepared 'forgotten'")
-    assert await find_stall(other) is None
-    await connection.close()
-    await other.close()

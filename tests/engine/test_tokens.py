@@ -15,7 +15,7 @@ from eventmark.domain import GlobalSequence, TrackingToken, TransactionId
 from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.engine.orderings import HORIZON
 from eventmark.errors import TokenRefusedError
-from tests.engine.builders import new_event, new_events, read_on, stream_of
+from tests.engine.builders import every_ordering, new_event, new_events, read_on, stream_of
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SLOW_INSERT = """
@@ -215,6 +215,43 @@ async def test_a_new_epoch_refuses_the_tokens_of_the_old(
             await reopened.stream_events(old)
         with pytest.raises(TokenRefusedError):
             (await reopened.create_head_token()).compare(old)
+
+
+@every_ordering
+async def test_a_token_of_one_tenants_events_is_refused_for_another_and_for_all(
+    store: PostgresEventStore,
+) -> None:
+    """What the other tenant has before it would be hidden; under tenant_lock, what it is still writing as well."""
+    for tenant in ("other", "acme"):
+        await store.append_events(stream_of(tenant_id=tenant), new_events(2), expected_version=0)
+    tail = await store.create_tail_token()
+    token = (await read_on(store, tail, 2, tenant_id="acme")).token
+    tokens = [token]
+    if not store.ordering.all_tenants:
+        tokens.append(await store.create_head_token(tenant_id="acme"))
+        tokens.append(await store.create_token_at(NOON, tenant_id="acme"))
+    for one in tokens:
+        again = TrackingToken.parse(str(one))
+        for others in ("other", "ACME", None) if store.ordering.all_tenants else ("other", "ACME"):
+            with pytest.raises(TokenRefusedError, match="one tenant's events"):
+                await store.stream_events(again, tenant_id=others)
+        await store.stream_events(again, tenant_id="acme")
+    theirs = (await read_on(store, tail, 2, tenant_id="other")).token
+    with pytest.raises(TokenRefusedError, match="different tenants"):
+        theirs.compare(token)
+
+
+@every_ordering
+async def test_a_token_of_all_tenants_is_a_place_for_each(store: PostgresEventStore) -> None:
+    tail = await store.create_tail_token()
+    for tenant in ("acme", "other"):
+        await store.append_events(stream_of(tenant_id=tenant), new_events(2), expected_version=0)
+        assert len((await read_on(store, tail, 2, tenant_id=tenant)).events) == 2
+    if store.ordering.all_tenants:
+        token = (await read_on(store, tail, 3, limit=3)).token
+        assert token.covers((await read_on(store, tail, 2, tenant_id="acme")).token)
+        (left,) = (await read_on(store, token, 1, tenant_id="other")).events
+        assert left.sequence_number == 2
 
 
 @pytest.mark.parametrize("value", [None, "", "token", 7, (1, 2), b"x"], ids=repr)

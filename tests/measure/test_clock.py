@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
 
-from eventmark.measure.clock import LAG_TICKS_MAX, LoopLag, clock_resolution_ns, now_ns
+from eventmark.measure.alarm import Alarm
+from eventmark.measure.clock import LAG_TICKS_MAX, GcPauses, LoopLag, clock_resolution_ns, now_ns
 
 
 def block(seconds: float) -> None:
@@ -90,3 +92,29 @@ def test_lag_is_sampled_on_uvloop_as_well() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         lag = runner.run(sampled())
     assert 90 <= lag.max_ms < 1000
+
+
+def test_pauses_of_the_garbage_collector_are_told() -> None:
+    with GcPauses() as pauses:
+        kept = [[number] for number in range(200_000)]
+        began = now_ns()
+        gc.collect()
+        took_ns = now_ns() - began
+    assert len(kept) == 200_000
+    assert pauses.count == len(pauses.pauses_ns) >= 1
+    assert pauses.generations[-1] == 2
+    assert 0 < pauses.pauses_ns[-1] <= took_ns
+    assert pauses.at_ns[-1] >= began
+    assert pauses.total_ns >= pauses.max_ns >= max(pauses.pauses_ns)
+    before = pauses.count
+    gc.collect()
+    assert pauses.count == before
+
+
+async def test_lag_can_be_woken_by_another_clock() -> None:
+    """An alarm more precise than the loop's timers: what is left is the loop's own lag."""
+    async with Alarm() as alarm, LoopLag(until=alarm.until) as lag:
+        await asyncio.sleep(0.02)
+        block(0.2)
+        await asyncio.sleep(0.02)
+    assert 190 <= lag.max_ms < 1000

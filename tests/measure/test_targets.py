@@ -25,7 +25,7 @@ def test_defaults_are_the_limits_promised() -> None:
     }  # fmt: skip
 
 
-def test_file_is_laid_over_the_defaults(tmp_path: Path) -> None:
+def test_file_names_its_own_targets_alone_so_that_they_can_be_laid_over_a_stores(tmp_path: Path) -> None:
     path = file_with(
         tmp_path,
         '[targets]\n"load_aggregate[1000]" = 30\n'
@@ -36,14 +36,11 @@ def test_file_is_laid_over_the_defaults(tmp_path: Path) -> None:
         "read_snapshot": Target("p999", 7.0),
         "compare_tokens": Target("p95", 0.5),
     }
-    assert read_targets(path) == {**DEFAULT_TARGETS, **changed}
+    assert read_targets(path) == changed
 
 
-def test_empty_file_gives_the_defaults_and_leaves_them_alone(tmp_path: Path) -> None:
-    targets = read_targets(file_with(tmp_path, "\ufeff# saved by an editor that begins with a mark\n"))
-    assert targets == DEFAULT_TARGETS
-    targets.clear()
-    assert DEFAULT_TARGETS
+def test_empty_file_changes_no_target(tmp_path: Path) -> None:
+    assert read_targets(file_with(tmp_path, "\ufeff# saved by an editor that begins with a mark\n")) == {}
 
 
 @pytest.mark.parametrize(

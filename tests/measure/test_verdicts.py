@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmark.measure.results import Latency, LatencyInterval, Verdict
+from eventmark.measure.results import ClientHealth, Latency, LatencyInterval, OperationResult, Verdict
 from eventmark.measure.targets import Target
-from eventmark.measure.verdicts import exit_code, judge_latency, overall
+from eventmark.measure.verdicts import doubted, exit_code, judge_latency, overall
 
 MET, BROKEN, INCONCLUSIVE = Verdict.MET, Verdict.BROKEN, Verdict.INCONCLUSIVE
 TARGET = Target("p95", 10.0)
@@ -125,3 +125,27 @@ def test_overall_of_nothing_is_inconclusive() -> None:
 
 def test_exit_codes_tell_the_verdicts_apart() -> None:
     assert [exit_code(verdict) for verdict in (MET, BROKEN, INCONCLUSIVE)] == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "failed", "why", "expected"),
+    [
+        (BROKEN, 0, "other work", INCONCLUSIVE),
+        (BROKEN, 0, "", BROKEN),
+        (BROKEN, 3, "other work", BROKEN),
+        (MET, 0, "other work", MET),
+        (INCONCLUSIVE, 0, "other work", INCONCLUSIVE),
+    ],
+)
+def test_an_unfit_machine_excuses_what_is_slow_and_neither_what_failed_nor_what_is_quick(
+    verdict: Verdict, failed: int, why: str, expected: Verdict
+) -> None:
+    operation = OperationResult(
+        latency_ms=Latency(p50=1, p95=2, p99=3, p999=4, max=5), interval_ms={}, samples=10, target_ms=1.0,
+        target_quantile="p95", verdict=verdict, reason="p95 2 ms", mode="sample", throughput_per_s=1.0,
+        failed=failed, histogram="", forks=[],
+        client=ClientHealth(loop_lag_ms_p99=0, cpu_share=0, pool_wait_ms_p95=0, bottleneck=False),
+    )  # fmt: skip
+    found = doubted(operation, why)
+    assert found.verdict is expected
+    assert (why in found.reason) if found.verdict is not verdict else found == operation

@@ -37,6 +37,8 @@ setTimeout(() => {{
   seen.drawn = charts.length;
   seen.wide = charts.filter((one) => one.getBoundingClientRect().right > {width}).length;
   seen.marks = page.querySelectorAll(":is(.mark-line, .mark-rect, .mark-area) path").length;
+  const tables = [...page.querySelectorAll(".scroll > table")];
+  seen.cut = tables.filter((one) => one.scrollWidth > one.parentElement.clientWidth + 1).length;
   seen.text = charts.map((one) => one.textContent).join(" ");
 }}, {settle});
 </script>"""

@@ -36,6 +36,19 @@ def test_a_section_alone_is_shown_without_the_parts_of_the_main_job(shown: RunRe
         assert "No corpus was seeded" not in text
 
 
+def test_a_closing_section_comes_after_everything_else(shown: RunResult, result: RunResult) -> None:
+    closing = msgspec.structs.replace(shown.sections[0], title="What limited it", name="limit", closing=True)
+    whole = msgspec.structs.replace(result, sections=[*shown.sections, closing])
+    for text in (render_html(whole), render_markdown(whole), terminal_text(whole, 200)):
+        body = text.partition("<main")[2] or text
+        first, operations, last = (
+            body.index(title) for title in ("Capacity", "append_events[1]", "What limited it")
+        )
+        assert first < last and operations < last
+    alone = msgspec.structs.replace(shown, sections=[closing], operations={}, corpus=None, plans=[])
+    assert "No operation was measured" in render_markdown(alone)
+
+
 def test_hostile_text_in_a_section_is_harmless(shown: RunResult) -> None:
     assert "<script>alert(1)" not in render_html(shown)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", terminal_text(shown))

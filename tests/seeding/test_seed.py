@@ -18,7 +18,7 @@ import pytest
 from eventmark.engine import PostgresEventStore
 from eventmark.errors import CannotRunError
 from eventmark.measure.results import Verdict
-from eventmark.seeding import AuditReport, audit, remove_appended, seed
+from eventmark.seeding import AuditReport, audit, missing_events, remove_appended, seed
 from eventmark.stores import StoreDefinition, find_store, write_template
 from eventmark.workload import CorpusPlan
 
@@ -115,6 +115,25 @@ def test_the_same_plan_is_reused_another_is_refused_unless_replaced(database: st
     assert audited(database).checksum != first
     seed(database, definition, PLAN, schema="eventmark", workers=2, replace=True)
     assert audited(database).checksum == first
+
+
+def test_what_is_still_to_be_seeded_is_known_so_that_room_is_asked_for_that_alone(database: str) -> None:
+    def missing(plan: CorpusPlan) -> int:
+        async def ask() -> int:
+            connection = await asyncpg.connect(database)
+            try:
+                return await missing_events(connection, find_store("eaf"), plan, "eventmark")
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
+
+    assert missing(PLAN) == EVENTS
+    seed(database, find_store("eaf"), PLAN, schema="eventmark")
+    assert missing(PLAN) == 0
+    assert missing(CorpusPlan(EVENTS + 5, seed=3)) == EVENTS + 5
+    execute(database, "delete from eventmark.eventmark_seed_batches where batch = 1")
+    assert missing(PLAN) == 10_000
 
 
 def test_a_schema_that_is_not_eventmarks_is_left_alone(database: str) -> None:

@@ -20,6 +20,7 @@ from eventmark.server import (
     machine,
     measure_fsync_ms,
     provision,
+    slowed_by,
 )
 from eventmark.server.fitness import (
     clock_finding,
@@ -138,6 +139,20 @@ def test_frequency_scaling_is_read_of_every_core(
 def test_observations_are_graded(judge: Callable[[object], Finding], grades: dict[object, Verdict]) -> None:
     for observed, verdict in grades.items():
         assert judge(observed).verdict is verdict, observed
+
+
+def test_what_makes_a_store_look_slow_is_named_and_what_makes_it_look_quick_is_not() -> None:
+    def finding(name: str, verdict: Verdict) -> Finding:
+        return Finding(name=name, verdict=verdict, observed="", expected="")
+
+    found = [
+        finding("steal", BROKEN),
+        finding("durability", BROKEN),
+        finding("memory", MET),
+        finding("clock", BROKEN),
+    ]
+    assert slowed_by(found) == "steal, clock"
+    assert slowed_by([finding("durability", BROKEN), finding("steal", INCONCLUSIVE)]) == ""
 
 
 def test_fitness_is_the_worst_finding() -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import asyncpg
 import psutil
@@ -17,6 +18,7 @@ import pytest
 
 from eventmark.measure.results import Series
 from eventmark.server import Monitor, Server, statements_between, statements_snapshot
+from eventmark.server.machine import disk_counters
 from eventmark.server.monitor import SAMPLES_MAX, WAITS_MAX, _Samples
 from eventmark.server.processes import ProcessTree, Usage
 from eventmark.server.statistics import STATEMENTS_MAX
@@ -53,6 +55,7 @@ async def test_work_of_the_server_shows_in_every_series(server: Server, database
     await connection.close()
     series = by_name(monitor.series())
     seconds = time.monotonic() - origin_s
+    monitor.missing.pop("disk_read_rate, disk_write_rate", None)  # a memory file system, a container's layers
     assert monitor.missing == {}
     assert {
         "client_cpu", "client_rss", "client_write_rate", "server_cpu", "server_rss", "server_write_rate",
@@ -138,6 +141,72 @@ def test_cpu_of_child_processes_is_counted() -> None:
         child.kill()
         child.wait()
     assert isinstance(usage, Usage) and usage.cpu_s >= 0.3 and usage.processes >= 2
+
+
+WRITING = """
+import os
+with open("written", "wb") as file:
+    file.write(bytes(16 * 2**20))
+    os.fsync(file.fileno())
+    print(flush=True)
+    input()
+    for number in range(200):
+        os.pwrite(file.fileno(), b"x" * 8192, number * 8192)
+        os.fdatasync(file.fileno())
+    print(flush=True)
+    input()
+"""
+
+
+def test_what_a_process_writes_is_counted_as_much_as_it_wrote(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITING],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdin is not None and child.stdout is not None
+    try:
+        child.stdout.readline()
+        tree = ProcessTree(child.pid)
+        tree.sample()
+        child.stdin.write("\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        usage = tree.sample()
+    finally:
+        child.kill()
+        child.communicate()
+    assert isinstance(usage, Usage) and usage.write_bytes is not None
+    assert 200 * 8192 <= usage.write_bytes < 300 * 8192
+
+
+def test_process_that_ended_and_is_not_reaped_hides_no_counters() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.02)
+        usage = ProcessTree(os.getpid()).sample()
+    finally:
+        child.wait()
+    assert isinstance(usage, Usage)
+    assert usage.processes == 1 + len(psutil.Process().children(recursive=True))
+    assert usage.read_bytes is not None
+
+
+async def test_disk_of_the_cluster_is_seen_where_it_has_one(server: Server, tmp_path: Path) -> None:
+    assert server.directory is not None
+    if disk_counters(server.directory) is None:
+        pytest.skip("the cluster lies on no disk of its own: a memory file system, a container's layers")
+    async with Monitor(server, interval_s=0.05) as monitor:
+        with (server.directory / "probe").open("wb") as file:
+            file.write(os.urandom(2**20))
+            file.flush()
+            os.fsync(file.fileno())
+        await asyncio.sleep(0.15)
+    (server.directory / "probe").unlink()
+    assert max(by_name(monitor.series())["disk_write_rate"].values) > 0
 
 
 def test_long_runs_are_thinned_by_averaging_and_stay_bounded() -> None:

@@ -92,8 +92,8 @@ def test_an_unknown_statement_is_named_with_the_nearest(own: Path) -> None:
         (edit("load_aggregate.sql", "data as payload", "data as body"), "load_aggregate.sql", 7, "payload"),
         (edit("schema.sql", "tenant text not null", "tenant txt not null"), "schema.sql", 6, "txt"),
         (edit("indexes.sql", "(written_by, position)", "(written_by, place)"), "indexes.sql", None, "place"),
-        (edit("store.toml", 'payload = "data"', 'payload = "dta"'), "store.toml", None, "dta"),
-        (edit("store.toml", 'events = "events"', 'events = "evts"'), "store.toml", None, "evts"),
+        (edit("store.toml", 'payload = "data"', 'payload = "dta"'), "store.toml", 32, "dta"),
+        (edit("store.toml", 'events = "events"', 'events = "evts"'), "store.toml", 19, "evts"),
         (edit("create_token_at.sql", "instant timestamptz", "instant timestamptz, when date"), "create_token_at.sql", None, "when"),
     ],
 )  # fmt: skip

@@ -15,9 +15,18 @@ from eventmark.engine import PostgresEventStore
 from eventmark.engine.transaction import StoreTransaction
 from eventmark.stores import find_store
 from eventmark.verify import Consumption, Fault, History, Outcome, check
-from eventmark.verify.history import ATTEMPT, DELIVERED, PART, WriterLog, event_id, expanded, key_of
+from eventmark.verify.history import (
+    ATTEMPT,
+    DELIVERED,
+    PART,
+    WriterLog,
+    event_id,
+    expanded,
+    key_of,
+    stream_id,
+)
 from eventmark.verify.stored import StoredTable, count_damaged, read_stored
-from eventmark.verify.writers import payload_of, stream_id
+from eventmark.verify.writers import payload_of
 from tests.engine.builders import SCHEMA
 
 Read = Callable[[TrackingToken], Awaitable[EventBatch]]

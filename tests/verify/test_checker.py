@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventmark.verify import Consumption, Fault, History, Outcome, check
-from eventmark.verify.history import STORED, TENANTS
+from eventmark.verify.history import STORED, TENANTS, segment_of_number
 from tests.verify.conftest import consumption, delivered, history, token
 
 OK, CONFLICT, FAILED, UNKNOWN = Outcome.OK, Outcome.CONFLICT, Outcome.FAILED, Outcome.UNKNOWN
@@ -94,6 +94,21 @@ def test_what_was_committed_after_a_token_was_made_is_due_wherever_the_token_lie
     # A head token from the last row: above a transaction that was still running.
     head = consumption([], name="head", start=token(5, 7), made_ns=1)
     assert ("I7", "lost of head") in found(history(ATTEMPTS, consumptions=[head]))
+
+
+def test_a_consumer_of_a_segment_is_due_its_own_streams_and_all_of_them() -> None:
+    keys = {
+        segment: [key for key, stream, *_ in STORED_ROWS if segment_of_number(stream) == segment]
+        for segment in (0, 1)
+    }
+    assert sorted(keys[0] + keys[1]) == ALL
+    shares = [consumption(keys[one], name=f"share {one}", segment=one) for one in (0, 1)]
+    assert check(history(ATTEMPTS, consumptions=shares)) == []
+    full, other = (0, 1) if keys[0] else (1, 0)
+    lost = consumption(keys[full][1:], name="share", segment=full)
+    assert ("I7", "lost of share") in found(history(ATTEMPTS, consumptions=[lost]))
+    foreign = consumption([*keys[other], *keys[full][:1]], name="share", segment=other)
+    assert ("I7", "delivered unasked of share") in found(history(ATTEMPTS, consumptions=[foreign]))
 
 
 def test_damage_and_replays_that_differ_are_told() -> None:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -19,10 +15,10 @@ import pytest
 from eventmark.domain import EventBatch, TrackingToken
 from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.server import Server
-from eventmark.server.cluster import Cluster, free_port
 from eventmark.verify import Outcome
-from eventmark.verify.writers import stream_id, tenant_of
+from eventmark.verify.history import stream_id, tenant_of
 from tests.engine.builders import SCHEMA, until, waiting_backend
+from tests.faults.clusters import OwnCluster, own_cluster
 from tests.verify.recording import Recording
 
 Connection = asyncpg.Connection
@@ -173,7 +169,8 @@ async def test_an_append_that_does_nothing_on_conflict(dsn: str) -> None:
         assert await found(record, connection) == {"I1 acknowledged and not stored", "I5 won by several"}
 
 
-async def test_a_tenant_set_for_the_session_instead_of_the_transaction(dsn: str) -> None:
+@pytest.mark.parametrize("planted", [True, False])
+async def test_a_tenant_set_for_the_session_instead_of_the_transaction(dsn: str, planted: bool) -> None:
     async with recording(dsn, "horizon") as (record, connection):
         await record.append(0)
         await record.append(1)
@@ -191,47 +188,32 @@ async def test_a_tenant_set_for_the_session_instead_of_the_transaction(dsn: str)
 
         tail = await record.store.create_tail_token()
         await record.consume(reader(0, planted=False), tail, name="first", tenant=0)
-        await record.consume(reader(1, planted=True), tail, name="second", tenant=1)
-        assert "I10 events of other tenants of second" in await found(record, connection)
+        await record.consume(reader(1, planted=planted), tail, name="second", tenant=1)
+        names = await found(record, connection)
+        assert "I10 events of other tenants of second" in names if planted else not names
         await pooled.close()
 
 
 @pytest.fixture
-def cluster(server: Server) -> Iterator[Cluster]:
-    """A cluster of the test's own that flushes nothing without need."""
-    assert server.bin_directory is not None
-    with tempfile.TemporaryDirectory(prefix="eventmark-") as name:
-        Path(name).chmod(0o711)
-        own = Cluster(server.bin_directory.parent, Path(name), port=free_port(), temporary=True)
-        own.prepare(server.tuning)
-        own.start()
-        try:
-            yield own
-        finally:
-            own.stop()
-            own.remove()
+def cluster(server: Server) -> Iterator[OwnCluster]:
+    """Flushes nothing without need."""
+    with own_cluster(server, {"wal_writer_delay": "10s"}) as own:
+        asyncio.run(own.install())
+        yield own
 
 
 @pytest.mark.parametrize(("commit", "faults"), [("off", {"I1 acknowledged and not stored"}), ("on", set())])
 async def test_commits_that_wait_for_no_disk_and_a_crash(
-    cluster: Cluster, commit: str, faults: set[str]
+    cluster: OwnCluster, commit: str, faults: set[str]
 ) -> None:
-    dsn = f"postgresql://eventmark:{cluster.password}@127.0.0.1:{cluster.port}/postgres"
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("alter system set wal_writer_delay = '10s'")
-    await connection.execute("select pg_reload_conf()")
-    await install_schema(connection, SCHEMA)
-    await connection.close()
     async with await PostgresEventStore.connect(
-        f"{dsn}?options=-c%20synchronous_commit%3D{commit}", schema=SCHEMA, notify=False
+        f"{cluster.dsn}?options=-c%20synchronous_commit%3D{commit}", schema=SCHEMA, notify=False
     ) as store:
         record = Recording(store)
         for stream in range(8, 12):
             await record.append(stream)
-        assert cluster.pid is not None
-        os.kill(cluster.pid, signal.SIGQUIT)
-        await asyncio.to_thread(cluster.stop)
-    await asyncio.to_thread(cluster.start)
-    connection = await asyncpg.connect(dsn)
+        await cluster.crash()
+    await cluster.start()
+    connection = await asyncpg.connect(cluster.dsn)
     assert await found(record, connection) == faults
     await connection.close()

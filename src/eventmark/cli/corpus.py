@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from eventmark.cli.options import Options
+from eventmark.cli.options import CorpusOptions
 from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
 from eventmark.measure.verdicts import exit_code
@@ -14,9 +14,9 @@ from eventmark.seeding import audit as audit_corpus
 from eventmark.seeding import seed as seed_corpus
 
 
-def seed(*, options: Options | None = None) -> int:
+def seed(*, options: CorpusOptions | None = None) -> int:
     """Fill a store with a corpus and keep it. Goes on where an interrupted seeding stopped."""
-    settings = (options or Options()).settings()
+    settings = (options or CorpusOptions()).settings()
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         prepare_store(job)
         report = seed_corpus(
@@ -37,9 +37,9 @@ def seed(*, options: Options | None = None) -> int:
     return 0
 
 
-def audit(*, options: Options | None = None) -> int:
+def audit(*, options: CorpusOptions | None = None) -> int:
     """Prove from the table itself what is in a corpus that was seeded."""
-    settings = (options or Options()).settings()
+    settings = (options or CorpusOptions()).settings()
     with job_of(settings, keep=True) as job, progress_bars(console) as progress:
         report = asyncio.run(
             audit_corpus(job.server.dsn, job.definition, schema=job.schema, progress=progress)

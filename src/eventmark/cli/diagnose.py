@@ -10,7 +10,7 @@ import asyncpg
 from cyclopts import Parameter
 from rich.table import Table
 
-from eventmark.cli.options import Options
+from eventmark.cli.options import CorpusOptions
 from eventmark.cli.run import check_writable
 from eventmark.cli.session import running_server, screen
 from eventmark.engine import Stall, find_stall
@@ -25,13 +25,13 @@ from eventmark.workload import CorpusPlan
 def doctor(
     *,
     dsn: Annotated[str | None, Parameter(help="The same as --server with a DSN.")] = None,
-    options: Options | None = None,
+    options: CorpusOptions | None = None,
 ) -> int:
     """Say whether this machine and server are fit to measure, how the server is tuned, and who holds consumers up."""
-    settings = (options or Options()).settings(**({"server": dsn} if dsn else {}))
+    settings = (options or CorpusOptions()).settings(**({"server": dsn} if dsn else {}))
     corpus = CorpusPlan(settings.event_count, tenant_count=settings.tenants, payload_profile=settings.payload)
     with running_server(settings) as (server, place):
-        findings = examine(server, place, estimated_bytes(corpus))
+        findings = examine(server, place, estimated_bytes(corpus.events))
         stall = asyncio.run(_stall(server.dsn))
     screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:

@@ -5,15 +5,16 @@ Exit codes: 0 met, 1 broken, 2 usage or configuration, 3 inconclusive, 4 could n
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
 
 from eventmark import __version__
+from eventmark.cli.output import console, drop_output, screen, tolerate_encodings
 from eventmark.errors import EventmarkError, UsageError
 
 app = App(
@@ -31,6 +32,9 @@ _VERBS = {
     "run:explain": "Examine the plan of every statement.",
     "advise:advise": "Find what could be better, and try it: ranked advice, and runnable SQL.",
     "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
+    "load:load": "Load from many users, latency counted from when each operation was due.",
+    "load:capacity": "The highest sustained rate at which every target holds.",
+    "load:sweep": "Throughput and latency from 1 to 64 clients, and the law they follow.",
     "diagnose:report": "Show a result again, and write its reports anew.",
     "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
     "diagnose:doctor": "Whether this machine and server are fit to measure on.",
@@ -43,32 +47,63 @@ for place, summary in _VERBS.items():
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program's entry point."""
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
 
 
 def run_command(arguments: Sequence[str]) -> int:
     """The exit code of a command line. Prints what there is to say; raises nothing."""
-    console = Console(stderr=True, highlight=False)
+    tolerate_encodings()
     try:
-        answer = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
+        answer = app(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value", console=screen
+        )
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return answer if isinstance(answer, int) else 0
     except CycloptsError as error:
-        console.print(f"eventmark: {str(error).partition(chr(10))[0]}", markup=False)
-        console.print("  eventmark --help lists verbs and flags", markup=False)
-        return UsageError.exit_code
+        return _show(
+            UsageError(str(error).partition("\n")[0], remedy="eventmark --help lists verbs and flags")
+        )
     except EventmarkError as error:
-        console.print(f"eventmark: {error.message}", markup=False, soft_wrap=True)
-        if error.remedy:
-            console.print(f"  {error.remedy}", markup=False, soft_wrap=True)
-        return error.exit_code
+        return _show(error)
     except KeyboardInterrupt:
         console.print("eventmark: interrupted")
         return EventmarkError.exit_code
     except BrokenPipeError:
-        # The reader went away; what is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return EventmarkError.exit_code
+    except Exception as error:
+        return _unforeseen(error)
+
+
+def _show(error: EventmarkError) -> int:
+    """One line for the thing that is wrong, one for what to do about it."""
+    console.print(f"eventmark: {error.message}", markup=False, soft_wrap=True)
+    if error.remedy:
+        console.print(f"  {error.remedy}", markup=False, soft_wrap=True)
+    return error.exit_code
+
+
+def _unforeseen(error: Exception) -> int:
+    """Never exit code 1, which is a verdict. A traceback for what is a defect of ours, and for that alone."""
+    from eventmark.cli.failures import refusal  # needs the driver, which --help does not
+
+    if (known := refusal(error)) is not None:
+        if isinstance(error, OSError):
+            drop_output()  # it may be the output itself that failed
+        return _show(known)
+    traceback.print_exception(error)
+    console.print(
+        "eventmark: this is a defect of Eventmark's own, please report it with the lines above",
+        soft_wrap=True,
+    )
+    return EventmarkError.exit_code
+
+
+def _interrupt(*_: object) -> None:
+    """Told to end (SIGTERM): the same orderly way as by Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

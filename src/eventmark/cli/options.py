@@ -9,16 +9,57 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.config import Settings, load_settings
+from eventmark.errors import UsageError
 
 _CORPUS = "Corpus"
 _SERVER = "Server"
 _RUN = "Run"
+_SETTINGS = "Settings"
 
 
 @Parameter(name="*")
 @dataclass(kw_only=True)
-class Options:
-    """What was given on the command line; None where nothing was."""
+class ServerOptions:
+    """Which server, and what of it; None where nothing was given on the command line."""
+
+    server: Annotated[
+        str | None,
+        Parameter(group=_SERVER, help="embedded, local, docker or postgresql://user@host/database."),
+    ] = None
+    schema: Annotated[
+        str | None, Parameter(group=_SERVER, help="Schema that Eventmark creates [eventmark].")
+    ] = None
+    directory: Annotated[
+        str | None, Parameter(group=_SERVER, help="Where the cluster lives [.eventmark when it is kept].")
+    ] = None
+    keep: Annotated[
+        bool | None, Parameter(group=_SERVER, negative=(), help="Keep the cluster, and the corpus in it.")
+    ] = None
+    port: Annotated[int | None, Parameter(group=_SERVER, help="Port of our own server [a free one].")] = None
+    config: Annotated[
+        Path | None, Parameter(group=_SETTINGS, help="Settings file [eventmark.toml if there].")
+    ] = None
+
+    def settings(self, **own: str | int | None) -> Settings:
+        """The file, the flags, and a verb's ``own`` flags together. Raises ``UsageError``."""
+        given = asdict(self) | own
+        return load_settings(given, given.pop("config"))
+
+
+@Parameter(name="*")
+@dataclass(kw_only=True)
+class StoreOptions(ServerOptions):
+    """And which store."""
+
+    store: Annotated[
+        str | None, Parameter(group=_RUN, help="A store's name, or its folder: ./my-store [eaf].")
+    ] = None
+
+
+@Parameter(name="*")
+@dataclass(kw_only=True)
+class CorpusOptions(StoreOptions):
+    """And which corpus."""
 
     events: Annotated[
         str | None, Parameter(group=_CORPUS, help="Events to seed, e.g. 50k, 1M, 10M [1M].")
@@ -35,9 +76,13 @@ class Options:
     replace: Annotated[
         bool | None, Parameter(group=_CORPUS, negative=(), help="Replace another corpus in the schema.")
     ] = None
-    store: Annotated[
-        str | None, Parameter(group=_RUN, help="A store's name, or its folder: ./my-store [eaf].")
-    ] = None
+
+
+@Parameter(name="*")
+@dataclass(kw_only=True)
+class Options(CorpusOptions):
+    """And how it is measured and reported."""
+
     profile: Annotated[str | None, Parameter(group=_RUN, help="quick, standard or full [standard].")] = None
     targets: Annotated[str | None, Parameter(group=_RUN, help="TOML file of targets over the defaults.")] = (
         None
@@ -49,29 +94,20 @@ class Options:
         bool | None, Parameter(group=_RUN, help="Measure pgbench, psql and peers beside each operation.")
     ] = None
     json: Annotated[bool | None, Parameter(group=_RUN, negative=(), help="Print the result as JSON.")] = None
-    server: Annotated[
-        str | None,
-        Parameter(group=_SERVER, help="embedded, local, docker or postgresql://user@host/database."),
-    ] = None
-    schema: Annotated[
-        str | None, Parameter(group=_SERVER, help="Schema that Eventmark creates [eventmark].")
-    ] = None
-    directory: Annotated[
-        str | None, Parameter(group=_SERVER, help="Where the cluster lives [.eventmark when it is kept].")
-    ] = None
-    keep: Annotated[
-        bool | None, Parameter(group=_SERVER, negative=(), help="Keep the cluster, and the corpus in it.")
-    ] = None
-    port: Annotated[int | None, Parameter(group=_SERVER, help="Port of our own server [a free one].")] = None
     metrics_port: Annotated[
         int | None,
         Parameter(group=_RUN, help="Serve metrics for Prometheus on this port of 127.0.0.1 while it runs."),
     ] = None
-    config: Annotated[Path | None, Parameter(group=_RUN, help="Settings file [eventmark.toml if there].")] = (
-        None
-    )
+    profiler: Annotated[
+        str | None,
+        Parameter(group=_RUN, help="cpu or memory: flame graphs of the client beside the report."),
+    ] = None
 
-    def settings(self, **own: str | int | None) -> Settings:
-        """The file, the flags, and a verb's ``own`` flags together. Raises ``UsageError``."""
-        given = asdict(self) | own
-        return load_settings(given, given.pop("config"))
+
+def checked_seconds(seconds: int | None) -> int | None:
+    """The flag of that name, which several verbs have. Raises ``UsageError`` below 1."""
+    if seconds is not None and seconds < 1:
+        raise UsageError(
+            f"--seconds must be 1 or more, got {seconds}", remedy="leave it out for the verb's own"
+        )
+    return seconds

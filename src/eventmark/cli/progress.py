@@ -34,6 +34,9 @@ _LABELS = {
     "try variants": "try variants",
     "try settings": "try settings",
     "measure use": "measure its use",
+    "generate": "generate load",
+    "capacity": "search the capacity",
+    "sweep": "sweep over clients",
 }
 
 
@@ -49,7 +52,13 @@ class _Rate(ProgressColumn):
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Report]:
     """A callback for the rooms below. Each stage's bar stays when it is done."""
-    bars = Progress(
+    bars = make_bars(console)
+    with bars:
+        yield reporter(bars)
+
+
+def make_bars(console: Console) -> Progress:
+    return Progress(
         TextColumn("{task.description:<22}"),
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:>3.0f}%"),
@@ -58,6 +67,10 @@ def progress_bars(console: Console) -> Iterator[Report]:
         _Rate(),
         console=console,
     )
+
+
+def reporter(bars: Progress) -> Report:
+    """Tells ``bars`` of stages as they come."""
     tasks: dict[str, TaskID] = {}
 
     def report(stage: str, done: float, total: float) -> None:
@@ -65,5 +78,4 @@ def progress_bars(console: Console) -> Iterator[Report]:
             tasks[stage] = bars.add_task(_LABELS.get(stage, stage), total=total, stage=stage)
         bars.update(tasks[stage], completed=done, total=total)
 
-    with bars:
-        yield report
+    return report

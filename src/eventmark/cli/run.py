@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 
+from eventmark.cli.live import live_view
 from eventmark.cli.options import Options
-from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError
 from eventmark.measure.files import write_result
-from eventmark.measure.results import OperationResult, RunResult, Verdict
-from eventmark.measure.verdicts import exit_code, overall
-from eventmark.report import render_operations, render_plans, render_terminal, write_reports
+from eventmark.measure.results import RunResult
+from eventmark.measure.verdicts import exit_code
+from eventmark.profiler import check_profiler, profiling
+from eventmark.report import render_terminal, write_reports
 from eventmark.scenarios.group_append import GroupAppend
-from eventmark.scenarios.job import Job, fill, prepare_store
-from eventmark.scenarios.main_job import MainJob, examine_all_plans, measure
+from eventmark.scenarios.job import Job
+from eventmark.scenarios.load.load import Watcher
+from eventmark.scenarios.main_job import CoreOperations, Limits, MainJob, Plans
 from eventmark.scenarios.metering import Metering, metered
+from eventmark.scenarios.profiled import as_profiled
 from eventmark.scenarios.row_level_security import RowLevelSecurity
 from eventmark.scenarios.scenario import Scenario
-from eventmark.seeding import Progress
+from eventmark.server.machine import existing_part
+
+OUT_BYTES_MIN = 32 * 2**20  # several times what a long run's result and reports take
 
 
 def run(*, options: Options | None = None) -> int:
@@ -37,13 +41,31 @@ def run(*, options: Options | None = None) -> int:
 
 def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) -> int:
     """Run it on the settings' job, write its result and reports, and return the exit code."""
+    return run_watched(lambda _: scenario, settings, keep=keep)
+
+
+def run_watched(make: Callable[[Watcher], Scenario], settings: Settings, *, keep: bool = False) -> int:
+    """``run_scenario`` of a scenario that is made with somebody to tell its pulses to."""
     check_writable(Path(settings.out))
+    check_profiler(settings.profiler)
     with job_of(settings, keep=keep) as job, _served(job, settings) as metering:
-        with progress_bars(console) as progress:
-            result = scenario.run(job, progress)
+        with live_view(console) as (progress, watch):
+            scenario = make(watch)
+            result, profiles = _profiled(lambda: scenario.run(job, progress), settings)
+        if profiles:
+            console.print(f"profiles: {', '.join(str(file) for file in profiles)}", soft_wrap=True)
         if metering is not None:
             metering.finish(result)
     return finish(settings, result)
+
+
+def _profiled(run: Callable[[], RunResult], settings: Settings) -> tuple[RunResult, list[Path]]:
+    """The result, and the flame graphs of who made it, where a profiler was asked for."""
+    with profiling(settings.profiler, Path(settings.out)) as profiles:
+        if profiles is None:
+            return run(), []
+        result = profiles.run(run)
+    return as_profiled(result, profiles.kind, profiles.files), profiles.files
 
 
 @contextmanager
@@ -57,14 +79,15 @@ def _served(job: Job, settings: Settings) -> Iterator[Metering | None]:
 
 
 def finish(settings: Settings, result: RunResult) -> int:
-    """Write the result and its reports, show it, and return the exit code."""
+    """Show the result, write it and its reports, and return the exit code."""
     out = Path(settings.out)
+    if not settings.json:
+        screen.print(render_terminal(result))  # first: whatever becomes of the files, it was not in vain
     write_result(result, out / "result.json")
     written = write_reports(result, out)
     if settings.json:
-        sys.stdout.write((out / "result.json").read_text())
+        screen.out((out / "result.json").read_text(encoding="utf-8"), highlight=False)
     else:
-        screen.print(render_terminal(result))
         screen.print(f"{out / 'result.json'}, " + ", ".join(str(path) for path in written.values()))
     return exit_code(result.verdict)
 
@@ -83,63 +106,34 @@ def bench(
     settings = (options or Options()).settings()
     if group or rls:
         return run_scenario(GroupAppend() if group else RowLevelSecurity(), settings)
-    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
-        _fill(job, progress)
-        operations, skipped = measure(job, progress)
-    screen.print(render_operations(operations, skipped))
-    return exit_code(_verdict_of(operations))
+    return run_scenario(CoreOperations(), settings, keep=True)
 
 
 def explain(*, options: Options | None = None) -> int:
-    """Examine the plan of every statement on a corpus that is kept."""
-    settings = (options or Options()).settings()
-    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
-        _fill(job, progress)
-        plans = examine_all_plans(job, progress)
-    screen.print(render_plans(plans))
-    return exit_code(overall((plan.statement, plan.verdict, "") for plan in plans)[0])
+    """Examine the plan of every statement on a corpus that is kept; seeds it where it is not there yet."""
+    return run_scenario(Plans(), (options or Options()).settings(), keep=True)
 
 
 def limits(*, options: Options | None = None) -> int:
     """How far each operation is from what pgbench, psql, the bare driver and a known library do."""
-    settings = (options or Options()).settings()
-    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
-        _fill(job, progress)
-        operations, skipped = measure(job, progress)
-    table = Table(title="distance from the floor", title_justify="left")
-    for name in ("operation", "ours, p50 ms", "tool", "its figure", "ratio"):
-        table.add_column(name, justify="left" if name in ("operation", "tool") else "right")
-    for name, operation in operations.items():
-        for floor in operation.floors:
-            table.add_row(
-                name, f"{operation.latency_ms.p50:.3f}", floor.tool, f"{floor.value:.3f} ms {floor.statistic}",
-                f"{floor.ratio:.2f}",
-            )  # fmt: skip
-    screen.print(table)
-    for name, reason in skipped.items():
-        screen.print(f"skipped {name}: {reason}")
-    return (
-        0 if any(operation.floors for operation in operations.values()) else exit_code(Verdict.INCONCLUSIVE)
-    )
+    return run_scenario(Limits(), (options or Options()).settings(), keep=True)
 
 
 def check_writable(out: Path) -> None:
-    """Before an hour's work, not after it. Raises ``CannotRunError``."""
+    """Before an hour's work, not after it: a folder that can be written, or made, on a disk with room for reports.
+
+    Makes nothing. Raises ``CannotRunError``.
+    """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".eventmark-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        place = existing_part(out)
+        with tempfile.TemporaryFile(dir=place):
+            free_bytes = shutil.disk_usage(place).free
     except OSError as error:
         raise CannotRunError(
             f"{out} cannot be written: {error.strerror}", remedy="name a folder that can be, with --out"
         ) from error
-
-
-def _fill(job: Job, progress: Progress) -> None:
-    prepare_store(job)
-    fill(job, progress)
-
-
-def _verdict_of(operations: dict[str, OperationResult]) -> Verdict:
-    return overall((name, one.verdict, one.reason) for name, one in operations.items())[0]
+    if free_bytes < OUT_BYTES_MIN:
+        raise CannotRunError(
+            f"the disk of {out} has {free_bytes / 2**20:.0f} MiB free",
+            remedy=f"make room for the reports, {OUT_BYTES_MIN // 2**20} MiB will do",
+        )

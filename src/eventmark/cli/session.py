@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-
+from eventmark.cli.output import console, screen
 from eventmark.config import Settings
+from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.targets import Target, read_targets
 from eventmark.scenarios.job import Job, targets_of
 from eventmark.scenarios.profiles import find_profile
-from eventmark.server import Server, provision, redact
+from eventmark.seeding import estimated_bytes
+from eventmark.server import Server, check_disk_space, provision, redact
+from eventmark.server.directory import MARKER_FILE
 from eventmark.stores import StoreDefinition, find_store
 from eventmark.workload import CorpusPlan
 
-KEPT_DIRECTORY = Path(".eventmark")
-SCREEN_WIDTH = 110  # where the output goes into a file or a pipe
+__all__ = ["chosen_targets", "console", "job_of", "running_server", "screen"]
 
-console = Console(stderr=True, highlight=False)
-screen = Console(highlight=False, width=None if sys.stdout.isatty() else SCREEN_WIDTH)
+KEPT_DIRECTORY = Path(".eventmark")
+OWN_SERVERS = ("embedded", "local")
 
 
 @contextmanager
@@ -32,13 +34,25 @@ def running_server(settings: Settings, *, keep: bool = False) -> Iterator[tuple[
 
     ``keep`` is for verbs that make no sense on a cluster that is gone afterwards.
     """
+    quoted_schema(settings.schema)  # a wrong name costs nobody the start of a server
     keep = keep or settings.keep
-    own = settings.server in ("embedded", "local")
-    directory = Path(settings.directory) if settings.directory else None
-    if directory is None and keep and own:
-        directory = KEPT_DIRECTORY / settings.server
+    directory = _directory(settings, keep=keep)
     with provision(settings.server, directory=directory, keep=keep, port=settings.port or None) as server:
         yield server, server.directory or Path.cwd()
+
+
+def _directory(settings: Settings, *, keep: bool) -> Path | None:
+    """Where a cluster of our own lives; None for a temporary one, and for a server of somebody else's."""
+    if settings.directory:
+        return Path(settings.directory)
+    return KEPT_DIRECTORY / settings.server if keep and settings.server in OWN_SERVERS else None
+
+
+def _check_room(settings: Settings, corpus: CorpusPlan, *, keep: bool) -> None:
+    """For a cluster yet to be made: nothing is begun that would not fit. Raises ``CannotRunError``."""
+    directory = _directory(settings, keep=keep) or Path(tempfile.gettempdir())
+    if settings.server in OWN_SERVERS and not (directory / MARKER_FILE).exists():
+        check_disk_space(directory, estimated_bytes(corpus.events))
 
 
 def chosen_targets(settings: Settings, definition: StoreDefinition) -> dict[str, Target]:
@@ -59,6 +73,7 @@ def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
     )
     profile = find_profile(settings.profile)
     targets = chosen_targets(settings, definition)
+    _check_room(settings, corpus, keep=keep or settings.keep)
     kept = keep or settings.keep or "://" in settings.server
     try:
         with running_server(settings, keep=keep) as (server, place):
@@ -86,4 +101,9 @@ def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
 
 def command_line() -> str:
     """What was typed, without a password."""
-    return shlex.join(["eventmark", *(redact(word) if "://" in word else word for word in sys.argv[1:])])
+    return shlex.join(["eventmark", *map(_without_password, sys.argv[1:])])
+
+
+def _without_password(word: str) -> str:
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return flag + equals + (redact(value) if "://" in value else value)

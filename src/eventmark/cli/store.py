@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import asyncpg
 from cyclopts import App, Parameter
 
-from eventmark.cli.options import Options
+from eventmark.cli.options import ServerOptions
 from eventmark.cli.session import running_server, screen
 from eventmark.engine import read_marker
 from eventmark.engine.isolation import enable_row_level_security
@@ -25,7 +25,7 @@ _Dsn = Annotated[str | None, Parameter(help="The same as --server with a DSN.")]
 
 
 @store.command(name="migrate")
-def migrate(*, dsn: _Dsn = None, options: Options | None = None) -> int:
+def migrate(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
     """Bring the schema to this release's version."""
     before, after = _on_server(dsn, options, migrate_schema)
     screen.print(f"version {before} already" if before == after else f"version {before} to {after}")
@@ -33,7 +33,7 @@ def migrate(*, dsn: _Dsn = None, options: Options | None = None) -> int:
 
 
 @store.command(name="rebase")
-def rebase(*, dsn: _Dsn = None, options: Options | None = None) -> int:
+def rebase(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
     """Make a store that was restored from a dump usable: a new epoch, its events before all that comes."""
     done = _on_server(dsn, options, rebase_store)
     screen.print(f"epoch {done.epoch}, {done.events_moved} events moved; tokens of older epochs are refused")
@@ -45,9 +45,9 @@ def roles(
     *,
     rls: Annotated[bool, Parameter(negative=(), help="Switch row-level security on as well.")] = False,
     dsn: _Dsn = None,
-    options: Options | None = None,
+    options: ServerOptions | None = None,
 ) -> int:
-    """Make the roles <schema>_owner, _appender and _reader, to be granted to those that log in."""
+    """Make the roles SCHEMA_owner, SCHEMA_appender and SCHEMA_reader, to be granted to those that log in."""
 
     async def make(connection: asyncpg.Connection[Any], schema: str) -> None:
         marker = await read_marker(connection, schema)
@@ -67,11 +67,11 @@ def roles(
 
 def _on_server(
     dsn: str | None,
-    options: Options | None,
+    options: ServerOptions | None,
     action: Callable[[asyncpg.Connection[Any], str], Awaitable[_Answer]],
 ) -> _Answer:
     """``await action(connection, schema)`` on a server that is in use: one of our own is made for a run alone."""
-    settings = (options or Options()).settings(**({"server": dsn} if dsn else {}))
+    settings = (options or ServerOptions()).settings(**({"server": dsn} if dsn else {}))
     if "://" not in settings.server:
         raise UsageError("which server?", remedy="name it: --dsn postgresql://user@host/database")
 

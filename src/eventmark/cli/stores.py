@@ -9,7 +9,7 @@ import asyncpg
 from cyclopts import App
 from rich.table import Table
 
-from eventmark.cli.options import Options
+from eventmark.cli.options import StoreOptions
 from eventmark.cli.session import running_server, screen
 from eventmark.stores import StoreDefinition, check_store, find_store, store_names, write_template
 
@@ -39,9 +39,9 @@ def new(directory: Path, /) -> int:
 
 
 @stores.command(name="check")
-def check(*, options: Options | None = None) -> int:
+def check(*, options: StoreOptions | None = None) -> int:
     """Try every statement of --store on a server, without seeding anything."""
-    settings = (options or Options()).settings()
+    settings = (options or StoreOptions()).settings()
     definition = find_store(settings.store)
     with running_server(settings) as (server, _):
         asyncio.run(_check(server.dsn, definition, settings.schema))

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from eventmark.cli.options import Options
+from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_scenario
-from eventmark.errors import UsageError
 from eventmark.scenarios.verification import Verification, chosen_orderings
 from eventmark.stores import find_store
 
+SECONDS = 1800
 _HUNT = "Hunt"
 
 
@@ -35,12 +35,9 @@ def verify(
     ``--events`` are committed under each ordering of the engine's, or by the ``--store`` that is named.
     ``naive`` is a control that has to be caught.
     """
-    settings = (options or Options()).settings(ordering=ordering, seconds=seconds)
-    if settings.seconds < 1:
-        raise UsageError(
-            f"--seconds must be 1 or more, got {settings.seconds}", remedy="leave it out for 1800"
-        )
+    settings = (options or Options()).settings(ordering=ordering, seconds=checked_seconds(seconds))
     orderings = chosen_orderings(settings.ordering, find_store(settings.store))
     return run_scenario(
-        Verification(orderings=orderings, seconds=settings.seconds, out=Path(settings.out)), settings
+        Verification(orderings=orderings, seconds=settings.seconds or SECONDS, out=Path(settings.out)),
+        settings,
     )

@@ -31,8 +31,7 @@ class NewEvent:
     """An event to append.
 
     ``payload`` and ``metadata`` are JSON documents: a ``dict`` to be encoded, or a ``str`` that is JSON
-    already (of a key that stands twice in it, the last is kept, as ``jsonb`` does). ``timestamp`` must
-    carry a time zone; it is never used for order.
+    already. ``timestamp`` must carry a time zone; it is never used for order.
     """
 
     event_id: UUID

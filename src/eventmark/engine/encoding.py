@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Any
 from uuid import UUID
+
+import jiter
 
 from eventmark.domain import NewEvent, StreamId
 from eventmark.errors import InvalidEventError
@@ -22,7 +26,6 @@ BATCH_CHARACTERS_MAX = 128 * 2**20  # the server takes messages of less than 1 G
 _STRING = re.compile(
     r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL
 )  # one without an end as well: linear on any text
-_NIL = UUID(int=0)
 # The driver writes these two as -infinity and infinity, which come back as no instants at all.
 _INFINITIES = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -74,17 +77,21 @@ def checked_stream(stream: StreamId) -> StreamId:
 
 def encoded_document(document: dict[str, Any] | str, name: str) -> str:
     """A JSON object as text. A ``str`` is taken as JSON already; the server parses it."""
+    shallow = False
     if isinstance(document, dict):
         document = _encode(document, name)
     elif type(document) is not str:
         raise InvalidEventError(f"{name} must be a dict or a str of JSON, got {type(document).__name__}")
-    elif not document.lstrip(" \t\n\r").startswith("{"):
+    elif not document.startswith("{") and not document.lstrip(" \t\n\r").startswith("{"):
         raise InvalidEventError(f"{name} must be a JSON object")
+    elif document.count(":") > 1:
+        shallow = _has_keys_once(document, name)
     if len(document) > DOCUMENT_BYTES_MAX // 4 and _byte_count(document) > DOCUMENT_BYTES_MAX:
         raise InvalidEventError(f"{name} must be at most {DOCUMENT_BYTES_MAX} bytes")
     # The server takes documents some 10,000 deep that no consumer's decoder gets through again.
     if (
-        document.count("{") + document.count("[") > DOCUMENT_DEPTH_MAX
+        not shallow
+        and document.count("{") + document.count("[") > DOCUMENT_DEPTH_MAX
         and _depth(document) > DOCUMENT_DEPTH_MAX
     ):
         raise InvalidEventError(f"{name} must be at most {DOCUMENT_DEPTH_MAX} deep")
@@ -109,14 +116,18 @@ def _append_arguments(
     checked_version(expected_version, "expected_version")
     if expected_version > VERSION_MAX - count:
         raise InvalidEventError(f"a stream ends at 2^63 - 1 events, {expected_version} + {count} is beyond")
+    name = (stream.tenant_id, stream.aggregate_id, stream.aggregate_type, expected_version)
+    if count == 1:  # nearly every append, and by itself it breaks no limit of a batch
+        (event,) = events
+        return (*name, *[[value] for value in _checked_event(event)])
     columns = [list(column) for column in zip(*map(_checked_event, events), strict=True)]
     event_ids, _, payloads, metadatas, *_ = columns
-    if count > 1 and len(set(event_ids)) != count:
+    if len(set(event_ids)) != count:
         raise InvalidEventError("an event id stands twice in the batch")
     characters = sum(map(len, payloads)) + sum(map(len, metadatas))
     if characters > BATCH_CHARACTERS_MAX:
         raise InvalidEventError(f"a batch holds at most {BATCH_CHARACTERS_MAX} characters, got {characters}")
-    return (stream.tenant_id, stream.aggregate_id, stream.aggregate_type, expected_version, *columns)
+    return (*name, *columns)
 
 
 def _checked_event(event: NewEvent) -> tuple[UUID, str, str, str, datetime, str, str]:
@@ -160,7 +171,7 @@ def _checked_count(events: Sequence[NewEvent]) -> int:
 def _checked_event_id(value: object) -> UUID:
     if not isinstance(value, UUID):
         raise InvalidEventError(f"event_id must be a UUID, got {type(value).__name__}")
-    if value == _NIL:
+    if not value.int:
         raise InvalidEventError("event_id must not be the nil UUID")
     return value
 
@@ -192,6 +203,26 @@ def _encode(document: dict[str, Any], name: str) -> str:
         raise InvalidEventError(f"{name} is not a JSON document: {error}") from error
     _check_keys(document.items(), name)
     return text
+
+
+def _has_keys_once(text: str, name: str) -> bool:
+    """Refuse a key that stands twice in an object: ``jsonb`` would keep the last and say nothing.
+
+    Anything else that is wrong is left to the server, which decides what JSON is. Whether the quick look was
+    enough: it goes some 200 deep.
+    """
+    try:
+        jiter.from_json(text.encode(), catch_duplicate_keys=True, cache_mode="none")
+    except ValueError:  # or too deep for it, or a number too long: another look, which is slower
+        with suppress(ValueError, RecursionError):
+            json.loads(text, object_pairs_hook=partial(_unlike_pairs, name), parse_int=str, parse_float=str)
+        return False
+    return True
+
+
+def _unlike_pairs(name: str, pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise InvalidEventError(f"{name} has a key that stands twice in an object")
 
 
 def _byte_count(text: str) -> int:

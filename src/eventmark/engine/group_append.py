@@ -1,7 +1,9 @@
 """Group append: concurrent appends of one process share a statement and a commit, each with its own outcome.
 
-While a group is under way the appends that come wait, and go together as the next one; one that finds nothing
-under way goes at once. So a group is as large as the load makes it, and nobody waits for a timer.
+While groups are under way the appends that come wait, and go together as the next one; one that finds nothing
+under way goes at once. So a group is as large as the load makes it, and nobody waits for a timer. Where many wait
+they are shared among the places that are free: while one group is at the server, the callers of the other make
+their next appends, and neither side stands idle.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 GROUPS_AT_A_TIME = 2
 GROUP_EVENTS_MAX = 1_000
+GROUP_SHARED_FROM = 16
+"""Appends that a group holds at least before others are left to another one: each costs a statement and a flush."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +68,8 @@ class GroupAppender:
         self._waiting: deque[_Append] = deque()
         self._streams_under_way: set[tuple[str, str]] = set()
         self._under_way: set[asyncio.Future[None]] = set()
+        self._callers = 0  # lately
+        self._crowded = False  # the last group held several appends, so that more can be expected at once
         self._closed = False
 
     async def __aenter__(self) -> GroupAppender:
@@ -89,7 +95,7 @@ class GroupAppender:
             raise StoreUnavailableError("the group appender is closed")
         arguments = encoding.append_arguments(stream, events, expected_version)
         key = (stream.tenant_id, stream.aggregate_id)
-        if not self._under_way and not self._waiting:
+        if not self._under_way and not self._waiting and not self._crowded:
             return await self._append_alone(stream, key, arguments)
         outcome: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Append(stream, key, expected_version, arguments, len(events), outcome))
@@ -126,6 +132,8 @@ class GroupAppender:
                 finally:
                     self._streams_under_way.difference_update(append.key for append in group)
                     _leave_unknown(group, "the group appender was stopped")
+                # Who has its outcome now is about to append again: those go with the ones that wait already.
+                await asyncio.sleep(0)
         finally:
             # Here and not when the loop gets to it: an append that comes meanwhile would wait for nobody.
             self._under_way.discard(task)
@@ -136,7 +144,12 @@ class GroupAppender:
         left: list[_Append] = []
         count = 0
         busy = self._streams_under_way
-        while self._waiting and count < self._group_events_max:
+        # Of all there are, not of those that wait: else a group that was large once stays so, and the other small.
+        # Callers who are about to make their next append are seen in neither: so many as lately are expected.
+        callers = len(self._waiting) + len(busy)
+        self._callers = max(callers, (3 * self._callers + callers) // 4)
+        share = max(-(-self._callers // self._groups_at_a_time), GROUP_SHARED_FROM)
+        while self._waiting and count < self._group_events_max and len(group) < share:
             append = self._waiting.popleft()
             if append.key in busy:
                 left.append(append)
@@ -145,6 +158,8 @@ class GroupAppender:
                 group.append(append)
                 count += append.count
         self._waiting.extendleft(reversed(left))
+        if group:
+            self._crowded = len(group) > 1
         group.sort(key=attrgetter("key"))
         return group
 
@@ -187,4 +202,5 @@ def _set_error(append: _Append, error: EventStoreError) -> None:
 def _leave_unknown(group: list[_Append], reason: str) -> None:
     """Whoever has no outcome yet: it may be stored, each whole or not at all."""
     for append in group:
-        _set_error(append, OutcomeUnknownError(reason, event_ids=tuple(append.arguments[4])))
+        if not append.outcome.done():
+            append.outcome.set_exception(OutcomeUnknownError(reason, event_ids=tuple(append.arguments[4])))

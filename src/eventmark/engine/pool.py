@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from eventmark.engine.translation import is_connection_lost
 from eventmark.errors import StoreUnavailableError, UsageError
 
 CLOSE_TIMEOUT_S = 2.0
+_STATEMENTS_CACHED = 100  # the driver's own default
 
 
 async def close_connection(connection: asyncpg.Connection[Any]) -> None:
@@ -76,19 +78,40 @@ class Session:
         """Run the statement called ``name``; one round trip, after the first time."""
         if self._pool.observer is not None:
             return await self._observed(self._pool.observer, name, arguments)
-        prepared = self._prepared.get(name) or await self._prepare(name)
-        rows: list[Any] = await prepared.fetch(*arguments)
-        return rows
+        return await self._run(name, arguments)
 
     async def _observed(self, observer: Observer, name: str, arguments: tuple[object, ...]) -> list[Any]:
         began_s = time.perf_counter()
         try:
-            prepared = self._prepared.get(name) or await self._prepare(name)
-            rows: list[Any] = await prepared.fetch(*arguments)
+            rows = await self._run(name, arguments)
         except BaseException as error:
             observer.failed(name, time.perf_counter() - began_s, error)
             raise
         observer.answered(name, arguments, time.perf_counter() - began_s, rows)
+        return rows
+
+    async def _run(self, name: str, arguments: tuple[object, ...]) -> list[Any]:
+        if self._pool.transaction_pooling:
+            return await self._run_in_transaction(self._sql[name], arguments)
+        prepared = self._prepared.get(name) or await self._prepare(name)
+        rows: list[Any] = await prepared.fetch(*arguments)
+        return rows
+
+    async def _run_in_transaction(self, sql: str, arguments: tuple[object, ...]) -> list[Any]:
+        """Parsed and run by one process of the server, which a pooler keeps for a transaction alone."""
+        connection = self.connection
+        transaction = None if connection.is_in_transaction() else connection.transaction()
+        if transaction is not None:
+            await transaction.start()
+        try:
+            rows: list[Any] = await connection.fetch(sql, *arguments, record_class=self._record_class)
+        except Exception as error:
+            # Where nobody answers any more, a rollback would not be answered either: the session is discarded.
+            if transaction is not None and not is_connection_lost(error):
+                await transaction.rollback()
+            raise
+        if transaction is not None:
+            await transaction.commit()
         return rows
 
     async def _prepare(self, name: str) -> PreparedStatement[Any]:
@@ -98,7 +121,11 @@ class Session:
 
 
 class Pool:
-    """At most ``size_max`` sessions. ``acquire`` waits its turn, for at most ``acquire_timeout_s``."""
+    """At most ``size_max`` sessions. ``acquire`` waits its turn, for at most ``acquire_timeout_s``.
+
+    A statement that is not answered within ``operation_timeout_s`` fails with ``TimeoutError``.
+    ``transaction_pooling``: nothing of a session is kept on the server from one transaction to the next.
+    """
 
     def __init__(
         self,
@@ -109,6 +136,8 @@ class Pool:
         size_max: int,
         acquire_timeout_s: float,
         application_name: str,
+        operation_timeout_s: float | None = None,
+        transaction_pooling: bool = False,
     ) -> None:
         if size_max < 1:
             raise UsageError(f"a pool needs 1 connection at least, got {size_max}")
@@ -122,10 +151,14 @@ class Pool:
         self._closed = False
         self.size_max = size_max
         self.acquire_timeout_s = acquire_timeout_s
+        self.operation_timeout_s = operation_timeout_s
+        self.transaction_pooling = transaction_pooling
         self.acquired_total = 0
         self.waited_total = 0
         self.waited_s: deque[float] = deque(maxlen=100_000)
         self.observer: Observer | None = None
+        # Told each wait's seconds within the task that waited, so that a load knows whose wait it was.
+        self.on_wait: Callable[[float], None] | None = None
 
     @property
     def open(self) -> int:
@@ -190,6 +223,8 @@ class Pool:
             self._dsn,
             connection_class=EngineConnection,
             timeout=self.acquire_timeout_s,
+            command_timeout=self.operation_timeout_s,
+            statement_cache_size=0 if self.transaction_pooling else _STATEMENTS_CACHED,
             server_settings={"application_name": self._application_name},
         )
         return connection
@@ -225,11 +260,13 @@ class Pool:
                 remedy="raise the pool's size, or hold connections for less long",
             ) from error
         finally:
-            self.waited_total += 1
             waited_s = time.perf_counter() - started
+            self.waited_total += 1
             self.waited_s.append(waited_s)
             if self.observer is not None:
                 self.observer.waited(waited_s)
+            if self.on_wait is not None:
+                self.on_wait(waited_s)
         return session if session is not None else await self._connect()
 
     async def _served(self, waiter: asyncio.Future[Session | None]) -> Session | None:

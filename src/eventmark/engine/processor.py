@@ -27,7 +27,7 @@ import asyncpg
 
 from eventmark.domain import EventBatch, StoredEvent, TrackingToken
 from eventmark.engine.stalls import Stall, find_stall
-from eventmark.engine.store import PostgresEventStore
+from eventmark.engine.store import BATCH_EVENTS_MAX, PostgresEventStore
 from eventmark.errors import ClaimLostError, EventStoreError, UsageError
 
 BATCH_EVENTS = 1000
@@ -60,7 +60,12 @@ class Lag:
 
 def segment_of(event: StoredEvent, segments: int) -> int:
     """Which of ``segments`` an event's stream belongs to. Half of a segment's streams stay when it is split."""
-    return zlib.crc32(f"{event.tenant_id}\0{event.aggregate_id}".encode()) % segments
+    return segment_of_stream(event.tenant_id, event.aggregate_id, segments)
+
+
+def segment_of_stream(tenant_id: str, aggregate_id: str, segments: int) -> int:
+    """Which of ``segments`` a stream belongs to, the same for ever."""
+    return zlib.crc32(f"{tenant_id}\0{aggregate_id}".encode()) % segments
 
 
 class EventProcessor:
@@ -85,6 +90,8 @@ class EventProcessor:
     ) -> None:
         if not name or segments < 1 or lease_s <= 0:
             raise UsageError("a processor needs a name, 1 segment or more, and a lease above 0 s")
+        if not 1 <= batch_events <= BATCH_EVENTS_MAX:
+            raise UsageError(f"a processor's batch holds 1 to {BATCH_EVENTS_MAX} events, got {batch_events}")
         self._store = store
         self._name = name
         self._handler = handler

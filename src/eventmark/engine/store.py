@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -21,30 +22,29 @@ from eventmark.domain import (
     TrackingToken,
     TransactionId,
 )
+from eventmark.domain.tokens import tenant_mark
 from eventmark.engine import encoding
 from eventmark.engine.appending import append_result, version_conflict
-from eventmark.engine.isolation import check_tenant_functions, tenant_sql
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
+from eventmark.engine.opening import one_server, open_pool
 from eventmark.engine.orderings import ORDERINGS, Ordering
 from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
-from eventmark.engine.roles import check_runtime_role
-from eventmark.engine.schema import Marker, check_transaction_ids, read_marker
+from eventmark.engine.schema import Marker
 from eventmark.engine.transaction import StoreTransaction
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
     STREAM_CONSTRAINT,
     is_connection_lost,
+    reason_of,
     translated_read_error,
     translated_write_error,
 )
 from eventmark.errors import (
-    CannotRunError,
     InvalidEventError,
     SnapshotRefusedError,
     StoreUnavailableError,
     TokenRefusedError,
-    UsageError,
 )
 
 _Answer = TypeVar("_Answer")
@@ -53,6 +53,7 @@ BATCH_EVENTS_MAX = 100_000
 POLL_INTERVAL_S = 0.1
 NOTIFY_INTERVAL_S = 0.005
 ACQUIRE_TIMEOUT_S = 30.0
+OPERATION_TIMEOUT_S = 60.0
 
 
 class PostgresEventStore:
@@ -74,7 +75,8 @@ class PostgresEventStore:
         self._reads_every_tenant = reads_every_tenant
         self.row_level_security = marker.row_level_security
         self._channel = channel
-        self._listener = Listener(pool.connect, channel)
+        # LISTEN is a state of a session, of which a pooler has none.
+        self._listener = None if pool.transaction_pooling else Listener(pool.connect, channel)
         self._notifier = Notifier(self._send_notification, interval_s=NOTIFY_INTERVAL_S) if notify else None
 
     @classmethod
@@ -86,50 +88,27 @@ class PostgresEventStore:
         pool_min: int = 1,
         pool_max: int = 20,
         acquire_timeout_s: float = ACQUIRE_TIMEOUT_S,
+        operation_timeout_s: float = OPERATION_TIMEOUT_S,
         notify: bool = True,
+        transaction_pooling: bool = False,
     ) -> Self:
         """Open the store in ``schema``. Raises ``CannotRunError`` where there is none.
 
-        With ``notify``, appends wake consumers that wait; without, consumers find events by polling.
+        With ``notify``, appends wake consumers that wait; without, consumers find events by polling. A statement
+        that is not answered within ``operation_timeout_s`` is given up, with its connection.
+        ``transaction_pooling`` is for a pooler that hands out another server process for each transaction
+        and keeps no prepared statements, such as PgBouncer before 1.21: each operation is then a transaction of
+        four round trips, and consumers poll.
         """
-        # A hint needs no disk: it must not make an append's flush wait for its own.
-        sql = {"notify": "select set_config('synchronous_commit', 'off', true), pg_notify($1, '')"}
-        pool = Pool(
+        pool, marker, every_tenant = await open_pool(
             dsn,
-            sql,
-            record_class=EventRecord,
-            size_max=pool_max,
+            schema,
+            pool_min=pool_min,
+            pool_max=pool_max,
             acquire_timeout_s=acquire_timeout_s,
-            application_name="eventmark",
+            operation_timeout_s=operation_timeout_s,
+            transaction_pooling=transaction_pooling,
         )
-        try:
-            session = await pool.acquire()
-            try:
-                marker = await _engine_marker(session.connection, schema)
-                ordering = ORDERINGS[marker.ordering]
-                statements = ordering.statements()
-                sql |= {name: statement.sql(schema) for name, statement in statements.items()}
-                every_tenant = True
-                if marker.row_level_security:
-                    every_tenant = await check_runtime_role(session.connection, schema)
-                    await check_tenant_functions(session.connection, schema, marker.ordering)
-                    sql |= tenant_sql(statements, schema)
-                if ordering.by_transaction_id:  # elsewhere it does not matter, and no index answers it
-                    await check_transaction_ids(
-                        session.connection, schema, sees_every_event=not marker.row_level_security
-                    )
-            finally:
-                pool.release(session)
-            await pool.fill(pool_min)
-        except BaseException as error:
-            await pool.close()
-            if isinstance(error, DRIVER_ERRORS):
-                raise translated_read_error(error) from error
-            if isinstance(error, ValueError):  # it may quote a part of the password
-                raise UsageError(
-                    "the DSN cannot be read", remedy="percent-encode what is special in user and password"
-                ) from None
-            raise
         return cls(
             pool, marker, channel=f"eventmark_{schema}", notify=notify, reads_every_tenant=every_tenant
         )
@@ -144,7 +123,8 @@ class PostgresEventStore:
         """Close the connections. Operations under way are finished, those that wait for a connection refused."""
         if self._notifier is not None:
             await self._notifier.close()
-        await self._listener.close()
+        if self._listener is not None:
+            await self._listener.close()
         await self.pool.close()
 
     async def append_events(
@@ -219,7 +199,7 @@ class PostgresEventStore:
         notification wakes the wait, polling every ``POLL_INTERVAL_S`` makes up for one that was lost or
         that came while an older transaction still held the horizon.
         """
-        self._check_token(token)
+        self._check_token(token, tenant_id)
         if type(limit) is not int or not 0 < limit <= BATCH_EVENTS_MAX:
             raise InvalidEventError(f"limit must be from 1 to {BATCH_EVENTS_MAX}, got {limit!r}")
         if tenant_id is None:
@@ -306,7 +286,8 @@ class PostgresEventStore:
         """``await action(connection)`` on a connection of the pool, which it must leave as it found it."""
         session = await self.pool.acquire()
         try:
-            answer = await action(session.connection)
+            async with one_server(session.connection, self.pool.transaction_pooling):
+                answer = await action(session.connection)
         except BaseException:
             self.pool.discard(session)
             raise
@@ -321,16 +302,22 @@ class PostgresEventStore:
         self, token: TrackingToken, limit: int, tenant_id: str | None, deadline: float
     ) -> EventBatch:
         while True:
-            try:
-                heard = await self._listener.open()
-            except DRIVER_ERRORS as error:
-                raise translated_read_error(error) from error
+            heard = await self._listen()
             batch = await self._reader.read_after(token, limit, tenant_id)
             token = batch.token
             left_s = deadline - time.monotonic()
             if batch.events or left_s <= 0:
                 return batch
             await wait_for_event(heard, min(left_s, POLL_INTERVAL_S))
+
+    async def _listen(self) -> asyncio.Event:
+        """What the next notification will set; where none can be heard, nothing sets it."""
+        if self._listener is None:
+            return asyncio.Event()
+        try:
+            return await self._listener.open()
+        except DRIVER_ERRORS as error:
+            raise translated_read_error(error) from error
 
     async def _read(self, name: str, *arguments: object) -> list[EventRecord]:
         try:
@@ -343,7 +330,7 @@ class PostgresEventStore:
         try:
             session = await pool.acquire()
         except DRIVER_ERRORS as error:
-            raise StoreUnavailableError(f"no connection to the server: {error}") from error
+            raise StoreUnavailableError(f"no connection to the server: {reason_of(error)}") from error
         try:
             rows = await session.fetch(name, *arguments)
         except BaseException as error:
@@ -369,7 +356,7 @@ class PostgresEventStore:
                 remedy="name a tenant_id and begin at the tail, or grant the schema's consumer role to it",
             )
 
-    def _check_token(self, token: TrackingToken) -> None:
+    def _check_token(self, token: TrackingToken, tenant_id: str | None) -> None:
         if not isinstance(token, TrackingToken):
             raise TokenRefusedError(f"a TrackingToken is needed, got {type(token).__name__}")
         if token.store_id != self.store_id or token.epoch != self.epoch:
@@ -377,15 +364,10 @@ class PostgresEventStore:
                 "the token belongs to another store or another epoch",
                 remedy="create a new token in this store",
             )
+        if token.tenant and (tenant_id is None or token.tenant != tenant_mark(tenant_id)):
+            raise TokenRefusedError(
+                "the token is of one tenant's events: for others it would hide what they have before it",
+                remedy="go on with a token of the same tenant, or create a new one",
+            )
         if not (0 <= token.transaction_id < 2**64 and 0 <= token.global_sequence < 2**63):
             raise TokenRefusedError("the token's place is not one that a store can have")
-
-
-async def _engine_marker(connection: asyncpg.Connection[Any], schema: str) -> Marker:
-    marker = await read_marker(connection, schema)
-    if marker is None:
-        raise CannotRunError(
-            f"there is no event store in schema {schema!r}",
-            remedy="create one with eventmark seed or install_schema, or name another schema",
-        )
-    return marker

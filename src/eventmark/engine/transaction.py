@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 from uuid import UUID
@@ -11,11 +12,12 @@ import asyncpg
 from eventmark.domain import AppendResult, NewEvent, StreamId
 from eventmark.engine import encoding
 from eventmark.engine.appending import append_result, version_conflict
-from eventmark.engine.pool import EngineConnection, Pool, Session
+from eventmark.engine.pool import CLOSE_TIMEOUT_S, EngineConnection, Pool, Session
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
     STREAM_CONSTRAINT,
     is_connection_lost,
+    reason_of,
     translated_read_error,
     translated_write_error,
 )
@@ -49,14 +51,14 @@ class PooledTransaction:
         try:
             self._session: Session = await self._pool.acquire()
         except DRIVER_ERRORS as error:
-            raise StoreUnavailableError(f"no connection to the server: {error}") from error
+            raise StoreUnavailableError(f"no connection to the server: {reason_of(error)}") from error
         try:
             self._transaction = self._session.connection.transaction()
             await self._transaction.start()
         except BaseException as error:
             self._pool.discard(self._session)
             if isinstance(error, DRIVER_ERRORS):
-                raise StoreUnavailableError(f"no transaction could be begun: {error}") from error
+                raise StoreUnavailableError(f"no transaction could be begun: {reason_of(error)}") from error
             raise
         return self
 
@@ -68,7 +70,9 @@ class PooledTransaction:
 
     async def _roll_back(self) -> None:
         try:
-            await self._transaction.rollback()
+            # On a link that is silent the driver would wait for ever until its last request is cancelled.
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._transaction.rollback()
         except DRIVER_ERRORS:  # the server rolls back what it no longer hears of; the first error is told
             self._pool.discard(self._session)
         except BaseException:
@@ -98,9 +102,10 @@ class PooledTransaction:
     def _commit_error(self, error: Exception) -> StoreUnavailableError | OutcomeUnknownError:
         if is_connection_lost(error):
             return OutcomeUnknownError(
-                f"the connection was lost while committing: {error}", event_ids=tuple(self._event_ids)
+                f"the connection was lost while committing: {reason_of(error)}",
+                event_ids=tuple(self._event_ids),
             )
-        return StoreUnavailableError(f"the commit was refused: {error}")
+        return StoreUnavailableError(f"the commit was refused: {reason_of(error)}")
 
 
 class StoreTransaction(PooledTransaction):
@@ -124,7 +129,9 @@ class StoreTransaction(PooledTransaction):
             raise translated_write_error(error, stream.tenant_id, event_ids) from error
         except DRIVER_ERRORS as error:
             if is_connection_lost(error):
-                raise StoreUnavailableError(f"the connection was lost before the commit: {error}") from error
+                raise StoreUnavailableError(
+                    f"the connection was lost before the commit: {reason_of(error)}"
+                ) from error
             raise translated_write_error(error, stream.tenant_id, event_ids) from error
         result = append_result(rows[0], stream, expected_version, len(events))
         self._event_ids += event_ids

@@ -18,8 +18,16 @@ from eventmark.errors import (
 
 EVENT_ID_CONSTRAINT = "domain_events_event_id"
 STREAM_CONSTRAINT = "domain_events_stream"
+PLACE_CONSTRAINTS = ("domain_events_position", "domain_events_tenant_position")
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, OverflowError, UnicodeEncodeError)
+DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a session that the server has ended while it was idle, and does not know it yet
+    OSError,
+    OverflowError,
+    UnicodeEncodeError,
+)
 
 _DATA_EXCEPTION = "22"
 _INTEGRITY_VIOLATION = "23"
@@ -31,7 +39,8 @@ def is_connection_lost(error: BaseException) -> bool:
     """Whether the connection is gone, so that the outcome of what was under way is not known."""
     if isinstance(error, asyncpg.PostgresError):
         return isinstance(error, asyncpg.PostgresConnectionError) or error.sqlstate in _SHUTDOWN
-    return isinstance(error, asyncpg.InterfaceError | OSError) and not isinstance(error, asyncpg.DataError)
+    lost = asyncpg.InterfaceError | asyncpg.InternalClientError | OSError
+    return isinstance(error, lost) and not isinstance(error, asyncpg.DataError)
 
 
 def translated_read_error(error: Exception) -> EventStoreError:
@@ -44,8 +53,8 @@ def translated_read_error(error: Exception) -> EventStoreError:
             remedy="create a new token in this store",
         )
     if _is_invalid(error):
-        return InvalidEventError(_first_line(error))
-    return StoreUnavailableError(_first_line(error))
+        return InvalidEventError(reason_of(error))
+    return StoreUnavailableError(reason_of(error))
 
 
 def translated_write_error(error: Exception, tenant_id: str, event_ids: Sequence[UUID]) -> EventStoreError:
@@ -54,13 +63,18 @@ def translated_write_error(error: Exception, tenant_id: str, event_ids: Sequence
         return error
     if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == EVENT_ID_CONSTRAINT:
         return DuplicateEventError(tenant_id=tenant_id, event_ids=tuple(event_ids))
+    if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name in PLACE_CONSTRAINTS:
+        return StoreUnavailableError(
+            "the sequence gives numbers that events have already: it was set back",
+            remedy="set domain_events_global_sequence_id_seq to the highest number of domain_events",
+        )
     if _is_invalid(error):
-        return InvalidEventError(_first_line(error))
+        return InvalidEventError(reason_of(error))
     if is_connection_lost(error):
         return OutcomeUnknownError(
-            f"the connection was lost while appending: {_first_line(error)}", event_ids=tuple(event_ids)
+            f"the connection was lost while appending: {reason_of(error)}", event_ids=tuple(event_ids)
         )
-    return StoreUnavailableError(_first_line(error))
+    return StoreUnavailableError(reason_of(error))
 
 
 def _is_invalid(error: Exception) -> bool:
@@ -74,8 +88,11 @@ def _is_invalid(error: Exception) -> bool:
     )
 
 
-def _first_line(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What went wrong, in one line, without anything that was sent."""
     if isinstance(error, asyncpg.DataError) and error.__cause__ is not None:
         # the driver refused an argument, and quotes it: no place for payloads
         return f"an argument cannot be sent: {error.__cause__}"
+    if isinstance(error, TimeoutError):
+        return "the server did not answer in time"
     return str(error).partition("\n")[0] or type(error).__name__

@@ -94,7 +94,7 @@ class OperationResult(Document, frozen=True, kw_only=True):
     target_quantile: str  # "p95"
     verdict: Verdict
     reason: str
-    mode: str  # "sample" or "throughput"
+    mode: str  # "sample", "throughput", "open loop" or "closed loop"
     throughput_per_s: float  # operations per second of one client, measured phase
     failed: int
     histogram: str  # HdrHistogram V2, base64, nanoseconds
@@ -245,7 +245,10 @@ class Point(Document, frozen=True, kw_only=True):
 
 
 class Chart(Document, frozen=True, kw_only=True):
-    """A chart by what it shows. ``mark``: "line", "point", "bar", "area" or "heat"."""
+    """A chart by what it shows. ``mark``: "line", "point", "bar", "area" or "heat".
+
+    ``dots`` are series of a "line" whose points are not joined, such as what was measured beside what was fitted.
+    """
 
     title: str
     mark: str
@@ -255,6 +258,7 @@ class Chart(Document, frozen=True, kw_only=True):
     x_log: bool = False
     y_log: bool = False
     note: str = ""
+    dots: list[str] = []
 
 
 class Block(Document, frozen=True, kw_only=True):
@@ -266,7 +270,10 @@ class Block(Document, frozen=True, kw_only=True):
 
 
 class Section(Document, frozen=True, kw_only=True):
-    """What a scenario has to show, in the order of reading. ``verdict`` None: nothing is judged here."""
+    """What a scenario has to show, in the order of reading. ``verdict`` None: nothing is judged here.
+
+    One that is ``closing`` comes after everything else of the result.
+    """
 
     name: str  # its anchor in the page: lower case, hyphens
     title: str
@@ -276,6 +283,7 @@ class Section(Document, frozen=True, kw_only=True):
     tables: list[Table] = []
     charts: list[Chart] = []
     blocks: list[Block] = []
+    closing: bool = False
 
 
 class HostEnvironment(Document, frozen=True, kw_only=True):

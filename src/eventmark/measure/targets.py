@@ -43,7 +43,7 @@ DEFAULT_TARGETS: dict[str, Target] = {
 
 
 def read_targets(path: Path) -> dict[str, Target]:
-    """The defaults, overlaid by the table ``[targets]`` of a TOML file. Raises ``UsageError``."""
+    """The table ``[targets]`` of a TOML file, to be laid over other targets. Raises ``UsageError``."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
@@ -55,7 +55,7 @@ def read_targets(path: Path) -> dict[str, Target]:
     for key in document:
         if key != "targets":
             raise UsageError(f"{path}: unknown key {key!r}", remedy="targets stand below [targets]")
-    return DEFAULT_TARGETS | targets_from(document.get("targets", {}), str(path))
+    return targets_from(document.get("targets", {}), str(path))
 
 
 def targets_from(table: object, source: str) -> dict[str, Target]:

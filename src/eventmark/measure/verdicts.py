@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from eventmark.measure.ranks import least_samples
-from eventmark.measure.results import Latency, LatencyInterval, OrderingResult, Verdict
+from eventmark.measure.results import Latency, LatencyInterval, OperationResult, OrderingResult, Verdict
 from eventmark.measure.targets import QUANTILES, Target
 
 NEAR_LIMIT = 0.25  # within this of the target, a measurement that never became steady decides nothing
@@ -99,6 +101,17 @@ def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:
     value_ms = getattr(latency, target.quantile)
     bounds = f"95% interval {interval.low:.4g} to {_bound(interval.high)}"
     return f"{target.quantile} {value_ms:.4g} ms, {bounds}, target {target.limit_ms:g} ms"
+
+
+def doubted(operation: OperationResult, why: str) -> OperationResult:
+    """An operation measured where something (``why``; empty for nothing) made the store look slower than it is.
+
+    What was MET stands all the more. BROKEN stands where calls failed, and decides nothing else.
+    """
+    if not why or operation.verdict is not Verdict.BROKEN or operation.failed:
+        return operation
+    reason = f"the machine was not fit to measure on ({why}): {operation.reason}"
+    return msgspec.structs.replace(operation, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
 def overall(parts: Iterable[tuple[str, Verdict, str]]) -> tuple[Verdict, list[str]]:

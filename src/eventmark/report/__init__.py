@@ -11,9 +11,9 @@ from eventmark.report.jmh import render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
 from eventmark.report.openmetrics import render_openmetrics
-from eventmark.report.terminal import render_findings, render_operations, render_plans, render_terminal
+from eventmark.report.terminal import render_findings, render_terminal
 
-__all__ = ["render_findings", "render_operations", "render_plans", "render_terminal", "write_reports"]
+__all__ = ["render_findings", "render_terminal", "write_reports"]
 
 _WRITERS = {
     "report.html": render_html,

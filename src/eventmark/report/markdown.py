@@ -37,8 +37,9 @@ def render_markdown(result: RunResult) -> str:
     parts = [
         *_head(result),
         *_orderings(result.orderings),
-        *(line for section in result.sections for line in section_lines(section)),
+        *(line for section in result.sections if not section.closing for line in section_lines(section)),
         *_main_job(result),
+        *(line for section in result.sections if section.closing for line in section_lines(section)),
         *_skipped(result.skipped),
         *_environment(result.environment),
     ]

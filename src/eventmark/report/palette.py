@@ -7,13 +7,13 @@ from typing import Any
 
 import altair as alt
 
-SERIES_COLOURS = 10
+SERIES_COLOURS = 12  # the core operations are eleven
 INK, SOFT, LINE, BAND = "var(--ink)", "var(--ink-soft)", "var(--line)", "var(--band)"
 TARGET = "var(--target)"
 
 
 def colour(number: int) -> str:
-    """The colour of series ``number``; they repeat after ten."""
+    """The colour of series ``number``; they repeat after twelve."""
     return f"var(--series-{number % SERIES_COLOURS})"
 
 

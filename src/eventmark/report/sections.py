@@ -109,7 +109,8 @@ def drawn_chart(chart: Chart) -> alt.TopLevelMixin:
 
 def _lines(chart: Chart) -> alt.TopLevelMixin:
     """Lines, points or areas over a number or over names, with intervals where points have them."""
-    series = list(dict.fromkeys(point.series for point in chart.points))
+    series = list(dict.fromkeys(one_line(point.series) for point in chart.points))
+    dots = [one_line(name) for name in chart.dots]
     base = chart_of([_row(point) for point in chart.points]).encode(
         x=_axis("x", chart.x, chart.x_log, chart.points),
         y=_axis("y", chart.y, chart.y_log, chart.points),
@@ -123,8 +124,14 @@ def _lines(chart: Chart) -> alt.TopLevelMixin:
     if chart.mark == "area":
         layers.append(base.mark_area(opacity=0.25, line=True))
     elif chart.mark == "line":
-        layers.append(base.mark_line(strokeWidth=2))
-    if chart.mark == "point" or len(chart.points) <= SYMBOLS_MAX:
+        joined = base.transform_filter(
+            alt.FieldOneOfPredicate("series", [one for one in series if one not in dots])
+        )
+        layers.append(joined.mark_line(strokeWidth=2))
+    if dots:
+        marked = base.transform_filter(alt.FieldOneOfPredicate("series", dots))
+        layers.append(marked.mark_point(filled=True, size=60, opacity=0.9))
+    elif chart.mark == "point" or len(chart.points) <= SYMBOLS_MAX:
         layers.append(base.mark_point(filled=True, size=40, opacity=0.9))
     return alt.layer(*layers).properties(width="container", height=LINE_HEIGHT)
 

@@ -67,7 +67,7 @@ def tallies(result: RunResult) -> dict[str, Tally]:
 
 
 def parts_shown(result: RunResult) -> frozenset[str]:
-    """Which parts of a report a result has something for; all of them where it has nothing else to show."""
+    """Which parts of a report a result has something for; all of them where it has nothing to show."""
     parts = {
         "operations": result.operations,
         "course": result.series or result.phases,
@@ -75,7 +75,8 @@ def parts_shown(result: RunResult) -> frozenset[str]:
         "plans": result.plans,
         "limits": any(one.floors for one in result.operations.values()) or result.corpus,
     }
-    everything = not (result.orderings or result.sections)
+    others = result.orderings or any(not one.closing for one in result.sections)
+    everything = not (others or any(parts.values()))
     return frozenset(name for name, found in parts.items() if found or everything)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -10,7 +10,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from eventmark.measure.results import CorpusResult, Finding, OperationResult, PlanResult, RunResult, Verdict
+from eventmark.measure.results import (
+    CorpusResult,
+    Finding,
+    Floor,
+    OperationResult,
+    PlanResult,
+    RunResult,
+    Verdict,
+)
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, milliseconds, whole
 from eventmark.report.orderings import render_orderings
@@ -32,13 +40,15 @@ def render_terminal(result: RunResult) -> RenderableType:
         parts += [_corpus(result.corpus), Text()]
     if result.orderings:
         parts += [render_orderings(result.orderings), Text()]
-    for section in result.sections:
-        parts += [render_section(section), Text()]
+    parts += _sections(result, closing=False)
     shown = parts_shown(result)
     if "operations" in shown:
-        parts += [render_operations(result.operations, result.skipped), Text()]
+        parts += [_operations(result.operations), Text()]
     if "plans" in shown:
-        parts += [render_plans(result.plans), Text()]
+        parts += [_plans(result.plans), Text()]
+    if result.skipped:
+        parts += [*map(_skipped, result.skipped.items()), Text()]
+    parts += _sections(result, closing=True)
     parts.append(
         Text("verdict: ") + verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
     )
@@ -48,10 +58,14 @@ def render_terminal(result: RunResult) -> RenderableType:
     return Group(*parts)
 
 
-def render_operations(
-    operations: Mapping[str, OperationResult], skipped: Mapping[str, str]
-) -> RenderableType:
-    """Two lines per operation, then what was skipped and why."""
+def _sections(result: RunResult, *, closing: bool) -> Iterator[RenderableType]:
+    for section in result.sections:
+        if section.closing is closing:
+            yield from (render_section(section), Text())
+
+
+def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
+    """Two lines per operation."""
     table = Table(
         box=box.SIMPLE_HEAD,
         title="operations",
@@ -75,17 +89,18 @@ def render_operations(
             milliseconds(latency.p99),
             _target(one) + "\n" + _interval(one),
             verdict_text(one.verdict) + Text(f"\n{whole(one.samples)} samples", style="dim"),
-            Text("\n".join(one_line(numbers.ratio(floor)) for floor in one.floors) or NONE),
+            Text("\n".join(map(_limit, one.floors)) or NONE),
         )
-    lines: list[RenderableType] = [table]
-    lines += [
-        Padding(Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2))
-        for name, reason in skipped.items()
-    ]
-    return Group(*lines)
+    return table
 
 
-def render_plans(plans: Sequence[PlanResult]) -> RenderableType:
+def _skipped(found: tuple[str, str]) -> RenderableType:
+    """What could not be done, and why."""
+    name, reason = found
+    return Padding(Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2))
+
+
+def _plans(plans: Sequence[PlanResult]) -> RenderableType:
     """How many there are, and those that are not MET with what was found and the query."""
     lines: list[RenderableType] = [Text(f"plans: {len(plans)} examined, ") + _verdicts(plans)]
     unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
@@ -131,6 +146,11 @@ def _corpus(corpus: CorpusResult) -> Text:
 
 def _target(one: OperationResult) -> str:
     return f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else "no target"
+
+
+def _limit(floor: Floor) -> str:
+    """``0.98 × pgbench, 4.42 ms``."""
+    return one_line(f"{numbers.ratio(floor)}, {numbers.quantity(floor.value, floor.unit)}")
 
 
 def _interval(one: OperationResult) -> str:

@@ -18,7 +18,7 @@ NAMED_SHARE = 0.08  # of the run: a shorter phase has no room for its name
 STRIP_HEIGHT, PANEL_HEIGHT = 26, 110  # pixels
 AXIS_WIDTH = 50  # pixels, the same for every panel, so that they stand exactly above each other
 EXTRA_PANELS_MAX = 6
-STACKED_MAX = 10  # as many as there are colours; the smallest beyond are one together
+STACKED_MAX = 10  # no more than there are colours; the smallest beyond are one together
 WAITS = "waits:"
 SHORT = (  # 1500 as 1.5k, a half as 0.5 and not as 500m, nought as 0
     "datum.value == 0 ? '0' : abs(datum.value) < 1 ? format(datum.value, '.2~g') : format(datum.value, '.3~s')"
@@ -30,7 +30,11 @@ _PANELS = (
     ("memory, MiB", ("server_rss", "client_rss")),
     (
         "WAL and disk, MiB/s",
-        ("wal_rate", "server_write_rate", "server_read_rate", "client_write_rate", "client_read_rate"),
+        ("wal_rate", "disk_write_rate", "disk_read_rate"),
+    ),
+    (
+        "files, cached or not, MiB/s",
+        ("server_write_rate", "server_read_rate", "client_write_rate", "client_read_rate"),
     ),
     ("transactions/s", ("commit_rate",)),
     ("shared buffers, pages/s", ("buffers_hit_rate", "buffers_read_rate")),
@@ -133,6 +137,7 @@ def _panel(
         x=x,
         y=alt.Y(
             "value:Q", title=None, stack="zero" if panel.stacked else None,
+            scale=alt.Scale() if any(row["value"] for row in rows) else alt.Scale(domain=[0, 1]),
             axis=alt.Axis(minExtent=AXIS_WIDTH, maxExtent=AXIS_WIDTH, tickCount=4, labelExpr=SHORT),
         ),
         color=alt.Color(

@@ -10,32 +10,38 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from eventmark.measure.results import Finding, Phase, RunResult, Verdict
+from eventmark.measure.results import Finding, Phase, RunResult, Series, Verdict
 from eventmark.scenarios.job import Job, environment_of
 from eventmark.seeding import Progress, estimated_bytes, no_progress
-from eventmark.server import Monitor, examine
+from eventmark.server import Monitor, Watch, examine
 
 
 class Course:
     """Entered when a scenario begins: the machine is examined, then watched until it is left.
 
-    ``skipped`` is what could not be done, by name, with the reason; scenarios add to it.
+    ``skipped`` is what could not be done, by name, with the reason, and ``series`` what a scenario sampled by
+    itself; scenarios add to them. ``events_to_come`` need room on disk; all of the corpus unless told otherwise.
     """
 
-    def __init__(self, job: Job, progress: Progress = no_progress) -> None:
+    def __init__(
+        self, job: Job, progress: Progress = no_progress, *, events_to_come: int | None = None
+    ) -> None:
         self._job = job
+        self._events_to_come = job.corpus.events if events_to_come is None else events_to_come
         self._progress = progress
         self._began_at = datetime.now(UTC)
         self._began_s = time.monotonic()
         self._monitor = Monitor(job.server, origin_s=self._began_s)
         self.phases: list[Phase] = []
         self.skipped: dict[str, str] = {}
+        self.series: list[Series] = []
         self.fitness: list[Finding] = []
 
     def __enter__(self) -> Self:
         with self.phase("doctor"):
             self._progress("doctor", 0, 1)
-            self.fitness = examine(self._job.server, self._job.place, estimated_bytes(self._job.corpus))
+            needed_bytes = estimated_bytes(self._events_to_come)
+            self.fitness = examine(self._job.server, self._job.place, needed_bytes)
             self._progress("doctor", 1, 1)
         self._monitor.__enter__()
         return self
@@ -48,13 +54,26 @@ class Course:
     @property
     def now_s(self) -> float:
         """Seconds since the scenario began, the time of its phases and series."""
-        return time.monotonic() - self._began_s
+        return self.at_s(time.monotonic())
+
+    def at_s(self, monotonic_s: float) -> float:
+        """A moment of ``time.monotonic`` in the time of phases and series."""
+        return monotonic_s - self._began_s
+
+    @property
+    def waits_now(self) -> dict[str, float]:
+        """What the server's active sessions waited for when the monitor last looked."""
+        return self._monitor.waits_now
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         start_s = self.now_s
         yield
         self.phases.append(Phase(name=name, start_s=round(start_s, 3), end_s=round(self.now_s, 3)))
+
+    def watch(self) -> Watch:
+        """Entered around what is measured; its evidence makes the section ``bottleneck_section``."""
+        return Watch(self._job.server)
 
     def result(self, verdict: Verdict, reasons: list[str], **parts: Any) -> RunResult:
         """The result of the scenario: what it measured is in ``parts``, the rest of a result is empty."""
@@ -72,6 +91,6 @@ class Course:
             environment=environment_of(self._job, self.fitness),
             skipped=self.skipped | unseen,
             phases=self.phases,
-            series=self._monitor.series(),
+            series=[*self._monitor.series(), *self.series],
             **(empty | parts),
         )

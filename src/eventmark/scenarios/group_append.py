@@ -6,9 +6,10 @@ import asyncio
 import gc
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count, islice
 from typing import ClassVar
 from uuid import uuid4
 
@@ -18,11 +19,13 @@ from eventmark.domain import NewEvent, StreamId
 from eventmark.engine import GroupAppender, PostgresEventStore
 from eventmark.engine.orderings import HORIZON
 from eventmark.measure.clock import LoopLag
+from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.quantiles import intervals_of, latency_of
 from eventmark.measure.results import ClientHealth, Floor, Fork, OperationResult, RunResult
 from eventmark.measure.targets import Target
 from eventmark.measure.verdicts import judge_latency, overall
+from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.core.pgbench import RATE_CLIENTS, pgbench_rate
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job
@@ -34,6 +37,8 @@ from eventmark.workload import example_payloads
 
 CALLERS = (1, 64, 256)
 PAYLOADS = 200
+STOCK_AHEAD = 1.5  # appends made beforehand, by the rate of the warm-up: what lies beyond is made on the way
+STOCK_MAX = 500_000
 SCHEMA_SUFFIX = "_grouped"
 TARGET = Target(quantile="p95", limit_ms=10.0)
 
@@ -76,13 +81,14 @@ class GroupAppend:
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError``."""
         quick = job.profile.name == "quick"
-        with Course(job, progress) as course, course.phase("measure"):
+        with Course(job, progress) as course, course.phase("measure"), course.watch() as watch:
             operations = measure_group_append(
                 job.server, scratch_name(job.schema, SCHEMA_SUFFIX), seconds=1.0 if quick else 4.0,
                 rounds=1 if quick else 3, seed=job.corpus.seed,
             )  # fmt: skip
         verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
-        return course.result(verdict, reasons, operations=operations)
+        limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
+        return course.result(verdict, reasons, operations=operations, sections=[limit])
 
 
 def measure_group_append(
@@ -156,33 +162,28 @@ def _run_callers(task: _Task) -> _Round:
 
 
 async def _callers(task: _Task) -> _Round:
-    """Warm up for a quarter of the time, then measure. Events are made beforehand, as a caller has them."""
-    payloads = example_payloads(PAYLOADS, np.random.default_rng(task.seed), "lean")
+    """Warm up for a quarter of the time, then measure. Appends are made beforehand, as a caller has them."""
     store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=3, notify=False)
     async with store, GroupAppender(store) as appender:
         append = appender.append_events if task.grouped else store.append_events
         samples: list[int] = []
-        over_s = 0.0
+        source = _appends(task.seed)
+        stock: list[tuple[StreamId, NewEvent]] = []
 
-        async def call(number: int) -> None:
+        async def call(over_s: float) -> None:
             while time.monotonic() < over_s:
-                event = NewEvent(
-                    event_id=uuid4(), event_type="OrderPlaced", payload=payloads[len(samples) % PAYLOADS],
-                    metadata=_METADATA, timestamp=datetime.now(UTC), payload_type="OrderPlaced",
-                )  # fmt: skip
-                stream = StreamId(
-                    tenant_id=f"tenant-{number % 32}", aggregate_type="Order", aggregate_id=event.event_id.hex
-                )
+                stream, event = stock.pop() if stock else next(source)
                 began_ns = time.perf_counter_ns()
                 await append(stream, [event], expected_version=0)
                 samples.append(time.perf_counter_ns() - began_ns)
 
         async def run(seconds: float) -> None:
-            nonlocal over_s
             over_s = time.monotonic() + seconds
-            await asyncio.gather(*(call(number) for number in range(task.callers)))
+            await asyncio.gather(*(call(over_s) for _ in range(task.callers)))
 
-        await run(task.seconds / 4)
+        await run(warm_s := task.seconds / 4)
+        wanted = int(len(samples) / warm_s * task.seconds * STOCK_AHEAD)
+        stock += islice(source, min(wanted, STOCK_MAX))
         samples.clear()
         gc.collect()
         gc.freeze()
@@ -191,6 +192,22 @@ async def _callers(task: _Task) -> _Round:
             await run(task.seconds)
             seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
         return _Round(np.array(samples, np.int64), seconds, cpu_s, lag.p99_ms)
+
+
+def _appends(seed: int) -> Iterator[tuple[StreamId, NewEvent]]:
+    """Appends without end, each the first of a new stream."""
+    payloads = example_payloads(PAYLOADS, np.random.default_rng(seed), "lean")
+    for number in count():
+        event = NewEvent(
+            event_id=uuid4(), event_type="OrderPlaced", payload=payloads[number % PAYLOADS], metadata=_METADATA,
+            timestamp=datetime.now(UTC), payload_type="OrderPlaced",
+        )  # fmt: skip
+        yield (
+            StreamId(
+                tenant_id=f"tenant-{number % 32}", aggregate_type="Order", aggregate_id=event.event_id.hex
+            ),
+            event,
+        )
 
 
 def _pgbench_rate(server: Server, schema: str, seconds: float, seed: int) -> float:

@@ -17,6 +17,7 @@ from eventmark.seeding import (
     Progress,
     SeedReport,
     estimated_bytes,
+    missing_events,
     remove_appended,
     sample_corpus,
     seed,
@@ -54,11 +55,15 @@ def targets_of(definition: StoreDefinition, chosen: Mapping[str, Target] | None)
     return {**DEFAULT_TARGETS, **definition.targets, **(chosen or {})}
 
 
-def prepare_store(job: Job) -> None:
-    """Everything that can be found wrong before anything is seeded."""
-    if job.server.directory is not None:
-        check_disk_space(job.place, estimated_bytes(job.corpus))
-    asyncio.run(_check_store(job))
+def prepare_store(job: Job) -> int:
+    """Everything that can be found wrong before anything is seeded; how many events are to be seeded then.
+
+    Raises ``CannotRunError`` or ``UsageError``.
+    """
+    missing = asyncio.run(_check_store(job))
+    if job.server.directory is not None and missing:
+        check_disk_space(job.place, estimated_bytes(missing))
+    return missing
 
 
 def fill(job: Job, progress: Progress) -> SeedReport:
@@ -97,10 +102,12 @@ def store_environment(definition: StoreDefinition) -> StoreEnvironment:
     )
 
 
-async def _check_store(job: Job) -> None:
+async def _check_store(job: Job) -> int:
+    """How many events are yet to be seeded."""
     connection = await asyncpg.connect(job.server.dsn)
     try:
         await check_store(connection, job.definition, job.schema)
+        return await missing_events(connection, job.definition, job.corpus, job.schema)
     finally:
         await connection.close()
 

@@ -1,24 +1,35 @@
-"""The main job: provision → seed → audit → measure → examine plans → verdict, as one result."""
+"""The main job: provision → seed → audit → measure → examine plans → verdict, as one result; its parts alone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import asyncpg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import CorpusResult, Floor, OperationResult, PlanResult, RunResult, Verdict
-from eventmark.measure.verdicts import overall
+from eventmark.measure.evidence import NOT_TIMED
+from eventmark.measure.results import (
+    CorpusResult,
+    Floor,
+    OperationResult,
+    PlanResult,
+    RunResult,
+    Section,
+    Verdict,
+)
+from eventmark.measure.verdicts import doubted, overall
 from eventmark.plans import examine_plans, sampled_cases
+from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.core.benchmark import BenchmarkPlan, run_benchmark
 from eventmark.scenarios.core.floors import copy_floor
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job, draw_sample, fill, prepare_store
 from eventmark.seeding import AuditReport, Progress, SeedReport, audit, no_progress
-from eventmark.server import fitness
+from eventmark.server import fitness, slowed_by
 
 
 class MainJob:
@@ -28,23 +39,82 @@ class MainJob:
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError`` or ``UsageError``."""
-        prepare_store(job)
-        with Course(job, progress) as course:
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
-                seeded, audited, floor = _fill_and_audit(job, course, progress)
-            with course.phase("measure"):
-                operations, skipped = measure(job, progress)
+                corpus = fill_and_audit(job, course, progress)
+            with course.phase("measure"), course.watch() as watch:
+                operations = measure(job, course, progress)
             with course.phase("plans"):
-                plans = examine_all_plans(job, progress)
-        course.skipped |= skipped | dict(job.definition.absent)
-        corpus = _corpus_result(seeded, audited, [floor] if floor else [])
-        verdict, reasons = overall(_parts(operations, plans, corpus, fitness(course.fitness)))
-        return course.result(verdict, reasons, corpus=corpus, operations=operations, plans=plans)
+                plans = examine_all_plans(job, course, progress)
+        limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
+        return judged_result(course, corpus=corpus, operations=operations, plans=plans, sections=[limit])
 
 
-def _fill_and_audit(
-    job: Job, course: Course, progress: Progress
-) -> tuple[SeedReport, AuditReport, Floor | None]:
+class CoreOperations:
+    """The core operations alone, on a corpus that is there or is seeded."""
+
+    name: ClassVar[str] = "bench"
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
+            with course.phase("seed"):
+                fill(job, progress)
+            with course.phase("measure"):
+                operations = measure(job, course, progress)
+        return judged_result(course, operations=operations)
+
+
+class Limits:
+    """The core operations and seeding, each beside what the field's own tools do."""
+
+    name: ClassVar[str] = "limits"
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        beside = replace(job, with_floors=True)
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
+            with course.phase("seed"):
+                corpus = fill_and_audit(beside, course, progress)
+            with course.phase("measure"):
+                operations = measure(beside, course, progress)
+        return judged_result(course, corpus=corpus, operations=operations)
+
+
+class Plans:
+    """The plan of every statement alone, on a corpus that is there or is seeded."""
+
+    name: ClassVar[str] = "explain"
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
+            with course.phase("seed"):
+                fill(job, progress)
+            with course.phase("plans"):
+                plans = examine_all_plans(job, course, progress)
+        return judged_result(course, plans=plans)
+
+
+def judged_result(
+    course: Course,
+    *,
+    corpus: CorpusResult | None = None,
+    operations: Mapping[str, OperationResult] | None = None,
+    plans: Sequence[PlanResult] = (),
+    sections: Sequence[Section] = (),
+) -> RunResult:
+    """What was found, with the verdict on all of it."""
+    doubt = slowed_by(course.fitness)
+    measured = {name: doubted(one, doubt) for name, one in (operations or {}).items()}
+    fit = fitness(course.fitness) if measured else Verdict.MET  # counted work is the same on any machine
+    verdict, reasons = overall(_parts(measured, plans, corpus, fit))
+    return course.result(
+        verdict, reasons, corpus=corpus, operations=measured, plans=list(plans), sections=list(sections)
+    )
+
+
+def fill_and_audit(job: Job, course: Course, progress: Progress) -> CorpusResult:
     """Seed or reuse, audit, and the floor of seeding where something was seeded."""
     seeded = fill(job, progress)
     audited = asyncio.run(audit(job.server.dsn, job.definition, schema=job.schema, progress=progress))
@@ -58,12 +128,12 @@ def _fill_and_audit(
         progress("psql copy", 1, 1)
     elif job.with_floors:
         course.skipped["psql beside seeding"] = "the corpus was there already, or partly"
-    return seeded, audited, floor
+    return _corpus_result(seeded, audited, [floor] if floor else [])
 
 
-def measure(job: Job, progress: Progress) -> tuple[dict[str, OperationResult], dict[str, str]]:
-    """The core operations on the corpus that is there."""
-    return run_benchmark(
+def measure(job: Job, course: Course, progress: Progress) -> dict[str, OperationResult]:
+    """The core operations on the corpus that is there; what is skipped is noted in the course."""
+    operations, skipped = run_benchmark(
         BenchmarkPlan(
             server=job.server,
             store=job.store,
@@ -77,10 +147,13 @@ def measure(job: Job, progress: Progress) -> tuple[dict[str, OperationResult], d
         ),
         progress=progress,
     )
+    course.skipped |= skipped | dict(job.definition.absent)
+    return operations
 
 
-def examine_all_plans(job: Job, progress: Progress) -> list[PlanResult]:
+def examine_all_plans(job: Job, course: Course, progress: Progress) -> list[PlanResult]:
     """Every statement of the store, after its tables were vacuumed as a server at rest would have done."""
+    course.skipped |= dict(job.definition.absent)
     return asyncio.run(_examine_plans(job, progress))
 
 
@@ -107,8 +180,8 @@ def _corpus_result(seeded: SeedReport, audited: AuditReport, floors: list[Floor]
 
 def _parts(
     operations: Mapping[str, OperationResult],
-    plans: list[PlanResult],
-    corpus: CorpusResult,
+    plans: Sequence[PlanResult],
+    corpus: CorpusResult | None,
     fit: Verdict,
 ) -> Iterator[tuple[str, Verdict, str]]:
     """Everything that counts towards the run's verdict.
@@ -121,7 +194,7 @@ def _parts(
         found = next((one for one in plan.findings if one.verdict is plan.verdict), None)
         seen = f"{found.name}: {found.observed}, expected {found.expected}" if found else ""
         yield f"plan of {plan.statement}, {plan.condition}", plan.verdict, seen
-    for finding in corpus.audit:
+    for finding in corpus.audit if corpus is not None else ():
         yield f"corpus, {finding.name}", finding.verdict, f"{finding.observed}, expected {finding.expected}"
     if fit is Verdict.BROKEN:
         yield "machine", Verdict.INCONCLUSIVE, "not fit to measure on, see the findings of doctor"

@@ -17,11 +17,13 @@ import numpy as np
 from eventmark.domain import NewEvent, SequenceNumber, Snapshot, StreamId
 from eventmark.engine import PostgresEventStore, drop_schema, install_schema
 from eventmark.measure.clock import LoopLag
+from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.quantiles import intervals_of, latency_of
 from eventmark.measure.results import ClientHealth, Floor, OperationResult, RunResult
 from eventmark.measure.targets import DEFAULT_TARGETS
 from eventmark.measure.verdicts import judge_latency, overall
+from eventmark.scenarios.bottleneck import bottleneck_section
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job
 from eventmark.seeding import Progress, no_progress
@@ -60,12 +62,13 @@ class RowLevelSecurity:
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError``."""
         share = 0.1 if job.profile.name == "quick" else 1.0
-        with Course(job, progress) as course, course.phase("measure"):
+        with Course(job, progress) as course, course.phase("measure"), course.watch() as watch:
             operations = measure_row_level_security(
                 job.server, job.schema[:40], share=share, seed=job.corpus.seed
             )
         verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
-        return course.result(verdict, reasons, operations=operations)
+        limit = bottleneck_section(watch.evidence(NOT_TIMED))
+        return course.result(verdict, reasons, operations=operations, sections=[limit])
 
 
 def measure_row_level_security(

@@ -11,8 +11,10 @@ from typing import ClassVar
 from eventmark.engine import ORDERINGS
 from eventmark.engine.orderings import NAIVE
 from eventmark.errors import UsageError
+from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.results import OrderingResult, RunResult, Verdict
 from eventmark.measure.verdicts import judge_orderings
+from eventmark.scenarios.bottleneck import bottleneck_section
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job
 from eventmark.seeding.progress import Progress, no_progress
@@ -62,7 +64,7 @@ class Verification:
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError``, and ``UsageError`` for a store that cannot be read."""
-        with Course(job, progress) as course:
+        with Course(job, progress) as course, course.watch() as watch:
             if job.definition.engine:
                 results = [
                     self._hunt(job, self._plan(job, engine_subject(one)), course, progress)
@@ -71,7 +73,8 @@ class Verification:
             else:
                 results = self._hunt_store(job, course, progress)
         verdict, reasons = judge_orderings(results)
-        return course.result(verdict, reasons, orderings=results)
+        limit = bottleneck_section(watch.evidence(NOT_TIMED))
+        return course.result(verdict, reasons, orderings=results, sections=[limit])
 
     def _hunt_store(self, job: Job, course: Course, progress: Progress) -> list[OrderingResult]:
         subject = store_subject(job.store)

@@ -3,8 +3,8 @@
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.progress import Progress, no_progress
-from eventmark.seeding.sample import CorpusSample, SampledStream, sample_corpus
-from eventmark.seeding.seed import SeedReport, estimated_bytes, seed
+from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
+from eventmark.seeding.seed import SeedReport, estimated_bytes, missing_events, seed
 
 __all__ = [
     "AuditReport",
@@ -14,7 +14,9 @@ __all__ = [
     "SeedReport",
     "audit",
     "estimated_bytes",
+    "missing_events",
     "no_progress",
+    "refreshed_sample",
     "remove_appended",
     "sample_corpus",
     "seed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -80,6 +80,22 @@ async def sample_corpus(
         instants=[row["at"] for row in rows],
         events=events,
     )
+
+
+async def refreshed_sample(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str, sample: CorpusSample
+) -> CorpusSample:
+    """The sample with the versions that its ``streams`` have now: somebody may have appended to them."""
+    names = {name: f'"{column}"' for name, column in definition.columns.items()}
+    table = f'{quoted_schema(schema)}."{definition.events_table}"'
+    keys = [(one.stream.tenant_id, one.stream.aggregate_id) for one in sample.streams]
+    versions = await _versions(connection, table, names, keys)
+    streams = [
+        replace(one, version=versions[key])
+        for one, key in zip(sample.streams, keys, strict=True)
+        if key in versions
+    ]
+    return replace(sample, streams=streams)
 
 
 async def _with_snapshots(

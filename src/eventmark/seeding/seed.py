@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncpg
 
@@ -55,9 +56,21 @@ class SeedReport:
         return self.events / self.seconds if self.seconds else 0.0
 
 
-def estimated_bytes(plan: CorpusPlan) -> int:
-    """Room on disk for the corpus, to be compared with what is free before anything is made."""
-    return plan.events * BYTES_PER_EVENT
+def estimated_bytes(events: int) -> int:
+    """Room on disk for so many events, to be compared with what is free before anything is made."""
+    return events * BYTES_PER_EVENT
+
+
+async def missing_events(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, plan: CorpusPlan, schema: str
+) -> int:
+    """How many events of the corpus are not in ``schema`` yet. Raises ``CannotRunError`` for a foreign schema."""
+    marker = await read_marker(connection, schema)
+    found = await read_ledger(connection, schema) if marker else None
+    if marker is None or found is None or found.plan != plan or marker.store_name != definition.name:
+        return plan.events
+    done = await batches_done(connection, schema)
+    return sum(_events_of(plan, number) for number in range(plan.batch_count) if number not in done)
 
 
 def seed(
@@ -136,7 +149,7 @@ def _load(
     missing = [number for number in range(plan.batch_count) if number not in done]
     task = load_task(dsn, schema, definition, plan, corpus.first_transaction_id)
     loaded: list[LoadedBatch] = []
-    before = plan.events - sum(min(BATCH_EVENTS, plan.events - number * BATCH_EVENTS) for number in missing)
+    before = plan.events - sum(_events_of(plan, number) for number in missing)
     progress("load", before, plan.events)
     with worker_executor(min(workers, max(1, len(missing)))) as executor:
         for batch in _in_flight(executor, task, missing, limit=2 * workers):
@@ -144,6 +157,11 @@ def _load(
             before += batch.events
             progress("load", before, plan.events)
     return loaded
+
+
+def _events_of(plan: CorpusPlan, number: int) -> int:
+    """How many events batch ``number`` has: the last one may be short."""
+    return min(BATCH_EVENTS, plan.events - number * BATCH_EVENTS)
 
 
 def _in_flight(

@@ -1,16 +1,18 @@
 """Servers to test on, and what can be known about them and the machine."""
 
-from eventmark.server.doctor import check_disk_space, examine, fitness, measure_fsync_ms
+from eventmark.server.doctor import check_disk_space, examine, fitness, measure_fsync_ms, slowed_by
 from eventmark.server.dsn import redact
 from eventmark.server.environment import host_environment, server_environment
 from eventmark.server.monitor import Monitor
 from eventmark.server.provision import Server, provision
 from eventmark.server.statistics import StatementStatistics, statements_between, statements_snapshot
+from eventmark.server.watch import Watch
 
 __all__ = [
     "Monitor",
     "Server",
     "StatementStatistics",
+    "Watch",
     "check_disk_space",
     "examine",
     "fitness",
@@ -19,6 +21,7 @@ __all__ = [
     "provision",
     "redact",
     "server_environment",
+    "slowed_by",
     "statements_between",
     "statements_snapshot",
 ]

@@ -23,12 +23,14 @@ from eventmark.server.fitness import machine_findings
 from eventmark.server.provision import Server
 
 GIB = 2**30
+MIB = 2**20
 DISK_RESERVE_BYTES = GIB  # beside the corpus: WAL, logs, the index builds' temporary files
 FSYNC_BLOCK_BYTES = 8192
 FSYNC_REPEATS = 60
 FSYNC_MET_MS = 2.0
 FSYNC_BROKEN_MS = 5.0  # half of the 10 ms an append of one event may take
 FSYNC_IMPLAUSIBLE_MS = 0.02
+DURABILITY = "durability"
 _COMMIT_REPEATS = 40
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -58,15 +60,28 @@ def fitness(findings: Sequence[Finding]) -> Verdict:
     return Verdict.MET
 
 
+def slowed_by(findings: Sequence[Finding]) -> str:
+    """The findings that make a store look slower than it is, by name; empty when there are none."""
+    return ", ".join(
+        finding.name
+        for finding in findings
+        if finding.verdict is Verdict.BROKEN and finding.name != DURABILITY  # which makes it look quicker
+    )
+
+
 def check_disk_space(directory: Path, needed_bytes: int) -> None:
     """Raises ``CannotRunError`` when a corpus of ``needed_bytes`` does not fit beside the reserve."""
     free_bytes = machine.disk_free_bytes(directory)
     if free_bytes < needed_bytes + DISK_RESERVE_BYTES:
         raise CannotRunError(
-            f"the disk of {machine.existing_part(directory)} has {free_bytes / GIB:.1f} GiB free, the corpus "
-            f"needs about {needed_bytes / GIB:.1f} GiB and {DISK_RESERVE_BYTES / GIB:.0f} GiB beside it",
+            f"the disk of {machine.existing_part(directory)} has {_size(free_bytes)} free, the corpus "
+            f"needs about {_size(needed_bytes)} and {_size(DISK_RESERVE_BYTES)} beside it",
             remedy="make room, name another directory, or ask for fewer events",
         )
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / GIB:.1f} GiB" if size_bytes >= GIB else f"{size_bytes / MIB:.0f} MiB"
 
 
 def measure_fsync_ms(directory: Path) -> float:
@@ -161,7 +176,7 @@ async def _durability_finding(connection: asyncpg.Connection) -> Finding:
     )
     durable = row["fsync"] == "on" and row["full_page_writes"] == "on" and row["synchronous_commit"] != "off"
     return Finding(
-        name="durability",
+        name=DURABILITY,
         verdict=Verdict.MET if durable else Verdict.BROKEN,
         observed=", ".join(f"{name} {value}" for name, value in row.items()),
         expected="fsync on, synchronous_commit not off, full_page_writes on",

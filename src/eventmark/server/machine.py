@@ -35,6 +35,14 @@ def disk_free_bytes(directory: Path) -> int:
     return shutil.disk_usage(existing_part(directory)).free
 
 
+def disk_counters(directory: Path) -> tuple[int, int] | None:
+    """Bytes read from and written to the disk below ``directory`` since the machine started; None for none."""
+    number = existing_part(directory).stat().st_dev
+    device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve().name
+    found = (psutil.disk_io_counters(perdisk=True) or {}).get(device)
+    return None if found is None else (found.read_bytes, found.write_bytes)
+
+
 def dynamic_shared_memory_bytes() -> int | None:
     """The size of the file system POSIX shared memory lies on; None where there is none to see."""
     try:

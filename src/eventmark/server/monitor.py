@@ -1,4 +1,4 @@
-"""Time series alongside a run: processes of client and server, WAL, buffers, commits, waits, checkpoints.
+"""Time series alongside a run: processes of client and server, disk, WAL, buffers, commits, waits, checkpoints.
 
 The monitor lives in a thread with an event loop and a connection of its own, so that it neither waits for
 the measured loop nor makes it wait for more than the interpreter's lock. It never fails the run: what it
@@ -18,6 +18,7 @@ from typing import Self
 import asyncpg
 
 from eventmark.measure.results import Series
+from eventmark.server import machine
 from eventmark.server.processes import ProcessTree, Usage
 from eventmark.server.provision import Server
 
@@ -81,6 +82,8 @@ class Monitor:
         self._server = ProcessTree(server.pid) if server.pid else None
         if self._server is None:
             self.missing["server_*"] = "the server's processes are not this machine's, or not ours to see"
+        self._disk = server.directory
+        self._disk_counters: tuple[float, tuple[int, int]] | None = None
         self._samples = _Samples()
         self._connection: asyncpg.Connection | None = None
         self._counters: tuple[float, dict[str, float]] | None = None
@@ -112,6 +115,11 @@ class Monitor:
         """What was sampled so far, ordered by name."""
         return self._samples.series()
 
+    @property
+    def waits_now(self) -> dict[str, float]:
+        """What active sessions waited for at the last look, sessions by wait; ``CPU`` is no wait."""
+        return self._samples.waits_now()
+
     def _run(self) -> None:
         try:
             asyncio.run(self._sample_until_stopped())
@@ -124,6 +132,7 @@ class Monitor:
             while True:
                 stopped = self._stopping.is_set()
                 self._sample_processes()
+                self._sample_disk()
                 await self._sample_sql()
                 if stopped:  # one last sample closes the interval that was under way
                     return
@@ -153,12 +162,24 @@ class Monitor:
             return
         add(f"{side}_cpu", "share of a core", at_s, usage.cpu_s / usage.interval_s)
         if usage.read_bytes is None or usage.write_bytes is None:
-            self.missing[f"{side}_read_rate, {side}_write_rate"] = (
-                "disk counters of processes are not readable"
-            )
+            self.missing[f"{side}_read_rate, {side}_write_rate"] = "counters of files are not readable"
             return
         add(f"{side}_read_rate", "MiB/s", at_s, usage.read_bytes / MIB / usage.interval_s)
         add(f"{side}_write_rate", "MiB/s", at_s, usage.write_bytes / MIB / usage.interval_s)
+
+    def _sample_disk(self) -> None:
+        """The disk of the cluster, whoever uses it."""
+        found = None if self._disk is None else machine.disk_counters(self._disk)
+        if found is None:
+            self.missing["disk_read_rate, disk_write_rate"] = "the server's disk is not to be seen from here"
+            return
+        now_s = time.monotonic()
+        if self._disk_counters is not None:
+            before_s, before = self._disk_counters
+            for name, now, earlier in zip(("disk_read_rate", "disk_write_rate"), found, before, strict=True):
+                rate = (now - earlier) / MIB / (now_s - before_s)
+                self._samples.add(name, "MiB/s", now_s - self._origin_s, rate)
+        self._disk_counters = (now_s, found)
 
     async def _sample_sql(self) -> None:
         try:
@@ -223,6 +244,9 @@ class _Samples:
                 )
                 for (_, one), later in zip(self._waits[::2], self._waits[1::2], strict=False)
             ]
+
+    def waits_now(self) -> dict[str, float]:
+        return dict(self._waits[-1][1]) if self._waits else {}
 
     def series(self) -> list[Series]:
         plain = [

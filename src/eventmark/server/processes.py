@@ -1,11 +1,14 @@
-"""CPU, memory and disk I/O of a process and everything it started."""
+"""CPU, memory and file I/O of a process and everything it started."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
+
+from eventmark.server.machine import read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +16,10 @@ class Usage:
     """One sample. ``cpu_s`` and bytes are since the last; ``interval_s`` is None for the first.
 
     ``resident_bytes`` counts memory shared between the processes once: their private memory, and the
-    largest shared part (a backend's view of shared buffers). Bytes are None where counters are not readable.
+    largest shared part (a backend's view of shared buffers). Bytes are what was read from and written to
+    files, cached by the system or not; None where counters are not readable.
+    ``busiest`` is the largest share of its own time that one of them ran: time in which it was kept waiting for
+    a core, where the kernel tells it, is not its own. None for the first sample.
     """
 
     processes: int
@@ -22,6 +28,7 @@ class Usage:
     cpu_s: float
     read_bytes: int | None
     write_bytes: int | None
+    busiest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,7 @@ class _Counters:
     cpu_s: float
     read_bytes: int | None
     write_bytes: int | None
+    queued_s: float = 0.0  # of the main thread, able to run and without a core
 
 
 class ProcessTree:
@@ -57,10 +65,14 @@ class ProcessTree:
         for member in members:
             try:
                 with member.oneshot():
+                    found = _counters(member)
                     memory = member.memory_info()
-                    counters[(member.pid, member.create_time())] = _counters(member)
+                    key = (member.pid, member.create_time())
             except psutil.Error:  # ended meanwhile
                 continue
+            if not memory.rss:  # ended, and not yet reaped: such a one hides its counters
+                continue
+            counters[key] = found
             private += memory.rss - getattr(memory, "shared", 0)
             shared = max(shared, getattr(memory, "shared", 0))
         usage = self._usage(counters, interval_s, private + shared)
@@ -96,17 +108,35 @@ class ProcessTree:
             cpu_s=cpu_s,
             read_bytes=read_bytes,
             write_bytes=write_bytes,
+            busiest=None if interval_s is None else self._busiest(counters, interval_s),
         )
+
+    def _busiest(self, counters: dict[tuple[int, float], _Counters], interval_s: float) -> float:
+        shares = [0.0]
+        for key, now in counters.items():
+            before = self._known.get(key)
+            if before is not None:
+                own_s = max(interval_s - (now.queued_s - before.queued_s), now.cpu_s - before.cpu_s)
+                shares.append((now.cpu_s - before.cpu_s) / own_s if own_s > 0 else 0.0)
+        return max(shares)
 
 
 def _counters(process: psutil.Process) -> _Counters:
     times = process.cpu_times()
     cpu_s = times.user + times.system
     try:
-        disk = process.io_counters()
+        files = process.io_counters()
+        # Not read_bytes and write_bytes, what the system means to move for it: a kernel with large folios
+        # counts two megabytes for eight kilobytes written into one.
     except (psutil.AccessDenied, AttributeError, NotImplementedError):  # another user's, or not this system's
-        return _Counters(cpu_s, None, None)
-    return _Counters(cpu_s, disk.read_bytes, disk.write_bytes)
+        return _Counters(cpu_s, None, None, _queued_s(process.pid))
+    return _Counters(cpu_s, files.read_chars, files.write_chars, _queued_s(process.pid))
+
+
+def _queued_s(pid: int) -> float:
+    """Seconds the main thread has waited for a core, by Linux's schedstat; 0.0 where there is none."""
+    fields = read_text(Path(f"/proc/{pid}/schedstat")).split()
+    return int(fields[1]) / 1e9 if len(fields) > 1 and fields[1].isdigit() else 0.0
 
 
 def _grown(total: int | None, now: int | None, before: int | None) -> int | None:

@@ -58,7 +58,8 @@ class Server:
     def program_environment(self) -> dict[str, str]:
         """What such a program needs in its environment beside ``program_dsn``."""
         password = split_password(self.dsn)[1]
-        return {"PGPASSWORD": password} if password else {}
+        # What they print is read: in the words and with the decimal point of no country.
+        return {"LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
 
 
 @contextmanager
@@ -87,11 +88,16 @@ def provision(
         manager = _existing(spec)
     else:
         raise UsageError(
-            f"unknown server {spec!r}",
+            f"unknown server {_shown(spec)}",
             remedy="use embedded, local, docker or postgresql://user@host/database",
         )
     with manager as server:
         yield server
+
+
+def _shown(spec: str) -> str:
+    """What was given for a server; what is no word may hold a password."""
+    return repr(spec) if re.fullmatch(r"[\w.-]{0,40}", spec) else redact(spec)
 
 
 @contextmanager

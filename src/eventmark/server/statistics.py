@@ -22,6 +22,7 @@ select
     shared_blks_read as shared_read_buffers,
     shared_blks_dirtied as shared_dirtied_buffers,
     temp_blks_written as temp_written_buffers,
+    wal_records,
     wal_bytes::float8 as wal_bytes
 from pg_stat_statements(true)
 where dbid = (select oid from pg_database where datname = current_database())
@@ -44,6 +45,7 @@ class StatementStatistics:
     shared_read_buffers: int
     shared_dirtied_buffers: int
     temp_written_buffers: int
+    wal_records: int
     wal_bytes: float
 
 

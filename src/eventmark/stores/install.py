@@ -192,11 +192,19 @@ async def _check_columns(
         for name, column in columns.items():
             if column not in there:
                 what = f"no column {column!r} (for {name})" if there else "no such table"
+                path = definition.directory / "store.toml"
                 raise StoreDefinitionError(
                     f"table {table!r}: {what}",
-                    path=str(definition.directory / "store.toml"),
+                    path=str(path),
+                    line=_line_of(path, column if there else table),
                     remedy="correct [tables], [columns] or [snapshot_columns]",
                 )
+
+
+def _line_of(path: Path, value: str) -> int:
+    """Where ``= "value"`` stands in a settings file; its first line where that is not to be found."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((number for number, line in enumerate(lines, 1) if f'= "{value}"' in line), 1)
 
 
 def _script_error(

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from eventmark.domain import (
     TrackingToken,
     TransactionId,
 )
+from eventmark.domain.tokens import tenant_mark
 from eventmark.engine import encoding
 from eventmark.engine.pool import Pool, Session
 from eventmark.engine.records import EventRecord
@@ -47,6 +49,7 @@ from eventmark.stores.sql_transaction import SqlStoreTransaction
 
 POLL_INTERVAL_S = 0.02
 ACQUIRE_TIMEOUT_S = 30.0
+OPERATION_TIMEOUT_S = 60.0
 
 # Parameters that stand for one event: a statement with any of them is run once per event.
 PER_EVENT_PARAMETERS = (
@@ -81,6 +84,7 @@ class SqlEventStore:
             record_class=EventRecord,
             size_max=pool_max,
             acquire_timeout_s=ACQUIRE_TIMEOUT_S,
+            operation_timeout_s=OPERATION_TIMEOUT_S,
             application_name="eventmark",
         )
         try:
@@ -138,6 +142,8 @@ class SqlEventStore:
         """As the statement orders them; waiting is polling."""
         if token.store_id != self.store_id or token.epoch != self.epoch:
             raise TokenRefusedError("the token belongs to another store or another epoch")
+        if token.tenant and (tenant_id is None or token.tenant != tenant_mark(tenant_id)):
+            raise TokenRefusedError("the token is of one tenant's events")
         deadline = time.monotonic() + wait_s
         while True:
             batch = await self._read_after(token, limit, tenant_id)
@@ -246,7 +252,10 @@ class SqlEventStore:
             "tenant_id": tenant_id,
         }
         events = await self._read("stream_events" if tenant_id is None else "stream_tenant_events", values)
-        return EventBatch(events, self._token(dict(events[-1])) if events else token)
+        if not events:
+            return EventBatch(events, token)
+        tenant = 0 if tenant_id is None else tenant_mark(tenant_id)
+        return EventBatch(events, replace(self._token(dict(events[-1])), tenant=tenant))
 
     async def _read(self, name: str, values: Mapping[str, Any]) -> list[EventRecord]:
         if name not in self._parameters:

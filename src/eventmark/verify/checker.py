@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.verify.history import TENANTS, Consumption, History, Outcome, Table
+from eventmark.verify.history import TENANTS, Consumption, History, Outcome, Table, segment_of_number
 
 EXAMPLES_MAX = 5
 
@@ -150,6 +150,10 @@ def _due(history: History, consumption: Consumption) -> NDArray[np.bool_]:
     due |= np.isin(stored["key"], history.written["key"][later[history.written["attempt"]]])
     if consumption.tenant is not None:
         due &= stored["stream"] % TENANTS == consumption.tenant
+    if consumption.segment is not None:
+        streams, place = np.unique(stored["stream"], return_inverse=True)
+        segments = np.array([segment_of_number(stream) for stream in streams.tolist()], np.int64)
+        due &= segments[place] == consumption.segment
     return due
 
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from eventmark.domain import EventBatch, StoredEvent, TrackingToken
 from eventmark.engine import PostgresEventStore
+from eventmark.engine.processor import segment_of
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.stores import SqlEventStore, find_store, open_store
-from eventmark.verify.history import DELIVERED, Consumption, key_of_event
+from eventmark.verify.history import DELIVERED, SEGMENTS, Consumption, key_of_event, tenant_of
 from eventmark.verify.subject import Start
 from eventmark.workers import loop_factory
 
@@ -28,10 +29,9 @@ MIDDLE_BEFORE = timedelta(seconds=0.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerTask:
-    """The consumers of one process; travels to it.
-
-    ``starts``: where each begins. Those that do not begin at the tail begin when ``later`` is there; all end
-    when ``done`` is, and they have been given everything: it holds a transaction id above all writers'.
+    """The consumers of one process; travels to it. Those that do not begin at the tail begin
+    when ``later`` is there; all end when ``done`` is, and they have been given everything: it holds a
+    transaction id above all writers'.
     """
 
     dsn: str
@@ -56,27 +56,24 @@ async def _run(task: ConsumerTask) -> list[Consumption]:
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     async with store:
-        return await asyncio.gather(
-            *(_Consumer(store, task, start, tenant).run() for start, tenant in task.starts)
-        )
+        return await asyncio.gather(*(_Consumer(store, task, start).run() for start in task.starts))
 
 
 class _Consumer:
-    def __init__(
-        self, store: PostgresEventStore | SqlEventStore, task: ConsumerTask, start: str, tenant: int | None
-    ) -> None:
+    def __init__(self, store: PostgresEventStore | SqlEventStore, task: ConsumerTask, start: Start) -> None:
         self._store = store
         self._task = task
         self._start = start
-        self._tenant = tenant
-        self._tenant_id = None if tenant is None else f"tenant-{tenant}"
+        self._tenant_id = None if start.tenant is None else tenant_of(start.tenant)
         self._batches: list[tuple[list[int], int, int]] = []
         self._ended = False
 
     async def run(self) -> Consumption:
         token = await self._first_token()
-        name = f"{self._start}, {'all tenants' if self._tenant is None else self._tenant_id}"
-        seen = Consumption(name, self._tenant, token, time.monotonic_ns(), np.empty(0, DELIVERED))
+        seen = Consumption(
+            self._start.name, self._start.tenant, token, time.monotonic_ns(), np.empty(0, DELIVERED),
+            segment=self._start.segment,
+        )  # fmt: skip
         try:
             await self._read_on(token, seen)
         except Exception as error:  # none is expected here: the history says so
@@ -86,12 +83,12 @@ class _Consumer:
         return seen
 
     async def _first_token(self) -> TrackingToken:
-        if self._start == "tail":
+        if self._start.place == "tail":
             return await self._store.create_tail_token()
         while not (self._task.later.exists() or self._task.done.exists()):  # noqa: ASYNC110 - from a process apart
             await asyncio.sleep(0.02)
         tenant = {} if self._tenant_id is None else {"tenant_id": self._tenant_id}
-        if self._start == "head":
+        if self._start.place == "head":
             return await self._store.create_head_token(**tenant)
         return await self._store.create_token_at(datetime.now(UTC) - MIDDLE_BEFORE, **tenant)
 
@@ -117,7 +114,12 @@ class _Consumer:
 
     def _handle(self, batch: EventBatch, seen: Consumption) -> None:
         at_ns = time.monotonic_ns()
-        keys = [key_of_event(event) for event in batch.events]
+        segment = self._start.segment
+        keys = [
+            key_of_event(event)
+            for event in batch.events
+            if segment is None or segment_of(event, SEGMENTS) == segment
+        ]
         if self._tenant_id is not None:
             seen.foreign += sum(_is_foreign(event, self._tenant_id) for event in batch.events)
         self._batches.append((keys, at_ns, time.monotonic_ns()))

@@ -12,10 +12,14 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.domain import StoredEvent, TrackingToken
+from eventmark.domain import StoredEvent, StreamId, TrackingToken
+from eventmark.engine.processor import segment_of_stream
 
 TENANTS = 8
 """Stream n belongs to tenant n modulo this."""
+
+SEGMENTS = 2
+"""Shares of the streams; a consumer of one is given its own streams' events alone."""
 
 Table = NDArray[np.void]
 
@@ -44,6 +48,25 @@ DELIVERED = np.dtype([("key", "i8"), ("at_ns", "i8"), ("handled_ns", "i8")])
 
 _KEY_BITS = 64
 _ID_BASE = 0x45564D4B_00007000 << _KEY_BITS
+
+
+def tenant_of(stream: int) -> str:
+    return f"tenant-{stream % TENANTS}"
+
+
+def stream_id(stream: int) -> StreamId:
+    """A stream whose aggregate id is a UUID, as stores may ask for; its last twelve digits are the number."""
+    return StreamId(
+        tenant_id=tenant_of(stream),
+        aggregate_type="Hunt",
+        aggregate_id=f"00000000-0000-4000-8000-{stream:012d}",
+    )
+
+
+def segment_of_number(stream: int) -> int:
+    """Which of ``SEGMENTS`` a stream belongs to."""
+    name = stream_id(stream)
+    return segment_of_stream(name.tenant_id, name.aggregate_id, SEGMENTS)
 
 
 def event_id(key: int) -> UUID:
@@ -80,8 +103,9 @@ class WriterLog:
 class Consumption:
     """What one consumer was given, in that order.
 
-    ``start`` is its first token, ``made_ns`` when it had it; ``tenant`` None reads all tenants. ``foreign``
-    counts events of other tenants, ``tokens_back`` tokens that were before the one asked with.
+    ``start`` is its first token, ``made_ns`` when it had it; ``tenant`` None reads all tenants, ``segment`` None
+    all streams. ``foreign`` counts events of other tenants, ``tokens_back`` tokens that were before the one
+    asked with.
     """
 
     name: str
@@ -89,6 +113,7 @@ class Consumption:
     start: TrackingToken
     made_ns: int
     delivered: Table
+    segment: int | None = None
     foreign: int = 0
     tokens_back: int = 0
     caught_up: bool = True
@@ -114,6 +139,7 @@ class History:
         delivered: dict[str, Any] = {
             f"delivered_{consumption.name}": consumption.delivered for consumption in self.consumptions
         }
+        path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(
             path, attempts=self.attempts, written=self.written, stored=self.stored, **delivered
         )

@@ -14,8 +14,7 @@ import numpy as np
 from eventmark.domain import EventStore, SequenceNumber, Snapshot
 from eventmark.engine.statements import quoted_schema
 from eventmark.stores import StoreDefinition
-from eventmark.verify.history import STORED, TENANTS, Table, key_of_event
-from eventmark.verify.writers import stream_id, tenant_of
+from eventmark.verify.history import STORED, TENANTS, Table, key_of_event, stream_id, tenant_of
 
 REPLAYED_STREAMS = 20
 

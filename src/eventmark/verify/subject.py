@@ -6,11 +6,24 @@ from dataclasses import dataclass
 
 from eventmark.engine import ORDERINGS
 from eventmark.stores import StoreDefinition, find_store, make_scratch_schema, make_scratch_store
-
-Start = tuple[str, int | None]
-"""Where a consumer begins ("tail", "head" or "middle"), and the tenant whose events it reads, None for all."""
+from eventmark.verify.history import SEGMENTS, tenant_of
 
 ENGINE_STORE = "eaf"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a consumer begins, "tail", "head" or "middle"; whose events it reads, and which share of the streams."""
+
+    place: str
+    tenant: int | None = None
+    segment: int | None = None
+
+    @property
+    def name(self) -> str:
+        whose = "all tenants" if self.tenant is None else tenant_of(self.tenant)
+        share = "" if self.segment is None else f", segment {self.segment} of {SEGMENTS}"
+        return f"{self.place}, {whose}{share}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +60,16 @@ class Subject:
 
 
 def engine_subject(ordering: str) -> Subject:
-    """The engine's store under one of its orderings."""
+    """The engine's store under one of its orderings. Segments share one consumer's work."""
     found = ORDERINGS[ordering]
-    every: tuple[tuple[Start, ...], ...] = ((("tail", None), ("tail", 0)), (("head", None), ("middle", None)))
-    tenants: tuple[tuple[Start, ...], ...] = ((("tail", 0), ("tail", 1)), (("head", 0), ("middle", 1)))
+    whose = None if found.all_tenants else 1
     return Subject(
         name=ordering, description=found.description, store=ENGINE_STORE, ordering=ordering, lossless=found.lossless,
         total_order=found.total_order, by_transaction_id=found.by_transaction_id,
-        starts=every if found.all_tenants else tenants,
+        starts=(
+            (Start("tail", whose), Start("tail", 0)),
+            (Start("head", whose), *(Start("middle", whose, segment) for segment in range(SEGMENTS))),
+        ),
     )  # fmt: skip
 
 
@@ -62,16 +77,16 @@ def store_subject(store: str) -> Subject:
     """A store of SQL files, by name or folder. Whatever its ordering, it is expected to lose nothing."""
     definition = find_store(store)
     statements = definition.statements
-    early: list[Start] = [("tail", None)] if "stream_events" in statements else []
+    early = [Start("tail")] if "stream_events" in statements else []
     late: list[Start] = []
     absent = []
     if "stream_tenant_events" in statements:
-        early += [("tail", 0)] if early else [("tail", 0), ("tail", 1)]
+        early += [Start("tail", 0)] if early else [Start("tail", 0), Start("tail", 1)]
     if not early:
         absent.append(("consumers", "the store has no stream_events.sql: what they would miss is not known"))
     if "stream_events" in statements and "create_head_token" in statements:
-        late.append(("head", None))
-        late += [("middle", None)] if "create_token_at" in statements else []
+        late.append(Start("head"))
+        late += [Start("middle")] if "create_token_at" in statements else []
     elif early:
         absent.append(("consumers that begin at the head", "the store has no create_head_token.sql"))
     contends = definition.capabilities.expected_version

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from eventmark.domain import NewEvent, StreamId
+from eventmark.domain import NewEvent
 from eventmark.engine import PostgresEventStore
 from eventmark.errors import CannotRunError, EventStoreError, OutcomeUnknownError, VersionConflictError
 from eventmark.stores import SqlEventStore, find_store, open_store
-from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, event_id
+from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, event_id, stream_id
 from eventmark.workers import loop_factory
 
 STREAMS = 200
@@ -62,19 +62,6 @@ def payload_of(key: int) -> dict[str, object]:
     """The payload of the event with a key; ``damaged.sql`` makes the same."""
     digest = hashlib.md5(str(key).encode(), usedforsecurity=False).hexdigest()
     return {"key": key, "text": digest * (key % 8)}
-
-
-def tenant_of(stream: int) -> str:
-    return f"tenant-{stream % TENANTS}"
-
-
-def stream_id(stream: int) -> StreamId:
-    """A stream whose aggregate id is a UUID, as stores may ask for; its last twelve digits are the number."""
-    return StreamId(
-        tenant_id=tenant_of(stream),
-        aggregate_type="Hunt",
-        aggregate_id=f"00000000-0000-4000-8000-{stream:012d}",
-    )
 
 
 def run_writer(task: WriterTask) -> WriterLog:

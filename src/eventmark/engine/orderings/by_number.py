@@ -23,7 +23,7 @@ class NumberReader:
             events = await self._read("stream_tenant_events", tenant_id, token.global_sequence, limit)
         if not events:
             return EventBatch((), token)
-        return EventBatch(events, place(self._tail, events[-1].global_sequence))
+        return EventBatch(events, place(self._tail, events[-1].global_sequence, tenant_id=tenant_id))
 
     async def head(self, tenant_id: str | None) -> TrackingToken:
         rows = await self._head_rows(tenant_id)

@@ -18,12 +18,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from eventmark.domain import EventBatch, TrackingToken
 from eventmark.domain import gaps as gap_sets
 from eventmark.domain.gaps import Gaps
+from eventmark.domain.tokens import tenant_mark
 from eventmark.engine.orderings.ordering import Ordering, Read, place
 from eventmark.engine.records import EventRecord
 from eventmark.errors import StoreUnavailableError
@@ -70,7 +71,10 @@ class GapAwareReader:
         else:
             decided = self._decided.number
             look, *events = await self._read("stream_tenant_events", tenant_id, *after, decided, with_bound)
-        return self._batch(token, look, events, full=len(events) == limit)
+        batch = self._batch(token, look, events, full=len(events) == limit)
+        if tenant_id is None:
+            return batch
+        return EventBatch(batch.events, replace(batch.token, tenant=tenant_mark(tenant_id)))
 
     async def head(self, tenant_id: str | None) -> TrackingToken:
         """The last number, with the gaps before it that are still open.

@@ -27,7 +27,7 @@ class HorizonReader:
         if not events:
             return EventBatch((), token)
         last = events[-1]
-        return EventBatch(events, self._place(last["transaction_id"], last["global_sequence_id"]))
+        return EventBatch(events, self._place(last["transaction_id"], last["global_sequence_id"], tenant_id))
 
     async def head(self, tenant_id: str | None) -> TrackingToken:
         rows = await self._read("create_head_token")
@@ -46,8 +46,8 @@ class HorizonReader:
         rows = await self._read("create_token_at", instant)
         return self._place(rows[0][0], rows[0][1] - 1) if rows else None
 
-    def _place(self, transaction_id: int, number: int) -> TrackingToken:
-        return place(self._tail, number, transaction_id=transaction_id)
+    def _place(self, transaction_id: int, number: int, tenant_id: str | None = None) -> TrackingToken:
+        return place(self._tail, number, transaction_id=transaction_id, tenant_id=tenant_id)
 
 
 HORIZON = Ordering(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from eventmark.domain import EventBatch, GlobalSequence, TrackingToken, TransactionId
+from eventmark.domain.gaps import Gaps
+from eventmark.domain.tokens import tenant_mark
 from eventmark.engine.records import EventRecord
 from eventmark.engine.statements import Statement, read_statements
 
@@ -75,9 +77,15 @@ class Ordering:
 
 
 def place(
-    tail: TrackingToken, number: int, *, transaction_id: int = 0, gaps: tuple[tuple[int, int], ...] = ()
+    tail: TrackingToken,
+    number: int,
+    *,
+    transaction_id: int = 0,
+    gaps: Gaps = (),
+    tenant_id: str | None = None,
 ) -> TrackingToken:
-    """The token of a place in the store that ``tail`` is of."""
+    """The token of a place in the store that ``tail`` is of; for ``tenant_id`` alone where there is one."""
+    tenant = 0 if tenant_id is None else tenant_mark(tenant_id)
     return TrackingToken(
-        tail.store_id, tail.epoch, TransactionId(transaction_id), GlobalSequence(number), gaps
+        tail.store_id, tail.epoch, TransactionId(transaction_id), GlobalSequence(number), gaps, tenant
     )

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from eventmark.domain import EventBatch, TrackingToken
 from eventmark.engine.orderings.by_number import NumberReader
-from eventmark.engine.orderings.ordering import Ordering
+from eventmark.engine.orderings.ordering import Ordering, place
 from eventmark.engine.records import EventRecord
 from eventmark.errors import TokenRefusedError
 
@@ -21,6 +21,11 @@ class TenantReader(NumberReader):
 
     async def read_after(self, token: TrackingToken, limit: int, tenant_id: str | None) -> EventBatch:
         return await super().read_after(token, limit, _needed(tenant_id))
+
+    async def head(self, tenant_id: str | None) -> TrackingToken:
+        """Of one tenant: another's numbers below it may still come."""
+        head = await super().head(tenant_id)
+        return place(self._tail, head.global_sequence, tenant_id=tenant_id)
 
     async def _head_rows(self, tenant_id: str | None) -> list[EventRecord]:
         return await self._read("create_head_token", _needed(tenant_id))

@@ -4,6 +4,7 @@
 const specs = JSON.parse(document.getElementById("charts").textContent);
 const STACK_MARGIN = 62; // of the axis beside each panel of a stack, with its padding
 const RESIZE_PAUSE_MS = 200;
+const STACKED_COLUMNS = 4;
 
 const axis = {
   labelColor: "var(--ink-soft)", titleColor: "var(--ink-soft)", gridColor: "var(--line)", domainColor: "var(--line)",
@@ -72,4 +73,20 @@ function redrawWhenResized(place, spec, chart) {
   });
 }
 
+// What the style sheet needs to set a table of many columns as a list where there is no room for it.
+function labelCells() {
+  for (const table of document.querySelectorAll(".scroll > table")) {
+    const names = [...table.querySelectorAll("thead th")].map((one) => one.textContent);
+    if (names.length < STACKED_COLUMNS) continue;
+    table.classList.add("stack");
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, place) => {
+        cell.dataset.label = names[place] ?? "";
+        cell.classList.toggle("none", ["", "–"].includes(cell.textContent.trim()));
+      });
+    }
+  }
+}
+
+labelCells();
 drawAll();

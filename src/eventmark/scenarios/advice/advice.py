@@ -66,11 +66,12 @@ class Advice:
         """Raises ``CannotRunError`` or ``UsageError``."""
         effort = EFFORTS[job.profile.name]
         job = replace(job, corpus=replace(job.corpus, events=min(effort.events, job.corpus.events)))
-        prepare_store(job)
-        if job.server.directory is not None:
-            check_disk_space(job.place, COPIES_ROOM * estimated_bytes(job.corpus))
         copies = Copies(job, effort, progress)
-        with Course(job, progress) as course:
+        copies.drop()
+        prepare_store(replace(job, schema=copies.plain))
+        if job.server.directory is not None:
+            check_disk_space(job.place, COPIES_ROOM * estimated_bytes(job.corpus.events))
+        with Course(job, progress, events_to_come=COPIES_ROOM * job.corpus.events) as course:
             try:
                 found = self._try_parts(copies, course)
             finally:

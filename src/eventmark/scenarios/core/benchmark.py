@@ -17,7 +17,7 @@ from eventmark.measure.targets import Target
 from eventmark.measure.verdicts import judge_latency
 from eventmark.scenarios.core.cache import BufferCache
 from eventmark.scenarios.core.floors import FloorRounds, PgbenchFloors, floor_task
-from eventmark.scenarios.core.forks import ForkSamples, ForkTask, own_part, run_fork
+from eventmark.scenarios.core.forks import ForkSamples, ForkTask, own_part, run_fork, streams_needed
 from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.core.peers import (
     BARE_OPERATIONS,
@@ -71,11 +71,7 @@ def run_benchmark(
     Rounds go around all operations, so that a drift of the machine meets every operation alike; each floor
     is measured right after its fork, so that it meets both sides of a ratio alike.
     """
-    skipped = {
-        name: reason
-        for name, kind in OPERATIONS.items()
-        if (reason := kind.missing(plan.definition.capabilities, plan.sample))
-    }
+    skipped = {name: reason for name in OPERATIONS if (reason := _missing(name, plan))}
     names = [name for name in OPERATIONS if name not in skipped and (not plan.only or name in plan.only)]
     measured = {name: _Measured() for name in names}
     profile = plan.profile
@@ -101,6 +97,16 @@ def run_benchmark(
     random = np.random.default_rng([plan.seed, 5])
     results = {name: _result(name, measured[name], plan, random) for name in names if measured[name].forks}
     return results, skipped
+
+
+def _missing(name: str, plan: BenchmarkPlan) -> str:
+    """Why an operation cannot be measured; empty when it can."""
+    if reason := OPERATIONS[name].missing(plan.definition.capabilities, plan.sample):
+        return reason
+    streams = len(plan.sample.streams)
+    if streams < streams_needed(name, 2 * plan.profile.forks):
+        return f"the corpus has only {streams} streams to write to, seed 1,000 events or more"
+    return ""
 
 
 def _task(plan: BenchmarkPlan, name: str, fork: int, *, cold: bool = False) -> ForkTask:

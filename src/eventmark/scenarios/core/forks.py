@@ -56,14 +56,24 @@ class ForkSamples:
     peak_rss_mib: float = 0.0
 
 
+def streams_needed(operation: str, forks: int) -> int:
+    """How many streams a sample must have for every writing fork to get one of its own; 0 for one that reads."""
+    writers = _writers()
+    return len(writers) * forks if operation in writers else 0
+
+
 def own_part(task: ForkTask, fork: int, forks: int) -> ForkTask:
     """The task with streams that no other fork or writing operation changes, so that versions stay known."""
-    writers = [name for name, kind in OPERATIONS.items() if issubclass(kind, AppendEvents | StoreSnapshot)]
+    writers = _writers()
     if task.operation not in writers:
         return task
     part = writers.index(task.operation) * forks + fork
     streams = task.sample.streams[part :: len(writers) * forks]
     return replace(task, sample=replace(task.sample, streams=streams))
+
+
+def _writers() -> list[str]:
+    return [name for name, kind in OPERATIONS.items() if issubclass(kind, AppendEvents | StoreSnapshot)]
 
 
 def run_fork(task: ForkTask) -> ForkSamples:
@@ -171,12 +181,14 @@ class _Tally:
                 answer = await operation.call(arguments)
             except EventStoreError as error:
                 self._fail(str(error))
+                await operation.recover(arguments, error)
                 continue
             took_ns = now_ns() - began_ns
             if operation.is_right(arguments, answer):
                 samples.append(took_ns)
             else:
                 self._fail("the answer is not what was asked for")
+                await operation.recover(arguments, None)
             if time.monotonic() >= deadline_s:
                 break
         return np.array(samples, dtype=np.int64)

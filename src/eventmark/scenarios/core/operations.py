@@ -8,11 +8,12 @@ events; a few of them are hot and come back all the time, the many others are me
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
-from dataclasses import replace
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from random import Random
 from typing import Any, ClassVar
-from uuid import UUID
 
 import numpy as np
 
@@ -24,20 +25,18 @@ from eventmark.domain import (
     SequenceNumber,
     Snapshot,
     StreamId,
+    TrackingToken,
     TransactionId,
 )
+from eventmark.errors import EventStoreError, OutcomeUnknownError, VersionConflictError
+from eventmark.scenarios.core.streams import KnownStream, StreamVersions, pick, uuid_7
 from eventmark.seeding import CorpusSample, SampledStream
 from eventmark.stores import append_values, snapshot_values
 from eventmark.workload import example_payloads
 
-HOT_SHARE = 0.5
-HOT_STREAMS = 10
-NEW_STREAM_SHARE = 0.1
 NEAR_HEAD_SHARE = 0.3
 PAYLOADS = 500
 STREAM_BATCH_EVENTS = 1000
-_VERSION_BITS = (0xF << 76) | (0x3 << 62)
-_VERSION_7 = (0x7 << 76) | (0x2 << 62)
 _METADATA = '{"user": "user-0001", "traceId": "5f0c", "causationId": null, "correlationId": "5f0c"}'
 
 
@@ -77,73 +76,106 @@ class Operation(ABC):
         """Whether the answer is what the operation is for; a wrong one counts as failed."""
         return True
 
-    def _pick(self, items: list[Any]) -> Any:
-        """One of a few hot ones half of the time, any other else."""
-        if self.random.random() < HOT_SHARE:
-            return items[int(self.random.integers(min(HOT_STREAMS, len(items))))]
-        return items[int(self.random.integers(len(items)))]
+    def release(self, arguments: Any) -> None:  # noqa: B027 - most draws hold nothing
+        """The call that was drawn is not made."""
+
+    async def recover(self, arguments: Any, error: EventStoreError | None) -> None:  # noqa: B027
+        """After a call that did not succeed, outside of what is measured: what is known of the store again.
+
+        ``error`` is None where the answer was wrong or never came.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """An append drawn: the stream, what to append, and the version it is believed to be at."""
+
+    known: KnownStream
+    events: list[NewEvent]
+    version: int
+
+    @property
+    def next_version(self) -> int:
+        return self.version + len(self.events)
 
 
 class AppendEvents(Operation):
-    """Appends to streams of this process' own; one in ten is new."""
+    """Appends to streams of this process' own; one in ten is new.
+
+    ``versions`` are made by ``prepare``; operations that append beside each other are given the same before.
+    """
 
     statement = "append_events"
     batch_events: ClassVar[int]
+    versions: StreamVersions | None = None
 
     async def prepare(self) -> None:
-        self._versions = {place: one.version for place, one in enumerate(self.sample.streams)}
-        self._streams = [one.stream for one in self.sample.streams]
+        self._versions = self.versions or StreamVersions(self.sample.streams)
+        # One number at a time it is many times as quick as numpy's: a draw must not keep the loop from others.
+        self._quick = Random(int(self.random.integers(2**63)))
         self._payloads = example_payloads(PAYLOADS, self.random)
-        self._tenants = sorted({stream.tenant_id for stream in self._streams})
 
     @classmethod
     def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
         return "" if sample.streams else "the corpus has no streams to append to"
 
-    def draw(self) -> tuple[int, StreamId, list[NewEvent], int]:
-        place = self._pick(range(len(self._streams)))  # type: ignore[arg-type]
-        if self.random.random() < NEW_STREAM_SHARE:
-            place = len(self._streams)
-            tenant = self._tenants[int(self.random.integers(len(self._tenants)))]
-            self._streams.append(
-                StreamId(tenant_id=tenant, aggregate_type="Order", aggregate_id=str(self._uuid()))
-            )
-            self._versions[place] = 0
-        return place, self._streams[place], self._events(), self._versions[place]
+    def draw(self) -> Append:
+        known = self._versions.take(self.random)
+        return Append(known, self._events(), known.version)
 
-    def call(self, arguments: tuple[int, StreamId, list[NewEvent], int]) -> Awaitable[Any]:
-        _, stream, events, version = arguments
-        return self.store.append_events(stream, events, expected_version=version)
+    def call(self, arguments: Append) -> Awaitable[Any]:
+        return self.store.append_events(
+            arguments.known.stream, arguments.events, expected_version=arguments.version
+        )
 
-    def parameters(self, arguments: tuple[int, StreamId, list[NewEvent], int]) -> dict[str, Any]:
-        place, stream, events, version = arguments
-        self._versions[place] = version + len(events)
-        return append_values(stream, events, version)
+    def parameters(self, arguments: Append) -> dict[str, Any]:
+        self._versions.settle(arguments.known, arguments.next_version)
+        return append_values(arguments.known.stream, arguments.events, arguments.version)
 
-    def is_right(self, arguments: tuple[int, StreamId, list[NewEvent], int], answer: Any) -> bool:
-        place, _, events, version = arguments
-        self._versions[place] = version + len(events)
-        return bool(answer.last_sequence_number == version + len(events))
+    def is_right(self, arguments: Append, answer: Any) -> bool:
+        self._versions.settle(arguments.known, arguments.next_version)
+        return bool(answer.last_sequence_number == arguments.next_version)
+
+    def release(self, arguments: Append) -> None:
+        self._versions.free(arguments.known)
+
+    async def recover(self, arguments: Append, error: EventStoreError | None) -> None:
+        """After a conflict the stream's version is known again: from the answer, else it is looked up.
+
+        After an unknown outcome it is not: the append may still be stored later.
+        """
+        known = arguments.known
+        if isinstance(error, VersionConflictError):
+            with suppress(EventStoreError):
+                actual = error.actual_version
+                self._versions.settle(known, actual if actual >= 0 else await self._looked_up(arguments))
+        elif error is not None and not isinstance(error, OutcomeUnknownError):
+            self._versions.free(known)
+
+    async def _looked_up(self, arguments: Append) -> int:
+        """The version of a stream that is further than it was believed to be."""
+        stream = arguments.known.stream
+        after = await self.store.load_aggregate(
+            stream.tenant_id, stream.aggregate_id, from_sequence=arguments.version + 1
+        )
+        return arguments.version + len(after)
 
     def _events(self) -> list[NewEvent]:
+        """Ids are version 7, as the corpus has them."""
         now = datetime.now(UTC)
+        milliseconds = int(now.timestamp() * 1000)
+        payloads, draw_bits, draw_number = self._payloads, self._quick.getrandbits, self._quick.randrange
         return [
             NewEvent(
-                event_id=self._uuid(),
+                event_id=uuid_7(milliseconds, draw_bits(80)),
                 event_type="OrderLineAdded",
-                payload=self._payloads[int(self.random.integers(PAYLOADS))],
+                payload=payloads[draw_number(PAYLOADS)],
                 metadata=_METADATA,
                 timestamp=now,
                 payload_type="OrderLineAdded",
             )
             for _ in range(self.batch_events)
         ]
-
-    def _uuid(self) -> UUID:
-        """Version 7, as the corpus has them."""
-        milliseconds = int(datetime.now(UTC).timestamp() * 1000)
-        number = int.from_bytes(milliseconds.to_bytes(6, "big") + self.random.bytes(10), "big")
-        return UUID(int=(number & ~_VERSION_BITS) | _VERSION_7)
 
 
 class AppendEvents1(AppendEvents):
@@ -177,8 +209,7 @@ class LoadAggregate(Operation):
         )
 
     def draw(self) -> SampledStream:
-        picked: SampledStream = self._pick(self.sample.long_streams)
-        return picked
+        return pick(self.sample.long_streams, self.random)
 
     def call(self, arguments: SampledStream) -> Awaitable[Any]:
         return self.store.load_aggregate(arguments.stream.tenant_id, arguments.stream.aggregate_id)
@@ -191,12 +222,24 @@ class LoadAggregate(Operation):
         return len(answer) == 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A batch to be read: after which token, of which tenant or of all."""
+
+    token: TrackingToken
+    tenant_id: str | None
+
+
 class StreamEvents(Operation):
-    """Reads batches of 1000 events of all tenants, from places near the head and anywhere in the log."""
+    """Reads batches of 1000 events from places near the head and anywhere in the log.
+
+    Of all tenants, or each of one of ``tenants``: these may have fewer than 1000 events after the place.
+    """
 
     name = "stream_events[1000]"
     statement = "stream_events"
     has_cold = True
+    tenants: Sequence[str] = ()
 
     @classmethod
     def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
@@ -209,28 +252,34 @@ class StreamEvents(Operation):
         last = self.sample.events - STREAM_BATCH_EVENTS
         self._places = [place for place in self.sample.positions if place[1] <= last] or [(0, 0)]
 
-    def draw(self) -> Any:
+    def draw(self) -> Reading:
         near_head = self.random.random() < NEAR_HEAD_SHARE
         first = int(len(self._places) * 0.98) if near_head else 0
         transaction_id, position = self._places[int(self.random.integers(first, len(self._places)))]
-        return replace(
+        token = replace(
             self._tail,
             transaction_id=TransactionId(transaction_id),
             global_sequence=GlobalSequence(position),
         )
+        tenant = self.tenants[int(self.random.integers(len(self.tenants)))] if self.tenants else None
+        return Reading(token, tenant)
 
-    def call(self, arguments: Any) -> Awaitable[Any]:
-        return self.store.stream_events(arguments, limit=STREAM_BATCH_EVENTS)
+    def call(self, arguments: Reading) -> Awaitable[Any]:
+        return self.store.stream_events(
+            arguments.token, limit=STREAM_BATCH_EVENTS, tenant_id=arguments.tenant_id
+        )
 
-    def parameters(self, arguments: Any) -> dict[str, Any]:
+    def parameters(self, arguments: Reading) -> dict[str, Any]:
         return {
-            "transaction_id": arguments.transaction_id,
-            "global_sequence": arguments.global_sequence,
+            "transaction_id": arguments.token.transaction_id,
+            "global_sequence": arguments.token.global_sequence,
             "batch_size": STREAM_BATCH_EVENTS,
         }
 
-    def is_right(self, arguments: Any, answer: Any) -> bool:
-        return len(answer.events) == STREAM_BATCH_EVENTS and answer.token.compare(arguments) > 0
+    def is_right(self, arguments: Reading, answer: Any) -> bool:
+        if arguments.tenant_id is not None and len(answer.events) < STREAM_BATCH_EVENTS:
+            return not answer.events or answer.token.compare(arguments.token) > 0
+        return len(answer.events) == STREAM_BATCH_EVENTS and answer.token.compare(arguments.token) > 0
 
 
 class StoreSnapshot(Operation):
@@ -249,7 +298,7 @@ class StoreSnapshot(Operation):
         self._payloads = example_payloads(PAYLOADS, self.random)
 
     def draw(self) -> Snapshot:
-        picked: SampledStream = self._pick(self.sample.streams)
+        picked = pick(self.sample.streams, self.random)
         return Snapshot(
             stream=picked.stream,
             sequence_number=SequenceNumber(picked.version),
@@ -279,8 +328,7 @@ class ReadSnapshot(Operation):
         return "" if sample.snapshot_streams else "the corpus has no snapshots, seed 20,000 events or more"
 
     def draw(self) -> StreamId:
-        picked: StreamId = self._pick(self.sample.snapshot_streams)
-        return picked
+        return pick(self.sample.snapshot_streams, self.random)
 
     def call(self, arguments: StreamId) -> Awaitable[Any]:
         return self.store.read_snapshot(arguments.tenant_id, arguments.aggregate_id)

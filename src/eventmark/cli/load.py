@@ -1,0 +1,183 @@
+"""load, capacity, sweep: what happens under load, how much of it holds, and how it grows with clients."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from eventmark.cli.options import Options, checked_seconds
+from eventmark.cli.run import run_watched
+from eventmark.config import Settings
+from eventmark.errors import UsageError
+from eventmark.scenarios.load.capacity import CapacityPlan, CapacitySearch
+from eventmark.scenarios.load.load import Load
+from eventmark.scenarios.load.mix import parse_mix
+from eventmark.scenarios.load.plan import LoadPlan
+from eventmark.scenarios.load.sweep import SERVED, Sweep
+from eventmark.scenarios.profiles import find_profile
+from eventmark.server import machine
+from eventmark.workload.arrivals import Arrivals
+
+WORKERS_MAX = 4
+"""Worker processes unless somebody asks for more."""
+
+LOAD_S = {"quick": 3.0, "standard": 30.0, "full": 300.0}
+CAPACITY_FIRST_PER_S = 200
+SWEEP_QUICK = ("append_events[1]", "read_snapshot")
+_LOAD = "Load"
+
+
+@dataclass(frozen=True, slots=True)
+class _Lengths:
+    """By profile: seconds of a short probe and of a long one at least and at most, how many probes, warm-up."""
+
+    probe_s: float
+    confirm_s: float
+    confirm_max_s: float
+    probes_max: int
+    level_s: float
+    warm_rounds: int
+
+
+_LENGTHS = {
+    "quick": _Lengths(0.5, 1.5, 3.0, 4, 0.25, 1),
+    "standard": _Lengths(5.0, 30.0, 120.0, 16, 3.0, 6),
+    "full": _Lengths(15.0, 120.0, 600.0, 20, 10.0, 6),
+}
+
+
+@Parameter(name="*")
+@dataclass(kw_only=True)
+class LoadOptions:
+    """What the verbs of load have in common; None where nothing was given."""
+
+    mix: Annotated[
+        str | None,
+        Parameter(
+            group=_LOAD, help='Operations by weight, e.g. "append_events[1]=9, load_aggregate[1000]=1".'
+        ),
+    ] = None
+    workers: Annotated[
+        int | None, Parameter(group=_LOAD, help="Processes that generate the load [one per core, at most 4].")
+    ] = None
+    pool: Annotated[int | None, Parameter(group=_LOAD, help="Connections of all workers together [20].")] = (
+        None
+    )
+    seconds: Annotated[
+        int | None, Parameter(group=_LOAD, help="How long it lasts [as the profile says].")
+    ] = None
+    deadline_ms: Annotated[
+        int | None, Parameter(group=_LOAD, help="An operation that takes longer has failed [10000].")
+    ] = None
+    contended_percent: Annotated[
+        int | None,
+        Parameter(group=_LOAD, help="Percent of the appends that go to four streams all workers share [0]."),
+    ] = None
+
+    def given(self) -> dict[str, int | str | None]:
+        return asdict(self) | {"seconds": checked_seconds(self.seconds)}
+
+
+def load(
+    *,
+    rate: Annotated[int | None, Parameter(group=_LOAD, help="Operations per second [500].")] = None,
+    arrivals: Annotated[
+        str | None, Parameter(group=_LOAD, help="constant, poisson, ramp, spike or step [poisson].")
+    ] = None,
+    users: Annotated[
+        int | None,
+        Parameter(
+            group=_LOAD, help="A closed loop instead: users who wait for each answer before they go on."
+        ),
+    ] = None,
+    think_ms: Annotated[
+        int | None, Parameter(group=_LOAD, help="How long a user thinks between calls, on average [0].")
+    ] = None,
+    load_options: LoadOptions | None = None,
+    options: Options | None = None,
+) -> int:
+    """Generate load on a corpus that is kept, and judge every operation by its latency from when it was due.
+
+    Operations come at their times whatever becomes of those before them (open loop), so that a stall is
+    felt by everything that was due during it.
+    """
+    own = (load_options or LoadOptions()).given()
+    settings = (options or Options()).settings(
+        rate=rate, arrivals=arrivals, users=users, think_ms=think_ms, **own
+    )
+    plan = plan_of(settings, settings.seconds or LOAD_S[find_profile(settings.profile).name])
+    return run_watched(lambda watch: Load(plan=plan, watch=watch), settings, keep=True)
+
+
+def plan_of(settings: Settings, seconds: float) -> LoadPlan:
+    """The load of the settings. Raises ``UsageError``."""
+    if settings.think_ms and not settings.users:
+        raise UsageError("--think-ms needs --users", remedy="arrivals do not think: name a rate alone")
+    return LoadPlan(
+        mix=parse_mix(settings.mix),
+        seconds=seconds,
+        arrivals=None if settings.users else Arrivals(settings.arrivals, settings.rate),
+        users=settings.users,
+        think_s=settings.think_ms / 1000,
+        workers=worker_count(settings),
+        pool_max=settings.pool,
+        deadline_s=settings.deadline_ms / 1000,
+        seed=settings.seed,
+        contended_share=settings.contended_percent / 100,
+    )
+
+
+def worker_count(settings: Settings) -> int:
+    return settings.workers or min(machine.cpu_count(), WORKERS_MAX)
+
+
+def capacity(
+    *,
+    rate: Annotated[
+        int | None, Parameter(group=_LOAD, help="Operations per second to be tried first [200].")
+    ] = None,
+    load_options: LoadOptions | None = None,
+    options: Options | None = None,
+) -> int:
+    """Search the highest sustained rate at which every operation of the mix meets its target, and confirm it.
+
+    ``--seconds`` is how long the rate is confirmed.
+    """
+    own = (load_options or LoadOptions()).given()
+    settings = (options or Options()).settings(rate=rate or CAPACITY_FIRST_PER_S, **own)
+    lengths = _LENGTHS[find_profile(settings.profile).name]
+    confirm_s = settings.seconds or lengths.confirm_s
+    plan = CapacityPlan(
+        load=replace(plan_of(settings, lengths.probe_s), warm_rounds=lengths.warm_rounds),
+        probe_s=lengths.probe_s,
+        confirm_s=confirm_s,
+        confirm_max_s=max(lengths.confirm_max_s, confirm_s),
+        probes_max=lengths.probes_max,
+    )
+    return run_watched(lambda watch: CapacitySearch(plan=plan, watch=watch), settings, keep=True)
+
+
+def sweep(
+    *,
+    load_options: LoadOptions | None = None,
+    options: Options | None = None,
+) -> int:
+    """Measure each operation by 1 to 64 clients, and fit the Universal Scalability Law.
+
+    Every operation that asks the server, or those of ``--mix``; ``--seconds`` is of each number of clients.
+    """
+    own = (load_options or LoadOptions()).given()
+    settings = (options or Options()).settings(**own)
+    profile = find_profile(settings.profile).name
+    lengths = _LENGTHS[profile]
+    chosen = tuple(parse_mix(settings.mix).shares) if settings.mix else None
+    scenario = Sweep(
+        operations=chosen or (SWEEP_QUICK if profile == "quick" else SERVED),
+        seconds=settings.seconds or lengths.level_s,
+        workers=worker_count(settings),
+        warm_rounds=lengths.warm_rounds,
+        seed=settings.seed,
+    )
+    return run_watched(lambda watch: replace(scenario, watch=watch), settings, keep=True)

@@ -1,0 +1,50 @@
+"""Where the command line prints: consoles that outlive their reader and manage with any encoding."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from contextlib import suppress
+
+from rich.console import Console
+
+SCREEN_WIDTH = 110  # where the output goes into a file or a pipe
+_SPELLED = {"\u202f": " ", "×": "x", "–": "-", "→": "->", "µ": "u", "…": "..."}
+
+
+class Screen(Console):
+    """A console whose reader may go away (``| head``): the rest has nowhere to go, the exit code still counts."""
+
+    def on_broken_pipe(self) -> None:
+        drop_output()
+
+
+def drop_output() -> None:
+    """From now on, standard output leads nowhere: nothing is left to fail when the process ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def tolerate_encodings() -> None:
+    """What the terminal's encoding lacks is spelled out, or becomes a question mark."""
+    codecs.register_error("eventmark", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="eventmark")
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(
+        _SPELLED.get(character, "?") for character in error.object[error.start : error.end]
+    ), error.end
+
+
+console = Screen(stderr=True, highlight=False)
+screen = Screen(
+    highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else SCREEN_WIDTH
+)

@@ -1,0 +1,96 @@
+"""From a DSN to a pool whose connections know a store's statements, everything checked that can be beforehand."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+import asyncpg
+
+from eventmark.engine.isolation import check_tenant_functions, tenant_sql
+from eventmark.engine.orderings import ORDERINGS
+from eventmark.engine.pool import Pool
+from eventmark.engine.records import EventRecord
+from eventmark.engine.roles import check_runtime_role
+from eventmark.engine.schema import Marker, check_transaction_ids, read_marker
+from eventmark.engine.translation import DRIVER_ERRORS, translated_read_error
+from eventmark.errors import CannotRunError, UsageError
+
+# A hint needs no disk: it must not make an append's flush wait for its own.
+_NOTIFY = "select set_config('synchronous_commit', 'off', true), pg_notify($1, '')"
+
+
+async def open_pool(
+    dsn: str,
+    schema: str,
+    *,
+    pool_min: int,
+    pool_max: int,
+    acquire_timeout_s: float,
+    operation_timeout_s: float,
+    transaction_pooling: bool,
+) -> tuple[Pool, Marker, bool]:
+    """The pool, the store's marker, and whether the role reads every tenant's events.
+
+    Raises ``CannotRunError`` where there is no store that this release can serve to this role,
+    ``StoreUnavailableError`` where there is no server, ``UsageError`` for a DSN that cannot be read.
+    """
+    sql = {"notify": _NOTIFY}
+    pool = Pool(
+        dsn,
+        sql,
+        record_class=EventRecord,
+        size_max=pool_max,
+        acquire_timeout_s=acquire_timeout_s,
+        operation_timeout_s=operation_timeout_s,
+        transaction_pooling=transaction_pooling,
+        application_name="eventmark",
+    )
+    try:
+        session = await pool.acquire()
+        try:
+            async with one_server(session.connection, transaction_pooling):
+                marker, every_tenant = await _checked_store(session.connection, schema, sql)
+        finally:
+            pool.release(session)
+        await pool.fill(pool_min)
+    except BaseException as error:
+        await pool.close()
+        if isinstance(error, DRIVER_ERRORS):
+            raise translated_read_error(error) from error
+        if isinstance(error, ValueError):  # it may quote a part of the password
+            raise UsageError(
+                "the DSN cannot be read", remedy="percent-encode what is special in user and password"
+            ) from None
+        raise
+    return pool, marker, every_tenant
+
+
+def one_server(
+    connection: asyncpg.Connection[Any], transaction_pooling: bool
+) -> AbstractAsyncContextManager[object]:
+    """A transaction where a pooler may otherwise change the server's process between two messages."""
+    return connection.transaction() if transaction_pooling else nullcontext()
+
+
+async def _checked_store(
+    connection: asyncpg.Connection[Any], schema: str, sql: dict[str, str]
+) -> tuple[Marker, bool]:
+    """The marker and who may be read; ``sql`` is given the store's statements."""
+    marker = await read_marker(connection, schema)
+    if marker is None:
+        raise CannotRunError(
+            f"there is no event store in schema {schema!r}",
+            remedy="create one with eventmark seed or install_schema, or name another schema",
+        )
+    ordering = ORDERINGS[marker.ordering]
+    statements = ordering.statements()
+    sql |= {name: statement.sql(schema) for name, statement in statements.items()}
+    every_tenant = True
+    if marker.row_level_security:
+        every_tenant = await check_runtime_role(connection, schema)
+        await check_tenant_functions(connection, schema, marker.ordering)
+        sql |= tenant_sql(statements, schema)
+    if ordering.by_transaction_id:  # elsewhere it does not matter, and no index answers it
+        await check_transaction_ids(connection, schema, sees_every_event=not marker.row_level_security)
+    return marker, every_tenant

@@ -1,0 +1,154 @@
+"""The search for the highest rate that holds: bracket by doubling, bisect, confirm. Knows no load.
+
+What it is told of each probe is noisy, and a probe is short. So its answer counts only when a longer one at
+the same rate confirms it; where none does, there is no answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+PRECISION = 0.1
+PROBES_MAX = 16
+CONFIRMATIONS_MAX = 3
+RATE_MIN_PER_S = 1.0
+RATE_MAX_PER_S = 1_000_000.0
+_DIGITS = 3
+
+
+class Answer(StrEnum):
+    """What a probe at one rate showed."""
+
+    HELD = "held"
+    BROKE = "broke"
+    UNDECIDED = "undecided"
+    GENERATOR = "the generator was the limit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One probe, as it was asked and answered; ``confirming`` ones last longer."""
+
+    rate_per_s: float
+    confirming: bool
+    answer: Answer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """``rate_per_s`` was confirmed, None where no rate was.
+
+    ``beyond`` is the probe at the lowest rate that did not hold, None where every one did. ``at_least``: what ended the
+    search was not the store, but the generator or the highest rate that was to be tried.
+    """
+
+    rate_per_s: float | None
+    beyond: Probe | None
+    at_least: bool
+    probes: tuple[Probe, ...]
+
+    @property
+    def held_per_s(self) -> float | None:
+        """The highest rate that a short probe held."""
+        return max(
+            (one.rate_per_s for one in self.probes if one.answer is Answer.HELD and not one.confirming),
+            default=None,
+        )
+
+
+Ask = Callable[[float, bool], tuple[Answer, str]]
+"""Probes a rate, for longer where it is to be confirmed; tells why it did not hold."""
+
+
+def find_capacity(
+    ask: Ask,
+    *,
+    first_per_s: float,
+    rate_max_per_s: float = RATE_MAX_PER_S,
+    precision: float = PRECISION,
+    probes_max: int = PROBES_MAX,
+    confirmations_max: int = CONFIRMATIONS_MAX,
+) -> Capacity:
+    """The highest rate that holds, within ``precision`` of one that does not.
+
+    At most ``probes_max`` short probes and ``confirmations_max`` long ones. A rate that is not confirmed is
+    lowered by ``precision`` and tried again.
+    """
+    search = _Search(ask, rate_max_per_s)
+    search.bracket(rounded(first_per_s), probes_max)
+    search.bisect(precision, probes_max)
+    rate = search.confirm(precision, confirmations_max)
+    return Capacity(
+        rate_per_s=rate,
+        beyond=search.high,
+        at_least=rate is not None and (search.high is None or search.high.answer is Answer.GENERATOR),
+        probes=tuple(search.probes),
+    )
+
+
+def rounded(rate_per_s: float) -> float:
+    """To three digits: more would claim a precision that no probe has."""
+    return round(rate_per_s, _DIGITS - 1 - math.floor(math.log10(rate_per_s)))
+
+
+class _Search:
+    """The highest rate that held so far, and the lowest that did not."""
+
+    def __init__(self, ask: Ask, rate_max_per_s: float) -> None:
+        self._ask = ask
+        self._rate_max_per_s = rate_max_per_s
+        self.probes: list[Probe] = []
+        self.low: float | None = None
+        self.high: Probe | None = None
+
+    def bracket(self, first_per_s: float, probes_max: int) -> None:
+        """Double until a rate does not hold, or halve until one does."""
+        rate = min(first_per_s, self._rate_max_per_s)
+        while len(self.probes) < probes_max and (self.low is None or self.high is None):
+            self._probe(rate)
+            if self.high is None:
+                if rate >= self._rate_max_per_s:
+                    return
+                rate = min(rounded(2 * rate), self._rate_max_per_s)
+            elif self.low is None:
+                rate = rounded(rate / 2)
+                if rate < RATE_MIN_PER_S:
+                    return
+
+    def bisect(self, precision: float, probes_max: int) -> None:
+        while self.low is not None and self.high is not None and len(self.probes) < probes_max:
+            middle = rounded(math.sqrt(self.low * self.high.rate_per_s))
+            if (
+                self.high.rate_per_s <= self.low * (1 + precision)
+                or not self.low < middle < self.high.rate_per_s
+            ):
+                return
+            self._probe(middle)
+
+    def confirm(self, precision: float, confirmations_max: int) -> float | None:
+        """The rate that a long probe confirmed. One that it did not is a bound like any other."""
+        rate = self.low
+        for _ in range(confirmations_max):
+            if rate is None or rate < RATE_MIN_PER_S:
+                return None
+            if self._asked(rate, confirming=True).answer is Answer.HELD:
+                return rate
+            self.high = self.probes[-1]
+            rate = rounded(rate / (1 + precision))
+        return None
+
+    def _probe(self, rate: float) -> None:
+        probe = self._asked(rate, confirming=False)
+        if probe.answer is Answer.HELD:
+            self.low = rate
+        else:
+            self.high = probe
+
+    def _asked(self, rate: float, *, confirming: bool) -> Probe:
+        answer, reason = self._ask(rate, confirming)
+        self.probes.append(Probe(rate_per_s=rate, confirming=confirming, answer=answer, reason=reason))
+        return self.probes[-1]

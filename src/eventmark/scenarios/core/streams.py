@@ -1,0 +1,107 @@
+"""The streams that one process appends to, and their versions as far as it knows them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+import numpy as np
+
+from eventmark.domain import StreamId
+from eventmark.seeding import SampledStream
+
+HOT_SHARE = 0.5
+HOT_STREAMS = 10
+NEW_STREAM_SHARE = 0.1
+STREAMS_MAX = 200_000
+"""Beyond so many, new streams get their first append and are forgotten."""
+
+_TRIES = 8
+_VERSION_BITS = (0xF << 76) | (0x3 << 62)
+_VERSION_7 = (0x7 << 76) | (0x2 << 62)
+
+_Item = TypeVar("_Item")
+
+
+def pick(items: Sequence[_Item], random: np.random.Generator) -> _Item:
+    """One of a few hot ones half of the time, any of all else."""
+    if random.random() < HOT_SHARE:
+        return items[int(random.integers(min(HOT_STREAMS, len(items))))]
+    return items[int(random.integers(len(items)))]
+
+
+@dataclass(slots=True)
+class KnownStream:
+    """A stream and its version. ``taken`` while an append is under way; a shared one is never taken."""
+
+    stream: StreamId
+    version: int
+    shared: bool = False
+    taken: bool = False
+
+
+class StreamVersions:
+    """Gives each append a stream that no other append of this process is working on.
+
+    One in ten is new, of a tenant that comes as often as it has streams here. ``contended_share`` of the
+    appends go to ``contended`` streams instead, which are given out however many work on them already, here
+    and in other processes: there, somebody else is often first.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[SampledStream],
+        *,
+        contended: Sequence[SampledStream] = (),
+        contended_share: float = 0.0,
+    ) -> None:
+        assert streams
+        self._streams = [KnownStream(one.stream, one.version) for one in streams]
+        self._contended = [KnownStream(one.stream, one.version, shared=True) for one in contended]
+        self._contended_share = contended_share if self._contended else 0.0
+
+    def take(self, random: np.random.Generator) -> KnownStream:
+        if self._contended_share and random.random() < self._contended_share:
+            return self._contended[int(random.integers(len(self._contended)))]
+        if random.random() >= NEW_STREAM_SHARE:
+            for _ in range(_TRIES):
+                found = pick(self._streams, random)
+                if not found.taken:
+                    found.taken = True
+                    return found
+        return self._new(random)
+
+    def settle(self, known: KnownStream, version: int) -> None:
+        """After an append: the stream is at ``version``, and free again.
+
+        Of a shared stream's answers the highest counts: they come back in any order.
+        """
+        known.version = max(known.version, version) if known.shared else version
+        known.taken = False
+
+    def free(self, known: KnownStream) -> None:
+        """Nothing was written."""
+        known.taken = False
+
+    # A stream whose version nobody knows stays taken: every append to it would be a conflict of our own making.
+
+    def _new(self, random: np.random.Generator) -> KnownStream:
+        like = self._streams[int(random.integers(len(self._streams)))].stream
+        # With the time in it: the next load with the same seed must not come upon the streams of this one.
+        name = str(uuid_7(time.time_ns() // 1_000_000, int.from_bytes(random.bytes(10))))
+        made = KnownStream(
+            StreamId(tenant_id=like.tenant_id, aggregate_type="Order", aggregate_id=name),
+            version=0,
+            taken=True,
+        )
+        if len(self._streams) < STREAMS_MAX:
+            self._streams.append(made)
+        return made
+
+
+def uuid_7(milliseconds: int, bits: int) -> UUID:
+    """A UUID of version 7, as the corpus has them: when, and 80 bits of which 74 are kept."""
+    return UUID(int=((milliseconds << 80) | bits) & ~_VERSION_BITS | _VERSION_7)

@@ -1,0 +1,133 @@
+"""What a worker writes down about each operation: a few numbers, appended to arrays."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUCCEEDED, CONFLICTED, FAILED = range(3)
+"""How an operation that was begun ended."""
+
+FAILURES_MAX = 20
+"""Classes of failures of one operation that are told apart; the rest is one class together."""
+
+DEADLINE = "deadline"
+WRONG_ANSWER = "wrong answer"
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerHealth:
+    """How one worker process fared while the load ran.
+
+    ``pacing_ms`` is how late the worker woke for arrivals that it slept before, quantiles by name.
+    ``cpu_share`` is of one core. ``gc_at_s`` counts from the load's start.
+    """
+
+    cpu_share: float
+    loop_lag_ms_p50: float
+    loop_lag_ms_p95: float
+    loop_lag_ms_p99: float
+    loop_lag_ms_max: float
+    pacing_ms: dict[str, float]
+    gc_count: int
+    gc_total_ms: float
+    gc_max_ms: float
+    gc_at_s: NDArray[np.float64]
+    gc_ms: NDArray[np.float64]
+    gc_generation: NDArray[np.uint8]
+    peak_rss_mib: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecords:
+    """Everything one worker did, in the order in which operations ended.
+
+    ``kind`` is the operation's place in the mix; times are nanoseconds, ``due_ns`` from the load's start.
+    ``offered``, ``skipped`` and ``failures`` are by place in the mix; of each class of failures its first
+    message is kept.
+    """
+
+    kind: NDArray[np.uint8]
+    outcome: NDArray[np.uint8]
+    due_ns: NDArray[np.int64]
+    lag_ns: NDArray[np.int64]
+    pool_wait_ns: NDArray[np.int64]
+    service_ns: NDArray[np.int64]
+    offered: list[int]
+    skipped: list[int]
+    failures: list[dict[str, int]]
+    messages: list[dict[str, str]]
+    health: WorkerHealth
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Appends to arrays: no objects that the collector of garbage would have to look at."""
+
+    kinds: int
+    kind: array[int] = field(default_factory=lambda: array("B"))
+    outcome: array[int] = field(default_factory=lambda: array("B"))
+    due_ns: array[int] = field(default_factory=lambda: array("q"))
+    started_ns: array[int] = field(default_factory=lambda: array("q"))
+    ended_ns: array[int] = field(default_factory=lambda: array("q"))
+    waited_ns: array[int] = field(default_factory=lambda: array("q"))
+    pacing_ns: array[int] = field(default_factory=lambda: array("q"))
+    offered: list[int] = field(init=False)
+    skipped: list[int] = field(init=False)
+    failures: list[Counter[str]] = field(init=False)
+    messages: list[dict[str, str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.offered, self.skipped = [0] * self.kinds, [0] * self.kinds
+        self.failures = [Counter() for _ in range(self.kinds)]
+        self.messages = [{} for _ in range(self.kinds)]
+
+    def add(
+        self, kind: int, outcome: int, due_ns: int, started_ns: int, ended_ns: int, waited_ns: int
+    ) -> None:
+        self.kind.append(kind)
+        self.outcome.append(outcome)
+        self.due_ns.append(due_ns)
+        self.started_ns.append(started_ns)
+        self.ended_ns.append(ended_ns)
+        self.waited_ns.append(waited_ns)
+
+    def fail(self, kind: int, name: str, message: str) -> None:
+        """Count a failure by its class."""
+        counts = self.failures[kind]
+        if name not in counts and len(counts) >= FAILURES_MAX:
+            name = OTHER
+        counts[name] += 1
+        self.messages[kind].setdefault(name, message)
+
+    def records(self, start_ns: int, health: WorkerHealth) -> WorkerRecords:
+        due, started, ended, waited = (
+            np.array(one, np.int64) for one in (self.due_ns, self.started_ns, self.ended_ns, self.waited_ns)
+        )
+        return WorkerRecords(
+            kind=np.array(self.kind, np.uint8),
+            outcome=np.array(self.outcome, np.uint8),
+            due_ns=due - start_ns,
+            lag_ns=started - due,
+            pool_wait_ns=waited,
+            service_ns=ended - started - waited,
+            offered=self.offered,
+            skipped=self.skipped,
+            failures=[dict(counts) for counts in self.failures],
+            messages=self.messages,
+            health=health,
+        )
+
+
+def quantiles_ms(samples_ns: Sequence[int] | NDArray[np.int64]) -> dict[str, float]:
+    """p50, p95, p99 and max of a few samples, for health and for watching; zeros of none."""
+    if not len(samples_ns):
+        return {"p50": 0.0, "p95": 0.0, "p99": 0.0, "max": 0.0}
+    values = np.quantile(np.asarray(samples_ns, dtype=np.int64), [0.5, 0.95, 0.99, 1.0]) / 1e6
+    return dict(zip(("p50", "p95", "p99", "max"), values.tolist(), strict=True))

@@ -1,0 +1,258 @@
+"""However a command ends, it says so in a line, its exit code is never a verdict's by accident, nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from eventmark.cli.failures import refusal
+from eventmark.errors import UsageError
+from eventmark.server import Server
+from tests.cli.conftest import Command
+
+CANNOT_RUN = 4
+COMMAND = [sys.executable, "-m", "eventmark.cli.main"]
+DEADLINE_S = 60.0
+
+
+def started(*arguments: str, at: Path, **settings: str) -> subprocess.Popen[str]:
+    """In a session of its own, heeding interrupts: a test run in the background ignores them."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments], cwd=at, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env=os.environ | settings,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+
+
+async def batches_loaded(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval("select count(*) from eventmark.eventmark_seed_batches"))
+    except asyncpg.UndefinedTableError:
+        return 0
+    finally:
+        await connection.close()
+
+
+def until_seeding(dsn: str) -> None:
+    """Wait until some batches are in the table, and others under way."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while asyncio.run(batches_loaded(dsn)) < 2:
+        assert time.monotonic() < deadline_s, "seeding did not begin"
+        time.sleep(0.05)
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # ended meanwhile
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """What was said until the process ended."""
+    try:
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return said
+
+
+def whole_group(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C at the terminal: everybody in the foreground gets it."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def a_worker(process: subprocess.Popen[str]) -> None:
+    workers_of(process)[0].kill()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (whole_group, "the same command goes on where it stopped"),
+        (a_worker, "a worker process was killed"),
+    ],
+)
+def test_a_seeder_that_was_ended_is_gone_on_with_and_nothing_is_lost_or_doubled(
+    database: str, tmp_path: Path, how: Callable[[subprocess.Popen[str]], None], said: str
+) -> None:
+    asked = ["--events", "120k", "--server", database]
+    process = started("seed", *asked, at=tmp_path)
+    until_seeding(database)
+    how(process)
+    heard = end(process)
+    assert process.returncode == CANNOT_RUN, heard
+    assert said in heard and "Traceback" not in heard
+    loaded = asyncio.run(batches_loaded(database))
+    assert 2 <= loaded < 12  # or there is nothing to go on with
+    again = subprocess.run(
+        [*COMMAND, "seed", *asked], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    assert int(again.stdout.partition(" events")[0].replace(",", "")) <= 120_000 - 10_000 * loaded
+    audited = subprocess.run(
+        [*COMMAND, "audit", *asked], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert audited.returncode == 0, audited.stdout
+
+
+def test_a_server_that_dies_is_said_in_a_line(shared_path: Path) -> None:
+    process = started("seed", "--events", "300k", "--directory", "cluster", at=shared_path)
+    pid_file = shared_path / "cluster" / "data" / "postmaster.pid"
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not workers_of(process):
+        assert time.monotonic() < deadline_s and process.poll() is None
+        time.sleep(0.05)
+    os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
+    heard = end(process)
+    assert process.returncode == CANNOT_RUN, heard
+    assert "Traceback" not in heard
+    assert "eventmark: " in heard
+
+
+@pytest.mark.parametrize("how", [whole_group, subprocess.Popen.terminate])
+def test_an_interrupted_run_of_a_temporary_server_leaves_nothing(
+    tmp_path: Path, how: Callable[[subprocess.Popen[str]], None]
+) -> None:
+    process = started("run", "--events", "300k", at=tmp_path, TMPDIR="/var/tmp")
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not workers_of(process):
+        assert time.monotonic() < deadline_s and process.poll() is None
+        time.sleep(0.05)
+    clusters = [child for child in psutil.Process(process.pid).children() if "postgres" in child.name()]
+    directories = [Path(child.cmdline()[child.cmdline().index("-D") + 1]).parent for child in clusters]
+    how(process)
+    heard = end(process)
+    assert process.returncode == CANNOT_RUN and "nothing was kept" in heard, heard
+    assert directories and not any(directory.exists() for directory in directories)
+    assert not any(child.is_running() for child in clusters)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["stores"]])
+def test_a_reader_that_goes_away_is_no_verdict_and_no_traceback(arguments: list[str]) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    assert (process.wait(DEADLINE_S), said) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("arguments", [["--help"], ["stores"]])
+def test_an_output_that_is_full_is_said_in_a_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == CANNOT_RUN
+    assert done.stderr.splitlines() == ["eventmark: No space left on device", "  make room, then run again"]
+
+
+def test_a_closed_output_changes_no_exit_code() -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "stores"],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_encoding_that_lacks_characters_gets_others(encoding: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "stores"],
+        capture_output=True,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "eaf" in done.stdout.decode(encoding)
+
+
+def _locales() -> str:
+    tool = shutil.which("locale")
+    return subprocess.run([tool, "-a"], capture_output=True, text=True, check=False).stdout if tool else ""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("language", ["de_DE", "tr_TR"])
+def test_a_locale_with_decimal_commas_changes_no_number(
+    server: Server, database: str, tmp_path: Path, language: str
+) -> None:
+    if f"{language}.utf8" not in _locales():
+        pytest.skip(f"this system has no locale {language}")
+    process = started(
+        "limits", "--events", "2k", "--profile", "quick", "--server", database, at=tmp_path,
+        LC_ALL=f"{language}.UTF-8", LANG=f"{language}.UTF-8",
+    )  # fmt: skip
+    shown, said = process.communicate(timeout=300)
+    assert process.returncode in (0, 1, 3), said
+    assert "× pgbench" in shown and "psql \\copy" in shown
+
+
+def test_what_is_not_foreseen_is_a_defect_with_its_traceback_and_never_a_verdict(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> list[str]:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr("eventmark.cli.stores.store_names", broken)
+    done = command("stores")
+    assert done.code == CANNOT_RUN
+    assert "ZeroDivisionError: planted" in done.err
+    assert "a defect of Eventmark's own" in done.err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (asyncpg.DiskFullError("could not extend file"), "the server's disk is full: could not extend file"),
+        (asyncpg.ConnectionDoesNotExistError("connection was closed"), "the server went away"),
+        (
+            asyncpg.AdminShutdownError("terminating connection"),
+            "the server went away: terminating connection",
+        ),
+        (asyncpg.InterfaceError("connection is closed"), "the server went away"),
+        (ConnectionRefusedError(111, "Connect call failed"), "the server went away"),
+        (TimeoutError(), "the server went away: TimeoutError"),
+        (asyncpg.TooManyConnectionsError("sorry, too many clients already"), "the server refused: sorry"),
+        (
+            asyncpg.InsufficientPrivilegeError("permission denied for table t"),
+            "the server refused: permission",
+        ),
+        (OSError(28, "No space left on device", "/data/x"), "/data/x: No space left on device"),
+        (MemoryError(), "memory ran out"),
+        (ExceptionGroup("tasks", [ValueError("first"), ConnectionResetError(104, "reset")]), "went away"),
+        (UsageError("as it is"), "as it is"),
+    ],
+)
+def test_what_goes_wrong_outside_is_one_line_with_a_remedy(error: Exception, said: str) -> None:
+    found = refusal(error)
+    assert found is not None
+    assert said in found.message and "\n" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), asyncpg.UndefinedTableError("x"), asyncpg.InterfaceError("another operation")]
+)
+def test_what_is_a_defect_of_ours_is_not_put_down_to_the_world(error: Exception) -> None:
+    assert refusal(error) is None

@@ -1,0 +1,116 @@
+"""load, capacity and sweep on the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from eventmark.cli.main import run_command
+from eventmark.measure.files import read_result
+from eventmark.measure.results import Verdict
+from tests.cli.test_commands import eventmark
+
+EVENTS = ("--events", "20k", "--profile", "quick")
+
+
+def test_load_writes_its_reports_and_a_flame_graph_of_each_worker_beside_them(
+    database: str, tmp_path: Path
+) -> None:
+    done = eventmark(
+        "load",
+        *EVENTS,
+        "--server",
+        database,
+        "--rate",
+        "60",
+        "--workers",
+        "2",
+        "--profiler",
+        "cpu",
+        at=tmp_path,
+    )
+    assert "Traceback" not in done.stderr
+    result = read_result(tmp_path / "out" / "result.json")
+    assert result.verdict in (Verdict.INCONCLUSIVE, Verdict.BROKEN)  # never MET under a profiler
+    assert done.returncode == {Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
+    names = {path.name for path in (tmp_path / "out").glob("profile-*")}
+    assert "profile-cpu-00-parent.html" in names
+    assert sum(name.endswith("-worker.html") for name in names) == 2
+    assert "Bottleneck" in done.stdout
+    assert all(name in done.stderr for name in names)
+
+
+def test_capacity_and_sweep_end_within_seconds_with_what_they_found(database: str, tmp_path: Path) -> None:
+    for verb, section in (("capacity", "capacity"), ("sweep", "sweep")):
+        done = eventmark(verb, *EVENTS, "--server", database, "--workers", "1", "--out", verb, at=tmp_path)
+        assert "Traceback" not in done.stderr
+        result = read_result(tmp_path / verb / "result.json")
+        assert done.returncode == {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
+        assert result.sections[0].name == section
+        assert result.figures["corpus_events"].value == 20_000
+
+
+def test_a_load_that_is_interrupted_ends_at_once_and_leaves_no_process(database: str, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eventmark.cli.main", "load", *EVENTS, "--server", database, "--seconds", "600"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    time.sleep(15.0)
+    began_s = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 4, said
+    assert time.monotonic() - began_s < 60
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert _alive(process.pid) == []
+
+
+def _alive(group: int) -> list[int]:
+    """The processes of a group that run; one that nobody has reaped yet does not."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("load", "--mix", "append_event[1]=1"), "did you mean"),
+        (("load", "--rate", "0"), "above 0"),
+        (("load", "--rate", "-5"), "above 0"),
+        (("load", "--arrivals", "poisson-like"), "unknown arrivals"),
+        (("load", "--users", "-1"), "users must be from 0"),
+        (("load", "--think-ms", "5"), "needs --users"),
+        (("load", "--pool", "0"), "pool must be from 1"),
+        (("load", "--workers", "100"), "workers must be from 1"),
+        (("load", "--seconds", "0"), "--seconds must be 1 or more"),
+        (("load", "--contended-percent", "101"), "contended share"),
+        (("load", "--profiler", "gpu"), "unknown profiler"),
+        (("sweep", "--mix", "nothing"), "is not a part of a mix"),
+        (("capacity", "--rate", "-1"), "above 0"),
+    ],
+)
+def test_bad_input_is_one_clear_line_before_anything_starts(
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(arguments) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert said in told
+    assert not (tmp_path / ".eventmark").exists()
