@@ -71,6 +71,7 @@ class Settings:
     fail_on: str = "any"
     baseline: str = ""
     summary: str = ""
+    parts: str = "all"
 
     @property
     def event_count(self) -> int:

@@ -34,6 +34,7 @@ _VERBS = {
     "pressure:soak": "Appends at a steady rate for long: memory, latency, tables and WAL over time.",
     "pressure:isolate": "A tenant alone and beside another that burdens the server; what tenant filtering costs.",
     "run:explain": "Examine the plan of every statement.",
+    "advise:advise": "Find what could be better, and try it: ranked advice, and runnable SQL.",
     "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
     "gate:gate": "Is the candidate slower than the base? Both side by side, until the answer is clear.",
     "selfcheck:selfcheck": "Plant causes of known size and see what the instrument says of them.",

@@ -165,3 +165,37 @@ def _grown(total: int | None, now: int | None, before: int | None) -> int | None
     if total is None or now is None or before is None:
         return None
     return total + now - before
+
+
+def ended_children_cpu_s(pid: int) -> float | None:
+    """Seconds of CPU of all children of a process that have ended; None where the system does not keep them.
+
+    Of a postmaster: what its sessions used, once they are gone.
+    """
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return None
+    if not hasattr(times, "children_user"):
+        return None
+    return float(times.children_user + times.children_system)
+
+
+def wait_for_children(pid: int, count: int, *, timeout_s: float) -> None:
+    """Until a process has no more than ``count`` children, or the time is over."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        try:
+            if len(psutil.Process(pid).children()) <= count:
+                return
+        except psutil.Error:
+            return
+        time.sleep(0.02)
+
+
+def children_count(pid: int) -> int:
+    """How many children a process has; 0 for one that is not to be seen."""
+    try:
+        return len(psutil.Process(pid).children())
+    except psutil.Error:
+        return 0
