@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -192,6 +194,26 @@ def test_otava_is_given_a_table_without_holes_and_reads_it_back(tmp_path: Path) 
     again = read_otava(table)
     assert [entry.commit for entry in again] == [entry.commit for entry in entries]
     assert judge_trends(find_trends(again))[0] is Verdict.BROKEN
+
+
+@pytest.mark.long
+def test_otava_itself_finds_the_step_at_the_same_commit(tmp_path: Path) -> None:
+    """In an environment of its own: it pins the version of numpy that it needs."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    programs = tmp_path / "venv" / "bin"
+    installed = subprocess.run(
+        [programs / "pip", "install", "-q", "apache-otava==0.8.0"], capture_output=True, check=False
+    )
+    if installed.returncode:
+        pytest.skip("apache-otava cannot be installed here")
+    _, settings = write_otava([entry_of(run) for run in runs_of(history(stepped()))], tmp_path)
+    done = subprocess.run(
+        [programs / "otava", "analyze", "eventmark", "--since", "2020-01-01"], capture_output=True, text=True,
+        check=True, env={**os.environ, "OTAVA_CONFIG": str(settings)},
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    step = next(place for place, line in enumerate(lines) if "+38" in line or "+39" in line)
+    assert f"{16:040x}" in lines[step + 2]
 
 
 def test_a_table_of_otavas_that_is_none_is_refused(tmp_path: Path) -> None:
