@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from eventmark.measure.results import Verdict
+from eventmark.scenarios.gate.bout import Bout
 from eventmark.scenarios.gate.contest import CONFIRMATIONS, Decision, OperationContest, Rules, contests
+from eventmark.scenarios.gate.gate_section import gate_sections
 from eventmark.scenarios.gate.pair import OperationPair
+from eventmark.scenarios.gate.sides import Side
 
 NAME = "load_aggregate[1000]"
 
@@ -126,3 +129,16 @@ def test_each_call_is_held_against_its_like() -> None:
         samples_ns=(base, (base * 1.1).astype(np.int64)), failed=(0, 0), failure=("", ""), work=({}, {})
     )
     assert np.exp(one.log_ratio("p50")) == pytest.approx(1.1, abs=1e-4)
+
+
+def test_what_the_candidate_cannot_do_any_more_is_no_pass() -> None:
+    one = contests([NAME], Rules())
+    one[NAME].decision = Decision.NOT_SLOWER
+    bout = Bout(rules=Rules(), table=one, gone={"read_snapshot": "the store has no read_snapshot.sql"})
+    verdict, reasons = bout.verdict()
+    assert verdict is Verdict.INCONCLUSIVE
+    assert reasons == ["read_snapshot: the candidate cannot do it: the store has no read_snapshot.sql"]
+    sides = [Side(role=role, named=".", store="eaf") for role in ("base", "candidate")]
+    (section,) = gate_sections(sides, bout)
+    assert section.verdict is Verdict.INCONCLUSIVE
+    assert section.findings[-1].name == "read_snapshot"

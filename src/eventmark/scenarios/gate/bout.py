@@ -42,12 +42,19 @@ class Bout:
     plans: list[PlanChange] = field(default_factory=list)
     worse_plans: list[PlanResult] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    gone: dict[str, str] = field(
+        default_factory=dict
+    )  # what the base can do and the candidate cannot: the reason
     out_of_time: bool = False
 
     def verdict(self) -> tuple[Verdict, list[str]]:
         parts = [
             (name, one.decision.verdict, f"{one.decision.value}: {one.reason or one.said()}")
             for name, one in self.table.items()
+        ]
+        parts += [
+            (name, Verdict.INCONCLUSIVE, f"the candidate cannot do it: {reason}")
+            for name, reason in self.gone.items()
         ]
         worse = worse_by_statement(self.plans)
         parts += [(f"plans of {name}", Verdict.BROKEN, said) for name, said in worse.items()]

@@ -63,7 +63,7 @@ class Gate:
         verdict, reasons = bout.verdict()
         return course.result(
             verdict, reasons, plans=bout.worse_plans, figures=_figures(bout.table),
-            sections=gate_sections(self._sides, bout.rules, bout.table, bout.plans, out_of_time=bout.out_of_time),
+            sections=gate_sections(self._sides, bout),
         )  # fmt: skip
 
     def _prepare(self, job: Job, both: tuple[Ground, Ground], progress: Progress) -> Bout:
@@ -78,10 +78,8 @@ class Gate:
             prepared.append(ground.ask(request, Prepared))
         progress("seed both sides", len(both), len(both))
         base, candidate = prepared
-        names = [
-            name for name in base.operations
-            if name in candidate.operations and (not self._effort.only or name in self._effort.only)
-        ]  # fmt: skip
+        asked = [name for name in base.operations if not self._effort.only or name in self._effort.only]
+        names = [name for name in asked if name in candidate.operations]
         if not names:
             raise UsageError("no operation can be measured on both sides", remedy="see --only and the stores")
         skipped = {
@@ -89,7 +87,8 @@ class Gate:
             for ground, found in zip(both, prepared, strict=True)
             for name, reason in found.skipped.items()
         }
-        return Bout(rules=self._rules, table=contests(names, self._rules), skipped=skipped)
+        gone = {name: candidate.skipped.get(name, "unknown") for name in asked if name not in names}
+        return Bout(rules=self._rules, table=contests(names, self._rules), skipped=skipped, gone=gone)
 
     def _examine(self, bout: Bout, both: tuple[Ground, Ground], progress: Progress) -> None:
         progress("plans", 0, len(both))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from eventmark.measure.counters import Change
 from eventmark.measure.plan_changes import PlanChange
 from eventmark.measure.results import Chart, Column, Finding, Point, Section, Table, Verdict
+from eventmark.scenarios.gate.bout import Bout
 from eventmark.scenarios.gate.contest import OperationContest, Rules
 from eventmark.scenarios.gate.sides import Side
 
@@ -15,47 +16,45 @@ INTERVAL = 0.95
 PLANS_SHOWN = 10
 
 
-def gate_sections(
-    sides: Sequence[Side],
-    rules: Rules,
-    table: Mapping[str, OperationContest],
-    plans: Sequence[PlanChange],
-    *,
-    out_of_time: bool,
-) -> list[Section]:
+def gate_sections(sides: Sequence[Side], bout: Bout) -> list[Section]:
     """The operations, then the plans where some got worse."""
-    worse = [plan for plan in plans if plan.worse]
-    return [
-        _operations(sides, rules, table, len(plans) - len(worse), out_of_time),
-        *([_plans(worse)] if worse else []),
-    ]
+    worse = [plan for plan in bout.plans if plan.worse]
+    return [_operations(sides, bout), *([_plans(worse)] if worse else [])]
 
 
-def _operations(
-    sides: Sequence[Side],
-    rules: Rules,
-    table: Mapping[str, OperationContest],
-    plans_alike: int,
-    out_of_time: bool,
-) -> Section:
-    verdicts = [one.decision.verdict for one in table.values()]
-    worst = next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET)
+def _operations(sides: Sequence[Side], bout: Bout) -> Section:
+    rules, table = bout.rules, bout.table
+    findings = [*(_finding(name, one, rules) for name, one in table.items()), *_gone(bout)]
+    verdicts = [finding.verdict for finding in findings]
     return Section(
         name="gate",
         title="Candidate beside base",
-        verdict=worst,
+        verdict=next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET),
         text=[
             " ".join(f"{side.role.capitalize()}: {_said(side)}." for side in sides),
             f"Looked for: {rules.slowdown:.0%} slower. Alike sides are called slower at most once in "
             f"{1 / rules.risk_of_alarm:.0f} gates, a side that much slower is missed at most once in "
             f"{1 / rules.risk_of_miss:.0f}, whenever the gate stops.",
-            *(["The time was over before every operation was decided."] if out_of_time else []),
-            f"{plans_alike} plans are no worse than the base's.",
+            *(["The time was over before every operation was decided."] if bout.out_of_time else []),
+            f"{sum(not plan.worse for plan in bout.plans)} plans are no worse than the base's.",
         ],
-        findings=[_finding(name, one, rules) for name, one in table.items()],
+        findings=findings,
         tables=[found for found in (_ratios(table), _counters(table)) if found.rows],
         charts=[chart for chart in [_chart(table)] if chart.points],
     )
+
+
+def _gone(bout: Bout) -> list[Finding]:
+    return [
+        Finding(
+            name=name,
+            verdict=Verdict.INCONCLUSIVE,
+            observed=f"the candidate cannot do it: {reason}",
+            expected="measured on both sides",
+            remedy="name what is to be compared with --only",
+        )
+        for name, reason in bout.gone.items()
+    ]
 
 
 def _said(side: Side) -> str:
