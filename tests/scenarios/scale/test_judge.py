@@ -94,6 +94,7 @@ def step(
                 buffers_per_row=pages / 1000, verdict="MET",
             )
         ],
+        skipped={},
         notes={},
     )  # fmt: skip
 

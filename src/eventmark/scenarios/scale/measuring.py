@@ -122,7 +122,7 @@ def measure_volume(
         accounts=dict(found.accounts),
         scans=found.scans, relations_small=relations_small, relations_large=relations_large,
         hits=max(hits_after - hits, 0), reads=max(reads_after - reads, 0), large_reads=large_reads,
-        counters=counters, notes=notes,
+        counters=counters, skipped=operations_of(large, effort)[1], notes=notes,
     )  # fmt: skip
 
 

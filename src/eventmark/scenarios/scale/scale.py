@@ -31,7 +31,7 @@ from eventmark.scenarios.scale.analysis import (
     plan_curves,
 )
 from eventmark.scenarios.scale.judge import Judged, judge_operation
-from eventmark.scenarios.scale.measuring import EFFORTS, measure_volume, operations_of, side_of
+from eventmark.scenarios.scale.measuring import EFFORTS, measure_volume, side_of
 from eventmark.scenarios.scale.sections import (
     accounts_section,
     foretold_events,
@@ -158,7 +158,9 @@ class _Run:
         names = list(measured_operations(steps))
         curves = [curve for name in names for curve in curves_of(steps, name, self._random)]
         judged = [self._judged(curve, steps[-1]) for curve in curves if curve.quantile == "p95"]
-        self._tell_skipped(course, steps[-1])
+        course.skipped |= steps[-1].skipped | steps[-1].notes
+        if not steps[-1].accounts:
+            course.skipped["accounts of single calls"] = "pg_stat_statements is not to be had"
         doubt = slowed_by(course.fitness)
         operations = {name: doubted(one, doubt) for name, one in self._operations(steps[-1], names).items()}
         verdict, reasons = overall(
@@ -178,13 +180,6 @@ class _Run:
         failures = [one.failure for pair in rounds for one in (pair.small, pair.large) if one.failed]
         accounting = accounting_of(step.accounts.get(curve.operation, []), self._random)
         return judge_operation(curve, step, self._volumes[0], accounting, failures)
-
-    def _tell_skipped(self, course: Course, step: Step) -> None:
-        course.skipped |= step.notes
-        _, missing = operations_of(side_of(self._job, self._large, self._plan, step.volume), self._effort)
-        course.skipped |= missing
-        if not step.accounts:
-            course.skipped["accounts of single calls"] = "pg_stat_statements is not to be had"
 
     def _operations(self, step: Step, names: Sequence[str]) -> dict[str, OperationResult]:
         """The operations at the largest volume, judged by their targets as a benchmark does."""

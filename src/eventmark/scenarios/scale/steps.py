@@ -87,7 +87,10 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One volume measured. ``scans``: searches in indexes per call, by operation and index."""
+    """One volume measured. ``scans``: searches in indexes per call, by operation and index.
+
+    ``skipped``: operations that were not measured, ``notes``: what else could not be done; both with the reason.
+    """
 
     volume: int
     seconds: float
@@ -101,6 +104,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     reads: int
     large_reads: list[LargeRead]
     counters: list[Counter]
+    skipped: dict[str, str]
     notes: dict[str, str]
 
 
