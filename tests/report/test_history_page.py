@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from eventmark.errors import UsageError
+from eventmark.history import Run, read_runs
 from eventmark.measure.files import write_result
 from eventmark.measure.results import Figure, RunResult
-from eventmark.report.history_page import Run, history_charts, read_runs, render_history_page
+from eventmark.report.history_page import history_charts, render_history_page
 from tests.report.browser import BROWSER, look_at
 
 
