@@ -21,6 +21,7 @@ def history(result: RunResult, shown: RunResult, tmp_path: Path) -> list[Run]:
     for number in range(5):
         found = msgspec.structs.replace(
             result if number < 3 else shown,
+            run_id=f"run-{number}",
             started_at=f"2026-11-2{number}T01:02:03+00:00",
             figures={
                 "capacity_appends_per_s": Figure(value=100.0 + number, unit="appends/s", low=90.0, high=120.0)
