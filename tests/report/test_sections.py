@@ -70,6 +70,12 @@ def test_every_kind_of_chart_is_drawn(shown: RunResult, tmp_path: Path, width: i
     assert (look.facts["wide"], int(look.facts["overflow"]) <= 0) == ("0", True)
 
 
+def test_a_logarithmic_heat_map_of_like_values_looks_like_one() -> None:
+    points = [Point(x="a", y="b", value=1.0), Point(x="a", y="c", value=1.01)]
+    drawn = drawn_chart(Chart(title="", mark="heat", x="", y="", y_log=True, points=points)).to_dict()
+    assert drawn["encoding"]["opacity"]["scale"]["domain"] == [1.0, 10.0]
+
+
 def test_a_chart_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="pie"):
         drawn_chart(Chart(title="", mark="pie", x="", y="", points=[Point(x=1.0, y=1.0)]))
