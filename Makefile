@@ -28,6 +28,7 @@ lint: install
 docs: install
 	$(BIN)/python -m eventmark.report.performance docs/results docs/performance.md docs/ordering.md
 	$(BIN)/python -m eventmark.report.museum docs/results docs/museum.md
+	$(BIN)/python -m eventmark.report.advice docs/results docs/advice.md
 
 install: $(INSTALLED)
 

@@ -56,7 +56,7 @@ def check(done: Done, code: int, *said: str) -> None:
         (("--seed", str(2**63)), f"seed {2**63}"),
         (("--payload", "fat"), "'fat'"),
         (("--profile", "quik"), "did you mean 'quick'"),
-        (("--store", "eav"), "did you mean 'eaf'"),
+        (("--store", "eafs"), "did you mean 'eaf'"),
         (("--store", "./none"), "store.toml"),
         (("--server", "cloud"), "unknown server 'cloud'"),
         (("--server", ""), "unknown server ''"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import asyncpg
@@ -131,3 +132,26 @@ async def test_many_appends_share_one_notification() -> None:
     notifier.appended()
     await notifier.close()
     assert sent == [0]
+
+
+async def test_after_a_quiet_time_a_notification_is_sent_at_once_and_the_next_no_sooner_than_the_interval() -> (
+    None
+):
+    sent: list[float] = []
+
+    async def send() -> None:
+        sent.append(time.monotonic())
+
+    async def twice() -> bool:
+        return len(sent) == 2
+
+    notifier = Notifier(send, interval_s=0.3)
+    appended_s = time.monotonic()
+    notifier.appended()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    notifier.appended()
+    await until(twice)
+    assert sent[0] - appended_s < 0.3
+    assert sent[1] - sent[0] >= 0.3
+    await notifier.close()

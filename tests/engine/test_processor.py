@@ -88,6 +88,29 @@ async def test_every_event_is_handled_once_with_its_token(
     assert await owner(effects) is None
 
 
+async def test_a_batch_is_told_of_once_its_token_is_stored(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    sent = await filled(store, 2)
+    told: list[object] = []
+
+    def saved(events: Sequence[StoredEvent]) -> None:
+        told.extend(event.event_id for event in events)
+
+    async with Running(EventProcessor(store, "p", keep, batch_events=4, saved=saved)):
+        await until(lambda: later(len(told) == len(sent)))
+        assert told == sent
+        assert await token_of(effects) == await store.create_head_token()
+
+    async def fail(events: Sequence[StoredEvent], connection: Connection | None) -> None:
+        raise ZeroDivisionError
+
+    await store.append_events(stream_of("late"), new_events(1), expected_version=0)
+    with pytest.raises(ZeroDivisionError):
+        await EventProcessor(store, "p", fail, saved=saved).run()
+    assert told == sent
+
+
 async def are(connection: Connection, sent: Sequence[object]) -> bool:
     return sorted(await handled(connection)) == sorted(sent)  # type: ignore[type-var]
 

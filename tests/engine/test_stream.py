@@ -14,7 +14,6 @@ import pytest
 
 from eventmark.domain import EventBatch, StoredEvent, TrackingToken
 from eventmark.engine import PostgresEventStore
-from eventmark.engine import store as store_module
 from eventmark.errors import StoreUnavailableError
 from tests.engine.builders import new_event, new_events, read_on, stream_of, until
 
@@ -198,7 +197,7 @@ async def _woken_after_s(
     store: PostgresEventStore, writer: PostgresEventStore, monkeypatch: Any, polling_s: float
 ) -> float:
     """From the append to the answer of a consumer that was waiting for it."""
-    monkeypatch.setattr(store_module, "POLL_INTERVAL_S", polling_s)
+    monkeypatch.setattr(store, "poll_interval_s", polling_s)
     token = await store.create_tail_token()
     waiting = asyncio.create_task(store.stream_events(token, wait_s=30))
     session = await store.pool.acquire()
@@ -285,7 +284,7 @@ async def test_a_listener_whose_connection_was_terminated_listens_again(
     assert await connection.fetchval(f"select count(pg_terminate_backend(pid)) {find}") == 1
     await until(lambda: connection.fetchval(f"select count(*) = 0 {find}"))
     await store.stream_events(token, wait_s=0.5)
-    monkeypatch.setattr(store_module, "POLL_INTERVAL_S", 10)
+    monkeypatch.setattr(store, "poll_interval_s", 10)
     waiting = asyncio.create_task(store.stream_events(token, wait_s=20))
     await until(lambda: connection.fetchval(f"select count(*) = 1 {find}"))
     assert await _answered_after_s(store, waiting) < 5

@@ -76,6 +76,14 @@ def test_a_logarithmic_heat_map_of_like_values_looks_like_one() -> None:
     assert drawn["encoding"]["opacity"]["scale"]["domain"] == [1.0, 10.0]
 
 
+def test_series_of_dots_are_not_joined_to_a_line() -> None:
+    points = [Point(x=float(x), y=float(x), series=name) for x in range(3) for name in ("fitted", "measured")]
+    chart = Chart(title="", mark="line", x="", y="", points=points, dots=["measured"])
+    layers = drawn_chart(chart).to_dict()["layer"]
+    drawn = {layer["mark"]["type"]: layer["transform"][-1]["filter"]["oneOf"] for layer in layers}
+    assert drawn == {"line": ["fitted"], "point": ["measured"]}
+
+
 def test_a_chart_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="pie"):
         drawn_chart(Chart(title="", mark="pie", x="", y="", points=[Point(x=1.0, y=1.0)]))

@@ -240,6 +240,14 @@ def test_the_pages_of_figures_are_what_the_committed_results_say() -> None:
     assert page == fill_prices(results, page)
 
 
+def test_the_page_of_figures_tells_what_the_instrument_was_found_to_be(shown: RunResult) -> None:
+    section = msgspec.structs.replace(shown.sections[0], name="gate-calibration", title="The gate's rates")
+    page = render_performance([msgspec.structs.replace(shown, sections=[section])])
+    assert "## The instrument" in page
+    assert "### The gate's rates" in page
+    assert "## The instrument" not in render_performance([shown])
+
+
 def test_the_museum_s_page_is_what_the_committed_results_say() -> None:
     docs = Path(__file__).parents[2] / "docs"
     results = [read_result(path) for path in sorted((docs / "results").glob("museum-*.json"))]

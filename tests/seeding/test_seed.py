@@ -228,11 +228,26 @@ def test_what_measuring_added_is_taken_out_again(database: str) -> None:
     execute(
         database,
         "insert into eventmark.domain_events select (jsonb_populate_record(d, jsonb_build_object("
-        "'global_sequence_id', 30001, 'aggregate_id', 'new', 'event_id', gen_random_uuid()))).*"
+        "'global_sequence_id', 30001, 'aggregate_id', 'new', 'event_id', gen_random_uuid(),"
+        " 'transaction_id', pg_current_xact_id()))).*"
         " from eventmark.domain_events d where global_sequence_id = 1",
     )
     assert asyncio.run(remove_appended(database, definition, "eventmark", EVENTS)) == 1
     assert fetch(database, "select count(*) from eventmark.domain_events") == EVENTS
+
+
+def test_what_measuring_added_is_found_whatever_its_transaction_ids_after_a_rebase(database: str) -> None:
+    definition = find_store("eaf")
+    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    execute(
+        database,
+        "alter table eventmark.domain_events disable trigger user",
+        "update eventmark.domain_events set transaction_id = '3'",
+        "insert into eventmark.domain_events select (jsonb_populate_record(d, jsonb_build_object("
+        "'global_sequence_id', 30001, 'aggregate_id', 'new', 'event_id', gen_random_uuid()))).*"
+        " from eventmark.domain_events d where global_sequence_id = 1",
+    )
+    assert asyncio.run(remove_appended(database, definition, "eventmark", EVENTS)) == 1
 
 
 def test_progress_never_goes_back_and_ends_at_its_total(database: str) -> None:

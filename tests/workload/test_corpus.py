@@ -14,6 +14,7 @@ import pytest
 from eventmark.errors import UsageError
 from eventmark.workload import (
     BATCH_EVENTS,
+    PROFILES,
     SNAPSHOT_EVERY_EVENTS,
     CorpusPlan,
     EventRow,
@@ -85,6 +86,28 @@ def test_payload_and_metadata_are_json_of_the_event(events: list[EventRow]) -> N
         assert payload[f"{event.aggregate_type.lower()}Id"] == event.aggregate_id[:8]
         assert payload["revision"] == event.sequence_number
         assert set(json.loads(event.metadata)) == {"user", "traceId", "causationId", "correlationId"}
+
+
+def test_lean_events_are_small_and_know_their_revision_and_correlation() -> None:
+    events = make_batch(CorpusPlan(10_000, payload_profile="lean"), 0).events
+    assert all(30 <= len(event.payload) <= 60 for event in events)
+    assert all(json.loads(event.payload)["revision"] == event.sequence_number for event in events[::97])
+    metadata = [json.loads(event.metadata) for event in events]
+    assert all(set(one) == {"correlationId"} for one in metadata)
+    assert len({one["correlationId"] for one in metadata}) < len(events) / 3
+
+
+def test_the_first_cohorts_of_a_log_are_whole_streams_and_a_corpus_of_their_own() -> None:
+    plan = CorpusPlan(80_000, seed=5, cohort_events=20_000)
+    first = [event for number in range(2) for event in make_batch(plan, number).events]
+    later = {event.aggregate_id for number in range(2, 8) for event in make_batch(plan, number).events}
+    lengths = Counter((event.tenant_id, event.aggregate_id) for event in first)
+    assert not {aggregate for _, aggregate in lengths} & later
+    assert list(lengths.values()).count(1000) == 4
+    large = {tenant.tenant_id for tenant in plan.tenants if tenant.large}
+    assert sum(event.tenant_id in large for event in first) / len(first) == pytest.approx(0.8, abs=0.01)
+    times = [event.timestamp_utc for number in range(8) for event in make_batch(plan, number).events]
+    assert times == sorted(times)
 
 
 def test_a_correlation_spans_several_aggregates_of_one_tenant_and_causes_come_before(
@@ -161,13 +184,13 @@ def test_small_corpora_are_whole(events: int) -> None:
 def test_transaction_ids_are_counted_up_to_the_last_event() -> None:
     plan = CorpusPlan(25)
     last = make_batch(plan, 0, first_transaction_id=100).events[-1]
-    assert last.transaction_id == 100 + transaction_ids_needed(plan) - 1
+    assert last.transaction_id == 100 + transaction_ids_needed(plan.events) - 1
 
 
 @pytest.mark.parametrize(
     "wrong",
     [{"events": 0}, {"events": -5}, {"events": 10**12}, {"events": 10, "tenant_count": 1},
-     {"events": 10, "seed": -1}, {"events": 10, "payload_profile": "huge"}],
+     {"events": 10, "seed": -1}, {"events": 10, "cohort_events": 15_000}, {"events": 10, "cohort_events": 0}, {"events": 10, "payload_profile": "huge"}],
 )  # fmt: skip
 def test_a_plan_out_of_range_is_refused_with_a_remedy(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError) as refused:
@@ -180,3 +203,10 @@ def test_example_payloads_are_json_of_the_plans_sizes() -> None:
     for payload in payloads:
         json.loads(payload)
     assert np.mean([len(payload) <= 500 for payload in payloads]) == pytest.approx(0.7, abs=0.05)
+
+
+def test_example_payloads_of_every_profile_are_within_its_sizes() -> None:
+    for profile, classes in PROFILES.items():
+        sizes = [len(payload) for payload in example_payloads(300, np.random.default_rng(1), profile)]
+        assert min(size.low_bytes for size in classes) <= min(sizes)
+        assert max(sizes) <= max(size.high_bytes for size in classes)

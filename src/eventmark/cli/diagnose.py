@@ -31,7 +31,7 @@ def doctor(
     settings = (options or CorpusOptions()).settings(**({"server": dsn} if dsn else {}))
     corpus = CorpusPlan(settings.event_count, tenant_count=settings.tenants, payload_profile=settings.payload)
     with running_server(settings) as (server, place):
-        findings = examine(server, place, estimated_bytes(corpus.events))
+        findings = examine(server, place, estimated_bytes(corpus.events, corpus.payload_profile))
         stall = asyncio.run(_stall(server.dsn))
     screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:

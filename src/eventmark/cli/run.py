@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from eventmark.cli.live import live_view
 from eventmark.cli.options import Options
+from eventmark.cli.publish import announce, check_published, held_against_baseline
 from eventmark.cli.session import console, job_of, screen
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError, UsageError
@@ -50,6 +51,7 @@ def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) 
 def run_watched(make: Callable[[Watcher], Scenario], settings: Settings, *, keep: bool = False) -> int:
     """``run_scenario`` of a scenario that is made with somebody to tell its pulses to."""
     check_writable(Path(settings.out))
+    check_published(settings)
     check_profiler(settings.profiler)
     with job_of(settings, keep=keep) as job, _served(job, settings) as metering:
         with live_view(console) as (progress, watch):
@@ -84,6 +86,7 @@ def _served(job: Job, settings: Settings) -> Iterator[Metering | None]:
 def finish(settings: Settings, result: RunResult) -> int:
     """Show the result, write it and its reports, and return the exit code."""
     out = Path(settings.out)
+    result = held_against_baseline(settings, result)
     if not settings.json:
         screen.print(render_terminal(result))  # first: whatever becomes of the files, it was not in vain
     write_result(result, out / "result.json")
@@ -92,6 +95,7 @@ def finish(settings: Settings, result: RunResult) -> int:
         screen.out((out / "result.json").read_text(encoding="utf-8"), highlight=False)
     else:
         screen.print(f"{out / 'result.json'}, " + ", ".join(str(path) for path in written.values()))
+    announce(settings, result)
     return exit_code(result.verdict)
 
 

@@ -58,7 +58,7 @@ def _check_place(settings: Settings, corpus: CorpusPlan, *, keep: bool, there: b
         return
     if there:
         raise CannotRunError(f"there is no cluster in {directory}", remedy="seed one: eventmark seed")
-    check_disk_space(directory, estimated_bytes(corpus.events))
+    check_disk_space(directory, estimated_bytes(corpus.events, corpus.payload_profile))
 
 
 def chosen_targets(settings: Settings, definition: StoreDefinition) -> dict[str, Target]:
@@ -98,6 +98,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
                 place=place,
                 with_floors=settings.floors,
                 replace=settings.replace,
+                aged=settings.aged,
             )
     except KeyboardInterrupt:
         raise CannotRunError(

@@ -8,6 +8,8 @@ late; consumers poll as well.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -20,11 +22,12 @@ from eventmark.errors import EventStoreError, StoreUnavailableError
 
 
 class Notifier:
-    """Sends at most one notification per ``interval_s``, at the latest that long after an append."""
+    """Sends at most one notification per ``interval_s``: after a quiet time at once, else when it has passed."""
 
     def __init__(self, send: Callable[[], Awaitable[object]], *, interval_s: float) -> None:
         self._send = send
         self._interval_s = interval_s
+        self._sent_s = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._wanted = False
 
@@ -43,8 +46,9 @@ class Notifier:
 
     async def _run(self) -> None:
         while self._wanted:
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(max(self._sent_s + self._interval_s - time.monotonic(), 0))
             self._wanted = False
+            self._sent_s = time.monotonic()
             # A hint that cannot be sent is no error of the append: consumers poll.
             with suppress(EventStoreError, *DRIVER_ERRORS):
                 await self._send()

@@ -21,18 +21,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from uuid import uuid4
 
 import asyncpg
 
 from eventmark.domain import EventBatch, StoredEvent, TrackingToken
+from eventmark.engine.read_ahead import ReadAhead
 from eventmark.engine.stalls import Stall, find_stall
 from eventmark.engine.store import BATCH_EVENTS_MAX, PostgresEventStore
 from eventmark.errors import ClaimLostError, EventStoreError, UsageError
 
 BATCH_EVENTS = 1000
 LEASE_S = 10.0
-WAIT_S = 1.0
+WAIT_S_MAX = 10.0
 
 Handler = Callable[[Sequence[StoredEvent], "asyncpg.Connection | None"], Awaitable[None]]
 """``await handler(events, connection)``: connection is the transaction's, None where there is none."""
@@ -65,14 +67,26 @@ def segment_of(event: StoredEvent, segments: int) -> int:
 
 def segment_of_stream(tenant_id: str, aggregate_id: str, segments: int) -> int:
     """Which of ``segments`` a stream belongs to, the same for ever."""
-    return zlib.crc32(f"{tenant_id}\0{aggregate_id}".encode()) % segments
+    return zlib.crc32(aggregate_id.encode(), _tenant_crc(tenant_id)) % segments
+
+
+@lru_cache(maxsize=10_000)
+def _tenant_crc(tenant_id: str) -> int:
+    return zlib.crc32(f"{tenant_id}\0".encode())
+
+
+def own_events(events: Sequence[StoredEvent], claim: Claim) -> Sequence[StoredEvent]:
+    """Those of the claimed segment's streams."""
+    if claim.segments == 1:
+        return events
+    return [event for event in events if segment_of(event, claim.segments) == claim.segment]
 
 
 class EventProcessor:
     """Works on one segment at a time. Run as many as there are segments, in any number of processes.
 
     ``segments`` and ``start`` count when the processor's name is new. Every segment reads the whole log and
-    leaves out what is not its own.
+    leaves out what is not its own. ``saved`` is told of each batch of events once its token is stored.
     """
 
     def __init__(
@@ -87,6 +101,7 @@ class EventProcessor:
         batch_events: int = BATCH_EVENTS,
         lease_s: float = LEASE_S,
         transactional: bool = True,
+        saved: Callable[[Sequence[StoredEvent]], object] | None = None,
     ) -> None:
         if not name or segments < 1 or lease_s <= 0:
             raise UsageError("a processor needs a name, 1 segment or more, and a lease above 0 s")
@@ -101,14 +116,19 @@ class EventProcessor:
         self._batch_events = batch_events
         self._lease_s = lease_s
         self._transactional = transactional
+        self._tell_saved = saved
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._wait_s = min(lease_s / 3, WAIT_S_MAX)  # an idle one's token is looked at that often
         self._stopping = asyncio.Event()
+        self._ahead: ReadAhead | None = None
         self.claim: Claim | None = None
         self.events_handled = 0
 
     def stop(self) -> None:
         """Let ``run`` return after the batch it is at."""
         self._stopping.set()
+        if self._ahead is not None:
+            self._ahead.end()
 
     async def run(self) -> None:
         """Claim a segment and work on it until ``stop``.
@@ -188,19 +208,15 @@ class EventProcessor:
                 raise self._lost(claim)
 
     async def _work(self, claim: Claim) -> None:
-        """Handle one batch while the next is read."""
+        """Handle batches while the next ones are read."""
         saved_s = time.monotonic()
         token = claim.token
-        reading = asyncio.create_task(self._read(token))
+        self._ahead = ahead = ReadAhead(
+            self._read, token, batch_events=self._batch_events, token_after=self._store.token_after
+        )
         try:
-            while not self._stopping.is_set():
-                batch = await self._arrived(reading)
-                if batch is None:
-                    break
-                reading = asyncio.create_task(self._read(batch.token))
-                events = [
-                    event for event in batch.events if segment_of(event, claim.segments) == claim.segment
-                ]
+            while not self._stopping.is_set() and (batch := await ahead.next()) is not None:
+                events = own_events(batch.events, claim)
                 if events:
                     await self._handle(claim, events, batch.token)
                 elif batch.token != token and time.monotonic() - saved_s > self._lease_s / 3:
@@ -210,21 +226,12 @@ class EventProcessor:
                 token, saved_s = batch.token, time.monotonic()
                 self.claim = Claim(claim.segment, claim.segments, claim.fence, token)
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            self._ahead = None
+            await ahead.close()
 
-    async def _arrived(self, reading: asyncio.Task[EventBatch]) -> EventBatch | None:
-        """The batch that is being read; None when told to stop before it came."""
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return reading.result() if reading.done() else None
-        finally:
-            stopping.cancel()
-
-    async def _read(self, token: TrackingToken) -> EventBatch:
+    async def _read(self, token: TrackingToken, limit: int) -> EventBatch:
         return await self._store.stream_events(
-            token, limit=self._batch_events, tenant_id=self._tenant_id, wait_s=WAIT_S
+            token, limit=limit, tenant_id=self._tenant_id, wait_s=self._wait_s
         )
 
     async def _handle(self, claim: Claim, events: Sequence[StoredEvent], token: TrackingToken) -> None:
@@ -237,6 +244,8 @@ class EventProcessor:
             await self._handler(events, None)
             await self._save(claim, token)
         self.events_handled += len(events)
+        if self._tell_saved is not None:
+            self._tell_saved(events)
 
     async def _save(self, claim: Claim, token: TrackingToken) -> None:
         if not await self._store.run_statement("save_token", *self._saved(claim, token)):

@@ -18,6 +18,7 @@ from eventmark.domain import (
     GlobalSequence,
     NewEvent,
     Snapshot,
+    StoredEvent,
     StreamId,
     TrackingToken,
     TransactionId,
@@ -45,6 +46,7 @@ from eventmark.errors import (
     SnapshotRefusedError,
     StoreUnavailableError,
     TokenRefusedError,
+    UsageError,
 )
 
 _Answer = TypeVar("_Answer")
@@ -63,9 +65,17 @@ class PostgresEventStore:
     """
 
     def __init__(
-        self, pool: Pool, marker: Marker, *, channel: str, notify: bool, reads_every_tenant: bool = True
+        self,
+        pool: Pool,
+        marker: Marker,
+        *,
+        channel: str,
+        notify: bool,
+        reads_every_tenant: bool = True,
+        poll_interval_s: float = POLL_INTERVAL_S,
     ) -> None:
         self.pool = pool
+        self.poll_interval_s = poll_interval_s
         self.ordering: Ordering = ORDERINGS[marker.ordering]
         self.capabilities = Capabilities(all_tenants_stream=self.ordering.all_tenants)
         self.store_id = marker.store_id
@@ -90,16 +100,19 @@ class PostgresEventStore:
         acquire_timeout_s: float = ACQUIRE_TIMEOUT_S,
         operation_timeout_s: float = OPERATION_TIMEOUT_S,
         notify: bool = True,
+        poll_interval_s: float = POLL_INTERVAL_S,
         transaction_pooling: bool = False,
     ) -> Self:
         """Open the store in ``schema``. Raises ``CannotRunError`` where there is none.
 
-        With ``notify``, appends wake consumers that wait; without, consumers find events by polling. A statement
-        that is not answered within ``operation_timeout_s`` is given up, with its connection.
-        ``transaction_pooling`` is for a pooler that hands out another server process for each transaction
-        and keeps no prepared statements, such as PgBouncer before 1.21: each operation is then a transaction of
-        four round trips, and consumers poll.
+        With ``notify``, appends wake consumers that wait; without, consumers find events by polling, every
+        ``poll_interval_s``. A statement that is not answered within ``operation_timeout_s`` is given up, with its
+        connection. ``transaction_pooling`` is for a pooler that hands out another server process for each
+        transaction and keeps no prepared statements, such as PgBouncer before 1.21: each operation is then a
+        transaction of four round trips, and consumers poll.
         """
+        if not poll_interval_s > 0:
+            raise UsageError(f"a polling interval must be above 0 s, got {poll_interval_s!r}")
         pool, marker, every_tenant = await open_pool(
             dsn,
             schema,
@@ -110,8 +123,9 @@ class PostgresEventStore:
             transaction_pooling=transaction_pooling,
         )
         return cls(
-            pool, marker, channel=f"eventmark_{schema}", notify=notify, reads_every_tenant=every_tenant
-        )
+            pool, marker, channel=f"eventmark_{schema}", notify=notify, reads_every_tenant=every_tenant,
+            poll_interval_s=poll_interval_s,
+        )  # fmt: skip
 
     async def __aenter__(self) -> Self:
         return self
@@ -196,7 +210,7 @@ class PostgresEventStore:
         """At most ``limit`` events after ``token``, of one tenant or of all, and the token to go on from.
 
         With ``wait_s`` above 0, an empty answer is withheld until an event comes or the time is over: a
-        notification wakes the wait, polling every ``POLL_INTERVAL_S`` makes up for one that was lost or
+        notification wakes the wait, polling every ``poll_interval_s`` makes up for one that was lost or
         that came while an older transaction still held the horizon.
         """
         self._check_token(token, tenant_id)
@@ -276,6 +290,10 @@ class PostgresEventStore:
         self._check_reads_every_tenant()
         return await self._reader.at(instant, tenant_id)
 
+    def token_after(self, token: TrackingToken, event: StoredEvent) -> TrackingToken | None:
+        """The place right after an event of a batch whose token this is; None where tokens are made of more."""
+        return None if self.ordering.gaps else self.ordering.token_after(token, event)
+
     async def run_statement(self, name: str, *arguments: object) -> list[Any]:
         """Run one of the engine's own statements; errors are the engine's."""
         return await self._read(name, *arguments)
@@ -308,7 +326,7 @@ class PostgresEventStore:
             left_s = deadline - time.monotonic()
             if batch.events or left_s <= 0:
                 return batch
-            await wait_for_event(heard, min(left_s, POLL_INTERVAL_S))
+            await wait_for_event(heard, min(left_s, self.poll_interval_s))
 
     async def _listen(self) -> asyncio.Event:
         """What the next notification will set; where none can be heard, nothing sets it."""

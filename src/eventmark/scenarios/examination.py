@@ -20,7 +20,7 @@ def examine_all_plans(
 ) -> list[PlanResult]:
     """Every statement of the store, after its tables were vacuumed as a server at rest would have done.
 
-    ``settings`` are set for the examination alone, as SQL writes them.
+    An aged corpus is left as it is. ``settings`` are set for the examination alone, as SQL writes them.
     """
     course.skipped |= dict(job.definition.absent)
     return asyncio.run(_examine(job, progress, settings or {}, runs=1))[0]
@@ -37,7 +37,8 @@ async def _examine(
     definition = job.definition
     connection = await asyncpg.connect(job.server.dsn)
     try:
-        await tidy(connection, definition, job.schema, "vacuum analyze")
+        if not job.aged:
+            await tidy(connection, definition, job.schema, "vacuum analyze")
         for name, value in settings.items():
             await connection.execute(f"set {name} = {value}")
         cases = await sampled_cases(
@@ -46,7 +47,7 @@ async def _examine(
         )  # fmt: skip
         found = []
         for number in range(runs):
-            if number:
+            if number and not job.aged:
                 await tidy(connection, definition, job.schema, "vacuum analyze")
 
             def report(done: int, total: int, before: int = number) -> None:

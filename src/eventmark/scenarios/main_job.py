@@ -26,7 +26,7 @@ from eventmark.scenarios.course import Course
 from eventmark.scenarios.examination import examine_all_plans
 from eventmark.scenarios.job import Job, draw_sample, fill, prepare_store
 from eventmark.seeding import AuditReport, Progress, SeedReport, audit, no_progress
-from eventmark.server import fitness, slowed_by
+from eventmark.server import Watch, fitness, slowed_by
 
 
 class MainJob:
@@ -43,8 +43,9 @@ class MainJob:
                 operations = measure(job, course, progress)
             with course.phase("plans"):
                 plans = examine_all_plans(job, course, progress)
-        limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
-        return judged_result(course, corpus=corpus, operations=operations, plans=plans, sections=[limit])
+        return judged_result(
+            course, corpus=corpus, operations=operations, plans=plans, sections=[_limit(watch)]
+        )
 
 
 class CoreOperations:
@@ -57,9 +58,9 @@ class CoreOperations:
         with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
                 fill(job, progress)
-            with course.phase("measure"):
+            with course.phase("measure"), course.watch() as watch:
                 operations = measure(job, course, progress)
-        return judged_result(course, operations=operations)
+        return judged_result(course, operations=operations, sections=[_limit(watch)])
 
 
 class Limits:
@@ -73,9 +74,9 @@ class Limits:
         with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
                 corpus = fill_and_audit(beside, course, progress)
-            with course.phase("measure"):
+            with course.phase("measure"), course.watch() as watch:
                 operations = measure(beside, course, progress)
-        return judged_result(course, corpus=corpus, operations=operations)
+        return judged_result(course, corpus=corpus, operations=operations, sections=[_limit(watch)])
 
 
 class Plans:
@@ -91,6 +92,11 @@ class Plans:
             with course.phase("plans"):
                 plans = examine_all_plans(job, course, progress)
         return judged_result(course, plans=plans)
+
+
+def _limit(watch: Watch) -> Section:
+    """What limited the operations: each fork is one caller over a connection of its own."""
+    return bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
 
 
 def judged_result(

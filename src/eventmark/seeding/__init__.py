@@ -1,23 +1,38 @@
 """Filling a store with a corpus, proving what is in it, drawing from it."""
 
+from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
-from eventmark.seeding.indexes import remove_appended
+from eventmark.seeding.indexes import mend_right_edges, remove_appended
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
-from eventmark.seeding.seed import SeedReport, estimated_bytes, missing_events, seed
+from eventmark.seeding.seed import (
+    SeedReport,
+    estimated_bytes,
+    missing_events,
+    seed,
+    seeded_events,
+    whole_batches,
+)
 
 __all__ = [
+    "Aging",
     "AuditReport",
     "CorpusSample",
     "Progress",
     "SampledStream",
     "SeedReport",
+    "age",
     "audit",
     "estimated_bytes",
+    "mend_right_edges",
     "missing_events",
     "no_progress",
+    "read_aging",
     "refreshed_sample",
+    "rejuvenate",
     "remove_appended",
     "sample_corpus",
     "seed",
+    "seeded_events",
+    "whole_batches",
 ]

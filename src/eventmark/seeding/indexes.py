@@ -12,10 +12,10 @@ import asyncpg
 from eventmark.engine.schema import split_statements
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
-from eventmark.seeding.ledger import Stage, set_stage
+from eventmark.seeding.ledger import Stage, batches_done, read_ledger, set_stage
 from eventmark.seeding.progress import Progress
 from eventmark.stores import StoreDefinition
-from eventmark.workload import SNAPSHOT_EVERY_EVENTS
+from eventmark.workload import BATCH_EVENTS, SNAPSHOT_EVERY_EVENTS, transaction_ids_needed
 
 INDEX_CONNECTIONS = 2
 
@@ -36,26 +36,43 @@ async def set_next_position(
 
 
 async def finish_table(
-    dsn: str, definition: StoreDefinition, schema: str, progress: Progress
+    dsn: str, definition: StoreDefinition, schema: str, progress: Progress, *, then: Stage = Stage.READY
 ) -> dict[str, float]:
     """Indexes, ANALYZE, VACUUM; the seconds each took. What an interrupted run has built stays.
 
-    Raises ``CannotRunError`` with what the server said.
+    ``then`` is the stage the corpus has when its indexes are there. Raises ``CannotRunError`` with what the
+    server said.
     """
     script = definition.indexes_script.replace("{schema}", quoted_schema(schema))
     statements = split_statements(script)
     indexes = [statement for statement in statements if _CREATE_INDEX.match(statement)]
     others = [statement for statement in statements if not _CREATE_INDEX.match(statement)]
-    seconds = {}
+    began_s = time.monotonic()
     connection = await asyncpg.connect(dsn)
     try:
-        began_s = time.monotonic()
         await _build_side_by_side(dsn, schema, indexes, progress)
         async with connection.transaction():
             for statement in others:
                 await connection.execute(statement)
-            await set_stage(connection, schema, Stage.READY)
-        seconds["indexes"] = time.monotonic() - began_s
+            await set_stage(connection, schema, then)
+    except asyncpg.PostgresError as error:
+        raise CannotRunError(
+            f"the indexes could not be built: {str(error).partition(chr(10))[0]}",
+            remedy="mend it, then run the same command again: it goes on where it stopped",
+        ) from error
+    finally:
+        await connection.close()
+    seconds = {"indexes": time.monotonic() - began_s}
+    return seconds | await refresh_table(dsn, definition, schema, progress)
+
+
+async def refresh_table(
+    dsn: str, definition: StoreDefinition, schema: str, progress: Progress
+) -> dict[str, float]:
+    """ANALYZE and VACUUM, as a server does by itself sooner or later; the seconds each took."""
+    seconds = {}
+    connection = await asyncpg.connect(dsn)
+    try:
         for stage in ("analyze", "vacuum"):
             began_s = time.monotonic()
             progress(stage, 0, 1)
@@ -63,11 +80,6 @@ async def finish_table(
                 await connection.execute(f'{stage} {quoted_schema(schema)}."{table}"')
             progress(stage, 1, 1)
             seconds[stage] = time.monotonic() - began_s
-    except asyncpg.PostgresError as error:
-        raise CannotRunError(
-            f"the indexes could not be built: {str(error).partition(chr(10))[0]}",
-            remedy="mend it, then run the same command again: it goes on where it stopped",
-        ) from error
     finally:
         await connection.close()
     return seconds
@@ -107,11 +119,15 @@ async def _is_built(connection: asyncpg.Connection[Any], schema: str, statement:
 
 
 async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, events: int) -> int:
-    """Take out what measuring has added to a corpus of ``events``, so that it can be used again; how many."""
+    """Take out what measuring has added to a corpus of ``events``, so that it can be used again; how many.
+
+    ``events`` are those of the corpus' plan, also while not all of them are there yet.
+    """
     connection = await asyncpg.connect(dsn)
     try:
         table = f'{quoted_schema(schema)}."{definition.events_table}"'
-        delete = f'delete from {table} where "{definition.columns["global_sequence_id"]}" > {events}'
+        place = await _after_the_corpus(connection, definition, schema, events)
+        delete = f"delete from {table} where {place}"
         if definition.engine:
             done = await _delete_as_owner(connection, table, delete)
         else:
@@ -125,10 +141,35 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
             )
             await connection.execute(f"vacuum analyze {snapshots}")
         if removed:
-            await connection.execute(f"vacuum analyze {table}")
+            # Also where they are few: a table that grows on must not keep their places, nor the indexes them.
+            await connection.execute(f"vacuum (analyze, index_cleanup on) {table}")
         return removed
     finally:
         await connection.close()
+
+
+async def _after_the_corpus(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str, events: int
+) -> str:
+    """The condition for events that are not the corpus'.
+
+    By transaction id as well where the log is ordered by it, so that an index finds them; unless the last event of
+    the corpus has another id than the ledger knows, as after a rebase.
+    """
+    position = definition.columns["global_sequence_id"]
+    condition = f'"{position}" > {events}'
+    corpus = await read_ledger(connection, schema)
+    if corpus is None or definition.ordering != "transaction-id":
+        return condition
+    transaction = definition.columns["transaction_id"]
+    last = max(await batches_done(connection, schema), default=-1) * BATCH_EVENTS + BATCH_EVENTS
+    last = min(last, corpus.plan.events)
+    last_id = corpus.first_transaction_id + transaction_ids_needed(last) - 1
+    known = await connection.fetchval(
+        f'select exists (select from {quoted_schema(schema)}."{definition.events_table}"'
+        f' where "{transaction}" = \'{last_id}\' and "{position}" = {last})'
+    )
+    return f"{condition} and \"{transaction}\" > '{last_id}'" if known else condition
 
 
 async def _delete_as_owner(connection: asyncpg.Connection[Any], table: str, delete: str) -> str:
@@ -138,3 +179,29 @@ async def _delete_as_owner(connection: asyncpg.Connection[Any], table: str, dele
         done: str = await connection.execute(delete)
         await connection.execute(f"alter table {table} enable always trigger domain_events_append_only")
     return done
+
+
+async def mend_right_edges(dsn: str, definition: StoreDefinition, schema: str) -> list[str]:
+    """Rebuild the indexes that grow at their right edge, before a table grows on that something was taken out of.
+
+    The last page of an index is never given up. Left behind empty, it takes from those that follow, whose keys come
+    before it, the rule that a full last page stays full: they would be split in halves, which no log in use sees.
+    Full pages are what a rebuild makes as well. Returns the names of the indexes.
+    """
+    rising = [
+        definition.columns.get(name) for name in ("transaction_id", "global_sequence_id", "timestamp_utc")
+    ]
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch(
+            "select i.indexrelid::regclass::text as name from pg_index i"
+            " join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]"
+            " where i.indrelid = to_regclass($1) and a.attname = any($2::text[])",
+            f'{quoted_schema(schema)}."{definition.events_table}"',
+            [column for column in rising if column],
+        )
+        for row in rows:
+            await connection.execute(f"reindex index {row['name']}")
+        return [row["name"] for row in rows]
+    finally:
+        await connection.close()

@@ -16,7 +16,7 @@ import asyncpg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
-from eventmark.workload import CorpusPlan, transaction_ids_needed
+from eventmark.workload import COHORT_EVENTS, CorpusPlan, transaction_ids_needed
 
 _TABLES = """
 create table {schema}.eventmark_corpus (
@@ -25,6 +25,7 @@ create table {schema}.eventmark_corpus (
     seed bigint not null,
     tenant_count integer not null,
     payload_profile text not null,
+    cohort_events integer not null,
     first_transaction_id bigint not null,
     stage text not null,
     audited boolean not null default false,
@@ -43,10 +44,14 @@ _BURN = "do $$ begin for i in 1..{count} loop perform pg_current_xact_id(); comm
 
 
 class Stage(enum.StrEnum):
-    """How far a corpus has come; each stage can be entered again after an interruption."""
+    """How far a corpus has come; each stage can be entered again after an interruption.
+
+    GROWING: indexed, and not all of the plan's events are there yet.
+    """
 
     LOADING = "loading"
     INDEXING = "indexing"
+    GROWING = "growing"
     READY = "ready"
 
 
@@ -68,15 +73,15 @@ async def create_ledger(connection: asyncpg.Connection[Any], schema: str, plan: 
     """
     quoted = quoted_schema(schema)
     first_transaction_id: int = await connection.fetchval("select pg_current_xact_id()::text::bigint + 1")
-    await connection.execute(_BURN.format(count=transaction_ids_needed(plan)))
+    await connection.execute(_BURN.format(count=transaction_ids_needed(plan.events)))
     async with connection.transaction():
         await connection.execute(_TABLES.replace("{schema}", quoted))
         await connection.execute(
             f"insert into {quoted}.eventmark_corpus"
-            " (events, seed, tenant_count, payload_profile, first_transaction_id, stage)"
-            " values ($1, $2, $3, $4, $5, $6)",
-            plan.events, plan.seed, plan.tenant_count, plan.payload_profile, first_transaction_id,
-            Stage.LOADING.value,
+            " (events, seed, tenant_count, payload_profile, cohort_events, first_transaction_id, stage)"
+            " values ($1, $2, $3, $4, $5, $6, $7)",
+            plan.events, plan.seed, plan.tenant_count, plan.payload_profile, plan.cohort_events,
+            first_transaction_id, Stage.LOADING.value,
         )  # fmt: skip
     return SeededCorpus(
         plan=plan, first_transaction_id=first_transaction_id, stage=Stage.LOADING, audited=False
@@ -98,6 +103,7 @@ async def read_ledger(connection: asyncpg.Connection[Any], schema: str) -> Seede
         seed=row["seed"],
         tenant_count=row["tenant_count"],
         payload_profile=row["payload_profile"],
+        cohort_events=row.get("cohort_events", COHORT_EVENTS),  # older ledgers have all the same
     )
     return SeededCorpus(
         plan=plan,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import resource
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from eventmark.errors import CannotRunError
 from eventmark.seeding import copy_format
 from eventmark.seeding.ledger import note_batch
 from eventmark.stores import StoreDefinition
-from eventmark.workers import loop_factory
+from eventmark.workers import loop_factory, own_peak_rss_mib
 from eventmark.workload import (
     LONGEST_STREAM_EVENTS,
     BatchColumns,
@@ -218,9 +216,3 @@ def _longest(batch: BatchColumns) -> list[tuple[str, str]]:
         (batch.tenant_ids[int(batch.tenant[place])], batch.aggregate_ids[int(batch.aggregate[place])])
         for place in np.flatnonzero(batch.sequence == LONGEST_STREAM_EVENTS).tolist()
     ]
-
-
-def own_peak_rss_mib() -> float:
-    """The most memory this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

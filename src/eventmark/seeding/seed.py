@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -14,7 +15,7 @@ import asyncpg
 from eventmark.engine import drop_schema, read_marker
 from eventmark.errors import CannotRunError
 from eventmark.measure.results import Series
-from eventmark.seeding.indexes import finish_table, set_next_position
+from eventmark.seeding.indexes import finish_table, refresh_table, set_next_position
 from eventmark.seeding.ledger import (
     SeededCorpus,
     Stage,
@@ -23,14 +24,16 @@ from eventmark.seeding.ledger import (
     read_ledger,
     set_stage,
 )
-from eventmark.seeding.load import LoadedBatch, LoadTask, load_batch, load_task, own_peak_rss_mib
+from eventmark.seeding.load import LoadedBatch, LoadTask, load_batch, load_task
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.stores import StoreDefinition, install_store
-from eventmark.workers import worker_executor
+from eventmark.workers import own_peak_rss_mib, worker_executor
 from eventmark.workload import BATCH_EVENTS, CorpusPlan
 
 WORKERS = 2  # as many as keep the server busy: a batch is made while the other worker's is loaded
-BYTES_PER_EVENT = 2200  # heap, TOAST, five indexes, and the index builds' temporary files
+BYTES_PER_EVENT = {"realistic": 2200, "small": 1400, "lean": 720}
+"""Heap, TOAST, five indexes, and the index builds' temporary files, by profile of the payloads."""
+
 SERIES_POINTS_MAX = 500
 
 
@@ -56,9 +59,9 @@ class SeedReport:
         return self.events / self.seconds if self.seconds else 0.0
 
 
-def estimated_bytes(events: int) -> int:
+def estimated_bytes(events: int, payload_profile: str = "realistic") -> int:
     """Room on disk for so many events, to be compared with what is free before anything is made."""
-    return events * BYTES_PER_EVENT
+    return events * BYTES_PER_EVENT[payload_profile]
 
 
 async def missing_events(
@@ -79,29 +82,39 @@ def seed(
     plan: CorpusPlan,
     *,
     schema: str,
+    events: int | None = None,
     workers: int = WORKERS,
     replace: bool = False,
     progress: Progress = no_progress,
 ) -> SeedReport:
     """Fill ``schema`` with the corpus of ``plan``, or go on where an earlier run stopped.
 
-    A schema with another corpus is an error unless ``replace``. Ctrl-C lets the batches under way finish
-    and leaves a store that the same call goes on with. Raises ``CannotRunError``.
+    With ``events``, only so far: the log's first so many, whole batches (``whole_batches``), and from the second
+    time on into the indexes that are there. A schema with another corpus is an error unless ``replace``.
+    Ctrl-C lets the batches under way finish and leaves a store that the same call goes on with. Raises
+    ``CannotRunError``.
     """
+    wanted = plan.events if events is None else min(events, plan.events)
     corpus, found = asyncio.run(_begin(dsn, definition, plan, schema, replace))
-    if corpus.stage is Stage.READY:
+    missing = asyncio.run(_missing(dsn, schema, plan, wanted))
+    then = Stage.READY if wanted == plan.events else Stage.GROWING
+    if not missing and corpus.stage in (Stage.READY, then):
         return SeedReport(corpus=corpus, reused=True, resumed=False, events=0)
-    stages: dict[str, float] = {}
-    loaded: list[LoadedBatch] = []
+    indexed = corpus.stage in (Stage.READY, Stage.GROWING)
+    # As in use, keys come in their order, and leave full pages behind: two workers' batches would split them in halves.
+    workers = 1 if indexed else workers
     began_s = time.time()
-    if corpus.stage is Stage.LOADING:
-        loaded = _load(dsn, definition, corpus, schema, workers, progress)
+    loaded = _load(dsn, definition, corpus, schema, missing, wanted, workers, progress)
+    stages = {"load": time.time() - began_s} if missing else {}
+    if indexed:
+        stages |= asyncio.run(refresh_table(dsn, definition, schema, progress))
+        asyncio.run(_set_stage(dsn, schema, then))
+    else:
         asyncio.run(_after_load(dsn, definition, schema, plan))
-        stages["load"] = time.time() - began_s
-    stages |= asyncio.run(finish_table(dsn, definition, schema, progress))
+        stages |= asyncio.run(finish_table(dsn, definition, schema, progress, then=then))
     return SeedReport(
         corpus=SeededCorpus(
-            plan=plan, first_transaction_id=corpus.first_transaction_id, stage=Stage.READY, audited=False
+            plan=plan, first_transaction_id=corpus.first_transaction_id, stage=then, audited=False
         ),
         reused=False,
         resumed=found,
@@ -110,6 +123,16 @@ def seed(
         growth=_growth(loaded, began_s),
         peak_rss_mib=_peak_rss_mib(loaded),
     )
+
+
+def seeded_events(dsn: str, schema: str) -> int:
+    """How many of a corpus' events are in ``schema`` without a gap from the first; 0 where there is no corpus."""
+    return asyncio.run(_seeded_events(dsn, schema))
+
+
+def whole_batches(events: int, plan: CorpusPlan) -> bool:
+    """Whether the log's first ``events`` are whole batches."""
+    return 0 < events <= plan.events and (events % BATCH_EVENTS == 0 or events == plan.events)
 
 
 async def _begin(
@@ -141,21 +164,23 @@ def _load(
     definition: StoreDefinition,
     corpus: SeededCorpus,
     schema: str,
+    missing: list[int],
+    wanted: int,
     workers: int,
     progress: Progress,
 ) -> list[LoadedBatch]:
     plan = corpus.plan
-    done = asyncio.run(_batches_done(dsn, schema))
-    missing = [number for number in range(plan.batch_count) if number not in done]
     task = load_task(dsn, schema, definition, plan, corpus.first_transaction_id)
     loaded: list[LoadedBatch] = []
-    before = plan.events - sum(_events_of(plan, number) for number in missing)
-    progress("load", before, plan.events)
-    with worker_executor(min(workers, max(1, len(missing)))) as executor:
+    if not missing:
+        return loaded
+    before = wanted - sum(_events_of(plan, number) for number in missing)
+    progress("load", before, wanted)
+    with worker_executor(min(workers, len(missing))) as executor:
         for batch in _in_flight(executor, task, missing, limit=2 * workers):
             loaded.append(batch)
             before += batch.events
-            progress("load", before, plan.events)
+            progress("load", before, wanted)
     return loaded
 
 
@@ -187,10 +212,33 @@ def _in_flight(
         raise
 
 
-async def _batches_done(dsn: str, schema: str) -> set[int]:
+async def _missing(dsn: str, schema: str, plan: CorpusPlan, wanted: int) -> list[int]:
+    """The batches that are not in the table, of those that hold the log's first ``wanted`` events."""
     connection = await asyncpg.connect(dsn)
     try:
-        return await batches_done(connection, schema)
+        done = await batches_done(connection, schema)
+    finally:
+        await connection.close()
+    return [number for number in range(-(-wanted // BATCH_EVENTS)) if number not in done]
+
+
+async def _seeded_events(dsn: str, schema: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        corpus = await read_ledger(connection, schema)
+        if corpus is None:
+            return 0
+        done = await batches_done(connection, schema)
+    finally:
+        await connection.close()
+    whole = next(number for number in itertools.count() if number not in done)
+    return min(whole * BATCH_EVENTS, corpus.plan.events)
+
+
+async def _set_stage(dsn: str, schema: str, stage: Stage) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await set_stage(connection, schema, stage)
     finally:
         await connection.close()
 

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -73,18 +73,20 @@ def provision(
     keep: bool = False,
     port: int | None = None,
     durable: bool = True,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A server as ``spec`` says: ``embedded``, ``local``, ``docker`` or a ``postgresql://`` DSN.
 
     A cluster of our own lives in ``directory`` (a temporary one when None) and is removed afterwards
     unless ``keep``; a cluster that was kept there before stays in any case. ``durable=False`` turns fsync
-    off, for tests of correctness only. Whatever ends this process, killing included, the server is stopped.
+    off, for tests of correctness only. ``settings`` of a cluster of our own stand over its tuning. Whatever
+    ends this process, killing included, the server is stopped.
     Raises ``UsageError`` or ``CannotRunError``.
     """
     if spec == "embedded":
-        manager = _own_cluster(spec, _embedded_installation(), directory, keep, port, durable)
+        manager = _own_cluster(spec, _embedded_installation(), directory, keep, port, durable, settings or {})
     elif spec == "local":
-        manager = _own_cluster(spec, _local_installation(), directory, keep, port, durable)
+        manager = _own_cluster(spec, _local_installation(), directory, keep, port, durable, settings or {})
     elif spec == "docker":
         manager = _container()
     elif "://" in spec:
@@ -105,7 +107,13 @@ def _shown(spec: str) -> str:
 
 @contextmanager
 def _own_cluster(
-    kind: str, installation: Path, directory: Path | None, keep: bool, port: int | None, durable: bool
+    kind: str,
+    installation: Path,
+    directory: Path | None,
+    keep: bool,
+    port: int | None,
+    durable: bool,
+    chosen: Mapping[str, str],
 ) -> Iterator[Server]:
     place = directory or _temporary_directory()
     try:
@@ -115,7 +123,7 @@ def _own_cluster(
             raise CannotRunError(
                 f"{installation} is PostgreSQL {_version(version_num)}", remedy="install 15 or later"
             )
-        settings = _settings(installation, place, version_num, durable)
+        settings = _overlaid(_settings(installation, place, version_num, durable), chosen)
         try:
             kept = cluster.prepare(settings)
             cluster.start()
@@ -191,6 +199,11 @@ def _settings(installation: Path, directory: Path, version_num: int, durable: bo
         else setting
         for setting in settings
     )
+
+
+def _overlaid(settings: tuple[Setting, ...], chosen: Mapping[str, str]) -> tuple[Setting, ...]:
+    kept = tuple(setting for setting in settings if setting.name not in chosen)
+    return kept + tuple(Setting(name, value, "as asked for") for name, value in chosen.items())
 
 
 def _has_statistics(installation: Path) -> bool:

@@ -20,6 +20,7 @@ select
     total_plan_time as planning_ms,
     shared_blks_hit as shared_hit_buffers,
     shared_blks_read as shared_read_buffers,
+    {read_time} as read_ms,
     shared_blks_dirtied as shared_dirtied_buffers,
     temp_blks_written as temp_written_buffers,
     wal_records,
@@ -27,13 +28,16 @@ select
 from pg_stat_statements(true)
 where dbid = (select oid from pg_database where datname = current_database())
     and queryid is not null
-    and query !~* 'password|pg_stat_'
+    and query !~* 'password|pg_stat_|pgstatindex'
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementStatistics:
-    """One normalised statement's totals: times in milliseconds, buffers in pages of 8 KiB."""
+    """One normalised statement's totals: times in milliseconds, buffers in pages of 8 KiB.
+
+    ``read_ms``: waiting for pages that were not in shared buffers; 0 where ``track_io_timing`` is off.
+    """
 
     statement_id: str
     query: str
@@ -43,6 +47,7 @@ class StatementStatistics:
     planning_ms: float
     shared_hit_buffers: int
     shared_read_buffers: int
+    read_ms: float
     shared_dirtied_buffers: int
     temp_written_buffers: int
     wal_records: int
@@ -52,7 +57,7 @@ class StatementStatistics:
 async def statements_snapshot(connection: asyncpg.Connection) -> dict[str, StatementStatistics] | None:
     """Totals of this database's statements by id, or None where pg_stat_statements is not to be had."""
     try:
-        rows = await connection.fetch(_STATEMENTS)
+        rows = await connection.fetch(_STATEMENTS.format(read_time=read_time_column(connection)))
     except asyncpg.PostgresError:  # not preloaded, no extension, no permission: all say the same
         return None
     totals: dict[str, StatementStatistics] = {}
@@ -61,6 +66,11 @@ async def statements_snapshot(connection: asyncpg.Connection) -> dict[str, State
         earlier = totals.get(found.statement_id)  # the same statement of another role
         totals[found.statement_id] = _combined(earlier, found, 1) if earlier else found
     return totals
+
+
+def read_time_column(connection: asyncpg.Connection) -> str:
+    """The column of pg_stat_statements with the milliseconds of reading, which was renamed in PostgreSQL 17."""
+    return "shared_blk_read_time" if connection.get_server_version().major >= 17 else "blk_read_time"
 
 
 def statements_between(

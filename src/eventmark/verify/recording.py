@@ -13,6 +13,7 @@ import numpy as np
 from eventmark.domain import EventBatch, NewEvent, TrackingToken
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.transaction import StoreTransaction
+from eventmark.stores import find_store
 from eventmark.verify.checker import Fault, check
 from eventmark.verify.history import (
     ATTEMPT,
@@ -27,7 +28,8 @@ from eventmark.verify.history import (
     key_of,
     stream_id,
 )
-from eventmark.verify.stored import count_damaged, read_stored
+from eventmark.verify.stored import StoredTable, count_damaged, read_stored
+from eventmark.verify.subject import ENGINE_STORE
 from eventmark.verify.writers import payload_of
 
 Read = Callable[[TrackingToken], Awaitable[EventBatch]]
@@ -103,11 +105,12 @@ class Recording:
     async def faults(self, connection: asyncpg.Connection) -> list[Fault]:
         parts = WriterLog(parts=np.array(self.parts, PART)).parts
         ordering = self.store.ordering
+        table = await StoredTable.of(connection, self.schema, find_store(ENGINE_STORE))
         return check(
             History(
                 total_order=ordering.total_order, by_number=not ordering.by_transaction_id,
                 attempts=np.array(self.attempts, ATTEMPT), written=expanded(parts),
-                stored=await read_stored(connection, self.schema), consumptions=self.consumptions,
-                damaged=await count_damaged(connection, self.schema),
+                stored=await read_stored(connection, table), consumptions=self.consumptions,
+                damaged=await count_damaged(connection, table),
             )
         )  # fmt: skip

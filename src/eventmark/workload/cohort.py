@@ -1,4 +1,4 @@
-"""One cohort: 100,000 events of the log, made at one go and independent of all others.
+"""One cohort: 100,000 events of the log, or as many as the plan says, made at one go, independent of all others.
 
 A cohort covers a slice of the history and holds whole streams: its tenants' shares follow their weights and
 how active they are in the slice, its streams are drawn until the shares are used up, its events are laid
@@ -16,7 +16,7 @@ import numpy as np
 from eventmark.workload.calendar import HISTORY_START
 from eventmark.workload.lifecycles import LIFECYCLES, draw_lifecycles, event_type_codes
 from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, draw_sizes, opening
-from eventmark.workload.plan import COHORT_EVENTS, CorpusPlan
+from eventmark.workload.plan import CorpusPlan
 from eventmark.workload.tenants import LARGE_EVENTS_SHARE
 
 LONGEST_STREAM_EVENTS = 1000
@@ -57,8 +57,8 @@ class Cohort:
 @lru_cache(maxsize=1)
 def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
     random = plan.random("cohort", number)
-    first_event = number * COHORT_EVENTS
-    count = min(COHORT_EVENTS, plan.events - first_event)
+    first_event = number * plan.cohort_events
+    count = min(plan.cohort_events, plan.events - first_event)
     slice_hours = plan.calendar.slice_hours(number, plan.cohort_count)
     quotas, owners = _share_out(plan, number, slice_hours, count)
     tenant_of, length = _draw_streams(quotas, owners, random)

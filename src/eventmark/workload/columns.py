@@ -12,7 +12,8 @@ import numpy as np
 from eventmark.workload.calendar import HISTORY_START
 from eventmark.workload.cohort import Cohort, make_cohort
 from eventmark.workload.lifecycles import EVENT_TYPES
-from eventmark.workload.plan import BATCH_EVENTS, COHORT_EVENTS, CorpusPlan
+from eventmark.workload.payloads import LEAN, lean_payload
+from eventmark.workload.plan import BATCH_EVENTS, CorpusPlan
 
 TRANSACTION_EVENTS = 10
 _HISTORY_START_US = int(HISTORY_START.timestamp()) * 1_000_000
@@ -20,6 +21,7 @@ _USERS = np.array([f"user-{number:04d}" for number in range(500)], dtype="S9")
 _FIRST = (
     '{"user": "<user>", "traceId": "<correlation>", "causationId": null, "correlationId": "<correlation>"}'
 )
+_LEAN = '{"correlationId": "<correlation>"}'
 _EFFECT = _FIRST.replace("null", '"<cause>"')
 
 
@@ -57,7 +59,7 @@ def make_columns(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1
     """Batch ``number`` (from 0) of the corpus. Makes its cohort at need and keeps the last one."""
     begin = number * BATCH_EVENTS
     end = min(begin + BATCH_EVENTS, plan.events)
-    cohort = make_cohort(plan, begin // COHORT_EVENTS)
+    cohort = make_cohort(plan, begin // plan.cohort_events)
     here = slice(begin - cohort.first_event, end - cohort.first_event)
     position = np.arange(begin, end)
     return BatchColumns(
@@ -71,7 +73,7 @@ def make_columns(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1
         aggregate=cohort.aggregate[here],
         event_type=cohort.event_type[here],
         payloads=_payloads(plan, cohort, here),
-        metadata=_metadata(cohort, here),
+        metadata=_lean_metadata(cohort, here) if plan.payload_profile == LEAN else _metadata(cohort, here),
         tenant_ids=[tenant.tenant_id for tenant in plan.tenants],
         aggregate_ids=cohort.aggregate_ids,
         stream_ids=cohort.stream_ids,
@@ -81,6 +83,13 @@ def make_columns(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1
 
 def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[bytes]:
     render, openings = plan.pool.render, cohort.openings
+    if plan.payload_profile == LEAN:
+        return [
+            lean_payload(openings[aggregate], sequence).encode()
+            for aggregate, sequence in zip(
+                cohort.aggregate[here].tolist(), cohort.sequence[here].tolist(), strict=True
+            )
+        ]
     columns = (
         cohort.aggregate, cohort.sequence, cohort.amount, cohort.item, cohort.prose, cohort.payload_bytes,
     )  # fmt: skip
@@ -92,13 +101,21 @@ def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[bytes]:
     ]
 
 
+def _lean_metadata(cohort: Cohort, here: slice) -> list[bytes]:
+    return _formatted(_LEAN, {"correlation": _correlations(cohort, here)})
+
+
+def _correlations(cohort: Cohort, here: slice) -> np.ndarray:
+    return _hex(cohort.correlation_ids[cohort.correlation[here]])
+
+
 def _metadata(cohort: Cohort, here: slice) -> list[bytes]:
     """Laid out by numpy: but for the first event of a correlation, which has no cause, all are of one form."""
     causes = cohort.cause[here]
     caused = causes >= 0
     fields = {
         "user": _USERS[cohort.prose[here] % len(_USERS)],
-        "correlation": _hex(cohort.correlation_ids[cohort.correlation[here]]),
+        "correlation": _correlations(cohort, here),
         "cause": _hex(cohort.event_ids[causes]),
     }
     effects = iter(_formatted(_EFFECT, {name: column[caused] for name, column in fields.items()}))
@@ -118,7 +135,8 @@ def _formatted(template: str, fields: dict[str, np.ndarray]) -> list[bytes]:
         for place, part in enumerate(parts)
     ]
     rows = np.empty(
-        len(fields["user"]), [(f"f{place}", column.dtype) for place, column in enumerate(columns)]
+        len(next(iter(fields.values()))),
+        [(f"f{place}", column.dtype) for place, column in enumerate(columns)],
     )
     for place, column in enumerate(columns):
         rows[f"f{place}"] = column

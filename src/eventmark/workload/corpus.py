@@ -61,9 +61,9 @@ class Batch:
     snapshots: list[SnapshotRow]
 
 
-def transaction_ids_needed(plan: CorpusPlan) -> int:
-    """How many transaction ids the corpus takes: one for every ten events."""
-    return -(-plan.events // TRANSACTION_EVENTS)
+def transaction_ids_needed(events: int) -> int:
+    """How many transaction ids the log's first ``events`` take: one for every ten."""
+    return -(-events // TRANSACTION_EVENTS)
 
 
 def make_batch(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1) -> Batch:

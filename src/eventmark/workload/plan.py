@@ -20,12 +20,17 @@ TENANTS_MAX = 10_000
 
 @dataclass(frozen=True)
 class CorpusPlan:
-    """The corpus to seed. Raises ``UsageError`` for counts out of range or an unknown ``payload_profile``."""
+    """The corpus to seed. Raises ``UsageError`` for counts out of range or an unknown ``payload_profile``.
+
+    ``cohort_events``: how many events are made at one go, whole streams among them. So the first events of the
+    log, as many as some cohorts have, are a corpus of their own that holds no stream's beginning alone.
+    """
 
     events: int
     seed: int = 1
     tenant_count: int = 20
     payload_profile: str = "realistic"
+    cohort_events: int = COHORT_EVENTS
 
     def __post_init__(self) -> None:
         if not 1 <= self.events <= EVENTS_MAX:
@@ -41,6 +46,12 @@ class CorpusPlan:
         if self.payload_profile not in PROFILES:
             raise UsageError(
                 f"unknown payload profile {self.payload_profile!r}", remedy=f"use {' or '.join(PROFILES)}"
+            )
+
+        if self.cohort_events < BATCH_EVENTS or self.cohort_events % BATCH_EVENTS:
+            raise UsageError(
+                f"a cohort of {self.cohort_events:,} events is not made of batches",
+                remedy=f"name a multiple of {BATCH_EVENTS:,}",
             )
 
     @cached_property
@@ -63,7 +74,7 @@ class CorpusPlan:
 
     @property
     def cohort_count(self) -> int:
-        return -(-self.events // COHORT_EVENTS)
+        return -(-self.events // self.cohort_events)
 
     def random(self, purpose: str, number: int = 0) -> np.random.Generator:
         """A generator of its own for each purpose and number, all from the one seed."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-import asyncpg
 import numpy as np
 
 from eventmark.measure.histogram import LatencyHistogram
@@ -26,14 +25,16 @@ from eventmark.scenarios.core.peers import (
     run_bare_fork,
     run_library_fork,
 )
+from eventmark.scenarios.core.work import statements_now, work_per_call
 from eventmark.scenarios.profiles import Profile
 from eventmark.seeding import CorpusSample, Progress, no_progress
-from eventmark.server import Server, StatementStatistics, statements_between, statements_snapshot
+from eventmark.server import Server
 from eventmark.stores import StoreDefinition, open_store
 from eventmark.workers import worker_executor
 
 CPU_SHARE_MAX = 0.9
 FLOOR_CALLS_SHARE = 1.0  # of a fork's samples
+TOO_NOISY = "it took no longer with the statement than without: too much else went on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class BenchmarkPlan:
 
 
 @dataclass(slots=True)
-class _Measured:
+class Measured:
     """One operation's rounds as they come in."""
 
     forks: list[ForkSamples] = field(default_factory=list)
@@ -73,7 +74,7 @@ def run_benchmark(
     """
     skipped = {name: reason for name in OPERATIONS if (reason := _missing(name, plan))}
     names = [name for name in OPERATIONS if name not in skipped and (not plan.only or name in plan.only)]
-    measured = {name: _Measured() for name in names}
+    measured = {name: Measured() for name in names}
     profile = plan.profile
     floors = PgbenchFloors(
         plan.server, plan.definition, plan.schema, int(profile.samples * FLOOR_CALLS_SHARE), profile.forks
@@ -94,8 +95,15 @@ def run_benchmark(
     progress("measure", total, total)
     for name, reason in floors.missing.items():
         skipped[f"pgbench beside {name}"] = reason
+    for name, one in measured.items():
+        unknown = [tool for tool, rounds in one.floors.items() if rounds.floor() is None]
+        skipped |= {f"{tool} beside {name}": TOO_NOISY for tool in unknown}
     random = np.random.default_rng([plan.seed, 5])
-    results = {name: _result(name, measured[name], plan, random) for name in names if measured[name].forks}
+    results = {
+        name: operation_result(name, measured[name], plan.targets.get(name), random)
+        for name in names
+        if measured[name].forks
+    }
     return results, skipped
 
 
@@ -122,7 +130,7 @@ def _task(plan: BenchmarkPlan, name: str, fork: int, *, cold: bool = False) -> F
     )
 
 
-def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: _Measured) -> None:
+def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: Measured) -> None:
     if not OPERATIONS[name].has_cold:
         return
     into.cold_note = asyncio.run(BufferCache(plan.server.dsn, plan.schema).evict())
@@ -146,20 +154,20 @@ def _measure_round(
     floors: PgbenchFloors,
     name: str,
     number: int,
-    into: _Measured,
+    into: Measured,
 ) -> None:
     forks = plan.profile.forks
     task = _task(plan, name, number)
-    before = asyncio.run(_statements(plan.server.dsn))
+    before = asyncio.run(statements_now(plan.server.dsn))
     found = executor.submit(run_fork, own_part(task, number, 2 * forks)).result()
-    into.work = _work_per_call(before, asyncio.run(_statements(plan.server.dsn)), found.calls) or into.work
+    into.work = work_per_call(before, asyncio.run(statements_now(plan.server.dsn)), found.calls) or into.work
     into.forks.append(found)
     if not plan.with_floors or not len(found.samples_ns):
         return
     ours_ms = latency_of(found.samples_ns).p50
 
     def note(tool: str, theirs_ms: float | None) -> None:
-        if theirs_ms:
+        if theirs_ms is not None:
             into.floors.setdefault(tool, FloorRounds(tool)).pairs.append((ours_ms, theirs_ms))
 
     if floors.has(name):
@@ -170,41 +178,19 @@ def _measure_round(
         note("eventsourcing", executor.submit(run_library_fork, task).result())
 
 
-async def _statements(dsn: str) -> dict[str, StatementStatistics] | None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await statements_snapshot(connection)
-    finally:
-        await connection.close()
-
-
-def _work_per_call(
-    before: dict[str, StatementStatistics] | None, after: dict[str, StatementStatistics] | None, calls: int
-) -> dict[str, float]:
-    """What the server did for one call: the statements run about as often as the operation was called."""
-    if before is None or after is None or not calls:
-        return {}
-    own = [one for one in statements_between(before, after) if one.calls >= calls]
-    if not own:
-        return {}
-    names = ("rows", "shared_hit_buffers", "shared_read_buffers", "wal_bytes", "execution_ms")
-    work = {name: sum(getattr(one, name) for one in own) / calls for name in names}
-    return {"statements": sum(one.calls for one in own) / calls, **work}
-
-
-def _result(
-    name: str, measured: _Measured, plan: BenchmarkPlan, random: np.random.Generator
+def operation_result(
+    name: str, measured: Measured, target: Target | None, random: np.random.Generator
 ) -> OperationResult:
+    """One operation's forks together, judged by its target."""
     series = [fork.samples_ns for fork in measured.forks if len(fork.samples_ns)]
     failed = sum(fork.failed for fork in measured.forks)
-    target = plan.targets.get(name)
     if not series:
         series = [np.array([0], dtype=np.int64)]
         failed = max(failed, 1)
     samples = np.concatenate(series)
     latency = latency_of(samples)
     intervals = intervals_of(series, random)
-    client = _client_health(name, measured.forks)
+    client = client_health(name, measured.forks)
     verdict, reason = judge_latency(
         latency,
         intervals,
@@ -248,7 +234,7 @@ def _fork(fork: ForkSamples) -> Fork:
     )
 
 
-def _client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
+def client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
     """An operation that asks no server is the client's alone; that is not a bottleneck."""
     cpu_share = max(fork.cpu_share for fork in forks)
     full = cpu_share >= CPU_SHARE_MAX and bool(OPERATIONS[name].statement)
@@ -261,7 +247,7 @@ def _client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
     )
 
 
-def _cache(measured: _Measured, warm: Latency) -> CacheState | None:
+def _cache(measured: Measured, warm: Latency) -> CacheState | None:
     cold = measured.cold
     if cold is None:
         return CacheState(cold=None, warm=warm, note=measured.cold_note) if measured.cold_note else None
@@ -273,5 +259,5 @@ def _cache(measured: _Measured, warm: Latency) -> CacheState | None:
     )
 
 
-def _floors(measured: _Measured) -> list[Floor]:
+def _floors(measured: Measured) -> list[Floor]:
     return [floor for rounds in measured.floors.values() if (floor := rounds.floor()) is not None]

@@ -17,7 +17,7 @@ from eventmark.scenarios.core.operations import OPERATIONS, AppendEvents, Operat
 from eventmark.scenarios.profiles import Profile
 from eventmark.seeding import CorpusSample
 from eventmark.stores import find_store, open_store
-from eventmark.workers import loop_factory
+from eventmark.workers import loop_factory, own_peak_rss_mib
 
 CALLS_WITHOUT_SERVER = (
     20  # times as many calls where nothing is sent: neighbours are alike within microseconds
@@ -41,7 +41,10 @@ class ForkTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkSamples:
-    """What a fork measured. ``samples_ns`` in the order measured; ``cpu_share`` is of one core."""
+    """What a fork measured. ``samples_ns`` in the order measured; ``cpu_share`` is of one core.
+
+    ``peak_rss_mib`` is the most memory its process has had.
+    """
 
     samples_ns: np.ndarray
     seconds: float
@@ -93,15 +96,15 @@ async def _measure(task: ForkTask) -> ForkSamples:
         await operation.prepare()
         if task.cold:
             return await _measure_cold(operation, task)
-        return await _measure_warm(operation, task)
+        return await measure_warm(operation, task.profile)
     finally:
         await store.close()
 
 
-async def _measure_warm(operation: Operation, task: ForkTask) -> ForkSamples:
-    profile = task.profile
+async def measure_warm(operation: Operation, profile: Profile) -> ForkSamples:
+    """Warm up until the operation is steady, then measure."""
     times = 1 if operation.statement else CALLS_WITHOUT_SERVER
-    tally = _Tally(operation)
+    tally = Tally(operation)
     warm_up = WarmUp(iterations_max=profile.warmup_iterations_max)
     deadline_s = time.monotonic() + profile.seconds_max
     while not warm_up.over and time.monotonic() < deadline_s:
@@ -128,12 +131,13 @@ async def _measure_warm(operation: Operation, task: ForkTask) -> ForkSamples:
         cpu_share=cpu_s / seconds if seconds else 0.0,
         loop_lag_ms_p99=lag.p99_ms,
         pool_wait_ms_p95=float(np.quantile(own_waits, 0.95)) * 1e3 if own_waits else 0.0,
+        peak_rss_mib=own_peak_rss_mib(),
     )
 
 
 async def _measure_cold(operation: Operation, task: ForkTask) -> ForkSamples:
     """Each call meets arguments not met before, as far as there are so many."""
-    tally = _Tally(operation, distinct=True)
+    tally = Tally(operation, distinct=True)
     # The connection and its statement are made ready on a call whose answer is thrown away.
     await tally.sample(1)
     began_s = time.monotonic()
@@ -152,7 +156,7 @@ async def _measure_cold(operation: Operation, task: ForkTask) -> ForkSamples:
     )
 
 
-class _Tally:
+class Tally:
     """Calls an operation and counts how it went. Nothing is tried again."""
 
     DRAWS_MAX = 50

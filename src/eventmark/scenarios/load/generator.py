@@ -69,10 +69,10 @@ def run_load(
     is entered when all workers are ready, and left when the last operation has ended. Raises
     ``CannotRunError``.
     """
-    return asyncio.run(_run_load(job, sample, plan, executor, progress, watch, during or nullcontext(), host))
+    return asyncio.run(generate(job, sample, plan, executor, progress, watch, during or nullcontext(), host))
 
 
-async def _run_load(
+async def generate(
     job: Job,
     sample: CorpusSample,
     plan: LoadPlan,
@@ -80,8 +80,9 @@ async def _run_load(
     progress: Progress,
     watch: OnPulse | None,
     during: AbstractContextManager[object],
-    host: str,
+    host: str = LOOPBACK,
 ) -> LoadOutcome:
+    """``run_load`` within a running event loop."""
     sample = of_tenants(await _refreshed(job, sample), plan.tenants)
     with worker_executor(plan.worker_count) if executor is None else nullcontext(executor) as workers:
         async with Rendezvous(plan.worker_count, host) as rendezvous:
@@ -102,7 +103,7 @@ async def _run_load(
             ) in futures:  # the first error is raised; those of the others, who are stopped, say no more
                 future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             try:
-                await _ready(rendezvous, futures)
+                await until_ready(rendezvous, futures)
                 with during:
                     started_s = rendezvous.start()
                     parts = await _watched(rendezvous, futures, plan, progress, watch)
@@ -131,7 +132,7 @@ async def _refreshed(job: Job, sample: CorpusSample) -> CorpusSample:
         await connection.close()
 
 
-async def _ready(rendezvous: Rendezvous, futures: Sequence[asyncio.Future[WorkerRecords]]) -> None:
+async def until_ready(rendezvous: Rendezvous, futures: Sequence[asyncio.Future[Any]]) -> None:
     """Return when all workers wait for the start; raise what kept one from it."""
     ready = asyncio.create_task(rendezvous.wait_until_ready())
     either: list[asyncio.Future[Any]] = [ready, *futures]

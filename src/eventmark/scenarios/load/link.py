@@ -11,7 +11,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, TypeAlias
 
 import msgspec
 
@@ -58,8 +58,17 @@ class Beat(msgspec.Struct, tag=True):
     cpu_share: float
 
 
+class Done(msgspec.Struct, tag=True):
+    """How much a worker has done of what it has to."""
+
+    worker: int
+    amount: float
+
+
+Message: TypeAlias = Ready | Start | Beat | Done
+
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Ready | Start | Beat] = msgspec.msgpack.Decoder(Ready | Start | Beat)
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Ready | Start | Beat | Done)
 
 
 class WorkerLink:
@@ -86,8 +95,12 @@ class WorkerLink:
             raise CannotRunError("the parent of a worker is gone")
         return now_ns() + message.wall_ns - time.time_ns()
 
-    def send(self, message: Ready | Beat) -> None:
+    def send(self, message: Message) -> None:
         _send(self._writer, message)
+
+    def tell(self, worker: int, amount: float) -> None:
+        """Say how much is done."""
+        self.send(Done(worker, amount))
 
     async def lost(self) -> None:
         """Return when the parent has hung up: nobody wants the load any more."""
@@ -108,6 +121,7 @@ class Rendezvous:
         self._all_ready = asyncio.Event()
         self._workers = workers
         self._beats: list[Beat] = []
+        self._done: dict[int, float] = {}
         self._open: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
@@ -145,6 +159,11 @@ class Rendezvous:
         beats, self._beats = self._beats, []
         return beats
 
+    @property
+    def done(self) -> float:
+        """How much all workers together have said to have done."""
+        return sum(self._done.values())
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
         try:
@@ -157,17 +176,19 @@ class Rendezvous:
             while (message := await _received(reader)) is not None:
                 if isinstance(message, Beat):
                     self._beats.append(message)
+                elif isinstance(message, Done):
+                    self._done[message.worker] = message.amount
         finally:
             self._open.discard(writer)
             writer.close()
 
 
-def _send(writer: asyncio.StreamWriter, message: Ready | Start | Beat) -> None:
+def _send(writer: asyncio.StreamWriter, message: Message) -> None:
     body = _encoder.encode(message)
     writer.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
 
 
-async def _received(reader: asyncio.StreamReader) -> Ready | Start | Beat | None:
+async def _received(reader: asyncio.StreamReader) -> Message | None:
     """The next message; None at the end, or where what comes is none."""
     try:
         length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")

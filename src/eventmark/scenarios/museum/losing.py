@@ -19,7 +19,7 @@ from eventmark.measure.results import Verdict
 from eventmark.scenarios.museum.exhibit import STATEMENTS, Exhibit, Room, Trial
 from eventmark.scenarios.museum.log import empty_log
 from eventmark.stores import scratch_name
-from eventmark.verify import Fault, HuntPlan, Outcome, hunt
+from eventmark.verify import Fault, HuntPlan, Outcome, engine_subject, hunt
 from eventmark.verify.history import stream_id
 from eventmark.verify.recording import Recording
 
@@ -45,8 +45,8 @@ def _tailing(room: Room) -> Sequence[Trial]:
 
 def _hunted(room: Room, ordering: str, variant: str, *, good: bool) -> Trial:
     plan = HuntPlan(
-        ordering=ordering, events=room.hunted_events, seconds=HUNT_SECONDS_MAX, seed=room.seed, paced_s=PAUSE_S,
-        held_s=PAUSE_S,
+        subject=engine_subject(ordering), events=room.hunted_events, seconds=HUNT_SECONDS_MAX, seed=room.seed,
+        paced_s=PAUSE_S, held_s=PAUSE_S,
     )  # fmt: skip
     found = hunt(room.server.dsn, scratch_name(room.schema, "_museum"), plan, progress=room.progress)
     return Trial(

@@ -1,0 +1,259 @@
+"""One volume measured: the large corpus and the small one in turns, and everything that is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from eventmark.scenarios.core.forks import ForkSamples, ForkTask, own_part, run_fork
+from eventmark.scenarios.core.operations import OPERATIONS
+from eventmark.scenarios.examination import examine_repeatedly
+from eventmark.scenarios.job import Job, draw_sample
+from eventmark.scenarios.profiles import Profile
+from eventmark.scenarios.scale.accounts import WARM_CALLS, AccountTask, run_accounted
+from eventmark.scenarios.scale.large_reads import LargeReadTask, places_for, run_large_read
+from eventmark.scenarios.scale.relations import cache_counts, index_scans, relations_of, warm
+from eventmark.scenarios.scale.steps import (
+    Account,
+    AccountPair,
+    Counter,
+    Growth,
+    LargeRead,
+    Round,
+    Step,
+)
+from eventmark.seeding import CorpusSample, Progress, remove_appended
+from eventmark.workers import worker_executor
+from eventmark.workload import CorpusPlan
+
+SETTLE_S = 0.1
+"""A session's statistics are told when it ends; so long it takes them to arrive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much is measured at each volume: ``blocks`` of small, large, large, small for each operation.
+
+    ``fresh``: each fork is a process of its own. ``only``: these operations alone, where any are named.
+    """
+
+    profile: Profile
+    blocks: int
+    account_calls: int
+    fresh: bool = True
+    only: tuple[str, ...] = ()
+
+
+EFFORTS = {
+    "quick": Effort(
+        profile=Profile(
+            name="quick", forks=2, warmup_calls=3, warmup_iterations_max=2, samples=20, seconds_max=0.3, cold_samples=0
+        ),
+        blocks=1, account_calls=6, fresh=False,
+        only=("append_events[1]", "load_aggregate[1000]", "stream_events[1000]", "read_snapshot"),
+    ),
+    "standard": Effort(
+        profile=Profile(
+            name="standard", forks=4, warmup_calls=25, warmup_iterations_max=12, samples=500, seconds_max=2.0,
+            cold_samples=0,
+        ),
+        blocks=2, account_calls=150,
+    ),
+    "full": Effort(
+        profile=Profile(
+            name="full", forks=8, warmup_calls=50, warmup_iterations_max=20, samples=1000, seconds_max=5.0,
+            cold_samples=0,
+        ),
+        blocks=4, account_calls=400,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """A corpus, and what is drawn from it."""
+
+    job: Job
+    sample: CorpusSample
+
+
+class _Rounds:
+    """What comes in while a volume is measured."""
+
+    def __init__(self) -> None:
+        self.rounds: dict[str, list[Round]] = defaultdict(list)
+        self.accounts: dict[str, list[AccountPair]] = defaultdict(list)
+        self.scans: dict[str, dict[str, float]] = {}
+
+
+def side_of(job: Job, schema: str, plan: CorpusPlan, volume: int) -> Side:
+    """The corpus in ``schema``, that has ``volume`` of the plan's events."""
+    own = replace(job, schema=schema, corpus=plan)
+    return Side(job=own, sample=draw_sample(replace(own, corpus=replace(plan, events=volume))))
+
+
+def measure_volume(
+    volume: int, small: Side, large: Side, effort: Effort, growth: Growth, progress: Progress
+) -> Step:
+    """Everything of one volume; what was appended meanwhile is taken out again. Raises ``CannotRunError``."""
+    began_s = time.monotonic()
+    dsn, notes = large.job.server.dsn, {}
+    relations_large, missing = asyncio.run(relations_of(dsn, large.job.schema))
+    relations_small, _ = asyncio.run(relations_of(dsn, small.job.schema))
+    if missing:
+        notes["levels of indexes"] = missing
+    if missing := asyncio.run(warm(dsn, (large.job.schema, small.job.schema))):
+        notes["corpora brought into the cache beforehand"] = missing
+    hits, reads = asyncio.run(cache_counts(dsn, large.job.schema))
+    found = _Rounds()
+    _measure_rounds(volume, small, large, effort, found, progress)
+    _account(volume, small, large, effort, found, progress)
+    time.sleep(SETTLE_S)
+    hits_after, reads_after = asyncio.run(cache_counts(dsn, large.job.schema))
+    large_reads = _read_much(volume, large)
+    asyncio.run(_tidy(small, large))
+    counters = _count_plans(large, progress)
+    return Step(
+        volume=volume, seconds=time.monotonic() - began_s, growth=growth, rounds=dict(found.rounds),
+        accounts=dict(found.accounts),
+        scans=found.scans, relations_small=relations_small, relations_large=relations_large,
+        hits=max(hits_after - hits, 0), reads=max(reads_after - reads, 0), large_reads=large_reads,
+        counters=counters, skipped=operations_of(large, effort)[1], notes=notes,
+    )  # fmt: skip
+
+
+def operations_of(side: Side, effort: Effort) -> tuple[list[str], dict[str, str]]:
+    """What can be measured, and what cannot with its reason."""
+    capabilities = side.job.definition.capabilities
+    left_out = f"the {effort.profile.name} profile leaves it out"
+    missing = {
+        name: reason
+        for name, kind in OPERATIONS.items()
+        if (reason := kind.missing(capabilities, side.sample))
+        or (reason := left_out if effort.only and name not in effort.only else "")
+    }
+    return [name for name in OPERATIONS if name not in missing], missing
+
+
+def _measure_rounds(
+    volume: int, small: Side, large: Side, effort: Effort, found: _Rounds, progress: Progress
+) -> None:
+    """Rounds go around all operations, so that a drift of the machine meets all of them."""
+    names, _ = operations_of(large, effort)
+    stage, total = f"measure {volume:,}", len(names) * effort.blocks
+    with worker_executor(1, fresh=effort.fresh) as executor:
+        for block in range(effort.blocks):
+            for number, name in enumerate(names):
+                progress(stage, block * len(names) + number, total)
+                _measure_block(name, block, small, large, effort, executor, found)
+    progress(stage, total, total)
+
+
+def _measure_block(
+    name: str, block: int, small: Side, large: Side, effort: Effort, executor: Executor, found: _Rounds
+) -> None:
+    """Small, large, large, small: what changes evenly meanwhile is the same for both."""
+    samples: dict[tuple[str, int], ForkSamples] = {}
+    for place, (kind, side) in enumerate(_turns(small, large)):
+        task = _task(name, side, effort, 2 * block + place // 2)
+        samples[kind, place // 2] = executor.submit(run_fork, task).result()
+    found.rounds[name] += [Round(samples["small", turn], samples["large", turn]) for turn in range(2)]
+
+
+def _turns(small: Side, large: Side) -> Iterator[tuple[str, Side]]:
+    yield "small", small
+    yield "large", large
+    yield "large", large
+    yield "small", small
+
+
+def _task(name: str, side: Side, effort: Effort, fork: int) -> ForkTask:
+    """Forks append to streams of their own; two of the parts are left for the accounts."""
+    task = ForkTask(
+        dsn=side.job.server.dsn, store=side.job.store, schema=side.job.schema, operation=name, sample=side.sample,
+        profile=effort.profile, seed=side.job.corpus.seed * 1000 + fork,
+    )  # fmt: skip
+    return own_part(task, fork, 2 * effort.blocks + 2)
+
+
+def _account(
+    volume: int, small: Side, large: Side, effort: Effort, found: _Rounds, progress: Progress
+) -> None:
+    """Single calls, by a process that stays; twice each side, in the same turns."""
+    names = [name for name in operations_of(large, effort)[0] if OPERATIONS[name].statement]
+    stage = f"account {volume:,}"
+    with worker_executor(1) as executor:
+        for number, name in enumerate(names):
+            progress(stage, number, len(names))
+            scans = asyncio.run(index_scans(large.job.server.dsn, large.job.schema))
+            accounts: dict[tuple[str, int], Account | None] = {}
+            for place, (kind, side) in enumerate(_turns(small, large)):
+                task = _task(name, side, effort, 2 * effort.blocks + place // 2)
+                accounts[kind, place // 2] = executor.submit(
+                    run_accounted, AccountTask(fork=task, calls=effort.account_calls)
+                ).result()
+            time.sleep(SETTLE_S)
+            found.scans[name] = _scans_per_call(scans, large, accounts)
+            for turn in range(2):
+                one, other = accounts["small", turn], accounts["large", turn]
+                if one is not None and other is not None and len(one.latency_ns) and len(other.latency_ns):
+                    found.accounts[name].append(AccountPair(small=one, large=other))
+    progress(stage, len(names), len(names))
+
+
+def _scans_per_call(
+    before: dict[str, int], large: Side, accounts: dict[tuple[str, int], Account | None]
+) -> dict[str, float]:
+    """Searches in each index of the large corpus for one call, those before the account counted as well."""
+    after = asyncio.run(index_scans(large.job.server.dsn, large.job.schema))
+    calls = sum(
+        len(one.latency_ns) + WARM_CALLS
+        for (kind, _), one in accounts.items()
+        if kind == "large" and one is not None
+    )
+    if not calls:
+        return {}
+    return {
+        name: (scans - before.get(name, 0)) / calls
+        for name, scans in after.items()
+        if scans > before.get(name, 0)
+    }
+
+
+def _read_much(volume: int, large: Side) -> list[LargeRead]:
+    if not large.job.definition.capabilities.all_tenants_stream:
+        return []
+    places = places_for(large.sample.positions, volume)
+    with worker_executor(1, fresh=True) as executor:
+        return [
+            executor.submit(
+                run_large_read,
+                LargeReadTask(
+                    dsn=large.job.server.dsn, store=large.job.store, schema=large.job.schema, events=events,
+                    place=place,
+                ),
+            ).result()
+            for events, place in places.items()
+        ]  # fmt: skip
+
+
+async def _tidy(*sides: Side) -> None:
+    for side in sides:
+        await remove_appended(
+            side.job.server.dsn, side.job.definition, side.job.schema, side.job.corpus.events
+        )
+
+
+def _count_plans(large: Side, progress: Progress) -> list[Counter]:
+    return [
+        Counter(
+            statement=plan.statement, condition=plan.condition, kind=plan.plan_kind, buffers=plan.work["buffers"],
+            rows=plan.work["rows"], buffers_per_row=plan.work["buffers_per_row"], verdict=plan.verdict.value,
+        )
+        for plan in examine_repeatedly(large.job, progress, runs=1)[0]
+        if plan.work
+    ]  # fmt: skip

@@ -1,0 +1,50 @@
+"""What is shown of a load while it runs."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from eventmark.cli.live import PulseView, live_view
+from eventmark.scenarios.load.generator import Pulse
+
+PULSE = Pulse(
+    at_s=2.5, seconds=10.0, offered_per_s=500.0, succeeded_per_s=480.0, conflicted_per_s=3.0, failed_per_s=0.0,
+    skipped_per_s=7.0, in_flight=12, latency_ms={"read_snapshot": {"p50": 0.4, "p95": 1.5, "p99": 2.25, "max": 9.0}},
+    rate_per_s={"read_snapshot": 480.0, "create_token_at": 0.0}, schedule_lag_ms=0.31, cpu_share=0.42,
+)  # fmt: skip
+
+
+def shown(view: PulseView) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(view)
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_rates_latency_errors_lag_and_waits_are_shown() -> None:
+    view = PulseView()
+    assert shown(view).strip() == ""
+    view(PULSE, {"CPU": 3.0, "WalSync": 2.0})
+    text = shown(view)
+    for said in (
+        "480 operations/s of 500 offered", "12 under way", "lag 0.31 ms", "42% of a core", "7/s skipped",
+        "3/s conflicted", "0.40", "1.50", "2.25", "3 CPU, 2 WalSync",
+    ):  # fmt: skip
+        assert said in text, said
+    assert "failed" not in text
+
+
+def test_nothing_is_shown_when_the_load_is_over() -> None:
+    view = PulseView()
+    view(replace(PULSE, at_s=10.2, in_flight=0), {})
+    assert shown(view).strip() == ""
+
+
+def test_pulses_go_nowhere_where_nobody_watches() -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    with live_view(console) as (progress, watch):
+        progress("generate", 1, 2)
+        watch(PULSE, {})
+    assert "operations/s" not in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,33 @@
+"""The seeded store of the load's tests, and an analysis whose workers are threads: nothing to start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from eventmark.scenarios.job import Job
+from eventmark.scenarios.streaming.group import Setting
+from eventmark.scenarios.streaming.sizes import SIZES
+from eventmark.seeding import no_progress
+from eventmark.server import Server
+from tests.scenarios.load.conftest import execute, job_on, seeded
+
+__all__ = ["seeded"]
+
+
+@pytest.fixture
+def job(server: Server, seeded: str) -> Iterator[Job]:
+    name = "streaming_test"
+    execute(server.dsn, f"create database {name} template {seeded}")
+    dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
+    execute(dsn, "create extension if not exists pg_stat_statements")
+    yield job_on(server, dsn)
+    execute(server.dsn, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def setting(job: Job) -> Iterator[Setting]:
+    with ThreadPoolExecutor(4) as executor:
+        yield Setting(job=job, executor=executor, sizes=SIZES["quick"], progress=no_progress)
