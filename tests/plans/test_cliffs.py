@@ -292,6 +292,20 @@ def test_of_many_questions_a_few_hold_every_pair_of_values_they_can() -> None:
     assert len(pairwise_sample(every, 1, np.random.default_rng(1))) == 1
 
 
+def test_labels_are_short_where_there_is_little_room() -> None:
+    asked = Question(
+        statement="s", tenant="decile 3", stream="long aggregate", place="middle of the log", batch="1000 events",
+        arguments=(),
+    )  # fmt: skip
+    assert asked.short == "decile 3, long, middle, 1000"
+    assert (
+        replace(asked, tenant="", stream="aggregate with a snapshot", place="", batch="").short
+        == "with a snapshot"
+    )
+    assert replace(asked, tenant="", stream="", place="beyond the log", batch="1 event").short == "beyond, 1"
+    assert replace(asked, tenant="", stream="", place="", batch="").short == "any"
+
+
 def test_kinds_of_plan_are_told_apart() -> None:
     cell = Cell(question=question(), kind=SIXTH, state=State(), work={}, generic=True)
     assert cell.kind_told == "sixth execution (generic plan)"

@@ -70,6 +70,12 @@ def test_every_kind_of_chart_is_drawn(shown: RunResult, tmp_path: Path, width: i
     assert (look.facts["wide"], int(look.facts["overflow"]) <= 0) == ("0", True)
 
 
+def test_a_logarithmic_heat_map_of_like_values_looks_like_one() -> None:
+    points = [Point(x="a", y="b", value=1.0), Point(x="a", y="c", value=1.01)]
+    drawn = drawn_chart(Chart(title="", mark="heat", x="", y="", y_log=True, points=points)).to_dict()
+    assert drawn["encoding"]["opacity"]["scale"]["domain"] == [1.0, 10.0]
+
+
 def test_series_of_dots_are_not_joined_to_a_line() -> None:
     points = [Point(x=float(x), y=float(x), series=name) for x in range(3) for name in ("fitted", "measured")]
     chart = Chart(title="", mark="line", x="", y="", points=points, dots=["measured"])

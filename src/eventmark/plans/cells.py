@@ -41,8 +41,8 @@ class State:
 
     @property
     def label(self) -> str:
-        told = [f"{self.statistics} statistics", f"{self.visibility} visibility map"]
-        return ", ".join(told + ["under load"] * self.loaded)
+        load = "under load" if self.loaded else "at rest"
+        return f"{self.statistics} statistics, {self.visibility} visibility map, {load}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,7 +143,10 @@ def remedy(cliff: Cliff) -> str:
         return "VACUUM sooner: a lower autovacuum_vacuum_insert_scale_factor for the table"
     if CUSTOM in differ:
         return "plan_cache_mode = force_generic_plan for the sessions that run it"
-    return "it is under load alone: look at what the other sessions lock and leave behind"
+    return (
+        "what others append lies in its way: an index whose first columns are the ones compared with = does not pass"
+        " it; and see whether old transactions keep dead rows from being removed"
+    )
 
 
 def where_it_happens(cells: Iterable[Cell]) -> str:
@@ -183,8 +186,7 @@ def _better(
     """What shows the reason best: of what takes a tenth of the work, what differs least from the cell."""
     good = [one for one in same_question if times_the_work(cell.work, one.work) >= CLIFF_FACTOR]
     if good:
-        nearest = min(good, key=lambda one: (len(_differences(cell, one)), weigh(one.work)))
-        return nearest, OTHER_CONDITION
+        return min(good, key=lambda one: (*_distance(cell, one), weigh(one.work))), OTHER_CONDITION
     tried = [one for one in cell.alternatives if times_the_work(cell.work, one.work) >= CLIFF_FACTOR]
     if tried:
         return min(tried, key=lambda one: weigh(one.work)), OTHER_PLAN
@@ -193,6 +195,12 @@ def _better(
     if others:
         return min(others, key=lambda one: weigh(one.work)), OTHER_PLAN
     return min(same_statement, key=lambda one: weigh(one.work)), OTHER_QUESTION
+
+
+def _distance(cell: Cell, other: Cell) -> tuple[bool, int]:
+    """How unlike: what is good at rest is bad by load, whatever else is good under load."""
+    differ = _differences(cell, other)
+    return differ != ("under load",), len(differ)
 
 
 def _differences(cell: Cell, other: Cell) -> tuple[str, ...]:

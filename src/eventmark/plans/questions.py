@@ -7,6 +7,7 @@ things at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -42,6 +43,7 @@ BATCHES_EVENTS = (1, 10, 100, 1000, 10_000)
 DECILES = 10
 
 _BEYOND = "beyond the log"
+_FILLING = re.compile(r"( of)? the (log|stream)$| events?$| aggregate$|^aggregate ")
 _ASKED_FOR = frozenset({"batch_size"})
 _CURSOR = frozenset({"from_sequence"})
 
@@ -74,6 +76,12 @@ class Question:
     def label(self) -> str:
         """``decile 3, middle of the log, 1000 events``."""
         return ", ".join(filter(None, self.coordinates)) or "any"
+
+    @property
+    def short(self) -> str:
+        """The label where there is little room: ``decile 3, middle, 1000``."""
+        words = (re.sub(_FILLING, "", word) for word in self.coordinates)
+        return ", ".join(filter(None, words)) or "any"
 
 
 @dataclass(frozen=True, slots=True)

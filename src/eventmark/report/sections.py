@@ -172,7 +172,9 @@ def _bars(chart: Chart) -> alt.TopLevelMixin:
 
 def _heat(chart: Chart) -> alt.TopLevelMixin:
     """A cell for each pair of names, coloured by its value on a logarithmic scale where ``y_log``."""
-    scale = alt.Scale(type="log" if chart.y_log else "linear", range=[0.06, 1.0], nice=False)
+    scale = alt.Scale(
+        type="log" if chart.y_log else "linear", range=[0.06, 1.0], nice=False, **_heat_domain(chart)
+    )
     heat = (
         chart_of([_row(point) for point in chart.points])
         .mark_rect(color=colour(0), stroke="var(--line)", strokeWidth=0.5)
@@ -187,6 +189,15 @@ def _heat(chart: Chart) -> alt.TopLevelMixin:
     names = list(dict.fromkeys(str(point.y) for point in chart.points))
     shown: alt.Chart = heat.properties(width="container", height=CELL_HEIGHT * len(names) + 60)
     return shown
+
+
+def _heat_domain(chart: Chart) -> dict[str, Any]:
+    """A logarithmic scale spans a decade at least: a difference of a hundredth is not to look like one of a hundred."""
+    values = [point.value for point in chart.points if point.value is not None]
+    if not chart.y_log or not values:
+        return {}
+    least = min(values)
+    return {"domain": [least, max(*values, 10 * least)]}
 
 
 def _row(point: Point) -> dict[str, Any]:

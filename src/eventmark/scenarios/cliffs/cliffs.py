@@ -83,28 +83,38 @@ async def _examine(job: Job, course: Course, progress: Progress) -> list[Cell]:
     if events < job.corpus.events:
         course.skipped["events"] = f"the first {events:,} of {job.corpus.events:,} events were examined"
     connection = await asyncpg.connect(job.server.dsn)
+    walk: StateWalk | None = None
     try:
-        with course.phase("copy"):
-            progress("copy", 0, 1)
-            await fill_copy(connection, job.definition, job.schema, copy, events)
-            progress("copy", 1, 1)
-        with course.phase("plans"):
-            drawn = await _draw(connection, job, copy, extent)
-            course.skipped |= drawn.skipped
-            cells = len(drawn.questions) * len(PLAN_KINDS) * STATES
-            walk = StateWalk(
-                connection, job.definition, job.server.dsn, copy, drawn.questions,
-                lambda done: progress("cliffs", done, cells), seconds_max=extent.seconds,
-            )  # fmt: skip
-            found = await walk.run()
-        for statement, count in walk.left_out.items():
-            course.skipped[f"{count} cells of {statement}"] = (
-                f"the statement had taken {extent.seconds:g} s in one state"
-            )
-        return found
+        for loaded, when in ((False, "at rest"), (True, "under load")):
+            with course.phase(f"copy, {when}"):
+                progress("copy", int(loaded), 2)
+                await fill_copy(connection, job.definition, job.schema, copy, events)
+                progress("copy", int(loaded) + 1, 2)
+            with course.phase(f"plans, {when}"):
+                walk = walk or await _begin(connection, job, copy, extent, course, progress)
+                await walk.run(loaded=loaded)
     finally:
         await connection.close()
         await drop_scratch_schema(job.server.dsn, copy)
+    assert walk is not None
+    for statement, count in walk.left_out.items():
+        course.skipped[f"{count} cells of {statement}"] = (
+            f"the statement had taken {extent.seconds:g} s in one state"
+        )
+    return walk.cells
+
+
+async def _begin(
+    connection: asyncpg.Connection, job: Job, copy: str, extent: Extent, course: Course, progress: Progress
+) -> StateWalk:
+    """The questions drawn, and the walk that asks them."""
+    drawn = await _draw(connection, job, copy, extent)
+    course.skipped |= drawn.skipped
+    cells = len(drawn.questions) * len(PLAN_KINDS) * STATES
+    return StateWalk(
+        connection, job.definition, job.server.dsn, copy, drawn.questions,
+        lambda done: progress("cliffs", done, cells), seconds_max=extent.seconds,
+    )  # fmt: skip
 
 
 async def _draw(connection: asyncpg.Connection, job: Job, copy: str, extent: Extent) -> DrawnQuestions:

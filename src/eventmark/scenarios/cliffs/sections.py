@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from eventmark.measure.results import Block, Chart, Column, Finding, Point, Section, Table, Verdict
 from eventmark.measure.verdicts import overall
@@ -12,6 +12,7 @@ from eventmark.plans.weight import CLIFF_FACTOR, pages_of
 from eventmark.scenarios.cliffs.states import states
 
 CLIFFS_SHOWN_MAX = 20
+HEAT_FROM_TIMES = 2.0  # a statement that nowhere does twice the best has nothing to show by question
 QUESTIONS_SHOWN_MAX = 40  # rows of a heat map: those with the most work
 
 _KINDS = {CUSTOM: CUSTOM, GENERIC: GENERIC, SIXTH: "sixth"}
@@ -122,32 +123,46 @@ def _cliffs_table(cliffs: Sequence[Cliff]) -> Table:
 
 
 def _heat_maps(judged: Sequence[Judged]) -> list[Chart]:
-    """A map for each statement that is asked more than one question: questions down, conditions across."""
-    charts = []
+    """Statements down, then for each that does more than it has to somewhere its questions; conditions across."""
+    most: dict[tuple[str, str], float] = {}
+    for one in judged:
+        place = one.cell.question.statement, _short(one.cell.kind, one.cell.state)
+        most[place] = max(most.get(place, 0.0), one.times)
+    charts = [_heat_map("the most work of each statement, times the best", "statement", most, "")]
     for statement in dict.fromkeys(one.cell.question.statement for one in judged):
         own = [one for one in judged if one.cell.question.statement == statement]
-        worst: dict[str, float] = {}
-        for one in own:
-            label = one.cell.question.label
-            worst[label] = max(worst.get(label, 0.0), one.times)
-        shown = set(sorted(worst, key=lambda label: -worst[label])[:QUESTIONS_SHOWN_MAX])
-        found = {(one.cell.question.label, _short(one.cell.kind, one.cell.state)): one.times for one in own}
-        points = [
+        if _worst(judged, statement) >= HEAT_FROM_TIMES:
+            charts.append(_questions_map(statement, own))
+    return charts
+
+
+def _questions_map(statement: str, judged: Sequence[Judged]) -> Chart:
+    worst: dict[str, float] = {}
+    for one in judged:
+        label = one.cell.question.short
+        worst[label] = max(worst.get(label, 0.0), one.times)
+    shown = set(sorted(worst, key=lambda label: -worst[label])[:QUESTIONS_SHOWN_MAX])
+    found = {
+        (one.cell.question.short, _short(one.cell.kind, one.cell.state)): one.times
+        for one in judged
+        if one.cell.question.short in shown
+    }
+    left_out = len(worst) - len(shown)
+    note = f"{left_out} questions with less work are left out." if left_out else ""
+    return _heat_map(f"{statement}: times the work of the best plan", "question", found, note)
+
+
+def _heat_map(title: str, down: str, found: Mapping[tuple[str, str], float], note: str) -> Chart:
+    """``found`` is by what stands down and what across."""
+    return Chart(
+        title=title, mark="heat", y_log=True, x="plan: statistics, visibility map, load", y=down, note=note,
+        points=[
             Point(x=across, y=label, value=max(found[label, across], 1.0))
-            for label in worst
-            if label in shown
+            for label in dict.fromkeys(label for label, _ in found)
             for across in (_short(kind, state) for kind in PLAN_KINDS for state in states())
             if (label, across) in found
-        ]
-        left_out = len(worst) - len(shown)
-        charts.append(
-            Chart(
-                title=f"{statement}: times the work of the best plan", mark="heat", y_log=True, points=points,
-                x="plan: statistics, visibility map, load", y="question",
-                note=f"{left_out} questions with less work are left out." if left_out else "",
-            )
-        )  # fmt: skip
-    return charts
+        ],
+    )  # fmt: skip
 
 
 def _blocks(cliff: Cliff) -> list[Block]:

@@ -48,7 +48,10 @@ async def fill_copy(
 
 
 class StateWalk:
-    """Goes through the states of a copy once. ``cells`` is what was seen.
+    """Goes through the states of a copy. ``cells`` is what was seen.
+
+    At rest and under load are for copies of their own: what was appended under load stays, and a plan that passes
+    it would be held against one that could not.
 
     A statement is given ``seconds_max`` in each state; ``left_out`` counts, by statement, the cells it had no
     time for.
@@ -77,21 +80,17 @@ class StateWalk:
         self.cells: list[Cell] = []
         self.left_out: Counter[str] = Counter()
 
-    async def run(self) -> list[Cell]:
-        """Every question in every state."""
-        for questions in self._rounds:
-            for loaded in (False, True):
-                async with self._load(loaded):
-                    await self._examine(questions, State(statistics=STALE, visibility=STALE, loaded=loaded))
-                    async with self._analyzed_for_now():
-                        await self._examine(questions, State(visibility=STALE, loaded=loaded))
-        for how, statistics in (("vacuum", STALE), ("vacuum analyze", FRESH)):
-            await tidy(self._connection, self._definition, self._copy, how)
+    async def run(self, *, loaded: bool) -> None:
+        """Every question in every state of a copy just filled, at rest or beside sessions that append."""
+        async with self._load(loaded):
             for questions in self._rounds:
-                for loaded in (False, True):
-                    async with self._load(loaded):
-                        await self._examine(questions, State(statistics=statistics, loaded=loaded))
-        return self.cells
+                await self._examine(questions, State(statistics=STALE, visibility=STALE, loaded=loaded))
+                async with self._analyzed_for_now():
+                    await self._examine(questions, State(visibility=STALE, loaded=loaded))
+            for how, statistics in (("vacuum", STALE), ("vacuum analyze", FRESH)):
+                await tidy(self._connection, self._definition, self._copy, how)
+                for questions in self._rounds:
+                    await self._examine(questions, State(statistics=statistics, loaded=loaded))
 
     async def _examine(self, questions: Sequence[Question], state: State) -> None:
         for question in questions:
