@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test test-long lint docs install programs clean
+.PHONY: run test test-long test-docker lint docs install programs clean
 
 run: install
 	$(BIN)/eventmark run
@@ -12,7 +12,12 @@ test: install programs lint
 	$(BIN)/pytest
 
 test-long: install programs
-	$(BIN)/pytest -m 'long or not long'
+	$(BIN)/pytest -m 'not docker'
+
+# A server in a container; not part of the other tests. Needs docker and debootstrap (apt-get install docker.io debootstrap).
+test-docker: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers,docker]'
+	tests/server/docker.sh
 
 lint: install
 	$(BIN)/ruff check .
@@ -22,6 +27,8 @@ lint: install
 
 docs: install
 	$(BIN)/python -m eventmark.report.performance docs/results docs/performance.md docs/ordering.md
+	$(BIN)/python -m eventmark.report.museum docs/results docs/museum.md
+	$(BIN)/python -m eventmark.report.advice docs/results docs/advice.md
 
 install: $(INSTALLED)
 
@@ -30,8 +37,8 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	touch $@
 
-# A browser to look at the report with, a pooler to share connections through, a clock that can be set. Without one of
-# them, and without the right to install it, its tests are skipped.
+# A browser to look at the report with, a pooler to share connections through, a clock that can be set, and who reads the
+# metrics. Without one of them, and without the right to install it, its tests are skipped.
 programs:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || $(call packaged,chromium) \
 	  || echo 'no Chromium: the tests that look at the report are skipped'
@@ -39,6 +46,8 @@ programs:
 	  || echo 'no PgBouncer: the tests that share its connections are skipped'
 	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || $(call packaged,libfaketime) \
 	  || echo 'no libfaketime: the tests that set the clock are skipped'
+	@command -v promtool >/dev/null || $(call packaged,prometheus) \
+	  || echo 'no Prometheus: the tests that scrape and check rules are skipped'
 
 packaged = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	  && { $(call apt,$(1)) || { apt-get update -qq >/dev/null 2>&1 && $(call apt,$(1)); }; }; }

@@ -16,6 +16,7 @@ from eventmark.errors import UsageError
 CONFIG_FILE = Path("eventmark.toml")
 _COUNT = re.compile(r"(?P<number>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?)\s*(?P<unit>[kKmMgG]?)")
 _COUNT_LENGTH_MAX = 40
+SHARE_MAX = 10.0
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
@@ -40,7 +41,9 @@ class Settings:
     replace: bool = False
     floors: bool = True
     json: bool = False
+    aged: bool = False
     ordering: str = "all"
+    exhibit: str = "all"
     to: str = ""
     steps: str = ""
     seconds: int = 0  # 0: as long as the verb and the profile say
@@ -54,6 +57,21 @@ class Settings:
     deadline_ms: int = 10_000
     contended_percent: int = 0
     profiler: str = ""
+    cases: str = "all"
+    capacity: str = ""
+    against: str = "all"
+    victim: str = ""
+    aggressor: str = ""
+    aggressor_users: int = 4
+    inflation_max: float = 2.0
+    base: str = "HEAD"
+    candidate: str = "."
+    only: str = ""
+    slowdown: str = "10%"
+    fail_on: str = "any"
+    baseline: str = ""
+    summary: str = ""
+    parts: str = "all"
 
     @property
     def event_count(self) -> int:
@@ -74,12 +92,26 @@ def parse_count(text: str) -> int:
     return int(count)
 
 
-def load_settings(flags: Mapping[str, Any], path: Path | None = None) -> Settings:
+def parse_share(text: str) -> float:
+    """``10%`` or ``0.1`` as 0.1. Raises ``UsageError`` for what is no share above 0 and up to 1000%."""
+    try:
+        share = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= SHARE_MAX:
+        raise UsageError(f"{text!r} is not a share", remedy="write for example 10%")
+    return share
+
+
+def load_settings(
+    flags: Mapping[str, Any], path: Path | None = None, defaults: Mapping[str, Any] | None = None
+) -> Settings:
     """Defaults, overlaid by the file, overlaid by the flags that were given (not None).
 
-    ``path`` None reads ``eventmark.toml`` of the working directory where there is one. Raises ``UsageError``.
+    ``defaults`` are a verb's own, where they are not everybody's. ``path`` None reads ``eventmark.toml`` of the
+    working directory where there is one. Raises ``UsageError``.
     """
-    settings = Settings()
+    settings = Settings(**(defaults or {}))
     if path is not None or CONFIG_FILE.exists():
         settings = replace(settings, **_read_file(path or CONFIG_FILE))
     given = {name: value for name, value in flags.items() if value is not None}
@@ -112,8 +144,11 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _typed(path: Path, key: str, value: Any, kind: str) -> Any:
     if key == "events" and type(value) is int:
         return str(value)
-    expected = {"str": str, "int": int, "bool": bool}[kind]
+    if kind == "float" and type(value) is int:
+        return float(value)
+    expected = {"str": str, "int": int, "bool": bool, "float": float}[kind]
     if type(value) is not expected:
-        article = {"str": "a text", "int": "a whole number", "bool": "true or false"}[kind]
+        articles = {"str": "a text", "int": "a whole number", "bool": "true or false", "float": "a number"}
+        article = articles[kind]
         raise UsageError(f"{path}: {key} must be {article}, got {value!r}", remedy="correct it")
     return value

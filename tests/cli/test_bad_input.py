@@ -56,7 +56,7 @@ def check(done: Done, code: int, *said: str) -> None:
         (("--seed", str(2**63)), f"seed {2**63}"),
         (("--payload", "fat"), "'fat'"),
         (("--profile", "quik"), "did you mean 'quick'"),
-        (("--store", "eav"), "did you mean 'eaf'"),
+        (("--store", "eafs"), "did you mean 'eaf'"),
         (("--store", "./none"), "store.toml"),
         (("--server", "cloud"), "unknown server 'cloud'"),
         (("--server", ""), "unknown server ''"),
@@ -352,6 +352,11 @@ def test_another_corpus_in_the_schema_is_kept_unless_it_may_be_replaced(
     check(done, CANNOT_RUN, "holds another corpus", "300 events", "--replace")
     assert command("audit", "--server", database, "--events", "300").out.count("MET") > 3
     assert command("seed", "--server", database, "--events", "200", "--replace").code == 0
+
+
+def test_an_audit_makes_no_cluster(command: Command, tmp_path: Path) -> None:
+    check(command("audit"), CANNOT_RUN, "there is no cluster in .eventmark/embedded", "eventmark seed")
+    assert not any(tmp_path.iterdir())
 
 
 def test_an_audit_of_a_schema_with_no_corpus_says_so(command: Command, database: str) -> None:

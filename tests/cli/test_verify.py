@@ -58,9 +58,50 @@ def test_a_hunt_of_a_safe_ordering_ends_met_and_leaves_nothing_behind(database: 
     assert asyncio.run(schemas(database)) == ["public"]
 
 
+def test_a_store_that_loses_events_is_broken_at_the_first_look(database: str, tmp_path: Path) -> None:
+    done = eventmark(
+        "verify",
+        "--store",
+        "eaf-v3",
+        "--events",
+        "5k",
+        "--profile",
+        "quick",
+        "--server",
+        database,
+        at=tmp_path,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "lost of tail" in done.stdout
+    assert "again: eventmark verify --store eaf-v3 --events 5000 --seed 1" in " ".join(done.stdout.split())
+    assert asyncio.run(schemas(database)) == ["public"]
+
+
+def test_a_store_that_holds_is_met_beside_a_control_that_was_caught(database: str, tmp_path: Path) -> None:
+    assert eventmark("stores", "new", "own", at=tmp_path).returncode == 0
+    done = eventmark(
+        "verify",
+        "--store",
+        "./own",
+        "--events",
+        "5k",
+        "--profile",
+        "quick",
+        "--server",
+        database,
+        at=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    own, control = read_result(tmp_path / "out" / "result.json").orderings
+    assert (own.ordering, own.verdict, own.lost) == ("my-store", Verdict.MET, 0)
+    assert (control.ordering, control.verdict) == ("naive", Verdict.BROKEN)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--store", "eaf-v3", "--ordering", "naive"), "has its own ordering"),
+        (("--store", "./none"), "store.toml"),
         (("--ordering", "by_time"), "unknown ordering 'by_time'"),
         (("--seconds", "0"), "--seconds must be 1 or more"),
         (("--events", "-5"), "is not a number of events"),

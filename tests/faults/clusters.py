@@ -9,10 +9,11 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 
 from eventmark.engine import install_schema
@@ -50,6 +51,22 @@ class OwnCluster:
         """End the postmaster without a checkpoint: nothing is written any more."""
         assert self.cluster.pid is not None
         os.kill(self.cluster.pid, how)
+        await asyncio.to_thread(self.cluster.stop)
+
+    async def lose(self) -> None:
+        """As when its machine is gone: all its processes at once.
+
+        Killing the postmaster alone leaves the others going for a moment, in which they show commits that no
+        synchronous replica has confirmed.
+        """
+        assert self.cluster.pid is not None
+        postmaster = psutil.Process(self.cluster.pid)
+        postmaster.suspend()  # it starts no more
+        everybody = [*postmaster.children(recursive=True), postmaster]
+        for how in (psutil.Process.suspend, psutil.Process.kill):
+            for process in everybody:
+                with suppress(psutil.NoSuchProcess):
+                    how(process)
         await asyncio.to_thread(self.cluster.stop)
 
     async def start(self) -> None:
@@ -132,7 +149,8 @@ def small_disk(mebibytes: int) -> Iterator[Path]:
             server_account().own(place)
             yield place
         finally:
-            subprocess.run(["umount", place], check=True)
+            # Lazily: a server that a failed test has left running goes when its own fixture ends.
+            subprocess.run(["umount", "--lazy", place], check=True)
     finally:
         place.rmdir()
 
@@ -140,9 +158,9 @@ def small_disk(mebibytes: int) -> Iterator[Path]:
 def fill(disk: Path, *, leaving_bytes: int = 0) -> Path:
     """A file that takes what is free on a disk."""
     path = disk / "filler"
-    free = os.statvfs(disk)
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(free.f_bavail * free.f_frsize - leaving_bytes, 1))
+    with path.open("wb", buffering=0) as file, suppress(OSError):  # others take from the same room
+        while (free := os.statvfs(disk)).f_bavail * free.f_frsize > leaving_bytes:
+            file.write(bytes(min(free.f_bavail * free.f_frsize - leaving_bytes, 2**16)))
     return path
 
 

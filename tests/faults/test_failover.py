@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import asyncpg
 import pytest
 
-from eventmark.engine import PostgresEventStore
+from eventmark.domain import StoredEvent
+from eventmark.engine import EventProcessor, PostgresEventStore
 from eventmark.engine.rebase import rebase_store
-from eventmark.errors import TokenRefusedError
+from eventmark.engine.translation import DRIVER_ERRORS
+from eventmark.errors import EventStoreError, TokenRefusedError
 from eventmark.server import Server
 from tests.engine.builders import LOSSLESS, SCHEMA, new_events, read_on, stream_of, until
 from tests.faults.clusters import OwnCluster, own_cluster, replica_of
@@ -76,7 +78,7 @@ async def test_after_failing_over_to_a_synchronous_replica_everything_acknowledg
         workload = Workload(store)
         async with workload.running():
             await workload.progress(60)
-            await primary.crash(signal.SIGKILL)
+            await primary.lose()
             await workload.trouble()
     await promote(standby)
     async with await PostgresEventStore.connect(standby.dsn, schema=SCHEMA) as store:
@@ -99,7 +101,7 @@ async def test_after_failing_over_to_an_asynchronous_replica_the_loss_is_told_an
             await streaming(primary, 0)
             await workload.progress()  # acknowledged, and on the primary alone
         assert await workload.faults(primary.dsn) == set()
-        await primary.crash(signal.SIGKILL)
+        await primary.lose()
     await promote(standby)
     old = workload.token
     assert old is not None
@@ -128,6 +130,56 @@ async def test_after_failing_over_to_an_asynchronous_replica_the_loss_is_told_an
             batch = await read_on(store, batch.token, 1)
 
 
+async def test_effects_and_tokens_of_one_transaction_fail_over_together_however_the_primary_ends(
+    clusters: tuple[OwnCluster, OwnCluster],
+) -> None:
+    """Even a commit that was seen and never replicated is not in them: they were committed after it."""
+    primary, standby = clusters
+    await streaming(primary, 1)
+    await execute(
+        primary.dsn,
+        "alter system set synchronous_standby_names = '*'",
+        "select pg_reload_conf()",
+        "create table effects (event_id uuid)",
+    )
+    async with await PostgresEventStore.connect(primary.dsn, schema=SCHEMA) as store:
+        workload = Workload(store)
+        processor = EventProcessor(store, "p", keep, lease_s=0.5)
+        running = asyncio.create_task(processor.run())
+        async with workload.running():
+            await workload.progress(60)
+            await primary.crash(signal.SIGKILL)
+            await workload.trouble()
+        with pytest.raises(
+            (EventStoreError, *DRIVER_ERRORS)
+        ):  # the handler's own statements raise the driver's
+            await running
+    await promote(standby)
+    connection = await asyncpg.connect(standby.dsn)
+    async with await PostgresEventStore.connect(standby.dsn, schema=SCHEMA) as store:
+        workload.go_on_with(store)
+        processor = EventProcessor(store, "p", keep, lease_s=0.5)
+        running = asyncio.create_task(processor.run())
+        async with workload.running():
+            await workload.progress()
+        await until(lambda: connection.fetchval(ALL_HANDLED))
+        processor.stop()
+        await running
+    assert await connection.fetchval("select count(*) = count(distinct event_id) from effects")
+    await connection.close()
+
+
+ALL_HANDLED = f"""
+    select not exists (select from {SCHEMA}.domain_events where event_id not in (select event_id from effects))
+    and not exists (select from effects where event_id not in (select event_id from {SCHEMA}.domain_events))
+"""
+
+
+async def keep(events: Sequence[StoredEvent], connection: asyncpg.Connection | None) -> None:
+    assert connection is not None
+    await connection.executemany("insert into effects values ($1)", [(event.event_id,) for event in events])
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("ordering", [name for name in LOSSLESS if name not in ("horizon", "tenant_lock")])
 async def test_under_every_ordering_a_synchronous_replica_has_everything_and_tokens_go_on(
@@ -144,7 +196,7 @@ async def test_under_every_ordering_a_synchronous_replica_has_everything_and_tok
                 workload = Workload(store)
                 async with workload.running():
                     await workload.progress(60)
-                    await primary.crash(signal.SIGKILL)
+                    await primary.lose()
                     await workload.trouble()
             await promote(standby)
             async with await PostgresEventStore.connect(standby.dsn, schema=SCHEMA) as store:

@@ -15,8 +15,8 @@ from eventmark.engine import PostgresEventStore
 from eventmark.errors import EventStoreError, OutcomeUnknownError
 from eventmark.verify import Outcome
 from eventmark.verify.history import stream_id
+from eventmark.verify.recording import Recording
 from tests.engine.builders import SCHEMA, until
-from tests.verify.recording import Recording
 
 PAUSE_S = 0.01  # after a refusal
 BATCH = 3
@@ -26,7 +26,7 @@ class Workload:
     """What was appended and delivered; ``faults`` holds it against what is stored."""
 
     def __init__(self, store: PostgresEventStore, *, writers: int = 3) -> None:
-        self.record = Recording(store)
+        self.record = Recording(store, SCHEMA)
         self.token: TrackingToken | None = None
         self.outcomes: Counter[Outcome] = Counter()
         self._streams = count(8)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from eventmark.measure.bottleneck import ADVICE, LOOKS_MIN, SYMPTOMS, Limit, find_bottleneck, time_budget
+from eventmark.measure.bottleneck import ADVICE, find_bottleneck, time_budget
 from eventmark.measure.evidence import CallTimes, Evidence, ProcessLoad, Spent, StatementTime, Wait, spent_on
+from eventmark.measure.symptoms import LOOKS_MIN, SYMPTOMS, Limit
 
 RUNNING = Wait("", "")
 LOCK = Wait("Lock", "transactionid")
@@ -52,6 +54,7 @@ def test_nothing_at_its_limit_is_told_as_such() -> None:
         (Limit.CLIENT, evidence(client=ProcessLoad(cores=1.0, busiest=0.97))),
         (Limit.CLIENT, evidence(client=ProcessLoad(cores=1.2, busiest=0.6), server=ProcessLoad(cores=0.75))),
         (Limit.CLIENT, evidence(calls=calls(late_s=200.0))),
+        (Limit.CLIENT, evidence(calls=CallTimes(calls=10_000, total_s=40.0, loop_lag_s=22.0))),
         (Limit.CLIENT, evidence({Wait("Client", "ClientWrite"): 3.0, RUNNING: 0.5})),
         (Limit.STATEMENT, evidence({SLEEP: 3.5, RUNNING: 0.2})),
         (Limit.STATEMENT, evidence({RUNNING: 3.5}, server=ProcessLoad(cores=0.1))),
@@ -96,6 +99,12 @@ def test_a_share_from_few_looks_at_the_limit_is_undecided() -> None:
     assert find_bottleneck(evidence(near, looks=100_000)).limit is Limit.LOCKS
 
 
+def test_a_client_that_may_be_busy_on_a_crowded_machine_is_undecided() -> None:
+    crowded = evidence(client=ProcessLoad(cores=0.3, busiest=0.8, demand=0.97))
+    assert find_bottleneck(crowded).limit is Limit.UNKNOWN
+    assert find_bottleneck(replace(crowded, machine_cores=2.0)).limit is Limit.OTHERS
+
+
 def test_what_was_not_seen_is_unknown_and_not_none() -> None:
     assert find_bottleneck(evidence(looks=LOOKS_MIN - 1)).limit is Limit.UNKNOWN
     found = find_bottleneck(evidence(server=None, waits={RUNNING: 1.8}))
@@ -118,6 +127,9 @@ def test_the_time_of_calls_adds_up() -> None:
     assert sum(budget.values()) == pytest.approx(1.0)
     assert budget["waiting for a connection"] == pytest.approx(15 / 60)
     assert budget["client and wire"] == pytest.approx((40 - 15) / 60)
+    lagged = time_budget(evidence(calls=CallTimes(calls=10_000, total_s=40.0, loop_lag_s=10.0)))
+    assert lagged["client's event loop"] == pytest.approx(10 / 40)
+    assert lagged["client and wire"] == pytest.approx((40 - 15 - 10) / 40)
     assert budget[Spent.WAL.value] == pytest.approx(5 / 60)
     assert time_budget(evidence(waits={RUNNING: 0.0}, calls=None)) == {}
 

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from eventmark.errors import UsageError
+from eventmark.history import Run, read_runs
 from eventmark.measure.files import write_result
 from eventmark.measure.results import Figure, RunResult
-from eventmark.report.history_page import Run, history_charts, read_runs, render_history_page
+from eventmark.report.history_page import history_charts, render_history_page
 from tests.report.browser import BROWSER, look_at
 
 
@@ -20,6 +21,7 @@ def history(result: RunResult, shown: RunResult, tmp_path: Path) -> list[Run]:
     for number in range(5):
         found = msgspec.structs.replace(
             result if number < 3 else shown,
+            run_id=f"run-{number}",
             started_at=f"2026-11-2{number}T01:02:03+00:00",
             figures={
                 "capacity_appends_per_s": Figure(value=100.0 + number, unit="appends/s", low=90.0, high=120.0)

@@ -23,9 +23,11 @@ from eventmark.report.html import render_html
 from eventmark.report.jmh import PERCENTILES, render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import cell, fenced, render_markdown
+from eventmark.report.museum import render_museum
 from eventmark.report.performance import fill_prices, render_performance, write_performance
 from eventmark.report.terminal import PLANS_MAX
 from eventmark.report.text import cut, plain
+from eventmark.scenarios.museum.museum import EXHIBITS
 
 COMMENT_MAX = 65_536  # characters that a comment on a change may hold
 
@@ -236,6 +238,29 @@ def test_the_pages_of_figures_are_what_the_committed_results_say() -> None:
     assert (docs / "performance.md").read_text(encoding="utf-8") == render_performance(results)
     page = (docs / "ordering.md").read_text(encoding="utf-8")
     assert page == fill_prices(results, page)
+
+
+def test_the_page_of_figures_tells_what_the_instrument_was_found_to_be(shown: RunResult) -> None:
+    section = msgspec.structs.replace(shown.sections[0], name="gate-calibration", title="The gate's rates")
+    page = render_performance([msgspec.structs.replace(shown, sections=[section])])
+    assert "## The instrument" in page
+    assert "### The gate's rates" in page
+    assert "## The instrument" not in render_performance([shown])
+
+
+def test_the_museum_s_page_is_what_the_committed_results_say() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    results = [read_result(path) for path in sorted((docs / "results").glob("museum-*.json"))]
+    page = (docs / "museum.md").read_text(encoding="utf-8")
+    assert page == render_museum(results)
+    assert {result.verdict for result in results} == {Verdict.MET}
+    for result in results:
+        assert {section.name for section in result.sections} == set(EXHIBITS)
+        assert {result.environment.server.version_num // 10000 for result in results} >= {15, 18}
+
+
+def test_a_museum_without_results_says_so() -> None:
+    assert "There are no results yet" in render_museum([])
 
 
 def test_prices_go_between_their_marks_and_nowhere_else(hunted: RunResult) -> None:

@@ -231,6 +231,7 @@ def test_local_server_that_is_not_where_it_is_said_to_be_is_named(
 
 
 def test_docker_without_its_extra_is_a_usage_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "testcontainers.postgres", None)
+    for place in ("testcontainers.community.postgres", "testcontainers.postgres"):
+        monkeypatch.setitem(sys.modules, place, None)
     error = refusal("docker")
     assert isinstance(error, UsageError) and "eventmark[docker]" in error.remedy

@@ -199,14 +199,18 @@ async def test_disk_of_the_cluster_is_seen_where_it_has_one(server: Server, tmp_
     assert server.directory is not None
     if disk_counters(server.directory) is None:
         pytest.skip("the cluster lies on no disk of its own: a memory file system, a container's layers")
+
+    def most(monitor: Monitor) -> float:
+        return max(by_name(monitor.series())["disk_write_rate"].values)
+
     async with Monitor(server, interval_s=0.05) as monitor:
+        await until(lambda: "disk_write_rate" in by_name(monitor.series()))
         with (server.directory / "probe").open("wb") as file:
             file.write(os.urandom(2**20))
             file.flush()
             os.fsync(file.fileno())
-        await asyncio.sleep(0.15)
-    (server.directory / "probe").unlink()
-    assert max(by_name(monitor.series())["disk_write_rate"].values) > 0
+        (server.directory / "probe").unlink()
+        await until(lambda: most(monitor) > 0)
 
 
 def test_long_runs_are_thinned_by_averaging_and_stay_bounded() -> None:

@@ -9,13 +9,13 @@ import pytest
 
 from eventmark.engine import ORDERINGS
 from eventmark.measure.results import OrderingResult, Verdict
-from eventmark.verify import HuntPlan, hunt
+from eventmark.verify import HuntPlan, engine_subject, hunt
 
 LOSSLESS = [name for name, ordering in ORDERINGS.items() if ordering.lossless]
 
 
 def hunted(dsn: str, ordering: str, *, events: int, keep: Path | None = None) -> OrderingResult:
-    plan = HuntPlan(ordering=ordering, events=events, seconds=120, paced_s=0.5, held_s=0.5)
+    plan = HuntPlan(subject=engine_subject(ordering), events=events, seconds=120, paced_s=0.5, held_s=0.5)
     return hunt(dsn, "hunted", plan, replay="again", keep_history=keep)
 
 

@@ -17,9 +17,9 @@ from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.server import Server
 from eventmark.verify import Outcome
 from eventmark.verify.history import stream_id, tenant_of
+from eventmark.verify.recording import Recording
 from tests.engine.builders import SCHEMA, until, waiting_backend
 from tests.faults.clusters import OwnCluster, own_cluster
-from tests.verify.recording import Recording
 
 Connection = asyncpg.Connection
 
@@ -34,7 +34,7 @@ async def recording(dsn: str, ordering: str) -> AsyncIterator[tuple[Recording, C
     connection = await asyncpg.connect(dsn)
     await install_schema(connection, SCHEMA, ordering=ordering)
     async with await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store:
-        yield Recording(store), connection
+        yield Recording(store, SCHEMA), connection
     await connection.close()
 
 
@@ -209,7 +209,7 @@ async def test_commits_that_wait_for_no_disk_and_a_crash(
     async with await PostgresEventStore.connect(
         f"{cluster.dsn}?options=-c%20synchronous_commit%3D{commit}", schema=SCHEMA, notify=False
     ) as store:
-        record = Recording(store)
+        record = Recording(store, SCHEMA)
         for stream in range(8, 12):
             await record.append(stream)
         await cluster.crash()

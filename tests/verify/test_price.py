@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventmark.measure.results import Verdict
-from eventmark.verify import Outcome, check
+from eventmark.verify import Outcome, check, engine_subject
 from eventmark.verify.price import FullSpeed, ordering_result
 from tests.verify.conftest import consumption, history
 
@@ -12,7 +12,9 @@ ATTEMPTS = [(Outcome.OK, 8, 1, 1, 1), (Outcome.OK, 9, 2, 1, 3), (Outcome.CONFLIC
 
 def priced(paced: int):  # type: ignore[no-untyped-def]
     one = history(ATTEMPTS, consumptions=[consumption([1, 2, 3, 4])])
-    return ordering_result("horizon", one, check(one), FullSpeed(paced, seconds=2.0, cpu_s=1.0), replay="")
+    return ordering_result(
+        engine_subject("horizon"), one, check(one), FullSpeed(paced, seconds=2.0, cpu_s=1.0), replay=""
+    )
 
 
 def test_rates_are_of_what_came_after_the_paced_appends() -> None:

@@ -40,7 +40,7 @@ def seed(*, options: CorpusOptions | None = None) -> int:
 def audit(*, options: CorpusOptions | None = None) -> int:
     """Prove from the table itself what is in a corpus that was seeded."""
     settings = (options or CorpusOptions()).settings()
-    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
+    with job_of(settings, keep=True, there=True) as job, progress_bars(console) as progress:
         report = asyncio.run(
             audit_corpus(job.server.dsn, job.definition, schema=job.schema, progress=progress)
         )

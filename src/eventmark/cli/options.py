@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -40,10 +41,15 @@ class ServerOptions:
         Path | None, Parameter(group=_SETTINGS, help="Settings file [eventmark.toml if there].")
     ] = None
 
-    def settings(self, **own: str | int | None) -> Settings:
-        """The file, the flags, and a verb's ``own`` flags together. Raises ``UsageError``."""
+    def settings(
+        self, defaults: Mapping[str, str | int] | None = None, /, **own: str | int | float | None
+    ) -> Settings:
+        """The file, the flags, and a verb's ``own`` flags together; a verb may have ``defaults`` of its own.
+
+        Raises ``UsageError``.
+        """
         given = asdict(self) | own
-        return load_settings(given, given.pop("config"))
+        return load_settings(given, given.pop("config"), defaults)
 
 
 @Parameter(name="*")
@@ -87,6 +93,14 @@ class CorpusOptions(StoreOptions):
 class Options(CorpusOptions):
     """And how it is measured and reported."""
 
+    aged: Annotated[
+        bool | None,
+        Parameter(
+            group=_CORPUS,
+            negative=(),
+            help="Age the corpus as months of production would: gaps, dead rows, an unvacuumed tail.",
+        ),
+    ] = None
     profile: Annotated[str | None, Parameter(group=_RUN, help="quick, standard or full [standard].")] = None
     targets: Annotated[str | None, Parameter(group=_RUN, help="TOML file of targets over the defaults.")] = (
         None
@@ -105,6 +119,12 @@ class Options(CorpusOptions):
     profiler: Annotated[
         str | None,
         Parameter(group=_RUN, help="cpu or memory: flame graphs of the client beside the report."),
+    ] = None
+    baseline: Annotated[
+        str | None, Parameter(group=_RUN, help="A result to compare with when this run is done.")
+    ] = None
+    summary: Annotated[
+        str | None, Parameter(group=_RUN, help="File a Markdown summary is added to, for a CI's page.")
     ] = None
 
 

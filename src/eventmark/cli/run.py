@@ -13,20 +13,24 @@ from cyclopts import Parameter
 
 from eventmark.cli.live import live_view
 from eventmark.cli.options import Options
+from eventmark.cli.publish import announce, check_published, held_against_baseline
 from eventmark.cli.session import console, job_of, screen
 from eventmark.config import Settings
-from eventmark.errors import CannotRunError
+from eventmark.errors import CannotRunError, UsageError
 from eventmark.measure.files import write_result
 from eventmark.measure.results import RunResult
 from eventmark.measure.verdicts import exit_code
 from eventmark.profiler import check_profiler, profiling
 from eventmark.report import render_terminal, write_reports
+from eventmark.scenarios.cliffs.cliffs import Cliffs
+from eventmark.scenarios.golden import GoldenPlans
 from eventmark.scenarios.group_append import GroupAppend
 from eventmark.scenarios.job import Job
 from eventmark.scenarios.load.load import Watcher
 from eventmark.scenarios.main_job import CoreOperations, Limits, MainJob, Plans
 from eventmark.scenarios.metering import Metering, metered
 from eventmark.scenarios.profiled import as_profiled
+from eventmark.scenarios.repetition import RepeatedPlans
 from eventmark.scenarios.row_level_security import RowLevelSecurity
 from eventmark.scenarios.scenario import Scenario
 from eventmark.server.machine import existing_part
@@ -47,6 +51,7 @@ def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) 
 def run_watched(make: Callable[[Watcher], Scenario], settings: Settings, *, keep: bool = False) -> int:
     """``run_scenario`` of a scenario that is made with somebody to tell its pulses to."""
     check_writable(Path(settings.out))
+    check_published(settings)
     check_profiler(settings.profiler)
     with job_of(settings, keep=keep) as job, _served(job, settings) as metering:
         with live_view(console) as (progress, watch):
@@ -81,6 +86,7 @@ def _served(job: Job, settings: Settings) -> Iterator[Metering | None]:
 def finish(settings: Settings, result: RunResult) -> int:
     """Show the result, write it and its reports, and return the exit code."""
     out = Path(settings.out)
+    result = held_against_baseline(settings, result)
     if not settings.json:
         screen.print(render_terminal(result))  # first: whatever becomes of the files, it was not in vain
     write_result(result, out / "result.json")
@@ -89,6 +95,7 @@ def finish(settings: Settings, result: RunResult) -> int:
         screen.out((out / "result.json").read_text(encoding="utf-8"), highlight=False)
     else:
         screen.print(f"{out / 'result.json'}, " + ", ".join(str(path) for path in written.values()))
+    announce(settings, result)
     return exit_code(result.verdict)
 
 
@@ -109,9 +116,44 @@ def bench(
     return run_scenario(CoreOperations(), settings, keep=True)
 
 
-def explain(*, options: Options | None = None) -> int:
+def explain(
+    *,
+    cliffs: Annotated[
+        bool,
+        Parameter(negative=(), help="Ask every statement under every condition instead: what falls over?"),
+    ] = False,
+    golden: Annotated[
+        bool, Parameter(negative=(), help="Compare the plans' shapes with those that were approved instead.")
+    ] = False,
+    approve: Annotated[
+        bool, Parameter(negative=(), help="Make the plans of today the approved ones instead.")
+    ] = False,
+    repeat: Annotated[
+        int | None, Parameter(help="So many times in a row on a machine kept busy: do verdicts stay?")
+    ] = None,
+    options: Options | None = None,
+) -> int:
     """Examine the plan of every statement on a corpus that is kept; seeds it where it is not there yet."""
-    return run_scenario(Plans(), (options or Options()).settings(), keep=True)
+    settings = (options or Options()).settings()
+    scenario = _examination(cliffs=cliffs, golden=golden, approve=approve, repeat=repeat)
+    return run_scenario(scenario, settings, keep=True)
+
+
+def _examination(*, cliffs: bool, golden: bool, approve: bool, repeat: int | None) -> Scenario:
+    """The plain examination, or what is asked for instead. Raises ``UsageError`` for more than one of them."""
+    given = {"--cliffs": cliffs, "--golden": golden, "--approve": approve, "--repeat": repeat is not None}
+    asked = [name for name, value in given.items() if value]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} exclude each other", remedy="give one of them")
+    if repeat is not None:
+        if repeat < 2:
+            raise UsageError(
+                f"--repeat must be 2 or more, got {repeat}", remedy="write for example --repeat 20"
+            )
+        return RepeatedPlans(runs=repeat)
+    if cliffs:
+        return Cliffs()
+    return GoldenPlans(approve=approve) if golden or approve else Plans()
 
 
 def limits(*, options: Options | None = None) -> int:

@@ -48,11 +48,17 @@ def _directory(settings: Settings, *, keep: bool) -> Path | None:
     return KEPT_DIRECTORY / settings.server if keep and settings.server in OWN_SERVERS else None
 
 
-def _check_room(settings: Settings, corpus: CorpusPlan, *, keep: bool) -> None:
-    """For a cluster yet to be made: nothing is begun that would not fit. Raises ``CannotRunError``."""
+def _check_place(settings: Settings, corpus: CorpusPlan, *, keep: bool, there: bool) -> None:
+    """For a cluster yet to be made: none where it has to be ``there``, nothing begun that would not fit.
+
+    Raises ``CannotRunError``.
+    """
     directory = _directory(settings, keep=keep) or Path(tempfile.gettempdir())
-    if settings.server in OWN_SERVERS and not (directory / MARKER_FILE).exists():
-        check_disk_space(directory, estimated_bytes(corpus.events, corpus.payload_profile))
+    if settings.server not in OWN_SERVERS or (directory / MARKER_FILE).exists():
+        return
+    if there:
+        raise CannotRunError(f"there is no cluster in {directory}", remedy="seed one: eventmark seed")
+    check_disk_space(directory, estimated_bytes(corpus.events, corpus.payload_profile))
 
 
 def chosen_targets(settings: Settings, definition: StoreDefinition) -> dict[str, Target]:
@@ -62,8 +68,11 @@ def chosen_targets(settings: Settings, definition: StoreDefinition) -> dict[str,
 
 
 @contextmanager
-def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
-    """A job, everything that can be wrong in the settings found before a server is started."""
+def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> Iterator[Job]:
+    """A job, everything that can be wrong in the settings found before a server is started.
+
+    ``there`` is for verbs that look at what was made before.
+    """
     definition = find_store(settings.store)
     corpus = CorpusPlan(
         settings.event_count,
@@ -73,7 +82,7 @@ def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
     )
     profile = find_profile(settings.profile)
     targets = chosen_targets(settings, definition)
-    _check_room(settings, corpus, keep=keep or settings.keep)
+    _check_place(settings, corpus, keep=keep or settings.keep, there=there)
     kept = keep or settings.keep or "://" in settings.server
     try:
         with running_server(settings, keep=keep) as (server, place):
@@ -89,6 +98,7 @@ def job_of(settings: Settings, *, keep: bool = False) -> Iterator[Job]:
                 place=place,
                 with_floors=settings.floors,
                 replace=settings.replace,
+                aged=settings.aged,
             )
     except KeyboardInterrupt:
         raise CannotRunError(

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_scenario
 from eventmark.scenarios.verification import Verification, chosen_orderings
+from eventmark.stores import find_store
 
 SECONDS = 1800
 _HUNT = "Hunt"
@@ -19,7 +20,10 @@ def verify(
     *,
     ordering: Annotated[
         str | None,
-        Parameter(group=_HUNT, help="horizon, gap_aware, table_lock, tenant_lock, naive or all [all]."),
+        Parameter(
+            group=_HUNT,
+            help="Of the engine: horizon, gap_aware, table_lock, tenant_lock, naive or all [all].",
+        ),
     ] = None,
     seconds: Annotated[
         int | None, Parameter(group=_HUNT, help="Longest time at full speed for each ordering [1800].")
@@ -28,10 +32,11 @@ def verify(
 ) -> int:
     """Hunt for lost events: concurrent writers and consumers, every invariant checked; what each ordering costs.
 
-    ``--events`` are committed under each ordering. ``naive`` is a control that has to be caught.
+    ``--events`` are committed under each ordering of the engine's, or by the ``--store`` that is named.
+    ``naive`` is a control that has to be caught.
     """
     settings = (options or Options()).settings(ordering=ordering, seconds=checked_seconds(seconds))
-    orderings = chosen_orderings(settings.ordering)
+    orderings = chosen_orderings(settings.ordering, find_store(settings.store))
     return run_scenario(
         Verification(orderings=orderings, seconds=settings.seconds or SECONDS, out=Path(settings.out)),
         settings,

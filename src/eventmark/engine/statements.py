@@ -55,19 +55,20 @@ class Statement:
     def sql(self, schema: str) -> str:
         """With ``$1, $2, ...`` in the order of ``parameters``: what a driver runs."""
         place = {parameter.name: f"${number}" for number, parameter in enumerate(self.parameters, 1)}
-        return self._render(schema, place)
+        return self.render(schema, place)
 
     def pgbench_sql(self, schema: str) -> str:
         """With pgbench's ``:name`` variables."""
-        return self._render(schema, {parameter.name: f":{parameter.name}" for parameter in self.parameters})
+        return self.render(schema, {parameter.name: f":{parameter.name}" for parameter in self.parameters})
 
     def literal_sql(self, schema: str, values: Mapping[str, object]) -> str:
         """With the values themselves, for programs that take no parameters. Not for texts that users give."""
-        return self._render(
+        return self.render(
             schema, {one.name: f"'{values[one.name]}'::{one.sql_type}" for one in self.parameters}
         )
 
-    def _render(self, schema: str, place: Mapping[str, str]) -> str:
+    def render(self, schema: str, place: Mapping[str, str]) -> str:
+        """With what ``place`` has for each parameter in its stead."""
         body = self.template.replace("{schema}", quoted_schema(schema))
         return _PLACEHOLDER.sub(lambda match: place[match["name"]] if match["name"] else match[0], body)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
@@ -24,8 +24,8 @@ from eventmark.engine.translation import (
 from eventmark.errors import OutcomeUnknownError, StoreUnavailableError
 
 
-class StoreTransaction:
-    """One connection, one database transaction, made by ``PostgresEventStore.transaction()``.
+class PooledTransaction:
+    """One connection of a pool, one database transaction.
 
     Leaving the block commits, an exception rolls back. After an error of a statement the transaction has
     failed, as always in PostgreSQL: leaving the block then raises ``StoreUnavailableError``, even where the
@@ -36,7 +36,7 @@ class StoreTransaction:
     def __init__(self, pool: Pool, appended: Callable[[], object]) -> None:
         self._pool = pool
         self._appended = appended
-        self._event_ids: list[UUID] = []
+        self._event_ids: list[UUID] = []  # appended, to be looked for when the commit's outcome is not known
 
     @property
     def connection(self) -> EngineConnection:
@@ -44,36 +44,10 @@ class StoreTransaction:
         return self._session.connection
 
     async def fetch(self, name: str, *arguments: object) -> list[Any]:
-        """Run one of the engine's statements within the transaction; its errors are the driver's."""
+        """Run one of the store's statements within the transaction; its errors are the driver's."""
         return await self._session.fetch(name, *arguments)
 
-    async def append_events(
-        self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
-    ) -> AppendResult:
-        """As ``PostgresEventStore.append_events``, but stored only when the block is left.
-
-        A connection lost here is a ``StoreUnavailableError``: what was not committed is not stored.
-        """
-        arguments = encoding.append_arguments(stream, events, expected_version)
-        event_ids: list[UUID] = arguments[4]  # type: ignore[assignment]
-        try:
-            rows = await self._session.fetch("append_events", *arguments)
-        except asyncpg.UniqueViolationError as error:
-            if error.constraint_name == STREAM_CONSTRAINT:
-                actual = await self._version_elsewhere(stream)
-                raise version_conflict(stream, expected_version, actual) from error
-            raise translated_write_error(error, stream.tenant_id, event_ids) from error
-        except DRIVER_ERRORS as error:
-            if is_connection_lost(error):
-                raise StoreUnavailableError(
-                    f"the connection was lost before the commit: {reason_of(error)}"
-                ) from error
-            raise translated_write_error(error, stream.tenant_id, event_ids) from error
-        result = append_result(rows[0], stream, expected_version, len(events))
-        self._event_ids += event_ids
-        return result
-
-    async def __aenter__(self) -> StoreTransaction:
+    async def __aenter__(self) -> Self:
         try:
             self._session: Session = await self._pool.acquire()
         except DRIVER_ERRORS as error:
@@ -132,6 +106,36 @@ class StoreTransaction:
                 event_ids=tuple(self._event_ids),
             )
         return StoreUnavailableError(f"the commit was refused: {reason_of(error)}")
+
+
+class StoreTransaction(PooledTransaction):
+    """Appends and statements of the caller's own, made by ``PostgresEventStore.transaction()``."""
+
+    async def append_events(
+        self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
+    ) -> AppendResult:
+        """As ``PostgresEventStore.append_events``, but stored only when the block is left.
+
+        A connection lost here is a ``StoreUnavailableError``: what was not committed is not stored.
+        """
+        arguments = encoding.append_arguments(stream, events, expected_version)
+        event_ids: list[UUID] = arguments[4]  # type: ignore[assignment]
+        try:
+            rows = await self._session.fetch("append_events", *arguments)
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name == STREAM_CONSTRAINT:
+                actual = await self._version_elsewhere(stream)
+                raise version_conflict(stream, expected_version, actual) from error
+            raise translated_write_error(error, stream.tenant_id, event_ids) from error
+        except DRIVER_ERRORS as error:
+            if is_connection_lost(error):
+                raise StoreUnavailableError(
+                    f"the connection was lost before the commit: {reason_of(error)}"
+                ) from error
+            raise translated_write_error(error, stream.tenant_id, event_ids) from error
+        result = append_result(rows[0], stream, expected_version, len(events))
+        self._event_ids += event_ids
+        return result
 
     async def _version_elsewhere(self, stream: StreamId) -> int:
         """The stream's version, which this transaction, having failed, can no longer ask for.

@@ -69,13 +69,15 @@ class CallTimes:
     """The callers' side, in seconds summed over all calls.
 
     ``total_s`` from when a call was due until its answer; of that, ``late_s`` before the client came to it,
-    and ``pool_wait_s`` until it had a connection.
+    ``pool_wait_s`` until it had a connection, and ``loop_lag_s``, by estimate, while the client's event loop was
+    busy with others.
     """
 
     calls: int
     total_s: float
     late_s: float = 0.0
     pool_wait_s: float = 0.0
+    loop_lag_s: float = 0.0
 
     @property
     def connected_s(self) -> float:
@@ -89,11 +91,17 @@ NOT_TIMED = CallTimes(calls=0, total_s=0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessLoad:
-    """Cores that processes used on average. ``busiest`` is the share of its own time that the busiest one ran,
-    time in which it was kept waiting for a core left out; None where that cannot be seen."""
+    """Cores that processes used on average.
+
+    ``busiest`` is the share of its own time that the busiest one ran, time in which it was kept waiting for a core
+    left out; ``demand`` the share of all time that one ran or waited for a core. None where that cannot be seen.
+    On a machine to itself they are the same; on a crowded one the truth lies between them, for what the process
+    waited for was kept waiting as well.
+    """
 
     cores: float
     busiest: float | None = None
+    demand: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

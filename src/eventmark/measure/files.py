@@ -83,6 +83,11 @@ def read_result(path: Path) -> RunResult:
             content = file.read(RESULT_BYTES_MAX + 1)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a result.json") from error
+    return decode_result(content, str(path))
+
+
+def decode_result(content: bytes, path: str) -> RunResult:
+    """The result that a file called ``path`` holds. Raises ``UsageError`` as ``read_result`` does."""
     if len(content) > RESULT_BYTES_MAX:
         raise UsageError(f"{path} has more than {RESULT_BYTES_MAX // 2**20} MiB", remedy="name a result.json")
     try:

@@ -80,6 +80,13 @@ class LatencyHistogram:
             raise ValueError("an empty histogram has no maximum")
         return float(self._histogram.get_max_value()) / NS_PER_MS
 
+    def recorded(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The latencies that occurred, nanoseconds, rising, and how often each did; at most 0.1% off."""
+        counts = np.frombuffer(self._histogram.counts, dtype=np.int64)
+        places = np.flatnonzero(counts)
+        values = [self._histogram.get_value_from_index(int(place)) for place in places]
+        return np.array(values, np.int64), counts[places].copy()
+
     def encode(self) -> str:
         """HdrHistogram V2, compressed, base64."""
         return bytes(self._histogram.encode()).decode("ascii")

@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from eventmark.measure.ranks import least_samples
-from eventmark.measure.results import Latency, LatencyInterval, OperationResult, OrderingResult, Verdict
+from eventmark.measure.results import (
+    Finding,
+    Latency,
+    LatencyInterval,
+    OperationResult,
+    OrderingResult,
+    Verdict,
+)
 from eventmark.measure.targets import QUANTILES, Target
 
 NEAR_LIMIT = 0.25  # within this of the target, a measurement that never became steady decides nothing
@@ -112,6 +119,14 @@ def doubted(operation: OperationResult, why: str) -> OperationResult:
         return operation
     reason = f"the machine was not fit to measure on ({why}): {operation.reason}"
     return msgspec.structs.replace(operation, verdict=Verdict.INCONCLUSIVE, reason=reason)
+
+
+def doubted_finding(finding: Finding, why: str) -> Finding:
+    """A finding that rests on times: one that is BROKEN decides nothing on a machine not fit to measure on."""
+    if not why or finding.verdict is not Verdict.BROKEN:
+        return finding
+    observed = f"{finding.observed}, on a machine not fit to measure on ({why})"
+    return msgspec.structs.replace(finding, verdict=Verdict.INCONCLUSIVE, observed=observed)
 
 
 def overall(parts: Iterable[tuple[str, Verdict, str]]) -> tuple[Verdict, list[str]]:

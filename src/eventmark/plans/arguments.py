@@ -15,12 +15,19 @@ from eventmark.errors import UsageError
 BATCH_SIZE_EVENTS = 1000
 PAYLOAD_TEXT_LENGTH = 700  # with its keys about 1 kB, a usual event
 
-Names = Mapping[str, object]
+# What a statement's parameters leave open, by the parameters that ask for it
+TENANT_PARAMETERS = frozenset({"tenant_id"})
+STREAM_PARAMETERS = frozenset({"aggregate_id", "stream_id"})
+PLACE_PARAMETERS = frozenset({"transaction_id", "global_sequence", "global_sequence_id", "instant"})
+APPENDED_PARAMETERS = frozenset({"event_ids", "payloads", "sequence_numbers", "event_count"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What a statement is run against: a stream at its version, a place in the log, and a batch's size."""
+    """What a statement is run against: a stream at its version, a place in the log, and a batch's size.
+
+    ``from_sequence`` is where a load begins, ``limit_events`` how many a consumer asks for.
+    """
 
     row: Mapping[str, Any]
     version: int
@@ -28,6 +35,8 @@ class Situation:
     global_sequence: int
     instant: datetime | None
     batch_events: int = 1
+    from_sequence: int = 1
+    limit_events: int = BATCH_SIZE_EVENTS
 
 
 def fill(statement: Statement, situation: Situation) -> tuple[object, ...]:
@@ -97,13 +106,13 @@ _FILLERS: dict[str, Callable[[Situation], object]] = {
     "aggregate_id": _of_row("aggregate_id"),
     "aggregate_type": _of_row("aggregate_type", "Aggregate"),
     "stream_id": _stream_id,
-    "from_sequence": lambda _: 1,
+    "from_sequence": lambda situation: situation.from_sequence,
     "expected_version": lambda situation: situation.version,
     "sequence_number": lambda situation: situation.version,
     "transaction_id": lambda situation: situation.transaction_id,
     "global_sequence": lambda situation: situation.global_sequence,
     "global_sequence_id": lambda situation: situation.global_sequence,
-    "batch_size": lambda _: BATCH_SIZE_EVENTS,
+    "batch_size": lambda situation: situation.limit_events,
     "instant": lambda situation: situation.instant,
     "timestamp": lambda _: datetime.now(UTC),
     "timestamp_utc": lambda _: datetime.now(UTC),

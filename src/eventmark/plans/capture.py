@@ -8,7 +8,9 @@ no bind parameters, so each value is turned into a literal by the server itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -18,9 +20,23 @@ from eventmark.engine.statements import Statement
 
 STATEMENT_TIMEOUT_S = 60  # no statement of an event store may take nearly as long
 LOCK_TIMEOUT_S = 5  # an examination must not queue behind a schema change, and others behind it
+EXECUTIONS_BEFORE_CHOICE = 5  # as many custom plans the server makes before it thinks of a generic one
 
+_ESTIMATE = "explain (format json)"
 _EXPLAIN = "explain (analyze, buffers, settings, wal, format json)"
 _numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What is otherwise for one examination, and is undone with it: settings, and statements run before it."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    statements: Sequence[str] = ()
+    timeout_s: float = STATEMENT_TIMEOUT_S
+
+
+NO_CHANGES = Changes()
 
 
 async def explain(
@@ -30,6 +46,7 @@ async def explain(
     arguments: Sequence[object],
     *,
     generic: bool,
+    changes: Changes = NO_CHANGES,
 ) -> dict[str, Any]:
     """Run ``statement`` and return the root node of its plan, with the document's other keys beside it.
 
@@ -38,26 +55,65 @@ async def explain(
     transaction id is used up and vacuum finds a few dead rows. Values in TOAST are not fetched, because
     EXPLAIN sends no rows. Raises what the server raises.
     """
-    name = f"eventmark_plan_{next(_numbers)}"
     mode = "force_generic_plan" if generic else "force_custom_plan"
+    async with _prepared(connection, statement, schema, arguments, mode, changes) as (_, call):
+        return _root(await connection.fetchval(f"{_EXPLAIN} {call}"))
+
+
+async def explain_sixth(
+    connection: asyncpg.Connection[Any],
+    statement: Statement,
+    schema: str,
+    arguments: Sequence[object],
+    *,
+    changes: Changes = NO_CHANGES,
+) -> tuple[dict[str, Any], bool]:
+    """The plan of a prepared statement's sixth execution, and whether the server has gone over to the generic one.
+
+    The five before it are planned for the same values and not run: planning them is what the server counts.
+    """
+    async with _prepared(connection, statement, schema, arguments, "auto", changes) as (name, call):
+        for _ in range(EXECUTIONS_BEFORE_CHOICE):
+            await connection.fetchval(f"{_ESTIMATE} {call}")
+        plan = _root(await connection.fetchval(f"{_EXPLAIN} {call}"))
+        generic_plans = await connection.fetchval(
+            "select generic_plans from pg_prepared_statements where name = $1", name
+        )
+        return plan, generic_plans > 0
+
+
+@asynccontextmanager
+async def _prepared(
+    connection: asyncpg.Connection[Any],
+    statement: Statement,
+    schema: str,
+    arguments: Sequence[object],
+    mode: str,
+    changes: Changes,
+) -> AsyncIterator[tuple[str, str]]:
+    """The statement prepared in a transaction that is rolled back: its name, and the EXECUTE with its arguments."""
+    name = f"eventmark_plan_{next(_numbers)}"
     transaction = connection.transaction()
     await transaction.start()
     prepared = False
     try:
-        await connection.execute(
-            f"set local plan_cache_mode = {mode}; set local statement_timeout = '{STATEMENT_TIMEOUT_S}s';"
-            f" set local lock_timeout = '{LOCK_TIMEOUT_S}s'"
-        )
+        settings = {
+            "plan_cache_mode": mode,
+            "statement_timeout": f"'{changes.timeout_s:g}s'",
+            "lock_timeout": f"'{LOCK_TIMEOUT_S}s'",
+            **changes.settings,
+        }
+        await connection.execute("; ".join(f"set local {key} = {value}" for key, value in settings.items()))
+        for change in changes.statements:
+            await connection.execute(change)
         literals = await _literals(connection, statement, arguments)
         # fetch() and not execute(): the extended protocol takes one statement, so that a file with a
         # second one after a semicolon fails here instead of running
         await connection.fetch(f"prepare {name} as {statement.sql(schema)}")
         prepared = True
-        call = f"execute {name}({', '.join(literals)})" if literals else f"execute {name}"
-        document = await connection.fetchval(f"{_EXPLAIN} {call}")
+        yield name, f"execute {name}({', '.join(literals)})" if literals else f"execute {name}"
     finally:
         await _undo(connection, transaction, name if prepared else "")
-    return _root(document)
 
 
 async def _literals(

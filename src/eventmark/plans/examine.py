@@ -48,7 +48,7 @@ async def examine_plans(
     missing = await _missing_indexes(connection, statements.values(), schema)
     by_case: dict[int, list[PlanResult]] = {}
     # Writes last: their dead rows at the end of the log would be in the way of the reads
-    order = sorted(range(len(cases)), key=lambda number: _writes(statements.get(cases[number].statement)))
+    order = sorted(range(len(cases)), key=lambda number: writes(statements.get(cases[number].statement)))
     for done, number in enumerate(order, 1):
         case = cases[number]
         by_case[number] = await _examine_case(
@@ -64,7 +64,7 @@ async def examine_plans(
     return results
 
 
-def _writes(statement: Statement | None) -> bool:
+def writes(statement: Statement | None) -> bool:
     return statement is not None and _WRITING.search(statement.template) is not None
 
 

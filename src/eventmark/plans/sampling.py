@@ -149,6 +149,20 @@ async def extreme_tenants(events: EventTable, sample: Iterable[Row]) -> tuple[ob
     return largest, min(reversed(counted), key=lambda tenant: counted[tenant])
 
 
+async def tenants_by_size(events: EventTable, sample: Iterable[Row]) -> list[object]:
+    """The tenants from the one with the most events to the one with the fewest, as far as statistics tell.
+
+    Those that the statistics do not list come after those they do, at most ``TENANTS_COUNTED_MAX`` of them.
+    """
+    frequent = await _frequent_tenants(events)
+    if not frequent:
+        frequent = [tenant for tenant, _ in Counter(row["tenant_id"] for row in sample).most_common()]
+    known = set(map(str, frequent))
+    rare = [tenant for tenant in await _distinct_tenants(events) if str(tenant) not in known]
+    counted = await _bounded_counts(events, rare[:: max(1, len(rare) // TENANTS_COUNTED_MAX)])
+    return frequent + sorted(counted, key=lambda tenant: counted[tenant], reverse=True)
+
+
 async def aggregates_of(
     events: EventTable, tenant: object, sample: Iterable[Row]
 ) -> tuple[Aggregate, Aggregate] | None:

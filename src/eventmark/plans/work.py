@@ -58,7 +58,7 @@ def work_of(plan: Node) -> dict[str, float]:
     rows, written = _rows(plan), sum(_rows_written(node) for node in writes)
     basis = max(1.0, written if writes else rows)
     # Not the root's figure alone: a WITH that writes and is not read to its end runs after the root
-    buffers = max(_buffers(node) for node in every)
+    buffers = max(buffers_of(node) for node in every)
     removed = sum(_rows_removed(node) for node in judged)
     sorted_rows = [_rows_sorted(node) for node in every if node["Node Type"] in _SORTS]
     return {
@@ -70,13 +70,13 @@ def work_of(plan: Node) -> dict[str, float]:
         "rows_removed_per_row": removed / basis,
         "buffers": buffers,
         "buffers_per_row": buffers / basis,
-        "small_scan_buffers": sum(_buffers(node) for node in small),
+        "small_scan_buffers": sum(buffers_of(node) for node in small),
         "index_searches": float(sum(n["Node Type"] in _INDEX_SCANS and _loops(n) > 0 for n in every)),
         "heap_fetches": float(sum(node.get("Heap Fetches", 0) for node in every)),
         "sorts": float(sum(count > SORT_ROWS_MAX for count in sorted_rows)),
         "sort_rows": max(sorted_rows, default=0.0),
         "seq_scans": float(sum(node["Node Type"] == "Seq Scan" for node in judged)),
-        "seq_scan_buffers": sum(_buffers(node) for node in judged if node["Node Type"] == "Seq Scan"),
+        "seq_scan_buffers": sum(buffers_of(node) for node in judged if node["Node Type"] == "Seq Scan"),
         "temp_buffers": max(_temp_buffers(node) for node in every),
         "wal_bytes": float(max(node.get("WAL Bytes", 0) for node in every)),
         "estimate_factor": max((_estimate_factor(node) for node in every), default=1.0),
@@ -93,7 +93,7 @@ def _rows(node: Node) -> float:
     return float(node.get("Actual Rows", 0)) * _loops(node)
 
 
-def _buffers(node: Node) -> float:
+def buffers_of(node: Node) -> float:
     return float(node.get("Shared Hit Blocks", 0) + node.get("Shared Read Blocks", 0))
 
 
@@ -106,7 +106,7 @@ def _rows_removed(node: Node) -> float:
 
 
 def _is_small_scan(node: Node) -> bool:
-    return node["Node Type"] == "Seq Scan" and _buffers(node) <= SEQ_SCAN_PAGES_MAX
+    return node["Node Type"] == "Seq Scan" and buffers_of(node) <= SEQ_SCAN_PAGES_MAX
 
 
 def _rows_written(node: Node) -> float:

@@ -5,60 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from eventmark.errors import UsageError
-from eventmark.measure.files import read_result
-from eventmark.measure.results import Chart, Column, Point, RunResult, Table
+from eventmark.history import Run
+from eventmark.measure.results import Chart, Column, Point, Table
 from eventmark.report.html import page_environment, page_parts
 from eventmark.report.sections import drawn_chart
 from eventmark.report.text import counted
-
-RUNS_MAX = 500  # the newest; a page is to stay small enough to be sent
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A result and the file it stands in."""
-
-    path: Path
-    result: RunResult
-
-    @property
-    def kind(self) -> str:
-        """What runs have to have in common to be shown as one line: else they are not comparable."""
-        environment = self.result.environment
-        major = environment.server.version_num // 10_000
-        events = f", {self.result.corpus.events:,} events" if self.result.corpus else ""
-        return f"{environment.store.name} on PostgreSQL {major}{events}, {self.result.profile}"
-
-    @property
-    def day(self) -> str:
-        return self.result.started_at[:19].replace("T", " ")
-
-    @property
-    def moment(self) -> str:
-        """The day without its year, to the minute: what has room along an axis."""
-        return self.day[5:16]
-
-
-def read_runs(directory: Path) -> list[Run]:
-    """Every result in a folder and the folders below it, the oldest first.
-
-    Other JSON files are passed over. Raises ``UsageError`` where there is no result at all.
-    """
-    if not directory.is_dir():
-        raise UsageError(f"{directory} is no folder", remedy="name a folder of results")
-    runs = []
-    for path in sorted(directory.rglob("*.json")):
-        try:
-            runs.append(Run(path, read_result(path)))
-        except UsageError:
-            continue
-    if not runs:
-        raise UsageError(f"there is no result in {directory}", remedy="name a folder of result.json files")
-    return sorted(runs, key=lambda run: run.result.started_at)[-RUNS_MAX:]
 
 
 def render_history_page(runs: Sequence[Run], page: Path) -> str:

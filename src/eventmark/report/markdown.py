@@ -29,7 +29,7 @@ CELL_MAX = 300
 PARAGRAPH_MAX = 4000
 QUERY_MAX = 2000
 
-_MARKS = {Verdict.MET: "✅ MET", Verdict.BROKEN: "❌ BROKEN", Verdict.INCONCLUSIVE: "❔ INCONCLUSIVE"}
+MARKS = {Verdict.MET: "✅ MET", Verdict.BROKEN: "❌ BROKEN", Verdict.INCONCLUSIVE: "❔ INCONCLUSIVE"}
 
 
 def render_markdown(result: RunResult) -> str:
@@ -58,7 +58,7 @@ def _main_job(result: RunResult) -> list[str]:
 
 def section_lines(section: Section, *, level: int = 2) -> list[str]:
     """A section's paragraphs, tables, findings and blocks; its charts are for the page."""
-    mark = f" {_MARKS[section.verdict]}" if section.verdict is not None else ""
+    mark = f" {MARKS[section.verdict]}" if section.verdict is not None else ""
     lines = [f"{'#' * level} {cell(section.title)}{mark}", ""]
     for text in section.text:
         lines += [cell(text), ""]
@@ -81,14 +81,14 @@ def _orderings(orderings: Sequence[OrderingResult]) -> list[str]:
     lines = ["## Orderings", "", *price_table(orderings), "", f"{NOTE}", ""]
     for one in orderings:
         if found := faults_of(one):
-            lines += [f"### {_MARKS[one.verdict]} {cell(one.ordering)}", "", *findings_table(found), ""]
+            lines += [f"### {MARKS[one.verdict]} {cell(one.ordering)}", "", *findings_table(found), ""]
             lines += [f"Again: {code(one.replay)}", ""] if one.replay else []
     return lines
 
 
 def price_table(orderings: Sequence[OrderingResult]) -> list[str]:
     """What each ordering lost and what it costs."""
-    rows = [[code(one.ordering), _MARKS[one.verdict], *map(cell, price_row(one)[1:])] for one in orderings]
+    rows = [[code(one.ordering), MARKS[one.verdict], *map(cell, price_row(one)[1:])] for one in orderings]
     return table([HEAD[0], "verdict", *HEAD[1:]], rows, "ll" + "r" * (len(HEAD) - 1))
 
 
@@ -100,7 +100,7 @@ def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:
         rows.append([
             code(name), *map(milliseconds, quantiles), interval(one.interval_ms.get(one.target_quantile)),
             f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else NONE,
-            _MARKS[one.verdict], "<br>".join(cell(floor_text(floor)) for floor in one.floors) or NONE,
+            MARKS[one.verdict], "<br>".join(cell(floor_text(floor)) for floor in one.floors) or NONE,
         ])  # fmt: skip
     head = ["operation", "p50", "p95", "p99", "p99.9", "max", "95% interval", "target", "verdict", "limits"]
     return table(head, rows, "lrrrrrrrll")
@@ -108,7 +108,7 @@ def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:
 
 def findings_table(findings: Sequence[Finding]) -> list[str]:
     rows = [
-        [cell(one.name), _MARKS[one.verdict], cell(one.observed), cell(one.expected), cell(one.remedy)]
+        [cell(one.name), MARKS[one.verdict], cell(one.observed), cell(one.expected), cell(one.remedy)]
         for one in findings
     ]
     return table(["check", "verdict", "seen", "expected", "what to do"], rows, "lllll")
@@ -146,7 +146,7 @@ def _head(result: RunResult) -> list[str]:
     if len(result.reasons) > REASONS_MAX:
         reasons.append(f"- and {len(result.reasons) - REASONS_MAX} more")
     return [
-        f"# {_MARKS[result.verdict]}: {cell(environment.store.name)} on PostgreSQL {cell(environment.server.version)}"
+        f"# {MARKS[result.verdict]}: {cell(environment.store.name)} on PostgreSQL {cell(environment.server.version)}"
         + (f", {whole(result.corpus.events)} events" if result.corpus else ""),
         "",
         cell(verdict_sentence(result)),
@@ -209,7 +209,7 @@ def _plans(plans: Sequence[PlanResult]) -> list[str]:
     lines = ["## Plans", "", counts, ""]
     unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
     for plan in unmet[:PLANS_MAX]:
-        lines += [f"### {_MARKS[plan.verdict]} {cell(plan.statement)}: {cell(plan.condition)}", ""]
+        lines += [f"### {MARKS[plan.verdict]} {cell(plan.statement)}: {cell(plan.condition)}", ""]
         index = code(plan.expected_index) if plan.expected_index else "none"
         lines += [*findings_table(faults(plan)), "", f"Expected index: {index}.", ""]
         lines += ["<details><summary>Query</summary>", "", *fenced(plan.query, "sql"), "", "</details>", ""]

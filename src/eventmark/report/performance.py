@@ -9,7 +9,7 @@ from eventmark.errors import UsageError
 from eventmark.measure.files import read_result, write_whole
 from eventmark.measure.results import RunResult
 from eventmark.report import numbers
-from eventmark.report.markdown import cell, code, operations_table, price_table, table
+from eventmark.report.markdown import cell, code, operations_table, price_table, section_lines, table
 from eventmark.report.numbers import NONE, floor_text, milliseconds, whole
 from eventmark.report.orderings import NOTE
 from eventmark.report.summary import parts_shown, tallies
@@ -23,6 +23,7 @@ them, in the same run: below 1 is quicker than the tool.
 """
 
 
+INSTRUMENT_SECTIONS = ("certificate", "gate-calibration")
 _PRICES_BEGIN, _PRICES_END = "<!-- prices -->", "<!-- end of prices -->"
 
 
@@ -34,12 +35,15 @@ def render_performance(results: Sequence[RunResult]) -> str:
     ordered = sorted(main_jobs, key=lambda result: (not result.corpus, _events(result), result.started_at))
     hunts = [line for result in results for line in _hunt(result)]
     hunts = ["## Orderings", "", *hunts] if hunts else []
+    checks = [line for result in results for line in _check(result)]
+    checks = ["## The instrument", "", *checks] if checks else []
     return "\n".join(
         [
             _HEAD,
             *_volumes([one for one in ordered if one.corpus]),
             *(_section(result) for result in ordered),
             *hunts,
+            *checks,
         ]
     )
 
@@ -66,6 +70,19 @@ def write_prices(results: Path, page: Path) -> None:
     """The tables of every hunt in a folder, put into a page that has a place for them."""
     listed = [read_result(path) for path in sorted(results.glob("*.json"))]
     write_whole(page, fill_prices(listed, page.read_text(encoding="utf-8")).encode())
+
+
+def _check(result: RunResult) -> list[str]:
+    """What the instrument, checked, was found to resolve, and the gate's rates."""
+    shown = [section for section in result.sections if section.name in INSTRUMENT_SECTIONS]
+    if not shown:
+        return []
+    host, server = result.environment.host, result.environment.server
+    told = (
+        f"{code(result.command)}, {cell(result.started_at)}, {numbers.duration(result.seconds)}, "
+        f"{cell(host.cpu_model)}, {counted(host.cpu_count, 'core')}, PostgreSQL {cell(server.version)}."
+    )
+    return [line for section in shown for line in (*section_lines(section, level=3), told, "")]
 
 
 def _hunt(result: RunResult) -> list[str]:

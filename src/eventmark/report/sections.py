@@ -12,13 +12,14 @@ from rich.padding import Padding
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from eventmark.measure.results import Chart, Column, Finding, Point, Section, Table, Verdict
+from eventmark.measure.results import Block, Chart, Column, Finding, Point, Section, Table, Verdict
 from eventmark.report import numbers
 from eventmark.report.palette import INK, chart_of, colour, colours, digits
 from eventmark.report.text import one_line, plain
 from eventmark.report.time_charts import SHORT
 
 LINE_HEIGHT, BAR_HEIGHT, CELL_HEIGHT = 260, 24, 22  # pixels
+DIFF_LINES_MAX = 80  # of one block, on a terminal
 SYMBOLS_MAX = 60  # points in a line that are marked one by one
 _UNITS: dict[str, Callable[[float], str]] = {
     "ms": numbers.milliseconds,
@@ -67,7 +68,20 @@ def render_section(section: Section) -> RenderableType:
         parts.append(Padding(Text(one_line(said)), (0, 0, 0, 2)))
         if finding.remedy:
             parts.append(Padding(Text(one_line(finding.remedy), style="dim"), (0, 0, 0, 4)))
+    parts += [_terminal_diff(block) for block in section.blocks if block.language == "diff"]
     return Group(*parts)
+
+
+def _terminal_diff(block: Block) -> RenderableType:
+    """A difference, line by line: what was asked for is what changed, so it is not left to the page."""
+    lines = block.text.splitlines()
+    shown = Text()
+    for line in lines[:DIFF_LINES_MAX]:
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
+        shown.append(plain(line).expandtabs(4) + "\n", style=style)
+    if len(lines) > DIFF_LINES_MAX:
+        shown.append(f"and {len(lines) - DIFF_LINES_MAX} lines more, see the report\n")
+    return Padding(shown, (1, 0, 0, 2))
 
 
 def _terminal_table(table: Table) -> TerminalTable:

@@ -67,7 +67,7 @@ def tallies(result: RunResult) -> dict[str, Tally]:
 
 
 def parts_shown(result: RunResult) -> frozenset[str]:
-    """Which parts of a report a result has something for; all of them where it has nothing to show."""
+    """Which parts of a report a result has something for; all of them where it found nothing at all."""
     parts = {
         "operations": result.operations,
         "course": result.series or result.phases,
@@ -76,7 +76,7 @@ def parts_shown(result: RunResult) -> frozenset[str]:
         "limits": any(one.floors for one in result.operations.values()) or result.corpus,
     }
     others = result.orderings or any(not one.closing for one in result.sections)
-    everything = not (others or any(parts.values()))
+    everything = not (others or result.operations or result.corpus or result.plans)
     return frozenset(name for name, found in parts.items() if found or everything)
 
 

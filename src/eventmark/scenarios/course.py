@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
-from eventmark.measure.results import Finding, Phase, RunResult, Series, Verdict
+from eventmark.measure.results import Finding, Phase, RunResult, Section, Series, Verdict
+from eventmark.scenarios.aged import aged_sections
 from eventmark.scenarios.job import Job, environment_of
 from eventmark.seeding import Progress, estimated_bytes, no_progress
 from eventmark.server import Monitor, Watch, examine
@@ -75,6 +76,10 @@ class Course:
         """Entered around what is measured; its evidence makes the section ``bottleneck_section``."""
         return Watch(self._job.server)
 
+    def _aged(self) -> list[Section]:
+        """How old the corpus is, where the job asked for an aged one and it was filled."""
+        return aged_sections(self._job) if self._job.aged else []
+
     def result(self, verdict: Verdict, reasons: list[str], **parts: Any) -> RunResult:
         """The result of the scenario: what it measured is in ``parts``, the rest of a result is empty."""
         unseen = {f"series {name}": reason for name, reason in self._monitor.missing.items()}
@@ -92,5 +97,5 @@ class Course:
             skipped=self.skipped | unseen,
             phases=self.phases,
             series=[*self._monitor.series(), *self.series],
-            **(empty | parts),
+            **(empty | parts | {"sections": [*self._aged(), *parts.get("sections", ())]}),
         )

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import re
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, islice
-from pathlib import Path
 from typing import ClassVar
 from uuid import uuid4
 
@@ -22,7 +18,6 @@ import numpy as np
 from eventmark.domain import NewEvent, StreamId
 from eventmark.engine import GroupAppender, PostgresEventStore
 from eventmark.engine.orderings import HORIZON
-from eventmark.errors import CannotRunError
 from eventmark.measure.clock import LoopLag
 from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.histogram import LatencyHistogram
@@ -31,6 +26,7 @@ from eventmark.measure.results import ClientHealth, Floor, Fork, OperationResult
 from eventmark.measure.targets import Target
 from eventmark.measure.verdicts import judge_latency, overall
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.scenarios.core.pgbench import RATE_CLIENTS, pgbench_rate
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job
 from eventmark.seeding import Progress, no_progress
@@ -40,7 +36,6 @@ from eventmark.workers import loop_factory, worker_executor
 from eventmark.workload import example_payloads
 
 CALLERS = (1, 64, 256)
-PGBENCH_CLIENTS = 32
 PAYLOADS = 200
 STOCK_AHEAD = 1.5  # appends made beforehand, by the rate of the warm-up: what lies beyond is made on the way
 STOCK_MAX = 500_000
@@ -48,7 +43,6 @@ SCHEMA_SUFFIX = "_grouped"
 TARGET = Target(quantile="p95", limit_ms=10.0)
 
 _METADATA = '{"user": "user-0001"}'
-_TPS = re.compile(r"^tps = (\d+\.\d+)", re.MULTILINE)
 # Every call a stream of its own, as the callers do. What is looked for comes as a value: a function that the
 # server would have to call for each row would keep it from using the index.
 _ARGUMENTS = {
@@ -128,7 +122,7 @@ def measure_group_append(
     return {name: _result(found, floor) for name, found in measured.items()}
 
 
-def _result(rounds: Sequence[_Round], pgbench_rate: float) -> OperationResult:
+def _result(rounds: Sequence[_Round], floor_rate: float) -> OperationResult:
     forks = [one.samples_ns for one in rounds]
     samples = np.concatenate(forks)
     latency, intervals = latency_of(samples), intervals_of(forks, np.random.default_rng(1))
@@ -155,8 +149,8 @@ def _result(rounds: Sequence[_Round], pgbench_rate: float) -> OperationResult:
         ),
         floors=[
             Floor(
-                tool=f"pgbench, {PGBENCH_CLIENTS} clients", statistic="single appends", value=round(pgbench_rate, 1),
-                unit="appends/s", ratio=round(pgbench_rate / rate, 4), statement="rate",
+                tool=f"pgbench, {RATE_CLIENTS} clients", statistic="single appends", value=round(floor_rate, 1),
+                unit="appends/s", ratio=round(floor_rate / rate, 4), statement="rate",
             )
         ],
     )  # fmt: skip
@@ -218,8 +212,6 @@ def _appends(seed: int) -> Iterator[tuple[StreamId, NewEvent]]:
 
 def _pgbench_rate(server: Server, schema: str, seconds: float, seed: int) -> float:
     """Appends per second of pgbench's clients, prepared, each append a transaction of its own."""
-    if server.bin_directory is None:
-        raise CannotRunError("pgbench was not found", remedy="install PostgreSQL's client programs")
     statement = HORIZON.statements()["append_events"]
     (payload,) = example_payloads(1, np.random.default_rng(seed), "small")
     text = re.sub(
@@ -227,19 +219,5 @@ def _pgbench_rate(server: Server, schema: str, seconds: float, seed: int) -> flo
         lambda match: _ARGUMENTS.get(match[1], match[0]).replace("PAYLOAD", payload),
         re.sub(r"--[^\n]*", "", statement.pgbench_sql(schema)),
     )
-    with tempfile.TemporaryDirectory(prefix="eventmark-") as place:
-        path = Path(place) / "append.sql"
-        path.write_text("\\set stream random(1, 9000000000000000000)\n" + text + ";\n")
-        done = subprocess.run(
-            [
-                str(server.bin_directory / "pgbench"), "-n", "-M", "prepared", "-c", str(PGBENCH_CLIENTS), "-j", "2",
-                "-T", str(max(int(seconds), 1)), "-f", str(path), server.program_dsn,
-            ],
-            capture_output=True, text=True, timeout=seconds + 60, check=False,
-            env={**os.environ, **server.program_environment},
-        )  # fmt: skip
-    found = _TPS.search(done.stdout)
-    if done.returncode != 0 or found is None:
-        reason = (done.stderr.strip().splitlines() or ["no report"])[-1]
-        raise CannotRunError(f"pgbench failed: {reason}")
-    return float(found[1])
+    script = "\\set stream random(1, 9000000000000000000)\n" + text + ";\n"
+    return pgbench_rate(server, [script], seconds=seconds)

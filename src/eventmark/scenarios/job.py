@@ -16,8 +16,10 @@ from eventmark.seeding import (
     CorpusSample,
     Progress,
     SeedReport,
+    age,
     estimated_bytes,
     missing_events,
+    rejuvenate,
     remove_appended,
     sample_corpus,
     seed,
@@ -48,6 +50,7 @@ class Job:
     place: Path  # on the disk whose room and speed matter
     with_floors: bool = True
     replace: bool = False
+    aged: bool = False
 
 
 def targets_of(definition: StoreDefinition, chosen: Mapping[str, Target] | None) -> dict[str, Target]:
@@ -67,12 +70,18 @@ def prepare_store(job: Job) -> int:
 
 
 def fill(job: Job, progress: Progress) -> SeedReport:
-    """The job's corpus in its schema: seeded, or the one that is there without what measuring appended."""
+    """The job's corpus in its schema: seeded, or the one that is there without what was done to it since.
+
+    Aged where the job says so.
+    """
     seeded = seed(
         job.server.dsn, job.definition, job.corpus, schema=job.schema, replace=job.replace, progress=progress
     )
     if seeded.reused:
+        asyncio.run(rejuvenate(job.server.dsn, job.definition, job.schema))
         asyncio.run(remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events))
+    if job.aged:
+        asyncio.run(age(job.server.dsn, job.definition, job.schema, job.corpus, progress))
     return seeded
 
 

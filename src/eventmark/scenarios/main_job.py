@@ -7,9 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-import asyncpg
-
-from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.results import (
@@ -22,14 +19,14 @@ from eventmark.measure.results import (
     Verdict,
 )
 from eventmark.measure.verdicts import doubted, overall
-from eventmark.plans import examine_plans, sampled_cases
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.core.benchmark import BenchmarkPlan, run_benchmark
 from eventmark.scenarios.core.floors import copy_floor
 from eventmark.scenarios.course import Course
+from eventmark.scenarios.examination import examine_all_plans
 from eventmark.scenarios.job import Job, draw_sample, fill, prepare_store
 from eventmark.seeding import AuditReport, Progress, SeedReport, audit, no_progress
-from eventmark.server import fitness, slowed_by
+from eventmark.server import Watch, fitness, slowed_by
 
 
 class MainJob:
@@ -46,8 +43,9 @@ class MainJob:
                 operations = measure(job, course, progress)
             with course.phase("plans"):
                 plans = examine_all_plans(job, course, progress)
-        limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
-        return judged_result(course, corpus=corpus, operations=operations, plans=plans, sections=[limit])
+        return judged_result(
+            course, corpus=corpus, operations=operations, plans=plans, sections=[_limit(watch)]
+        )
 
 
 class CoreOperations:
@@ -60,9 +58,9 @@ class CoreOperations:
         with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
                 fill(job, progress)
-            with course.phase("measure"):
+            with course.phase("measure"), course.watch() as watch:
                 operations = measure(job, course, progress)
-        return judged_result(course, operations=operations)
+        return judged_result(course, operations=operations, sections=[_limit(watch)])
 
 
 class Limits:
@@ -76,9 +74,9 @@ class Limits:
         with Course(job, progress, events_to_come=prepare_store(job)) as course:
             with course.phase("seed"):
                 corpus = fill_and_audit(beside, course, progress)
-            with course.phase("measure"):
+            with course.phase("measure"), course.watch() as watch:
                 operations = measure(beside, course, progress)
-        return judged_result(course, corpus=corpus, operations=operations)
+        return judged_result(course, corpus=corpus, operations=operations, sections=[_limit(watch)])
 
 
 class Plans:
@@ -94,6 +92,11 @@ class Plans:
             with course.phase("plans"):
                 plans = examine_all_plans(job, course, progress)
         return judged_result(course, plans=plans)
+
+
+def _limit(watch: Watch) -> Section:
+    """What limited the operations: each fork is one caller over a connection of its own."""
+    return bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
 
 
 def judged_result(
@@ -151,12 +154,6 @@ def measure(job: Job, course: Course, progress: Progress) -> dict[str, Operation
     return operations
 
 
-def examine_all_plans(job: Job, course: Course, progress: Progress) -> list[PlanResult]:
-    """Every statement of the store, after its tables were vacuumed as a server at rest would have done."""
-    course.skipped |= dict(job.definition.absent)
-    return asyncio.run(examine_job_plans(job, progress))
-
-
 def _corpus_result(seeded: SeedReport, audited: AuditReport, floors: list[Floor]) -> CorpusResult:
     return CorpusResult(
         events=audited.events,
@@ -198,22 +195,3 @@ def _parts(
         yield f"corpus, {finding.name}", finding.verdict, f"{finding.observed}, expected {finding.expected}"
     if fit is Verdict.BROKEN:
         yield "machine", Verdict.INCONCLUSIVE, "not fit to measure on, see the findings of doctor"
-
-
-async def examine_job_plans(job: Job, progress: Progress) -> list[PlanResult]:
-    """``examine_all_plans`` within a running event loop; what the store has not got is not told."""
-    definition = job.definition
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        for table in filter(None, (definition.events_table, definition.snapshots_table)):
-            await connection.execute(f'vacuum analyze {quoted_schema(job.schema)}."{table}"')
-        cases = await sampled_cases(
-            connection, definition.statements, job.schema, definition.columns, definition.events_table,
-            definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
-        )  # fmt: skip
-        return await examine_plans(
-            connection, definition.statements, job.schema, cases,
-            progress=lambda done, total: progress("plans", done, total),
-        )  # fmt: skip
-    finally:
-        await connection.close()

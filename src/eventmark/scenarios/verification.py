@@ -1,23 +1,25 @@
-"""The hunt for lost events, one ordering after the other, as a result."""
+"""The hunt for lost events, as a result: under each ordering of the engine's, or of any other store."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from eventmark.engine import ORDERINGS
+from eventmark.engine.orderings import NAIVE
 from eventmark.errors import UsageError
 from eventmark.measure.evidence import NOT_TIMED
-from eventmark.measure.results import OrderingResult, RunResult
+from eventmark.measure.results import OrderingResult, RunResult, Verdict
 from eventmark.measure.verdicts import judge_orderings
 from eventmark.scenarios.bottleneck import bottleneck_section
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job
 from eventmark.seeding.progress import Progress, no_progress
-from eventmark.stores import scratch_name
-from eventmark.verify import HuntPlan, hunt
+from eventmark.stores import StoreDefinition, scratch_name
+from eventmark.verify import HuntPlan, Subject, engine_subject, hunt, store_subject
 
 ALL = "all"
 SCHEMA_SUFFIX = "_hunted"
@@ -26,9 +28,19 @@ STEADY_S = (
 )
 QUICK_S = 1.0
 
+FIRST_LOOK_EVENTS = 20_000
+"""A store that is not safe shows it within so many: there is no need to wait for the rest."""
 
-def chosen_orderings(name: str) -> Sequence[str]:
-    """``all``, or one. Raises ``UsageError`` for a name that is none."""
+
+def chosen_orderings(name: str, definition: StoreDefinition) -> Sequence[str]:
+    """``all``, or one; none of a store that is not the engine's. Raises ``UsageError`` for a wrong name."""
+    if not definition.engine:
+        if name != ALL:
+            raise UsageError(
+                f"store {definition.name!r} has its own ordering, {definition.ordering}",
+                remedy="leave --ordering out: it chooses one of the engine's",
+            )
+        return ()
     if name == ALL:
         return tuple(ORDERINGS)
     if name not in ORDERINGS:
@@ -38,9 +50,11 @@ def chosen_orderings(name: str) -> Sequence[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """Each ordering until as many events as the job's corpus has are committed, or for ``seconds``.
+    """The job's store until as many events as its corpus has are committed, or for ``seconds``.
 
-    The history of a hunt that found something is kept in ``out``.
+    The engine's store is hunted under each of ``orderings``. Any other is given a first look, and when that
+    is clean the whole hunt; then the control is hunted, which shows that losing events would have been
+    seen. The history of a hunt that found something is kept in ``out``.
     """
 
     name: ClassVar[str] = "verify"
@@ -49,36 +63,52 @@ class Verification:
     out: Path
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError``, and ``UsageError`` for a store that is not the engine's."""
-        if job.definition.engine == "":
-            raise UsageError(
-                f"store {job.definition.name!r} has no orderings of the engine's",
-                remedy="leave --store out: verify hunts the orderings of Eventmark's own engine",
-            )
+        """Raises ``CannotRunError``, and ``UsageError`` for a store that cannot be read."""
         with Course(job, progress) as course, course.watch() as watch:
-            results = []
-            for ordering in self.orderings:
-                with course.phase(ordering):
-                    results.append(self._hunt(job, ordering, progress))
+            if job.definition.engine:
+                results = [
+                    self._hunt(job, self._plan(job, engine_subject(one)), course, progress)
+                    for one in self.orderings
+                ]
+            else:
+                results = self._hunt_store(job, course, progress)
         verdict, reasons = judge_orderings(results)
         limit = bottleneck_section(watch.evidence(NOT_TIMED))
         return course.result(verdict, reasons, orderings=results, sections=[limit])
 
-    def _hunt(self, job: Job, ordering: str, progress: Progress) -> OrderingResult:
+    def _hunt_store(self, job: Job, course: Course, progress: Progress) -> list[OrderingResult]:
+        subject = store_subject(job.store)
+        course.skipped |= dict(subject.absent)
+        whole = self._plan(job, subject)
+        first = replace(whole, events=min(whole.events, FIRST_LOOK_EVENTS), paced_s=QUICK_S, held_s=QUICK_S)
+        found = self._hunt(job, first, course, progress)
+        if found.verdict is not Verdict.BROKEN and whole != first:
+            found = self._hunt(job, whole, course, progress)
+        if found.verdict is not Verdict.MET:
+            return [found]
+        control = replace(first, subject=engine_subject(NAIVE.name))
+        return [found, self._hunt(job, control, course, progress)]
+
+    def _plan(self, job: Job, subject: Subject) -> HuntPlan:
         steady_s = QUICK_S if job.profile.name == "quick" else STEADY_S
-        plan = HuntPlan(
-            ordering=ordering, events=job.corpus.events, seconds=self.seconds, seed=job.corpus.seed,
+        return HuntPlan(
+            subject=subject, events=job.corpus.events, seconds=self.seconds, seed=job.corpus.seed,
             paced_s=steady_s, held_s=steady_s,
         )  # fmt: skip
-        return hunt(
-            job.server.dsn, scratch_name(job.schema, SCHEMA_SUFFIX), plan, replay=_replay(job, ordering),
-            keep_history=self.out / f"history-{ordering}.npz", progress=progress,
-        )  # fmt: skip
+
+    def _hunt(self, job: Job, plan: HuntPlan, course: Course, progress: Progress) -> OrderingResult:
+        with course.phase(plan.subject.name):
+            return hunt(
+                job.server.dsn, scratch_name(job.schema, SCHEMA_SUFFIX), plan, replay=_replay(job, plan),
+                keep_history=self.out / f"history-{plan.subject.name}.npz", progress=progress,
+            )  # fmt: skip
 
 
-def _replay(job: Job, ordering: str) -> str:
+def _replay(job: Job, plan: HuntPlan) -> str:
     server = job.server.kind if job.server.kind != "dsn" else job.server.address
-    return (
-        f"eventmark verify --ordering {ordering} --events {job.corpus.events} --seed {job.corpus.seed}"
-        f" --server {server}"
+    what = (
+        f"--ordering {plan.subject.ordering}"
+        if plan.subject.ordering
+        else f"--store {shlex.quote(job.store)}"
     )
+    return f"eventmark verify {what} --events {plan.events} --seed {job.corpus.seed} --server {server}"

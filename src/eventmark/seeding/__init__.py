@@ -1,5 +1,6 @@
 """Filling a store with a corpus, proving what is in it, drawing from it."""
 
+from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import mend_right_edges, remove_appended
 from eventmark.seeding.progress import Progress, no_progress
@@ -14,17 +15,21 @@ from eventmark.seeding.seed import (
 )
 
 __all__ = [
+    "Aging",
     "AuditReport",
     "CorpusSample",
     "Progress",
     "SampledStream",
     "SeedReport",
+    "age",
     "audit",
     "estimated_bytes",
     "mend_right_edges",
     "missing_events",
     "no_progress",
+    "read_aging",
     "refreshed_sample",
+    "rejuvenate",
     "remove_appended",
     "sample_corpus",
     "seed",

@@ -4,12 +4,16 @@ from eventmark.server.doctor import check_disk_space, examine, fitness, measure_
 from eventmark.server.dsn import redact
 from eventmark.server.environment import host_environment, server_environment
 from eventmark.server.monitor import Monitor
+from eventmark.server.processes import ProcessTree
 from eventmark.server.provision import Server, provision
+from eventmark.server.relations import Relation, relations_now, relations_snapshot
 from eventmark.server.statistics import StatementStatistics, statements_between, statements_snapshot
 from eventmark.server.watch import Watch
 
 __all__ = [
     "Monitor",
+    "ProcessTree",
+    "Relation",
     "Server",
     "StatementStatistics",
     "Watch",
@@ -20,6 +24,8 @@ __all__ = [
     "measure_fsync_ms",
     "provision",
     "redact",
+    "relations_now",
+    "relations_snapshot",
     "server_environment",
     "slowed_by",
     "statements_between",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
+import secrets
 import shutil
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,18 +73,20 @@ def provision(
     keep: bool = False,
     port: int | None = None,
     durable: bool = True,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A server as ``spec`` says: ``embedded``, ``local``, ``docker`` or a ``postgresql://`` DSN.
 
     A cluster of our own lives in ``directory`` (a temporary one when None) and is removed afterwards
     unless ``keep``; a cluster that was kept there before stays in any case. ``durable=False`` turns fsync
-    off, for tests of correctness only. Whatever ends this process, killing included, the server is stopped.
+    off, for tests of correctness only. ``settings`` of a cluster of our own stand over its tuning. Whatever
+    ends this process, killing included, the server is stopped.
     Raises ``UsageError`` or ``CannotRunError``.
     """
     if spec == "embedded":
-        manager = _own_cluster(spec, _embedded_installation(), directory, keep, port, durable)
+        manager = _own_cluster(spec, _embedded_installation(), directory, keep, port, durable, settings or {})
     elif spec == "local":
-        manager = _own_cluster(spec, _local_installation(), directory, keep, port, durable)
+        manager = _own_cluster(spec, _local_installation(), directory, keep, port, durable, settings or {})
     elif spec == "docker":
         manager = _container()
     elif "://" in spec:
@@ -102,7 +107,13 @@ def _shown(spec: str) -> str:
 
 @contextmanager
 def _own_cluster(
-    kind: str, installation: Path, directory: Path | None, keep: bool, port: int | None, durable: bool
+    kind: str,
+    installation: Path,
+    directory: Path | None,
+    keep: bool,
+    port: int | None,
+    durable: bool,
+    chosen: Mapping[str, str],
 ) -> Iterator[Server]:
     place = directory or _temporary_directory()
     try:
@@ -112,7 +123,7 @@ def _own_cluster(
             raise CannotRunError(
                 f"{installation} is PostgreSQL {_version(version_num)}", remedy="install 15 or later"
             )
-        settings = _settings(installation, place, version_num, durable)
+        settings = _overlaid(_settings(installation, place, version_num, durable), chosen)
         try:
             kept = cluster.prepare(settings)
             cluster.start()
@@ -190,6 +201,11 @@ def _settings(installation: Path, directory: Path, version_num: int, durable: bo
     )
 
 
+def _overlaid(settings: tuple[Setting, ...], chosen: Mapping[str, str]) -> tuple[Setting, ...]:
+    kept = tuple(setting for setting in settings if setting.name not in chosen)
+    return kept + tuple(Setting(name, value, "as asked for") for name, value in chosen.items())
+
+
 def _has_statistics(installation: Path) -> bool:
     """Whether the contributed library is there; the server would not start with one that is not."""
     return any(installation.glob("lib*/**/pg_stat_statements.*"))
@@ -252,12 +268,6 @@ def _existing(dsn: str) -> Iterator[Server]:
 
 @contextmanager
 def _container() -> Iterator[Server]:
-    try:
-        from testcontainers.postgres import PostgresContainer
-    except ImportError as error:
-        raise UsageError(
-            "--server docker needs Testcontainers", remedy="pip install 'eventmark[docker]'"
-        ) from error
     image = os.environ.get("EVENTMARK_DOCKER_IMAGE", _CONTAINER_IMAGE)
     settings = production_settings(
         memory_bytes=machine.memory_bytes(),
@@ -265,25 +275,63 @@ def _container() -> Iterator[Server]:
         version_num=VERSION_NUM_MIN,  # an image of another version has to start with them, too
         shared_memory_bytes=_CONTAINER_SHARED_MEMORY_BYTES,
     )
-    command = " ".join(["postgres", *(f"-c {setting.name}={setting.value}" for setting in settings)])
-    try:
-        container = PostgresContainer(image, driver=None).with_command(command)
-        container.start()
-    except Exception as error:  # the library raises whatever its transport does
-        raise CannotRunError(
-            f"no container of {image}: {type(error).__name__}",
-            remedy="check that Docker runs and has the image",
-        ) from error
-    try:
-        dsn = container.get_connection_url()
+    with _started_container(image, settings) as dsn:
         _run(_create_statistics(dsn, settings))
         version_num, version = _run(check_server(dsn))
         yield Server(
             kind="docker", dsn=dsn, version=version, version_num=version_num, tuning=settings,
             bin_directory=_client_programs(),
         )  # fmt: skip
+
+
+@contextmanager
+def _started_container(image: str, settings: tuple[Setting, ...]) -> Iterator[str]:
+    """The DSN of a container that answers; it is removed afterwards, interrupted starts included."""
+    container_class = _container_class()
+    logging.getLogger("testcontainers").setLevel(logging.WARNING)  # it tells of each step
+    name = f"eventmark-{secrets.token_hex(8)}"
+    command = " ".join(["postgres", *(f"-c {setting.name}={setting.value}" for setting in settings)])
+    container = None
+    try:
+        try:
+            container = container_class(image, password=secrets.token_hex(16), driver=None)
+            if _daemon_is_here():
+                container.ports = {"5432": ("127.0.0.1", None)}  # its own call knows no addresses
+            container.with_name(name).with_command(command).start()
+            dsn = container.get_connection_url()
+        except Exception as error:  # the library raises whatever its transport does
+            raise CannotRunError(
+                f"no container of {image}: {type(error).__name__}",
+                remedy="check that Docker runs and has the image",
+            ) from error
+        yield dsn
     finally:
-        container.stop()
+        if container is not None:
+            _remove_container(container, name)
+
+
+def _remove_container(container: Any, name: str) -> None:
+    """By its name: one whose start was interrupted is not yet known to its own object."""
+    with suppress(Exception):  # there is none, or no daemon
+        container.get_docker_client().client.containers.get(name).remove(force=True, v=True)
+
+
+def _container_class() -> Any:
+    """Testcontainers' own, whose place depends on its release. Raises ``UsageError`` without it."""
+    for place in ("testcontainers.community.postgres", "testcontainers.postgres"):
+        try:
+            return import_module(place).PostgresContainer
+        except ImportError:
+            continue
+    raise UsageError("--server docker needs Testcontainers", remedy="pip install 'eventmark[docker]'")
+
+
+def _daemon_is_here() -> bool:
+    """Whether the daemon's ports are this machine's own, so that they need not be anybody else's."""
+    direct = (
+        os.environ.get("TESTCONTAINERS_CONNECTION_MODE") == "docker_host" or not Path("/.dockerenv").exists()
+    )
+    return direct and os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
 
 
 def _client_programs() -> Path | None:

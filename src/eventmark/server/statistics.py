@@ -28,7 +28,7 @@ select
 from pg_stat_statements(true)
 where dbid = (select oid from pg_database where datname = current_database())
     and queryid is not null
-    and query !~* 'password|pg_stat_'
+    and query !~* 'password|pg_stat_|pgstatindex'
 """
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +26,8 @@ from eventmark.server.provision import Server
 from eventmark.server.statistics import StatementStatistics, statements_between, statements_snapshot
 from eventmark.server.waits import WAITS_APPLICATION, WaitSamples
 
+Beside = Callable[[asyncpg.Connection], Awaitable[None]]
+
 LOOK_EVERY_S = 0.025
 PROCESSES_EVERY_S = 0.5
 STATEMENTS_SHOWN = 20
@@ -39,15 +41,19 @@ _STOP_TIMEOUT_S = 15.0
 class Watch:
     """From entering to leaving, with ``with`` or ``async with``; then ``evidence()``.
 
-    Entering waits until the first counters are read, leaving until the last ones are.
+    Entering waits until the first counters are read, leaving until the last ones are. ``beside`` is called with
+    the watch's connection twice a second; what it raises ends the watch.
     """
 
-    def __init__(self, server: Server, *, look_every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(
+        self, server: Server, *, look_every_s: float = LOOK_EVERY_S, beside: Beside | None = None
+    ) -> None:
         self.missing: dict[str, str] = {}
         self.waits = WaitSamples()
         self._dsn = server.dsn
         self._version_num = server.version_num
         self._look_every_s = look_every_s
+        self._beside = beside
         self._client = _Load(ProcessTree(os.getpid(), leave_out=server.pid))
         self._server = _Load(ProcessTree(server.pid)) if server.pid else None
         self._machine = _MachineLoad()
@@ -133,6 +139,8 @@ class Watch:
             if time.monotonic() - processes_s >= PROCESSES_EVERY_S:
                 processes_s = time.monotonic()
                 self._look_at_processes()
+                if self._beside is not None:
+                    await self._beside(connection)
             due_s = max(due_s + self._look_every_s, time.monotonic())
         self._seconds = time.monotonic() - began_s
         self._machine.end()
@@ -153,6 +161,7 @@ class _Load:
         self._tree = tree
         self._cpu_s = 0.0
         self._busy_s = 0.0
+        self._demand_s = 0.0
         self._seconds = 0.0
 
     def sample(self) -> str:
@@ -164,12 +173,14 @@ class _Load:
             self._seconds += usage.interval_s
             self._cpu_s += usage.cpu_s
             self._busy_s += min(usage.busiest or 0.0, 1.0) * usage.interval_s
+            self._demand_s += min(usage.demand or 0.0, 1.0) * usage.interval_s
         return ""
 
     def average(self) -> ProcessLoad | None:
         if not self._seconds:
             return None
-        return ProcessLoad(cores=self._cpu_s / self._seconds, busiest=self._busy_s / self._seconds)
+        busy, demand = self._busy_s / self._seconds, self._demand_s / self._seconds
+        return ProcessLoad(cores=self._cpu_s / self._seconds, busiest=busy, demand=demand)
 
 
 class _MachineLoad:

@@ -1,20 +1,31 @@
 """Stores that can be tested: one folder each, ours and the user's."""
 
+from eventmark.stores.beside import append_beside
 from eventmark.stores.catalogue import find_store, store_names, write_template
 from eventmark.stores.definition import StoreDefinition, read_definition
-from eventmark.stores.install import METRICS_VARIABLE, check_store, install_store, open_store
+from eventmark.stores.install import (
+    METRICS_VARIABLE,
+    check_store,
+    install_store,
+    make_scratch_store,
+    open_store,
+)
 from eventmark.stores.scratch import drop_scratch_schema, make_scratch_schema, scratch_name
-from eventmark.stores.sql_store import append_values, snapshot_values
+from eventmark.stores.sql_store import SqlEventStore, append_values, event_values, snapshot_values
 
 __all__ = [
     "METRICS_VARIABLE",
+    "SqlEventStore",
     "StoreDefinition",
+    "append_beside",
     "append_values",
     "check_store",
     "drop_scratch_schema",
+    "event_values",
     "find_store",
     "install_store",
     "make_scratch_schema",
+    "make_scratch_store",
     "open_store",
     "read_definition",
     "scratch_name",

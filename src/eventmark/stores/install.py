@@ -9,7 +9,6 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.domain import EventStore
 from eventmark.engine import PostgresEventStore, drop_schema
 from eventmark.engine.orderings import HORIZON
 from eventmark.engine.pool import Observer
@@ -54,7 +53,7 @@ _RESULT_COLUMNS = {
 
 async def open_store(
     definition: StoreDefinition, dsn: str, *, schema: str, pool_min: int = 1, pool_max: int = 20
-) -> EventStore:
+) -> PostgresEventStore | SqlEventStore:
     """The store in ``schema``, connected, with the engine its definition names.
 
     Where ``METRICS_VARIABLE`` is set, in a worker of a run whose metrics are served, its calls are counted.
@@ -106,6 +105,19 @@ async def install_store(
         )
     except asyncpg.PostgresError as error:
         raise _script_error(error, scripts, schema) from error
+
+
+async def make_scratch_store(dsn: str, definition: StoreDefinition, schema: str) -> None:
+    """The store, empty and with its indexes, in place of one that is left in ``schema`` from before.
+
+    Raises as ``install_store`` does.
+    """
+    connection = await asyncpg.connect(dsn)
+    try:
+        await drop_schema(connection, schema)
+        await install_store(connection, definition, schema)
+    finally:
+        await connection.close()
 
 
 async def check_store(connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str) -> None:

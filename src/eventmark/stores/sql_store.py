@@ -39,11 +39,13 @@ from eventmark.errors import (
     CannotRunError,
     DuplicateEventError,
     EventStoreError,
+    OutcomeUnknownError,
     StoreUnavailableError,
     TokenRefusedError,
     VersionConflictError,
 )
 from eventmark.stores.definition import StoreDefinition
+from eventmark.stores.sql_transaction import SqlStoreTransaction
 
 POLL_INTERVAL_S = 0.02
 ACQUIRE_TIMEOUT_S = 30.0
@@ -114,16 +116,12 @@ class SqlEventStore:
         self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
     ) -> AppendResult:
         """One statement for the batch, or one per event in a transaction, as the file's parameters say."""
-        values = append_values(stream, events, expected_version)
-        try:
-            async with self._session() as session:
-                if set(self._parameters["append_events"]) & set(PER_EVENT_PARAMETERS):
-                    rows = await self._append_one_by_one(session, values)
-                else:
-                    rows = await session.fetch("append_events", *self._arguments("append_events", values))
-        except DRIVER_ERRORS as error:
-            raise self._append_error(error, stream, values) from error
-        return self._append_result(rows, stream, expected_version, len(events))
+        async with self._session() as session:
+            return await self._append(session, stream, events, expected_version)
+
+    def transaction(self) -> SqlStoreTransaction:
+        """Appends and statements of the caller's own in one database transaction; see ``PooledTransaction``."""
+        return SqlStoreTransaction(self.pool, self._append)
 
     async def load_aggregate(
         self, tenant_id: str, aggregate_id: str, *, from_sequence: int = 1
@@ -190,11 +188,24 @@ class SqlEventStore:
         place["global_sequence_id"] = place.get("global_sequence_id", 1) - 1
         return self._token(place)
 
+    async def _append(
+        self, session: Session, stream: StreamId, events: Sequence[NewEvent], expected_version: int
+    ) -> AppendResult:
+        values = append_values(stream, events, expected_version)
+        try:
+            if set(self._parameters["append_events"]) & set(PER_EVENT_PARAMETERS):
+                rows = await self._append_one_by_one(session, values)
+            else:
+                rows = await session.fetch("append_events", *self._arguments("append_events", values))
+        except DRIVER_ERRORS as error:
+            raise self._append_error(error, stream, values) from error
+        return self._append_result(rows, stream, expected_version, len(events))
+
     async def _append_one_by_one(self, session: Session, values: Mapping[str, Any]) -> list[Any]:
         rows: list[Any] = []
         async with session.connection.transaction():
             for place in range(len(values["event_ids"])):
-                one = {**values, **_one_event(values, place)}
+                one = {**values, **event_values(values, place)}
                 rows = await session.fetch("append_events", *self._arguments("append_events", one))
         return rows
 
@@ -267,7 +278,8 @@ class SqlEventStore:
         try:
             yield session
         except BaseException as error:
-            if isinstance(error, Exception) and not is_connection_lost(error):
+            lost = isinstance(error, OutcomeUnknownError) or is_connection_lost(error)
+            if isinstance(error, Exception) and not lost:
                 self.pool.release(session)
             else:
                 self.pool.discard(session)  # what the server still does on it is not known
@@ -320,8 +332,8 @@ def snapshot_values(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _one_event(values: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """The singular parameters of the event at ``place``; its expected version is the one before it."""
+def event_values(values: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Of ``append_values``, the singular parameters of the event at ``place``: expected is the one before it."""
     return {
         "event_id": values["event_ids"][place],
         "event_type": values["event_types"][place],

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.domain import StreamId, TrackingToken
+from eventmark.domain import StoredEvent, StreamId, TrackingToken
 from eventmark.engine.processor import segment_of_stream
 
 TENANTS = 8
@@ -55,7 +55,12 @@ def tenant_of(stream: int) -> str:
 
 
 def stream_id(stream: int) -> StreamId:
-    return StreamId(tenant_id=tenant_of(stream), aggregate_type="Hunt", aggregate_id=f"{stream:010d}")
+    """A stream whose aggregate id is a UUID, as stores may ask for; its last twelve digits are the number."""
+    return StreamId(
+        tenant_id=tenant_of(stream),
+        aggregate_type="Hunt",
+        aggregate_id=f"00000000-0000-4000-8000-{stream:012d}",
+    )
 
 
 def segment_of_number(stream: int) -> int:
@@ -72,6 +77,15 @@ def event_id(key: int) -> UUID:
 def key_of(event_id: UUID) -> int:
     """The key of an event by its id."""
     return event_id.int & ((1 << _KEY_BITS) - 1)
+
+
+def key_of_event(event: StoredEvent) -> int:
+    """By its id, or by its payload where the store does not answer with ids."""
+    try:
+        found: object = event.event_id
+    except KeyError:
+        return int(event.payload()["key"])
+    return key_of(found if isinstance(found, UUID) else UUID(str(found)))
 
 
 @dataclass(slots=True)

@@ -1,27 +1,29 @@
-"""One ordering hunted: writers and consumers in processes, then everything that happened is checked."""
+"""One store hunted: writers and consumers in processes, then everything that happened is checked."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
-from eventmark.engine import ORDERINGS, PostgresEventStore
+from eventmark.engine.statements import quoted_schema
 from eventmark.measure.results import OrderingResult
 from eventmark.seeding.progress import Progress, no_progress
-from eventmark.stores import drop_scratch_schema, make_scratch_schema
+from eventmark.stores import drop_scratch_schema, open_store
 from eventmark.verify.checker import check
-from eventmark.verify.consumers import ConsumerTask, Start, run_consumers
-from eventmark.verify.history import SEGMENTS, Consumption, History, WriterLog, joined
+from eventmark.verify.consumers import ConsumerTask, run_consumers
+from eventmark.verify.history import Consumption, History, WriterLog, joined
 from eventmark.verify.price import FullSpeed, ordering_result
-from eventmark.verify.stored import count_damaged, read_stored, replay_differences
+from eventmark.verify.stored import StoredTable, count_damaged, read_stored, replay_differences
+from eventmark.verify.subject import Subject
 from eventmark.verify.writers import WriterTask, run_writer
 from eventmark.workers import worker_executor
 
@@ -34,13 +36,13 @@ LATER_SHARE = 0.3  # of the events; then the consumers begin that do not begin a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HuntPlan:
-    """What a hunt of one ordering is made of. It ends after ``events``, or after ``seconds`` at full speed.
+    """What a hunt is made of. It ends after ``events``, or after ``seconds`` at full speed.
 
     ``paced_s``: how long single appends at a steady rate come first, for the latencies. ``held_s``: how long
     one transaction keeps its events back, longer than any timeout.
     """
 
-    ordering: str
+    subject: Subject
     events: int
     seconds: float
     seed: int = 1
@@ -52,12 +54,12 @@ def hunt(
     dsn: str, schema: str, plan: HuntPlan, *, replay: str = "", keep_history: Path | None = None,
     progress: Progress = no_progress,
 ) -> OrderingResult:  # fmt: skip
-    """Hunt one ordering in ``schema``, which is made anew and dropped.
+    """Hunt the plan's subject in ``schema``, which is made anew and dropped.
 
     ``keep_history`` names the file for the history of a hunt that found something. Raises
     ``CannotRunError``.
     """
-    asyncio.run(make_scratch_schema(dsn, schema, ordering=plan.ordering))
+    asyncio.run(plan.subject.make(dsn, schema))
     try:
         history, full_speed = _run(dsn, schema, plan, progress)
     finally:
@@ -65,7 +67,7 @@ def hunt(
     faults = check(history)
     if faults and keep_history is not None:
         history.save(keep_history)
-    return ordering_result(plan.ordering, history, faults, full_speed, replay=replay)
+    return ordering_result(plan.subject, history, faults, full_speed, replay=replay)
 
 
 def _run(dsn: str, schema: str, plan: HuntPlan, progress: Progress) -> tuple[History, FullSpeed]:
@@ -76,9 +78,14 @@ def _run(dsn: str, schema: str, plan: HuntPlan, progress: Progress) -> tuple[His
     ):
         later = Path(place) / "later"
         consuming = [
-            executor.submit(run_consumers, ConsumerTask(dsn=dsn, schema=schema, starts=starts, later=later, done=done))
-            for starts in _starts(plan.ordering)
-        ]  # fmt: skip
+            executor.submit(
+                run_consumers,
+                ConsumerTask(
+                    dsn=dsn, store=plan.subject.store, schema=schema, starts=starts, later=later, done=done
+                ),
+            )
+            for starts in plan.subject.starts
+        ]
         paced = executor.submit(run_writer, _paced_task(dsn, schema, plan))
         logs = [paced.result()]
         writing = [executor.submit(run_writer, task) for task in _tasks(dsn, schema, plan)]
@@ -87,7 +94,7 @@ def _run(dsn: str, schema: str, plan: HuntPlan, progress: Progress) -> tuple[His
         done.with_suffix(".new").write_text(str(asyncio.run(_bound(dsn))))
         done.with_suffix(".new").rename(done)
         consumptions = [one for future in consuming for one in future.result()]
-    history = asyncio.run(_history(dsn, schema, plan.ordering, logs, consumptions))
+    history = asyncio.run(_history(dsn, schema, plan.subject, logs, consumptions))
     return history, _full_speed(logs)
 
 
@@ -100,27 +107,19 @@ def _full_speed(logs: list[WriterLog]) -> FullSpeed:
     )
 
 
-def _starts(ordering: str) -> Sequence[tuple[Start, ...]]:
-    """Where the consumers of each process begin, and whose events they read. Segments share one consumer's work."""
-    all_of_them = None if ORDERINGS[ordering].all_tenants else 1
-    return (
-        (Start("tail", all_of_them), Start("tail", 0)),
-        (Start("head", all_of_them), *(Start("middle", all_of_them, segment) for segment in range(SEGMENTS))),
-    )
-
-
 def _paced_task(dsn: str, schema: str, plan: HuntPlan) -> WriterTask:
     return WriterTask(
-        dsn=dsn, schema=schema, number=0, seed=plan.seed, seconds=plan.paced_s, rate_per_s=PACED_RATE_PER_S,
-        events=int(plan.paced_s * PACED_RATE_PER_S) + 1,
+        dsn=dsn, store=plan.subject.store, schema=schema, number=0, seed=plan.seed, seconds=plan.paced_s,
+        rate_per_s=PACED_RATE_PER_S, events=int(plan.paced_s * PACED_RATE_PER_S) + 1,
     )  # fmt: skip
 
 
 def _tasks(dsn: str, schema: str, plan: HuntPlan) -> Iterator[WriterTask]:
     for number in range(1, WRITERS + 1):
         yield WriterTask(
-            dsn=dsn, schema=schema, number=number, seed=plan.seed, seconds=plan.seconds,
+            dsn=dsn, store=plan.subject.store, schema=schema, number=number, seed=plan.seed, seconds=plan.seconds,
             events=-(-plan.events // WRITERS), held_s=plan.held_s if number == 1 else 0.0,
+            contends=plan.subject.contends,
         )  # fmt: skip
 
 
@@ -141,18 +140,28 @@ async def _watch(
     connection = await asyncpg.connect(dsn)
     began_s = time.monotonic()
     try:
+        last_number = await _last_number_query(connection, schema, plan.subject)
         while not all(future.done() for future in writing):
             await asyncio.sleep(LOOK_EVERY_S)
-            drawn = await connection.fetchval(
-                f'select last_value from "{schema}".domain_events_global_sequence_id_seq'
-            )
+            drawn = await connection.fetchval(last_number)
             share = min(max(drawn / plan.events, (time.monotonic() - began_s) / plan.seconds), 1.0)
-            progress(f"verify {plan.ordering}", share, 1.0)
+            progress(f"verify {plan.subject.name}", share, 1.0)
             if share >= LATER_SHARE:
                 later.touch()  # noqa: ASYNC240 - once, and at once
-        progress(f"verify {plan.ordering}", 1.0, 1.0)
+        progress(f"verify {plan.subject.name}", 1.0, 1.0)
     finally:
         await connection.close()
+
+
+async def _last_number_query(connection: asyncpg.Connection[Any], schema: str, subject: Subject) -> str:
+    """Asks for the last number given to an event: of the table's sequence, where it has one."""
+    definition = subject.definition
+    table = f'{quoted_schema(schema)}."{definition.events_table}"'
+    column = definition.columns["global_sequence_id"]
+    sequence = await connection.fetchval("select pg_get_serial_sequence($1, $2)", table, column)
+    if sequence is not None:
+        return f"select last_value from {sequence}"
+    return f'select coalesce(max("{column}"), 0) from {table}'
 
 
 async def _bound(dsn: str) -> int:
@@ -165,20 +174,23 @@ async def _bound(dsn: str) -> int:
 
 
 async def _history(
-    dsn: str, schema: str, ordering: str, logs: list[WriterLog], consumptions: list[Consumption]
+    dsn: str, schema: str, subject: Subject, logs: list[WriterLog], consumptions: list[Consumption]
 ) -> History:
     connection = await asyncpg.connect(dsn)
     try:
-        stored = await read_stored(connection, schema)
-        damaged = await count_damaged(connection, schema)
+        table = await StoredTable.of(connection, schema, subject.definition)
+        stored = await read_stored(connection, table)
+        damaged = await count_damaged(connection, table)
     finally:
         await connection.close()
-    async with await PostgresEventStore.connect(dsn, schema=schema, notify=False) as store:
-        differences = await replay_differences(store, stored)
+    differences = 0
+    if subject.has_snapshots:
+        async with await open_store(subject.definition, dsn, schema=schema) as store:
+            differences = await replay_differences(store, stored)
     attempts, written = joined(logs)
     return History(
-        total_order=ORDERINGS[ordering].total_order,
-        by_number=not ORDERINGS[ordering].by_transaction_id,
+        total_order=subject.total_order,
+        by_number=not subject.by_transaction_id,
         attempts=attempts,
         written=written,
         stored=stored,

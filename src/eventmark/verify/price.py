@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eventmark.engine import ORDERINGS
 from eventmark.measure.quantiles import latency_of
 from eventmark.measure.results import Finding, Latency, OrderingResult, Verdict
 from eventmark.verify.checker import INVARIANTS, Fault
 from eventmark.verify.history import History, Outcome
+from eventmark.verify.subject import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,18 @@ class FullSpeed:
 
 
 def ordering_result(
-    name: str, history: History, faults: Sequence[Fault], run: FullSpeed, *, replay: str
+    subject: Subject, history: History, faults: Sequence[Fault], run: FullSpeed, *, replay: str
 ) -> OrderingResult:
-    """The result of one ordering. One that promises nothing is BROKEN all the same when it lost events."""
-    ordering = ORDERINGS[name]
+    """The result of one subject. An ordering that promises nothing is BROKEN all the same when it lost events."""
     outcomes = history.attempts["outcome"]
     fast = np.arange(len(outcomes)) >= run.paced
     stored_fast = int(np.count_nonzero(fast[history.written["attempt"]] & _stored(history)))
     verdict, reason = _verdict(faults, history)
     visible, handled = _delivery_latencies(history, run.paced)
     return OrderingResult(
-        ordering=name,
-        description=ordering.description,
-        lossless=ordering.lossless,
+        ordering=subject.name,
+        description=subject.description,
+        lossless=subject.lossless,
         verdict=verdict,
         reason=reason,
         committed=len(history.stored),

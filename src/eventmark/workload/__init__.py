@@ -13,6 +13,7 @@ from eventmark.workload.corpus import (
     snapshot_rows,
     transaction_ids_needed,
 )
+from eventmark.workload.identity import uuid_7
 from eventmark.workload.payloads import PROFILES, example_payloads
 from eventmark.workload.plan import BATCH_EVENTS, COHORT_EVENTS, EVENTS_MAX, CorpusPlan
 
@@ -36,4 +37,5 @@ __all__ = [
     "sliced",
     "snapshot_rows",
     "transaction_ids_needed",
+    "uuid_7",
 ]

@@ -11,7 +11,7 @@ import pytest
 
 from eventmark.measure.results import Verdict
 from eventmark.measure.targets import DEFAULT_TARGETS, Target
-from eventmark.scenarios.core.benchmark import BenchmarkPlan, run_benchmark
+from eventmark.scenarios.core.benchmark import TOO_NOISY, BenchmarkPlan, run_benchmark
 from eventmark.scenarios.profiles import Profile
 from eventmark.seeding import CorpusSample, sample_corpus, seed
 from eventmark.server import Server
@@ -50,15 +50,16 @@ def _plan(server: Server, dsn: str, store: str, **changes: object) -> BenchmarkP
 def test_every_operation_is_measured_and_met_on_a_small_corpus(server: Server, database: str) -> None:
     results, skipped = run_benchmark(_plan(server, database, "eaf", with_floors=True))
     assert set(results) == set(DEFAULT_TARGETS)
-    assert skipped == {}
+    assert set(skipped.values()) <= {TOO_NOISY}  # what tests beside this one may bring about
     for name, result in results.items():
         assert result.failed == 0, (name, result.reason)
         assert result.samples > 0
         assert len(result.forks) == PROFILE.forks
         assert result.latency_ms.p50 <= result.latency_ms.p95 <= result.latency_ms.max
     assert results["load_aggregate[1000]"].work["rows"] == pytest.approx(1000)
-    assert {floor.tool for floor in results["append_events[1]"].floors} == {"pgbench"}
-    assert {floor.tool for floor in results["load_aggregate[1000]"].floors} == {"pgbench"}
+    for name in ("append_events[1]", "append_events[100]", "load_aggregate[1000]"):
+        floors = [floor.tool for floor in results[name].floors]
+        assert floors == ([] if f"pgbench beside {name}" in skipped else ["pgbench"])
 
 
 @pytest.fixture

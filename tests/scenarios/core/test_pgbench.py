@@ -11,6 +11,7 @@ import pytest
 
 from eventmark.engine.statements import Statement, read_statement
 from eventmark.errors import CannotRunError
+from eventmark.scenarios.core.floors import FloorRounds
 from eventmark.scenarios.core.pgbench import lay_down_arguments, pgbench_mean_ms
 from eventmark.server import Server
 
@@ -18,7 +19,7 @@ SLEEP = """-- name: load_aggregate
 -- purpose: Takes as long as it is told.
 -- parameters: aggregate_id text
 -- index: none
-select pg_sleep(0.004), :aggregate_id::text
+select pg_sleep(0.02), :aggregate_id::text
 """
 REPORTS_RATES = """#!/bin/sh
 while [ "$1" != -f ]; do shift; done
@@ -49,7 +50,7 @@ def test_mean_is_the_statements_time_without_the_fetching_of_arguments(
     asyncio.run(prepare())
     here = replace(server, dsn=database)
     mean_ms = pgbench_mean_ms(here, "bench", "arguments", statement, first_call=11, calls=10)
-    assert 4.0 <= mean_ms < 12.0
+    assert 10.0 <= mean_ms < 100.0  # 20, and what else this machine does
     with pytest.raises(CannotRunError, match="pgbench failed"):  # there are no arguments beyond the twentieth
         pgbench_mean_ms(here, "bench", "arguments", statement, first_call=21, calls=10)
 
@@ -66,13 +67,28 @@ def test_mean_is_taken_from_rates_of_whole_runs(
     assert found == pytest.approx(mean_ms)
 
 
-def test_a_statement_that_costs_less_than_nothing_is_no_floor(
+def test_a_run_no_slower_with_the_statement_than_without_is_told_as_it_is(
     server: Server, statement: Statement, tmp_path: Path
 ) -> None:
     pgbench = tmp_path / "pgbench"
     pgbench.write_text(REPORTS_RATES.format(fetch="1000", both="1100"))
     pgbench.chmod(0o755)
-    with pytest.raises(CannotRunError, match="no longer with the statement"):
-        pgbench_mean_ms(
-            replace(server, bin_directory=tmp_path), "bench", "arguments", statement, first_call=1, calls=10
-        )
+    here = replace(server, bin_directory=tmp_path)
+    assert pgbench_mean_ms(here, "bench", "arguments", statement, first_call=1, calls=10) < 0
+
+
+@pytest.mark.parametrize(
+    ("pairs", "ratio"),
+    [
+        ([(2.0, 1.0)], 2.0),
+        ([(2.0, 1.0), (2.0, -0.1), (3.0, 1.0)], 3.0),
+        ([(2.0, 1.0), (2.0, 0.0)], None),
+        ([(2.0, -1.0)], None),
+        ([], None),
+    ],
+)
+def test_a_round_without_a_floor_counts_as_far_from_it_and_never_flatters(
+    pairs: list[tuple[float, float]], ratio: float | None
+) -> None:
+    floor = FloorRounds("pgbench", pairs).floor()
+    assert (floor.ratio if floor else None) == ratio

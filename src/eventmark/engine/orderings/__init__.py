@@ -13,4 +13,4 @@ ORDERINGS: Mapping[str, Ordering] = {
     ordering.name: ordering for ordering in (HORIZON, GAP_AWARE, TABLE_LOCK, TENANT_LOCK, NAIVE)
 }
 
-__all__ = ["HORIZON", "ORDERINGS", "Ordering", "Reader"]
+__all__ = ["HORIZON", "NAIVE", "ORDERINGS", "Ordering", "Reader"]

@@ -34,6 +34,7 @@ from eventmark.workers import worker_executor
 
 CPU_SHARE_MAX = 0.9
 FLOOR_CALLS_SHARE = 1.0  # of a fork's samples
+TOO_NOISY = "it took no longer with the statement than without: too much else went on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,9 @@ def run_benchmark(
     progress("measure", total, total)
     for name, reason in floors.missing.items():
         skipped[f"pgbench beside {name}"] = reason
+    for name, one in measured.items():
+        unknown = [tool for tool, rounds in one.floors.items() if rounds.floor() is None]
+        skipped |= {f"{tool} beside {name}": TOO_NOISY for tool in unknown}
     random = np.random.default_rng([plan.seed, 5])
     results = {
         name: operation_result(name, measured[name], plan.targets.get(name), random)
@@ -163,7 +167,7 @@ def _measure_round(
     ours_ms = latency_of(found.samples_ns).p50
 
     def note(tool: str, theirs_ms: float | None) -> None:
-        if theirs_ms:
+        if theirs_ms is not None:
             into.floors.setdefault(tool, FloorRounds(tool)).pairs.append((ours_ms, theirs_ms))
 
     if floors.has(name):
@@ -186,7 +190,7 @@ def operation_result(
     samples = np.concatenate(series)
     latency = latency_of(samples)
     intervals = intervals_of(series, random)
-    client = _client_health(name, measured.forks)
+    client = client_health(name, measured.forks)
     verdict, reason = judge_latency(
         latency,
         intervals,
@@ -230,7 +234,7 @@ def _fork(fork: ForkSamples) -> Fork:
     )
 
 
-def _client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
+def client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
     """An operation that asks no server is the client's alone; that is not a bottleneck."""
     cpu_share = max(fork.cpu_share for fork in forks)
     full = cpu_share >= CPU_SHARE_MAX and bool(OPERATIONS[name].statement)

@@ -7,6 +7,7 @@ rows, and a well-known library appends the same payloads.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import statistics
 import subprocess
@@ -20,7 +21,6 @@ import asyncpg
 import numpy as np
 
 from eventmark.domain import EventStore
-from eventmark.engine import drop_schema
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.results import Floor
@@ -29,7 +29,7 @@ from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.core.pgbench import lay_down_arguments, pgbench_mean_ms
 from eventmark.seeding import SeedReport
 from eventmark.server import Server
-from eventmark.stores import StoreDefinition, drop_scratch_schema, install_store
+from eventmark.stores import StoreDefinition, drop_scratch_schema, make_scratch_store
 from eventmark.stores.sql_store import PER_EVENT_PARAMETERS
 
 COPY_CONNECTIONS = 2
@@ -48,21 +48,26 @@ _CALLS = {
 
 @dataclass(slots=True)
 class FloorRounds:
-    """What was seen in each round: pairs of ours and theirs, milliseconds."""
+    """What was seen in each round: pairs of ours and theirs, milliseconds.
+
+    Theirs is a difference of two runs, and may come out at nought or below where much else went on: that
+    round counts as infinitely far from the floor, so that no such round flatters us.
+    """
 
     tool: str
     pairs: list[tuple[float, float]] = field(default_factory=list)
 
     def floor(self) -> Floor | None:
-        """The median of the pairs' ratios; None where nothing was measured."""
-        if not self.pairs:
+        """The median of the pairs' ratios; None where there is none that is finite."""
+        ratios = [ours / theirs if theirs > 0 else math.inf for ours, theirs in self.pairs]
+        if not ratios or math.isinf(statistics.median(ratios)):
             return None
         return Floor(
             tool=self.tool,
             statistic=FLOOR_STATISTICS[self.tool],
             value=statistics.median(theirs for _, theirs in self.pairs),
             unit="ms",
-            ratio=statistics.median(ours / theirs for ours, theirs in self.pairs),
+            ratio=statistics.median(ratios),
             statement="p50",
         )
 
@@ -111,7 +116,7 @@ class PgbenchFloors:
                 self._server, self._schema, _table(operation), statement,
                 first_call=number * calls + 1, calls=calls,
             )  # fmt: skip
-        except (CannotRunError, OSError, subprocess.TimeoutExpired) as error:
+        except (CannotRunError, OSError) as error:
             self.missing[operation] = str(error).partition("\n")[0]
             return None
 
@@ -165,7 +170,7 @@ def copy_floor(
                 f" order by {position}) to '{file}' with (format binary)"
                 for number, file in enumerate(files)
             )
-            asyncio.run(_empty_schema(server.dsn, definition, floor_schema))
+            asyncio.run(make_scratch_store(server.dsn, definition, floor_schema))
             began_s = time.monotonic()
             psql.run_all(
                 f'\\copy {quoted_schema(floor_schema)}."{definition.events_table}" ({columns})'
@@ -203,15 +208,6 @@ class _Psql:
                 failed.append(said.strip().partition("\n")[0])
         if failed:
             raise CannotRunError(f"psql failed: {failed[0]}")
-
-
-async def _empty_schema(dsn: str, definition: StoreDefinition, schema: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await drop_schema(connection, schema)
-        await install_store(connection, definition, schema)
-    finally:
-        await connection.close()
 
 
 def _table(operation: str) -> str:

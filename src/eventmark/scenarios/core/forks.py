@@ -96,15 +96,15 @@ async def _measure(task: ForkTask) -> ForkSamples:
         await operation.prepare()
         if task.cold:
             return await _measure_cold(operation, task)
-        return await _measure_warm(operation, task)
+        return await measure_warm(operation, task.profile)
     finally:
         await store.close()
 
 
-async def _measure_warm(operation: Operation, task: ForkTask) -> ForkSamples:
-    profile = task.profile
+async def measure_warm(operation: Operation, profile: Profile) -> ForkSamples:
+    """Warm up until the operation is steady, then measure."""
     times = 1 if operation.statement else CALLS_WITHOUT_SERVER
-    tally = _Tally(operation)
+    tally = Tally(operation)
     warm_up = WarmUp(iterations_max=profile.warmup_iterations_max)
     deadline_s = time.monotonic() + profile.seconds_max
     while not warm_up.over and time.monotonic() < deadline_s:
@@ -137,7 +137,7 @@ async def _measure_warm(operation: Operation, task: ForkTask) -> ForkSamples:
 
 async def _measure_cold(operation: Operation, task: ForkTask) -> ForkSamples:
     """Each call meets arguments not met before, as far as there are so many."""
-    tally = _Tally(operation, distinct=True)
+    tally = Tally(operation, distinct=True)
     # The connection and its statement are made ready on a call whose answer is thrown away.
     await tally.sample(1)
     began_s = time.monotonic()
@@ -156,7 +156,7 @@ async def _measure_cold(operation: Operation, task: ForkTask) -> ForkSamples:
     )
 
 
-class _Tally:
+class Tally:
     """Calls an operation and counts how it went. Nothing is tried again."""
 
     DRAWS_MAX = 50

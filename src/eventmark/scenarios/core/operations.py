@@ -29,10 +29,10 @@ from eventmark.domain import (
     TransactionId,
 )
 from eventmark.errors import EventStoreError, OutcomeUnknownError, VersionConflictError
-from eventmark.scenarios.core.streams import KnownStream, StreamVersions, pick, uuid_7
+from eventmark.scenarios.core.streams import KnownStream, StreamVersions, pick
 from eventmark.seeding import CorpusSample, SampledStream
 from eventmark.stores import append_values, snapshot_values
-from eventmark.workload import example_payloads
+from eventmark.workload import example_payloads, uuid_7
 
 NEAR_HEAD_SHARE = 0.3
 PAYLOADS = 500

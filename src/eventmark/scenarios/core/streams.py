@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
-from uuid import UUID
 
 import numpy as np
 
 from eventmark.domain import StreamId
 from eventmark.seeding import SampledStream
+from eventmark.workload import uuid_7
 
 HOT_SHARE = 0.5
 HOT_STREAMS = 10
@@ -20,8 +20,6 @@ STREAMS_MAX = 200_000
 """Beyond so many, new streams get their first append and are forgotten."""
 
 _TRIES = 8
-_VERSION_BITS = (0xF << 76) | (0x3 << 62)
-_VERSION_7 = (0x7 << 76) | (0x2 << 62)
 
 _Item = TypeVar("_Item")
 
@@ -100,8 +98,3 @@ class StreamVersions:
         if len(self._streams) < STREAMS_MAX:
             self._streams.append(made)
         return made
-
-
-def uuid_7(milliseconds: int, bits: int) -> UUID:
-    """A UUID of version 7, as the corpus has them: when, and 80 bits of which 74 are kept."""
-    return UUID(int=((milliseconds << 80) | bits) & ~_VERSION_BITS | _VERSION_7)

@@ -1,4 +1,4 @@
-"""What the server did for one call of an operation, by its own statistics of statements."""
+"""What the server did for one call of an operation: its own account before and after."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ import asyncpg
 
 from eventmark.server import StatementStatistics, statements_between, statements_snapshot
 
-_COUNTED = ("rows", "shared_hit_buffers", "shared_read_buffers", "wal_bytes", "execution_ms", "read_ms")
+_COUNTERS = (
+    "rows",
+    "shared_hit_buffers",
+    "shared_read_buffers",
+    "wal_records",
+    "wal_bytes",
+    "execution_ms",
+    "read_ms",
+)
 
 
 async def statements_now(dsn: str) -> dict[str, StatementStatistics] | None:
-    """All statements' totals; None where there are no statistics of statements."""
+    """A snapshot over a connection of its own; None where pg_stat_statements is not to be had."""
     connection = await asyncpg.connect(dsn)
     try:
         return await statements_snapshot(connection)
@@ -25,7 +33,7 @@ def own_statements(
     after: Mapping[str, StatementStatistics] | None,
     calls: int,
 ) -> list[StatementStatistics]:
-    """What was spent by those statements that ran about as often as an operation was called."""
+    """What was spent by those statements that ran at least as often as an operation was called."""
     if before is None or after is None or not calls:
         return []
     return [one for one in statements_between(before, after) if one.calls >= calls]
@@ -36,9 +44,13 @@ def work_per_call(
     after: Mapping[str, StatementStatistics] | None,
     calls: int,
 ) -> dict[str, float]:
-    """Totals of the operation's own statements for each of its calls; empty where nothing was counted."""
+    """By counter: the statements run at least as often as the operation was called. Empty where unknown.
+
+    Nobody else may call operations meanwhile, not even on another schema: from PostgreSQL 18 on, the server takes
+    the same statement on tables of the same name for one.
+    """
     own = own_statements(before, after, calls)
     if not own:
         return {}
-    work = {name: sum(getattr(one, name) for one in own) / calls for name in _COUNTED}
+    work = {name: sum(getattr(one, name) for one in own) / calls for name in _COUNTERS}
     return {"statements": sum(one.calls for one in own) / calls, **work}

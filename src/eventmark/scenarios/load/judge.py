@@ -13,13 +13,10 @@ from eventmark.measure.results import ClientHealth, Fork, Latency, LatencyInterv
 from eventmark.measure.steadiness import WINDOW, is_steady
 from eventmark.measure.targets import QUANTILES, Target
 from eventmark.measure.verdicts import judge_latency
-from eventmark.scenarios.load.outcome import LoadOutcome, OperationLoad
+from eventmark.scenarios.load.outcome import WAKE_UPS, LoadOutcome, OperationLoad
 
 CPU_SHARE_MAX = 0.9
 """Of one core, in one worker: from here on what waits, waits for the worker."""
-
-WAKE_UPS = 2
-"""An operation waits for the loop at least so often: once to be sent, once for its answer."""
 
 WINDOW_SAMPLES_MIN = 100
 """With fewer, the medians of windows differ by chance."""

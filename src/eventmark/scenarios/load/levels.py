@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eventmark.measure.bottleneck import Limit
 from eventmark.measure.results import Latency, Verdict
 from eventmark.measure.scalability import ScalabilityLaw, fit_scalability
+from eventmark.measure.symptoms import Limit
 
 LAW_ERROR_MAX = 0.25
 """A law further from a measured throughput than this says nothing about what was not measured."""

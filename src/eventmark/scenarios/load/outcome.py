@@ -13,6 +13,9 @@ from eventmark.measure.evidence import CallTimes
 from eventmark.scenarios.load.plan import LoadPlan
 from eventmark.scenarios.load.records import CONFLICTED, FAILED, SUCCEEDED, WorkerHealth, WorkerRecords
 
+WAKE_UPS = 2
+"""An operation waits for the loop at least so often: once to be sent, once for its answer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationLoad:
@@ -113,8 +116,10 @@ class LoadOutcome:
     def call_times(self) -> CallTimes:
         """The callers' side of a search for the bottleneck, of all that succeeded."""
         found = self.operations.values()
+        calls = sum(one.succeeded for one in found)
         return CallTimes(
-            calls=sum(one.succeeded for one in found),
+            calls=calls,
+            loop_lag_s=WAKE_UPS * self.health.loop_lag_ms("p50") / 1e3 * calls,
             total_s=sum(float(one.latency_ns.sum()) for one in found) / 1e9,
             late_s=sum(float(one.schedule_lag_ns.sum()) for one in found) / 1e9,
             pool_wait_s=sum(float(one.pool_wait_ns.sum()) for one in found) / 1e9,

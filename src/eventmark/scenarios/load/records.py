@@ -16,6 +16,9 @@ SUCCEEDED, CONFLICTED, FAILED = range(3)
 FAILURES_MAX = 20
 """Classes of failures of one operation that are told apart; the rest is one class together."""
 
+RECORD_BYTES = 2 * 1 + 5 * 8
+"""What a worker keeps of each operation, in arrays."""
+
 DEADLINE = "deadline"
 WRONG_ANSWER = "wrong answer"
 OTHER = "other"

@@ -7,10 +7,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from eventmark.measure.bottleneck import Limit, find_bottleneck
+from eventmark.measure.bottleneck import find_bottleneck
 from eventmark.measure.evidence import Evidence
 from eventmark.measure.quantiles import latency_of
 from eventmark.measure.results import RunResult
+from eventmark.measure.symptoms import Limit
 from eventmark.measure.verdicts import overall
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.core.operations import OPERATIONS

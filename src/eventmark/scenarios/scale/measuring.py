@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from eventmark.scenarios.core.forks import ForkSamples, ForkTask, own_part, run_fork
 from eventmark.scenarios.core.operations import OPERATIONS
+from eventmark.scenarios.examination import examine_repeatedly
 from eventmark.scenarios.job import Job, draw_sample
-from eventmark.scenarios.main_job import examine_job_plans
 from eventmark.scenarios.profiles import Profile
 from eventmark.scenarios.scale.accounts import WARM_CALLS, AccountTask, run_accounted
 from eventmark.scenarios.scale.large_reads import LargeReadTask, places_for, run_large_read
@@ -254,6 +254,6 @@ def _count_plans(large: Side, progress: Progress) -> list[Counter]:
             statement=plan.statement, condition=plan.condition, kind=plan.plan_kind, buffers=plan.work["buffers"],
             rows=plan.work["rows"], buffers_per_row=plan.work["buffers_per_row"], verdict=plan.verdict.value,
         )
-        for plan in asyncio.run(examine_job_plans(large.job, progress))
+        for plan in examine_repeatedly(large.job, progress, runs=1)[0]
         if plan.work
     ]  # fmt: skip

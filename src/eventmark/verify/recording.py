@@ -13,20 +13,24 @@ import numpy as np
 from eventmark.domain import EventBatch, NewEvent, TrackingToken
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.transaction import StoreTransaction
-from eventmark.verify import Consumption, Fault, History, Outcome, check
+from eventmark.stores import find_store
+from eventmark.verify.checker import Fault, check
 from eventmark.verify.history import (
     ATTEMPT,
     DELIVERED,
     PART,
+    Consumption,
+    History,
+    Outcome,
     WriterLog,
     event_id,
     expanded,
     key_of,
     stream_id,
 )
-from eventmark.verify.stored import count_damaged, read_stored
+from eventmark.verify.stored import StoredTable, count_damaged, read_stored
+from eventmark.verify.subject import ENGINE_STORE
 from eventmark.verify.writers import payload_of
-from tests.engine.builders import SCHEMA
 
 Read = Callable[[TrackingToken], Awaitable[EventBatch]]
 
@@ -43,9 +47,10 @@ def events(first: int, count: int) -> list[NewEvent]:
 
 @dataclass
 class Recording:
-    """What was done, in the form that the checker takes."""
+    """What was done in a schema, in the form that the checker takes."""
 
     store: PostgresEventStore
+    schema: str
     attempts: list[tuple[int, bool, int, int, int]] = field(default_factory=list)
     parts: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     consumptions: list[Consumption] = field(default_factory=list)
@@ -100,11 +105,12 @@ class Recording:
     async def faults(self, connection: asyncpg.Connection) -> list[Fault]:
         parts = WriterLog(parts=np.array(self.parts, PART)).parts
         ordering = self.store.ordering
+        table = await StoredTable.of(connection, self.schema, find_store(ENGINE_STORE))
         return check(
             History(
                 total_order=ordering.total_order, by_number=not ordering.by_transaction_id,
                 attempts=np.array(self.attempts, ATTEMPT), written=expanded(parts),
-                stored=await read_stored(connection, SCHEMA), consumptions=self.consumptions,
-                damaged=await count_damaged(connection, SCHEMA),
+                stored=await read_stored(connection, table), consumptions=self.consumptions,
+                damaged=await count_damaged(connection, table),
             )
         )  # fmt: skip

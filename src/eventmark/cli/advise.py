@@ -1,0 +1,32 @@
+"""advise: what could be better, tried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from eventmark.cli.options import Options
+from eventmark.cli.run import run_scenario
+from eventmark.scenarios.advice.advice import Advice, chosen_parts
+
+
+def advise(
+    *,
+    parts: Annotated[
+        str | None,
+        Parameter(
+            group="Advice", help="schema, server, application, or some of them with commas between [all]."
+        ),
+    ] = None,
+    options: Options | None = None,
+) -> int:
+    """Find what could be better about a store, its server and its use, and try each of it in a copy.
+
+    The advice is a ranked list in the report, and runnable SQL in advice.sql. A store that can be bettered is not
+    broken: the verdict says whether the trials can be trusted.
+    """  # fmt: skip
+    settings = (options or Options()).settings(parts=parts)
+    chosen = chosen_parts(settings.parts)
+    return run_scenario(Advice(parts=chosen, out=Path(settings.out)), settings)

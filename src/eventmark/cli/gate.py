@@ -1,0 +1,78 @@
+"""gate: is the candidate slower than the base?"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from eventmark.cli.options import Options, checked_seconds
+from eventmark.cli.run import run_scenario
+from eventmark.config import Settings, parse_share
+from eventmark.errors import UsageError
+from eventmark.scenarios.core.operations import OPERATIONS
+from eventmark.scenarios.gate.bout import SECONDS, Effort
+from eventmark.scenarios.gate.contest import Rules
+from eventmark.scenarios.gate.gate import EVENTS, Gate
+from eventmark.scenarios.gate.pair import TURNS
+from eventmark.scenarios.gate.sides import both_sides
+
+_GATE = "Gate"
+_SIDE = "a revision, . for the work tree, a store, server:work_mem=4MB, or a DSN"
+_TURNS = {"quick": TURNS // 2, "full": 4 * TURNS}
+
+
+def gate(
+    *,
+    base: Annotated[
+        str | None, Parameter(group=_GATE, help=f"What the candidate is held against: {_SIDE} [HEAD].")
+    ] = None,
+    candidate: Annotated[
+        str | None, Parameter(group=_GATE, help="What is asked about, likewise [.].")
+    ] = None,
+    slowdown: Annotated[str | None, Parameter(group=_GATE, help="What matters and more [10%].")] = None,
+    only: Annotated[
+        str | None, Parameter(group=_GATE, help="Operations, by comma [all that ask the server].")
+    ] = None,
+    seconds: Annotated[
+        int | None,
+        Parameter(group=_GATE, help=f"Longest time to measure [{SECONDS}]; most gates end sooner."),
+    ] = None,
+    options: Options | None = None,
+) -> int:
+    """Measure base and candidate side by side, and say whether the candidate is slower or does more work.
+
+    Ends as soon as the answer is clear. Of two revisions, the store's folder (--store ./my-store) is taken from
+    each; of two revisions of Eventmark itself, each runs its own code.
+    """
+    settings = (options or Options()).settings(
+        {"events": EVENTS},
+        base=base, candidate=candidate, slowdown=slowdown, only=only, seconds=checked_seconds(seconds),
+    )  # fmt: skip
+    rules, effort = Rules(slowdown=parse_share(settings.slowdown)), _effort(settings)
+    with both_sides(settings.base, settings.candidate, settings.store) as (left, right):
+        chosen = replace(settings, store=right.store, server=right.dsn or settings.server)
+        return run_scenario(Gate(left, right, rules=rules, effort=effort), chosen)
+
+
+def _effort(settings: Settings) -> Effort:
+    return Effort(
+        seconds=settings.seconds or SECONDS,
+        turns=_TURNS.get(settings.profile, TURNS),
+        only=operations_of(settings.only),
+    )
+
+
+def operations_of(text: str) -> tuple[str, ...]:
+    """Operations by comma. Raises ``UsageError`` for one that is none."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if name not in OPERATIONS:
+            nearest = difflib.get_close_matches(name, OPERATIONS, 1)
+            raise UsageError(
+                f"unknown operation {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
+                remedy=f"operations are {', '.join(OPERATIONS)}",
+            )
+    return names

@@ -1,0 +1,204 @@
+"""Two results compared: times by the forks' own quantiles, counters one by one, plans by their work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from eventmark.errors import UsageError
+from eventmark.history.comparability import check_comparable, machine_differences, noted_differences
+from eventmark.history.comparison import (
+    Compared,
+    Comparison,
+    FigureChange,
+    OperationChange,
+    Outcome,
+)
+from eventmark.measure.counters import (
+    EXACT,
+    WORK_TOLERANCES,
+    Change,
+    compare_counters,
+    counter_change,
+)
+from eventmark.measure.effects import FORKS_MIN, RatioEffect, ratio_effect, slower_share
+from eventmark.measure.histogram import LatencyHistogram
+from eventmark.measure.plan_changes import compare_plans
+from eventmark.measure.ranks import CONFIDENCE
+from eventmark.measure.results import Figure, OperationResult, RunResult
+
+SLOWDOWN = 0.10
+QUANTILES = ("p50", "p95")  # those that results keep by fork
+
+
+def compare_results(
+    base: RunResult,
+    candidate: RunResult,
+    *,
+    base_file: str = "",
+    candidate_file: str = "",
+    slowdown: float = SLOWDOWN,
+    across_schemas: bool = False,
+) -> Comparison:
+    """Everything both have. Intervals of times hold together with 95%: each is made wider by Bonferroni's rule.
+
+    Raises ``UsageError`` for results that are not comparable. On different machines, times are left alone.
+    """
+    check_comparable(base, candidate, across_schemas=across_schemas)
+    machines = machine_differences(base, candidate)
+    names = [name for name in base.operations if name in candidate.operations]
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(names) * len(QUANTILES))
+    return Comparison(
+        base=Compared.of(base, base_file),
+        candidate=Compared.of(candidate, candidate_file),
+        slowdown=slowdown,
+        times_not_compared=machines,
+        differences=noted_differences(base, candidate),
+        operations={
+            name: _operation(
+                base.operations[name], candidate.operations[name], slowdown, confidence, times=not machines
+            )
+            for name in names
+        },
+        plans=compare_plans(base.plans, candidate.plans),
+        figures={
+            name: _figure(figure, candidate.figures[name], slowdown, times=not machines)
+            for name, figure in base.figures.items()
+            if name in candidate.figures
+        },
+        gone=[name for name in _measured(base) if name not in _measured(candidate)],
+        added=[name for name in _measured(candidate) if name not in _measured(base)],
+    )
+
+
+def outcome_of(effect: RatioEffect, slowdown: float) -> Outcome:
+    """SAME where the interval lies within the slowdown that matters, either way; else what it excludes."""
+    if effect.low is None or effect.high is None:
+        return Outcome.CANNOT_TELL
+    if effect.low > 1 / (1 + slowdown) and effect.high < 1 + slowdown:
+        return Outcome.SAME
+    if effect.low > 1:
+        return Outcome.SLOWER
+    if effect.high < 1:
+        return Outcome.FASTER
+    return Outcome.NOT_SLOWER if effect.high < 1 + slowdown else Outcome.CANNOT_TELL
+
+
+def _operation(
+    base: OperationResult, candidate: OperationResult, slowdown: float, confidence: float, *, times: bool
+) -> OperationChange:
+    effects = _effects(base, candidate, confidence) if times else {}
+    outcome, reason = _judged(base, candidate, effects, slowdown) if times else (Outcome.NOT_COMPARED, "")
+    return OperationChange(
+        outcome=outcome,
+        reason=reason,
+        base_ms={name: getattr(base.latency_ms, name) for name in QUANTILES},
+        candidate_ms={name: getattr(candidate.latency_ms, name) for name in QUANTILES},
+        effects=effects,
+        slower_share=_slower_share(base, candidate) if times else None,
+        counters=compare_counters(base.work, candidate.work, WORK_TOLERANCES),
+    )
+
+
+def _effects(base: OperationResult, candidate: OperationResult, confidence: float) -> dict[str, RatioEffect]:
+    effects = {}
+    for name in QUANTILES:
+        sides = [
+            [value for fork in one.forks if (value := getattr(fork, f"{name}_ms")) > 0]
+            for one in (base, candidate)
+        ]
+        if all(sides):
+            effects[name] = ratio_effect(*sides, confidence=confidence)
+    return effects
+
+
+def _judged(
+    base: OperationResult, candidate: OperationResult, effects: Mapping[str, RatioEffect], slowdown: float
+) -> tuple[Outcome, str]:
+    """The worst of the quantiles; nothing where a client was the bottleneck, for that was measured instead."""
+    if candidate.failed > base.failed:
+        return Outcome.SLOWER, f"{candidate.failed} operations failed, {base.failed} before"
+    for side, one in (("before", base), ("now", candidate)):
+        if one.client.bottleneck:
+            return Outcome.CANNOT_TELL, f"the client was the bottleneck {side}: {one.client.reason}"
+    if base.mode != candidate.mode:
+        return Outcome.CANNOT_TELL, f"measured in another mode: {base.mode} before, {candidate.mode} now"
+    if not effects:
+        return Outcome.CANNOT_TELL, "no forks were kept"
+    outcomes = {name: outcome_of(effect, slowdown) for name, effect in effects.items()}
+    for outcome in (Outcome.SLOWER, Outcome.CANNOT_TELL, Outcome.FASTER, Outcome.NOT_SLOWER):
+        for name, found in outcomes.items():
+            if found is outcome:
+                return outcome, _said(name, effects[name])
+    return Outcome.SAME, _said(QUANTILES[0], effects[QUANTILES[0]])
+
+
+def _said(name: str, effect: RatioEffect) -> str:
+    if effect.low is None or effect.high is None:
+        return f"{name} {effect.ratio:.2f} times; {FORKS_MIN} forks a side are the least that bound it"
+    said = f"{name} {effect.ratio:.2f} times, between {effect.low:.2f} and {effect.high:.2f}"
+    if effect.detectable is None:
+        return said
+    return f"{said}; {effect.detectable:.2f} could have been detected"
+
+
+def _slower_share(base: OperationResult, candidate: OperationResult) -> float | None:
+    try:
+        sides = [LatencyHistogram.decode(one.histogram).recorded() for one in (base, candidate)]
+    except UsageError:
+        return None
+    if any(not len(values) for values, _ in sides):
+        return None
+    return round(slower_share(*sides), 4)
+
+
+def _figure(base: Figure, candidate: Figure, slowdown: float, *, times: bool) -> FigureChange:
+    outcome, reason = Outcome.NOT_COMPARED, ""
+    if base.exact and candidate.exact:
+        outcome, reason = _exact_figure(base, candidate)
+    elif times:
+        outcome, reason = _timed_figure(base, candidate, slowdown)
+    return FigureChange(
+        outcome=outcome, reason=reason, unit=candidate.unit, base=base.value, candidate=candidate.value,
+        exact=base.exact and candidate.exact,
+    )  # fmt: skip
+
+
+def _exact_figure(base: Figure, candidate: Figure) -> tuple[Outcome, str]:
+    found = counter_change("it", base.value, candidate.value, EXACT)
+    said = f"{base.value:.6g} {base.unit} before, {candidate.value:.6g} now"
+    if found.change is Change.SAME or not candidate.better:
+        return Outcome.SAME, said
+    worse = Change.MORE if candidate.better == "less" else Change.FEWER
+    return Outcome.SLOWER if found.change is worse else Outcome.FASTER, said
+
+
+def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[Outcome, str]:
+    """By the ratio of the two and an interval from both intervals, taken as independent; worse is above 1."""
+    if not candidate.better or min(base.value, candidate.value) <= 0:
+        return Outcome.NOT_COMPARED, "neither direction is better, or there is no ratio"
+    turn = 1.0 if candidate.better == "less" else -1.0
+    ratio = math.exp(turn * math.log(candidate.value / base.value))
+    bounds = [_log_width(one) for one in (base, candidate)]
+    if any(bound is None for bound in bounds):
+        return Outcome.CANNOT_TELL, f"{ratio:.2f} times as bad, without intervals to judge by"
+    width = math.hypot(*(bound for bound in bounds if bound is not None))
+    effect = RatioEffect(
+        ratio=ratio, low=ratio * math.exp(-width), high=ratio * math.exp(width), confidence=CONFIDENCE
+    )
+    return outcome_of(effect, slowdown), (
+        f"{base.value:.4g} {base.unit} before, {candidate.value:.4g} now: {ratio:.2f} times as bad, "
+        f"between {effect.low:.2f} and {effect.high:.2f}"
+    )
+
+
+def _log_width(figure: Figure) -> float | None:
+    """Half of the interval, as a logarithm; the further side of one that is lopsided."""
+    if figure.low is None or figure.high is None or figure.low <= 0:
+        return None
+    return max(math.log(figure.high / figure.value), math.log(figure.value / figure.low), 0.0)
+
+
+def _measured(result: RunResult) -> dict[str, None]:
+    """The names of what was measured, in their order."""
+    return dict.fromkeys([*result.operations, *result.figures])

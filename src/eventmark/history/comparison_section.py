@@ -1,0 +1,205 @@
+"""A comparison as a section of a report, and as a result of its own, so that every report can show it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from eventmark.history.comparison import (
+    VERDICTS,
+    Compared,
+    Comparison,
+    FailOn,
+    FigureChange,
+    OperationChange,
+    Outcome,
+    judge,
+)
+from eventmark.measure.counters import Change
+from eventmark.measure.results import (
+    Chart,
+    Column,
+    Figure,
+    Finding,
+    Point,
+    RunResult,
+    Section,
+    Table,
+    Verdict,
+)
+
+DIFFERENCES_SHOWN = 12
+
+
+def result_of(
+    candidate: RunResult, comparison: Comparison, *, command: str, fail_on: FailOn = FailOn.ANY
+) -> RunResult:
+    """The comparison as a result: the candidate's environment, the comparison's section and verdict."""
+    verdict, reasons = judge(comparison, fail_on)
+    return msgspec.structs.replace(
+        candidate, command=command, verdict=verdict, reasons=reasons, corpus=None, operations={}, plans=[],
+        skipped={}, phases=[], series=[], orderings=[], seconds=0.0, figures=_figures(comparison),
+        sections=[comparison_section(comparison, fail_on)],
+    )  # fmt: skip
+
+
+def comparison_section(comparison: Comparison, fail_on: FailOn = FailOn.ANY) -> Section:
+    verdict, _ = judge(comparison, fail_on)
+    return Section(
+        name="comparison",
+        title="Comparison with the base",
+        verdict=verdict,
+        text=_text(comparison, fail_on),
+        findings=_findings(comparison),
+        tables=[
+            one for one in (_operations(comparison), _counters(comparison), _plans(comparison)) if one.rows
+        ],
+        charts=[chart for chart in [_chart(comparison)] if chart.points],
+    )
+
+
+def _text(comparison: Comparison, fail_on: FailOn) -> list[str]:
+    found = [
+        f"Base: {_named(comparison.base)}. Candidate: {_named(comparison.candidate)}. "
+        f"What matters is {comparison.slowdown:.0%} and more; fails on {fail_on.value}.",
+        "The two ran one after the other: what changed on the machine in between looks like a change of the store. "
+        "eventmark gate measures both side by side.",
+    ]
+    if comparison.base.run_id == comparison.candidate.run_id:
+        found.append("Both are one and the same run.")
+    if comparison.times_not_compared:
+        found.append(
+            f"Times are not compared, the machines differ: {'; '.join(comparison.times_not_compared)}. "
+            "Counters are."
+        )
+    if comparison.differences:
+        more = len(comparison.differences) - DIFFERENCES_SHOWN
+        shown = "; ".join(comparison.differences[:DIFFERENCES_SHOWN])
+        found.append(f"Differs beside: {shown}{f'; and {more} more' if more > 0 else ''}.")
+    if comparison.added:
+        found.append(f"Measured for the first time: {', '.join(comparison.added)}.")
+    return found
+
+
+def _named(one: Compared) -> str:
+    revision = f", revision {one.revision[:12]}" if one.revision else ""
+    return f"{one.file or one.run_id}, {one.store} on PostgreSQL {one.server}{revision}, {one.started_at}"
+
+
+def _findings(comparison: Comparison) -> list[Finding]:
+    """One for each operation and figure; one for whatever else is worse."""
+    limit = f"less than {comparison.slowdown:.0%} slower"
+    changes: list[tuple[str, OperationChange | FigureChange]] = [
+        *comparison.operations.items(),
+        *comparison.figures.items(),
+    ]
+    found = [
+        Finding(
+            name=name, verdict=VERDICTS[change.outcome],
+            observed=f"{change.outcome.value}: {change.reason}" if change.reason else change.outcome.value,
+            expected=limit,
+        )
+        for name, change in changes
+        if change.outcome is not Outcome.NOT_COMPARED
+    ]  # fmt: skip
+    found += [
+        Finding(
+            name=f"work of {name}", verdict=Verdict.BROKEN,
+            observed="; ".join(one.said for one in change.more_work), expected="no more work than before",
+            remedy="see the statement's plan on both sides",
+        )
+        for name, change in comparison.operations.items()
+        if change.more_work
+    ]  # fmt: skip
+    found += [
+        Finding(
+            name=plan.name, verdict=Verdict.BROKEN, observed=plan.said,
+            expected="no worse than before",
+        )
+        for plan in comparison.plans
+        if plan.worse
+    ]  # fmt: skip
+    found += [
+        Finding(name=name, verdict=Verdict.BROKEN, observed="not measured", expected="measured, as before")
+        for name in comparison.gone
+    ]
+    return found
+
+
+def _operations(comparison: Comparison) -> Table:
+    rows: list[list[str | float | None]] = []
+    for name, change in comparison.operations.items():
+        for quantile, effect in change.effects.items():
+            bounds = "unknown"
+            if effect.low is not None and effect.high is not None:
+                bounds = f"{effect.low:.3f} to {effect.high:.3f}"
+            rows.append([
+                f"{name} {quantile}", change.base_ms[quantile], change.candidate_ms[quantile],
+                effect.ratio, bounds, effect.detectable, change.slower_share, change.outcome.value,
+            ])  # fmt: skip
+    confidence = next(
+        (effect.confidence for one in comparison.operations.values() for effect in one.effects.values()), 0.95
+    )
+    return Table(
+        title="Times",
+        columns=[
+            Column(name="quantile"), Column(name="before", unit="ms"), Column(name="now", unit="ms"),
+            Column(name="ratio", unit="times"), Column(name="interval"), Column(name="detectable", unit="times"),
+            Column(name="slower calls", unit="share"), Column(name="outcome"),
+        ],
+        rows=rows,
+        note=f"Ratio of the forks' quantiles, {confidence:.2%} interval each, so that all hold together with 95%. "
+        "Detectable: what would have been found in nine pairs of runs of ten. Slower calls: how often a call now is "
+        "slower than one before, 50% where nothing changed.",
+    )  # fmt: skip
+
+
+def _counters(comparison: Comparison) -> Table:
+    """Those that changed; that the others did not is said below."""
+    changes = [(name, one) for name, change in comparison.operations.items() for one in change.counters]
+    changed = [(name, one) for name, one in changes if one.change is not Change.SAME]
+    return Table(
+        title="Work per call that changed",
+        columns=[
+            Column(name="operation"), Column(name="counter"), Column(name="before"), Column(name="now"),
+            Column(name="change"), Column(name="tolerance"),
+        ],
+        rows=[
+            [name, one.name, one.base, one.candidate, one.change.value, one.tolerance] for name, one in changed
+        ],
+        note=f"{len(changes) - len(changed)} of {len(changes)} counters are the same within their tolerances.",
+    )  # fmt: skip
+
+
+def _plans(comparison: Comparison) -> Table:
+    return Table(
+        title="Plans that are worse",
+        columns=[Column(name="statement"), Column(name="condition"), Column(name="what changed")],
+        rows=[[plan.statement, plan.condition, plan.said] for plan in comparison.plans if plan.worse],
+        note=f"{len(comparison.plans)} plans under the same conditions were compared.",
+    )
+
+
+def _chart(comparison: Comparison) -> Chart:
+    return Chart(
+        title="Candidate over base",
+        mark="bar",
+        x="operation",
+        y="times",
+        points=[
+            Point(x=name, y=effect.ratio, series=quantile, low=effect.low, high=effect.high)
+            for name, change in comparison.operations.items()
+            for quantile, effect in change.effects.items()
+        ],
+        note="1 is level; the line is the interval.",
+    )
+
+
+def _figures(comparison: Comparison) -> dict[str, Figure]:
+    """The ratios, for whoever keeps a history of comparisons."""
+    return {
+        f"{name} {quantile}, candidate over base": Figure(
+            value=effect.ratio, unit="times", low=effect.low, high=effect.high, better="less"
+        )
+        for name, change in comparison.operations.items()
+        for quantile, effect in change.effects.items()
+    }

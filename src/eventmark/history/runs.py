@@ -1,0 +1,116 @@
+"""A history is a folder of results, or what a branch of a repository has held in one. Needs no server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from eventmark.errors import UsageError
+from eventmark.git import commit_of, run_git
+from eventmark.measure.files import decode_result, read_result
+from eventmark.measure.results import RunResult
+
+RUNS_MAX = 500  # the newest
+COMMITS_MAX = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A result and the file it stands in. ``commit`` is of the tested project, else of the result, else empty."""
+
+    path: Path
+    result: RunResult
+    commit: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What runs have to have in common to be shown as one line: else they are not comparable."""
+        environment = self.result.environment
+        major = environment.server.version_num // 10_000
+        events = f", {self.result.corpus.events:,} events" if self.result.corpus else ""
+        return f"{environment.store.name} on PostgreSQL {major}{events}, {self.result.profile}"
+
+    @property
+    def machine(self) -> str:
+        """What times belong to."""
+        host = self.result.environment.host
+        return f"{host.cpu_model}, {host.cpu_count} cores, {self.result.environment.server.kind} server"
+
+    @property
+    def day(self) -> str:
+        return self.result.started_at[:19].replace("T", " ")
+
+    @property
+    def moment(self) -> str:
+        """The day without its year, to the minute: what has room along an axis."""
+        return self.day[5:16]
+
+
+def read_runs(directory: Path) -> list[Run]:
+    """Every result in a folder and the folders below it, the oldest first.
+
+    Other JSON files are passed over. Raises ``UsageError`` where there is no result at all.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is no folder", remedy="name a folder of results")
+    runs = []
+    for path in sorted(directory.rglob("*.json")):
+        try:
+            result = read_result(path)
+        except UsageError:
+            continue
+        runs.append(Run(path, result, result.environment.host.revision))
+    if not runs:
+        raise UsageError(f"there is no result in {directory}", remedy="name a folder of result.json files")
+    return in_time(runs)
+
+
+def read_branch(repository: Path, named: str) -> list[Run]:
+    """``BRANCH:path``: every version of every result that the branch has held at ``path``, the oldest first.
+
+    ``path`` is a file that is written anew with each commit, or a folder that files are added to. Raises
+    ``UsageError`` for what is no branch, and where there is no result.
+    """
+    branch, colon, path = named.partition(":")
+    if not branch or not colon or not path:
+        raise UsageError(
+            f"{named!r} names no folder of a branch", remedy="write for example main:docs/results"
+        )
+    head = commit_of(repository, branch)
+    runs = [
+        run for commit in _commits(repository, head, path) for run in _of_commit(repository, commit, path)
+    ]
+    if not runs:
+        raise UsageError(f"there is no result in {named}", remedy="name a folder of result.json files")
+    return in_time(runs)
+
+
+def in_time(runs: Iterable[Run]) -> list[Run]:
+    """The oldest first, each run once, the newest ``RUNS_MAX`` of them."""
+    once = {run.result.run_id: run for run in runs}
+    return sorted(once.values(), key=lambda run: run.result.started_at)[-RUNS_MAX:]
+
+
+def _commits(repository: Path, head: str, path: str) -> list[str]:
+    """Those that changed something at ``path``, the oldest first."""
+    found = run_git(
+        repository, "rev-list", "--reverse", f"--max-count={COMMITS_MAX}", head, "--", f":(top){path}"
+    )
+    return found.decode().split()
+
+
+def _of_commit(repository: Path, commit: str, path: str) -> Iterator[Run]:
+    """The results that the commit added or wrote anew."""
+    listed = run_git(
+        repository, "diff-tree", "-z", "--root", "-r", "-m", "--no-commit-id", "--name-only", "--diff-filter=AM",
+        commit, "--", f":(top){path}",
+    )  # fmt: skip
+    for name in dict.fromkeys(filter(None, listed.decode(errors="surrogateescape").split("\0"))):
+        if PurePosixPath(name).suffix != ".json":
+            continue
+        try:
+            result = decode_result(run_git(repository, "cat-file", "blob", f"{commit}:{name}"), name)
+        except UsageError:
+            continue
+        yield Run(Path(name), result, result.environment.host.revision or commit)

@@ -1,0 +1,156 @@
+"""What each statement has to do with something of the schema changed, held against what it did before.
+
+The same statements run with the same arguments on the same rows, so that every difference is the change's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from eventmark.engine.statements import Statement
+from eventmark.plans.capture import explain
+from eventmark.plans.conditions import PlanCase
+from eventmark.plans.work import Node, work_of
+
+ATTEMPTS = 2
+"""The first to meet rows of an append that was rolled back marks their entries dead; whoever comes after skips
+them. So the lesser of two is what a plan has to do."""
+
+WORK_TOLERANCE = 1.1
+"""A plan that touches up to a tenth more pages is no worse: half-filled pages and dead entries make as much."""
+
+WRITE_TOLERANCE = 1.33
+"""A write touches the pages that the free space map leads it to: on the same table made anew, up to a third more."""
+
+PAGES_FREE = 4
+"""Nor is one that touches a few pages more: another index is a level deeper, or its rows lie on two pages."""
+
+GAIN_FACTOR = 2.0
+"""A plan is better when it touches half the pages, and ``PAGES_FREE`` fewer at least."""
+
+REFUSALS = (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, TypeError, OverflowError)
+
+PLAN_KINDS = ("custom", "generic")
+
+CaseKey = tuple[str, str]
+"""Statement and condition, the kind of plan at its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseWork:
+    """What one statement did under one condition: ``work`` as ``work_of`` has it. Empty where it was refused."""
+
+    work: Mapping[str, float]
+    plan: Node
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A case that does more, or less, than it did. ``what`` says so in words."""
+
+    statement: str
+    condition: str
+    what: str
+    factor: float  # pages touched after over before
+
+
+async def measure_work(
+    connection: asyncpg.Connection,
+    statements: Mapping[str, Statement],
+    schema: str,
+    cases: Sequence[PlanCase],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[CaseKey, CaseWork]:
+    """Every case with arguments as custom and as generic plan, the reads first. Leaves nothing behind.
+
+    May run within a transaction of the caller's. What the server refuses is told, not raised.
+    """
+    ready = [case for case in cases if not case.reason and case.statement in statements]
+    ready.sort(key=lambda case: case.statement.startswith(("append", "store")))
+    found: dict[CaseKey, CaseWork] = {}
+    for number, case in enumerate(ready, 1):
+        for kind in PLAN_KINDS:
+            key = case.statement, f"{case.condition}, {kind} plan"
+            found[key] = await _case_work(
+                connection, statements[case.statement], schema, case, generic=kind == "generic"
+            )
+        if progress is not None:
+            progress(number, len(ready))
+    return found
+
+
+async def _case_work(
+    connection: asyncpg.Connection, statement: Statement, schema: str, case: PlanCase, *, generic: bool
+) -> CaseWork:
+    best: CaseWork | None = None
+    for _ in range(ATTEMPTS):
+        try:
+            plan = await explain(connection, statement, schema, case.arguments, generic=generic)
+        except REFUSALS as error:
+            return CaseWork(work={}, plan={}, refusal=str(error).partition("\n")[0] or type(error).__name__)
+        one = CaseWork(work=work_of(plan), plan=plan)
+        if best is None or one.work["buffers"] < best.work["buffers"]:
+            best = one
+    assert best is not None
+    return best
+
+
+def worse_cases(
+    before: Mapping[CaseKey, CaseWork], after: Mapping[CaseKey, CaseWork], *, writes: bool = True
+) -> list[Difference]:
+    """The cases that do more than the tolerance allows, that scan or sort what they did not, or that fail.
+
+    Without ``writes``, statements that write may do more: the price of an index that is added.
+    """
+    found = []
+    for key, now in after.items():
+        then = before.get(key)
+        if then is None or then.refusal:
+            continue
+        if now.refusal:
+            found.append(_difference(key, f"refused: {now.refusal}", float("inf")))
+        elif writes or not then.work["writes"]:
+            found += _worse(key, then.work, now.work)
+    return found
+
+
+def better_cases(before: Mapping[CaseKey, CaseWork], after: Mapping[CaseKey, CaseWork]) -> list[Difference]:
+    """The reads that touch less than half of the pages."""
+    found = []
+    for key, now in after.items():
+        then = before.get(key)
+        if then is None or then.refusal or now.refusal or then.work["writes"]:
+            continue
+        pages, saved = now.work["buffers"], then.work["buffers"] - now.work["buffers"]
+        if saved > PAGES_FREE and then.work["buffers"] >= GAIN_FACTOR * pages:
+            found.append(_of_pages(key, then.work, now.work))
+    return found
+
+
+def _worse(key: CaseKey, then: Mapping[str, float], now: Mapping[str, float]) -> list[Difference]:
+    tolerance = WRITE_TOLERANCE if then["writes"] else WORK_TOLERANCE
+    if now["buffers"] > then["buffers"] * tolerance + PAGES_FREE:
+        return [_of_pages(key, then, now)]
+    for name, said in (
+        ("seq_scans", "reads a table from end to end"), ("sorts", "sorts"), ("temp_buffers", "spills to disk"),
+    ):  # fmt: skip
+        if now[name] > then[name]:
+            return [_difference(key, said, _factor(then, now))]
+    return []
+
+
+def _of_pages(key: CaseKey, then: Mapping[str, float], now: Mapping[str, float]) -> Difference:
+    return _difference(key, f"{then['buffers']:.0f} pages, then {now['buffers']:.0f}", _factor(then, now))
+
+
+def _factor(then: Mapping[str, float], now: Mapping[str, float]) -> float:
+    return now["buffers"] / max(then["buffers"], 1.0)
+
+
+def _difference(key: CaseKey, what: str, factor: float) -> Difference:
+    return Difference(statement=key[0], condition=key[1], what=what, factor=factor)

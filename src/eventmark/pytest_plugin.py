@@ -1,0 +1,120 @@
+"""A team's own store under test beside its other tests: ``pytest --eventmark``.
+
+Fixtures of the session: ``eventmark_server``, ``eventmark_store`` (seeded, with what it can do in
+``scenarios.seeded_store``), and ``assert_within_targets``. Tests that use one are skipped without ``--eventmark``.
+Loaded by every pytest that runs where Eventmark is installed: nothing is imported here that costs time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from eventmark.scenarios.seeded_store import SeededStore
+    from eventmark.server import Server
+
+_FIXTURES = frozenset(("eventmark_server", "eventmark_store", "assert_within_targets"))
+_SETTINGS = {
+    "store": ("eaf", "the store: its name, or its folder relative to the settings file"),
+    "server": ("embedded", "embedded, local, docker or postgresql://user@host/database"),
+    "events": ("50k", "events to seed"),
+    "profile": ("quick", "quick, standard or full"),
+    "schema": ("eventmark_pytest", "the schema that is made and dropped"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("eventmark", "an event store at production scale")
+    group.addoption("--eventmark", action="store_true", help="run the tests that need a seeded store")
+    group.addoption(
+        "--eventmark-strict",
+        action="store_true",
+        help="a target that the evidence does not decide fails its test",
+    )
+    for name, (default, said) in _SETTINGS.items():
+        group.addoption(f"--eventmark-{name}", default=None, metavar=name.upper(), help=f"{said} [{default}]")
+        parser.addini(f"eventmark_{name}", said, default=default)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "eventmark: needs a seeded store; run with --eventmark")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--eventmark"):
+        return
+    skip = pytest.mark.skip(reason="needs a seeded store: run with --eventmark")
+    for item in items:
+        if _FIXTURES.intersection(getattr(item, "fixturenames", ())) or item.get_closest_marker("eventmark"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def eventmark_server(pytestconfig: pytest.Config) -> Iterator[Server]:
+    """A server as ``eventmark_server`` names it, gone afterwards if it was started here."""
+    from eventmark.server import provision
+
+    with provision(_setting(pytestconfig, "server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def eventmark_store(pytestconfig: pytest.Config, eventmark_server: Server) -> Iterator[SeededStore]:
+    """The store, seeded in a schema of its own; everything that can be wrong with it is found first."""
+    from eventmark.scenarios.seeded_store import seeded_store
+
+    with seeded_store(
+        eventmark_server,
+        _store(pytestconfig),
+        events=_setting(pytestconfig, "events"),
+        profile=_setting(pytestconfig, "profile"),
+        schema=_setting(pytestconfig, "schema"),
+    ) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def assert_within_targets(
+    pytestconfig: pytest.Config, eventmark_store: SeededStore
+) -> Callable[..., dict[str, Any]]:
+    """Measure operations, by name, and fail where one breaks its target; all that the store has where none is named.
+
+    One that the evidence does not decide skips the test with the reason, or fails it with ``--eventmark-strict``.
+    Gives the results back by name.
+    """
+    from eventmark.measure.results import Verdict
+
+    def check(*operations: str) -> dict[str, Any]:
+        results = eventmark_store.measure(*operations)
+        said = {
+            verdict: [f"{name}: {one.reason}" for name, one in results.items() if one.verdict is verdict]
+            for verdict in Verdict
+        }
+        if said[Verdict.BROKEN]:
+            pytest.fail("\n".join(said[Verdict.BROKEN]), pytrace=False)
+        if unsure := said[Verdict.INCONCLUSIVE]:
+            if pytestconfig.getoption("--eventmark-strict"):
+                pytest.fail("\n".join(unsure), pytrace=False)
+            pytest.skip("; ".join(unsure))
+        return results
+
+    return check
+
+
+def _setting(config: pytest.Config, name: str) -> str:
+    """The flag, else the settings file."""
+    return str(config.getoption(f"--eventmark-{name}") or config.getini(f"eventmark_{name}"))
+
+
+def _store(config: pytest.Config) -> str:
+    """A folder is relative to where the settings file is, as a flag's is to where pytest was called."""
+    flag = config.getoption("--eventmark-store")
+    if flag:
+        return str(flag)
+    named = str(config.getini("eventmark_store"))
+    folder = (config.inipath.parent if config.inipath else Path.cwd()) / named
+    return str(folder) if (folder / "store.toml").is_file() else named

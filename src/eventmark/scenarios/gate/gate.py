@@ -1,0 +1,112 @@
+"""The gate: is the candidate slower than the base? Both measured side by side, in one run, until it is clear."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from eventmark.errors import UsageError
+from eventmark.measure.plan_changes import compare_plans
+from eventmark.measure.results import Figure, RunResult
+from eventmark.scenarios.course import Course
+from eventmark.scenarios.gate.bout import Bout, Effort
+from eventmark.scenarios.gate.contest import OperationContest, Rules, contests
+from eventmark.scenarios.gate.gate_section import gate_sections
+from eventmark.scenarios.gate.grounds import Ground, grounds
+from eventmark.scenarios.gate.protocol import (
+    Corpus,
+    Examine,
+    Examined,
+    Prepare,
+    Prepared,
+)
+from eventmark.scenarios.gate.sides import Side
+from eventmark.scenarios.job import Job
+from eventmark.seeding import Progress, estimated_bytes, no_progress
+from eventmark.server import check_disk_space
+
+EVENTS = "100k"
+
+
+class Gate:
+    """Two sides, measured by pairs of fresh processes in an order drawn for each pair."""
+
+    name: ClassVar[str] = "gate"
+
+    def __init__(
+        self, base: Side, candidate: Side, *, rules: Rules | None = None, effort: Effort | None = None
+    ) -> None:
+        self._sides = (base, candidate)
+        self._rules = rules or Rules()
+        self._effort = effort or Effort()
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError`` or ``UsageError``, each naming the side it is about."""
+        if job.server.directory is not None:
+            check_disk_space(job.place, len(self._sides) * estimated_bytes(job.corpus.events))
+        with (
+            Course(job, progress) as course,
+            tempfile.TemporaryDirectory(prefix="eventmark-gate-") as scratch,
+            grounds(job, self._sides, Path(scratch)) as both,
+        ):
+            with course.phase("seed"):
+                bout = self._prepare(job, both, progress)
+            with course.phase("plans"):
+                self._examine(bout, both, progress)
+            with course.phase("measure"):
+                bout.measure(both, self._effort, job.corpus.seed, progress)
+        course.skipped |= bout.skipped
+        verdict, reasons = bout.verdict()
+        return course.result(
+            verdict, reasons, plans=bout.worse_plans, figures=_figures(bout.table),
+            sections=gate_sections(self._sides, bout),
+        )  # fmt: skip
+
+    def _prepare(self, job: Job, both: tuple[Ground, Ground], progress: Progress) -> Bout:
+        corpus = Corpus(
+            events=job.corpus.events, seed=job.corpus.seed, tenants=job.corpus.tenant_count,
+            payload=job.corpus.payload_profile,
+        )  # fmt: skip
+        prepared = []
+        for number, ground in enumerate(both):
+            progress("seed both sides", number, len(both))
+            request = Prepare(place=ground.place, corpus=corpus, sample=str(ground.sample))
+            prepared.append(ground.ask(request, Prepared))
+        progress("seed both sides", len(both), len(both))
+        base, candidate = prepared
+        asked = [name for name in base.operations if not self._effort.only or name in self._effort.only]
+        names = [name for name in asked if name in candidate.operations]
+        if not names:
+            raise UsageError("no operation can be measured on both sides", remedy="see --only and the stores")
+        skipped = {
+            f"{name}, {ground.side.role}": reason
+            for ground, found in zip(both, prepared, strict=True)
+            for name, reason in found.skipped.items()
+        }
+        gone = {name: candidate.skipped.get(name, "unknown") for name in asked if name not in names}
+        return Bout(rules=self._rules, table=contests(names, self._rules), skipped=skipped, gone=gone)
+
+    def _examine(self, bout: Bout, both: tuple[Ground, Ground], progress: Progress) -> None:
+        progress("plans", 0, len(both))
+        base, candidate = (ground.ask(Examine(place=ground.place), Examined).plans for ground in both)
+        bout.plans = compare_plans(base, candidate)
+        worse = {(plan.statement, plan.condition) for plan in bout.plans if plan.worse}
+        bout.worse_plans = [plan for plan in candidate if (plan.statement, plan.condition) in worse]
+        progress("plans", len(both), len(both))
+
+
+def _figures(table: Mapping[str, OperationContest]) -> dict[str, Figure]:
+    """Each operation's ratio with its interval, which is right whenever the gate stopped."""
+    figures = {}
+    for name, one in table.items():
+        if one.pairs:
+            low, high = (float(np.exp(bound)) for bound in one.tests["p50"].interval(0.95))
+            figures[f"{name} p50, candidate over base"] = Figure(
+                value=one.ratio(), unit="times", low=low or None, high=high if np.isfinite(high) else None,
+                better="less",
+            )  # fmt: skip
+    return figures

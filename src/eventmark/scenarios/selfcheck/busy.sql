@@ -1,0 +1,3 @@
+-- Keeps its session busy for so many milliseconds; pg_sleep wakes too late for that. How long it was by the server's
+-- own clock, which is longer where others took the core meanwhile, is left in the session as eventmark.busy_ms.
+create function {schema}.eventmark_busy(busy_ms double precision) returns boolean language plpgsql volatile as $$ declare began_at constant timestamptz := clock_timestamp(); until_at constant timestamptz := began_at + busy_ms * interval '1 millisecond'; now_at timestamptz := began_at; begin while now_at < until_at loop now_at := clock_timestamp(); end loop; perform set_config('eventmark.busy_ms', (extract(epoch from now_at - began_at) * 1000)::text, false); return true; end $$;

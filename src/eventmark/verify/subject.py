@@ -1,0 +1,104 @@
+"""What is hunted: an ordering of the engine's, or any store of SQL files; and what it can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eventmark.engine import ORDERINGS
+from eventmark.stores import StoreDefinition, find_store, make_scratch_schema, make_scratch_store
+from eventmark.verify.history import SEGMENTS, tenant_of
+
+ENGINE_STORE = "eaf"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a consumer begins, "tail", "head" or "middle"; whose events it reads, and which share of the streams."""
+
+    place: str
+    tenant: int | None = None
+    segment: int | None = None
+
+    @property
+    def name(self) -> str:
+        whose = "all tenants" if self.tenant is None else tenant_of(self.tenant)
+        share = "" if self.segment is None else f", segment {self.segment} of {SEGMENTS}"
+        return f"{self.place}, {whose}{share}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A store that is hunted, and what its consumers may rely on.
+
+    ``store`` is a name or folder, for processes to find it again; ``ordering`` is one of the engine's, "" for
+    a store of SQL files. ``starts`` are the consumers of each process. ``absent`` tells what cannot be
+    hunted, with the reason.
+    """
+
+    name: str
+    description: str
+    store: str
+    ordering: str
+    lossless: bool
+    total_order: bool
+    by_transaction_id: bool
+    starts: tuple[tuple[Start, ...], ...]
+    contends: bool = True
+    has_snapshots: bool = True
+    absent: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def definition(self) -> StoreDefinition:
+        return find_store(self.store)
+
+    async def make(self, dsn: str, schema: str) -> None:
+        """The store, empty, in place of what is left in ``schema`` from before. Raises ``CannotRunError``."""
+        if self.ordering:
+            await make_scratch_schema(dsn, schema, ordering=self.ordering)
+        else:
+            await make_scratch_store(dsn, self.definition, schema)
+
+
+def engine_subject(ordering: str) -> Subject:
+    """The engine's store under one of its orderings. Segments share one consumer's work."""
+    found = ORDERINGS[ordering]
+    whose = None if found.all_tenants else 1
+    return Subject(
+        name=ordering, description=found.description, store=ENGINE_STORE, ordering=ordering, lossless=found.lossless,
+        total_order=found.total_order, by_transaction_id=found.by_transaction_id,
+        starts=(
+            (Start("tail", whose), Start("tail", 0)),
+            (Start("head", whose), *(Start("middle", whose, segment) for segment in range(SEGMENTS))),
+        ),
+    )  # fmt: skip
+
+
+def store_subject(store: str) -> Subject:
+    """A store of SQL files, by name or folder. Whatever its ordering, it is expected to lose nothing."""
+    definition = find_store(store)
+    statements = definition.statements
+    early = [Start("tail")] if "stream_events" in statements else []
+    late: list[Start] = []
+    absent = []
+    if "stream_tenant_events" in statements:
+        early += [Start("tail", 0)] if early else [Start("tail", 0), Start("tail", 1)]
+    if not early:
+        absent.append(("consumers", "the store has no stream_events.sql: what they would miss is not known"))
+    if "stream_events" in statements and "create_head_token" in statements:
+        late.append(Start("head"))
+        late += [Start("middle")] if "create_token_at" in statements else []
+    elif early:
+        absent.append(("consumers that begin at the head", "the store has no create_head_token.sql"))
+    contends = definition.capabilities.expected_version
+    if not contends:
+        absent.append(("contention for a version", "append_events.sql takes no expected version"))
+    replays = any(parameter.name == "from_sequence" for parameter in statements["load_aggregate"].parameters)
+    has_snapshots = definition.capabilities.snapshots and replays
+    if not has_snapshots:
+        absent.append(("replay from snapshots", "the store has no snapshots, or loads no part of a stream"))
+    return Subject(
+        name=definition.name, description=definition.description, store=store, ordering="", lossless=True,
+        total_order=True, by_transaction_id=definition.ordering == "transaction-id",
+        starts=tuple(tuple(one) for one in (early, late) if one), contends=contends, has_snapshots=has_snapshots,
+        absent=tuple(absent),
+    )  # fmt: skip

@@ -1,0 +1,46 @@
+"""The adviser on the command line: a verdict that says whether trials can be trusted, a list, and a script."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from eventmark.measure.files import read_result
+from eventmark.measure.results import Verdict
+from tests.cli.test_commands import eventmark
+from tests.cli.test_verify import schemas
+
+
+def test_advice_on_a_store_is_shown_and_written_as_a_script(database: str, tmp_path: Path) -> None:
+    done = eventmark(
+        "advise", "--store", "eaf-v3", "--events", "12k", "--profile", "quick", "--parts", "schema", "--server", database,
+        at=tmp_path,
+    )  # fmt: skip
+    result = read_result(tmp_path / "out" / "result.json")
+    assert done.returncode == (0 if result.verdict is Verdict.MET else 3), done.stderr
+    assert "the most worth first in each" in done.stdout
+    assert "drop row trigger" in done.stdout
+    script = (tmp_path / "out" / "advice.sql").read_text()
+    assert 'drop index concurrently if exists "idx_events_payload_type";' in script
+    assert 'set search_path = "eventmark";' in script
+    assert "idx_events_payload_type" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert asyncio.run(schemas(database)) == ["public"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--parts", "weather"), "there is no advice on 'weather'"),
+        (("--store", "eaf-v4"), "did you mean 'eaf-v3'"),
+        (("--events", "0"), "number of events"),
+    ],
+)
+def test_what_cannot_be_advised_on_is_said_in_one_line(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    done = eventmark("advise", *arguments, at=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,49 @@
+"""stress, soak and isolate on the command line: wired, judged, and clear about bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eventmark.measure.files import read_result
+from tests.cli.test_commands import eventmark
+
+
+def test_a_case_of_stress_ends_with_its_exit_code_and_reports_and_ages_on_demand(
+    database: str, tmp_path: Path
+) -> None:
+    arguments = ("--cases", "pool-exhausted", "--events", "3k", "--profile", "quick", "--server", database)
+    for aged in (("--aged",), ()):
+        done = eventmark("stress", *arguments, *aged, at=tmp_path)
+        assert "Traceback" not in done.stderr
+        result = read_result(tmp_path / "out" / "result.json")
+        assert done.returncode in (0, 3), (
+            done.stdout
+        )  # a busy machine may leave the speed afterwards undecided
+        expected = ["stress-pool-exhausted", "bottleneck"]
+        assert [section.name for section in result.sections] == ["aged-corpus"] * len(aged) + expected
+        assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("stress", "--cases", "deadlok"), 2, "did you mean 'deadlock'"),
+        (("soak", "--capacity", "none.json"), 2, "none.json"),
+        (("soak", "--mix", "append_event[1]=1"), 2, "append_events[1]"),
+        (("isolate", "--against", "full-reply"), 2, "did you mean 'full-replay'"),
+        (("isolate", "--inflation-max", "0.5"), 2, "--inflation-max"),
+        (("isolate", "--aggressor-users", "0"), 2, "--aggressor-users"),
+        (("soak", "--seconds", "0"), 2, "--seconds"),
+    ],
+)
+def test_bad_input_is_one_clear_line_before_anything_starts(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = eventmark(*arguments, at=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 4
+    assert not (tmp_path / ".eventmark").exists()

@@ -1,0 +1,235 @@
+"""The advice as a whole: its ranking, its verdict, its script, and that a server is left as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from eventmark.errors import UsageError
+from eventmark.measure.pairs import PairRatio
+from eventmark.measure.results import RunResult, Verdict
+from eventmark.plans.ablate import Difference
+from eventmark.scenarios.advice.advice import Advice, chosen_parts, judge_trials
+from eventmark.scenarios.advice.candidate import AppendCost, Candidate, Sizes, Trial
+from eventmark.scenarios.advice.changes import Changes
+from eventmark.scenarios.advice.ranking import Advised, advice_on_schema, enough_connections, is_worth
+from eventmark.scenarios.advice.script import advice_script
+from eventmark.scenarios.advice.sections import figures_of
+from eventmark.scenarios.advice.settings import SettingTrial, setting_candidates, try_settings
+from eventmark.scenarios.job import Job
+from eventmark.server import Server
+from eventmark.stores import find_store, make_scratch_store
+from tests.scenarios.advice.conftest import MakeCopies
+
+COST, SIZES = AppendCost(wal_bytes=2000, pages=30), Sizes(table_bytes=1000, index_bytes=1000, events=10)
+ALIKE = PairRatio(1.0, 0.98, 1.02, 8)
+
+
+def candidate(name: str, **more: object) -> Candidate:
+    return Candidate(kind="index", name=name, reason="", apply=(name,), script=(name,), risk="", **more)  # type: ignore[arg-type]
+
+
+def trial(name: str, *, wal_bytes: float = 1900, rate: PairRatio | None = None, **more: object) -> Trial:
+    return Trial(
+        candidate=candidate(name), before=COST, after=replace(COST, wal_bytes=wal_bytes), sizes_before=SIZES,
+        sizes_after=SIZES, rate=rate, **more,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def changes(together: Trial | None, *trials: Trial, alike: PairRatio = ALIKE) -> Changes:
+    chosen = [one.candidate for one in trials]
+    return Changes(as_is=COST, alike=alike, use=[], trials=trials, chosen=chosen, together=together)
+
+
+WORSE = Difference(statement="load_aggregate", condition="any", what="3 pages, then 300", factor=100)
+
+
+@pytest.mark.parametrize(
+    ("tried", "worth"),
+    [
+        (trial("a", wal_bytes=1500), True),
+        (trial("a", wal_bytes=1990), False),
+        (trial("a", wal_bytes=1990, rate=PairRatio(1.2, 1.1, 1.3, 8)), True),
+        (trial("a", wal_bytes=1990, rate=PairRatio(1.02, 1.01, 1.03, 8)), False),
+        (trial("a", wal_bytes=1990, rate=PairRatio(1.2, 0.9, 1.6, 8)), False),
+        (trial("a", wal_bytes=1500, rate=PairRatio(0.8, 0.7, 0.9, 8)), False),
+        (trial("a", wal_bytes=1500, worse=(WORSE,)), False),
+        (trial("a", wal_bytes=1500, refusal="refused"), False),
+        (replace(trial("a", wal_bytes=1000), candidate=candidate("a", weakens="integrity")), False),
+    ],
+)
+def test_worth_it_is_what_saves_work_and_makes_nothing_worse_or_weaker(tried: Trial, worth: bool) -> None:
+    assert is_worth(tried) is worth
+
+
+def test_the_whole_comes_first_then_its_parts_by_what_they_bring() -> None:
+    parts = trial("a", rate=PairRatio(1.05, 1.0, 1.1, 3)), trial("b", rate=PairRatio(1.3, 1.2, 1.4, 3))
+    whole = trial("all", wal_bytes=1200, rate=PairRatio(1.4, 1.35, 1.45, 8))
+    found = advice_on_schema(changes(whole, *parts))
+    assert [(one.what, one.gain) for one in found] == [("all", 1.4), ("b", 1.3), ("a", 1.05)]
+    figures = figures_of(found, changes(whole, *parts))
+    gain = figures["advised_append_gain"]
+    assert (gain.value, gain.low, gain.high) == (1.4, 1.35, 1.45)
+    assert figures["append_wal_bytes"].exact
+    assert advice_on_schema(changes(trial("all", wal_bytes=1990), *parts)) == []
+    assert advice_on_schema(changes(None)) == []
+
+
+def test_a_store_that_can_be_bettered_is_not_broken() -> None:
+    found = changes(trial("all", wal_bytes=1000, rate=PairRatio(2.0, 1.9, 2.1, 8)), trial("a"))
+    assert judge_trials(found) == (Verdict.MET, [])
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (changes(None, alike=PairRatio(1.2, 1.1, 1.3, 8)), "copies that are alike differ"),
+        (changes(None, alike=PairRatio(0.8, 0.7, 0.9, 8)), "copies that are alike differ"),
+        (changes(trial("all", worse=(WORSE,))), "load_aggregate 3 pages, then 300"),
+        (changes(Trial(candidate=candidate("all"), refusal="deadlock")), "deadlock"),
+    ],
+)
+def test_trials_that_cannot_be_trusted_decide_nothing(found: Changes, reason: str) -> None:
+    verdict, reasons = judge_trials(found)
+    assert verdict is Verdict.INCONCLUSIVE
+    assert reason in reasons[0]
+
+
+def test_as_few_connections_as_bring_nearly_the_most_are_enough() -> None:
+    assert enough_connections({1: 100.0, 8: 500.0, 16: 960.0, 32: 1000.0, 64: 700.0}) == 16
+
+
+def test_parts_are_named_and_mistakes_told() -> None:
+    assert chosen_parts("all") == ("schema", "server", "application")
+    assert chosen_parts("server, schema") == ("server", "schema")
+    with pytest.raises(UsageError, match="no advice on 'sever'"):
+        chosen_parts("sever")
+
+
+def test_no_name_in_the_script_can_end_its_comment() -> None:
+    advice = [
+        Advised(
+            what="a\n; drop table x; --",
+            gain=1.5,
+            script=("select 1",),
+            risk="b\r\nselect 2",
+            evidence="Indexes",
+        )
+    ]
+    refused = Trial(candidate=candidate("c\nd", weakens="e\nf"), before=COST)
+    script = advice_script(advice, [refused], schema="public", store="s\nt", evidence="r")
+    code = [line for line in script.splitlines() if line and not line.startswith("--")]
+    assert code == ['set search_path = "public";', "select 1;"]
+
+
+def test_what_a_server_can_be_asked_for_is_bounded_and_durability_is_never_traded_silently() -> None:
+    current = {
+        "wal_compression": ("off", ["pglz", "lz4", "on", "off"]), "commit_delay": ("0", []), "jit": ("on", []),
+        "plan_cache_mode": ("auto", []), "random_page_cost": ("4", []), "synchronous_commit": ("on", []),
+    }  # fmt: skip
+    found = {one.name: one for one in setting_candidates(current)}
+    assert set(found) == set(current)
+    assert found["wal_compression"].value == "lz4"
+    assert [name for name, one in found.items() if one.weakens] == ["synchronous_commit"]
+    off = replace(found["synchronous_commit"], rate=PairRatio(3.0, 2.9, 3.1, 8))
+    assert not off.is_advice
+    tuned = current | {
+        "jit": ("off", []),
+        "random_page_cost": ("1.1", []),
+        "wal_compression": ("lz4", ["lz4"]),
+    }
+    assert {one.name for one in setting_candidates(tuned)} == {
+        "commit_delay",
+        "plan_cache_mode",
+        "synchronous_commit",
+    }
+
+
+def test_settings_are_tried_and_the_server_stays_as_it_was(copies_of: MakeCopies) -> None:
+    copies = copies_of("eaf", single_pairs=1)
+
+    async def everything() -> list[asyncpg.Record]:
+        async with copies.connection() as connection:
+            return list(await connection.fetch("select name, setting from pg_settings order by name"))
+
+    before = asyncio.run(everything())
+    found = try_settings(copies)
+    trials: dict[str, SettingTrial] = {one.name: one for one in found.trials}
+    assert trials["commit_delay"].rate is not None
+    assert trials["wal_buffers"].refusal == "needs a restart"
+    assert found.wal_bytes_after_checkpoint and found.wal_bytes_later
+    assert found.wal_bytes_after_checkpoint > found.wal_bytes_later
+    assert asyncio.run(everything()) == before
+
+
+@pytest.fixture(scope="module")
+def advised(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path]:
+    """The table as first published, advised on in the quick profile, as ``eventmark advise`` does it."""
+    from eventmark.scenarios.profiles import find_profile
+    from eventmark.workload import CorpusPlan
+
+    out = tmp_path_factory.mktemp("advised")
+    job = Job(
+        server=server, store="eaf-v3", definition=find_store("eaf-v3"), schema="advised", corpus=CorpusPlan(15_000),
+        profile=find_profile("quick"), targets={}, command="eventmark advise", place=out,
+    )  # fmt: skip
+    return Advice(parts=("schema", "application"), out=out).run(job), out
+
+
+def test_the_table_as_first_published_is_advised_on_and_nothing_is_left(
+    server: Server, advised: tuple[RunResult, Path]
+) -> None:
+    result, _ = advised
+    assert [section.name for section in result.sections] == [
+        "advice", "advice-indexes", "advice-schema", "advice-application",
+    ]  # fmt: skip
+    figures = result.figures
+    assert figures["advice_count"].value == 9
+    assert figures["append_wal_bytes"].value > 1.25 * figures["advised_append_wal_bytes"].value
+    assert figures["append_pages"].value > 1.5 * figures["advised_append_pages"].value
+    gain = figures["advised_append_gain"]
+    assert gain.low is not None and gain.high is not None and gain.low < gain.value < gain.high
+    assert figures["advised_append_gain_by_processor"].value > 0
+    rows = result.sections[0].tables[0].rows
+    assert rows[0][1] == "all of the following together (8)"
+    assert "0 do more work than before" in " ".join(result.sections[0].text)
+    left = asyncio.run(fetch(server.dsn, "select nspname from pg_namespace where nspname like 'advised%'"))
+    assert left == []
+
+
+def test_the_script_runs_as_it_is_on_a_store_in_use(server: Server, advised: tuple[RunResult, Path]) -> None:
+    _, out = advised
+    asyncio.run(make_scratch_store(server.dsn, find_store("eaf-v3"), "advised"))
+    try:
+        assert server.bin_directory is not None
+        for _ in range(2):  # once more does no harm
+            done = subprocess.run(
+                [str(server.bin_directory / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-f", str(out / "advice.sql"), server.program_dsn],
+                env={**os.environ, **server.program_environment}, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+        indexes = asyncio.run(fetch(
+            server.dsn, "select indexname::text from pg_indexes where schemaname = 'advised' and tablename = 'domain_events' order by 1"
+        ))  # fmt: skip
+        assert [row[0] for row in indexes] == [
+            "domain_events_event_id_key", "domain_events_pkey", "domain_events_stream_key", "idx_events_tenant_sequence",
+            "idx_events_timestamp",
+        ]  # fmt: skip
+        checks = "select count(*) from pg_constraint where connamespace = 'advised'::regnamespace and contype = 'c'"
+        assert asyncio.run(fetch(server.dsn, checks))[0][0] >= 2
+    finally:
+        asyncio.run(fetch(server.dsn, "drop schema advised cascade"))
+
+
+async def fetch(dsn: str, query: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return list(await connection.fetch(query))
+    finally:
+        await connection.close()

@@ -1,0 +1,221 @@
+"""Changes tried on copies: what is superfluous is found, what is needed stays, and what cannot be seen is not advised."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from eventmark.plans.tables import TableFacts, TriggerFacts
+from eventmark.scenarios.advice.candidate import Candidate, Trial
+from eventmark.scenarios.advice.changes import _Small, _try_row_work, _try_small
+from eventmark.scenarios.advice.copies import Copies
+from eventmark.scenarios.advice.trial import examine_state, try_kept
+from eventmark.scenarios.advice.triggers import without_trigger
+from eventmark.scenarios.advice.variants import read_subject, variants
+from tests.scenarios.advice.conftest import MakeCopies, rewrite
+
+
+def tried(copies: Copies) -> _Small:
+    return asyncio.run(_try_small(copies))
+
+
+def by_name(trials: list[Trial]) -> dict[str, Trial]:
+    return {trial.candidate.name: trial for trial in trials}
+
+
+def names(candidates: list[Candidate]) -> set[str]:
+    return {one.name for one in candidates}
+
+
+def test_two_states_that_are_alike_cost_the_same_to_the_byte(copies_of: MakeCopies) -> None:
+    copies = copies_of("eaf-v3")
+
+    async def costs() -> list[tuple[float, float]]:
+        found = []
+        async with copies.connection() as connection:
+            for schema in (copies.plain, copies.changed, copies.plain):
+                state = await examine_state(copies, connection, schema)
+                await copies.vacuum(connection, schema)
+                found.append((state.cost.wal_bytes, state.cost.pages))
+        return found
+
+    (wal, pages), *others = asyncio.run(costs())
+    for other_wal, other_pages in others:
+        assert other_wal == pytest.approx(wal, rel=0.005)
+        assert other_pages == pytest.approx(pages, rel=0.05)
+
+
+def test_what_the_table_as_first_published_does_not_need_is_found_and_nothing_else(
+    copies_of: MakeCopies,
+) -> None:
+    copies = copies_of("eaf-v3")
+    found = tried(copies)
+    superfluous = {
+        "drop index idx_events_stream", "drop index idx_events_stream_replay", "drop index idx_events_streaming",
+        "drop index idx_events_payload_type", "drop index idx_events_type_time", "drop index idx_events_aggregate",
+        "drop index idx_events_business_critical", "drop row trigger domain_events_fill_payload_columns",
+    }  # fmt: skip
+    assert names(found.chosen) == superfluous
+    trials = by_name(found.trials)
+    assert all(not trials[name].worse and not trials[name].refusal for name in superfluous)
+    checks = trials["drop the checks of domain_events (2)"]
+    assert checks.candidate.weakens
+    assert not checks.is_sound
+    assert trials["drop index idx_events_stream"].wal_saved_bytes > 50
+    searched = {one.name: one.scans for one in found.use}
+    assert searched["idx_events_timestamp"] > 0
+    assert searched["idx_events_type_time"] == 0
+
+
+def test_the_engines_own_store_has_nothing_to_spare(copies_of: MakeCopies) -> None:
+    found = tried(copies_of("eaf"))
+    assert found.chosen == []
+    assert not [trial for trial in found.trials if trial.is_sound]
+
+
+def test_of_two_indexes_that_stand_in_for_each_other_one_stays(copies_of: MakeCopies, own: Path) -> None:
+    for path in own.glob("*.sql"):  # nobody asks for an index by its name
+        text = path.read_text()
+        path.write_text(
+            "\n".join(
+                "-- index: none" if line.startswith("-- index:") else line for line in text.splitlines()
+            )
+        )
+    rewrite(
+        own / "indexes.sql",
+        ("create index events_recorded_at on {schema}.events (recorded_at);",
+         "create index events_at on {schema}.events (recorded_at);\n\n"
+         "create index events_at_and_type on {schema}.events (recorded_at, type);"),
+    )  # fmt: skip
+    found = tried(copies_of(str(own)))
+    either = {"drop index events_at", "drop index events_at_and_type"}
+    trials = by_name(found.trials)
+    assert all(trials[name].is_sound for name in either)
+    assert len(names(found.chosen) & either) == 1
+
+
+def test_an_index_that_lacks_is_found_from_the_plans(copies_of: MakeCopies, own: Path) -> None:
+    rewrite(own / "indexes.sql", ("create index events_recorded_at on {schema}.events (recorded_at);", ""))
+    found = tried(copies_of(str(own)))
+    name = "create index on events (recorded_at)"
+    trial = by_name(found.trials)[name]
+    assert {one.statement for one in trial.better} == {"create_token_at"}
+    assert trial.is_sound
+    assert trial.wal_saved_bytes < 0  # appends pay for it
+    assert name in names(found.chosen)
+    assert "concurrently" in trial.candidate.script[0]
+
+
+FILLS = """
+create table {schema}.seen (version bigint);
+
+create function {schema}.fill() returns trigger language plpgsql as $$ begin BODY return new; end $$;
+
+create trigger filled before insert on {schema}.events for each row execute function {schema}.fill();
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ("new.type := coalesce(new.type, 'x');", ""),
+        ("new.meta := new.meta || '{\"filled\": 1}';", "meta of events would differ"),
+        ("insert into {schema}.seen values (new.version);", "writes to other tables"),
+    ],
+)
+def test_a_row_trigger_goes_only_where_rows_come_out_the_same(
+    copies_of: MakeCopies, own: Path, body: str, refused: str
+) -> None:
+    (own / "schema.sql").write_text((own / "schema.sql").read_text() + FILLS.replace("BODY", body))
+    copies = copies_of(str(own))
+
+    async def row_work() -> list[Trial]:
+        async with copies.connection() as connection:
+            before = await examine_state(copies, connection, copies.changed)
+            await copies.vacuum(connection, copies.changed)
+            return await _try_row_work(copies, connection, before)
+
+    trial = by_name(asyncio.run(row_work()))["drop row trigger filled"]
+    assert refused in trial.refusal
+    assert trial.is_sound == (not refused)
+
+
+@pytest.mark.parametrize(
+    ("source", "is_before", "lost"),
+    [
+        ("new.type := lower(new.type);", True, ""),
+        ("perform pg_notify('x', '');", True, "notifications"),
+        ("notify x;", True, "notifications"),
+        ("if new.version < 0 then raise exception 'no'; end if;", True, "what it refuses"),
+        ("new.type := lower(new.type);", False, "after a row is stored"),
+    ],
+)
+def test_a_trigger_that_may_do_more_than_fill_columns_weakens_the_store(
+    source: str, is_before: bool, lost: str
+) -> None:
+    trigger = TriggerFacts(
+        name="t",
+        is_per_row=True,
+        is_before=is_before,
+        definition="create trigger t",
+        enabled="A",
+        source=source,
+    )
+    table = TableFacts(
+        name="events", columns=(), checks=(), triggers=(trigger,), options=(), is_partitioned=False
+    )
+    candidate = without_trigger(table, trigger)
+    assert lost in candidate.weakens
+    assert bool(lost) == bool(candidate.weakens)
+    assert candidate.revert == ("create trigger t", 'alter table "events" enable always trigger "t"')
+
+
+def test_a_table_whose_keys_hold_the_tenant_is_tried_in_partitions(copies_of: MakeCopies, own: Path) -> None:
+    rewrite(
+        own / "indexes.sql",
+        ("events_id on {schema}.events (id)", "events_id on {schema}.events (tenant, id)"),
+    )
+    copies = copies_of(str(own))
+
+    async def read() -> list[Candidate | Trial]:
+        async with copies.connection() as connection:
+            return variants(await read_subject(copies, connection, copies.changed))
+
+    found = {(one if isinstance(one, Candidate) else one.candidate).name: one for one in asyncio.run(read())}
+    by_time = found["partitioned by time"]
+    assert isinstance(by_time, Trial)
+    assert "recorded_at is not in the unique index" in by_time.refusal
+    by_tenant = found["partitioned by tenant"]
+    assert isinstance(by_tenant, Candidate)
+    trial = asyncio.run(try_kept(copies, by_tenant))
+    assert trial.refusal == ""
+    assert trial.compared > 30
+    assert any(
+        one.statement == "stream_events" for one in trial.worse
+    )  # all tenants are read from each partition
+
+
+def test_columns_in_an_order_that_aligns_better_take_less_room(copies_of: MakeCopies, own: Path) -> None:
+    rewrite(
+        own / "schema.sql",
+        ("    position bigint", "    one boolean default true,\n    position bigint"),
+        ("    written_by xid8", "    two boolean default true,\n    written_by xid8"),
+    )
+    copies = copies_of(str(own))
+
+    async def read() -> list[Candidate | Trial]:
+        async with copies.connection() as connection:
+            return variants(await read_subject(copies, connection, copies.changed))
+
+    candidate = next(
+        one for one in asyncio.run(read()) if isinstance(one, Candidate) and one.kind == "column order"
+    )
+    trial = asyncio.run(try_kept(copies, candidate))
+    assert trial.refusal == ""
+    # For a large tenant the planner weighs its index against the log's: smaller rows may tip it
+    assert {one.statement for one in trial.worse} <= {"stream_tenant_events"}
+    assert trial.sizes_before and trial.sizes_after
+    saved = (trial.sizes_before.table_bytes - trial.sizes_after.table_bytes) / trial.sizes_before.events
+    assert saved > 8
