@@ -211,9 +211,7 @@ class EventProcessor:
         """Handle batches while the next ones are read."""
         saved_s = time.monotonic()
         token = claim.token
-        self._ahead = ahead = ReadAhead(
-            self._read, token, batch_events=self._batch_events, token_after=self._store.token_after
-        )
+        self._ahead = ahead = ReadAhead(self._read, token)
         try:
             while not self._stopping.is_set() and (batch := await ahead.next()) is not None:
                 events = own_events(batch.events, claim)
@@ -229,9 +227,9 @@ class EventProcessor:
             self._ahead = None
             await ahead.close()
 
-    async def _read(self, token: TrackingToken, limit: int) -> EventBatch:
+    async def _read(self, token: TrackingToken) -> EventBatch:
         return await self._store.stream_events(
-            token, limit=limit, tenant_id=self._tenant_id, wait_s=self._wait_s
+            token, limit=self._batch_events, tenant_id=self._tenant_id, wait_s=self._wait_s
         )
 
     async def _handle(self, claim: Claim, events: Sequence[StoredEvent], token: TrackingToken) -> None:

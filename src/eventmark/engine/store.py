@@ -18,7 +18,6 @@ from eventmark.domain import (
     GlobalSequence,
     NewEvent,
     Snapshot,
-    StoredEvent,
     StreamId,
     TrackingToken,
     TransactionId,
@@ -289,10 +288,6 @@ class PostgresEventStore:
         encoding.checked_instant(instant, "instant")
         self._check_reads_every_tenant()
         return await self._reader.at(instant, tenant_id)
-
-    def token_after(self, token: TrackingToken, event: StoredEvent) -> TrackingToken | None:
-        """The place right after an event of a batch whose token this is; None where tokens are made of more."""
-        return None if self.ordering.gaps else self.ordering.token_after(token, event)
 
     async def run_statement(self, name: str, *arguments: object) -> list[Any]:
         """Run one of the engine's own statements; errors are the engine's."""

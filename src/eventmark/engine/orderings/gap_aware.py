@@ -173,7 +173,6 @@ GAP_AWARE = Ordering(
     lossless=True,
     total_order=False,
     all_tenants=True,
-    gaps=True,
     directories=("gap_aware", "by_number"),
     reader=GapAwareReader,
     turn="select pg_current_xact_id()",

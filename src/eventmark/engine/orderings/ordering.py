@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from eventmark.domain import EventBatch, GlobalSequence, StoredEvent, TrackingToken, TransactionId
+from eventmark.domain import EventBatch, GlobalSequence, TrackingToken, TransactionId
 from eventmark.domain.gaps import Gaps
 from eventmark.domain.tokens import tenant_mark
 from eventmark.engine.records import EventRecord
@@ -42,10 +42,9 @@ class Ordering:
 
     ``lossless``: no committed event is passed unseen. ``total_order``: all consumers see one order.
     ``all_tenants``: the events of all tenants can be read as one log. ``by_transaction_id``: places are made
-    of the transaction ids that are stored with the events, so that these must be of this server. ``gaps``:
-    tokens may have some, so that an event alone does not make one. ``turn`` is the SQL query that an append
-    runs before it draws a number, ``group_turn`` what a group of appends does, where it differs. Statements
-    are looked for in ``directories``, in that order.
+    of the transaction ids that are stored with the events, so that these must be of this server. ``turn`` is
+    the SQL query that an append runs before it draws a number, ``group_turn`` what a group of appends does,
+    where it differs. Statements are looked for in ``directories``, in that order.
     """
 
     name: str
@@ -54,7 +53,6 @@ class Ordering:
     total_order: bool
     all_tenants: bool
     by_transaction_id: bool = False
-    gaps: bool = False
     directories: tuple[str, ...]
     reader: Callable[[Read, TrackingToken], Reader]
     turn: str = ""
@@ -70,12 +68,6 @@ class Ordering:
         for name, turn in (("append_events", self.turn), ("append_group", self.group_turn or self.turn)):
             found[name] = replace(found[name], template=found[name].template.replace("{turn}", turn))
         return found
-
-    def token_after(self, token: TrackingToken, event: StoredEvent) -> TrackingToken:
-        """The place right after an event that was read after ``token``; not for orderings with ``gaps``."""
-        assert not self.gaps
-        transaction_id = event.transaction_id if self.by_transaction_id else TransactionId(0)
-        return replace(token, transaction_id=transaction_id, global_sequence=event.global_sequence)
 
     @property
     def indexes_path(self) -> Path:

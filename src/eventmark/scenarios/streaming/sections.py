@@ -24,8 +24,8 @@ def rates_section(cases: Sequence[Case], *, processors: bool, missing: str = "")
     text = [
         f"Each consumer reads the log's first {cases[0].log_events:,} events in batches of 1000, each {batch}. "
         "Segments of one processor each read the whole log and handle the streams that are theirs.",
-        "The time from one stored token to the next is reading, handling and storing of a batch; while a consumer "
-        "is behind, several batches are read at once, so that single ones come late and the others right after.",
+        "The time from one stored token to the next is reading, handling and storing of a batch, of which reading and "
+        "handling overlap.",
     ]
     if missing:
         text.append(f"Segments were not measured: {missing}.")
