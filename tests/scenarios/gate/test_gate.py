@@ -146,6 +146,30 @@ def test_a_setting_that_is_none_is_refused(job: Job, settings: str, said: str) -
     assert asyncio.run(_schemas(job.server.dsn)) == []
 
 
+def test_settings_that_no_session_may_change_need_a_server_of_our_own(job: Job) -> None:
+    with pytest.raises(UsageError, match="shared_buffers can only be set on a server of our own"):
+        gate(
+            replace(job, server=replace(job.server, kind="dsn")),
+            "server:default",
+            "server:shared_buffers=16MB",
+        )
+
+
+@pytest.mark.long
+def test_settings_that_no_session_may_change_give_each_side_a_server_of_its_own(job: Job) -> None:
+    found = gate(job, "server:default", "server:shared_buffers=16MB", seconds=10)
+    assert found.verdict is not Verdict.BROKEN, found.reasons
+    assert "shared_buffers = 16MB" in found.sections[0].text[0]
+
+
+@pytest.mark.long
+def test_two_servers_by_dsn_are_two_sides(job: Job) -> None:
+    dsn = job.server.dsn
+    found = gate(job, dsn, dsn, only=("create_head_token",), seconds=10)
+    assert found.verdict is not Verdict.BROKEN, found.reasons
+    assert asyncio.run(_schemas(dsn)) == []
+
+
 def test_a_store_that_is_wrong_is_named_with_its_side(job: Job, store: Callable[..., Path]) -> None:
     broken = store("broken", "load_aggregate.sql", "from {schema}.events", "from {schema}.nothing")
     with pytest.raises(UsageError, match=r"candidate .*load_aggregate\.sql:\d+"):

@@ -117,11 +117,11 @@ def grounds(job: Job, sides: tuple[Side, Side], scratch: Path) -> Iterator[tuple
     Raises ``UsageError`` for settings the server does not know, or that need a server of our own.
     """
     contexts = asyncio.run(_contexts(job.server, {name for side in sides for name in side.settings}))
-    own_server = any(context not in _SESSION_CONTEXTS for context in contexts.values())
+    for_servers = sorted(name for name, context in contexts.items() if context not in _SESSION_CONTEXTS)
     made: list[Ground] = []
     with ExitStack() as stack:
         for side in sides:
-            dsn = _dsn_of(job, side, own_server, stack)
+            dsn = _dsn_of(job, side, for_servers, stack)
             asyncio.run(_check_connects(dsn, side))
             place = Place(dsn=dsn, schema=scratch_name(job.schema, f"_gate_{side.role}"), store=side.store)
             ground = Ground(side=side, place=place, sample=scratch / f"{side.role}.sample.json")
@@ -135,14 +135,14 @@ def _drop(place: Place) -> None:
     asyncio.run(drop_scratch_schema(place.dsn, place.schema))
 
 
-def _dsn_of(job: Job, side: Side, own_server: bool, stack: ExitStack) -> str:
+def _dsn_of(job: Job, side: Side, for_servers: list[str], stack: ExitStack) -> str:
     if side.dsn:
         stack.enter_context(provision(side.dsn))  # checks that it may be tested
         return side.dsn
-    if own_server:
+    if for_servers:
         if job.server.kind not in ("embedded", "local"):
             raise UsageError(
-                f"{', '.join(side.settings)} can only be set on a server of our own",
+                f"{', '.join(for_servers)} can only be set on a server of our own",
                 remedy="use --server embedded or local, or start both servers and name them by DSN",
             )
         return stack.enter_context(provision(job.server.kind, settings=side.settings)).dsn
