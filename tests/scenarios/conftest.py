@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from eventmark.measure.results import (
@@ -12,6 +14,11 @@ from eventmark.measure.results import (
     StoreEnvironment,
     Verdict,
 )
+from eventmark.seeding import seed
+from eventmark.server import Server
+from eventmark.stores import find_store
+from eventmark.workload import CorpusPlan
+from tests.scenarios.seeded import EVENTS, execute
 
 
 @pytest.fixture
@@ -35,3 +42,15 @@ def minimal_result() -> RunResult:
         seed=1, verdict=Verdict.MET, reasons=[], environment=environment, corpus=None, operations={}, plans=[],
         skipped={}, phases=[], series=[],
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def seeded(server: Server) -> Iterator[str]:
+    """The name of a database with a corpus, made once, to be used as a template."""
+    name = "seeded_template"
+    execute(server.dsn, f"create database {name}")
+    dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
+    execute(dsn, "create extension if not exists pg_stat_statements")
+    seed(dsn, find_store("eaf"), CorpusPlan(EVENTS), schema="eventmark", workers=2)
+    yield name
+    execute(server.dsn, f"drop database {name} with (force)")

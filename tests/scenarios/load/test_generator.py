@@ -23,7 +23,8 @@ from eventmark.scenarios.load.mix import parse_mix
 from eventmark.scenarios.load.plan import LoadPlan
 from eventmark.scenarios.load.records import DEADLINE
 from eventmark.workload.arrivals import Arrivals
-from tests.scenarios.load.conftest import EVENTS, Loaded, execute, fetch
+from tests.scenarios.load.conftest import Loaded
+from tests.scenarios.seeded import EVENTS, execute, fetch
 
 APPEND = "append_events[1]"
 BUSY = "append_events[1]=60, append_events[10]=10, load_aggregate[1000]=10, stream_events[1000]=10, read_snapshot=10"

@@ -29,7 +29,7 @@ from eventmark.scenarios.pressure.upkeep import Autovacuum, Upkeep, relations_af
 from eventmark.scenarios.pressure.upkeep_report import upkeep_section
 from eventmark.server import Server
 from eventmark.workload.arrivals import Arrivals
-from tests.scenarios.load.conftest import execute, job_on
+from tests.scenarios.seeded import execute, job_on
 
 MIX = (
     "append_events[1]=8, append_events[10]=1, load_aggregate[1000]=1, stream_events[1000]=1, read_snapshot=1"
@@ -89,9 +89,9 @@ def test_half_of_a_capacity_is_half_of_what_was_confirmed_for_this_store(minimal
 
 
 @pytest.fixture(scope="module")
-def short_soak(server: Server, pressed_template: str) -> Iterator[Soaked]:
+def short_soak(server: Server, seeded: str) -> Iterator[Soaked]:
     name = "soak_once"
-    execute(server.dsn, f"create database {name} template {pressed_template}")
+    execute(server.dsn, f"create database {name} template {seeded}")
     job = job_on(server, server.dsn.rsplit("/", 1)[0] + f"/{name}")
     outcome = run_load(job, draw_sample(job), replace(load_of(seconds=1.0), arrivals=Arrivals("poisson", 60)))
     after = asyncio.run(relations_after(job))

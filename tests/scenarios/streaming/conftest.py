@@ -1,4 +1,4 @@
-"""The seeded store of the load's tests, and an analysis whose workers are threads: nothing to start."""
+"""A clone of the seeded store for each test, and an analysis whose workers are threads: nothing to start."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from eventmark.scenarios.streaming.group import Setting
 from eventmark.scenarios.streaming.sizes import SIZES
 from eventmark.seeding import no_progress
 from eventmark.server import Server
-from tests.scenarios.load.conftest import execute, job_on, seeded
-
-__all__ = ["seeded"]
+from tests.scenarios.seeded import execute, job_on
 
 
 @pytest.fixture

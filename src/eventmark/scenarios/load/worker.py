@@ -335,12 +335,15 @@ def _operations(task: WorkerTask, store: EventStore) -> list[Operation]:
     contended = streams[: plan.contended_streams] if plan.contended_share else []
     own = streams[len(contended) + task.number :: plan.worker_count] or streams[:1]
     sample = replace(task.sample, streams=own)
-    versions = StreamVersions(own, contended=contended, contended_share=plan.contended_share)
+    versions: StreamVersions | None = None
     operations = []
     for name in plan.mix.shares:
         random = np.random.default_rng([plan.seed, task.number, *name.encode()])
         operation = OPERATIONS[name](store, sample, random)
         if isinstance(operation, AppendEvents):
+            versions = versions or StreamVersions(
+                own, contended=contended, contended_share=plan.contended_share
+            )
             operation.versions = versions
         elif isinstance(operation, StreamEvents):
             operation.tenants = plan.tenants

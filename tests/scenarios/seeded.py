@@ -1,0 +1,50 @@
+"""A seeded store to run scenarios on: statements to it, and the job that names it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from eventmark.measure.targets import DEFAULT_TARGETS
+from eventmark.scenarios.job import Job
+from eventmark.scenarios.profiles import find_profile
+from eventmark.server import Server
+from eventmark.stores import find_store
+from eventmark.workload import CorpusPlan
+
+EVENTS = 20_000
+
+
+def execute(dsn: str, *statements: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def fetch(dsn: str, query: str) -> Any:
+    async def run() -> Any:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def job_on(server: Server, dsn: str, store: str = "eaf") -> Job:
+    return Job(
+        server=replace(server, dsn=dsn), store=store, definition=find_store(store), schema="eventmark",
+        corpus=CorpusPlan(EVENTS), profile=find_profile("quick"), targets=DEFAULT_TARGETS, command="eventmark load",
+        place=Path("/"), with_floors=False,
+    )  # fmt: skip
