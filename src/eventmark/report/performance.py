@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from eventmark.errors import UsageError
 from eventmark.measure.files import read_result, write_whole
 from eventmark.measure.results import RunResult
@@ -23,6 +25,17 @@ them, in the same run: below 1 is quicker than the tool.
 """
 
 
+# What a page about performance shows of each command, in the order of reading
+SCENARIOS = {
+    "capacity": "Capacity",
+    "load": "Load",
+    "sweep": "From one client to many",
+    "stream": "Streaming",
+    "scale": "A log that grows",
+    "soak": "Steady load for long",
+    "stress": "Under stress",
+    "isolate": "One tenant beside another",
+}
 INSTRUMENT_SECTIONS = ("certificate", "gate-calibration")
 _PRICES_BEGIN, _PRICES_END = "<!-- prices -->", "<!-- end of prices -->"
 
@@ -31,7 +44,10 @@ def render_performance(results: Sequence[RunResult]) -> str:
     """The page: all volumes beside each other, then a section per result, the smallest corpus first."""
     if not results:
         return _HEAD + "\nThere are no results yet.\n"
-    main_jobs = [result for result in results if "operations" in parts_shown(result)]
+    scenarios = {result.run_id: name for result in results if (name := _scenario_of(result))}
+    main_jobs = [
+        result for result in results if "operations" in parts_shown(result) and result.run_id not in scenarios
+    ]
     ordered = sorted(main_jobs, key=lambda result: (not result.corpus, _events(result), result.started_at))
     hunts = [line for result in results for line in _hunt(result)]
     hunts = ["## Orderings", "", *hunts] if hunts else []
@@ -42,6 +58,13 @@ def render_performance(results: Sequence[RunResult]) -> str:
             _HEAD,
             *_volumes([one for one in ordered if one.corpus]),
             *(_section(result) for result in ordered),
+            *(
+                line
+                for name in SCENARIOS
+                for result in results
+                if scenarios.get(result.run_id) == name
+                for line in _scenario(SCENARIOS[name], result)
+            ),
             *hunts,
             *checks,
         ]
@@ -77,12 +100,47 @@ def _check(result: RunResult) -> list[str]:
     shown = [section for section in result.sections if section.name in INSTRUMENT_SECTIONS]
     if not shown:
         return []
+    told = _taken(result)
+    return [line for section in shown for line in (*section_lines(section, level=3), told, "")]
+
+
+def _taken(result: RunResult) -> str:
+    """By which command, when and where."""
     host, server = result.environment.host, result.environment.server
-    told = (
+    return (
         f"{code(result.command)}, {cell(result.started_at)}, {numbers.duration(result.seconds)}, "
         f"{cell(host.cpu_model)}, {counted(host.cpu_count, 'core')}, PostgreSQL {cell(server.version)}."
     )
-    return [line for section in shown for line in (*section_lines(section, level=3), told, "")]
+
+
+def _scenario_of(result: RunResult) -> str | None:
+    """The name of the command that made a result, where its sections are shown here; or nothing."""
+    words = result.command.split()
+    return words[1] if len(words) > 1 and words[1] in SCENARIOS else None
+
+
+def _scenario(title: str, result: RunResult) -> list[str]:
+    """What a scenario found: its figures, then its sections without what is folded away in the report."""
+    store = result.environment.store
+    figures = [
+        [
+            cell(name.replace("_", " ")),
+            numbers.amount(one.value),
+            cell(one.unit),
+            *(NONE if end is None else numbers.amount(end) for end in (one.low, one.high)),
+        ]
+        for name, one in result.figures.items()
+    ]
+    sections = (replace(one, blocks=[]) for one in sorted(result.sections, key=lambda one: one.closing))
+    return [
+        f"## {title}: {cell(store.name)}, {whole(_events(result))} events: {result.verdict.value}",
+        "",
+        _taken(result),
+        "",
+        *(["Reasons: " + cell("; ".join(result.reasons)) + ".", ""] if result.reasons else []),
+        *([*table(["figure", "value", "unit", "from", "to"], figures, "lrlrr"), ""] if figures else []),
+        *(line for section in sections for line in section_lines(section, level=3)),
+    ]
 
 
 def _hunt(result: RunResult) -> list[str]:
