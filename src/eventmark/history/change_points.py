@@ -14,7 +14,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau, rankdata, theilslopes
 
 from eventmark.errors import CannotRunError
 from eventmark.measure.ranks import CONFIDENCE
@@ -142,6 +141,10 @@ def _confirmed(logged: Values, proposed: Sequence[int]) -> list[int]:
 
 def _chance(window: Values) -> float:
     """How often runs in random order have somewhere a step as clear as the window's clearest, by ranks."""
+    from scipy.stats import (
+        rankdata,  # here: it takes half a second to import, and most commands have no history
+    )
+
     ranks = rankdata(window)
     ranks = ranks - ranks.mean()
     shuffled = np.random.default_rng(len(window)).permuted(np.tile(ranks, (PERMUTATIONS, 1)), axis=1)
@@ -175,6 +178,8 @@ def _drift(logged: Values, since: int) -> Drift | None:
     part = logged[since:]
     if len(part) < RUNS_MIN:
         return None
+    from scipy.stats import kendalltau, theilslopes
+
     chance = float(kendalltau(np.arange(len(part)), part).pvalue)
     slope, _, low, high = theilslopes(part, alpha=CONFIDENCE)
     steps = len(part) - 1

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from eventmark.measure.results import Document
 
@@ -46,13 +46,13 @@ def ratio_effect(base: Sequence[float], candidate: Sequence[float], *, confidenc
     if min(len(base), len(candidate)) < FORKS_MIN:
         return RatioEffect(ratio=math.exp(shift), confidence=confidence)
     error, freedom = _welch(logs[0], logs[1])
-    beyond = float(student.ppf(1 - (1 - confidence) / 2, freedom))
+    beyond = float(stdtrit(freedom, 1 - (1 - confidence) / 2))
     return RatioEffect(
         ratio=math.exp(shift),
         low=math.exp(shift - beyond * error),
         high=math.exp(shift + beyond * error),
         confidence=confidence,
-        detectable=math.exp((beyond + float(student.ppf(POWER, freedom))) * error),
+        detectable=math.exp((beyond + float(stdtrit(freedom, POWER))) * error),
     )
 
 

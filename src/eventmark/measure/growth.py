@@ -20,7 +20,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import chi2, norm
+from scipy.special import chdtrc, ndtr, ndtri
 
 VOLUMES_MIN = 3
 """Two volumes lie on every law."""
@@ -178,7 +178,7 @@ def _criterion(fit: Fit) -> float:
 
 def _describes(fits: Sequence[Fit], points: int) -> bool:
     """Whether at least one law leaves no more scatter than the errors explain."""
-    return any(chi2.sf(fit.chi_squared, max(points - fit.parameters, 1)) >= _UNFIT for fit in fits)
+    return any(chdtrc(max(points - fit.parameters, 1), fit.chi_squared) >= _UNFIT for fit in fits)
 
 
 def _chosen(fits: Sequence[Fit], *, largest: float, tolerance: float) -> tuple[Law | None, str]:
@@ -210,7 +210,7 @@ def _change(fit: Fit, largest: float) -> float:
 
 def _bounds(fit: Fit, largest: float) -> tuple[float, float]:
     """The change from the smallest to the largest volume that the fit does not rule out with 95% confidence."""
-    margin = float(norm.ppf(0.975)) * fit.b_error
+    margin = float(ndtri(0.975)) * fit.b_error
     reach = _reach(fit, largest) / _base(fit)
     return (fit.b - margin) * reach, (fit.b + margin) * reach
 
@@ -223,7 +223,7 @@ def _mixture_quantile(parts: Sequence[tuple[float, float, float]], q: float) -> 
     """Of normal distributions with (weight, mean, spread)."""
 
     def above(x: float) -> float:
-        return sum(weight * float(norm.cdf(x, mean, spread)) for weight, mean, spread in parts) - q
+        return sum(weight * float(ndtr((x - mean) / spread)) for weight, mean, spread in parts) - q
 
     low = min(mean - 10 * spread for _, mean, spread in parts)
     high = max(mean + 10 * spread for _, mean, spread in parts)

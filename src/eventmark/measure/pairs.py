@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from eventmark.measure.ranks import CONFIDENCE
 
@@ -49,5 +49,5 @@ def pair_ratio(
     if count < 2:
         return PairRatio(math.exp(centre), None, None, count)
     error = float(logs.std(ddof=1)) / math.sqrt(count)
-    beyond = float(student.ppf((1 + confidence) / 2, count - 1)) * error
+    beyond = float(stdtrit(count - 1, (1 + confidence) / 2)) * error
     return PairRatio(math.exp(centre), math.exp(centre - beyond), math.exp(centre + beyond), count)

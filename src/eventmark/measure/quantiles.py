@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr, bdtrik
 
 from eventmark.measure.dependence import Samples, dependence_of
 from eventmark.measure.ranks import CONFIDENCE, NS_PER_MS, nearest_rank
@@ -93,11 +93,20 @@ def _order_statistic_bounds(
     """
     tail = (1 - confidence) / 2
     independent = max(int(count / inflation), 1)
-    low_rank = max(int(binom.ppf(tail, independent, q)), 1)
-    high_rank = int(binom.ppf(1 - tail, independent, q)) + 1
+    low_rank = max(_binomial_quantile(tail, independent, q), 1)
+    high_rank = _binomial_quantile(1 - tail, independent, q) + 1
     low = max(low_rank * count // independent, 1) if independent < count else low_rank
     high = min(math.ceil(high_rank * count / independent), count)
     return low - 1, high - 1 if high_rank <= independent else None
+
+
+def _binomial_quantile(probability: float, n: int, q: float) -> int:
+    """The smallest k with P(X <= k) >= ``probability`` for X binomial(n, q).
+
+    By the special functions alone: all of ``scipy.stats`` takes half a second to import, in every process.
+    """
+    k: int = math.ceil(bdtrik(probability, n, q))
+    return k - 1 if k > 0 and bdtr(k - 1, n, q) >= probability else k
 
 
 @dataclass(frozen=True, slots=True)

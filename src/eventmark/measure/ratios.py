@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from eventmark.measure.dependence import Samples, dependence_of
 from eventmark.measure.ranks import CONFIDENCE, nearest_rank
@@ -41,7 +41,7 @@ def mean_ratio(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -> Ra
     if len(logs) < 2:
         return Ratio(value=value, low=0.0, high=math.inf)
     error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    reach = math.exp(float(student.ppf((1 + confidence) / 2, len(logs) - 1)) * error)
+    reach = math.exp(float(stdtrit(len(logs) - 1, (1 + confidence) / 2)) * error)
     return Ratio(value=value, low=value / reach, high=value * reach)
 
 
@@ -60,7 +60,7 @@ def ratio_of_means(
         return Ratio(value=value, low=0.0, high=math.inf)
     shares = [float(side.var(ddof=1)) / len(side) / float(side.mean()) ** 2 for side in (one, other)]
     free = min(len(one), len(other)) - 1
-    reach = math.exp(float(student.ppf((1 + confidence) / 2, free)) * math.sqrt(sum(shares)))
+    reach = math.exp(float(stdtrit(free, (1 + confidence) / 2)) * math.sqrt(sum(shares)))
     return Ratio(value=value, low=value / reach, high=value * reach)
 
 

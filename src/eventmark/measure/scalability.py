@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from eventmark.measure.ranks import CONFIDENCE
 
@@ -85,7 +85,7 @@ def fit_scalability(clients: Sequence[float], throughput_per_s: Sequence[float])
         _law, n, x, p0=(alone, 0.1, 1e-3), sigma=x, absolute_sigma=False,
         bounds=((0.0, 0.0, 0.0), (np.inf, _SIGMA_MAX, np.inf)), x_scale=(alone, 0.1, 1e-3), maxfev=20_000,
     )  # fmt: skip
-    spread = student.ppf((1 + CONFIDENCE) / 2, len(n) - 3) * np.sqrt(np.diag(covariance))
+    spread = stdtrit(len(n) - 3, (1 + CONFIDENCE) / 2) * np.sqrt(np.diag(covariance))
     most = (math.inf, _SIGMA_MAX, math.inf)
     parameters = [_parameter(*one) for one in zip(fitted, spread, most, strict=True)]
     return ScalabilityLaw(
