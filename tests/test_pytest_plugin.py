@@ -50,9 +50,11 @@ def test_what_needs_a_store_is_skipped_unless_it_is_asked_for(team: pytest.Pytes
 
 
 def test_a_teams_store_is_seeded_once_and_held_to_its_targets(team: pytest.Pytester) -> None:
-    (team.path / "my-store" / "store.toml").open("a").write('"create_head_token" = 1000\n')
+    # A median: few samples bound it, also where they depend on each other
+    target = '"create_head_token" = { quantile = "p50", limit_ms = 1000 }\n'
+    (team.path / "my-store" / "store.toml").open("a").write(target)
     team.makepyfile(TESTS)
-    team.runpytest_subprocess("--eventmark").assert_outcomes(passed=4)
+    team.runpytest_subprocess("--eventmark", "-rs").assert_outcomes(passed=4)
 
 
 UNMET = """

@@ -13,6 +13,7 @@ from tests.cli.test_commands import eventmark
 from tests.cli.test_verify import schemas
 
 
+@pytest.mark.long
 def test_advice_on_a_store_is_shown_and_written_as_a_script(database: str, tmp_path: Path) -> None:
     done = eventmark(
         "advise", "--store", "eaf-v3", "--events", "12k", "--profile", "quick", "--parts", "schema", "--server", database,

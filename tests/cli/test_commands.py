@@ -84,6 +84,7 @@ def test_a_result_can_be_shown_again(quick_run: tuple[Path, subprocess.Completed
     assert (at / "again" / "report.html").read_text() == (at / "out" / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_from_a_new_store_to_its_verdict_in_under_five_minutes(tmp_path: Path) -> None:
     began_s = time.monotonic()
     server = os.environ.get("EVENTMARK_TEST_SERVER", "embedded")

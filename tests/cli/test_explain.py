@@ -77,6 +77,7 @@ STATE = """
 """
 
 
+@pytest.mark.long
 def test_a_good_store_has_no_cliff_and_its_corpus_is_as_it_was(
     server: Server, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

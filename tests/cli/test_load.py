@@ -21,6 +21,7 @@ from tests.cli.test_commands import eventmark
 EVENTS = ("--events", "20k", "--profile", "quick")
 
 
+@pytest.mark.long
 def test_load_writes_its_reports_and_a_flame_graph_of_each_worker_beside_them(
     database: str, tmp_path: Path
 ) -> None:

@@ -188,15 +188,8 @@ def test_an_output_folder_that_is_read_only_is_refused_and_left_alone(refused, t
 def test_an_output_folder_without_room_is_refused_and_no_half_report_stays(refused) -> None:  # type: ignore[no-untyped-def]
     with small_disk(1) as disk:
         fill(disk, leaving_bytes=20_000)
-        refused("report", str(RESULT), "--out", str(disk / "out"), code=4, said="No space left on device")
-        left = [path for path in disk.rglob("*") if path.is_file() and path.name != "filler"]
-        assert all(whole(path) for path in left), left
-
-
-def whole(path: Path) -> bool:
-    """Whether a report has its end."""
-    ends = {".html": "</html>", ".xml": ">", ".json": ("}", "]"), ".md": "\n", ".prom": "\n"}
-    return path.read_text(encoding="utf-8").endswith(ends[path.suffix])
+        refused("report", str(RESULT), "--out", str(disk / "out"), code=4, said="make room for the reports")
+        assert [path.name for path in disk.iterdir()] == ["filler"]
 
 
 @pytest.mark.parametrize("end", [0, 1, 1000, -2])

@@ -14,6 +14,7 @@ from tests.cli.conftest import Command
 REPORTS = {"result.json", "report.html", "report.md", "junit.xml", "jmh.json", "metrics.prom"}
 
 
+@pytest.mark.long
 def test_plans_and_operations_alone_end_with_a_result_of_their_own(
     command: Command, database: str, tmp_path: Path
 ) -> None:

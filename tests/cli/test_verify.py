@@ -40,6 +40,7 @@ def test_a_hunt_of_the_control_finds_lost_events_and_says_how_to_see_it_again(
     assert "naive" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_a_hunt_of_a_safe_ordering_ends_met_and_leaves_nothing_behind(database: str, tmp_path: Path) -> None:
     done = eventmark(
         "verify",
@@ -77,6 +78,7 @@ def test_a_store_that_loses_events_is_broken_at_the_first_look(database: str, tm
     assert asyncio.run(schemas(database)) == ["public"]
 
 
+@pytest.mark.long
 def test_a_store_that_holds_is_met_beside_a_control_that_was_caught(database: str, tmp_path: Path) -> None:
     assert eventmark("stores", "new", "own", at=tmp_path).returncode == 0
     done = eventmark(

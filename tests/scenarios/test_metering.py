@@ -56,11 +56,11 @@ def test_operations_of_all_workers_are_added_up_and_the_log_s_head_is_shown(
         worker_executor(1, fresh=True) as executor,
     ):
         calls = sum(executor.submit(run_fork, replace(task, seed=number)).result().calls for number in (1, 2))
-        deadline_s = time.monotonic() + 10
-        while "eventmark_head_position" not in (text := scraped(port)) and time.monotonic() < deadline_s:
+        head, deadline_s = f"eventmark_head_position {float(EVENTS)}", time.monotonic() + 10
+        while head not in (text := scraped(port)) and time.monotonic() < deadline_s:
             time.sleep(0.1)
     assert count_of(text, "read_snapshot") == calls
-    assert f"eventmark_head_position {float(EVENTS)}" in text
+    assert head in text
     assert METRICS_VARIABLE not in os.environ
     with pytest.raises(OSError):
         scraped(port)

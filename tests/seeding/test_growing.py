@@ -80,6 +80,7 @@ def test_the_table_grows_in_the_order_of_time_also_after_what_was_appended_is_ta
     assert fetch(database, order) > 0.9  # two workers' batches lie beside each other
 
 
+@pytest.mark.long
 def test_a_corpus_interrupted_while_it_grows_is_gone_on_with(database: str) -> None:
     grow(database, 20_000)
 

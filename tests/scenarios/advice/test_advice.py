@@ -151,6 +151,7 @@ def test_what_a_server_can_be_asked_for_is_bounded_and_durability_is_never_trade
     }
 
 
+@pytest.mark.long
 def test_settings_are_tried_and_the_server_stays_as_it_was(copies_of: MakeCopies) -> None:
     copies = copies_of("eaf", single_pairs=1)
 

@@ -47,6 +47,7 @@ def _plan(server: Server, dsn: str, store: str, **changes: object) -> BenchmarkP
     return replace(plan, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_every_operation_is_measured_and_met_on_a_small_corpus(server: Server, database: str) -> None:
     results, skipped = run_benchmark(_plan(server, database, "eaf", with_floors=True))
     assert set(results) == set(DEFAULT_TARGETS)

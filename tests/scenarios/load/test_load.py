@@ -76,6 +76,7 @@ def test_users_are_a_closed_loop(job: Job) -> None:
     assert {one.mode for one in result.operations.values()} == {"closed loop"}
 
 
+@pytest.mark.long
 def test_a_store_that_is_nothing_but_sql_is_loaded_without_what_it_lacks(
     server: Server, database: str, tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def _slowed(job: Job, seconds: float) -> None:
     )
 
 
+@pytest.mark.long
 def test_the_capacity_of_one_connection_to_a_slow_store_is_what_its_delay_allows(
     job: Job, tmp_path: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_store_too_slow_for_any_rate_is_broken_and_has_no_capacity(job: Job) -
     assert "not even" in result.reasons[0]
 
 
+@pytest.mark.long
 def test_a_sweep_measures_every_level_and_fits_its_law(job: Job, tmp_path: Path) -> None:
     sweep = Sweep(operations=(APPEND, "create_head_token"), clients=(1, 2, 4, 8), seconds=0.5, warm_rounds=1)
     result = kept(sweep.run(job), tmp_path)

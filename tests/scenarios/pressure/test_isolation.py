@@ -42,6 +42,7 @@ def rows(section: Section, title: str) -> list[dict[str, Any]]:
     return [dict(zip([column.name for column in table.columns], row, strict=True)) for row in table.rows]
 
 
+@pytest.mark.long
 def test_an_idle_transaction_of_another_tenant_holds_up_the_victim_s_consumer(
     job: Job, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_predicate_that_cannot_be_told_is_left_alone() -> None:
     assert without_tenant(statements["stream_events"], "tenant_id", "eventmark") is None
 
 
+@pytest.mark.long
 def test_a_store_without_streams_of_a_tenant_is_measured_without_them(job: Job, tmp_path: Path) -> None:
     write_template(tmp_path / "own")
     (tmp_path / "own" / "stream_tenant_events.sql").unlink()

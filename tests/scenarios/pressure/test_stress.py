@@ -103,6 +103,7 @@ def test_what_cannot_be_done_is_skipped_with_the_reason(job: Job) -> None:
     assert result.verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.long
 def test_a_store_of_plain_sql_is_stressed_alike(job: Job, tmp_path: Path) -> None:
     write_template(tmp_path / "own")
     own = replace(

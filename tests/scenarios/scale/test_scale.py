@@ -83,6 +83,7 @@ def test_interrupted_it_goes_on_with_the_next_volume_and_finds_what_was_planted_
     assert not [phase for phase in again.phases if phase.name.startswith("measure")]
 
 
+@pytest.mark.long
 def test_a_log_that_has_grown_beyond_a_volume_is_not_measured_at_it(job: Job) -> None:
     plan = replace(CorpusPlan(40_000), cohort_events=20_000)
     seed(job.server.dsn, job.definition, plan, schema=LARGE)
@@ -93,6 +94,7 @@ def test_a_log_that_has_grown_beyond_a_volume_is_not_measured_at_it(job: Job) ->
     assert law[2:4] == ["cannot be told", "1 volumes tell no law, 3 are needed"]
 
 
+@pytest.mark.long
 def test_another_log_is_refused_and_replaced_when_asked_for(job: Job) -> None:
     seed(job.server.dsn, job.definition, CorpusPlan(20_000, seed=9), schema=LARGE)
     with pytest.raises(CannotRunError, match="another corpus") as refused:
@@ -103,6 +105,7 @@ def test_another_log_is_refused_and_replaced_when_asked_for(job: Job) -> None:
     assert fetch(job.server.dsn, f"select seed from {LARGE}.eventmark_corpus") == 1
 
 
+@pytest.mark.long
 def test_a_store_of_sql_files_grows_as_well(
     server: Server, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +118,7 @@ def test_a_store_of_sql_files_grows_as_well(
     assert finding(result, "pages per event of load_aggregate[1000]") in (Verdict.MET, Verdict.INCONCLUSIVE)
 
 
+@pytest.mark.long
 def test_without_statistics_of_statements_latencies_are_measured_and_the_rest_is_said_to_be_missing(
     server: Server, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
