@@ -39,6 +39,7 @@ def test_the_plans_of_the_engine_s_own_store_are_the_golden_ones(server: Server,
     assert read_result(Path("out/result.json")).verdict is Verdict.MET
 
 
+@pytest.mark.long
 def test_plans_of_a_users_own_store_are_approved_into_its_folder_and_a_change_is_shown(
     server: Server, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,7 +66,7 @@ def test_a_load_that_is_interrupted_ends_at_once_and_leaves_no_process(database:
         [sys.executable, "-m", "eventmark.cli.main", "load", *EVENTS, "--server", database, "--seconds", "600"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    time.sleep(15.0)
+    time.sleep(8.0)
     began_s = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)

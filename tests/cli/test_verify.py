@@ -59,6 +59,7 @@ def test_a_hunt_of_a_safe_ordering_ends_met_and_leaves_nothing_behind(database: 
     assert asyncio.run(schemas(database)) == ["public"]
 
 
+@pytest.mark.long
 def test_a_store_that_loses_events_is_broken_at_the_first_look(database: str, tmp_path: Path) -> None:
     done = eventmark(
         "verify",

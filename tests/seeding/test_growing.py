@@ -58,6 +58,7 @@ def test_what_is_there_already_is_not_loaded_again(database: str) -> None:
     assert seeded_events(database, "eventmark") == 40_000
 
 
+@pytest.mark.long
 def test_the_table_grows_in_the_order_of_time_also_after_what_was_appended_is_taken_out(
     database: str,
 ) -> None:

@@ -75,6 +75,7 @@ def test_the_engines_own_store_has_nothing_to_spare(copies_of: MakeCopies) -> No
     assert not [trial for trial in found.trials if trial.is_sound]
 
 
+@pytest.mark.long
 def test_of_two_indexes_that_stand_in_for_each_other_one_stays(copies_of: MakeCopies, own: Path) -> None:
     for path in own.glob("*.sql"):  # nobody asks for an index by its name
         text = path.read_text()
@@ -172,6 +173,7 @@ def test_a_trigger_that_may_do_more_than_fill_columns_weakens_the_store(
     assert candidate.revert == ("create trigger t", 'alter table "events" enable always trigger "t"')
 
 
+@pytest.mark.long
 def test_a_table_whose_keys_hold_the_tenant_is_tried_in_partitions(copies_of: MakeCopies, own: Path) -> None:
     rewrite(
         own / "indexes.sql",

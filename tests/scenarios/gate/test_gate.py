@@ -97,6 +97,7 @@ def test_a_dropped_index_is_named(job: Job, store: Callable[..., Path]) -> None:
     assert any("events_stream" in reason for reason in found.reasons), found.reasons
 
 
+@pytest.mark.long
 def test_a_slow_statement_is_found_by_its_times_alone(job: Job, store: Callable[..., Path]) -> None:
     slow = store(
         "slow", "read_snapshot.sql", "order by", "    and (select true from pg_sleep(0.005))\norder by"

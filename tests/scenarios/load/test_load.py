@@ -128,6 +128,7 @@ def test_the_capacity_of_one_connection_to_a_slow_store_is_what_its_delay_allows
         assert "No rate was confirmed" in result.sections[0].text[0]
 
 
+@pytest.mark.long
 def test_a_store_too_slow_for_any_rate_is_broken_and_has_no_capacity(job: Job) -> None:
     _slowed(job, 0.3)
     load = plan(f"{APPEND}=1", arrivals=Arrivals("poisson", 80), pool_max=4, warm_rounds=0)

@@ -70,6 +70,7 @@ def test_an_idle_transaction_of_another_tenant_holds_up_the_victim_s_consumer(
     assert fetch(job.server.dsn, schemas) == 0
 
 
+@pytest.mark.long
 def test_a_lock_that_tenants_share_is_found_and_named(job: Job) -> None:
     execute(job.server.dsn, LOCKED)
     scenario = Isolation(
@@ -133,7 +134,6 @@ def test_a_predicate_that_cannot_be_told_is_left_alone() -> None:
     assert without_tenant(statements["stream_events"], "tenant_id", "eventmark") is None
 
 
-@pytest.mark.long
 def test_a_store_without_streams_of_a_tenant_is_measured_without_them(job: Job, tmp_path: Path) -> None:
     write_template(tmp_path / "own")
     (tmp_path / "own" / "stream_tenant_events.sql").unlink()

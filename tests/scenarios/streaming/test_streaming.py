@@ -167,6 +167,7 @@ def own_job(server: Server, database: str, tmp_path: Path) -> Job:
     return job
 
 
+@pytest.mark.long
 def test_a_store_of_sql_files_is_streamed_by_plain_loops_and_the_result_says_so(own_job: Job) -> None:
     result = Streaming().run(own_job)
     assert {name.partition(", ")[2] for name in result.operations} == {"1 consumer", "2 consumers"}

@@ -96,7 +96,9 @@ class WorkerLink:
         return now_ns() + message.wall_ns - time.time_ns()
 
     def send(self, message: Message) -> None:
-        _send(self._writer, message)
+        """To a parent that has hung up nothing is said; ``lost`` tells of it."""
+        if not self._writer.is_closing():
+            _send(self._writer, message)
 
     def tell(self, worker: int, amount: float) -> None:
         """Say how much is done."""

@@ -14,7 +14,7 @@ from eventmark.scenarios.streaming.consumers import ConsumerSpec
 from eventmark.scenarios.streaming.delivery import head_token
 from eventmark.scenarios.streaming.group import GroupPlan, Setting
 from eventmark.scenarios.streaming.sizes import Waiting
-from eventmark.server import StatementStatistics, statements_between, statements_snapshot
+from eventmark.server import statements_between, statements_snapshot
 from eventmark.server.processes import ProcessTree
 
 STAGE = "idle"
@@ -81,22 +81,19 @@ class _Look:
 
     async def __call__(self) -> None:
         await asyncio.sleep(SETTLE_S)
-        before = await self._statements()
-        self._cpu_since()
-        began_s = time.monotonic()
-        await asyncio.sleep(self._asked_s)
-        self.seconds = time.monotonic() - began_s
-        self.server_cpu = self._cpu_since()
-        after = await self._statements()
-        if before is not None and after is not None:
-            self.queries_per_s = sum(one.calls for one in statements_between(before, after)) / self.seconds
-
-    async def _statements(self) -> dict[str, StatementStatistics] | None:
         connection = await asyncpg.connect(self._dsn)
         try:
-            return await statements_snapshot(connection)
+            before = await statements_snapshot(connection)
+            self._cpu_since()
+            began_s = time.monotonic()
+            await asyncio.sleep(self._asked_s)
+            self.server_cpu = self._cpu_since()
+            after = await statements_snapshot(connection)
+            self.seconds = time.monotonic() - began_s
         finally:
             await connection.close()
+        if before is not None and after is not None:
+            self.queries_per_s = sum(one.calls for one in statements_between(before, after)) / self.seconds
 
     def _cpu_since(self) -> float | None:
         """The server's share of a core since the last time; None the first time, and where it is not to be seen."""
