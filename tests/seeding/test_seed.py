@@ -225,15 +225,19 @@ def test_an_unfinished_corpus_is_not_audited(database: str) -> None:
 def test_what_measuring_added_is_taken_out_again(database: str) -> None:
     definition = find_store("eaf")
     seed(database, definition, PLAN, schema="eventmark", workers=2)
+    snapshots = fetch(database, "select count(*) from eventmark.aggregate_snapshots")
     execute(
         database,
         "insert into eventmark.domain_events select (jsonb_populate_record(d, jsonb_build_object("
         "'global_sequence_id', 30001, 'aggregate_id', 'new', 'event_id', gen_random_uuid(),"
         " 'transaction_id', pg_current_xact_id()))).*"
         " from eventmark.domain_events d where global_sequence_id = 1",
+        "insert into eventmark.aggregate_snapshots select (jsonb_populate_record(s, jsonb_build_object("
+        "'sequence_number', 1000000))).* from eventmark.aggregate_snapshots s limit 1",
     )
     assert asyncio.run(remove_appended(database, definition, "eventmark", EVENTS)) == 1
     assert fetch(database, "select count(*) from eventmark.domain_events") == EVENTS
+    assert fetch(database, "select count(*) from eventmark.aggregate_snapshots") == snapshots
 
 
 def test_what_measuring_added_is_found_whatever_its_transaction_ids_after_a_rebase(database: str) -> None:

@@ -136,8 +136,13 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
         if definition.snapshots_table is not None:
             snapshots = f'{quoted_schema(schema)}."{definition.snapshots_table}"'
             sequence = definition.snapshot_columns["sequence_number"]
+            same = " and ".join(
+                f'e."{definition.columns[name]}" = s."{definition.snapshot_columns[name]}"'
+                for name in ("tenant_id", "aggregate_id", "sequence_number")
+            )
             await connection.execute(
-                f'delete from {snapshots} where "{sequence}" % {SNAPSHOT_EVERY_EVENTS} <> 0'
+                f'delete from {snapshots} s where "{sequence}" % {SNAPSHOT_EVERY_EVENTS} <> 0'
+                f" or not exists (select from {table} e where {same})"
             )
             await connection.execute(f"vacuum analyze {snapshots}")
         if removed:
