@@ -12,6 +12,7 @@ import asyncpg
 from eventmark.measure.results import Environment, Finding, ServerEnvironment, StoreEnvironment
 from eventmark.measure.targets import DEFAULT_TARGETS, Target
 from eventmark.scenarios.profiles import Profile
+from eventmark.scenarios.warming import warm
 from eventmark.seeding import (
     CorpusSample,
     Progress,
@@ -80,6 +81,8 @@ def fill(job: Job, progress: Progress) -> SeedReport:
     if seeded.reused:
         asyncio.run(rejuvenate(job.server.dsn, job.definition, job.schema))
         asyncio.run(remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events))
+        if job.server.pid is not None:  # just started by us, with nothing in its cache
+            asyncio.run(warm(job.server.dsn, (job.schema,)))
     if job.aged:
         asyncio.run(age(job.server.dsn, job.definition, job.schema, job.corpus, progress))
     return seeded

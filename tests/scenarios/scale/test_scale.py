@@ -12,8 +12,9 @@ from eventmark.errors import CannotRunError
 from eventmark.measure.results import RunResult, Verdict
 from eventmark.scenarios.job import Job
 from eventmark.scenarios.scale.measuring import EFFORTS
-from eventmark.scenarios.scale.relations import relations_of, warm
+from eventmark.scenarios.scale.relations import relations_of
 from eventmark.scenarios.scale.scale import Scale
+from eventmark.scenarios.warming import warm
 from eventmark.seeding import seed
 from eventmark.server import Server
 from eventmark.stores import find_store, write_template

@@ -16,7 +16,7 @@ from eventmark.scenarios.job import Job, draw_sample
 from eventmark.scenarios.profiles import Profile
 from eventmark.scenarios.scale.accounts import WARM_CALLS, AccountTask, run_accounted
 from eventmark.scenarios.scale.large_reads import LargeReadTask, places_for, run_large_read
-from eventmark.scenarios.scale.relations import cache_counts, index_scans, relations_of, warm
+from eventmark.scenarios.scale.relations import cache_counts, index_scans, relations_of
 from eventmark.scenarios.scale.steps import (
     Account,
     AccountPair,
@@ -26,6 +26,7 @@ from eventmark.scenarios.scale.steps import (
     Round,
     Step,
 )
+from eventmark.scenarios.warming import warm
 from eventmark.seeding import CorpusSample, Progress, remove_appended
 from eventmark.workers import worker_executor
 from eventmark.workload import CorpusPlan

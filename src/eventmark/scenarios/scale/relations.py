@@ -1,4 +1,4 @@
-"""Sizes and shapes of a store's relations, its hits in the cache, and its pages brought there."""
+"""Sizes and shapes of a store's relations, and its hits in the cache."""
 
 from __future__ import annotations
 
@@ -8,23 +8,8 @@ import asyncpg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.scenarios.scale.steps import Relation
+from eventmark.scenarios.warming import PATIENCE_S, RELATIONS, made_extension
 
-PATIENCE_S = 3600.0  # for reading a whole corpus once
-
-_RELATIONS = """
-select
-    c.oid::regclass::text as place,
-    case when c.relkind = 't' then 'TOAST of ' || owner.relname else c.relname end as name,
-    case c.relkind when 'i' then 'index' when 't' then 'toast' else 'table' end as kind,
-    pg_relation_size(c.oid) as size_bytes
-from pg_class c
-left join pg_class owner on owner.reltoastrelid = c.oid
-where c.relkind in ('r', 'i', 't')
-    and (c.relnamespace = $1::regnamespace or owner.relnamespace = $1::regnamespace)
-    and coalesce(owner.relname, c.relname) not like 'eventmark\\_%'
-    and c.relname not like 'eventmark\\_%'
-order by kind desc, size_bytes desc, name
-"""
 _SHAPE = "select tree_level, avg_leaf_density, leaf_fragmentation from pgstatindex($1::text::regclass)"
 _CACHE = """
 select
@@ -41,8 +26,8 @@ async def relations_of(dsn: str, schema: str) -> tuple[list[Relation], str]:
     """A schema's relations; and why its indexes' shapes are not told, where they are not."""
     connection = await asyncpg.connect(dsn)
     try:
-        missing = await _extension(connection, "pgstattuple")
-        rows = await connection.fetch(_RELATIONS, quoted_schema(schema))
+        missing = await made_extension(connection, "pgstattuple")
+        rows = await connection.fetch(RELATIONS, quoted_schema(schema))
         found = []
         for row in rows:
             shape = None
@@ -68,27 +53,6 @@ def _share(percent: float) -> float | None:
     return round(percent / 100, 4) if percent == percent else None
 
 
-async def warm(dsn: str, schemas: tuple[str, ...]) -> str:
-    """Read every page of the schemas into shared buffers, the last schema last; why not, where not.
-
-    As much stays as there is room for: so each corpus is found as a server has it that has run for some time.
-    """
-    connection = await asyncpg.connect(dsn)
-    try:
-        missing = await _extension(connection, "pg_prewarm")
-        if missing:
-            return missing
-        for schema in schemas:
-            for row in await connection.fetch(_RELATIONS, quoted_schema(schema)):
-                if row["size_bytes"]:
-                    await connection.execute(
-                        "select pg_prewarm($1::text::regclass)", row["place"], timeout=PATIENCE_S
-                    )
-        return ""
-    finally:
-        await connection.close()
-
-
 async def cache_counts(dsn: str, schema: str) -> tuple[int, int]:
     """Pages of the schema's tables and indexes found in shared buffers, and read into them, so far."""
     connection = await asyncpg.connect(dsn)
@@ -106,12 +70,3 @@ async def index_scans(dsn: str, schema: str) -> dict[str, int]:
         return {row["name"]: row["scans"] for row in await connection.fetch(_SCANS, schema)}
     finally:
         await connection.close()
-
-
-async def _extension(connection: asyncpg.Connection[Any], name: str) -> str:
-    """Make it; why not, where the server refuses."""
-    try:
-        await connection.execute(f"create extension if not exists {name}")
-    except asyncpg.PostgresError as error:
-        return f"{name}: {str(error).partition(chr(10))[0]}"
-    return ""

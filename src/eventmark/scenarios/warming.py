@@ -1,0 +1,56 @@
+"""A store's pages brought into shared buffers, where a server has them that has run for some time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+
+from eventmark.engine.statements import quoted_schema
+
+PATIENCE_S = 3600.0  # for reading a whole corpus once
+
+RELATIONS = """
+select
+    c.oid::regclass::text as place,
+    case when c.relkind = 't' then 'TOAST of ' || owner.relname else c.relname end as name,
+    case c.relkind when 'i' then 'index' when 't' then 'toast' else 'table' end as kind,
+    pg_relation_size(c.oid) as size_bytes
+from pg_class c
+left join pg_class owner on owner.reltoastrelid = c.oid
+where c.relkind in ('r', 'i', 't')
+    and (c.relnamespace = $1::regnamespace or owner.relnamespace = $1::regnamespace)
+    and coalesce(owner.relname, c.relname) not like 'eventmark\\_%'
+    and c.relname not like 'eventmark\\_%'
+order by kind desc, size_bytes desc, name
+"""
+
+
+async def warm(dsn: str, schemas: tuple[str, ...]) -> str:
+    """Read every page of the schemas into shared buffers, the last schema last; why not, where not.
+
+    As much stays as there is room for: so each corpus is found as a server has it that has run for some time.
+    """
+    connection = await asyncpg.connect(dsn)
+    try:
+        missing = await made_extension(connection, "pg_prewarm")
+        if missing:
+            return missing
+        for schema in schemas:
+            for row in await connection.fetch(RELATIONS, quoted_schema(schema)):
+                if row["size_bytes"]:
+                    await connection.execute(
+                        "select pg_prewarm($1::text::regclass)", row["place"], timeout=PATIENCE_S
+                    )
+        return ""
+    finally:
+        await connection.close()
+
+
+async def made_extension(connection: asyncpg.Connection[Any], name: str) -> str:
+    """Make it; why not, where the server refuses."""
+    try:
+        await connection.execute(f"create extension if not exists {name}")
+    except asyncpg.PostgresError as error:
+        return f"{name}: {str(error).partition(chr(10))[0]}"
+    return ""
