@@ -13,7 +13,9 @@ import numpy as np
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.measure.clock import LoopLag, now_ns
 from eventmark.measure.steadiness import WarmUp
-from eventmark.scenarios.core.operations import OPERATIONS, AppendEvents, Operation, StoreSnapshot
+from eventmark.scenarios.core.appends import AppendEvents
+from eventmark.scenarios.core.operation import Operation
+from eventmark.scenarios.core.operations import OPERATIONS, StoreSnapshot
 from eventmark.scenarios.profiles import Profile
 from eventmark.seeding import CorpusSample
 from eventmark.stores import find_store, open_store

@@ -17,8 +17,9 @@ from eventmark.engine import drop_schema
 from eventmark.engine.schema import create_marked_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.clock import now_ns
+from eventmark.scenarios.core.appends import AppendEvents
 from eventmark.scenarios.core.forks import ForkTask
-from eventmark.scenarios.core.operations import OPERATIONS, AppendEvents
+from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.stores import drop_scratch_schema, find_store, open_store
 from eventmark.workers import loop_factory
 

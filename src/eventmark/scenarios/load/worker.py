@@ -25,7 +25,9 @@ from eventmark.errors import (
 )
 from eventmark.measure.alarm import Alarm
 from eventmark.measure.clock import GcPauses, LoopLag, now_ns
-from eventmark.scenarios.core.operations import OPERATIONS, AppendEvents, Operation, StreamEvents
+from eventmark.scenarios.core.appends import AppendEvents
+from eventmark.scenarios.core.operation import Operation
+from eventmark.scenarios.core.operations import OPERATIONS, StreamEvents
 from eventmark.scenarios.core.streams import StreamVersions
 from eventmark.scenarios.load.link import BEAT_S, Beat, WorkerLink
 from eventmark.scenarios.load.plan import LoadPlan

@@ -10,7 +10,8 @@ from eventmark.errors import CannotRunError, UsageError
 from eventmark.measure.results import RunResult
 from eventmark.measure.verdicts import doubted, overall
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
-from eventmark.scenarios.core.operations import OPERATIONS, AppendEvents
+from eventmark.scenarios.core.appends import AppendEvents
+from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job, prepare_store
 from eventmark.scenarios.load.generator import run_load

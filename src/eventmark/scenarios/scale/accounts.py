@@ -16,7 +16,8 @@ import numpy as np
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.measure.clock import now_ns
 from eventmark.scenarios.core.forks import ForkTask
-from eventmark.scenarios.core.operations import OPERATIONS, Operation
+from eventmark.scenarios.core.operation import Operation
+from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.core.work import own_statements
 from eventmark.scenarios.scale.steps import Account
 from eventmark.server.statistics import read_time_column, statements_snapshot
