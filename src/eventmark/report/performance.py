@@ -120,8 +120,10 @@ def _scenario_of(result: RunResult) -> str | None:
 
 
 def _scenario(title: str, result: RunResult) -> list[str]:
-    """What a scenario found: its figures, then its sections without what is folded away in the report."""
+    """What a scenario found: its figures, then its sections, without what is folded away in the report and without
+    the tables of evidence of those that close it."""
     store = result.environment.store
+    events = f", {whole(_events(result))} events" if _events(result) else ""
     figures = [
         [
             cell(name.replace("_", " ")),
@@ -131,13 +133,16 @@ def _scenario(title: str, result: RunResult) -> list[str]:
         ]
         for name, one in result.figures.items()
     ]
-    sections = (replace(one, blocks=[]) for one in sorted(result.sections, key=lambda one: one.closing))
+    sections = (
+        replace(one, blocks=[], tables=[] if one.closing else one.tables)
+        for one in sorted(result.sections, key=lambda one: one.closing)
+    )
     return [
-        f"## {title}: {cell(store.name)}, {whole(_events(result))} events: {result.verdict.value}",
+        f"## {title}: {cell(store.name)}{events}: {result.verdict.value}",
         "",
         _taken(result),
         "",
-        *(["Reasons: " + cell("; ".join(result.reasons)) + ".", ""] if result.reasons else []),
+        *([*(f"- {cell(reason)}" for reason in result.reasons), ""] if result.reasons else []),
         *([*table(["figure", "value", "unit", "from", "to"], figures, "lrlrr"), ""] if figures else []),
         *(line for section in sections for line in section_lines(section, level=3)),
     ]
@@ -230,7 +235,10 @@ def _rate(result: RunResult) -> str:
 
 
 def _events(result: RunResult) -> int:
-    return result.corpus.events if result.corpus else 0
+    if result.corpus:
+        return result.corpus.events
+    kept = result.figures.get("corpus_events")
+    return round(kept.value) if kept else 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from eventmark.plans.judge import worst
 from eventmark.scenarios.bottleneck import SECTION_NAME
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job, draw_sample, fill, prepare_store
+from eventmark.scenarios.load.load import corpus_figures
 from eventmark.scenarios.pressure.book import Book
 from eventmark.scenarios.pressure.case import Case, CaseReport
 from eventmark.scenarios.pressure.checkpoints import CheckpointsUnderLoad
@@ -83,7 +84,7 @@ class Stress:
             progress("stress", len(self.cases), len(self.cases))
         verdict, reasons = overall(_parts(sections))
         return course.result(
-            verdict, reasons, figures=figures, sections=[*sections, _limits(reports)]
+            verdict, reasons, figures=figures | corpus_figures(job), sections=[*sections, _limits(reports)]
         )  # fmt: skip
 
 

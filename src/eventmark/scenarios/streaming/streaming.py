@@ -17,7 +17,7 @@ from eventmark.measure.verdicts import doubted, overall
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job, draw_sample, fill, prepare_store
-from eventmark.scenarios.load.load import unfit_machine
+from eventmark.scenarios.load.load import corpus_figures, unfit_machine
 from eventmark.scenarios.streaming.catch_up import CatchUp, measure_catch_up
 from eventmark.scenarios.streaming.consumers import BATCH_EVENTS
 from eventmark.scenarios.streaming.delivery import Delivery, measure_deliveries
@@ -100,7 +100,7 @@ class Streaming:
         )
         return course.result(
             verdict, reasons, operations=operations, sections=sections,
-            figures=figures(caught_up, deliveries, idle, cases),
+            figures=figures(caught_up, deliveries, idle, cases) | corpus_figures(job),
         )  # fmt: skip
 
 
