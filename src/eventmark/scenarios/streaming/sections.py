@@ -56,10 +56,16 @@ def _rates_chart(cases: Sequence[Case]) -> Chart:
     return Chart(
         title="Events handled per second, all consumers together", mark="line", x="consumers or segments", y=_RATE,
         points=[
-            Point(x=float(case.consumers), y=case.handled_per_s, series=case.name.partition(" ")[2].rstrip("s"))
+            Point(x=float(case.consumers), y=case.handled_per_s, series=_kind(case))
             for case in cases
         ],
     )  # fmt: skip
+
+
+def _kind(case: Case) -> str:
+    """What a case is one of, however many there are."""
+    words = "segments" if case.segments else "consumers"
+    return f"{words}, handler waits {case.handler_us:g} µs per event" if case.handler_us else words
 
 
 def catch_up_finding(found: CatchUp) -> Finding:
