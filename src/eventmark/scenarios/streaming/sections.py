@@ -64,7 +64,7 @@ def _rates_chart(cases: Sequence[Case]) -> Chart:
 
 def _kind(case: Case) -> str:
     """What a case is one of, however many there are."""
-    words = "segments" if case.segments else "consumers"
+    words = "consumers" if "consumer" in case.name else "segments"
     return f"{words}, handler waits {case.handler_us:g} µs per event" if case.handler_us else words
 
 
