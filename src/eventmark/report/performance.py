@@ -25,17 +25,18 @@ them, in the same run: below 1 is quicker than the tool.
 """
 
 
-# What a page about performance shows of each command, in the order of reading
-SCENARIOS = {
-    "capacity": "Capacity",
-    "load": "Load",
-    "sweep": "From one client to many",
-    "stream": "Streaming",
-    "scale": "A log that grows",
-    "soak": "Steady load for long",
-    "stress": "Under stress",
-    "isolate": "One tenant beside another",
+# What the page shows of each command, in the order of reading: its title, and its sections where not all of them
+SCENARIOS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "capacity": ("Capacity", ("capacity",)),
+    "load": ("Load", ("load",)),
+    "sweep": ("From one client to many", ("sweep",)),
+    "stream": ("Streaming", ()),
+    "scale": ("A log that grows", ()),
+    "soak": ("Steady load for long", ("soak", "garbage", "upkeep")),
+    "stress": ("Under stress", ()),
+    "isolate": ("One tenant beside another", ("isolation", "tenant-filter")),
 }
+REASONS_MAX = 6
 INSTRUMENT_SECTIONS = ("certificate", "gate-calibration")
 _PRICES_BEGIN, _PRICES_END = "<!-- prices -->", "<!-- end of prices -->"
 
@@ -63,7 +64,7 @@ def render_performance(results: Sequence[RunResult]) -> str:
                 for name in SCENARIOS
                 for result in results
                 if scenarios.get(result.run_id) == name
-                for line in _scenario(SCENARIOS[name], result)
+                for line in _scenario(name, result)
             ),
             *hunts,
             *checks,
@@ -119,31 +120,27 @@ def _scenario_of(result: RunResult) -> str | None:
     return words[1] if len(words) > 1 and words[1] in SCENARIOS else None
 
 
-def _scenario(title: str, result: RunResult) -> list[str]:
-    """What a scenario found: its figures, then its sections, without what is folded away in the report and without
-    the tables of evidence of those that close it."""
+def _scenario(name: str, result: RunResult) -> list[str]:
+    """What a scenario found: its sections. What is folded away in the report, and the evidence of what
+    closes it, is in the result's own report."""
+    title, chosen = SCENARIOS[name]
     store = result.environment.store
     events = f", {whole(_events(result))} events" if _events(result) else ""
-    figures = [
-        [
-            cell(name.replace("_", " ")),
-            numbers.amount(one.value),
-            cell(one.unit),
-            *(NONE if end is None else numbers.amount(end) for end in (one.low, one.high)),
-        ]
-        for name, one in result.figures.items()
-    ]
+    reasons = result.reasons[:REASONS_MAX]
+    more = len(result.reasons) - len(reasons)
     sections = (
         replace(one, blocks=[], tables=[] if one.closing else one.tables)
         for one in sorted(result.sections, key=lambda one: one.closing)
+        if one.closing or not chosen or one.name in chosen
     )
     return [
         f"## {title}: {cell(store.name)}{events}: {result.verdict.value}",
         "",
         _taken(result),
         "",
-        *([*(f"- {cell(reason)}" for reason in result.reasons), ""] if result.reasons else []),
-        *([*table(["figure", "value", "unit", "from", "to"], figures, "lrlrr"), ""] if figures else []),
+        *(f"- {cell(reason)}" for reason in reasons),
+        *([f"- and {more} more"] if more > 0 else []),
+        "",
         *(line for section in sections for line in section_lines(section, level=3)),
     ]
 
