@@ -102,7 +102,11 @@ def calibrate(
     effort: Effort | None = None,
     simulated: int = SIMULATED,
 ) -> Calibration:
-    """``gates`` of each kind, in turns, so that the machine's moods meet both."""
+    """``gates`` of each kind, in turns, so that the machine's moods meet both.
+
+    A slowdown is planted in one operation of a gate, each in its turn: a gate that has found one ends soon, and
+    what it has not decided of the others by then is no miss.
+    """
     effort = effort or Effort(seconds=GATE_SECONDS)
     alike, planted = Rates(ALIKE), Rates(PLANTED)
     for number in range(gates):
@@ -110,7 +114,12 @@ def calibrate(
         for place, rates in enumerate((alike, planted)):
             progress("calibrate", 2 * number + place, 2 * gates)
             seed = 1000 + 2 * number + place
-            rates.add(run_gate(proving, rates.planted, lengths, effort=effort, seed=seed))
+            if rates is alike:
+                rates.add(run_gate(proving, ALIKE, lengths, effort=effort, seed=seed))
+            else:
+                slowed = operations[number % len(operations)]
+                table = run_gate(proving, PLANTED, lengths, effort=effort, seed=seed, slowed=(slowed,))
+                rates.add({slowed: table[slowed]})
     progress("calibrate", 2 * gates, 2 * gates)
     random = np.random.default_rng(11)
     drawn_alike, drawn_planted = (simulate(rates, simulated, random) for rates in (alike, planted))
@@ -153,9 +162,9 @@ def calibration_section(found: Calibration) -> Section:
         title="The gate's rates",
         verdict=worst,
         text=[
-            f"Gates on sides that are alike, and on sides of which one was made {PLANTED:.0%} slower by a delay in its "
-            "statements, in turns, every one with fresh forks. Simulated: the same decision on pairs drawn from those "
-            "that were recorded, which takes the recorded noise for all there is.",
+            f"Gates on sides that are alike, and on sides of which one has an operation made {PLANTED:.0%} slower by a "
+            "delay in its statement, in turns, every one with fresh forks. Simulated: the same decision on pairs drawn "
+            "from those that were recorded, which takes the recorded noise for all there is.",
         ],
         findings=findings,
         tables=[_table(found)],
@@ -191,11 +200,12 @@ def _table(found: Calibration) -> Table:
     rows: list[list[str | float | None]] = []
     for rates in (found.alike, found.planted):
         for name, counts in rates.decisions.items():
-            pairs = len(rates.log_ratios[name]) / max(rates.gates, 1)
+            gates = counts.total()
+            pairs = len(rates.log_ratios[name]) / max(gates, 1)
             rows.append([
-                f"{name}, {'alike' if rates.planted == ALIKE else f'{rates.planted:.0%} slower'}", float(rates.gates),
+                f"{name}, {'alike' if rates.planted == ALIKE else f'{rates.planted:.0%} slower'}", float(gates),
                 *(float(counts[one]) for one in (Decision.SLOWER, Decision.NOT_SLOWER, Decision.UNDECIDED)),
-                float(counts.total() - sum(counts[one] for one in (
+                float(gates - sum(counts[one] for one in (
                     Decision.SLOWER, Decision.NOT_SLOWER, Decision.UNDECIDED))),
                 pairs, _spread(rates.log_ratios[name]),
             ])  # fmt: skip

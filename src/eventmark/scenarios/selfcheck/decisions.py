@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,10 +56,23 @@ def lengths_ms(proving: Proving, operations: Sequence[str], turns: int) -> dict[
 
 
 def run_gate(
-    proving: Proving, planted: float, lengths: Mapping[str, float], *, effort: Effort, seed: int
+    proving: Proving,
+    planted: float,
+    lengths: Mapping[str, float],
+    *,
+    effort: Effort,
+    seed: int,
+    slowed: Collection[str] | None = None,
 ) -> dict[str, OperationContest]:
-    """One gate between the plain store and the same with ``planted`` of each operation's length more."""
-    delays_ms = {OPERATIONS[name].statement: planted * length_ms for name, length_ms in lengths.items()}
+    """One gate between the plain store and the same with ``planted`` of each operation's length more.
+
+    Of those that are ``slowed`` alone, where they are named.
+    """
+    delays_ms = {
+        OPERATIONS[name].statement: planted * length_ms
+        for name, length_ms in lengths.items()
+        if slowed is None or name in slowed
+    }
     both = proving.against(proving.planted(delays_ms))
     rules = Rules()
     bout = Bout(rules=rules, table=contests(list(lengths), rules))
