@@ -240,6 +240,22 @@ def test_what_measuring_added_is_taken_out_again(database: str) -> None:
     assert fetch(database, "select count(*) from eventmark.aggregate_snapshots") == snapshots
 
 
+def test_snapshots_are_taken_out_also_where_their_ids_are_of_another_type_than_the_events(
+    database: str,
+) -> None:
+    definition = find_store("eaf")
+    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    snapshots = fetch(database, "select count(*) from eventmark.aggregate_snapshots")
+    execute(
+        database,
+        "alter table eventmark.aggregate_snapshots alter aggregate_id type uuid using aggregate_id::uuid",
+        "insert into eventmark.aggregate_snapshots select (jsonb_populate_record(s, jsonb_build_object("
+        "'sequence_number', 1000000))).* from eventmark.aggregate_snapshots s limit 1",
+    )
+    asyncio.run(remove_appended(database, definition, "eventmark", EVENTS))
+    assert fetch(database, "select count(*) from eventmark.aggregate_snapshots") == snapshots
+
+
 def test_what_measuring_added_is_found_whatever_its_transaction_ids_after_a_rebase(database: str) -> None:
     definition = find_store("eaf")
     seed(database, definition, PLAN, schema="eventmark", workers=2)

@@ -141,9 +141,8 @@ def _confirmed(logged: Values, proposed: Sequence[int]) -> list[int]:
 
 def _chance(window: Values) -> float:
     """How often runs in random order have somewhere a step as clear as the window's clearest, by ranks."""
-    from scipy.stats import (
-        rankdata,  # here: it takes half a second to import, and most commands have no history
-    )
+    # Here and below: it takes half a second to import, and most commands have no history
+    from scipy.stats import rankdata
 
     ranks = rankdata(window)
     ranks = ranks - ranks.mean()

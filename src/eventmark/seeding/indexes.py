@@ -136,9 +136,17 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
         if definition.snapshots_table is not None:
             snapshots = f'{quoted_schema(schema)}."{definition.snapshots_table}"'
             sequence = definition.snapshot_columns["sequence_number"]
+            rows = await connection.fetch(
+                "select attname, format_type(atttypid, atttypmod) as type from pg_attribute"
+                " where attrelid = to_regclass($1) and attnum > 0",
+                table,
+            )
+            types = {row["attname"]: row["type"] for row in rows}
+            # By way of text: a store may keep an id as uuid in one table and as text in the other.
             same = " and ".join(
-                f'e."{definition.columns[name]}" = s."{definition.snapshot_columns[name]}"'
+                f'e."{column}" = s."{definition.snapshot_columns[name]}"::text::{types[column]}'
                 for name in ("tenant_id", "aggregate_id", "sequence_number")
+                for column in (definition.columns[name],)
             )
             await connection.execute(
                 f'delete from {snapshots} s where "{sequence}" % {SNAPSHOT_EVERY_EVENTS} <> 0'
