@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -85,8 +86,9 @@ class _Worker:
         self._types: dict[str, str] = {}
 
     def load(self, task: LoadTask, number: int) -> LoadedBatch:
-        batch = make_columns(task.plan, number, first_transaction_id=task.first_transaction_id)
-        snapshots = snapshot_rows(task.plan, batch)
+        plan = _kept(task.plan)
+        batch = make_columns(plan, number, first_transaction_id=task.first_transaction_id)
+        snapshots = snapshot_rows(plan, batch)
         self._runner.run(self._copy(task, batch, snapshots))
         return LoadedBatch(number, len(batch), len(snapshots), time.time(), own_peak_rss_mib(), os.getpid())
 
@@ -116,6 +118,13 @@ class _Worker:
 
 
 _workers: dict[str, _Worker] = {}
+
+
+@lru_cache(maxsize=1)
+def _kept(plan: CorpusPlan) -> CorpusPlan:
+    """The plan as this process first got it: it comes anew with each task, without the prose made from it."""
+    return plan
+
 
 
 def load_batch(task: LoadTask, number: int) -> LoadedBatch:
