@@ -86,7 +86,7 @@ class _Worker:
         self._types: dict[str, str] = {}
 
     def load(self, task: LoadTask, number: int) -> LoadedBatch:
-        plan = _kept(task.plan)
+        plan = kept_plan(task.plan)
         batch = make_columns(plan, number, first_transaction_id=task.first_transaction_id)
         snapshots = snapshot_rows(plan, batch)
         self._runner.run(self._copy(task, batch, snapshots))
@@ -121,7 +121,7 @@ _workers: dict[str, _Worker] = {}
 
 
 @lru_cache(maxsize=1)
-def _kept(plan: CorpusPlan) -> CorpusPlan:
+def kept_plan(plan: CorpusPlan) -> CorpusPlan:
     """The plan as this process first got it: it comes anew with each task, without the prose made from it."""
     return plan
 
