@@ -126,7 +126,6 @@ def kept_plan(plan: CorpusPlan) -> CorpusPlan:
     return plan
 
 
-
 def load_batch(task: LoadTask, number: int) -> LoadedBatch:
     """Run in a worker process. Raises ``CannotRunError`` with what the server said."""
     worker = _workers.setdefault(task.dsn, _Worker(task.dsn))
