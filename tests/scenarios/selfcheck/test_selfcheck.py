@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import asyncpg
 import numpy as np
+import psutil
 import pytest
 
 from eventmark.measure import quantiles
+from eventmark.measure.pairs import pair_ratio
 from eventmark.measure.results import ClientHealth, Latency, Verdict
 from eventmark.measure.targets import DEFAULT_TARGETS
 from eventmark.scenarios.gate.bout import Effort
@@ -19,9 +22,16 @@ from eventmark.scenarios.gate.contest import Decision, Rules, contests
 from eventmark.scenarios.job import Job
 from eventmark.scenarios.profiles import find_profile
 from eventmark.scenarios.selfcheck import judges
+from eventmark.scenarios.selfcheck.awake import awake_cores
 from eventmark.scenarios.selfcheck.calibration import Calibration, Rates, Share, calibration_section, simulate
 from eventmark.scenarios.selfcheck.client import client_findings, measure_clients
-from eventmark.scenarios.selfcheck.decisions import Decided, check_gate, forks_finding, gate_findings
+from eventmark.scenarios.selfcheck.decisions import (
+    Decided,
+    check_gate,
+    forks_finding,
+    gate_findings,
+    lengths_ms,
+)
 from eventmark.scenarios.selfcheck.delays import (
     delay_findings,
     measure_delays,
@@ -34,6 +44,7 @@ from eventmark.scenarios.selfcheck.judges import (
     check_plan_judge,
     counted_quantile,
 )
+from eventmark.scenarios.selfcheck.pilots import Pilot, corrected, run_pilots
 from eventmark.scenarios.selfcheck.planted import plant_store
 from eventmark.scenarios.selfcheck.proving import Proving, proving_ground
 from eventmark.scenarios.selfcheck.selfcheck import SelfCheck, certificate, resolvable_ratio
@@ -170,9 +181,11 @@ def test_the_certificate_tells_what_can_be_resolved() -> None:
     delay = measured_delay(
         0.1, (0.1 * MS + random.normal(0, 20_000, 1000)).astype(np.int64), np.full(1000, 100_000)
     )
-    shown = certificate(
-        delay_findings([delay]), [delay], [contest_of(Decision.NOT_SLOWER, [0.05, -0.05] * 4)]
-    )
+    decided = [contest_of(Decision.NOT_SLOWER, [0.05, -0.05] * 4)]
+    shown = certificate(delay_findings([delay]), [delay], decided)
+    assert "cannot keep its cores awake" in shown.text[1]
+    asleep = replace(delay, measured_ms=delay.measured_ms + 0.02)
+    assert "+20.0 µs" in certificate(delay_findings([delay]), [delay], decided, [asleep]).text[1]
     assert shown.verdict is Verdict.MET
     (table,) = shown.tables
     assert table.rows[0][1] == f"{smallest_delay_ms([delay]) * 1e3:.1f} µs"
@@ -196,6 +209,7 @@ def calibration(alike: Rates, planted: Rates) -> Calibration:
         alarms=Share(count=alike.alarms, of=alike.gates), found=Share(count=planted.found, of=planted.tried),
         simulated_alarms=Share(count=drawn[0].alarms, of=drawn[0].gates),
         simulated_found=Share(count=drawn[1].found, of=drawn[1].tried), alike=alike, planted=planted,
+        pilots={"x": Pilot(factor=2.0, ratio=pair_ratio([1.0, 1.0], [1.09, 1.11]))},
     )  # fmt: skip
 
 
@@ -205,9 +219,38 @@ def test_rates_are_told_with_intervals_and_judged_by_both_measured_and_simulated
     assert verdicts[1] is Verdict.MET
     assert verdicts[0] in (Verdict.MET, Verdict.INCONCLUSIVE)  # 300 gates without an alarm bound it by 1.2%
     assert good.simulated_alarms.value == 0
+    assert calibration_section(good).tables[1].rows[0][:2] == ["x", 0.2]
     assert good.simulated_found.value > 0.9
     alarms = calibration(recorded(0.0, 0.0, 0.04, 9), recorded(0.1, np.log(1.1), 0.04, 20))
     assert [one.verdict for one in calibration_section(alarms).findings] == [Verdict.BROKEN, Verdict.BROKEN]
+
+
+@pytest.mark.parametrize(
+    ("seen", "factor"),
+    [(1.10, 1.0), (1.0488, 2.0), (1.21, 0.5), (1.0, 4.0), (0.97, 4.0), (1.9, 0.5)],
+)
+def test_a_delay_that_slows_too_little_or_too_much_is_corrected_within_bounds(
+    seen: float, factor: float
+) -> None:
+    assert corrected(1.0, seen, 0.10) == pytest.approx(factor, rel=0.01)
+
+
+def test_a_pilot_finds_how_long_a_delay_makes_an_operation_a_half_slower(proving: Proving) -> None:
+    lengths = lengths_ms(proving, ["read_snapshot"], 4)
+    (pilot,) = run_pilots(proving, 0.5, lengths, pairs=4, turns=4).values()
+    assert 1.2 < pilot.ratio.value < 2.0
+    assert pilot.ratio.pairs == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system has no class for idle work")
+def test_cores_are_kept_awake_by_work_that_yields_to_all_other_and_is_gone_afterwards() -> None:
+    before = set(psutil.Process().children())
+    with awake_cores() as awake:
+        assert awake
+        spinning = set(psutil.Process().children()) - before
+        assert len(spinning) == len(os.sched_getaffinity(0))
+        assert {os.sched_getscheduler(one.pid) for one in spinning} == {os.SCHED_IDLE}
+    assert not any(one.is_running() for one in spinning)
 
 
 def test_the_interval_of_a_share_is_exact() -> None:

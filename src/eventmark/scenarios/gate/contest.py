@@ -15,7 +15,7 @@ from eventmark.scenarios.gate.pair import OperationPair
 RISK_OF_ALARM = 0.01
 """Of a whole gate, all operations together: sides that are alike are called slower at most so often."""
 
-RISK_OF_MISS = 0.05
+RISK_OF_MISS = 0.02
 """Of one operation that is slower by what matters: called "not slower" at most so often."""
 
 MARGIN_SHARE = 0.2

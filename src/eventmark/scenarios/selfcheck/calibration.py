@@ -18,6 +18,7 @@ from eventmark.measure.results import Column, Figure, Finding, Section, Table, V
 from eventmark.scenarios.gate.bout import PAIRS_MAX, Effort
 from eventmark.scenarios.gate.contest import Decision, OperationContest, Rules, contests
 from eventmark.scenarios.selfcheck.decisions import ALIKE, lengths_ms, run_gate
+from eventmark.scenarios.selfcheck.pilots import Pilot, run_pilots
 from eventmark.scenarios.selfcheck.proving import Proving
 from eventmark.seeding import Progress
 
@@ -91,6 +92,7 @@ class Calibration:
     simulated_found: Share
     alike: Rates
     planted: Rates
+    pilots: Mapping[str, Pilot]
 
 
 def calibrate(
@@ -105,12 +107,15 @@ def calibrate(
     """``gates`` of each kind, in turns, so that the machine's moods meet both.
 
     A slowdown is planted in one operation of a gate, each in its turn: a gate that has found one ends soon, and
-    what it has not decided of the others by then is no miss.
+    what it has not decided of the others by then is no miss. Its delay is what pilots found to bring it about.
     """
     effort = effort or Effort(seconds=GATE_SECONDS)
     alike, planted = Rates(ALIKE), Rates(PLANTED)
+    progress("calibrate", 0, 2 * gates)
+    pilots = run_pilots(proving, PLANTED, lengths_ms(proving, operations, effort.turns))
     for number in range(gates):
-        lengths = lengths_ms(proving, operations, effort.turns)
+        found = lengths_ms(proving, operations, effort.turns)
+        lengths = {name: pilots[name].factor * length_ms for name, length_ms in found.items()}
         for place, rates in enumerate((alike, planted)):
             progress("calibrate", 2 * number + place, 2 * gates)
             seed = 1000 + 2 * number + place
@@ -130,6 +135,7 @@ def calibrate(
         simulated_found=Share(count=drawn_planted.found, of=drawn_planted.tried),
         alike=alike,
         planted=planted,
+        pilots=pilots,
     )
 
 
@@ -163,11 +169,12 @@ def calibration_section(found: Calibration) -> Section:
         verdict=worst,
         text=[
             f"Gates on sides that are alike, and on sides of which one has an operation made {PLANTED:.0%} slower by a "
-            "delay in its statement, in turns, every one with fresh forks. Simulated: the same decision on pairs drawn "
+            "delay in its statement, in turns, every one with fresh forks. How long a delay that takes was found by "
+            "pilots. Simulated: the same decision on pairs drawn "
             "from those that were recorded, which takes the recorded noise for all there is.",
         ],
         findings=findings,
-        tables=[_table(found)],
+        tables=[_table(found), _pilots_table(found.pilots)],
     )
 
 
@@ -218,6 +225,21 @@ def _table(found: Calibration) -> Table:
         ],
         rows=rows,
         note="Spread: of the pairs' log-ratios, by their median absolute deviation.",
+    )  # fmt: skip
+
+
+def _pilots_table(pilots: Mapping[str, Pilot]) -> Table:
+    return Table(
+        title="Pilots",
+        columns=[
+            Column(name="operation"), Column(name="delay", unit="share"), Column(name="slower", unit="times"),
+            Column(name="at least", unit="times"), Column(name="at most", unit="times"), Column(name="pairs"),
+        ],
+        rows=[
+            [name, PLANTED * one.factor, one.ratio.value, one.ratio.low, one.ratio.high, float(one.ratio.pairs)]
+            for name, one in pilots.items()
+        ],
+        note="Delay: as a share of the operation's length. Pairs as a gate's, by the mean of their log-ratios.",
     )  # fmt: skip
 
 

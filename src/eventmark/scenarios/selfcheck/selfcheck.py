@@ -13,6 +13,7 @@ from eventmark.measure.verdicts import overall
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.gate.contest import Rules
 from eventmark.scenarios.job import Job
+from eventmark.scenarios.selfcheck.awake import awake_cores
 from eventmark.scenarios.selfcheck.calibration import OPERATIONS as CALIBRATED
 from eventmark.scenarios.selfcheck.calibration import calibrate, calibration_figures, calibration_section
 from eventmark.scenarios.selfcheck.client import check_client
@@ -62,7 +63,9 @@ class SelfCheck:
             findings = [check_percentiles(job.corpus.seed)]
             with course.phase("delays"):
                 progress(STAGE, 0, steps)
-                delays = measure_delays(proving)
+                with awake_cores() as awake:
+                    delays = measure_delays(proving)
+                asleep = measure_delays(proving)
             with course.phase("client"):
                 progress(STAGE, 1, steps)
                 findings += check_client(proving)
@@ -85,15 +88,21 @@ class SelfCheck:
         return course.result(
             verdict,
             reasons,
-            sections=[certificate(findings, delays, decided)],
+            sections=[certificate(findings, delays, decided, asleep if awake else None)],
             figures=_figures(delays, decided),
         )
 
 
 def certificate(
-    findings: list[Finding], delays: Sequence[MeasuredDelay], decided: Sequence[Decided]
+    findings: list[Finding],
+    delays: Sequence[MeasuredDelay],
+    decided: Sequence[Decided],
+    asleep: Sequence[MeasuredDelay] | None = None,
 ) -> Section:
-    """What this instrument, on this machine and now, can and cannot resolve."""
+    """What this instrument, on this machine and now, can and cannot resolve.
+
+    ``delays`` were measured on cores kept awake, unless ``asleep``, on cores that may sleep, is None.
+    """
     verdict, _ = _judged(findings)
     spread = pairs_spread(decided)
     smallest = {
@@ -111,6 +120,7 @@ def certificate(
         text=[
             "Causes of known size were planted, and the instrument was asked what it saw. What it resolves belongs "
             "to this machine and this hour; what it says of a smaller difference is noise.",
+            _on_sleep(delays, asleep),
         ],
         findings=findings,
         tables=[
@@ -120,6 +130,22 @@ def certificate(
                 rows=[[what, least] for what, least in smallest.items()],
             )
         ],
+    )
+
+
+def _on_sleep(delays: Sequence[MeasuredDelay], asleep: Sequence[MeasuredDelay] | None) -> str:
+    """What cores that go to sleep add to calls that wait for the server."""
+    if asleep is None:
+        return (
+            "This system cannot keep its cores awake: what waking takes is in the delays that were measured."
+        )
+    added = [
+        f"{(one.measured_ms - awake.measured_ms) * 1e3:+.1f} µs to a call that takes {one.planted_ms:g} ms longer"
+        for awake, one in zip(delays, asleep, strict=True)
+    ]
+    return (
+        "The delays were measured while idle cores were kept awake, for a core that has gone to sleep wakes late, and "
+        f"the call does take longer. Asleep they add {', '.join(added)}: every latency holds that, here and in service."
     )
 
 
