@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from eventmark.plans import PlanCase, sampled_cases
-from eventmark.plans.ablate import CaseWork, better_cases, measure_work, worse_cases
+from eventmark.plans.ablate import CaseWork, better_cases, measure_work, with_generic_plans, worse_cases
 from eventmark.plans.indexes import read_indexes
 from eventmark.plans.missing import missing_indexes
 from eventmark.plans.tables import read_table
@@ -114,3 +114,17 @@ async def test_nothing_is_proposed_where_nothing_lacks(connection: Connection, c
     indexes = await read_indexes(connection, SCHEMA, TABLES)
     names = [column.name for column in table.columns]
     assert missing_indexes(await work_with(connection, cases, ""), {"domain_events": names}, indexes) == []
+
+
+def test_without_custom_plans_each_case_does_what_its_generic_plan_does() -> None:
+    def pages(count: float) -> CaseWork:
+        work = {"buffers": count, "writes": 0.0, "seq_scans": 0.0, "sorts": 0.0, "temp_buffers": 0.0}
+        return CaseWork(work=work, plan={})
+
+    before = {
+        ("a", "any, custom plan"): pages(10), ("a", "any, generic plan"): pages(500), ("b", "any, custom plan"): pages(3),
+        ("b", "any, generic plan"): pages(3),
+    }  # fmt: skip
+    (worse,) = worse_cases(before, with_generic_plans(before))
+    assert (worse.statement, worse.condition) == ("a", "any, custom plan")
+    assert with_generic_plans(before)["b", "any, custom plan"] == pages(3)

@@ -236,6 +236,9 @@ def test_the_pages_of_figures_are_what_the_committed_results_say() -> None:
     results = [read_result(path) for path in sorted((docs / "results").glob("*.json"))]
     assert results
     assert (docs / "performance.md").read_text(encoding="utf-8") == render_performance(results)
+    pictures = re.findall(r"\]\((pictures/[^)]+)\)", (docs / "performance.md").read_text(encoding="utf-8"))
+    assert len(pictures) == 2
+    assert {docs / path for path in pictures} == set((docs / "pictures").iterdir())
     page = (docs / "ordering.md").read_text(encoding="utf-8")
     assert page == fill_prices(results, page)
 

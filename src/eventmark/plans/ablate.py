@@ -100,6 +100,17 @@ async def _case_work(
     return best
 
 
+def with_generic_plans(work: Mapping[CaseKey, CaseWork]) -> dict[CaseKey, CaseWork]:
+    """The same where no custom plan is ever made: each case of one does what its generic plan does."""
+    custom, generic = PLAN_KINDS
+    return {
+        (statement, condition): work.get(
+            (statement, condition.replace(f", {custom} plan", f", {generic} plan")), one
+        )
+        for (statement, condition), one in work.items()
+    }
+
+
 def worse_cases(
     before: Mapping[CaseKey, CaseWork], after: Mapping[CaseKey, CaseWork], *, writes: bool = True
 ) -> list[Difference]:

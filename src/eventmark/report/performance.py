@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from msgspec.structs import replace
 
 from eventmark.errors import UsageError
 from eventmark.measure.files import read_result, write_whole
-from eventmark.measure.results import RunResult
+from eventmark.measure.results import Chart, RunResult
 from eventmark.report import numbers
 from eventmark.report.markdown import cell, code, operations_table, price_table, section_lines, table
 from eventmark.report.numbers import NONE, floor_text, milliseconds, whole
 from eventmark.report.orderings import NOTE
+from eventmark.report.pictures import svg_of
 from eventmark.report.summary import parts_shown, tallies
 from eventmark.report.text import counted
 
@@ -36,6 +38,10 @@ SCENARIOS: dict[str, tuple[str, tuple[str, ...]]] = {
     "stress": ("Under stress", ()),
     "isolate": ("One tenant beside another", ("isolation", "tenant-filter")),
 }
+PICTURES = {"scale": "growth", "sweep": "sweep"}
+"""Of these the first chart of a section, in the order of results: a file in ``PICTURES_FOLDER`` beside the page."""
+
+PICTURES_FOLDER = "pictures"
 REASONS_MAX = 6
 INSTRUMENT_SECTIONS = ("certificate", "gate-calibration")
 _PRICES_BEGIN, _PRICES_END = "<!-- prices -->", "<!-- end of prices -->"
@@ -85,9 +91,14 @@ def fill_prices(results: Sequence[RunResult], page: str) -> str:
 
 
 def write_performance(results: Path, page: Path) -> None:
-    """The page from every result in a folder. Raises ``UsageError`` for what is no result."""
+    """The page and its pictures from every result in a folder. Raises ``UsageError`` for what is no result."""
     listed = [read_result(path) for path in sorted(results.glob("*.json"))]
     write_whole(page, render_performance(listed).encode())
+    for result in listed:
+        if (chart := _pictured(result)) is not None:
+            path = page.parent / _picture_path(result)
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, svg_of(chart).encode())
 
 
 def write_prices(results: Path, page: Path) -> None:
@@ -141,8 +152,28 @@ def _scenario(name: str, result: RunResult) -> list[str]:
         *(f"- {cell(reason)}" for reason in reasons),
         *([f"- and {more} more"] if more > 0 else []),
         "",
+        *_picture(result),
         *(line for section in sections for line in section_lines(section, level=3)),
     ]
+
+
+def _picture(result: RunResult) -> list[str]:
+    chart = _pictured(result)
+    return [f"![{cell(chart.title)}]({_picture_path(result)})", ""] if chart is not None else []
+
+
+def _pictured(result: RunResult) -> Chart | None:
+    wanted = PICTURES.get(_scenario_of(result) or "")
+    return next(
+        (section.charts[0] for section in result.sections if section.name == wanted and section.charts), None
+    )
+
+
+def _picture_path(result: RunResult) -> str:
+    """By what was measured where, relative to the page."""
+    major = result.environment.server.version.partition(".")[0]
+    name = f"{_scenario_of(result)}-{result.environment.store.name}-{_events(result)}-postgresql-{major}"
+    return f"{PICTURES_FOLDER}/{re.sub(r'[^a-z0-9-]', '', name)}.svg"
 
 
 def _hunt(result: RunResult) -> list[str]:

@@ -17,8 +17,14 @@ from eventmark.measure.results import RunResult, Verdict
 from eventmark.plans.ablate import Difference
 from eventmark.scenarios.advice.advice import Advice, chosen_parts, judge_trials
 from eventmark.scenarios.advice.candidate import AppendCost, Candidate, Sizes, Trial
-from eventmark.scenarios.advice.changes import Changes
-from eventmark.scenarios.advice.ranking import Advised, advice_on_schema, enough_connections, is_worth
+from eventmark.scenarios.advice.changes import Changes, try_everything
+from eventmark.scenarios.advice.ranking import (
+    Advised,
+    advice_on_everything,
+    advice_on_schema,
+    enough_connections,
+    is_worth,
+)
 from eventmark.scenarios.advice.script import advice_script
 from eventmark.scenarios.advice.sections import figures_of
 from eventmark.scenarios.advice.settings import SettingTrial, setting_candidates, try_settings
@@ -79,6 +85,38 @@ def test_the_whole_comes_first_then_its_parts_by_what_they_bring() -> None:
     assert figures["append_wal_bytes"].exact
     assert advice_on_schema(changes(trial("all", wal_bytes=1990), *parts)) == []
     assert advice_on_schema(changes(None)) == []
+
+
+def test_changes_and_settings_at_once_come_before_the_changes_alone() -> None:
+    whole = trial("with settings", wal_bytes=1200, rate=PairRatio(1.5, 1.4, 1.6, 8))
+    assert [(one.what, one.gain) for one in advice_on_everything(whole)] == [("with settings", 1.5)]
+    assert advice_on_everything(None) == []
+    assert advice_on_everything(replace(whole, worse=(WORSE,))) == []
+    figures = figures_of([], changes(None), whole)
+    assert figures["advised_append_gain_with_settings"].low == 1.4
+    assert judge_trials(changes(None), replace(whole, worse=(WORSE,)))[0] is Verdict.INCONCLUSIVE
+
+
+def test_a_setting_that_makes_plans_worse_is_no_advice_however_quick_appends_are() -> None:
+    quick = SettingTrial(
+        name="plan_cache_mode", now="auto", value="force_generic_plan", reason="", generic_plans=True,
+        rate=PairRatio(1.2, 1.1, 1.3, 8),
+    )  # fmt: skip
+    assert quick.is_advice
+    assert not replace(quick, worse_plans=1).is_advice
+
+
+@pytest.mark.long
+def test_changes_are_tried_with_settings_and_no_plan_is_worse(copies_of: MakeCopies) -> None:
+    copies = copies_of("eaf-v3", single_pairs=1)
+    drop = Candidate(
+        kind="index", name="drop index idx_events_payload_type", reason="", apply=("drop index idx_events_payload_type",),
+        script=(), risk="",
+    )  # fmt: skip
+    found = try_everything(copies, [drop], {"plan_cache_mode": "force_generic_plan"})
+    assert found.candidate.name == "all of the following together, settings as well (2)"
+    assert found.refusal == "" and found.worse == () and found.compared > 20
+    assert found.rate is not None and found.wal_saved_bytes > 0
 
 
 def test_a_store_that_can_be_bettered_is_not_broken() -> None:

@@ -12,13 +12,15 @@ from eventmark.measure.files import write_whole
 from eventmark.measure.results import RunResult, Section, Verdict
 from eventmark.scenarios.advice.application import measure_application
 from eventmark.scenarios.advice.candidate import WORTH_RATIO, Trial
-from eventmark.scenarios.advice.changes import Changes, try_changes
+from eventmark.scenarios.advice.changes import Changes, try_changes, try_everything
 from eventmark.scenarios.advice.copies import EFFORTS, Copies
 from eventmark.scenarios.advice.ranking import (
     Advised,
+    advice_on_everything,
     advice_on_schema,
     advice_on_server,
     advice_on_use,
+    is_worth,
 )
 from eventmark.scenarios.advice.script import advice_script
 from eventmark.scenarios.advice.sections import advice_section, figures_of, index_section, schema_section
@@ -81,12 +83,12 @@ class Advice:
             evidence="result.json",
         )  # fmt: skip
         write_whole(self.out / SCRIPT, script.encode())
-        verdict, reasons = judge_trials(found.changes)
-        first = advice_section(found.advice, found.changes, copies, script, verdict)
+        verdict, reasons = judge_trials(found.changes, found.everything)
+        first = advice_section(found.advice, found.changes, found.everything, copies, script, verdict)
         return course.result(
             verdict,
             reasons,
-            figures=figures_of(found.advice, found.changes),
+            figures=figures_of(found.advice, found.changes, found.everything),
             sections=[first, *found.sections],
         )
 
@@ -103,7 +105,12 @@ class Advice:
         if "server" in self.parts:
             with course.phase("server"):
                 settings = try_settings(copies)
-            found.advice += advice_on_server(settings)
+                if found.is_worth_changing and settings.advised:
+                    assert found.changes is not None
+                    found.everything = try_everything(copies, found.changes.chosen, settings.advised)
+            found.advice = [
+                *advice_on_everything(found.everything), *found.advice, *advice_on_server(settings),
+            ]  # fmt: skip
             found.sections.append(server_section(settings))
         if "application" in self.parts:
             with course.phase("application"):
@@ -118,8 +125,14 @@ class _Found:
     """What comes together, part by part."""
 
     changes: Changes | None = None
+    everything: Trial | None = None
     advice: list[Advised] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
+
+    @property
+    def is_worth_changing(self) -> bool:
+        together = self.changes.together if self.changes else None
+        return together is not None and is_worth(together)
 
 
 def weakening(changes: Changes | None) -> list[Trial]:
@@ -129,16 +142,17 @@ def weakening(changes: Changes | None) -> list[Trial]:
     return [one for one in changes.trials if one.candidate.weakens and one.before and not one.refusal]
 
 
-def judge_trials(changes: Changes | None) -> tuple[Verdict, list[str]]:
+def judge_trials(changes: Changes | None, everything: Trial | None = None) -> tuple[Verdict, list[str]]:
     """MET where the trials can be trusted, whatever they found; INCONCLUSIVE where not."""
     reasons = []
     if changes is not None:
-        alike, together = changes.alike, changes.together
+        alike = changes.alike
         if alike.is_above(WORTH_RATIO) or alike.is_below(1 / WORTH_RATIO):
             reasons.append(f"copies that are alike differ: one appends {alike} what the other does")
-        if together is not None and together.refusal:
-            reasons.append(f"what is sound by itself is not together: {together.refusal}")
-        elif together is not None and together.worse:
-            one = together.worse[0]
-            reasons.append(f"what is sound by itself is not together: {one.statement} {one.what}")
+        for together in (changes.together, everything):
+            if together is not None and together.refusal:
+                reasons.append(f"what is sound by itself is not together: {together.refusal}")
+            elif together is not None and together.worse:
+                one = together.worse[0]
+                reasons.append(f"what is sound by itself is not together: {one.statement} {one.what}")
     return (Verdict.INCONCLUSIVE if reasons else Verdict.MET), reasons

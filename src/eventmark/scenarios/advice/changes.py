@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -185,6 +185,17 @@ def _try_variant(copies: Copies, candidate: Candidate) -> Trial:
         return with_rate(copies, trial, copies.effort.single_pairs)
     except CannotRunError as error:
         return replace(trial, refusal=f"appends fail with it: {error.message}")
+
+
+def try_everything(copies: Copies, chosen: Sequence[Candidate], settings: Mapping[str, str]) -> Trial:
+    """The chosen changes and settings at once, on copies made anew. Raises ``CannotRunError``."""
+    copies.make()
+    changes = combined(chosen)
+    both = replace(
+        changes, name=f"all of the following together, settings as well ({len(chosen) + len(settings)})"
+    )
+    trial = asyncio.run(try_kept(copies, both, settings))
+    return trial if trial.refusal else with_rate(copies, trial, copies.effort.pairs, settings)
 
 
 def _try_together(copies: Copies, chosen: Sequence[Candidate]) -> Trial:

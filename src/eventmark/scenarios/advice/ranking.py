@@ -70,6 +70,11 @@ def advice_on_schema(changes: Changes) -> list[Advised]:
     return [whole, *sorted(parts, key=lambda one: -(one.gain or 0.0))]
 
 
+def advice_on_everything(everything: Trial | None) -> list[Advised]:
+    """The changes and the settings as one, where nothing gets worse."""
+    return [_of_trial(everything)] if everything is not None and is_worth(everything) else []
+
+
 def _of_trial(trial: Trial) -> Advised:
     candidate, rate = trial.candidate, trial.rate
     return Advised(

@@ -32,16 +32,31 @@ class _Run:
     per_cpu_s: float | None
 
 
-def measured_ratios(copies: Copies, pairs: int, *, types: Mapping[str, str] | None = None) -> Ratios:
-    """Both copies by pgbench's clients in turns. Raises ``CannotRunError``."""
+def measured_ratios(
+    copies: Copies,
+    pairs: int,
+    *,
+    types: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Ratios:
+    """Both copies by pgbench's clients in turns; ``settings`` are of the changed side's sessions.
+
+    Raises ``CannotRunError``.
+    """
+    options = session_options(settings or {})
     plain, changed = copies.scripts(copies.plain), copies.scripts(copies.changed, types)
-    one, other = in_turns(lambda: _run(copies, plain), lambda: _run(copies, changed), pairs)
+    one, other = in_turns(lambda: _run(copies, plain), lambda: _run(copies, changed, options), pairs)
     cpu = [[run.per_cpu_s for run in side if run.per_cpu_s] for side in (one, other)]
     known = len(cpu[0]) == len(cpu[1]) == pairs
     return Ratios(
         rate=pair_ratio([run.rate for run in one], [run.rate for run in other]),
         cpu=pair_ratio(cpu[0], cpu[1]) if known else None,
     )
+
+
+def session_options(settings: Mapping[str, str]) -> str:
+    """As a client's ``PGOPTIONS``."""
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
 def in_turns(
@@ -59,13 +74,13 @@ def ratio_in_turns(unchanged: Callable[[], float], changed: Callable[[], float],
     return pair_ratio(*in_turns(unchanged, changed, pairs))
 
 
-def _run(copies: Copies, scripts: list[str]) -> _Run:
+def _run(copies: Copies, scripts: list[str], options: str = "") -> _Run:
     """The processor time is that of sessions that have ended: pgbench's, when it has ended."""
     server, seconds = copies.job.server, copies.effort.seconds
     if server.pid is None:
-        return _Run(pgbench_rate(server, scripts, seconds=seconds), None)
+        return _Run(pgbench_rate(server, scripts, seconds=seconds, options=options), None)
     sessions, before_s = children_count(server.pid), ended_children_cpu_s(server.pid)
-    rate = pgbench_rate(server, scripts, seconds=seconds)
+    rate = pgbench_rate(server, scripts, seconds=seconds, options=options)
     wait_for_children(server.pid, sessions, timeout_s=SESSIONS_END_S)
     after_s = ended_children_cpu_s(server.pid)
     if before_s is None or after_s is None or after_s <= before_s:

@@ -30,7 +30,12 @@ def columns(*names: str) -> list[Column]:
 
 
 def advice_section(
-    advice: Sequence[Advised], changes: Changes | None, copies: Copies, script: str, verdict: Verdict
+    advice: Sequence[Advised],
+    changes: Changes | None,
+    everything: Trial | None,
+    copies: Copies,
+    script: str,
+    verdict: Verdict,
 ) -> Section:
     """The list, in the order of what it brings. ``verdict``: whether the trials can be trusted."""
     wanting = found_wanting(advice)
@@ -45,6 +50,8 @@ def advice_section(
     ]  # fmt: skip
     if changes is not None:
         text += _said_of(changes)
+    if everything is not None and not everything.refusal:
+        text += _said_of_whole(everything, "With the settings advised as well")
     gains: list[Row] = [
         [float(place), one.what, one.gain, one.low, one.high, one.gained, one.saved]
         for place, one in enumerate(advice, 1)
@@ -71,17 +78,22 @@ def _said_of(changes: Changes) -> list[str]:
     said = [f"The two copies unchanged, one over the other: {changes.alike}."]
     together = changes.together
     if together is not None and not together.refusal:
-        said.append(
-            f"With all that is sound applied at once, {together.compared} plans (every statement, under every "
-            f"condition, custom and generic) were compared: {len(together.worse)} do more work than before."
-        )  # fmt: skip
-        if together.cpu is not None:
-            said.append(f"Appends for each second of the server's processor: {together.cpu}.")
+        said += _said_of_whole(together, "With all that is sound applied at once")
         if not is_worth(together):
             said.append(
                 f"What is sound was found to be worth less than {WORTH_RATIO - 1:.0%} together: {counted(together)}"
                 + (f"; appends {together.rate}." if together.rate else ".")
             )
+    return said
+
+
+def _said_of_whole(trial: Trial, beginning: str) -> list[str]:
+    said = [
+        f"{beginning}, {trial.compared} plans (every statement, under every condition, custom and generic) were "
+        f"compared: {len(trial.worse)} do more work than before."
+    ]
+    if trial.cpu is not None:
+        said.append(f"Appends for each second of the server's processor: {trial.cpu}.")
     return said
 
 
@@ -207,7 +219,9 @@ def _bounds(rate: PairRatio | None) -> Row:
     return [rate.value, rate.low, rate.high] if rate else [None, None, None]
 
 
-def figures_of(advice: Sequence[Advised], changes: Changes | None) -> dict[str, Figure]:
+def figures_of(
+    advice: Sequence[Advised], changes: Changes | None, everything: Trial | None = None
+) -> dict[str, Figure]:
     """For comparison: how much was found, what it brings, and what an append costs as the store is."""
     found = {"advice_count": Figure(value=float(len(found_wanting(advice))), unit="changes", better="less")}
     if changes is None:
@@ -222,6 +236,11 @@ def figures_of(advice: Sequence[Advised], changes: Changes | None) -> dict[str, 
             )
     else:
         found["advised_append_gain"] = Figure(value=1.0, unit="times")
+    if everything is not None and is_worth(everything) and everything.rate is not None:
+        rate = everything.rate
+        found["advised_append_gain_with_settings"] = Figure(
+            value=rate.value, unit="times", low=rate.low, high=rate.high
+        )
     if together is not None and together.before and together.after:
         for name, one in (("append", together.before), ("advised_append", together.after)):
             found[f"{name}_wal_bytes"] = Figure(

@@ -13,10 +13,10 @@ import asyncpg
 
 from eventmark.errors import CannotRunError
 from eventmark.measure.pairs import PairRatio
-from eventmark.plans.ablate import better_cases, measure_work, worse_cases
+from eventmark.plans.ablate import better_cases, measure_work, with_generic_plans, worse_cases
 from eventmark.scenarios.advice.candidate import WORTH_RATIO
 from eventmark.scenarios.advice.copies import Copies
-from eventmark.scenarios.advice.rates import ratio_in_turns
+from eventmark.scenarios.advice.rates import ratio_in_turns, session_options
 from eventmark.scenarios.core.pgbench import pgbench_rate
 
 COMMIT_DELAY_US = 100
@@ -26,6 +26,8 @@ NEEDS_RESTART = ("shared_buffers", "wal_buffers", "huge_pages", "io_method")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingTrial:
     """A setting as it is and as it was tried.
+
+    With ``generic_plans``, what custom plans do is held against what the generic ones do that take their place.
 
     ``rate`` is appends per second with it over without. ``reads`` counts plans that do less and more with it.
     ``weakens`` says what it costs beside time; what weakens durability is never recommended.
@@ -38,6 +40,7 @@ class SettingTrial:
     weakens: str = ""
     after_checkpoint: bool = False
     by_plans: bool = False
+    generic_plans: bool = False
     rate: PairRatio | None = None
     better_plans: int = 0
     worse_plans: int = 0
@@ -60,6 +63,11 @@ class Settings:
     wal_bytes_later: float | None
     checkpoint_timeout: str
     max_wal_size: str
+
+    @property
+    def advised(self) -> dict[str, str]:
+        """The values worth setting, by name."""
+        return {one.name: one.value for one in self.trials if one.is_advice}
 
 
 def try_settings(copies: Copies) -> Settings:
@@ -94,6 +102,7 @@ def setting_candidates(current: Mapping[str, tuple[str, Sequence[str]]]) -> list
         ),
         SettingTrial(
             name="plan_cache_mode", now="auto", value="force_generic_plan", reason="no planning for each call's values",
+            generic_plans=True,
         ),
         SettingTrial(
             name="jit", now="on", value="off", reason="short statements run sooner than they compile", by_plans=True,
@@ -141,6 +150,8 @@ def _try(copies: Copies, trial: SettingTrial) -> SettingTrial:
             return asyncio.run(_by_plans(copies, trial))
         if not copies.effort.single_pairs and trial.name != "synchronous_commit":
             return replace(trial, refusal="the quick profile tries one setting alone")
+        if trial.generic_plans:
+            trial = replace(trial, worse_plans=asyncio.run(_worse_generic_plans(copies)))
         return replace(trial, rate=_by_rate(copies, trial))
     except (CannotRunError, asyncpg.PostgresError) as error:
         return replace(trial, refusal=f"refused: {str(error).partition(chr(10))[0]}")
@@ -155,7 +166,7 @@ def _by_rate(copies: Copies, trial: SettingTrial) -> PairRatio:
         return pgbench_rate(server, scripts, seconds=copies.effort.seconds, options=options)
 
     pairs = max(copies.effort.single_pairs, 1)
-    return ratio_in_turns(lambda: run(""), lambda: run(f"-c {trial.name}={trial.value}"), pairs)
+    return ratio_in_turns(lambda: run(""), lambda: run(session_options({trial.name: trial.value})), pairs)
 
 
 async def _by_plans(copies: Copies, trial: SettingTrial) -> SettingTrial:
@@ -172,6 +183,14 @@ async def _by_plans(copies: Copies, trial: SettingTrial) -> SettingTrial:
         better_plans=len(better_cases(before, after)),
         worse_plans=len(worse_cases(before, after)),
     )
+
+
+async def _worse_generic_plans(copies: Copies) -> int:
+    async with copies.connection() as connection:
+        await copies.vacuum(connection, copies.plain)
+        cases = await copies.cases(connection, copies.plain)
+        work = await measure_work(connection, copies.definition.statements, copies.plain, cases)
+    return len(worse_cases(work, with_generic_plans(work)))
 
 
 def _checkpoint_effect(copies: Copies) -> tuple[float | None, float | None]:

@@ -13,7 +13,15 @@ import numpy as np
 from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError
 from eventmark.plans import PlanCase
-from eventmark.plans.ablate import REFUSALS, CaseKey, CaseWork, better_cases, measure_work, worse_cases
+from eventmark.plans.ablate import (
+    REFUSALS,
+    CaseKey,
+    CaseWork,
+    better_cases,
+    measure_work,
+    with_generic_plans,
+    worse_cases,
+)
 from eventmark.plans.capture import explain
 from eventmark.plans.work import nodes, work_of
 from eventmark.scenarios.advice.appends import Template, append_call
@@ -130,8 +138,12 @@ def compared(
     )
 
 
-async def try_kept(copies: Copies, candidate: Candidate) -> Trial:
-    """The candidate applied to the changed copy for good, which is compared with what it was."""
+async def try_kept(copies: Copies, candidate: Candidate, settings: Mapping[str, str] | None = None) -> Trial:
+    """The candidate applied to the changed copy for good, which is compared with what it was.
+
+    With ``settings`` of the session that comes afterwards.
+    """
+    settings = settings or {}
     async with copies.connection() as connection:
         try:
             for schema in (copies.plain, copies.changed):
@@ -141,9 +153,15 @@ async def try_kept(copies: Copies, candidate: Candidate) -> Trial:
             await copies.vacuum(connection, copies.changed)
             await apply(connection, copies.changed, candidate.apply)
             sizes_after = await copies.sizes(connection, copies.changed)
+            for name, value in settings.items():
+                await connection.execute("select set_config($1, $2, false)", name, value)
             after = await _examined_at_rest(copies, connection, before.cases)
         except REFUSALS as error:
             return Trial(candidate=candidate, refusal=f"the server refuses it: {_first_line(error)}")
+    if (
+        settings.get("plan_cache_mode") == "force_generic_plan"
+    ):  # each plan was made as its case asks all the same
+        after = replace(after, work=with_generic_plans(after.work))
     return compared(candidate, before, after, sizes, sizes_after)
 
 
@@ -155,14 +173,16 @@ async def _examined_at_rest(
     return await examine_state(copies, connection, copies.changed, cases)
 
 
-def with_rate(copies: Copies, trial: Trial, pairs: int) -> Trial:
+def with_rate(copies: Copies, trial: Trial, pairs: int, settings: Mapping[str, str] | None = None) -> Trial:
     """The trial with appends per second of the changed copy over those of the plain one.
+
+    ``settings`` are of the sessions that append to the changed copy.
 
     Raises ``CannotRunError`` where there is no pgbench.
     """
     if not pairs:
         return trial
-    ratios = measured_ratios(copies, pairs, types=trial.candidate.parameter_types)
+    ratios = measured_ratios(copies, pairs, types=trial.candidate.parameter_types, settings=settings)
     return replace(trial, rate=ratios.rate, cpu=ratios.cpu)
 
 

@@ -56,6 +56,8 @@ def _outcome(one: SettingTrial) -> str:
         return f"weakens {one.weakens}"
     if one.by_plans:
         return f"{one.better_plans} plans do less, {one.worse_plans} more"
+    if one.worse_plans:
+        return f"{one.worse_plans} plans do more"
     return "worth it" if one.is_advice else "not worth it"
 
 
