@@ -19,6 +19,7 @@ from eventmark.engine import install_schema
 from eventmark.measure.results import RESULT_FORMAT
 from eventmark.server import Server
 from tests.cli.conftest import Command, Done
+from tests.database import execute
 
 SECRET = "s3cr3t-never-shown"
 USAGE, CANNOT_RUN = 2, 4
@@ -241,18 +242,6 @@ def test_a_directory_with_other_things_in_it_is_left_alone(command: Command, tmp
     (tmp_path / "mine" / "letter").write_text("dear")
     check(command("seed", "--directory", "mine"), CANNOT_RUN, "holds no cluster of Eventmark's")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter"]
-
-
-def execute(dsn: str, *statements: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(dsn)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(run())
 
 
 def as_user(dsn: str, user: str) -> str:

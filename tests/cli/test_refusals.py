@@ -22,21 +22,12 @@ from eventmark.measure.files import read_result
 from eventmark.report import write_reports
 from eventmark.server import Server
 from tests.faults.clusters import fill, small_disk
+from tests.database import execute
 
 RESULT = min(
     (Path(__file__).parents[2] / "docs" / "results").glob("*.json"), key=lambda path: path.stat().st_size
 )
 SECRET = "s3cr3t-never-shown"
-
-
-def execute(dsn: str, *statements: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(dsn)
-        for statement in statements:
-            await connection.execute(statement)
-        await connection.close()
-
-    asyncio.run(run())
 
 
 def install(dsn: str, schema: str = "eventmark") -> None:

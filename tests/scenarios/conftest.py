@@ -18,7 +18,8 @@ from eventmark.seeding import seed
 from eventmark.server import Server
 from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
-from tests.scenarios.seeded import EVENTS, execute
+from tests.database import execute
+from tests.scenarios.seeded import EVENTS
 
 
 @pytest.fixture

@@ -19,29 +19,6 @@ from eventmark.workload import CorpusPlan
 EVENTS = 20_000
 
 
-def execute(dsn: str, *statements: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(dsn)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(run())
-
-
-def fetch(dsn: str, query: str) -> Any:
-    async def run() -> Any:
-        connection = await asyncpg.connect(dsn)
-        try:
-            return await connection.fetchval(query)
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
-
-
 def job_on(server: Server, dsn: str, store: str = "eaf") -> Job:
     return Job(
         server=replace(server, dsn=dsn), store=store, definition=find_store(store), schema="eventmark",

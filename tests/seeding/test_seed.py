@@ -23,32 +23,10 @@ from eventmark.seeding import AuditReport, audit, missing_events, remove_appende
 from eventmark.seeding.load import kept_plan
 from eventmark.stores import StoreDefinition, find_store, write_template
 from eventmark.workload import CorpusPlan
+from tests.database import execute, fetch
 
 EVENTS = 30_000
 PLAN = CorpusPlan(EVENTS, seed=3)
-
-
-def execute(dsn: str, *statements: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(dsn)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(run())
-
-
-def fetch(dsn: str, query: str) -> Any:
-    async def run() -> Any:
-        connection = await asyncpg.connect(dsn)
-        try:
-            return await connection.fetchval(query)
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
 
 
 def audited(dsn: str, definition: StoreDefinition | None = None) -> AuditReport:

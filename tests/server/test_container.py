@@ -18,19 +18,9 @@ from eventmark.errors import CannotRunError
 from eventmark.measure.files import read_result
 from eventmark.server import Server, provision
 from tests.cli.conftest import command  # noqa: F401 - a fixture
+from tests.database import fetch
 
 pytestmark = pytest.mark.docker
-
-
-def fetch(dsn: str, query: str) -> Any:
-    async def run() -> Any:
-        connection = await asyncpg.connect(dsn)
-        try:
-            return await connection.fetchval(query)
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
 
 
 def containers() -> set[str]:

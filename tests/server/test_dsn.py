@@ -20,20 +20,9 @@ from eventmark.server.account import server_account
 from eventmark.server.cluster import Cluster
 from eventmark.server.dsn import _refuse_version, check_server, split_password
 from eventmark.server.provision import _embedded_installation, _local_installation
+from tests.database import execute
 
 SECRET = "s3cr3t-never-shown"
-
-
-def execute(dsn: str, *statements: str) -> None:
-    async def run() -> None:
-        connection = await asyncpg.connect(dsn)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(run())
 
 
 def refusal(dsn: str) -> EventmarkError:

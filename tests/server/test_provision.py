@@ -21,6 +21,7 @@ from eventmark.server import Server, provision
 from eventmark.server.account import Account, readable_installation, server_account
 from eventmark.server.directory import MARKER_FILE
 from eventmark.server.provision import _embedded_installation
+from tests.database import fetch
 
 KIND = os.environ.get("EVENTMARK_TEST_SERVER", "embedded")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as other users")
@@ -34,28 +35,17 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fetch_value(dsn: str, query: str) -> object:
-    async def fetch() -> object:
-        connection = await asyncpg.connect(dsn)
-        try:
-            return await connection.fetchval(query)
-        finally:
-            await connection.close()
-
-    return asyncio.run(fetch())
-
-
 def test_server_answers_with_the_tuning_it_claims(server: Server) -> None:
     for setting in server.tuning:
         if setting.value.endswith("MB"):
             query = f"select pg_size_bytes(current_setting('{setting.name}')) / 1048576 || 'MB'"
         else:
             query = f"select current_setting('{setting.name}')"
-        assert fetch_value(server.dsn, query) == setting.value, setting.name
+        assert fetch(server.dsn, query) == setting.value, setting.name
 
 
 def test_server_states_the_version_that_runs(server: Server) -> None:
-    assert int(str(fetch_value(server.dsn, "show server_version_num"))) == server.version_num
+    assert int(str(fetch(server.dsn, "show server_version_num"))) == server.version_num
     assert server.pid is not None and psutil.pid_exists(server.pid)
 
 
@@ -64,7 +54,7 @@ def test_server_wants_the_password_that_its_address_does_not_show(server: Server
     assert password and password not in server.address and password not in server.program_dsn
     assert password not in repr(server)
     with pytest.raises(asyncpg.InvalidPasswordError):
-        fetch_value(server.address.replace("@", ":guess@"), "select 1")
+        fetch(server.address.replace("@", ":guess@"), "select 1")
 
 
 def test_psql_of_the_server_connects_without_a_password_on_its_command_line(server: Server) -> None:
@@ -97,11 +87,11 @@ def test_kept_cluster_keeps_its_rows_is_reused_and_survives_a_run_that_does_not_
     directory = place / "cluster"
     with provision(KIND, directory=directory, keep=True, durable=False) as first:
         assert not first.kept
-        fetch_value(first.dsn, "create table kept as select 7 as answer")
+        fetch(first.dsn, "create table kept as select 7 as answer")
     with provision(KIND, directory=directory, durable=False) as second:
         assert second.kept
     with provision(KIND, directory=directory, durable=False) as third:
-        assert fetch_value(third.dsn, "select answer from kept") == 7
+        assert fetch(third.dsn, "select answer from kept") == 7
 
 
 def test_second_run_on_a_running_cluster_is_refused_and_harms_nothing(place: Path) -> None:
@@ -111,18 +101,18 @@ def test_second_run_on_a_running_cluster_is_refused_and_harms_nothing(place: Pat
             provision(KIND, directory=place / "cluster", durable=False),
         ):
             pass
-        assert fetch_value(first.dsn, "select 1") == 1
+        assert fetch(first.dsn, "select 1") == 1
 
 
 def test_killed_server_is_started_again_on_what_it_left(place: Path) -> None:
     directory = place / "cluster"
     with provision(KIND, directory=directory, keep=True, durable=False) as first:
-        fetch_value(first.dsn, "create table kept as select 7 as answer")
+        fetch(first.dsn, "create table kept as select 7 as answer")
         assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
     assert (directory / "data" / "postmaster.pid").exists()
     with provision(KIND, directory=directory, durable=False) as second:
-        assert fetch_value(second.dsn, "select answer from kept") == 7
+        assert fetch(second.dsn, "select answer from kept") == 7
 
 
 def test_stale_pid_file_naming_a_living_stranger_is_cleared_away(place: Path) -> None:
@@ -131,7 +121,7 @@ def test_stale_pid_file_naming_a_living_stranger_is_cleared_away(place: Path) ->
         pass
     (directory / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n{directory}/data\n")
     with provision(KIND, directory=directory, durable=False) as second:
-        assert fetch_value(second.dsn, "select 1") == 1
+        assert fetch(second.dsn, "select 1") == 1
 
 
 def test_cluster_of_another_major_version_is_refused_and_stays(place: Path) -> None:

@@ -178,10 +178,11 @@ async def _append(
     for number in range(rolled_back):
         waiting.insert(min(number * (step + 1), len(waiting)), (tail + number, True))
     batches = [(*events.batch(number), rolls_back) for number, rolls_back in waiting]
-    total = len(batches)
+    total, done = len(batches), 0
     batches.reverse()
 
     async def work() -> None:
+        nonlocal done
         connection = await asyncpg.connect(dsn, server_settings={"application_name": "eventmark-seed"})
         try:
             while batches:
@@ -190,7 +191,8 @@ async def _append(
                     await _roll_back(connection, definition, schema, stream, new)
                 else:
                     await store.append_events(stream, new, expected_version=0)
-                progress("age", total - len(batches), total)
+                done += 1  # and not what was begun: others are at work on theirs
+                progress("age", done, total)
         finally:
             await connection.close()
 

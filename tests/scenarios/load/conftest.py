@@ -14,7 +14,8 @@ from eventmark.scenarios.load.mix import Mix, parse_mix
 from eventmark.scenarios.load.outcome import LoadOutcome
 from eventmark.scenarios.load.plan import LoadPlan
 from eventmark.server import Server
-from tests.scenarios.seeded import execute, job_on
+from tests.database import execute
+from tests.scenarios.seeded import job_on
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 
 from eventmark.scenarios.job import Job
 from eventmark.server import Server
-from tests.scenarios.seeded import execute, job_on
+from tests.database import execute
+from tests.scenarios.seeded import job_on
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from eventmark.scenarios.pressure.isolation import Isolation, chosen_kinds, chos
 from eventmark.scenarios.pressure.legs import order_of
 from eventmark.scenarios.pressure.tenant_filter import measure_filter, measure_streams, without_tenant
 from eventmark.stores import find_store, write_template
-from tests.scenarios.seeded import execute, fetch
+from tests.database import execute, fetch
 
 APPENDS = parse_mix("append_events[1]=1")
 # A store with one lock for all its tenants, which the aggressor holds for longer than its victim.

@@ -29,7 +29,8 @@ from eventmark.scenarios.pressure.upkeep import Autovacuum, Upkeep, relations_af
 from eventmark.scenarios.pressure.upkeep_report import upkeep_section
 from eventmark.server import Server
 from eventmark.workload.arrivals import Arrivals
-from tests.scenarios.seeded import execute, job_on
+from tests.database import execute
+from tests.scenarios.seeded import job_on
 
 MIX = (
     "append_events[1]=8, append_events[10]=1, load_aggregate[1000]=1, stream_events[1000]=1, read_snapshot=1"

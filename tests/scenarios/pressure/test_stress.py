@@ -19,7 +19,7 @@ from eventmark.scenarios.pressure.stage import Stage, back_to_normal, probe, slo
 from eventmark.scenarios.pressure.stress import CASES, Stress, chosen_cases
 from eventmark.stores import append_beside, find_store, open_store, write_template
 from eventmark.verify import Outcome
-from tests.scenarios.seeded import fetch
+from tests.database import fetch
 
 ALWAYS = {"back to normal", "nothing left open", "I1", "I2", "I3", "I4", "I5", "I6", "I13"}
 

@@ -12,7 +12,8 @@ from eventmark.scenarios.streaming.group import Setting
 from eventmark.scenarios.streaming.sizes import SIZES
 from eventmark.seeding import no_progress
 from eventmark.server import Server
-from tests.scenarios.seeded import execute, job_on
+from tests.database import execute
+from tests.scenarios.seeded import job_on
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from eventmark.scenarios.streaming.streaming import Streaming
 from eventmark.seeding import seed
 from eventmark.server import Server
 from eventmark.stores import write_template
-from tests.scenarios.seeded import EVENTS, execute, fetch, job_on
+from tests.database import execute, fetch
+from tests.scenarios.seeded import EVENTS, job_on
 
 
 def test_a_quick_analysis_measures_every_part_and_leaves_the_store_as_it_was(job: Job) -> None:

@@ -19,6 +19,10 @@ from eventmark.seeding import Progress, no_progress, seed
 from eventmark.stores import StoreDefinition, drop_scratch_schema, scratch_name
 
 SUFFIX_PLAIN, SUFFIX_CHANGED = "_as_is", "_changed"
+RATE_TEMPLATES = 6
+"""Of the templates, for pgbench's runs. Each client prepares each of its scripts, and the first five plans of a prepared
+statement are custom ones: the fewer scripts, the more of a run is as in service."""
+
 STATISTICS_TARGET = 1000  # 300,000 rows are looked at, where the usual target looks at 30,000
 
 
@@ -38,7 +42,7 @@ class Effort:
 
 EFFORTS = {
     "quick": Effort(events=20_000, single_pairs=0, pairs=2, seconds=1, cost_appends=24),
-    "standard": Effort(events=200_000, single_pairs=3, pairs=8, seconds=1, cost_appends=72),
+    "standard": Effort(events=200_000, single_pairs=3, pairs=8, seconds=2, cost_appends=72),
     "full": Effort(events=1_000_000, single_pairs=5, pairs=16, seconds=3, cost_appends=240),
 }
 
@@ -82,13 +86,16 @@ class Copies:
     def templates(self) -> list[Template]:
         return self._templates
 
-    def scripts(self, schema: str, types: Mapping[str, str] | None = None) -> list[str]:
-        """pgbench's scripts that append to ``schema``; the same for both copies but for its name."""
+    def scripts(
+        self, schema: str, types: Mapping[str, str] | None = None, *, count: int = RATE_TEMPLATES
+    ) -> list[str]:
+        """``count`` scripts for pgbench that append to ``schema``; the same for both copies but for its name."""
+        step = max(len(self._templates) // count, 1)
         statement = self.definition.statements["append_events"]
         version_num = self.job.server.version_num
         return [
             append_script(statement, schema, one, version_num=version_num, types=types)
-            for one in self._templates
+            for one in self._templates[step // 2 :: step]
         ]
 
     @asynccontextmanager

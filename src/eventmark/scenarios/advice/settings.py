@@ -20,6 +20,10 @@ from eventmark.scenarios.advice.rates import ratio_in_turns, session_options
 from eventmark.scenarios.core.pgbench import pgbench_rate
 
 COMMIT_DELAY_US = 100
+SETTLED_SCRIPTS, SETTLED_S = 2, 4.0
+"""Of a run that shows what the choice of plans does in service: few statements, so that hardly any of their executions
+are among the first five, whose plans are custom ones."""
+
 NEEDS_RESTART = ("shared_buffers", "wal_buffers", "huge_pages", "io_method")
 
 
@@ -158,12 +162,14 @@ def _try(copies: Copies, trial: SettingTrial) -> SettingTrial:
 
 
 def _by_rate(copies: Copies, trial: SettingTrial) -> PairRatio:
-    server, scripts = copies.job.server, copies.scripts(copies.plain)
+    server, scripts, seconds = copies.job.server, copies.scripts(copies.plain), copies.effort.seconds
+    if trial.generic_plans:
+        scripts, seconds = copies.scripts(copies.plain, count=SETTLED_SCRIPTS), max(SETTLED_S, seconds)
 
     def run(options: str) -> float:
         if trial.after_checkpoint:
             asyncio.run(_checkpoint(copies))
-        return pgbench_rate(server, scripts, seconds=copies.effort.seconds, options=options)
+        return pgbench_rate(server, scripts, seconds=seconds, options=options)
 
     pairs = max(copies.effort.single_pairs, 1)
     return ratio_in_turns(lambda: run(""), lambda: run(session_options({trial.name: trial.value})), pairs)

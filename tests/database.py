@@ -1,0 +1,39 @@
+"""Statements and questions to a database, each over a connection of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import asyncpg
+
+Answer = TypeVar("Answer")
+
+
+def execute(dsn: str, *statements: str) -> None:
+    """One after the other, each a transaction of its own unless it says otherwise."""
+
+    async def run(connection: asyncpg.Connection[Any]) -> None:
+        for statement in statements:
+            await connection.execute(statement)
+
+    connected(dsn, run)
+
+
+def fetch(dsn: str, query: str) -> Any:
+    """The first column of the answer's first row."""
+    return connected(dsn, lambda connection: connection.fetchval(query))
+
+
+def connected(dsn: str, ask: Callable[[asyncpg.Connection[Any]], Coroutine[Any, Any, Answer]]) -> Answer:
+    """What ``ask`` answers when it is given a connection."""
+
+    async def run() -> Answer:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await ask(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
