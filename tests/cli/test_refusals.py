@@ -21,8 +21,8 @@ from eventmark.engine.schema import SCHEMA_VERSION
 from eventmark.measure.files import read_result
 from eventmark.report import write_reports
 from eventmark.server import Server
-from tests.faults.clusters import fill, small_disk
 from tests.database import execute
+from tests.faults.clusters import fill, small_disk
 
 RESULT = min(
     (Path(__file__).parents[2] / "docs" / "results").glob("*.json"), key=lambda path: path.stat().st_size

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import asyncpg
 
 from eventmark.measure.targets import DEFAULT_TARGETS
 from eventmark.scenarios.job import Job

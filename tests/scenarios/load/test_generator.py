@@ -23,8 +23,8 @@ from eventmark.scenarios.load.mix import parse_mix
 from eventmark.scenarios.load.plan import LoadPlan
 from eventmark.scenarios.load.records import DEADLINE
 from eventmark.workload.arrivals import Arrivals
-from tests.scenarios.load.conftest import Loaded
 from tests.database import execute, fetch
+from tests.scenarios.load.conftest import Loaded
 from tests.scenarios.seeded import EVENTS
 
 APPEND = "append_events[1]"

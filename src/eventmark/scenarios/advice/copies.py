@@ -20,8 +20,8 @@ from eventmark.stores import StoreDefinition, drop_scratch_schema, scratch_name
 
 SUFFIX_PLAIN, SUFFIX_CHANGED = "_as_is", "_changed"
 RATE_TEMPLATES = 6
-"""Of the templates, for pgbench's runs. Each client prepares each of its scripts, and the first five plans of a prepared
-statement are custom ones: the fewer scripts, the more of a run is as in service."""
+"""Of the templates, for pgbench's runs. Each client prepares each of its scripts, and the first five plans of a
+prepared statement are custom ones: the fewer scripts, the more of a run is as in service."""
 
 STATISTICS_TARGET = 1000  # 300,000 rows are looked at, where the usual target looks at 30,000
 
