@@ -166,8 +166,15 @@ def _charts(one: Swept) -> Iterator[Chart]:
 def _interval(one: Parameter) -> str:
     """``0.12 (0.08 to 0.16)``."""
     if one.low is None or one.high is None:
-        return f"{one.value:.3g}"
-    return f"{one.value:.3g} ({one.low:.3g} to {one.high:.3g})"
+        return _digits(one.value)
+    return f"{_digits(one.value)} ({_digits(one.low)} to {_digits(one.high)})"
+
+
+def _digits(value: float) -> str:
+    """Three of them, or the whole number; what is below a millionth is nought for a law of clients."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return "0" if abs(value) < 1e-6 else f"{value:.3g}"
 
 
 def _knee(law: ScalabilityLaw, most: int) -> str:
