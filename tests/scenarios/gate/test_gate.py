@@ -11,15 +11,18 @@ import asyncpg
 import pytest
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.results import RunResult, Verdict
+from eventmark.measure.plan_changes import PlanChange
+from eventmark.measure.results import PlanResult, RunResult, Verdict
 from eventmark.measure.targets import DEFAULT_TARGETS
-from eventmark.scenarios.gate.bout import Effort
-from eventmark.scenarios.gate.gate import Gate
+from eventmark.scenarios.gate.bout import Bout, Effort
+from eventmark.scenarios.gate.contest import Rules
+from eventmark.scenarios.gate.gate import Gate, examine_both
 from eventmark.scenarios.gate.grounds import Ground
 from eventmark.scenarios.gate.protocol import Open, Opened, Place, Turn, Turned
 from eventmark.scenarios.gate.sides import Side, both_sides
 from eventmark.scenarios.job import Job
 from eventmark.scenarios.profiles import find_profile
+from eventmark.seeding import no_progress
 from eventmark.server import Server
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan
@@ -89,6 +92,26 @@ def test_a_statement_that_does_more_work_is_found_by_its_counters(
     assert asyncio.run(_schemas(job.server.dsn)) == []
 
 
+@pytest.mark.parametrize(("seen", "worse"), [([True, False], False), ([True, True], True), ([False], False)])
+def test_a_plan_is_worse_when_it_is_so_again(
+    monkeypatch: pytest.MonkeyPatch, seen: list[bool], worse: bool
+) -> None:
+    looks = iter(seen)
+
+    def compared(_: object) -> tuple[list[PlanChange], list[PlanResult]]:
+        change = PlanChange(
+            statement="append_events", condition="any", base=Verdict.MET, candidate=Verdict.MET,
+            broken_by=["pages: 29"] if next(looks) else [], counters=[],
+        )  # fmt: skip
+        return [change], []
+
+    monkeypatch.setattr("eventmark.scenarios.gate.gate._compared", compared)
+    bout = Bout(rules=Rules(), table={})
+    examine_both(bout, (), no_progress)
+    assert [plan.worse for plan in bout.plans] == [worse]
+    assert list(looks) == []
+
+
 @pytest.mark.long
 def test_a_dropped_index_is_named(job: Job, store: Callable[..., Path]) -> None:
     index = "create unique index events_stream on {schema}.events (tenant, stream, version);\n"
@@ -104,7 +127,9 @@ def test_a_slow_statement_is_found_by_its_times_alone(job: Job, store: Callable[
     )
     found = gate(job, store("plain"), slow, only=("read_snapshot",))
     assert found.verdict is Verdict.BROKEN
-    assert found.reasons[0].startswith("read_snapshot: slower: p50")
+    assert found.reasons[0].startswith(
+        "read_snapshot: slower: p"
+    )  # by the middle or by the tail, whichever was first
     figure = found.figures["read_snapshot p50, candidate over base"]
     assert figure.low is not None and 1.02 < figure.low <= figure.value
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from eventmark.errors import UsageError
-from eventmark.measure.plan_changes import compare_plans
-from eventmark.measure.results import Figure, RunResult
+from eventmark.measure.plan_changes import PlanChange, compare_plans
+from eventmark.measure.results import Figure, PlanResult, RunResult
 from eventmark.scenarios.course import Course
 from eventmark.scenarios.gate.bout import Bout, Effort
 from eventmark.scenarios.gate.contest import OperationContest, Rules, contests
@@ -56,7 +56,7 @@ class Gate:
             with course.phase("seed"):
                 bout = self._prepare(job, both, progress)
             with course.phase("plans"):
-                self._examine(bout, both, progress)
+                examine_both(bout, both, progress)
             with course.phase("measure"):
                 bout.measure(both, self._effort, job.corpus.seed, progress)
         course.skipped |= bout.skipped
@@ -90,13 +90,27 @@ class Gate:
         gone = {name: candidate.skipped.get(name, "unknown") for name in asked if name not in names}
         return Bout(rules=self._rules, table=contests(names, self._rules), skipped=skipped, gone=gone)
 
-    def _examine(self, bout: Bout, both: tuple[Ground, Ground], progress: Progress) -> None:
-        progress("plans", 0, len(both))
-        base, candidate = (ground.ask(Examine(place=ground.place), Examined).plans for ground in both)
-        bout.plans = compare_plans(base, candidate)
-        worse = {(plan.statement, plan.condition) for plan in bout.plans if plan.worse}
-        bout.worse_plans = [plan for plan in candidate if (plan.statement, plan.condition) in worse]
-        progress("plans", len(both), len(both))
+
+def examine_both(bout: Bout, both: Sequence[Ground], progress: Progress) -> None:
+    """A plan is worse when it is so a second time: a write may have met a page that was just full."""
+    progress("plans", 0, len(both))
+    bout.plans, candidate = _compared(both)
+    if any(plan.worse for plan in bout.plans):
+        again, candidate = _compared(both)
+        confirmed = {(plan.statement, plan.condition): plan for plan in again}
+        bout.plans = [
+            confirmed.get((plan.statement, plan.condition), plan) if plan.worse else plan
+            for plan in bout.plans
+        ]
+    worse = {(plan.statement, plan.condition) for plan in bout.plans if plan.worse}
+    bout.worse_plans = [plan for plan in candidate if (plan.statement, plan.condition) in worse]
+    progress("plans", len(both), len(both))
+
+
+def _compared(both: Sequence[Ground]) -> tuple[list[PlanChange], list[PlanResult]]:
+    """Every plan of both sides, and the candidate's."""
+    base, candidate = (ground.ask(Examine(place=ground.place), Examined).plans for ground in both)
+    return compare_plans(base, candidate), candidate
 
 
 def _figures(table: Mapping[str, OperationContest]) -> dict[str, Figure]:
