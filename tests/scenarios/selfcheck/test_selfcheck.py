@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import asyncpg
 import numpy as np
@@ -30,7 +31,6 @@ from eventmark.scenarios.selfcheck.decisions import (
     check_gate,
     forks_finding,
     gate_findings,
-    lengths_ms,
 )
 from eventmark.scenarios.selfcheck.delays import (
     delay_findings,
@@ -235,11 +235,32 @@ def test_a_delay_that_slows_too_little_or_too_much_is_corrected_within_bounds(
     assert corrected(1.0, seen, 0.10) == pytest.approx(factor, rel=0.01)
 
 
-def test_a_pilot_finds_how_long_a_delay_makes_an_operation_a_half_slower(proving: Proving) -> None:
-    lengths = lengths_ms(proving, ["read_snapshot"], 4)
-    (pilot,) = run_pilots(proving, 0.5, lengths, pairs=4, turns=4).values()
-    assert 1.2 < pilot.ratio.value < 2.0
-    assert pilot.ratio.pairs == 4
+def test_a_pilot_finds_the_delay_of_which_half_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a ground where an operation of 2 ms is slower by half of any delay: what is planted stands for its store."""
+
+    class Ground:
+        def planted(self, delays_ms: Mapping[str, float]) -> float:
+            return delays_ms["read_snapshot"]
+
+        def against(self, store: float) -> float:
+            return store
+
+    class Pair:
+        def __init__(self, delay_ms: float) -> None:
+            self.delay_ms = delay_ms
+
+        def log_ratio(self, name: str) -> float:
+            assert name == "p50"
+            return float(np.log1p(self.delay_ms / 2 / 2.0))
+
+    def measured(delay_ms: float, names: list[str], number: int, **_: object) -> dict[str, Pair]:
+        return {name: Pair(delay_ms) for name in names}
+
+    monkeypatch.setattr("eventmark.scenarios.selfcheck.pilots.measure_pair", measured)
+    (pilot,) = run_pilots(cast(Proving, Ground()), 0.10, {"read_snapshot": 2.0}, pairs=3).values()
+    assert pilot.factor == pytest.approx(1.95, abs=0.02)
+    assert pilot.ratio.value == pytest.approx(1.10, abs=0.005)
+    assert pilot.ratio.pairs == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system has no class for idle work")
