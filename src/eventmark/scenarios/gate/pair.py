@@ -19,7 +19,7 @@ TURN_S = 0.025
 """Of one side. Long enough that handing over costs nothing; so short that what disturbs the machine meets both."""
 
 TURN_CALLS_MAX = 50
-TURNS = 20  # of each side: half as many leave pairs of appends half as far apart again
+TURNS = 20  # of each side
 COUNTED_PAIRS, COUNTED_CALLS = 3, 20
 _NS_PER_MS = 1e6
 
