@@ -221,6 +221,8 @@ def test_rates_are_told_with_intervals_and_judged_by_both_measured_and_simulated
     assert good.simulated_alarms.value == 0
     assert calibration_section(good).tables[1].rows[0][:2] == ["x", 0.2]
     assert good.simulated_found.value > 0.9
+    other = {"x": Pilot(factor=1.0, ratio=pair_ratio([1.0], [1.3]))}
+    assert calibration_section(replace(good, pilots=other)).findings[1].verdict is Verdict.INCONCLUSIVE
     alarms = calibration(recorded(0.0, 0.0, 0.04, 9), recorded(0.1, np.log(1.1), 0.04, 20))
     assert [one.verdict for one in calibration_section(alarms).findings] == [Verdict.BROKEN, Verdict.BROKEN]
 
@@ -232,7 +234,7 @@ def test_rates_are_told_with_intervals_and_judged_by_both_measured_and_simulated
 def test_a_delay_that_slows_too_little_or_too_much_is_corrected_within_bounds(
     seen: float, factor: float
 ) -> None:
-    assert corrected(1.0, seen, 0.10) == pytest.approx(factor, rel=0.01)
+    assert corrected(seen, 0.10) == pytest.approx(factor, rel=0.01)
 
 
 def test_a_pilot_finds_the_delay_of_which_half_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

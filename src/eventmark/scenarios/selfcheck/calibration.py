@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from eventmark.measure.ranks import CONFIDENCE
 from eventmark.measure.results import Column, Figure, Finding, Section, Table, Verdict
 from eventmark.scenarios.gate.bout import PAIRS_MAX, Effort
-from eventmark.scenarios.gate.contest import Decision, OperationContest, Rules, contests
+from eventmark.scenarios.gate.contest import MARGIN_SHARE, Decision, OperationContest, Rules, contests
 from eventmark.scenarios.selfcheck.decisions import ALIKE, lengths_ms, run_gate
 from eventmark.scenarios.selfcheck.pilots import Pilot, run_pilots
 from eventmark.scenarios.selfcheck.proving import Proving
@@ -195,6 +195,8 @@ def _found_finding(found: Calibration) -> Finding:
     high = found.found.interval[1]
     met = found.found.value >= FOUND_MIN and found.simulated_found.interval[0] >= FOUND_MIN
     verdict = Verdict.BROKEN if high < FOUND_MIN else Verdict.MET if met else Verdict.INCONCLUSIVE
+    if any(abs(one.ratio.value - 1 - PLANTED) > MARGIN_SHARE * PLANTED for one in found.pilots.values()):
+        verdict = Verdict.INCONCLUSIVE  # another slowdown was planted than the one that is asked about
     return Finding(
         name=f"a slowdown of {PLANTED:.0%} found",
         verdict=verdict,

@@ -38,16 +38,16 @@ def run_pilots(
     return {name: _pilot(proving, planted, name, length, pairs, turns) for name, length in lengths_ms.items()}
 
 
-def corrected(factor: float, seen: float, planted: float) -> float:
-    """The factor by which a slowdown of ``planted`` is to be expected where ``factor`` brought the ratio ``seen``."""
+def corrected(seen: float, planted: float) -> float:
+    """What to multiply a delay by that brought the ratio ``seen`` instead of a slowdown of ``planted``."""
     wanted = math.log1p(planted)
     effect = max(math.log(seen), wanted / FACTOR_MAX)
-    return min(max(factor * wanted / effect, FACTOR_MIN), FACTOR_MAX)
+    return min(max(wanted / effect, FACTOR_MIN), FACTOR_MAX)
 
 
 def _pilot(proving: Proving, planted: float, name: str, length_ms: float, pairs: int, turns: int) -> Pilot:
     first = _ratio(proving, name, planted * length_ms, pairs, turns)
-    factor = corrected(1.0, first.value, planted)
+    factor = corrected(first.value, planted)
     return Pilot(factor=factor, ratio=_ratio(proving, name, factor * planted * length_ms, pairs, turns))
 
 
