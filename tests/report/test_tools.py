@@ -16,7 +16,7 @@ from rich.console import Console
 from eventmark.errors import UsageError
 from eventmark.measure.files import read_result, write_result
 from eventmark.measure.histogram import LatencyHistogram
-from eventmark.measure.results import RunResult, Verdict
+from eventmark.measure.results import Chart, Point, RunResult, Verdict
 from eventmark.measure.verdicts import judge_orderings
 from eventmark.report import numbers, render_findings, render_terminal, write_reports
 from eventmark.report.html import render_html
@@ -25,6 +25,7 @@ from eventmark.report.junit import render_junit
 from eventmark.report.markdown import cell, fenced, render_markdown
 from eventmark.report.museum import render_museum
 from eventmark.report.performance import fill_prices, render_performance, write_performance
+from eventmark.report.pictures import svg_of
 from eventmark.report.terminal import PLANS_MAX
 from eventmark.report.text import cut, plain
 from eventmark.scenarios.museum.museum import EXHIBITS
@@ -231,13 +232,20 @@ def test_a_control_that_was_not_caught_leaves_a_hunt_open(hunted: RunResult) -> 
     )
 
 
+def test_a_chart_becomes_a_picture_in_colours_of_its_own() -> None:
+    points = [Point(x=1.0, y=2.0, series="a"), Point(x=3.0, y=4.0, series="b")]
+    svg = svg_of(Chart(title="Growth", mark="line", x="events", y="ms", points=points))
+    assert svg.startswith("<svg")
+    assert "Growth" in svg and "#3c64cf" in svg and "var(" not in svg
+
+
 def test_the_pages_of_figures_are_what_the_committed_results_say() -> None:
     docs = Path(__file__).parents[2] / "docs"
     results = [read_result(path) for path in sorted((docs / "results").glob("*.json"))]
     assert results
     assert (docs / "performance.md").read_text(encoding="utf-8") == render_performance(results)
     pictures = re.findall(r"\]\((pictures/[^)]+)\)", (docs / "performance.md").read_text(encoding="utf-8"))
-    assert len(pictures) == 2
+    assert len(pictures) == len(set(pictures))
     assert {docs / path for path in pictures} == set((docs / "pictures").iterdir())
     page = (docs / "ordering.md").read_text(encoding="utf-8")
     assert page == fill_prices(results, page)

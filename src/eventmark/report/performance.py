@@ -39,7 +39,7 @@ SCENARIOS: dict[str, tuple[str, tuple[str, ...]]] = {
     "isolate": ("One tenant beside another", ("isolation", "tenant-filter")),
 }
 PICTURES = {"scale": "growth", "sweep": "sweep"}
-"""Of these the first chart of a section, in the order of results: a file in ``PICTURES_FOLDER`` beside the page."""
+"""Of these the first chart of a section: a file in ``PICTURES_FOLDER`` beside the page."""
 
 PICTURES_FOLDER = "pictures"
 REASONS_MAX = 6
@@ -172,7 +172,8 @@ def _pictured(result: RunResult) -> Chart | None:
 def _picture_path(result: RunResult) -> str:
     """By what was measured where, relative to the page."""
     major = result.environment.server.version.partition(".")[0]
-    name = f"{_scenario_of(result)}-{result.environment.store.name}-{_events(result)}-postgresql-{major}"
+    events = f"-{_events(result)}" if _events(result) else ""
+    name = f"{_scenario_of(result)}-{result.environment.store.name}{events}-postgresql-{major}"
     return f"{PICTURES_FOLDER}/{re.sub(r'[^a-z0-9-]', '', name)}.svg"
 
 
