@@ -11,7 +11,7 @@ from eventmark.errors import UsageError
 from eventmark.measure.files import write_whole
 from eventmark.measure.results import RunResult, Section, Verdict
 from eventmark.scenarios.advice.application import measure_application
-from eventmark.scenarios.advice.candidate import WORTH_RATIO, Trial
+from eventmark.scenarios.advice.candidate import WORTH_RATIO, Candidate, Trial
 from eventmark.scenarios.advice.changes import Changes, try_changes, try_everything
 from eventmark.scenarios.advice.copies import EFFORTS, Copies
 from eventmark.scenarios.advice.ranking import (
@@ -105,9 +105,8 @@ class Advice:
         if "server" in self.parts:
             with course.phase("server"):
                 settings = try_settings(copies)
-                if found.is_worth_changing and settings.advised:
-                    assert found.changes is not None
-                    found.everything = try_everything(copies, found.changes.chosen, settings.advised)
+                if found.chosen and settings.advised:
+                    found.everything = try_everything(copies, found.chosen, settings.advised)
             found.advice = [
                 *advice_on_everything(found.everything), *found.advice, *advice_on_server(settings),
             ]  # fmt: skip
@@ -130,9 +129,11 @@ class _Found:
     sections: list[Section] = field(default_factory=list)
 
     @property
-    def is_worth_changing(self) -> bool:
-        together = self.changes.together if self.changes else None
-        return together is not None and is_worth(together)
+    def chosen(self) -> Sequence[Candidate]:
+        """The changes of the schema that are worth it together."""
+        changes = self.changes
+        worth = changes is not None and changes.together is not None and is_worth(changes.together)
+        return changes.chosen if changes is not None and worth else []
 
 
 def weakening(changes: Changes | None) -> list[Trial]:
