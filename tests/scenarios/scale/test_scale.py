@@ -32,8 +32,8 @@ def few_operations(monkeypatch: pytest.MonkeyPatch) -> None:
     measure_only(monkeypatch, *ONLY)
 
 
-def measure_only(monkeypatch: pytest.MonkeyPatch, *operations: str, blocks: int = 1) -> None:
-    monkeypatch.setitem(EFFORTS, "quick", replace(EFFORTS["quick"], only=operations, blocks=blocks))
+def measure_only(monkeypatch: pytest.MonkeyPatch, *operations: str, rounds: int = 2) -> None:
+    monkeypatch.setitem(EFFORTS, "quick", replace(EFFORTS["quick"], only=operations, rounds=rounds))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def interrupted_at(stage: str):  # type: ignore[no-untyped-def]
 def test_interrupted_it_goes_on_with_the_next_volume_and_finds_what_was_planted_meanwhile(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure_only(monkeypatch, *ONLY, blocks=2)
+    measure_only(monkeypatch, *ONLY, rounds=4)
     with pytest.raises(KeyboardInterrupt):
         Scale(volumes=VOLUMES).run(job, interrupted_at("measure 40,000"))
     dsn = job.server.dsn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -71,8 +72,8 @@ async def append_cost(
     """The mean over so many appends of one event, each rolled back, to the same places whenever it is called.
 
     Their neighbours are appended first and not counted: so the pages that they change were changed since the
-    last checkpoint, and have room. Of each append the lesser of several counts, without those that wrote a
-    page whole: what is left of splits is not in it. Raises what the server raises, and ``CannotRunError``
+    last checkpoint, and have room. Of each append the least of several counts, of WAL as of pages, without those
+    that wrote a page whole: what is left of splits is not in it. Raises what the server raises, and ``CannotRunError``
     where checkpoints come so often that none could be counted.
     """
     least: dict[int, tuple[float, float]] = {}
@@ -83,15 +84,15 @@ async def append_cost(
             plan = await explain(connection, statement, schema, call.arguments, generic=False)
             if attempt and not any(node.get("WAL FPI", 0) for node in nodes(plan)):
                 work = work_of(plan)
-                cost = work["wal_bytes"], work["buffers"]
-                least[number] = min(least.get(number, cost), cost)
+                wal_bytes, pages = least.get(number, (math.inf, math.inf))
+                least[number] = min(wal_bytes, work["wal_bytes"]), min(pages, work["buffers"])
     if len(least) < appends / 2:
         raise CannotRunError(
             "what an append costs could not be counted: most of them wrote whole pages",
             remedy="raise checkpoint_timeout and max_wal_size",
         )
-    wal_bytes, pages = np.asarray(list(least.values())).mean(axis=0)
-    return AppendCost(wal_bytes=float(wal_bytes), pages=float(pages))
+    means = np.asarray(list(least.values())).mean(axis=0)
+    return AppendCost(wal_bytes=float(means[0]), pages=float(means[1]))
 
 
 async def try_undone(

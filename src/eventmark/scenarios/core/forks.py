@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +19,7 @@ from eventmark.measure.steadiness import WarmUp
 from eventmark.scenarios.core.appends import AppendEvents
 from eventmark.scenarios.core.operation import Operation
 from eventmark.scenarios.core.operations import OPERATIONS, StoreSnapshot
+from eventmark.scenarios.core.turns import calls_of_a_turn
 from eventmark.scenarios.profiles import Profile
 from eventmark.seeding import CorpusSample
 from eventmark.stores import find_store, open_store
@@ -88,53 +92,106 @@ def run_fork(task: ForkTask) -> ForkSamples:
 
 
 async def _measure(task: ForkTask) -> ForkSamples:
-    random = np.random.default_rng([task.seed, *task.operation.encode()])
+    async with ready_operation(task) as operation:
+        if task.cold:
+            return await _measure_cold(operation, task)
+        return await measure_warm(operation, task.profile)
+
+
+@asynccontextmanager
+async def ready_operation(task: ForkTask) -> AsyncIterator[Operation]:
+    """The task's operation on its open store. Raises ``CannotRunError`` where that cannot be opened."""
     try:
         store = await open_store(find_store(task.store), task.dsn, schema=task.schema, pool_max=2)
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     try:
+        random = np.random.default_rng([task.seed, *task.operation.encode()])
         operation = OPERATIONS[task.operation](store, task.sample, random)
         await operation.prepare()
-        if task.cold:
-            return await _measure_cold(operation, task)
-        return await measure_warm(operation, task.profile)
+        yield operation
     finally:
         await store.close()
 
 
 async def measure_warm(operation: Operation, profile: Profile) -> ForkSamples:
     """Warm up until the operation is steady, then measure."""
-    times = 1 if operation.statement else CALLS_WITHOUT_SERVER
-    tally = Tally(operation)
-    warm_up = WarmUp(iterations_max=profile.warmup_iterations_max)
-    deadline_s = time.monotonic() + profile.seconds_max
-    while not warm_up.over and time.monotonic() < deadline_s:
-        iteration = await tally.sample(profile.warmup_calls * times)
-        warm_up.add(float(np.median(iteration)) / _NS_PER_MS)
+    return (await measure_in_turns([operation], profile))[0]
+
+
+async def measure_in_turns(operations: Sequence[Operation], profile: Profile) -> list[ForkSamples]:
+    """The same operation of one or more stores: each is warmed up until it is steady, then they take turns.
+
+    Each gets the profile's samples and seconds. What is said of the process (its memory, its loop's lag) is the
+    same for all of them.
+    """
+    times = 1 if operations[0].statement else CALLS_WITHOUT_SERVER
+    sides = [_Warmed(operation) for operation in operations]
+    for side in sides:
+        await side.warm_up(profile, times)
     # What was made until now lives as long as the process: no collection has to look at it again.
     gc.collect()
     gc.freeze()
-    waits = getattr(getattr(operation.store, "pool", None), "waited_s", [])
-    waited_before = len(waits)
+    for side in sides:
+        side.begin()
+    left = profile.samples * times
+    turn = left if len(sides) == 1 else calls_of_a_turn([side.median_ns / times for side in sides]) * times
     async with LoopLag() as lag:
+        while left > 0 and all(side.seconds < profile.seconds_max for side in sides):
+            for side in sides:
+                await side.take_turn(min(turn, left), profile.seconds_max)
+            left -= turn
+            sides.reverse()
+    by_operation = {id(side.operation): side for side in sides}
+    return [by_operation[id(operation)].samples(lag.p99_ms) for operation in operations]
+
+
+class _Warmed:
+    """One operation as it is warmed up and measured."""
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.seconds = 0.0
+        self.median_ns = math.inf
+        self._cpu_s = 0.0
+        self._tally = Tally(operation)
+        self._measured: list[np.ndarray] = []
+        self._waits = getattr(getattr(operation.store, "pool", None), "waited_s", [])
+        self._waited_before = 0
+
+    async def warm_up(self, profile: Profile, times: int) -> None:
+        self._warm_up = WarmUp(iterations_max=profile.warmup_iterations_max)
+        deadline_s = time.monotonic() + profile.seconds_max
+        while not self._warm_up.over and time.monotonic() < deadline_s:
+            iteration = await self._tally.sample(profile.warmup_calls * times)
+            self.median_ns = float(np.median(iteration))
+            self._warm_up.add(self.median_ns / _NS_PER_MS)
+
+    def begin(self) -> None:
+        self._waited_before = len(self._waits)
+
+    async def take_turn(self, calls: int, seconds_max: float) -> None:
         began_s, cpu_began_s = time.monotonic(), time.process_time()
-        samples = await tally.sample(profile.samples * times, deadline_s=began_s + profile.seconds_max)
-        seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
-    own_waits = list(waits)[waited_before:]
-    return ForkSamples(
-        samples_ns=samples,
-        seconds=seconds,
-        failed=tally.failed,
-        failure=tally.failure,
-        calls=tally.calls,
-        warmup_iterations=warm_up.iterations,
-        steady=warm_up.steady,
-        cpu_share=cpu_s / seconds if seconds else 0.0,
-        loop_lag_ms_p99=lag.p99_ms,
-        pool_wait_ms_p95=float(np.quantile(own_waits, 0.95)) * 1e3 if own_waits else 0.0,
-        peak_rss_mib=own_peak_rss_mib(),
-    )
+        deadline_s = began_s + seconds_max - self.seconds
+        self._measured.append(await self._tally.sample(calls, deadline_s=deadline_s))
+        self.seconds += time.monotonic() - began_s
+        self._cpu_s += time.process_time() - cpu_began_s
+
+    def samples(self, loop_lag_ms_p99: float) -> ForkSamples:
+        waits = list(self._waits)[self._waited_before :]
+        return ForkSamples(
+            samples_ns=np.concatenate(self._measured),
+            seconds=self.seconds,
+            failed=self._tally.failed,
+            failure=self._tally.failure,
+            calls=self._tally.calls,
+            warmup_iterations=self._warm_up.iterations,
+            steady=self._warm_up.steady,
+            cpu_share=self._cpu_s / self.seconds if self.seconds else 0.0,
+            loop_lag_ms_p99=loop_lag_ms_p99,
+            pool_wait_ms_p95=float(np.quantile(waits, 0.95)) * 1e3 if waits else 0.0,
+            peak_rss_mib=own_peak_rss_mib(),
+        )
 
 
 async def _measure_cold(operation: Operation, task: ForkTask) -> ForkSamples:

@@ -11,14 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventmark.measure.quantiles import latency_of
+from eventmark.scenarios.core.turns import calls_of_a_turn
 from eventmark.scenarios.gate.grounds import Ground, SideProcess
 from eventmark.scenarios.gate.protocol import Begin, End, Ended, Open, Opened, Turn, Turned
 
 WARMUP_CALLS = 12
-TURN_S = 0.025
-"""Of one side. Long enough that handing over costs nothing; so short that what disturbs the machine meets both."""
-
-TURN_CALLS_MAX = 50
 TURNS = 20  # of each side
 COUNTED_PAIRS, COUNTED_CALLS = 3, 20
 _NS_PER_MS = 1e6
@@ -80,7 +77,8 @@ def _in_turns(
 ) -> OperationPair:
     found: dict[int, list[Turned]] = {0: [], 1: []}
     begun = [processes[place].ask(Begin(operation=name, calls=WARMUP_CALLS), Turned) for place in order]
-    request = Turn(operation=name, calls=_calls_of_a_turn(begun))
+    medians_ns = [float(np.median(one.samples_ns)) for one in begun if one.samples_ns]
+    request = Turn(operation=name, calls=calls_of_a_turn(medians_ns))
     for turn in range(turns):
         for place in order if turn % 2 == 0 else reversed(order):
             found[place].append(processes[place].ask(request, Turned))
@@ -91,14 +89,6 @@ def _in_turns(
         failure=(_failure(found[0]), _failure(found[1])),
         work=(work[0], work[1]),
     )
-
-
-def _calls_of_a_turn(begun: list[Turned]) -> int:
-    """As many as the slower side has time for: both make the same calls with the same arguments."""
-    medians_ns = [float(np.median(one.samples_ns)) for one in begun if one.samples_ns]
-    if not medians_ns:
-        return 1
-    return max(1, min(TURN_CALLS_MAX, round(TURN_S * 1e9 / max(*medians_ns, 1.0))))
 
 
 def _samples(turns: list[Turned]) -> NDArray[np.int64]:

@@ -1,27 +1,27 @@
 """Single calls accounted for: after each, how many pages the server read for it, and how long that took.
 
 The server's statistics of statements are looked at between the calls, outside of what is measured; so the calls come
-less closely than in a fork, and their latencies are compared with each other alone.
+less closely than in a round, and their latencies are compared with each other alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 import numpy as np
 
-from eventmark.errors import CannotRunError, EventStoreError
+from eventmark.errors import EventStoreError
 from eventmark.measure.clock import now_ns
-from eventmark.scenarios.core.forks import ForkTask
+from eventmark.scenarios.core.forks import ForkTask, ready_operation
 from eventmark.scenarios.core.operation import Operation
-from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.core.work import own_statements
-from eventmark.scenarios.scale.steps import Account
+from eventmark.scenarios.scale.rounds import RoundTask
+from eventmark.scenarios.scale.steps import Account, AccountPair
 from eventmark.server.statistics import read_time_column, statements_snapshot
-from eventmark.stores import find_store, open_store
 from eventmark.workers import loop_factory
 
 WARM_CALLS = 12
@@ -37,64 +37,68 @@ where queryid = any($1::bigint[]) and dbid = (select oid from pg_database where 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountTask:
-    """What travels to a worker: a fork's task, and how many calls are accounted for."""
+    """What travels to a worker: the two sides, and how many calls of each are accounted for."""
 
-    fork: ForkTask
+    sides: RoundTask
     calls: int
 
 
-def run_accounted(task: AccountTask) -> Account | None:
+def run_accounted(task: AccountTask) -> AccountPair | None:
     """Run in a worker process; None where the server has no statistics of statements. Raises ``CannotRunError``."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_run(task))
 
 
-async def _run(task: AccountTask) -> Account | None:
-    fork = task.fork
-    try:
-        store = await open_store(find_store(fork.store), fork.dsn, schema=fork.schema, pool_max=2)
-    except EventStoreError as error:
-        raise CannotRunError(str(error)) from None
-    connection = await asyncpg.connect(fork.dsn)
-    try:
-        operation = OPERATIONS[fork.operation](
-            store, fork.sample, np.random.default_rng([fork.seed, *fork.operation.encode()])
-        )
-        await operation.prepare()
-        ids = await _own_statement_ids(operation, connection)
-        return None if ids is None else await _accounted(operation, connection, ids, task.calls)
-    finally:
-        await connection.close()
-        await store.close()
+async def _run(task: AccountTask) -> AccountPair | None:
+    """Call by call on both sides, now the one first and now the other."""
+    async with AsyncExitStack() as stack:
+        books = [await _open_book(one, stack) for one in (task.sides.small, task.sides.large)]
+        if None in books:
+            return None
+        small, large = (book for book in books if book is not None)
+        for number in range(task.calls):
+            for book in (small, large) if number % 2 else (large, small):
+                await book.account_for_one()
+        return AccountPair(small=small.account(), large=large.account())
 
 
-async def _own_statement_ids(operation: Operation, connection: asyncpg.Connection[Any]) -> list[int] | None:
-    """The statements that the operation runs at every call."""
+@dataclass(slots=True)
+class _Book:
+    """The calls of one side, each with what the server's statistics say of it."""
+
+    operation: Operation
+    ids: list[int]  # the statements that the operation runs at every call
+    counts: Any  # the prepared statement that reads their statistics
+    rows: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    async def account_for_one(self) -> None:
+        """Looked at right before and right after: the same statement on another corpus may count as this one."""
+        before = await self.counts.fetchrow(self.ids)
+        latency_ns = await _call(self.operation)
+        after = await self.counts.fetchrow(self.ids)
+        if latency_ns is not None:
+            pages, reads, read_ms = (after[place] - before[place] for place in range(3))
+            self.rows.append((latency_ns, pages, reads, round(read_ms * 1e6)))
+
+    def account(self) -> Account:
+        table = np.array(self.rows, np.int64).reshape(len(self.rows), 4)
+        return Account(*(np.ascontiguousarray(table[:, column]) for column in range(4)))
+
+
+async def _open_book(fork: ForkTask, stack: AsyncExitStack) -> _Book | None:
+    operation = await stack.enter_async_context(ready_operation(fork))
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(fork.dsn)
+    stack.push_async_callback(connection.close)
     before = await statements_snapshot(connection)
     for _ in range(WARM_CALLS):
         await _call(operation)
     after = await statements_snapshot(connection)
     if before is None or after is None:
         return None
-    return [int(one.statement_id) for one in own_statements(before, after, WARM_CALLS)]
-
-
-async def _accounted(
-    operation: Operation, connection: asyncpg.Connection[Any], ids: list[int], calls: int
-) -> Account:
-    counts = await connection.prepare(_COUNTS.format(read_time=read_time_column(connection)))
-    rows = []
-    before = await counts.fetchrow(ids)
-    for _ in range(calls):
-        latency_ns = await _call(operation)
-        after = await counts.fetchrow(ids)
-        if latency_ns is not None and before is not None and after is not None:
-            rows.append(
-                (latency_ns, after[0] - before[0], after[1] - before[1], round((after[2] - before[2]) * 1e6))
-            )
-        before = after
-    table = np.array(rows, np.int64).reshape(len(rows), 4)
-    return Account(*(np.ascontiguousarray(table[:, column]) for column in range(4)))
+    ids = [int(one.statement_id) for one in own_statements(before, after, WARM_CALLS)]
+    return _Book(
+        operation, ids, await connection.prepare(_COUNTS.format(read_time=read_time_column(connection)))
+    )
 
 
 async def _call(operation: Operation) -> int | None:

@@ -51,7 +51,7 @@ def judge_operation(
 
 def _failed(name: str, failures: Sequence[str]) -> Finding:
     return Finding(
-        name=f"p95 of {name}", verdict=Verdict.BROKEN, observed=f"{len(failures)} forks had failures: {failures[0]}",
+        name=f"p95 of {name}", verdict=Verdict.BROKEN, observed=f"{len(failures)} rounds had failures: {failures[0]}",
         expected="every call succeeds", remedy="eventmark bench shows the operation alone",
     )  # fmt: skip
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from eventmark.scenarios.core.forks import ForkSamples, ForkTask, own_part, run_fork
+from eventmark.scenarios.core.forks import ForkTask, own_part
 from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.examination import examine_repeatedly
 from eventmark.scenarios.job import Job, draw_sample
@@ -17,8 +16,8 @@ from eventmark.scenarios.profiles import Profile
 from eventmark.scenarios.scale.accounts import WARM_CALLS, AccountTask, run_accounted
 from eventmark.scenarios.scale.large_reads import LargeReadTask, places_for, run_large_read
 from eventmark.scenarios.scale.relations import cache_counts, index_scans, relations_of
+from eventmark.scenarios.scale.rounds import RoundTask, run_round
 from eventmark.scenarios.scale.steps import (
-    Account,
     AccountPair,
     Counter,
     Growth,
@@ -37,13 +36,15 @@ SETTLE_S = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much is measured at each volume: ``blocks`` of small, large, large, small for each operation.
+    """How much is measured at each volume: ``rounds`` of each operation, then ``accounts`` of ``account_calls`` each.
 
-    ``fresh``: each fork is a process of its own. ``only``: these operations alone, where any are named.
+    The profile's samples and seconds are of one side in one round. ``fresh``: each round is a process of its own.
+    ``only``: these operations alone, where any are named.
     """
 
     profile: Profile
-    blocks: int
+    rounds: int
+    accounts: int
     account_calls: int
     fresh: bool = True
     only: tuple[str, ...] = ()
@@ -54,22 +55,22 @@ EFFORTS = {
         profile=Profile(
             name="quick", forks=2, warmup_calls=3, warmup_iterations_max=2, samples=20, seconds_max=0.3, cold_samples=0
         ),
-        blocks=1, account_calls=6, fresh=False,
+        rounds=2, accounts=2, account_calls=6, fresh=False,
         only=("append_events[1]", "load_aggregate[1000]", "stream_events[1000]", "read_snapshot"),
     ),
     "standard": Effort(
         profile=Profile(
-            name="standard", forks=4, warmup_calls=25, warmup_iterations_max=12, samples=500, seconds_max=2.0,
+            name="standard", forks=8, warmup_calls=25, warmup_iterations_max=12, samples=500, seconds_max=2.0,
             cold_samples=0,
         ),
-        blocks=2, account_calls=150,
+        rounds=8, accounts=6, account_calls=100,
     ),
     "full": Effort(
         profile=Profile(
-            name="full", forks=8, warmup_calls=50, warmup_iterations_max=20, samples=1000, seconds_max=5.0,
+            name="full", forks=12, warmup_calls=50, warmup_iterations_max=20, samples=1000, seconds_max=5.0,
             cold_samples=0,
         ),
-        blocks=4, account_calls=400,
+        rounds=12, accounts=8, account_calls=200,
     ),
 }  # fmt: skip
 
@@ -145,77 +146,55 @@ def _measure_rounds(
 ) -> None:
     """Rounds go around all operations, so that a drift of the machine meets all of them."""
     names, _ = operations_of(large, effort)
-    stage, total = f"measure {volume:,}", len(names) * effort.blocks
+    stage, total = f"measure {volume:,}", len(names) * effort.rounds
     with worker_executor(1, fresh=effort.fresh) as executor:
-        for block in range(effort.blocks):
-            for number, name in enumerate(names):
-                progress(stage, block * len(names) + number, total)
-                _measure_block(name, block, small, large, effort, executor, found)
+        for number in range(effort.rounds):
+            for place, name in enumerate(names):
+                progress(stage, number * len(names) + place, total)
+                task = _task(name, small, large, effort, number)
+                found.rounds[name].append(executor.submit(run_round, task).result())
     progress(stage, total, total)
 
 
-def _measure_block(
-    name: str, block: int, small: Side, large: Side, effort: Effort, executor: Executor, found: _Rounds
-) -> None:
-    """Small, large, large, small: what changes evenly meanwhile is the same for both."""
-    samples: dict[tuple[str, int], ForkSamples] = {}
-    for place, (kind, side) in enumerate(_turns(small, large)):
-        task = _task(name, side, effort, 2 * block + place // 2)
-        samples[kind, place // 2] = executor.submit(run_fork, task).result()
-    found.rounds[name] += [Round(samples["small", turn], samples["large", turn]) for turn in range(2)]
-
-
-def _turns(small: Side, large: Side) -> Iterator[tuple[str, Side]]:
-    yield "small", small
-    yield "large", large
-    yield "large", large
-    yield "small", small
-
-
-def _task(name: str, side: Side, effort: Effort, fork: int) -> ForkTask:
-    """Forks append to streams of their own; two of the parts are left for the accounts."""
-    task = ForkTask(
-        dsn=side.job.server.dsn, store=side.job.store, schema=side.job.schema, operation=name, sample=side.sample,
-        profile=effort.profile, seed=side.job.corpus.seed * 1000 + fork,
-    )  # fmt: skip
-    return own_part(task, fork, 2 * effort.blocks + 2)
+def _task(name: str, small: Side, large: Side, effort: Effort, number: int) -> RoundTask:
+    """Each round, and then each account, appends to streams of its own."""
+    tasks = [
+        ForkTask(
+            dsn=side.job.server.dsn, store=side.job.store, schema=side.job.schema, operation=name, sample=side.sample,
+            profile=effort.profile, seed=side.job.corpus.seed * 1000 + number,
+        )
+        for side in (small, large)
+    ]  # fmt: skip
+    parts = effort.rounds + effort.accounts
+    return RoundTask(small=own_part(tasks[0], number, parts), large=own_part(tasks[1], number, parts))
 
 
 def _account(
     volume: int, small: Side, large: Side, effort: Effort, found: _Rounds, progress: Progress
 ) -> None:
-    """Single calls, by a process that stays; twice each side, in the same turns."""
+    """Single calls, by a process that stays."""
     names = [name for name in operations_of(large, effort)[0] if OPERATIONS[name].statement]
     stage = f"account {volume:,}"
     with worker_executor(1) as executor:
-        for number, name in enumerate(names):
-            progress(stage, number, len(names))
+        for place, name in enumerate(names):
+            progress(stage, place, len(names))
             scans = asyncio.run(index_scans(large.job.server.dsn, large.job.schema))
-            accounts: dict[tuple[str, int], Account | None] = {}
-            for place, (kind, side) in enumerate(_turns(small, large)):
-                task = _task(name, side, effort, 2 * effort.blocks + place // 2)
-                accounts[kind, place // 2] = executor.submit(
-                    run_accounted, AccountTask(fork=task, calls=effort.account_calls)
-                ).result()
+            pairs = []
+            for number in range(effort.accounts):
+                sides = _task(name, small, large, effort, effort.rounds + number)
+                task = AccountTask(sides=sides, calls=effort.account_calls)
+                pairs.append(executor.submit(run_accounted, task).result())
             time.sleep(SETTLE_S)
+            accounts = [pair for pair in pairs if pair is not None and len(pair.large.latency_ns)]
             found.scans[name] = _scans_per_call(scans, large, accounts)
-            for turn in range(2):
-                one, other = accounts["small", turn], accounts["large", turn]
-                if one is not None and other is not None and len(one.latency_ns) and len(other.latency_ns):
-                    found.accounts[name].append(AccountPair(small=one, large=other))
+            found.accounts[name] += [pair for pair in accounts if len(pair.small.latency_ns)]
     progress(stage, len(names), len(names))
 
 
-def _scans_per_call(
-    before: dict[str, int], large: Side, accounts: dict[tuple[str, int], Account | None]
-) -> dict[str, float]:
+def _scans_per_call(before: dict[str, int], large: Side, accounts: Sequence[AccountPair]) -> dict[str, float]:
     """Searches in each index of the large corpus for one call, those before the account counted as well."""
     after = asyncio.run(index_scans(large.job.server.dsn, large.job.schema))
-    calls = sum(
-        len(one.latency_ns) + WARM_CALLS
-        for (kind, _), one in accounts.items()
-        if kind == "large" and one is not None
-    )
+    calls = sum(len(pair.large.latency_ns) + WARM_CALLS for pair in accounts)
     if not calls:
         return {}
     return {

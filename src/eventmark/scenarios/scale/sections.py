@@ -38,8 +38,9 @@ def growth_section(curves: Sequence[Curve], judged: Sequence[Judged], smallest: 
         name="growth", title="Growth", verdict=verdict, findings=findings,
         text=[
             f"One log grows; beside it stands a corpus of its first {smallest:,} events. At each volume both are "
-            "measured in turns, small, large, large, small, so that what the machine does meanwhile meets both. A "
-            "figure is the ratio of the two, times the small corpus' own over all volumes.",
+            "measured by processes that have both open and turn from one to the other after a few calls: what the "
+            "machine does meanwhile meets both. A figure is the ratio of the two, times the small corpus' own over "
+            "all volumes.",
             f"Wanted: a p95 of at most {P95_TIMES_MAX:g} × that of the small corpus, and pages per event within "
             f"{PAGES_TIMES_MAX - 1:.0%}. At {smallest:,} events both sides are the same: what the ratio is there is "
             "what the measuring can tell.",
