@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
 from itertools import count
 
-import asyncpg
 import pytest
 
 from eventmark.server import Server, provision
+from tests.database import drop_database, execute
 
 _numbers = count(1)
 
@@ -19,6 +18,7 @@ _numbers = count(1)
 def server() -> Iterator[Server]:
     """PostgreSQL 18, or with EVENTMARK_TEST_SERVER=local the installed one; not durable, so it is quick."""
     with provision(os.environ.get("EVENTMARK_TEST_SERVER", "embedded"), durable=False) as started:
+        execute(started.dsn, "create extension if not exists pg_stat_statements")
         yield started
 
 
@@ -26,14 +26,6 @@ def server() -> Iterator[Server]:
 def database(server: Server) -> Iterator[str]:
     """The DSN of an empty database of the test's own."""
     name = f"test_{next(_numbers)}"
-    asyncio.run(_execute(server.dsn, f"create database {name}"))
+    execute(server.dsn, f"create database {name}")
     yield server.dsn.rsplit("/", 1)[0] + f"/{name}"
-    asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
-
-
-async def _execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+    drop_database(server.dsn, name)

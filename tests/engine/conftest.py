@@ -12,6 +12,7 @@ import pytest
 from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.engine.orderings import HORIZON, gap_aware
 from eventmark.server import Server
+from tests.database import drop_database
 from tests.engine.builders import SCHEMA, opened
 
 _CLEAR = """
@@ -124,7 +125,7 @@ def _database(server: Server) -> Iterator[str]:
     name = f"engine_{uuid4().hex}"
     asyncio.run(_execute(server.dsn, f"create database {name}"))
     yield server.dsn.rsplit("/", 1)[0] + f"/{name}"
-    asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
+    drop_database(server.dsn, name)
 
 
 async def _install(dsn: str, ordering: str = HORIZON.name) -> None:

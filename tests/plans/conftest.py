@@ -13,6 +13,7 @@ from eventmark.engine import install_schema
 from eventmark.engine.statements import Statement
 from eventmark.server import Server
 from eventmark.stores import find_store
+from tests.database import drop_database
 
 SCHEMA = "store"
 EVENTS = 30_000
@@ -67,7 +68,7 @@ def store_dsn(server: Server, filled_database: str) -> Iterator[str]:
     name = f"plans_{next(_numbers)}"
     asyncio.run(_execute(server.dsn, f"create database {name} template {filled_database}"))
     yield dsn_of(server, name)
-    asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
+    drop_database(server.dsn, name)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def database_with_store(server: Server, name: str, *, ordering: str = "horizon")
 
     asyncio.run(fill())
     yield name
-    asyncio.run(_execute(server.dsn, f"drop database {name} with (force)"))
+    drop_database(server.dsn, name)
 
 
 def dsn_of(server: Server, database: str) -> str:

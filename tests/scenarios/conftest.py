@@ -18,7 +18,7 @@ from eventmark.seeding import seed
 from eventmark.server import Server
 from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
-from tests.database import execute
+from tests.database import drop_database, execute
 from tests.scenarios.seeded import EVENTS
 
 
@@ -54,4 +54,4 @@ def seeded(server: Server) -> Iterator[str]:
     execute(dsn, "create extension if not exists pg_stat_statements")
     seed(dsn, find_store("eaf"), CorpusPlan(EVENTS), schema="eventmark", workers=2)
     yield name
-    execute(server.dsn, f"drop database {name} with (force)")
+    drop_database(server.dsn, name)

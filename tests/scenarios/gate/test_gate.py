@@ -86,7 +86,10 @@ def test_a_statement_that_does_more_work_is_found_by_its_counters(
     worse = store("worse", "load_aggregate.sql", "order by version", counting)
     found = gate(job, store("plain"), worse)
     assert found.verdict is Verdict.BROKEN
-    assert any(reason.startswith(f"{LOAD}: more work: buffers") for reason in found.reasons), found.reasons
+    assert any(reason.startswith(f"{LOAD}: more work: buffers") for reason in found.reasons), (
+        found.reasons,
+        found.sections,
+    )
     assert any(reason.startswith("plans of load_aggregate: worse") for reason in found.reasons)
     assert {plan.statement for plan in found.plans} == {"load_aggregate"}
     assert asyncio.run(_schemas(job.server.dsn)) == []

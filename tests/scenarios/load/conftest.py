@@ -14,7 +14,7 @@ from eventmark.scenarios.load.mix import Mix, parse_mix
 from eventmark.scenarios.load.outcome import LoadOutcome
 from eventmark.scenarios.load.plan import LoadPlan
 from eventmark.server import Server
-from tests.database import execute
+from tests.database import drop_database, execute
 from tests.scenarios.seeded import job_on
 
 
@@ -28,7 +28,7 @@ def job(server: Server, seeded: str) -> Iterator[Job]:
     )
     dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
     yield job_on(server, dsn)
-    execute(server.dsn, f"drop database {name} with (force)")
+    drop_database(server.dsn, name)
 
 
 Loaded = Callable[..., LoadOutcome]

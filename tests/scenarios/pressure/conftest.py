@@ -8,7 +8,7 @@ import pytest
 
 from eventmark.scenarios.job import Job
 from eventmark.server import Server
-from tests.database import execute
+from tests.database import drop_database, execute
 from tests.scenarios.seeded import job_on
 
 
@@ -20,4 +20,4 @@ def job(server: Server, seeded: str) -> Iterator[Job]:
         f"create database {name} template {seeded}",
     )  # fmt: skip
     yield job_on(server, server.dsn.rsplit("/", 1)[0] + f"/{name}")
-    execute(server.dsn, f"drop database {name} with (force)")
+    drop_database(server.dsn, name)

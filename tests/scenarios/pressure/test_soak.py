@@ -29,7 +29,7 @@ from eventmark.scenarios.pressure.upkeep import Autovacuum, Upkeep, relations_af
 from eventmark.scenarios.pressure.upkeep_report import upkeep_section
 from eventmark.server import Server
 from eventmark.workload.arrivals import Arrivals
-from tests.database import execute
+from tests.database import drop_database, execute
 from tests.scenarios.seeded import job_on
 
 MIX = (
@@ -101,7 +101,7 @@ def short_soak(server: Server, seeded: str) -> Iterator[Soaked]:
         upkeep=Upkeep(job, before=after), after=after, events_table="domain_events",
         autovacuum=Autovacuum(1000.0, 60.0), counters={}, seconds=1.0,
     )  # fmt: skip
-    execute(server.dsn, f"drop database {name} with (force)")
+    drop_database(server.dsn, name)
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_planted_delays_are_measured_right(proving: Proving) -> None:
     for one in measured:
         assert one.verdict is not Verdict.BROKEN, delay_findings([one])
     assert measured[1].measured_ms == pytest.approx(10.0, abs=2.0)
-    assert 0 < smallest_delay_ms(measured) < 1.0
+    assert 0 < smallest_delay_ms(measured) < 10.0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from eventmark.scenarios.streaming.group import Setting
 from eventmark.scenarios.streaming.sizes import SIZES
 from eventmark.seeding import no_progress
 from eventmark.server import Server
-from tests.database import execute
+from tests.database import drop_database, execute
 from tests.scenarios.seeded import job_on
 
 
@@ -23,7 +23,7 @@ def job(server: Server, seeded: str) -> Iterator[Job]:
     dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
     execute(dsn, "create extension if not exists pg_stat_statements")
     yield job_on(server, dsn)
-    execute(server.dsn, f"drop database {name} with (force)")
+    drop_database(server.dsn, name)
 
 
 @pytest.fixture
