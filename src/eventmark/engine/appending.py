@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from eventmark.domain import AppendResult, SequenceNumber, StreamId
@@ -26,6 +27,24 @@ def append_result(row: Any, stream: StreamId, expected_version: int, count: int)
         last_global_sequence=last_global_sequence,
         transaction_id=transaction_id,
     )
+
+
+def group_rows(answer: Any, counts: Sequence[int]) -> list[tuple[int | None, int, int]]:
+    """For each batch of a group a row as ``append_result`` takes it, from the one row of ``append_group.sql``.
+
+    ``counts``: how many events each batch has. They were stored, and numbered, in the order of their batches.
+    """
+    numbers, left_out, actual_versions, transaction_id = answer
+    refused = dict(zip(left_out or (), actual_versions or (), strict=True))
+    rows: list[tuple[int | None, int, int]] = []
+    stored = 0
+    for place, count in enumerate(counts, 1):
+        if place in refused:
+            rows.append((None, refused[place], transaction_id))
+        else:
+            stored += count
+            rows.append((numbers[stored - 1], 0, transaction_id))
+    return rows
 
 
 def version_conflict(stream: StreamId, expected_version: int, actual_version: int) -> VersionConflictError:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import jiter
@@ -23,6 +23,7 @@ VERSION_MAX = 2**63 - 1
 DOCUMENT_BYTES_MAX = 16 * 2**20
 DOCUMENT_DEPTH_MAX = 500
 BATCH_CHARACTERS_MAX = 128 * 2**20  # the server takes messages of less than 1 GB
+GROUP_SEPARATOR = "\x1e"  # ASCII's record separator
 _STRING = re.compile(
     r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL
 )  # one without an end as well: linear on any text
@@ -98,36 +99,55 @@ def encoded_document(document: dict[str, Any] | str, name: str) -> str:
     return document
 
 
-def append_arguments(
-    stream: StreamId, events: Sequence[NewEvent], expected_version: int
-) -> tuple[object, ...]:
+class CheckedBatch(NamedTuple):
+    """One append, checked and encoded: its stream, its condition, and each event's values in the columns' order."""
+
+    tenant_id: str
+    aggregate_id: str
+    aggregate_type: str
+    expected_version: int
+    events: list[tuple[UUID, str, str, str, datetime, str, str]]
+
+    @property
+    def event_ids(self) -> tuple[UUID, ...]:
+        return tuple(event[0] for event in self.events)
+
+    def arguments(self) -> tuple[Any, ...]:
+        """Those of ``append_events.sql``, in its order."""
+        return (*self[:4], *map(list, zip(*self.events, strict=True)))
+
+
+def append_arguments(stream: StreamId, events: Sequence[NewEvent], expected_version: int) -> tuple[Any, ...]:
     """The arguments of ``append_events.sql``, in its order; everything checked."""
+    return checked_batch(stream, events, expected_version).arguments()
+
+
+def checked_batch(stream: StreamId, events: Sequence[NewEvent], expected_version: int) -> CheckedBatch:
+    """An append as it may be sent. Raises ``InvalidEventError``."""
     try:
-        return _append_arguments(stream, events, expected_version)
+        return _checked_batch(stream, events, expected_version)
     except AttributeError as error:
         raise InvalidEventError(f"not a StreamId, or not NewEvents: {error}") from error
 
 
-def _append_arguments(
-    stream: StreamId, events: Sequence[NewEvent], expected_version: int
-) -> tuple[object, ...]:
+def _checked_batch(stream: StreamId, events: Sequence[NewEvent], expected_version: int) -> CheckedBatch:
     checked_stream(stream)
     count = _checked_count(events)
     checked_version(expected_version, "expected_version")
     if expected_version > VERSION_MAX - count:
         raise InvalidEventError(f"a stream ends at 2^63 - 1 events, {expected_version} + {count} is beyond")
-    name = (stream.tenant_id, stream.aggregate_id, stream.aggregate_type, expected_version)
-    if count == 1:  # nearly every append, and by itself it breaks no limit of a batch
-        (event,) = events
-        return (*name, *[[value] for value in _checked_event(event)])
-    columns = [list(column) for column in zip(*map(_checked_event, events), strict=True)]
-    event_ids, _, payloads, metadatas, *_ = columns
-    if len(set(event_ids)) != count:
-        raise InvalidEventError("an event id stands twice in the batch")
-    characters = sum(map(len, payloads)) + sum(map(len, metadatas))
-    if characters > BATCH_CHARACTERS_MAX:
-        raise InvalidEventError(f"a batch holds at most {BATCH_CHARACTERS_MAX} characters, got {characters}")
-    return (*name, *columns)
+    checked = [_checked_event(event) for event in events]
+    if count > 1:  # nearly every append is of one event, and by itself it breaks no limit of a batch
+        if len({event[0] for event in checked}) != count:
+            raise InvalidEventError("an event id stands twice in the batch")
+        characters = sum(len(payload) + len(metadata) for _, _, payload, metadata, *_ in checked)
+        if characters > BATCH_CHARACTERS_MAX:
+            raise InvalidEventError(
+                f"a batch holds at most {BATCH_CHARACTERS_MAX} characters, got {characters}"
+            )
+    return CheckedBatch(
+        stream.tenant_id, stream.aggregate_id, stream.aggregate_type, expected_version, checked
+    )
 
 
 def _checked_event(event: NewEvent) -> tuple[UUID, str, str, str, datetime, str, str]:
@@ -143,19 +163,40 @@ def _checked_event(event: NewEvent) -> tuple[UUID, str, str, str, datetime, str,
     )
 
 
-def group_arguments(batches: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
-    """The arguments of ``append_group.sql`` from those of each batch: a list per column."""
-    tenant_ids, aggregate_ids, aggregate_types, expected_versions, *columns = zip(*batches, strict=True)
-    counts = [len(event_ids) for event_ids in columns[0]]
-    return (
-        list(tenant_ids),
-        list(aggregate_ids),
-        list(aggregate_types),
-        list(expected_versions),
-        [number for number, count in enumerate(counts, 1) for _ in range(count)],
-        [step for count in counts for step in range(1, count + 1)],
-        *(list(chain.from_iterable(column)) for column in columns),
+def group_arguments(batches: Sequence[CheckedBatch]) -> tuple[Any, ...]:
+    """The arguments of ``append_group.sql``.
+
+    A column travels as one text, its values joined by ``GROUP_SEPARATOR``, which the driver encodes at once; at each
+    value of an array it looks by itself. Raises ``InvalidEventError`` where that cannot be done: no id holds the
+    separator, and no document that is JSON.
+    """
+    *names, events = zip(*batches, strict=True)
+    event_ids, event_types, payloads, metadatas, timestamps, payload_types, revisions = zip(
+        *chain.from_iterable(events), strict=True
     )
+    documents = GROUP_SEPARATOR.join(payloads), GROUP_SEPARATOR.join(metadatas)
+    if any(text.count(GROUP_SEPARATOR) >= len(payloads) for text in documents):
+        raise InvalidEventError("a document holds a control character, which is no JSON")
+    if sum(map(len, documents)) > BATCH_CHARACTERS_MAX:
+        raise InvalidEventError(f"a group holds at most {BATCH_CHARACTERS_MAX} characters")
+    return (
+        *(GROUP_SEPARATOR.join(map(str, column)) for column in names),
+        *_places_in_batches(tuple(map(len, events))),
+        GROUP_SEPARATOR.join([event_id.hex for event_id in event_ids]),
+        GROUP_SEPARATOR.join(event_types),
+        *documents,
+        timestamps,
+        GROUP_SEPARATOR.join(payload_types),
+        GROUP_SEPARATOR.join(revisions),
+    )
+
+
+@lru_cache(maxsize=1024)  # nearly every group has one event a batch, and comes in all sizes
+def _places_in_batches(counts: tuple[int, ...]) -> tuple[str, str]:
+    """For each event the number of its batch, and its step in it; both from 1."""
+    batches = (number for number, count in enumerate(counts, 1) for _ in range(count))
+    steps = (step for count in counts for step in range(1, count + 1))
+    return GROUP_SEPARATOR.join(map(str, batches)), GROUP_SEPARATOR.join(map(str, steps))
 
 
 def _checked_count(events: Sequence[NewEvent]) -> int:

@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventmark.domain import AppendResult, NewEvent, StreamId
-from eventmark.engine import encoding
 from eventmark.engine.appending import append_result
+from eventmark.engine.encoding import CheckedBatch, checked_batch
 from eventmark.errors import EventStoreError, OutcomeUnknownError, StoreUnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ class _Append:
 
     stream: StreamId
     key: tuple[str, str]
-    expected_version: int
-    arguments: tuple[Any, ...]
-    count: int
+    batch: CheckedBatch
     outcome: asyncio.Future[AppendResult]
 
 
@@ -93,24 +91,24 @@ class GroupAppender:
         """
         if self._closed:
             raise StoreUnavailableError("the group appender is closed")
-        arguments = encoding.append_arguments(stream, events, expected_version)
+        batch = checked_batch(stream, events, expected_version)
         key = (stream.tenant_id, stream.aggregate_id)
         if not self._under_way and not self._waiting and not self._crowded:
-            return await self._append_alone(stream, key, arguments)
+            return await self._append_alone(stream, key, batch)
         outcome: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Append(stream, key, expected_version, arguments, len(events), outcome))
+        self._waiting.append(_Append(stream, key, batch, outcome))
         self._send_waiting()
         return await outcome
 
     async def _append_alone(
-        self, stream: StreamId, key: tuple[str, str], arguments: tuple[Any, ...]
+        self, stream: StreamId, key: tuple[str, str], batch: CheckedBatch
     ) -> AppendResult:
         """Nothing is under way and nobody waits: at once, as a direct append."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._under_way.add(ended)
         self._streams_under_way.add(key)
         try:
-            return await self._store.append_encoded(stream, arguments)
+            return await self._store.append_encoded(stream, batch.arguments())
         finally:
             self._streams_under_way.discard(key)
             self._under_way.discard(ended)
@@ -156,7 +154,7 @@ class GroupAppender:
             else:
                 busy.add(append.key)
                 group.append(append)
-                count += append.count
+                count += len(append.batch.events)
         self._waiting.extendleft(reversed(left))
         if group:
             self._crowded = len(group) > 1
@@ -168,7 +166,7 @@ class GroupAppender:
             await self._send_one(group[0])
             return
         try:
-            rows = await self._store.append_group([append.arguments for append in group])
+            rows = await self._store.append_group([append.batch for append in group])
         except OutcomeUnknownError as error:
             _leave_unknown(group, error.message)
         except EventStoreError:
@@ -177,7 +175,9 @@ class GroupAppender:
         else:
             for append, row in zip(group, rows, strict=True):
                 try:
-                    result = append_result(row, append.stream, append.expected_version, append.count)
+                    result = append_result(
+                        row, append.stream, append.batch.expected_version, len(append.batch.events)
+                    )
                 except EventStoreError as error:
                     _set_error(append, error)
                 else:
@@ -186,7 +186,7 @@ class GroupAppender:
 
     async def _send_one(self, append: _Append) -> None:
         try:
-            result = await self._store.append_encoded(append.stream, append.arguments)
+            result = await self._store.append_encoded(append.stream, append.batch.arguments())
         except EventStoreError as error:
             _set_error(append, error)
         else:
@@ -203,4 +203,4 @@ def _leave_unknown(group: list[_Append], reason: str) -> None:
     """Whoever has no outcome yet: it may be stored, each whole or not at all."""
     for append in group:
         if not append.outcome.done():
-            append.outcome.set_exception(OutcomeUnknownError(reason, event_ids=tuple(append.arguments[4])))
+            append.outcome.set_exception(OutcomeUnknownError(reason, event_ids=append.batch.event_ids))

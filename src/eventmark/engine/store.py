@@ -24,7 +24,8 @@ from eventmark.domain import (
 )
 from eventmark.domain.tokens import tenant_mark
 from eventmark.engine import encoding
-from eventmark.engine.appending import append_result, version_conflict
+from eventmark.engine.appending import append_result, group_rows, version_conflict
+from eventmark.engine.encoding import CheckedBatch
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
 from eventmark.engine.opening import one_server, open_pool
 from eventmark.engine.orderings import ORDERINGS, Ordering
@@ -167,18 +168,18 @@ class PostgresEventStore:
         self._notify_soon()
         return result
 
-    async def append_group(self, batches: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Append many encoded batches, sorted and of streams apart, in one statement; a row for each.
+    async def append_group(self, batches: Sequence[CheckedBatch]) -> list[tuple[int | None, int, int]]:
+        """Append many batches, sorted and of streams apart, in one statement; a row for each.
 
         A row is what ``appending.append_result`` takes. Any error is one of the whole group: nothing was
         written, but after ``OutcomeUnknownError``.
         """
         try:
-            rows = await self._fetch("append_group", *encoding.group_arguments(batches))
+            (answer,) = await self._fetch("append_group", *encoding.group_arguments(batches))
         except DRIVER_ERRORS as error:
             raise translated_write_error(error, "", ()) from error
         self._notify_soon()
-        return rows
+        return group_rows(answer, [len(batch.events) for batch in batches])
 
     def transaction(self) -> StoreTransaction:
         """Appends and statements of the caller's own in one database transaction, on one connection.

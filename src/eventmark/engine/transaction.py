@@ -119,7 +119,7 @@ class StoreTransaction(PooledTransaction):
         A connection lost here is a ``StoreUnavailableError``: what was not committed is not stored.
         """
         arguments = encoding.append_arguments(stream, events, expected_version)
-        event_ids: list[UUID] = arguments[4]  # type: ignore[assignment]
+        event_ids: list[UUID] = arguments[4]
         try:
             rows = await self._session.fetch("append_events", *arguments)
         except asyncpg.UniqueViolationError as error:

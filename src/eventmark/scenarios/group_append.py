@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, islice
@@ -22,7 +23,17 @@ from eventmark.measure.clock import LoopLag
 from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.histogram import LatencyHistogram
 from eventmark.measure.quantiles import intervals_of, latency_of
-from eventmark.measure.results import ClientHealth, Floor, Fork, OperationResult, RunResult
+from eventmark.measure.ratios import Ratio, mean_ratio
+from eventmark.measure.results import (
+    ClientHealth,
+    Finding,
+    Floor,
+    Fork,
+    OperationResult,
+    RunResult,
+    Section,
+    Verdict,
+)
 from eventmark.measure.targets import Target
 from eventmark.measure.verdicts import judge_latency, overall
 from eventmark.scenarios.bottleneck import STORE_APPLICATION, bottleneck_section
@@ -40,7 +51,16 @@ PAYLOADS = 200
 STOCK_AHEAD = 1.5  # appends made beforehand, by the rate of the warm-up: what lies beyond is made on the way
 STOCK_MAX = 500_000
 SCHEMA_SUFFIX = "_grouped"
-TARGET = Target(quantile="p95", limit_ms=10.0)
+ROUNDS = {"quick": 1, "standard": 5, "full": 10}
+SECONDS = {"quick": 1.0, "standard": 4.0, "full": 8.0}
+TARGETS = {callers: Target(quantile="p95", limit_ms=10.0) for callers in (1, 64)}
+"""None of 256 callers: nobody promises a latency to so many at one process, a throughput is what they get."""
+
+TIMES_WANTED = {64: 2.0, 256: 3.0}
+"""By callers: how many times the single appends of pgbench's clients."""
+
+ALONE_TIMES_MAX = 1.1
+"""How many times as long as a direct append one in a group of one may take."""
 
 _METADATA = '{"user": "user-0001"}'
 # Every call a stream of its own, as the callers do. What is looked for comes as a value: a function that the
@@ -72,6 +92,126 @@ class _Round:
     cpu_s: float
     loop_lag_ms_p99: float
 
+    @property
+    def rate(self) -> float:
+        """Appends per second of all callers."""
+        return len(self.samples_ns) / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How many callers append, and whether in groups."""
+
+    callers: int
+    grouped: bool
+
+    @property
+    def name(self) -> str:
+        how = " in groups" if self.grouped else ", direct"
+        return f"append_events[1], {self.callers} caller{'s' * (self.callers > 1)}{how}"
+
+
+DIRECT = _Kind(1, grouped=False)
+KINDS = (DIRECT, *(_Kind(callers, grouped=True) for callers in CALLERS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouped:
+    """What was measured: rounds of each kind, and pgbench's appends/s right before each round."""
+
+    rounds: dict[_Kind, list[_Round]]
+    pgbench: list[float]
+
+    def operations(self) -> dict[str, OperationResult]:
+        """By name, with pgbench's median rate as the floor."""
+        return {kind.name: self._operation(kind) for kind in self.rounds}
+
+    def section(self) -> Section:
+        """Whether groups bring what is wanted of them, each round held against what was measured beside it."""
+        findings = [*map(self._throughput, TIMES_WANTED), self._alone()]
+        verdict, _ = overall((finding.name, finding.verdict, "") for finding in findings)
+        return Section(
+            name="group-append", title="Group append", verdict=verdict, findings=findings,
+            text=[
+                "Callers of one process append one event each, every one to a new stream; beside them, right before "
+                f"each round, {RATE_CLIENTS} clients of pgbench with the same statement, each append a commit of its "
+                f"own. Rates are held against pgbench's of the same round, {len(self.pgbench)} rounds."
+            ],
+        )  # fmt: skip
+
+    def _throughput(self, callers: int) -> Finding:
+        wanted = TIMES_WANTED[callers]
+        rounds = self.rounds[_Kind(callers, grouped=True)]
+        ratio = mean_ratio([one.rate / floor for one, floor in zip(rounds, self.pgbench, strict=True)])
+        verdict = Verdict.MET if ratio.low >= wanted else Verdict.INCONCLUSIVE
+        if ratio.high < wanted:
+            verdict = Verdict.BROKEN
+        return Finding(
+            name=f"throughput of {callers} callers", verdict=verdict,
+            observed=f"{_shown(ratio)} pgbench's single appends", expected=f"{wanted:g} × or more",
+        )  # fmt: skip
+
+    def _alone(self) -> Finding:
+        grouped, direct = self.rounds[_Kind(1, grouped=True)], self.rounds[DIRECT]
+        ratio = mean_ratio(
+            [
+                float(np.median(one.samples_ns) / np.median(other.samples_ns))
+                for one, other in zip(grouped, direct, strict=True)
+            ]
+        )
+        verdict = Verdict.MET if ratio.high <= ALONE_TIMES_MAX else Verdict.INCONCLUSIVE
+        if ratio.low > ALONE_TIMES_MAX:
+            verdict = Verdict.BROKEN
+        return Finding(
+            name="p50 of a caller that is alone", verdict=verdict, observed=f"{_shown(ratio)} a direct append's",
+            expected=f"{ALONE_TIMES_MAX:g} × or less",
+        )  # fmt: skip
+
+    def _operation(self, kind: _Kind) -> OperationResult:
+        rounds, floor_rate = self.rounds[kind], float(np.median(self.pgbench))
+        forks = [one.samples_ns for one in rounds]
+        samples = np.concatenate(forks)
+        latency, intervals = latency_of(samples), intervals_of(forks, np.random.default_rng(1))
+        target = TARGETS.get(kind.callers)
+        if target is None:
+            throughput = self._throughput(kind.callers)
+            verdict, reason = throughput.verdict, f"{throughput.observed}, wanted {throughput.expected}"
+        else:
+            verdict, reason = judge_latency(latency, intervals, target, samples=len(samples))
+        rate = float(np.median([one.rate for one in rounds]))
+        histogram = LatencyHistogram()
+        histogram.record_all(samples)
+        cpu_share = sum(one.cpu_s for one in rounds) / sum(one.seconds for one in rounds)
+        return OperationResult(
+            latency_ms=latency, interval_ms=intervals, samples=len(samples),
+            target_ms=target.limit_ms if target else None, target_quantile=target.quantile if target else "",
+            verdict=verdict, reason=reason, mode="throughput",
+            throughput_per_s=round(rate, 1), failed=0, histogram=histogram.encode(),
+            forks=[
+                Fork(
+                    samples=len(one), p50_ms=latency_of(one).p50, p95_ms=latency_of(one).p95, warmup_iterations=1,
+                    steady=True,
+                )
+                for one in forks
+            ],
+            client=ClientHealth(
+                loop_lag_ms_p99=max(one.loop_lag_ms_p99 for one in rounds), cpu_share=round(cpu_share, 3),
+                pool_wait_ms_p95=0.0, bottleneck=cpu_share > 0.9,
+                reason="the client's one core is busy" if cpu_share > 0.9 else "",
+            ),
+            floors=[
+                Floor(
+                    tool=f"pgbench, {RATE_CLIENTS} clients", statistic="single appends", value=round(floor_rate, 1),
+                    unit="appends/s", ratio=round(floor_rate / rate, 4), statement="rate",
+                )
+            ],
+        )  # fmt: skip
+
+
+def _shown(ratio: Ratio) -> str:
+    high = f"{ratio.high:.3g}" if math.isfinite(ratio.high) else "unbounded"
+    return f"{ratio.value:.3g} × ({ratio.low:.3g} to {high})"
+
 
 class GroupAppend:
     """Group append measured on the job's server."""
@@ -80,80 +220,49 @@ class GroupAppend:
 
     def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
         """Raises ``CannotRunError``."""
-        quick = job.profile.name == "quick"
         with Course(job, progress) as course, course.phase("measure"), course.watch() as watch:
-            operations = measure_group_append(
-                job.server, scratch_name(job.schema, SCHEMA_SUFFIX), seconds=1.0 if quick else 4.0,
-                rounds=1 if quick else 3, seed=job.corpus.seed,
+            grouped = measure_group_append(
+                job.server, scratch_name(job.schema, SCHEMA_SUFFIX), seconds=SECONDS[job.profile.name],
+                rounds=ROUNDS[job.profile.name], seed=job.corpus.seed,
             )  # fmt: skip
-        verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
+        operations, section = grouped.operations(), grouped.section()
+        verdict, reasons = overall(
+            [
+                *((name, one.verdict, one.reason) for name, one in operations.items()),
+                *(
+                    (one.name, one.verdict, f"{one.observed}, wanted {one.expected}")
+                    for one in section.findings
+                ),
+            ]
+        )
         limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
-        return course.result(verdict, reasons, operations=operations, sections=[limit])
+        return course.result(verdict, reasons, operations=operations, sections=[section, limit])
 
 
 def measure_group_append(
-    server: Server, schema: str, *, seconds: float = 4.0, rounds: int = 3, seed: int = 1
-) -> dict[str, OperationResult]:
+    server: Server, schema: str, *, seconds: float = SECONDS["standard"], rounds: int = 3, seed: int = 1
+) -> Grouped:
     """Appends of one event by 1, 64 and 256 concurrent callers of one process, each to a new stream.
 
     One caller appends directly as well: a group of one must cost no more. ``schema`` is made anew and
     dropped. Raises ``CannotRunError``.
     """
-    kinds = {"append_events[1], 1 caller, direct": (1, False)} | {
-        f"append_events[1], {callers} caller{'s' * (callers > 1)} in groups": (callers, True)
-        for callers in CALLERS
-    }
-    measured: dict[str, list[_Round]] = {name: [] for name in kinds}
+    measured: dict[_Kind, list[_Round]] = {kind: [] for kind in KINDS}
     pgbench: list[float] = []
     asyncio.run(make_scratch_schema(server.dsn, schema))
     try:
         for number in range(rounds):
             pgbench.append(_pgbench_rate(server, schema, seconds, seed + number))
-            for name, (callers, grouped) in kinds.items():
+            for kind, found in measured.items():
                 task = _Task(
-                    dsn=server.dsn, schema=schema, callers=callers, grouped=grouped, seconds=seconds,
+                    dsn=server.dsn, schema=schema, callers=kind.callers, grouped=kind.grouped, seconds=seconds,
                     seed=seed + number,
                 )  # fmt: skip
                 with worker_executor(1, fresh=True) as executor:
-                    measured[name].append(executor.submit(_run_callers, task).result())
+                    found.append(executor.submit(_run_callers, task).result())
     finally:
         asyncio.run(drop_scratch_schema(server.dsn, schema))
-    floor = float(np.median(pgbench))
-    return {name: _result(found, floor) for name, found in measured.items()}
-
-
-def _result(rounds: Sequence[_Round], floor_rate: float) -> OperationResult:
-    forks = [one.samples_ns for one in rounds]
-    samples = np.concatenate(forks)
-    latency, intervals = latency_of(samples), intervals_of(forks, np.random.default_rng(1))
-    verdict, reason = judge_latency(latency, intervals, TARGET, samples=len(samples))
-    rate = float(np.median([len(one.samples_ns) / one.seconds for one in rounds]))
-    histogram = LatencyHistogram()
-    histogram.record_all(samples)
-    cpu_share = sum(one.cpu_s for one in rounds) / sum(one.seconds for one in rounds)
-    return OperationResult(
-        latency_ms=latency, interval_ms=intervals, samples=len(samples), target_ms=TARGET.limit_ms,
-        target_quantile=TARGET.quantile, verdict=verdict, reason=reason, mode="throughput",
-        throughput_per_s=round(rate, 1), failed=0, histogram=histogram.encode(),
-        forks=[
-            Fork(
-                samples=len(one), p50_ms=latency_of(one).p50, p95_ms=latency_of(one).p95, warmup_iterations=1,
-                steady=True,
-            )
-            for one in forks
-        ],
-        client=ClientHealth(
-            loop_lag_ms_p99=max(one.loop_lag_ms_p99 for one in rounds), cpu_share=round(cpu_share, 3),
-            pool_wait_ms_p95=0.0, bottleneck=cpu_share > 0.9,
-            reason="the client's one core is busy" if cpu_share > 0.9 else "",
-        ),
-        floors=[
-            Floor(
-                tool=f"pgbench, {RATE_CLIENTS} clients", statistic="single appends", value=round(floor_rate, 1),
-                unit="appends/s", ratio=round(floor_rate / rate, 4), statement="rate",
-            )
-        ],
-    )  # fmt: skip
+    return Grouped(rounds=measured, pgbench=pgbench)
 
 
 def _run_callers(task: _Task) -> _Round:

@@ -53,7 +53,8 @@ TENANT_LOCK = Ordering(
     reader=TenantReader,
     group_turn=(
         "select count(pg_advisory_xact_lock(key)) from (select distinct hashtextextended(tenant_id,"
-        " '{schema}.domain_events'::regclass::oid::bigint) as key from unnest(:tenant_ids::text[])"
+        " '{schema}.domain_events'::regclass::oid::bigint) as key from"
+        " string_to_table(:tenant_ids::text, chr(30))"
         " as tenant (tenant_id) order by key) as keys"
     ),
     turn="select pg_advisory_xact_lock(hashtextextended(:tenant_id, '{schema}.domain_events'::regclass::oid::bigint))",

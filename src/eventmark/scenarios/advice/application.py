@@ -136,7 +136,7 @@ def _groups(copies: Copies, missing: dict[str, str]) -> dict[str, OperationResul
     schema = scratch_name(copies.job.schema, GROUPED_SUFFIX)
     return measure_group_append(
         copies.job.server, schema, seconds=copies.effort.seconds, rounds=2, seed=copies.job.corpus.seed
-    )
+    ).operations()
 
 
 async def _loads(copies: Copies) -> list[tuple[str, int]]:

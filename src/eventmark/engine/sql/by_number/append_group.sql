@@ -1,16 +1,20 @@
 -- name: append_group
 -- purpose: append many batches, each to a stream of its own and on its own condition; one statement, one commit
--- parameters: tenant_ids text[], aggregate_ids text[], aggregate_types text[], expected_versions bigint[], batches integer[], steps integer[], event_ids uuid[], event_types text[], payloads jsonb[], metadatas jsonb[], timestamps timestamptz[], payload_types text[], payload_revisions text[]
+-- parameters: tenant_ids text, aggregate_ids text, aggregate_types text, expected_versions text, batches text, steps text, event_ids text, event_types text, payloads text, metadatas text, timestamps timestamptz[], payload_types text, payload_revisions text
 -- index: domain_events_stream
--- A batch whose stream is not at its expected version is left out, and its row says so. Events are stored in the
--- order of batches, which callers sort by stream: two groups that meet wait for each other, and do not deadlock.
+-- Each text holds the values of one column, separated by chr(30), a character that neither ids nor JSON can hold.
+-- A batch whose stream is not at its expected version is left out, and named in the answer. Events are stored, and
+-- numbered, in the order of batches, which callers sort by stream: two groups that meet wait for each other, and do
+-- not deadlock.
 with turn as materialized (
     {turn}
 ), batch as materialized (
     select
-        named.*, coalesce(last_event.sequence_number, 0) as actual_version
+        named.*, coalesce(last_event.sequence_number, 0) as actual_version,
+        coalesce(last_event.sequence_number, 0) = named.expected_version as goes_on
     from unnest(
-        :tenant_ids::text[], :aggregate_ids::text[], :aggregate_types::text[], :expected_versions::bigint[]
+        string_to_array(:tenant_ids::text, chr(30)), string_to_array(:aggregate_ids::text, chr(30)),
+        string_to_array(:aggregate_types::text, chr(30)), string_to_array(:expected_versions::text, chr(30))::bigint[]
     ) with ordinality as named (tenant_id, aggregate_id, aggregate_type, expected_version, number)
     left join lateral (
         select sequence_number
@@ -29,20 +33,20 @@ with turn as materialized (
         batch.aggregate_type || ':' || batch.aggregate_id, batch.aggregate_type, batch.aggregate_id, event_type,
         payload_type, payload_revision, payload, metadata
     from turn cross join batch join unnest(
-        :batches::integer[], :steps::integer[], :event_ids::uuid[], :event_types::text[], :payloads::jsonb[],
-        :metadatas::jsonb[], :timestamps::timestamptz[], :payload_types::text[], :payload_revisions::text[]
+        string_to_array(:batches::text, chr(30))::integer[], string_to_array(:steps::text, chr(30))::integer[],
+        string_to_array(:event_ids::text, chr(30))::uuid[], string_to_array(:event_types::text, chr(30)),
+        string_to_array(:payloads::text, chr(30))::jsonb[], string_to_array(:metadatas::text, chr(30))::jsonb[],
+        :timestamps::timestamptz[], string_to_array(:payload_types::text, chr(30)),
+        string_to_array(:payload_revisions::text, chr(30))
     ) as event (
         number, step, event_id, event_type, payload, metadata, happened_at, payload_type, payload_revision
     ) using (number)
-    where batch.actual_version = batch.expected_version
+    where batch.goes_on
     order by number, step
-    returning tenant_id, aggregate_id, global_sequence_id
+    returning global_sequence_id
 )
-select last_global_sequence, batch.actual_version, pg_current_xact_id() as transaction_id
-from batch
-left join (
-    select tenant_id, aggregate_id, max(global_sequence_id) as last_global_sequence
-    from appended
-    group by tenant_id, aggregate_id
-) as stored using (tenant_id, aggregate_id)
-order by batch.number
+select
+    (select array_agg(global_sequence_id order by global_sequence_id) from appended) as global_sequences,
+    (select array_agg(number order by number) from batch where not goes_on) as left_out,
+    (select array_agg(actual_version order by number) from batch where not goes_on) as actual_versions,
+    pg_current_xact_id() as transaction_id
