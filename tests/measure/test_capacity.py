@@ -64,6 +64,19 @@ def test_a_rate_that_is_not_confirmed_is_lowered_until_one_is() -> None:
     assert next(one.answer for one in found.probes if one.confirming) is Answer.BROKE
 
 
+@pytest.mark.parametrize("sustained", [100.0, 200.0, 300.0])
+def test_where_long_probes_hold_far_less_it_is_found_what_they_hold(sustained: float) -> None:
+    found = find_capacity(
+        lambda rate, confirming: (
+            (Answer.HELD, "") if rate <= (sustained if confirming else 340.0) else (Answer.GENERATOR, "late")
+        ),
+        first_per_s=100.0,
+    )
+    assert found.rate_per_s is not None and sustained / 2.2 < found.rate_per_s <= sustained
+    assert found.beyond is not None and sustained < found.beyond.rate_per_s <= 2.2 * found.rate_per_s
+    assert sum(one.confirming for one in found.probes) <= CONFIRMATIONS_MAX
+
+
 def test_what_is_never_confirmed_is_never_claimed() -> None:
     found = find_capacity(
         lambda rate, confirming: (Answer.BROKE, "") if confirming or rate > 1000 else (Answer.HELD, ""),
@@ -87,7 +100,8 @@ def test_noisy_probes_are_never_claimed_without_confirmation() -> None:
         found = find_capacity(ask, first_per_s=100.0)
         assert next(counted) == len(found.probes) <= PROBES_MAX + CONFIRMATIONS_MAX
         confirmed = [one.rate_per_s for one in found.probes if one.confirming and one.answer is Answer.HELD]
-        assert found.rate_per_s == (confirmed[0] if confirmed else None)
+        assert found.rate_per_s == (max(confirmed) if confirmed else None)
+        assert (found.confirmed.rate_per_s if found.confirmed else None) == found.rate_per_s
 
 
 def test_undecided_is_not_held() -> None:

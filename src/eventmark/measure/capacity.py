@@ -13,7 +13,7 @@ from enum import StrEnum
 
 PRECISION = 0.1
 PROBES_MAX = 16
-CONFIRMATIONS_MAX = 3
+CONFIRMATIONS_MAX = 5
 RATE_MIN_PER_S = 1.0
 RATE_MAX_PER_S = 1_000_000.0
 _DIGITS = 3
@@ -52,6 +52,13 @@ class Capacity:
     probes: tuple[Probe, ...]
 
     @property
+    def confirmed(self) -> Probe | None:
+        """The probe that confirmed ``rate_per_s``."""
+        return next(
+            (one for one in reversed(self.probes) if one.confirming and one.answer is Answer.HELD), None
+        )
+
+    @property
     def held_per_s(self) -> float | None:
         """The highest rate that a short probe held."""
         return max(
@@ -76,7 +83,7 @@ def find_capacity(
     """The highest rate that holds, within ``precision`` of one that does not.
 
     At most ``probes_max`` short probes and ``confirmations_max`` long ones. A rate that is not confirmed is
-    lowered by ``precision`` and tried again.
+    lowered by ``precision``, and by more each time, until one is; then what lies between is halved.
     """
     search = _Search(ask, rate_max_per_s)
     search.bracket(rounded(first_per_s), probes_max)
@@ -130,16 +137,23 @@ class _Search:
             self._probe(middle)
 
     def confirm(self, precision: float, confirmations_max: int) -> float | None:
-        """The rate that a long probe confirmed. One that it did not is a bound like any other."""
-        rate = self.low
+        """The highest rate that a long probe confirmed. One that it did not is a bound like any other."""
+        rate, confirmed, fall = self.low, None, 1 + precision
         for _ in range(confirmations_max):
             if rate is None or rate < RATE_MIN_PER_S:
-                return None
+                break
             if self._asked(rate, confirming=True).answer is Answer.HELD:
-                return rate
-            self.high = self.probes[-1]
-            rate = rounded(rate / (1 + precision))
-        return None
+                confirmed = rate
+            else:
+                self.high = self.probes[-1]
+            if confirmed is None:
+                rate = rounded(rate / fall)
+                fall *= fall
+            elif self.high is None or self.high.rate_per_s <= confirmed * (1 + precision):
+                break
+            else:
+                rate = rounded(math.sqrt(confirmed * self.high.rate_per_s))
+        return confirmed
 
     def _probe(self, rate: float) -> None:
         probe = self._asked(rate, confirming=False)

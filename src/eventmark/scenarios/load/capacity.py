@@ -209,7 +209,7 @@ def _result(job: Job, course: Course, found: Capacity, probed: list[Probed]) -> 
                 end_s=round(began_s + one.outcome.seconds, 3),
             )
         )
-    confirmed = probed[-1] if found.rate_per_s is not None else None
+    confirmed = probed[found.probes.index(found.confirmed)] if found.confirmed is not None else None
     shown = confirmed or probed[-1]
     course.series += load_series(shown.outcome, course.at_s(shown.outcome.started_s))
     beyond = _beyond(found, probed)
