@@ -46,9 +46,13 @@ class Upkeep:
             self.began_s = time.monotonic()
             self.before = await relations_snapshot(connection, self.job.schema)
         at_s = time.monotonic() - self.began_s
-        for name, tree in self._trees.items():
-            usage = tree.sample()
-            if not isinstance(usage, str) and usage.processes:
+        usages = {name: tree.sample() for name, tree in self._trees.items()}
+        client = usages["client_private"]
+        at_work = (
+            isinstance(client, str) or client.processes
+        )  # before and after, the server has nobody's sessions
+        for name, usage in usages.items():
+            if at_work and not isinstance(usage, str) and usage.processes:
                 self.points[name].append((at_s, usage.private_bytes / MIB))
         for name, value in (await relations_now(connection, self.job.schema)).items():
             self.points[name].append((at_s, value / MIB if name.endswith("_bytes") else value))
