@@ -267,7 +267,12 @@ def _events(result: RunResult) -> int:
     if result.corpus:
         return result.corpus.events
     kept = result.figures.get("corpus_events")
-    return round(kept.value) if kept else 0
+    if kept:
+        return round(kept.value)
+    grown = _pictured(result)  # a log that grows, by its last volume
+    if grown is None or grown.x != "events":
+        return 0
+    return round(max(point.x for point in grown.points if isinstance(point.x, float)))
 
 
 if __name__ == "__main__":
