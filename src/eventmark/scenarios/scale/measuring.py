@@ -88,7 +88,7 @@ class _Rounds:
 
     def __init__(self) -> None:
         self.rounds: dict[str, list[Round]] = defaultdict(list)
-        self.accounts: dict[str, list[AccountPair]] = defaultdict(list)
+        self.accounts: dict[str, list[AccountPair]] = {}
         self.scans: dict[str, dict[str, float]] = {}
 
 
@@ -121,7 +121,7 @@ def measure_volume(
     counters = _count_plans(large, progress)
     return Step(
         volume=volume, seconds=time.monotonic() - began_s, growth=growth, rounds=dict(found.rounds),
-        accounts=dict(found.accounts),
+        accounts=found.accounts,
         scans=found.scans, relations_small=relations_small, relations_large=relations_large,
         hits=max(hits_after - hits, 0), reads=max(reads_after - reads, 0), large_reads=large_reads,
         counters=counters, skipped=operations_of(large, effort)[1], notes=notes,
@@ -187,7 +187,8 @@ def _account(
             time.sleep(SETTLE_S)
             accounts = [pair for pair in pairs if pair is not None and len(pair.large.latency_ns)]
             found.scans[name] = _scans_per_call(scans, large, accounts)
-            found.accounts[name] += [pair for pair in accounts if len(pair.small.latency_ns)]
+            if both := [pair for pair in accounts if len(pair.small.latency_ns)]:
+                found.accounts[name] = both
     progress(stage, len(names), len(names))
 
 
