@@ -40,23 +40,27 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """``rate_per_s`` was confirmed, None where no rate was.
+    """What was found by all ``probes``.
 
     ``beyond`` is the probe at the lowest rate that did not hold, None where every one did. ``at_least``: what ended the
     search was not the store, but the generator or the highest rate that was to be tried.
     """
 
-    rate_per_s: float | None
     beyond: Probe | None
     at_least: bool
     probes: tuple[Probe, ...]
 
     @property
     def confirmed(self) -> Probe | None:
-        """The probe that confirmed ``rate_per_s``."""
+        """The probe that confirmed a rate: the last that did, for one is followed only by higher ones."""
         return next(
             (one for one in reversed(self.probes) if one.confirming and one.answer is Answer.HELD), None
         )
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """The highest rate that was confirmed, None where no rate was."""
+        return None if self.confirmed is None else self.confirmed.rate_per_s
 
     @property
     def held_per_s(self) -> float | None:
@@ -90,7 +94,6 @@ def find_capacity(
     search.bisect(precision, probes_max)
     rate = search.confirm(precision, confirmations_max)
     return Capacity(
-        rate_per_s=rate,
         beyond=search.high,
         at_least=rate is not None and (search.high is None or search.high.answer is Answer.GENERATOR),
         probes=tuple(search.probes),
