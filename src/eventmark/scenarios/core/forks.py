@@ -136,21 +136,20 @@ async def measure_in_turns(operations: Sequence[Operation], profile: Profile) ->
         side.begin()
     left = profile.samples * times
     turn = left if len(sides) == 1 else calls_of_a_turn([side.median_ns / times for side in sides]) * times
+    order = list(sides)
     async with LoopLag() as lag:
         while left > 0 and all(side.seconds < profile.seconds_max for side in sides):
-            for side in sides:
+            for side in order:
                 await side.take_turn(min(turn, left), profile.seconds_max)
             left -= turn
-            sides.reverse()
-    by_operation = {id(side.operation): side for side in sides}
-    return [by_operation[id(operation)].samples(lag.p99_ms) for operation in operations]
+            order.reverse()
+    return [side.samples(lag.p99_ms) for side in sides]
 
 
 class _Warmed:
     """One operation as it is warmed up and measured."""
 
     def __init__(self, operation: Operation) -> None:
-        self.operation = operation
         self.seconds = 0.0
         self.median_ns = math.inf
         self._cpu_s = 0.0
