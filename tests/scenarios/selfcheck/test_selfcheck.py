@@ -76,7 +76,7 @@ def test_planted_delays_are_measured_right(proving: Proving) -> None:
     measured = measure_delays(proving, {1.0: 200, 10.0: 30})
     for one in measured:
         assert one.verdict is not Verdict.BROKEN, delay_findings([one])
-    assert measured[1].measured_ms == pytest.approx(10.0, abs=5.0)
+    assert measured[1].measured_ms == pytest.approx(10.0, abs=2.0)
     assert 0 < smallest_delay_ms(measured) < 10.0
 
 
@@ -144,9 +144,8 @@ def test_the_gate_decides_right_on_sides_whose_difference_is_known(proving: Prov
     """By half; what 10% takes is measured by a calibration, on a machine that is not shared with other tests."""
     (decided,) = check_gate(proving, [0.5], Effort(seconds=120, turns=3))
     assert decided.verdict is not Verdict.BROKEN, decided.contest.said()
-    assert (
-        decided.contest.ratio() > 1.1
-    )  # how much a delay slows down is the pilots' guess, on this machine of now
+    # How much a delay slows a side down was measured by pilots before, and the machine is shared with other tests.
+    assert 1.2 < decided.contest.ratio() < 2.5
 
 
 def test_plans_and_corpus_are_met_and_their_plants_noticed(proving: Proving) -> None:

@@ -48,9 +48,8 @@ class Upkeep:
         at_s = time.monotonic() - self.began_s
         usages = {name: tree.sample() for name, tree in self._trees.items()}
         client = usages["client_private"]
-        at_work = (
-            isinstance(client, str) or client.processes
-        )  # before and after, the server has nobody's sessions
+        # Before and after the load, the server has nobody's sessions.
+        at_work = isinstance(client, str) or client.processes
         for name, usage in usages.items():
             if at_work and not isinstance(usage, str) and usage.processes:
                 self.points[name].append((at_s, usage.private_bytes / MIB))
