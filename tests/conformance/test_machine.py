@@ -22,9 +22,11 @@ from hypothesis.stateful import (
 
 from eventmark.domain import NewEvent, Snapshot, TrackingToken
 from eventmark.domain.events import SequenceNumber
-from eventmark.engine import ORDERINGS, PostgresEventStore, drop_schema, install_schema
+from eventmark.engine import ORDERINGS, PostgresEventStore, install_schema
+from eventmark.engine.schema import Purpose
 from eventmark.errors import EventStoreError
 from eventmark.server import Server
+from eventmark.stores import drop_scratch, run_id
 from tests.conformance.conftest import NOW, stream_of
 from tests.conformance.reference import ReferenceStore
 
@@ -51,8 +53,10 @@ class Comparison(RuleBasedStateMachine):
 
     async def _open(self) -> PostgresEventStore:
         connection = await asyncpg.connect(self.dsn)
-        await drop_schema(connection, "machine")
-        await install_schema(connection, "machine", ordering=self.ordering)
+        await drop_scratch(connection, "machine")
+        await install_schema(
+            connection, "machine", ordering=self.ordering, purpose=Purpose.SCRATCH, owner=run_id()
+        )
         await connection.close()
         return await PostgresEventStore.connect(self.dsn, schema="machine", notify=False)
 

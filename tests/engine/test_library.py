@@ -29,7 +29,6 @@ def test_the_engines_public_names_are_these() -> None:
         "PostgresEventStore",
         "Replayed",
         "Stall",
-        "drop_schema",
         "find_stall",
         "install_schema",
         "read_marker",

@@ -4,7 +4,7 @@ from eventmark.engine.group_append import GroupAppender
 from eventmark.engine.orderings import ORDERINGS
 from eventmark.engine.processor import EventProcessor
 from eventmark.engine.replay import Replayed, replay_aggregate
-from eventmark.engine.schema import drop_schema, install_schema, read_marker
+from eventmark.engine.schema import install_schema, read_marker
 from eventmark.engine.stalls import Stall, find_stall
 from eventmark.engine.store import PostgresEventStore
 
@@ -15,7 +15,6 @@ __all__ = [
     "PostgresEventStore",
     "Replayed",
     "Stall",
-    "drop_schema",
     "find_stall",
     "install_schema",
     "read_marker",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import enum
+import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -10,6 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
+from eventmark.engine.claims import holder_of
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import ENGINE_STORE_NAME, migrations
 from eventmark.engine.orderings import HORIZON, ORDERINGS
@@ -19,15 +23,33 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError, UsageError
 
 SCHEMA_VERSION = migrations()[-1].number
+LEDGER_TABLE = "eventmark_corpus"  # of the seeding
+OTHER_SCHEMA = "name another with --schema"
 
 _STATEMENT_END = re.compile(r";\s*(?:\n|\Z)")
+
+
+class Purpose(enum.StrEnum):
+    """What a schema was made for. One in use is never dropped, and no measurement writes to it.
+
+    CORPUS: seeded by Eventmark, kept for the next run. SCRATCH: made for one run, gone when it ends.
+    """
+
+    IN_USE = "in use"
+    CORPUS = "corpus"
+    SCRATCH = "scratch"
+
+
+_KINDS = {Purpose.CORPUS: "a corpus", Purpose.SCRATCH: "a scratch schema"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:
     """The row that makes a schema Eventmark's: whose store it is, and the epoch of its tokens.
 
-    ``ordering`` is how the engine's consumers read; SQL files of other stores have their own.
+    ``ordering`` is how the engine's consumers read; SQL files of other stores have their own. ``owner`` is the run
+    that made a corpus or a scratch schema, ``digest`` is of the files that made the tables (``schema_digest``; empty
+    where an older release made them).
     """
 
     store_id: UUID
@@ -37,6 +59,14 @@ class Marker:
     ordering: str
     created_at: datetime
     row_level_security: bool
+    purpose: Purpose
+    owner: str
+    digest: str
+
+
+def schema_digest(schema_script: str, indexes_script: str) -> str:
+    """Of all that makes a store's tables: a schema that was made from other files is another one."""
+    return hashlib.sha256((schema_script + indexes_script).encode()).hexdigest()
 
 
 def split_statements(script: str) -> tuple[str, ...]:
@@ -52,6 +82,8 @@ async def install_schema(
     ordering: str = HORIZON.name,
     roles: bool = False,
     row_level_security: bool = False,
+    purpose: Purpose = Purpose.IN_USE,
+    owner: str = "",
 ) -> Marker:
     """Create the engine's schema, all or nothing, for one of ``ORDERINGS``.
 
@@ -61,13 +93,12 @@ async def install_schema(
     """
     if ordering not in ORDERINGS:
         raise UsageError(f"unknown ordering {ordering!r}", remedy=f"use one of {', '.join(ORDERINGS)}")
-    scripts = [(SQL_DIRECTORY / "schema.sql").read_text()]
-    if with_indexes:
-        scripts.append(ORDERINGS[ordering].indexes_path.read_text())
+    scripts = [(SQL_DIRECTORY / "schema.sql").read_text(), ORDERINGS[ordering].indexes_path.read_text()]
     async with connection.transaction():
         marker = await create_marked_schema(
-            connection, schema, scripts, store_name=ENGINE_STORE_NAME, ordering=ordering
-        )
+            connection, schema, scripts if with_indexes else scripts[:1], store_name=ENGINE_STORE_NAME,
+            ordering=ordering, purpose=purpose, owner=owner, digest=schema_digest(*scripts),
+        )  # fmt: skip
         if row_level_security:
             await enable_row_level_security(connection, schema, ordering)
         elif roles:
@@ -76,8 +107,9 @@ async def install_schema(
 
 
 async def create_marked_schema(
-    connection: asyncpg.Connection[Any], schema: str, scripts: list[str], *, store_name: str, ordering: str
-) -> Marker:
+    connection: asyncpg.Connection[Any], schema: str, scripts: list[str], *, store_name: str, ordering: str,
+    purpose: Purpose, owner: str, digest: str,
+) -> Marker:  # fmt: skip
     """Create ``schema`` with Eventmark's marker and run ``scripts`` in it, in one transaction."""
     quoted = quoted_schema(schema)
     marker = (SQL_DIRECTORY / "marker.sql").read_text()
@@ -87,12 +119,10 @@ async def create_marked_schema(
             for script in (marker, *scripts):
                 await connection.execute(script.replace("{schema}", quoted))
             await connection.execute(
-                f"insert into {quoted}.eventmark_store (schema_version, store_name, ordering)"
-                " values ($1, $2, $3)",
-                SCHEMA_VERSION,
-                store_name,
-                ordering,
-            )
+                f"insert into {quoted}.eventmark_store"
+                " (schema_version, store_name, ordering, purpose, owner, digest) values ($1, $2, $3, $4, $5, $6)",
+                SCHEMA_VERSION, store_name, ordering, purpose.value, owner, digest,
+            )  # fmt: skip
     except asyncpg.DuplicateSchemaError as error:
         raise CannotRunError(
             f"schema {schema!r} exists already", remedy="choose another name with --schema"
@@ -120,6 +150,17 @@ async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marke
 
     Raises ``CannotRunError`` for a schema without marker (somebody else's) or of another version.
     """
+    row = await _marker_row(connection, schema)
+    if row is None:
+        return None
+    if row["schema_version"] != SCHEMA_VERSION:
+        raise _other_version(schema, row)
+    known = {field.name: row[field.name] for field in fields(Marker)}
+    return Marker(**(known | {"purpose": Purpose(row["purpose"])}))
+
+
+async def _marker_row(connection: asyncpg.Connection[Any], schema: str) -> asyncpg.Record | None:
+    """The marker of any version, or None where there is no such schema. One without marker is refused."""
     quoted = quoted_schema(schema)
     if not await schema_exists(connection, schema):
         return None
@@ -134,16 +175,17 @@ async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marke
         ) from error
     if row is None:
         raise CannotRunError(
-            f"schema {schema!r} was not created by Eventmark and is left alone",
-            remedy="choose another name with --schema",
+            f"schema {schema!r} was not created by Eventmark and is left alone", remedy=OTHER_SCHEMA
         )
-    if row["schema_version"] != SCHEMA_VERSION:
-        older = row["schema_version"] < SCHEMA_VERSION
-        raise CannotRunError(
-            f"schema {schema!r} is of version {row['schema_version']}, this release reads {SCHEMA_VERSION}",
-            remedy="run eventmark store migrate" if older else "use the release that made it, or a newer one",
-        )
-    return Marker(**{field.name: row[field.name] for field in fields(Marker)})
+    return row
+
+
+def _other_version(schema: str, row: asyncpg.Record) -> CannotRunError:
+    older = row["schema_version"] < SCHEMA_VERSION
+    return CannotRunError(
+        f"schema {schema!r} is of version {row['schema_version']}, this release reads {SCHEMA_VERSION}",
+        remedy="run eventmark store migrate" if older else "use the release that made it, or a newer one",
+    )
 
 
 async def events_are_ahead(connection: asyncpg.Connection[Any], schema: str) -> bool:
@@ -173,7 +215,65 @@ async def check_transaction_ids(
         )
 
 
-async def drop_schema(connection: asyncpg.Connection[Any], schema: str) -> None:
-    """Drop a schema of Eventmark's with all that is in it; one without a marker is refused."""
-    if await read_marker(connection, schema) is not None:
-        await connection.execute(f"drop schema {quoted_schema(schema)} cascade")
+async def drop_schema(
+    connection: asyncpg.Connection[Any], schema: str, *, purposes: Collection[Purpose], owner: str = ""
+) -> None:
+    """Drop a schema that Eventmark made for itself, if it is there; nothing else drops one.
+
+    Raises ``CannotRunError`` for a schema in use or of a purpose that is not among ``purposes``, for one without a
+    marker, and for a scratch schema of a run, other than ``owner``, that is still going on.
+    """
+    row = await _marker_row(connection, schema)
+    if row is None:
+        return
+    try:
+        async with connection.transaction():
+            # nobody changes the marker between the question and the answer
+            await connection.execute(
+                f"lock table {quoted_schema(schema)}.eventmark_store in access exclusive mode"
+            )
+            row = await _marker_row(connection, schema)
+            assert row is not None
+            await _refuse_to_drop(connection, schema, row, purposes, owner)
+            await connection.execute(f"drop schema {quoted_schema(schema)} cascade")
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise CannotRunError(
+            f"this role may not drop schema {schema!r}: {error}", remedy="connect as the schema's owner"
+        ) from error
+
+
+async def _refuse_to_drop(
+    connection: asyncpg.Connection[Any], schema: str, row: asyncpg.Record, purposes: Collection[Purpose], owner: str
+) -> None:  # fmt: skip
+    if row["schema_version"] > SCHEMA_VERSION:
+        raise _other_version(schema, row)
+    purpose = Purpose(row.get("purpose") or await _purpose_before_it_was_noted(connection, schema))
+    if purpose is Purpose.IN_USE:
+        raise in_use(schema)
+    if purpose not in purposes:
+        raise CannotRunError(
+            f"schema {schema!r} was made as {_KINDS[purpose]} and is not dropped here",
+            remedy="name another with --schema, or remove it with eventmark admin drop",
+        )
+    if purpose is Purpose.SCRATCH and row["owner"] != owner:
+        holder = await holder_of(connection, row["owner"])
+        if holder:
+            raise CannotRunError(
+                f"schema {schema!r} belongs to another run, which is still going on: {holder}",
+                remedy="wait for its end, or name another with --schema",
+            )
+
+
+async def _purpose_before_it_was_noted(connection: asyncpg.Connection[Any], schema: str) -> Purpose:
+    """Of a schema of an older release: what has a ledger of the seeding was seeded."""
+    ledger = f"{quoted_schema(schema)}.{LEDGER_TABLE}"
+    seeded = await connection.fetchval("select to_regclass($1) is not null", ledger)
+    return Purpose.CORPUS if seeded else Purpose.IN_USE
+
+
+def in_use(schema: str) -> CannotRunError:
+    """What every verb says that would have to write to a store in use."""
+    return CannotRunError(
+        f"schema {schema!r} holds an event store that is in use: Eventmark neither drops nor changes it",
+        remedy=OTHER_SCHEMA,
+    )

@@ -119,7 +119,7 @@ async def _check_store(job: Job) -> int:
     connection = await asyncpg.connect(job.server.dsn)
     try:
         await check_store(connection, job.definition, job.schema)
-        return await missing_events(connection, job.definition, job.corpus, job.schema)
+        return await missing_events(connection, job.definition, job.corpus, job.schema, replace=job.replace)
     finally:
         await connection.close()
 

@@ -15,7 +15,8 @@ import asyncpg
 import numpy as np
 
 from eventmark.domain import NewEvent, SequenceNumber, Snapshot, StreamId
-from eventmark.engine import PostgresEventStore, drop_schema, install_schema
+from eventmark.engine import PostgresEventStore, install_schema
+from eventmark.engine.schema import Purpose
 from eventmark.measure.clock import LoopLag
 from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.histogram import LatencyHistogram
@@ -28,6 +29,7 @@ from eventmark.scenarios.course import Course
 from eventmark.scenarios.job import Job
 from eventmark.seeding import Progress, no_progress
 from eventmark.server import Server
+from eventmark.stores import drop_scratch, run_id
 from eventmark.workload import example_payloads
 
 STREAMS = 20
@@ -89,8 +91,10 @@ async def _measure_all(dsn: str, schema: str, share: float, seed: int) -> dict[s
     plain, bound = schema + SUFFIX_PLAIN, schema + SUFFIX_BOUND
     try:
         for name, secured in ((plain, False), (bound, True)):
-            await drop_schema(admin, name)
-            await install_schema(admin, name, roles=True, row_level_security=secured)
+            await drop_scratch(admin, name)
+            await install_schema(
+                admin, name, roles=True, row_level_security=secured, purpose=Purpose.SCRATCH, owner=run_id()
+            )
         await admin.execute(f"create role {role} login password '{password}'")
         await admin.execute(f"grant {plain}_appender, {bound}_appender to {role}")
         own = _as_role(dsn, role, password)
@@ -110,7 +114,7 @@ async def _measure_all(dsn: str, schema: str, share: float, seed: int) -> dict[s
             }
     finally:
         for name in (plain, bound):
-            await drop_schema(admin, name)
+            await drop_scratch(admin, name)
         await admin.execute(f"drop role if exists {role}")
         await admin.close()
 

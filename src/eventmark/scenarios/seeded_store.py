@@ -18,9 +18,9 @@ from eventmark.scenarios.core.operations import OPERATIONS
 from eventmark.scenarios.examination import examine_repeatedly
 from eventmark.scenarios.job import Job, draw_sample, fill, prepare_store, targets_of
 from eventmark.scenarios.profiles import find_profile
-from eventmark.seeding import no_progress
+from eventmark.seeding import drop_corpus_schema, no_progress
 from eventmark.server import Server
-from eventmark.stores import drop_scratch_schema, find_store, open_store
+from eventmark.stores import find_store, open_store
 from eventmark.workload import CorpusPlan
 
 
@@ -84,9 +84,9 @@ def seeded_store(
         with_floors=False,
     )  # fmt: skip
     prepare_store(job)
-    asyncio.run(drop_scratch_schema(server.dsn, schema))
+    asyncio.run(drop_corpus_schema(server.dsn, schema))
     try:
         fill(replace(job, replace=True), no_progress)
         yield SeededStore(job)
     finally:
-        asyncio.run(drop_scratch_schema(server.dsn, schema))
+        asyncio.run(drop_corpus_schema(server.dsn, schema))

@@ -1,5 +1,6 @@
 """Filling a store with a corpus, proving what is in it, drawing from it."""
 
+from eventmark.seeding.accounts import drop_corpus, drop_corpus_schema
 from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import mend_right_edges, remove_appended
@@ -23,6 +24,8 @@ __all__ = [
     "SeedReport",
     "age",
     "audit",
+    "drop_corpus",
+    "drop_corpus_schema",
     "estimated_bytes",
     "mend_right_edges",
     "missing_events",

@@ -10,12 +10,11 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.engine import drop_schema
 from eventmark.engine.schema import split_statements
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.seeding.indexes import set_next_position
-from eventmark.stores import StoreDefinition, install_store
+from eventmark.stores import StoreDefinition, drop_scratch, install_store
 
 _COLUMNS = (
     "select attname from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped"
@@ -34,7 +33,7 @@ async def make_empty_copy(
 
     Raises ``CannotRunError`` for a schema that is not Eventmark's.
     """
-    await drop_schema(connection, schema)
+    await drop_scratch(connection, schema)
     await install_store(connection, definition, schema, with_indexes=False)
     for row in await connection.fetch(_TABLES, quoted_schema(schema)):
         await connection.execute(

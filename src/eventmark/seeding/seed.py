@@ -12,9 +12,11 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.engine import drop_schema, read_marker
+from eventmark.engine import read_marker
+from eventmark.engine.schema import Marker, Purpose, in_use
 from eventmark.errors import CannotRunError
 from eventmark.measure.results import Series
+from eventmark.seeding.accounts import drop_corpus
 from eventmark.seeding.indexes import finish_table, refresh_table, set_next_position
 from eventmark.seeding.ledger import (
     SeededCorpus,
@@ -65,12 +67,15 @@ def estimated_bytes(events: int, payload_profile: str = "realistic") -> int:
 
 
 async def missing_events(
-    connection: asyncpg.Connection[Any], definition: StoreDefinition, plan: CorpusPlan, schema: str
-) -> int:
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, plan: CorpusPlan, schema: str,
+    *, replace: bool = False,
+) -> int:  # fmt: skip
     """How many events of the corpus are not in ``schema`` yet. Raises ``CannotRunError`` for a foreign schema."""
+    if replace:
+        return plan.events
     marker = await read_marker(connection, schema)
     found = await read_ledger(connection, schema) if marker else None
-    if marker is None or found is None or found.plan != plan or marker.store_name != definition.name:
+    if marker is None or found is None or not _is_same(marker, found, definition, plan):
         return plan.events
     done = await batches_done(connection, schema)
     return sum(_events_of(plan, number) for number in range(plan.batch_count) if number not in done)
@@ -85,17 +90,19 @@ def seed(
     events: int | None = None,
     workers: int = WORKERS,
     replace: bool = False,
+    purpose: Purpose = Purpose.CORPUS,
     progress: Progress = no_progress,
 ) -> SeedReport:
     """Fill ``schema`` with the corpus of ``plan``, or go on where an earlier run stopped.
 
     With ``events``, only so far: the log's first so many, whole batches (``whole_batches``), and from the second
-    time on into the indexes that are there. A schema with another corpus is an error unless ``replace``.
+    time on into the indexes that are there. A schema with another corpus, or made from other files, is an error
+    unless ``replace``, which always begins anew; one that is in use always is.
     Ctrl-C lets the batches under way finish and leaves a store that the same call goes on with. Raises
     ``CannotRunError``.
     """
     wanted = plan.events if events is None else min(events, plan.events)
-    corpus, found = asyncio.run(_begin(dsn, definition, plan, schema, replace))
+    corpus, found = asyncio.run(_begin(dsn, definition, plan, schema, replace, purpose))
     missing = asyncio.run(_missing(dsn, schema, plan, wanted))
     then = Stage.READY if wanted == plan.events else Stage.GROWING
     if not missing and corpus.stage in (Stage.READY, then):
@@ -136,27 +143,47 @@ def whole_batches(events: int, plan: CorpusPlan) -> bool:
 
 
 async def _begin(
-    dsn: str, definition: StoreDefinition, plan: CorpusPlan, schema: str, replace: bool
+    dsn: str, definition: StoreDefinition, plan: CorpusPlan, schema: str, replace: bool, purpose: Purpose
 ) -> tuple[SeededCorpus, bool]:
     """The ledger's row, made or found, and whether it was found."""
     connection = await asyncpg.connect(dsn)
     try:
-        marker = await read_marker(connection, schema)
+        marker = None if replace else await read_marker(connection, schema)
         if marker is not None:
+            if marker.purpose is Purpose.IN_USE:
+                raise in_use(schema)
             found = await read_ledger(connection, schema)
-            if found is not None and found.plan == plan and marker.store_name == definition.name:
+            if found is not None:
+                _refuse_another(schema, marker, found, definition, plan)
                 return found, True
-            if found is not None and not replace:
-                raise CannotRunError(
-                    f"schema {schema!r} holds another corpus: store {marker.store_name!r}, "
-                    f"{found.plan.events:,} events, seed {found.plan.seed}",
-                    remedy="ask for that one, name another schema, or replace it with --replace",
-                )
-            await drop_schema(connection, schema)
-        await install_store(connection, definition, schema, with_indexes=False)
+        await drop_corpus(connection, schema)
+        await install_store(connection, definition, schema, with_indexes=False, purpose=purpose)
         return await create_ledger(connection, schema, plan), False
     finally:
         await connection.close()
+
+
+def _is_same(marker: Marker, found: SeededCorpus, definition: StoreDefinition, plan: CorpusPlan) -> bool:
+    """Whether the corpus in a schema is the one that is asked for, in tables made from the same files."""
+    return (found.plan, marker.store_name, marker.digest) == (plan, definition.name, definition.schema_sha256)
+
+
+def _refuse_another(
+    schema: str, marker: Marker, found: SeededCorpus, definition: StoreDefinition, plan: CorpusPlan
+) -> None:
+    """Raises ``CannotRunError`` where the schema holds another corpus, or the same in tables made otherwise."""
+    if _is_same(marker, found, definition, plan):
+        return
+    if (found.plan, marker.store_name) == (plan, definition.name):
+        raise CannotRunError(
+            f"schema {schema!r} was made from another schema.sql or indexes.sql than store {definition.name!r} has now",
+            remedy="build it anew with --replace, or name another with --schema",
+        )
+    raise CannotRunError(
+        f"schema {schema!r} holds another corpus: store {marker.store_name!r}, "
+        f"{found.plan.events:,} events, seed {found.plan.seed}",
+        remedy="ask for that one, name another schema, or replace it with --replace",
+    )
 
 
 def _load(

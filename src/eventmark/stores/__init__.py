@@ -10,16 +10,25 @@ from eventmark.stores.install import (
     make_scratch_store,
     open_store,
 )
-from eventmark.stores.scratch import drop_scratch_schema, make_scratch_schema, scratch_name
+from eventmark.stores.scratch import (
+    RUN_VARIABLE,
+    drop_scratch,
+    drop_scratch_schema,
+    make_scratch_schema,
+    run_id,
+    scratch_name,
+)
 from eventmark.stores.sql_store import SqlEventStore, append_values, event_values, snapshot_values
 
 __all__ = [
     "METRICS_VARIABLE",
+    "RUN_VARIABLE",
     "SqlEventStore",
     "StoreDefinition",
     "append_beside",
     "append_values",
     "check_store",
+    "drop_scratch",
     "drop_scratch_schema",
     "event_values",
     "find_store",
@@ -28,6 +37,7 @@ __all__ = [
     "make_scratch_store",
     "open_store",
     "read_definition",
+    "run_id",
     "scratch_name",
     "snapshot_values",
     "store_names",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 from eventmark.domain import Capabilities
 from eventmark.engine.orderings import HORIZON
 from eventmark.engine.orderings.ordering import SQL_DIRECTORY
+from eventmark.engine.schema import schema_digest
 from eventmark.engine.statements import Statement, read_statements
 from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.measure.targets import Target, targets_from
@@ -74,7 +74,7 @@ class StoreDefinition:
     @property
     def schema_sha256(self) -> str:
         """Of the schema and its indexes: results of different ones are not comparable."""
-        return hashlib.sha256((self.schema_script + self.indexes_script).encode()).hexdigest()
+        return schema_digest(self.schema_script, self.indexes_script)
 
 
 def read_definition(directory: Path) -> StoreDefinition:

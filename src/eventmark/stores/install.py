@@ -9,14 +9,14 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.engine import PostgresEventStore, drop_schema
+from eventmark.engine import PostgresEventStore
 from eventmark.engine.orderings import HORIZON
 from eventmark.engine.pool import Observer
-from eventmark.engine.schema import Marker, create_marked_schema
+from eventmark.engine.schema import Marker, Purpose, create_marked_schema
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import StoreDefinitionError
 from eventmark.stores.definition import StoreDefinition
-from eventmark.stores.scratch import scratch_name
+from eventmark.stores.scratch import drop_scratch, run_id, scratch_name
 from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, SqlEventStore
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the metrics library's own
@@ -86,8 +86,9 @@ async def install_store(
     schema: str,
     *,
     with_indexes: bool = True,
+    purpose: Purpose = Purpose.SCRATCH,
 ) -> Marker:
-    """Create the store's schema, all or nothing.
+    """Create the store's schema, all or nothing, for this run to measure on.
 
     Raises ``StoreDefinitionError`` with file and line for SQL the server refuses, ``CannotRunError`` for a
     schema that is there already.
@@ -102,6 +103,9 @@ async def install_store(
             [script for _, script in scripts],
             store_name=definition.name,
             ordering=HORIZON.name if definition.engine else definition.ordering,
+            purpose=purpose,
+            owner=run_id(),
+            digest=definition.schema_sha256,
         )
     except asyncpg.PostgresError as error:
         raise _script_error(error, scripts, schema) from error
@@ -114,7 +118,7 @@ async def make_scratch_store(dsn: str, definition: StoreDefinition, schema: str)
     """
     connection = await asyncpg.connect(dsn)
     try:
-        await drop_schema(connection, schema)
+        await drop_scratch(connection, schema)
         await install_store(connection, definition, schema)
     finally:
         await connection.close()
@@ -127,7 +131,7 @@ async def check_store(connection: asyncpg.Connection[Any], definition: StoreDefi
     not in the tables, parameters Eventmark does not know, results that lack a column.
     """
     trial = scratch_name(schema, _TRIAL_SUFFIX)
-    await drop_schema(connection, trial)
+    await drop_scratch(connection, trial)
     try:
         await install_store(connection, definition, trial)
         await _check_columns(connection, definition, trial)
@@ -135,7 +139,7 @@ async def check_store(connection: asyncpg.Connection[Any], definition: StoreDefi
             _check_parameters(statement)
             await _check_statement(connection, definition, statement, trial)
     finally:
-        await drop_schema(connection, trial)
+        await drop_scratch(connection, trial)
 
 
 def _check_parameters(statement: Statement) -> None:

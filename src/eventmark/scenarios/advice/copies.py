@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from eventmark.engine.schema import Purpose
 from eventmark.engine.statements import quoted_schema
 from eventmark.plans import PlanCase, sampled_cases
 from eventmark.scenarios.advice.appends import Template, append_script, sampled_templates
@@ -75,7 +76,10 @@ class Copies:
         """Both copies anew, alike to the last row. Raises ``CannotRunError``."""
         self.drop()
         for schema in (self.plain, self.changed):
-            seed(self.job.server.dsn, self.definition, self.job.corpus, schema=schema, progress=self.progress)
+            seed(
+                self.job.server.dsn, self.definition, self.job.corpus, schema=schema, purpose=Purpose.SCRATCH,
+                progress=self.progress,
+            )  # fmt: skip
         self._templates = asyncio.run(self._sampled_templates())
 
     def drop(self) -> None:

@@ -13,14 +13,13 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 import numpy as np
 
-from eventmark.engine import drop_schema
-from eventmark.engine.schema import create_marked_schema
+from eventmark.engine.schema import Purpose, create_marked_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.clock import now_ns
 from eventmark.scenarios.core.appends import AppendEvents
 from eventmark.scenarios.core.forks import ForkTask
 from eventmark.scenarios.core.operations import OPERATIONS
-from eventmark.stores import drop_scratch_schema, find_store, open_store
+from eventmark.stores import drop_scratch, drop_scratch_schema, find_store, open_store, run_id
 from eventmark.workers import loop_factory
 
 BARE_OPERATIONS = ("load_aggregate[1000]", "stream_events[1000]")
@@ -125,10 +124,11 @@ def _state(payload: dict[str, Any] | str) -> bytes:
 async def _fresh_schema(dsn: str, schema: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:
-        await drop_schema(connection, schema)
+        await drop_scratch(connection, schema)
         await create_marked_schema(
-            connection, schema, [], store_name="eventsourcing", ordering="global-sequence"
-        )
+            connection, schema, [], store_name="eventsourcing", ordering="global-sequence",
+            purpose=Purpose.SCRATCH, owner=run_id(), digest="",
+        )  # fmt: skip
     except asyncpg.PostgresError as error:
         raise CannotRunError(str(error).partition("\n")[0]) from None
     finally:

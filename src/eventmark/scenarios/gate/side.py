@@ -19,6 +19,7 @@ import numpy as np
 
 from eventmark import __version__
 from eventmark.domain import EventStore
+from eventmark.engine.schema import Purpose
 from eventmark.errors import EventmarkError, UsageError
 from eventmark.plans import examine_plans, sampled_cases
 from eventmark.scenarios.core.forks import ForkTask, Tally, own_part
@@ -166,7 +167,7 @@ def _prepare(request: Prepare) -> Prepared:
         corpus.events, seed=corpus.seed, tenant_count=corpus.tenants, payload_profile=corpus.payload
     )
     asyncio.run(_check(place, definition))
-    seed(place.dsn, definition, plan, schema=place.schema, workers=1, replace=True)
+    seed(place.dsn, definition, plan, schema=place.schema, workers=1, replace=True, purpose=Purpose.SCRATCH)
     sample = asyncio.run(_sample(place, definition, corpus.events))
     Path(request.sample).write_bytes(msgspec.json.encode(sample))
     asking = {name: kind for name, kind in OPERATIONS.items() if kind.statement}

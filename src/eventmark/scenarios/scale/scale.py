@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import asyncpg
 import numpy as np
 
-from eventmark.engine import drop_schema
 from eventmark.errors import CannotRunError
 from eventmark.measure.evidence import NOT_TIMED
 from eventmark.measure.results import Figure, OperationResult, RunResult, Section
@@ -45,6 +43,7 @@ from eventmark.scenarios.scale.steps import Growth, Step, StepLedger
 from eventmark.scenarios.scale.volumes import plan_of
 from eventmark.seeding import (
     Progress,
+    drop_corpus_schema,
     estimated_bytes,
     no_progress,
     remove_appended,
@@ -228,9 +227,5 @@ def _figures(curves: Sequence[Curve], step: Step) -> dict[str, Figure]:
 
 
 async def _drop(dsn: str, *schemas: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        for schema in schemas:
-            await drop_schema(connection, schema)
-    finally:
-        await connection.close()
+    for schema in schemas:
+        await drop_corpus_schema(dsn, schema)
