@@ -26,9 +26,9 @@ lint: install
 	$(BIN)/lint-imports
 
 docs: install
-	$(BIN)/python -m eventmark.report.performance docs/results docs/performance.md docs/ordering.md
-	$(BIN)/python -m eventmark.report.museum docs/results docs/museum.md
-	$(BIN)/python -m eventmark.report.advice docs/results docs/advice.md
+	$(BIN)/python -m tools.docs.performance docs/results docs/performance.md docs/ordering.md
+	$(BIN)/python -m tools.docs.museum docs/results docs/museum.md
+	$(BIN)/python -m tools.docs.advice docs/results docs/advice.md
 
 install: $(INSTALLED)
 

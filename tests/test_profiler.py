@@ -10,7 +10,7 @@ import pytest
 
 from eventmark import profiler
 from eventmark.errors import UsageError
-from eventmark.profiler import check_profiler, profiling
+from eventmark.instruments.profiler import check_profiler, profiling
 from eventmark.workers import worker_executor
 
 

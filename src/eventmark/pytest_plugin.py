@@ -1,7 +1,8 @@
 """A team's own store under test beside its other tests: ``pytest --eventmark``.
 
-Fixtures of the session: ``eventmark_server``, ``eventmark_store`` (seeded, with what it can do in
-``scenarios.seeded_store``), and ``assert_within_targets``. Tests that use one are skipped without ``--eventmark``.
+Fixtures of the session: ``eventmark_server``, ``eventmark_store`` (seeded, with what it can
+do in ``experiments.run.seeded_store``), and ``assert_within_targets``. Tests that use one are skipped
+without ``--eventmark``.
 Loaded by every pytest that runs where Eventmark is installed: nothing is imported here that costs time.
 """
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from eventmark.scenarios.seeded_store import SeededStore
+    from eventmark.experiments.run.seeded_store import SeededStore
     from eventmark.server import Server
 
 _FIXTURES = frozenset(("eventmark_server", "eventmark_store", "assert_within_targets"))
@@ -65,7 +66,7 @@ def eventmark_server(pytestconfig: pytest.Config) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def eventmark_store(pytestconfig: pytest.Config, eventmark_server: Server) -> Iterator[SeededStore]:
     """The store, seeded in a schema of its own; everything that can be wrong with it is found first."""
-    from eventmark.scenarios.seeded_store import seeded_store
+    from eventmark.experiments.run.seeded_store import seeded_store
 
     with seeded_store(
         eventmark_server,
@@ -86,7 +87,7 @@ def assert_within_targets(
     One that the evidence does not decide skips the test with the reason, or fails it with ``--eventmark-strict``.
     Gives the results back by name.
     """
-    from eventmark.measure.results import Verdict
+    from eventmark.results.results import Verdict
 
     def check(*operations: str) -> dict[str, Any]:
         results = eventmark_store.measure(*operations)

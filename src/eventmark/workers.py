@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import connection
 from typing import Any
 
-from eventmark.profiler import with_profile
+from eventmark.instruments.profiler import with_profile
 
 
 def worker_executor(count: int, *, fresh: bool = False) -> Executor:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eventmark.measure.files import read_result
-from eventmark.measure.results import Verdict
+from eventmark.results.files import read_result
+from eventmark.results.results import Verdict
 from tests.cli.test_commands import eventmark
 from tests.cli.test_verify import schemas
 

@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from eventmark.engine import install_schema
-from eventmark.measure.results import RESULT_FORMAT
+from eventmark.results.results import RESULT_FORMAT
 from eventmark.server import Server
 from tests.cli.conftest import Command, Done
 from tests.database import execute

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from eventmark.measure.files import read_result
-from eventmark.measure.results import Verdict
-from eventmark.measure.targets import DEFAULT_TARGETS
+from eventmark.results.files import read_result
+from eventmark.results.results import Verdict
+from eventmark.results.targets import DEFAULT_TARGETS
 
 
 def eventmark(*arguments: str, at: Path, timeout_s: float = 400) -> subprocess.CompletedProcess[str]:

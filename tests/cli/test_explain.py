@@ -9,10 +9,10 @@ import asyncpg
 import pytest
 
 from eventmark.cli.main import run_command
-from eventmark.measure.files import read_result
-from eventmark.measure.results import Verdict
+from eventmark.experiments.run.repetition import busy_machine
 from eventmark.plans.golden import folder_of
-from eventmark.scenarios.repetition import busy_machine
+from eventmark.results.files import read_result
+from eventmark.results.results import Verdict
 from eventmark.server import Server
 from eventmark.stores import find_store, write_template
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from eventmark.cli.main import run_command
-from eventmark.measure.files import read_result
-from eventmark.measure.results import Verdict
+from eventmark.results.files import read_result
+from eventmark.results.results import Verdict
 from eventmark.stores import write_template
 
 SERVER = os.environ.get("EVENTMARK_TEST_SERVER", "embedded")

@@ -14,9 +14,9 @@ from eventmark.cli.main import run_command
 from eventmark.cli.publish import announce, check_published, held_against_baseline
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.files import read_result, write_result
-from eventmark.measure.results import RunResult, Verdict
 from eventmark.report.annotations import ANNOTATIONS_MAX, render_annotations
+from eventmark.results.files import read_result, write_result
+from eventmark.results.results import RunResult, Verdict
 from tests.history.builders import APPEND, changed, operation, plan, result
 from tests.history.test_trends import history, stepped
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from eventmark.cli.live import PulseView, live_view
-from eventmark.scenarios.load.generator import Pulse
+from eventmark.loadgen.generator import Pulse
 
 PULSE = Pulse(
     at_s=2.5, seconds=10.0, offered_per_s=500.0, succeeded_per_s=480.0, conflicted_per_s=3.0, failed_per_s=0.0,

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from eventmark.cli.main import run_command
-from eventmark.measure.files import read_result
-from eventmark.measure.results import Verdict
+from eventmark.results.files import read_result
+from eventmark.results.results import Verdict
 from tests.cli.test_commands import eventmark
 
 EVENTS = ("--events", "20k", "--profile", "quick")

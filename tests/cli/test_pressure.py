@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eventmark.measure.files import read_result
+from eventmark.results.files import read_result
 from tests.cli.test_commands import eventmark
 
 

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from eventmark.cli.main import run_command
-from eventmark.measure.targets import DEFAULT_TARGETS
+from eventmark.results.targets import DEFAULT_TARGETS
 from eventmark.seeding import seed
 from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan

@@ -18,8 +18,8 @@ import pytest
 from eventmark.cli.main import run_command
 from eventmark.engine import install_schema
 from eventmark.engine.schema import SCHEMA_VERSION
-from eventmark.measure.files import read_result
 from eventmark.report import write_reports
+from eventmark.results.files import read_result
 from eventmark.server import Server
 from tests.database import execute
 from tests.faults.clusters import fill, small_disk

@@ -10,7 +10,7 @@ import pytest
 from eventmark.cli import scale as scale_verb
 from eventmark.cli.main import run_command
 from eventmark.config import Settings
-from eventmark.scenarios.scale.scale import Scale
+from eventmark.experiments.scale.scale import Scale
 from tests.cli.conftest import Command
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eventmark.measure.files import read_result
-from eventmark.measure.targets import DEFAULT_TARGETS
+from eventmark.results.files import read_result
+from eventmark.results.targets import DEFAULT_TARGETS
 from tests.cli.conftest import Command
 
 REPORTS = {"result.json", "report.html", "report.md", "junit.xml", "jmh.json", "metrics.prom"}

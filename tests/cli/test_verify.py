@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from eventmark.engine import install_schema
-from eventmark.measure.files import read_result
-from eventmark.measure.results import Verdict
+from eventmark.results.files import read_result
+from eventmark.results.results import Verdict
 from eventmark.server import Server
 from tests.cli.test_commands import eventmark
 

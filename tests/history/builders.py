@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from eventmark.measure.histogram import LatencyHistogram
-from eventmark.measure.results import (
+from eventmark.results.results import (
     ClientHealth,
     CorpusResult,
     Environment,
@@ -24,6 +23,7 @@ from eventmark.measure.results import (
     StoreEnvironment,
     Verdict,
 )
+from eventmark.stats.histogram import LatencyHistogram
 
 APPEND = "append_events[1]"
 

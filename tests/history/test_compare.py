@@ -11,10 +11,10 @@ import pytest
 from eventmark.errors import UsageError
 from eventmark.history import FailOn, Outcome, compare_results, encode_comparison, judge, result_of
 from eventmark.history.comparison import Comparison
-from eventmark.measure.results import Figure, RunResult, Verdict
 from eventmark.report.html import render_html
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
+from eventmark.results.results import Figure, RunResult, Verdict
 from tests.history.builders import APPEND, changed, corpus, operation, plan, result
 
 STEADY = (1.0, 1.004, 0.996, 1.002, 0.998)

@@ -26,11 +26,11 @@ from eventmark.history import (
     trend_result,
     write_otava,
 )
-from eventmark.measure.files import write_result
-from eventmark.measure.results import Figure, RunResult, Verdict
 from eventmark.report.html import render_html
 from eventmark.report.jmh import render_jmh
 from eventmark.report.markdown import render_markdown
+from eventmark.results.files import write_result
+from eventmark.results.results import Figure, RunResult, Verdict
 from tests.history.builders import APPEND, changed, corpus, operation, result
 
 

@@ -7,9 +7,17 @@ from typing import Any
 
 import pytest
 
-from eventmark.measure.bottleneck import ADVICE, find_bottleneck, time_budget
-from eventmark.measure.evidence import CallTimes, Evidence, ProcessLoad, Spent, StatementTime, Wait, spent_on
-from eventmark.measure.symptoms import LOOKS_MIN, SYMPTOMS, Limit
+from eventmark.judgement.bottleneck import ADVICE, find_bottleneck, time_budget
+from eventmark.judgement.evidence import (
+    CallTimes,
+    Evidence,
+    ProcessLoad,
+    Spent,
+    StatementTime,
+    Wait,
+    spent_on,
+)
+from eventmark.judgement.symptoms import LOOKS_MIN, SYMPTOMS, Limit
 
 RUNNING = Wait("", "")
 LOCK = Wait("Lock", "transactionid")

@@ -8,7 +8,14 @@ import math
 import numpy as np
 import pytest
 
-from eventmark.measure.capacity import CONFIRMATIONS_MAX, PRECISION, PROBES_MAX, Answer, Ask, find_capacity
+from eventmark.experiments.load.search import (
+    CONFIRMATIONS_MAX,
+    PRECISION,
+    PROBES_MAX,
+    Answer,
+    Ask,
+    find_capacity,
+)
 
 
 def planted(capacity: float, *, above: Answer = Answer.BROKE) -> Ask:

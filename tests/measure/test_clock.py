@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from eventmark.measure.alarm import Alarm
-from eventmark.measure.clock import LAG_TICKS_MAX, GcPauses, LoopLag, clock_resolution_ns, now_ns
+from eventmark.instruments.alarm import Alarm
+from eventmark.instruments.clock import LAG_TICKS_MAX, GcPauses, LoopLag, clock_resolution_ns, now_ns
 
 
 def block(seconds: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eventmark.measure.counters import (
+from eventmark.judgement.counters import (
     EXACT,
     PAGE_PLACES,
     PLAN_TOLERANCES,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmark.measure.effects import ratio_effect, slower_share
+from eventmark.stats.effects import ratio_effect, slower_share
 
 
 def _forks(random: np.random.Generator, count: int, middle: float, spread: float) -> list[float]:

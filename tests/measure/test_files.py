@@ -11,17 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-import eventmark.measure.files as files
+import eventmark.results.files as files
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.files import (
+from eventmark.results.files import (
     SCHEMA_FILE,
     read_result,
     result_schema,
     result_schema_text,
     write_result,
 )
-from eventmark.measure.histogram import LatencyHistogram
-from eventmark.measure.results import (
+from eventmark.results.results import (
     CacheState,
     ClientHealth,
     CorpusResult,
@@ -41,6 +40,7 @@ from eventmark.measure.results import (
     StoreEnvironment,
     Verdict,
 )
+from eventmark.stats.histogram import LatencyHistogram
 
 LATENCY = Latency(p50=1.0, p95=2.5, p99=3.0, p999=4.0, max=9.0)
 FINDING = Finding(name="flush to disk", verdict=Verdict.MET, observed="0.2 ms", expected="at most 2 ms")

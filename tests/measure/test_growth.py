@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from eventmark.measure.growth import Growth, Law, fit_growth
+from eventmark.experiments.scale.laws import Growth, Law, fit_growth
 
 VOLUMES = (1e6, 2e6, 5e6, 10e6)
 LAWS: dict[Law, Callable[[float], float]] = {

@@ -11,8 +11,8 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import strategies as st
 
 from eventmark.errors import UsageError
-from eventmark.measure.histogram import HIGHEST_NS, LOWEST_NS, LatencyHistogram
-from eventmark.measure.ranks import nearest_rank
+from eventmark.stats.histogram import HIGHEST_NS, LOWEST_NS, LatencyHistogram
+from eventmark.stats.ranks import nearest_rank
 
 from .series import independent
 

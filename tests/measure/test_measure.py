@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.clock import LoopLag
-from eventmark.measure.files import SCHEMA_FILE, read_result, result_schema_text, write_whole
-from eventmark.measure.histogram import LatencyHistogram
-from eventmark.measure.quantiles import intervals_of, latency_of, quantile_interval
-from eventmark.measure.results import Latency, LatencyInterval, Verdict
-from eventmark.measure.steadiness import WarmUp, is_steady
-from eventmark.measure.targets import Target, read_targets, targets_from
-from eventmark.measure.verdicts import exit_code, judge_latency, overall
+from eventmark.instruments.clock import LoopLag
+from eventmark.judgement.verdicts import exit_code, judge_latency, overall
+from eventmark.results.files import SCHEMA_FILE, read_result, result_schema_text, write_whole
+from eventmark.results.results import Latency, LatencyInterval, Verdict
+from eventmark.results.targets import Target, read_targets, targets_from
+from eventmark.stats.histogram import LatencyHistogram
+from eventmark.stats.quantiles import intervals_of, latency_of, quantile_interval
+from eventmark.stats.steadiness import WarmUp, is_steady
 
 MS = 1_000_000
 

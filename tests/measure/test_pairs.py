@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eventmark.measure.pairs import pair_ratio
+from eventmark.stats.pairs import pair_ratio
 
 
 def test_a_drift_that_meets_both_sides_is_not_in_the_ratio() -> None:

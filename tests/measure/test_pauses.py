@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eventmark.measure.pauses import cost_of_pauses, met_pause
+from eventmark.experiments.soak.pauses import cost_of_pauses, met_pause
 
 
 def test_a_sample_meets_a_pause_that_begins_or_ends_or_lies_within_it_and_no_other() -> None:

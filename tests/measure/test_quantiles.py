@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from eventmark.measure.quantiles import intervals_of, latency_of, quantile_interval
-from eventmark.measure.ranks import least_samples, nearest_rank
-from eventmark.measure.results import LatencyInterval
-from eventmark.measure.targets import QUANTILES
+from eventmark.results.results import LatencyInterval
+from eventmark.results.targets import QUANTILES
+from eventmark.stats.quantiles import intervals_of, latency_of, quantile_interval
+from eventmark.stats.ranks import least_samples, nearest_rank
 
 from .series import NS_PER_MS, correlated, independent, true_quantile_ms
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from eventmark.measure.dependence import Samples
-from eventmark.measure.ratios import mean_ratio, quantile_ratio, ratio_of_means
+from eventmark.stats.dependence import Samples
+from eventmark.stats.ratios import mean_ratio, quantile_ratio, ratio_of_means
 from tests.measure.series import correlated, independent
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from eventmark.measure.scalability import fit_scalability
+from eventmark.experiments.load.scalability import fit_scalability
 
 CLIENTS = [1, 2, 4, 8, 16, 32, 64]
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from eventmark.measure.steadiness import WarmUp, is_steady
+from eventmark.stats.steadiness import WarmUp, is_steady
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eventmark.errors import UsageError
-from eventmark.measure.targets import DEFAULT_TARGETS, Target, read_targets, targets_from
+from eventmark.results.targets import DEFAULT_TARGETS, Target, read_targets, targets_from
 
 
 def file_with(tmp_path: Path, text: str | bytes) -> Path:

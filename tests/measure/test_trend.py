@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eventmark.measure.results import Verdict
-from eventmark.measure.trend import WINDOWS_MIN, last_to_first_third, paired_ratio, trend_of
+from eventmark.results.results import Verdict
+from eventmark.stats.trend import WINDOWS_MIN, last_to_first_third, paired_ratio, trend_of
 
 SECONDS = 600.0
 AT_S = np.arange(0, SECONDS, 0.5)

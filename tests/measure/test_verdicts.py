@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmark.measure.results import ClientHealth, Latency, LatencyInterval, OperationResult, Verdict
-from eventmark.measure.targets import Target
-from eventmark.measure.verdicts import doubted, exit_code, judge_latency, overall
+from eventmark.judgement.verdicts import doubted, exit_code, judge_latency, overall
+from eventmark.results.results import ClientHealth, Latency, LatencyInterval, OperationResult, Verdict
+from eventmark.results.targets import Target
 
 MET, BROKEN, INCONCLUSIVE = Verdict.MET, Verdict.BROKEN, Verdict.INCONCLUSIVE
 TARGET = Target("p95", 10.0)

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from eventmark.adviser.ablate import CaseWork, better_cases, measure_work, with_generic_plans, worse_cases
+from eventmark.adviser.index_facts import read_indexes
+from eventmark.adviser.missing import missing_indexes
+from eventmark.adviser.table_facts import read_table
 from eventmark.plans import PlanCase, sampled_cases
-from eventmark.plans.ablate import CaseWork, better_cases, measure_work, with_generic_plans, worse_cases
-from eventmark.plans.indexes import read_indexes
-from eventmark.plans.missing import missing_indexes
-from eventmark.plans.tables import read_table
 from eventmark.stores import find_store
 from tests.plans.conftest import COLUMNS, SCHEMA
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from eventmark.engine.statements import Parameter, Statement
-from eventmark.plans.alternatives import heaviest, try_alternatives
+from eventmark.experiments.cliffs.states import rounds_of
 from eventmark.plans.capture import Changes, explain, explain_sixth
-from eventmark.plans.cells import CUSTOM, GENERIC, PLAN_KINDS, SIXTH, Cell, State, examine_cell
-from eventmark.plans.cliffs import (
+from eventmark.plans.cliffs.alternatives import heaviest, try_alternatives
+from eventmark.plans.cliffs.cells import CUSTOM, GENERIC, PLAN_KINDS, SIXTH, Cell, State, examine_cell
+from eventmark.plans.cliffs.finder import (
     OTHER_CONDITION,
     OTHER_PLAN,
     OTHER_QUESTION,
@@ -24,9 +25,8 @@ from eventmark.plans.cliffs import (
     where_it_happens,
     why,
 )
-from eventmark.plans.questions import BATCHES_EVENTS, Question, draw_questions, pairwise_sample
-from eventmark.plans.weight import CLIFF_FACTOR, is_suspicious, times_the_work
-from eventmark.scenarios.cliffs.states import rounds_of
+from eventmark.plans.cliffs.questions import BATCHES_EVENTS, Question, draw_questions, pairwise_sample
+from eventmark.plans.cliffs.weight import CLIFF_FACTOR, is_suspicious, times_the_work
 from tests.plans.conftest import COLUMNS, EVENTS, SCHEMA
 
 Connection = asyncpg.Connection

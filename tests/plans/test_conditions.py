@@ -7,8 +7,8 @@ from pathlib import Path
 import asyncpg
 
 from eventmark.engine.statements import Parameter, Statement
-from eventmark.measure.results import Verdict
 from eventmark.plans import PlanCase, examine_plans, sampled_cases
+from eventmark.results.results import Verdict
 from eventmark.stores import install_store, read_definition, write_template
 from tests.plans.conftest import COLUMNS, EVENTS, SCHEMA
 

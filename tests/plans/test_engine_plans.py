@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from eventmark.engine.statements import Parameter, Statement
-from eventmark.measure.results import PlanResult, Verdict
 from eventmark.plans import PlanCase, examine_plans, sampled_cases
+from eventmark.results.results import PlanResult, Verdict
 from tests.plans.conftest import COLUMNS, SCHEMA
 
 Connection = asyncpg.Connection

@@ -11,7 +11,7 @@ import pytest
 
 from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.results import PlanResult, Verdict
+from eventmark.experiments.run.golden import compared_section
 from eventmark.plans import PlanCase, examine_plans
 from eventmark.plans.golden import (
     PINNED_SETTINGS,
@@ -22,7 +22,7 @@ from eventmark.plans.golden import (
     write_golden,
 )
 from eventmark.plans.shape import masked, shape_of, summary_of
-from eventmark.scenarios.golden import compared_section
+from eventmark.results.results import PlanResult, Verdict
 from eventmark.stores import find_store
 from tests.plans.conftest import SCHEMA
 

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from eventmark.plans.indexes import IndexFacts, drop_candidates, read_indexes
+from eventmark.adviser.index_facts import IndexFacts, drop_candidates, read_indexes
 from eventmark.stores import find_store, make_scratch_store
 
 

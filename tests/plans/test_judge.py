@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from eventmark.engine.statements import Statement
-from eventmark.measure.results import Verdict
 from eventmark.plans.judge import judge
 from eventmark.plans.work import indexes_used, work_of
+from eventmark.results.results import Verdict
 
 Node = dict[str, Any]
 

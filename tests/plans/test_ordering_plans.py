@@ -10,8 +10,8 @@ import pytest
 
 from eventmark.engine import ORDERINGS
 from eventmark.engine.statements import Statement
-from eventmark.measure.results import Verdict
 from eventmark.plans import PlanCase, examine_plans, sampled_cases
+from eventmark.results.results import Verdict
 from eventmark.server import Server
 from eventmark.stores import find_store
 from tests.plans.conftest import COLUMNS, EVENTS, SCHEMA, database_with_store, dsn_of

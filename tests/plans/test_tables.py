@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from eventmark.plans.indexes import read_indexes
-from eventmark.plans.rebuild import Partitioning, by_hash, by_range, rebuild_statements
-from eventmark.plans.tables import TableFacts, best_order, read_table, row_bytes, sampled_sizes
-from eventmark.scenarios.advice.copies import apply
+from eventmark.adviser.copies import apply
+from eventmark.adviser.index_facts import read_indexes
+from eventmark.adviser.rebuild import Partitioning, by_hash, by_range, rebuild_statements
+from eventmark.adviser.table_facts import TableFacts, best_order, read_table, row_bytes, sampled_sizes
 from eventmark.stores import find_store, make_scratch_store
 
 HEADER_BYTES = 24

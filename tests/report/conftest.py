@@ -6,9 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from eventmark.measure.histogram import LatencyHistogram
-from eventmark.measure.quantiles import intervals_of, latency_of
-from eventmark.measure.results import (
+from eventmark.results.results import (
     Block,
     CacheState,
     Chart,
@@ -35,6 +33,8 @@ from eventmark.measure.results import (
     Table,
     Verdict,
 )
+from eventmark.stats.histogram import LatencyHistogram
+from eventmark.stats.quantiles import intervals_of, latency_of
 
 HOSTILE = "</script><script>alert(1)</script>\x1b[31m=cmd()|`x`\x00 @somebody $x$ \u202egnp.exe"
 

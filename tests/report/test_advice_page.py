@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from eventmark.measure.files import read_result
-from eventmark.measure.results import Block, Column, RunResult, Section, Table
-from eventmark.report.advice import render_advice
+from eventmark.results.files import read_result
+from eventmark.results.results import Block, Column, RunResult, Section, Table
+from tools.docs.advice import render_advice
 
 ADVICE = Section(
     name="advice", title="Advice", text=["Found wanting: 1."],

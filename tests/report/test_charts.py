@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from eventmark.measure.histogram import LatencyHistogram
-from eventmark.measure.results import Phase, RunResult, Series
 from eventmark.report.charts import BARS_MAX, bars_chart, chart_specs
 from eventmark.report.histogram import decode, density, slower_share
 from eventmark.report.plan_tree import plan_tree
 from eventmark.report.time_charts import POINTS_MAX, gridded, growth_chart, panels_of, timeline_chart
+from eventmark.results.results import Phase, RunResult, Series
+from eventmark.stats.histogram import LatencyHistogram
 
 
 def series(name: str, values: list[float], *, unit: str = "x", every_s: float = 0.5) -> Series:

@@ -9,9 +9,9 @@ import pytest
 
 from eventmark.errors import UsageError
 from eventmark.history import Run, read_runs
-from eventmark.measure.files import write_result
-from eventmark.measure.results import Figure, RunResult
 from eventmark.report.history_page import history_charts, render_history_page
+from eventmark.results.files import write_result
+from eventmark.results.results import Figure, RunResult
 from tests.report.browser import BROWSER, look_at
 
 

@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry
 
 from eventmark.engine.metrics import BUCKETS_S, OperationMetrics, StoreGauges
 from eventmark.errors import UsageError
-from eventmark.measure.exposition import ResultGauges
-from eventmark.measure.results import RunResult
-from eventmark.measure.targets import DEFAULT_TARGETS, Target
 from eventmark.report.monitoring import RULES_FILE, render_rules, write_monitoring
 from eventmark.report.monitoring.grafana import COLUMNS
 from eventmark.report.openmetrics import render_openmetrics
+from eventmark.results.exposition import ResultGauges
+from eventmark.results.results import RunResult
+from eventmark.results.targets import DEFAULT_TARGETS, Target
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool on this machine")

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from eventmark.measure.results import Finding, RunResult, Verdict
 from eventmark.report import numbers
 from eventmark.report.html import PLANS_MAX, render_html, script_json
 from eventmark.report.summary import verdict_sentence
+from eventmark.results.results import Finding, RunResult, Verdict
 
 VOID = {"meta", "br", "path", "circle", "use", "link", "input", "img", "hr", "col"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eventmark.measure.results import RunResult
 from eventmark.report.charts import chart_specs
 from eventmark.report.html import render_html
+from eventmark.results.results import RunResult
 from tests.report.browser import BROWSER, look_at
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")

@@ -13,13 +13,13 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from eventmark.measure.results import RunResult
 from eventmark.report import render_terminal, write_reports
 from eventmark.report.html import render_html
 from eventmark.report.jmh import render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
-from eventmark.report.performance import render_performance
+from eventmark.results.results import RunResult
+from tools.docs.performance import render_performance
 
 
 def test_every_report_is_written_beside_the_others(result: RunResult, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 
-from eventmark.measure.files import read_result, write_result
-from eventmark.measure.results import Chart, Column, Point, RunResult, Section, Table
 from eventmark.report.html import render_html
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
 from eventmark.report.sections import cell_text, drawn_chart, is_number_column
+from eventmark.results.files import read_result, write_result
+from eventmark.results.results import Chart, Column, Point, RunResult, Section, Table
 from tests.report.browser import BROWSER, look_at
 from tests.report.test_tools import terminal_text
 

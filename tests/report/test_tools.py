@@ -14,21 +14,21 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from eventmark.errors import UsageError
-from eventmark.measure.files import read_result, write_result
-from eventmark.measure.histogram import LatencyHistogram
-from eventmark.measure.results import Chart, Point, RunResult, Verdict
-from eventmark.measure.verdicts import judge_orderings
+from eventmark.experiments.museum.museum import EXHIBITS
+from eventmark.judgement.verdicts import judge_orderings
 from eventmark.report import numbers, render_findings, render_terminal, write_reports
 from eventmark.report.html import render_html
 from eventmark.report.jmh import PERCENTILES, render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import cell, fenced, render_markdown
-from eventmark.report.museum import render_museum
-from eventmark.report.performance import fill_prices, render_performance, write_performance
-from eventmark.report.pictures import svg_of
 from eventmark.report.terminal import PLANS_MAX
 from eventmark.report.text import cut, plain
-from eventmark.scenarios.museum.museum import EXHIBITS
+from eventmark.results.files import read_result, write_result
+from eventmark.results.results import Chart, Point, RunResult, Verdict
+from eventmark.stats.histogram import LatencyHistogram
+from tools.docs.museum import render_museum
+from tools.docs.performance import fill_prices, render_performance, write_performance
+from tools.docs.pictures import svg_of
 
 COMMENT_MAX = 65_536  # characters that a comment on a change may hold
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventmark.measure.results import (
+from eventmark.results.results import (
     Environment,
     HostEnvironment,
     RunResult,

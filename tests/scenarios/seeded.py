@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from eventmark.measure.targets import DEFAULT_TARGETS
-from eventmark.scenarios.job import Job
-from eventmark.scenarios.profiles import find_profile
+from eventmark.jobs.job import Job
+from eventmark.jobs.profiles import find_profile
+from eventmark.results.targets import DEFAULT_TARGETS
 from eventmark.server import Server
 from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan

@@ -15,11 +15,11 @@ import pytest
 
 from eventmark.domain import NewEvent, StreamId
 from eventmark.engine import PostgresEventStore, install_schema
-from eventmark.measure.bottleneck import Bottleneck, find_bottleneck
-from eventmark.measure.evidence import CallTimes, Evidence
-from eventmark.measure.results import Verdict
-from eventmark.measure.symptoms import Limit
-from eventmark.scenarios.bottleneck import bottleneck_section
+from eventmark.jobs.bottleneck import bottleneck_section
+from eventmark.judgement.bottleneck import Bottleneck, find_bottleneck
+from eventmark.judgement.evidence import CallTimes, Evidence
+from eventmark.judgement.symptoms import Limit
+from eventmark.results.results import Verdict
 from eventmark.server import Server, Watch
 from eventmark.workers import worker_executor
 

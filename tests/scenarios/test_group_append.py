@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eventmark.measure.results import Verdict
-from eventmark.scenarios.group_append import CALLERS, KINDS, Grouped, _Round, measure_group_append
+from eventmark.experiments.group_append.group_append import (
+    CALLERS,
+    KINDS,
+    Grouped,
+    _Round,
+    measure_group_append,
+)
+from eventmark.results.results import Verdict
 from eventmark.server import Server
 
 

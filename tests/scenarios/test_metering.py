@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import Figure, RunResult
-from eventmark.scenarios.core.forks import ForkTask, run_fork
-from eventmark.scenarios.metering import metered
+from eventmark.jobs.metering import metered
+from eventmark.operations.forks import ForkTask, run_fork
+from eventmark.results.results import Figure, RunResult
 from eventmark.seeding import seed
 from eventmark.server import Server
 from eventmark.stores import METRICS_VARIABLE, find_store

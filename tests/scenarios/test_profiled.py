@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from eventmark.measure.results import RunResult, Verdict
-from eventmark.scenarios.profiled import as_profiled
+from eventmark.jobs.profiled import as_profiled
+from eventmark.results.results import RunResult, Verdict
 from tests.report.conftest import operation, result  # noqa: F401 - a fixture
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from eventmark.measure.results import Finding, PlanResult, Verdict
-from eventmark.scenarios.repetition import figures_of_runs, repetition_section
+from eventmark.experiments.run.repetition import figures_of_runs, repetition_section
+from eventmark.results.results import Finding, PlanResult, Verdict
 
 
 def plan(

@@ -6,7 +6,7 @@ import asyncio
 
 import asyncpg
 
-from eventmark.scenarios.row_level_security import CALLS, measure_row_level_security
+from eventmark.experiments.isolation.row_level_security import CALLS, measure_row_level_security
 from eventmark.server import Server
 
 

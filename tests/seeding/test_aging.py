@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from eventmark.measure.results import Verdict
+from eventmark.results.results import Verdict
 from eventmark.seeding import Aging, age, audit, read_aging, rejuvenate, remove_appended, seed
 from eventmark.stores import StoreDefinition, find_store, write_template
 from eventmark.workload import CorpusPlan

@@ -17,7 +17,7 @@ import pytest
 
 from eventmark.engine import PostgresEventStore
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import Verdict
+from eventmark.results.results import Verdict
 from eventmark.seeding import AuditReport, audit, missing_events, remove_appended, seed
 from eventmark.seeding.load import kept_plan
 from eventmark.stores import StoreDefinition, find_store, write_template

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from eventmark.errors import CannotRunError
-from eventmark.measure.files import read_result
+from eventmark.results.files import read_result
 from eventmark.server import Server, provision
 from tests.cli.conftest import command  # noqa: F401 - a fixture
 from tests.database import fetch

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import Finding, Verdict
+from eventmark.results.results import Finding, Verdict
 from eventmark.server import (
     Server,
     check_disk_space,

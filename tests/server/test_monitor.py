@@ -16,7 +16,7 @@ import asyncpg
 import psutil
 import pytest
 
-from eventmark.measure.results import Series
+from eventmark.results.results import Series
 from eventmark.server import Monitor, Server, statements_between, statements_snapshot
 from eventmark.server.machine import disk_counters
 from eventmark.server.monitor import SAMPLES_MAX, WAITS_MAX, _Samples

@@ -11,7 +11,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from eventmark.measure.evidence import Spent, Wait, spent_on
+from eventmark.judgement.evidence import Spent, Wait, spent_on
 from eventmark.server import Server, Watch
 from eventmark.server.counters import counters_between, counters_snapshot
 from eventmark.server.waits import WaitSamples

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eventmark.engine import ORDERINGS
-from eventmark.measure.results import OrderingResult, Verdict
+from eventmark.results.results import OrderingResult, Verdict
 from eventmark.verify import HuntPlan, engine_subject, hunt
 
 LOSSLESS = [name for name, ordering in ORDERINGS.items() if ordering.lossless]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventmark.measure.results import Verdict
+from eventmark.results.results import Verdict
 from eventmark.verify import Outcome, check, engine_subject
 from eventmark.verify.price import FullSpeed, ordering_result
 from tests.verify.conftest import consumption, history

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eventmark.measure.results import OrderingResult, Verdict
+from eventmark.results.results import OrderingResult, Verdict
 from eventmark.stores import write_template
 from eventmark.verify import HuntPlan, hunt, store_subject
 

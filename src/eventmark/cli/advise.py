@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from eventmark.adviser.advice import Advice, chosen_parts
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario
-from eventmark.scenarios.advice.advice import Advice, chosen_parts
 
 
 def advise(

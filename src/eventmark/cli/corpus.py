@@ -7,9 +7,9 @@ import asyncio
 from eventmark.cli.options import CorpusOptions
 from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
-from eventmark.measure.verdicts import exit_code
+from eventmark.jobs.job import prepare_store
+from eventmark.judgement.verdicts import exit_code
 from eventmark.report import render_findings
-from eventmark.scenarios.job import prepare_store
 from eventmark.seeding import audit as audit_corpus
 from eventmark.seeding import seed as seed_corpus
 

@@ -11,9 +11,9 @@ from eventmark.cli.options import Options
 from eventmark.cli.run import check_writable
 from eventmark.cli.session import chosen_targets, screen
 from eventmark.history import read_runs
-from eventmark.measure.files import write_whole
 from eventmark.report.history_page import render_history_page
 from eventmark.report.monitoring import write_monitoring
+from eventmark.results.files import write_whole
 from eventmark.stores import find_store
 
 

@@ -14,9 +14,9 @@ from eventmark.cli.options import CorpusOptions
 from eventmark.cli.run import check_writable
 from eventmark.cli.session import running_server, screen
 from eventmark.engine import Stall, find_stall
-from eventmark.measure.files import read_result
-from eventmark.measure.verdicts import exit_code
+from eventmark.judgement.verdicts import exit_code
 from eventmark.report import render_findings, render_terminal, write_reports
+from eventmark.results.files import read_result
 from eventmark.seeding import estimated_bytes
 from eventmark.server import examine, fitness
 from eventmark.workload import CorpusPlan

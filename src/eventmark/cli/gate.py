@@ -12,12 +12,12 @@ from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_scenario
 from eventmark.config import Settings, parse_share
 from eventmark.errors import UsageError
-from eventmark.scenarios.core.operations import OPERATIONS
-from eventmark.scenarios.gate.bout import SECONDS, Effort
-from eventmark.scenarios.gate.contest import Rules
-from eventmark.scenarios.gate.gate import EVENTS, Gate
-from eventmark.scenarios.gate.pair import TURNS
-from eventmark.scenarios.gate.sides import both_sides
+from eventmark.experiments.gate.gate import EVENTS, Gate
+from eventmark.operations.catalogue import OPERATIONS
+from eventmark.sidebyside.bout import SECONDS, Effort
+from eventmark.sidebyside.contest import Rules
+from eventmark.sidebyside.pair import TURNS
+from eventmark.sidebyside.sides import both_sides
 
 _GATE = "Gate"
 _SIDE = "a revision, . for the work tree, a store, server:work_mem=4MB, or a DSN"

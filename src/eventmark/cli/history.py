@@ -37,12 +37,12 @@ from eventmark.history import (
 )
 from eventmark.history.trend_section import trend_section
 from eventmark.history.trends import RECENT_RUNS
-from eventmark.measure.files import read_result, write_whole
-from eventmark.measure.results import RunResult
-from eventmark.measure.verdicts import exit_code
+from eventmark.judgement.verdicts import exit_code
 from eventmark.report import render_terminal, write_reports
 from eventmark.report.markdown import section_lines
 from eventmark.report.sections import render_section
+from eventmark.results.files import read_result, write_whole
+from eventmark.results.results import RunResult
 
 _Out = Annotated[Path | None, Parameter(help="Folder for the report as a page and in other formats [none].")]
 _Summary = Annotated[str | None, Parameter(help="File a Markdown summary is added to, for a CI's page.")]

@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eventmark.cli.progress import make_bars, reporter
-from eventmark.scenarios.load.generator import Pulse
-from eventmark.scenarios.load.load import Watcher
+from eventmark.loadgen.generator import Pulse, Watcher
 from eventmark.seeding import Progress as Report
 
 WAITS_SHOWN = 4

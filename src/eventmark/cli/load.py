@@ -11,12 +11,12 @@ from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_watched
 from eventmark.config import Settings
 from eventmark.errors import UsageError
-from eventmark.scenarios.load.capacity import CapacityPlan, CapacitySearch
-from eventmark.scenarios.load.load import Load
-from eventmark.scenarios.load.mix import parse_mix
-from eventmark.scenarios.load.plan import LoadPlan
-from eventmark.scenarios.load.sweep import SERVED, Sweep
-from eventmark.scenarios.profiles import find_profile
+from eventmark.experiments.load.capacity import CapacityPlan, CapacitySearch
+from eventmark.experiments.load.load import Load
+from eventmark.experiments.load.sweep import SERVED, Sweep
+from eventmark.jobs.profiles import find_profile
+from eventmark.loadgen.mix import parse_mix
+from eventmark.loadgen.plan import LoadPlan
 from eventmark.server import machine
 from eventmark.workload.arrivals import Arrivals
 

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario
-from eventmark.scenarios.museum.museum import Museum, chosen_exhibits
+from eventmark.experiments.museum.museum import Museum, chosen_exhibits
 
 
 def museum(

@@ -11,13 +11,13 @@ from eventmark.cli.load import LoadOptions, plan_of
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario, run_watched
 from eventmark.errors import UsageError
-from eventmark.measure.files import read_result
-from eventmark.scenarios.load.mix import parse_mix
-from eventmark.scenarios.pressure.aggressors import KINDS
-from eventmark.scenarios.pressure.isolation import VICTIM_MIX, Isolation, chosen_kinds
-from eventmark.scenarios.pressure.soak import EVENTS_PER_S, Soak, half_of_capacity
-from eventmark.scenarios.pressure.stress import CASES, Stress, chosen_cases
-from eventmark.scenarios.profiles import find_profile
+from eventmark.experiments.isolation.aggressors import KINDS
+from eventmark.experiments.isolation.isolation import VICTIM_MIX, Isolation, chosen_kinds
+from eventmark.experiments.soak.soak import EVENTS_PER_S, Soak, half_of_capacity
+from eventmark.experiments.stress.stress import CASES, Stress, chosen_cases
+from eventmark.jobs.profiles import find_profile
+from eventmark.loadgen.mix import parse_mix
+from eventmark.results.files import read_result
 from eventmark.stores import find_store
 
 SOAK_S = {"quick": 8.0, "standard": 600.0, "full": 3600.0}

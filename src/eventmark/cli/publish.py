@@ -11,11 +11,11 @@ import msgspec
 from eventmark.config import Settings, parse_share
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.history import compare_results, comparison_section, fail_on_of, judge
-from eventmark.measure.files import read_result
-from eventmark.measure.results import RunResult, Section, Verdict
-from eventmark.measure.verdicts import overall
+from eventmark.judgement.verdicts import overall
 from eventmark.report.annotations import render_annotations
 from eventmark.report.markdown import render_markdown
+from eventmark.results.files import read_result
+from eventmark.results.results import RunResult, Section, Verdict
 
 
 def check_published(settings: Settings) -> None:

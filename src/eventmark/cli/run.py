@@ -17,22 +17,22 @@ from eventmark.cli.publish import announce, check_published, held_against_baseli
 from eventmark.cli.session import console, job_of, screen
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.files import write_result
-from eventmark.measure.results import RunResult
-from eventmark.measure.verdicts import exit_code
-from eventmark.profiler import check_profiler, profiling
+from eventmark.experiments.cliffs.cliffs import Cliffs
+from eventmark.experiments.group_append.group_append import GroupAppend
+from eventmark.experiments.isolation.row_level_security import RowLevelSecurity
+from eventmark.experiments.run.golden import GoldenPlans
+from eventmark.experiments.run.main_job import CoreOperations, Limits, MainJob, Plans
+from eventmark.experiments.run.repetition import RepeatedPlans
+from eventmark.instruments.profiler import check_profiler, profiling
+from eventmark.jobs.job import Job
+from eventmark.jobs.metering import Metering, metered
+from eventmark.jobs.profiled import as_profiled
+from eventmark.jobs.scenario import Scenario
+from eventmark.judgement.verdicts import exit_code
+from eventmark.loadgen.generator import Watcher
 from eventmark.report import render_terminal, write_reports
-from eventmark.scenarios.cliffs.cliffs import Cliffs
-from eventmark.scenarios.golden import GoldenPlans
-from eventmark.scenarios.group_append import GroupAppend
-from eventmark.scenarios.job import Job
-from eventmark.scenarios.load.load import Watcher
-from eventmark.scenarios.main_job import CoreOperations, Limits, MainJob, Plans
-from eventmark.scenarios.metering import Metering, metered
-from eventmark.scenarios.profiled import as_profiled
-from eventmark.scenarios.repetition import RepeatedPlans
-from eventmark.scenarios.row_level_security import RowLevelSecurity
-from eventmark.scenarios.scenario import Scenario
+from eventmark.results.files import write_result
+from eventmark.results.results import RunResult
 from eventmark.server.machine import existing_part
 
 OUT_BYTES_MIN = 32 * 2**20  # several times what a long run's result and reports take

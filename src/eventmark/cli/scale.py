@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario
-from eventmark.scenarios.profiles import find_profile
-from eventmark.scenarios.scale.scale import Scale
-from eventmark.scenarios.scale.volumes import volumes_of
+from eventmark.experiments.scale.scale import Scale
+from eventmark.experiments.scale.volumes import volumes_of
+from eventmark.jobs.profiles import find_profile
 
 _SCALE = "Scale"
 

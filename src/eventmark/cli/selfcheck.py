@@ -10,8 +10,8 @@ from eventmark.cli.gate import operations_of
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario
 from eventmark.errors import UsageError
-from eventmark.scenarios.selfcheck.planted import PLANTABLE
-from eventmark.scenarios.selfcheck.selfcheck import SelfCheck
+from eventmark.experiments.selfcheck.planted import PLANTABLE
+from eventmark.experiments.selfcheck.selfcheck import SelfCheck
 
 _SELFCHECK = "Self-check"
 

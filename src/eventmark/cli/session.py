@@ -13,9 +13,9 @@ from eventmark.cli.output import console, screen
 from eventmark.config import Settings
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
-from eventmark.measure.targets import Target, read_targets
-from eventmark.scenarios.job import Job, targets_of
-from eventmark.scenarios.profiles import find_profile
+from eventmark.jobs.job import Job, targets_of
+from eventmark.jobs.profiles import find_profile
+from eventmark.results.targets import Target, read_targets
 from eventmark.seeding import estimated_bytes
 from eventmark.server import Server, check_disk_space, provision, redact
 from eventmark.server.directory import MARKER_FILE

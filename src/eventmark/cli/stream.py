@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario
-from eventmark.scenarios.streaming.streaming import Streaming
+from eventmark.experiments.streaming.streaming import Streaming
 
 
 def stream(*, options: Options | None = None) -> int:

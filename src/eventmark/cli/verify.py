@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_scenario
-from eventmark.scenarios.verification import Verification, chosen_orderings
+from eventmark.experiments.hunt.verification import Verification, chosen_orderings
 from eventmark.stores import find_store
 
 SECONDS = 1800

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventmark.errors import CannotRunError
-from eventmark.measure.ranks import CONFIDENCE
-from eventmark.measure.results import Document
+from eventmark.results.results import Document
+from eventmark.stats.ranks import CONFIDENCE
 
 RUNS_MIN = 8  # fewer runs show neither
 SEGMENT_MIN = 3

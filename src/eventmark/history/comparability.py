@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eventmark.errors import UsageError
-from eventmark.measure.results import RunResult
+from eventmark.results.results import RunResult
 
 MEMORY_SHARE = 0.02  # a kernel of another version keeps a little more for itself
 

@@ -14,18 +14,18 @@ from eventmark.history.comparison import (
     OperationChange,
     Outcome,
 )
-from eventmark.measure.counters import (
+from eventmark.judgement.counters import (
     EXACT,
     WORK_TOLERANCES,
     Change,
     compare_counters,
     counter_change,
 )
-from eventmark.measure.effects import FORKS_MIN, RatioEffect, ratio_effect, slower_share
-from eventmark.measure.histogram import LatencyHistogram
-from eventmark.measure.plan_changes import compare_plans
-from eventmark.measure.ranks import CONFIDENCE
-from eventmark.measure.results import Figure, OperationResult, RunResult
+from eventmark.judgement.plan_changes import compare_plans
+from eventmark.results.results import Figure, OperationResult, RunResult
+from eventmark.stats.effects import FORKS_MIN, RatioEffect, ratio_effect, slower_share
+from eventmark.stats.histogram import LatencyHistogram
+from eventmark.stats.ranks import CONFIDENCE
 
 SLOWDOWN = 0.10
 QUANTILES = ("p50", "p95")  # those that results keep by fork

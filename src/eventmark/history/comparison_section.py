@@ -14,8 +14,8 @@ from eventmark.history.comparison import (
     Outcome,
     judge,
 )
-from eventmark.measure.counters import Change
-from eventmark.measure.results import (
+from eventmark.judgement.counters import Change
+from eventmark.results.results import (
     Chart,
     Column,
     Figure,

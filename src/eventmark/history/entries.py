@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from eventmark.history.runs import Run
-from eventmark.measure.counters import WORK_TOLERANCES, with_buffers
-from eventmark.measure.results import RunResult
+from eventmark.judgement.counters import WORK_TOLERANCES, with_buffers
+from eventmark.results.results import RunResult
 
 QUANTILES = ("p50", "p95")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from eventmark.errors import UsageError
 from eventmark.history.entries import Entry, Measurement
-from eventmark.measure.files import write_whole
+from eventmark.results.files import write_whole
 
 CSV_FILE, CONFIG_FILE = "eventmark.csv", "otava.yaml"
 TEST_NAME = "eventmark"

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from eventmark.errors import UsageError
 from eventmark.git import commit_of, run_git
-from eventmark.measure.files import decode_result, read_result
-from eventmark.measure.results import RunResult
+from eventmark.results.files import decode_result, read_result
+from eventmark.results.results import RunResult
 
 RUNS_MAX = 500  # the newest
 COMMITS_MAX = 2000

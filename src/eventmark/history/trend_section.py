@@ -6,7 +6,7 @@ import msgspec
 
 from eventmark.history.comparison import FailOn
 from eventmark.history.trends import Trend, Trends, judge_trends, worsening
-from eventmark.measure.results import Chart, Column, Finding, Point, RunResult, Section, Table, Verdict
+from eventmark.results.results import Chart, Column, Finding, Point, RunResult, Section, Table, Verdict
 
 CHARTS_MAX = 12
 

@@ -10,8 +10,8 @@ from eventmark.errors import UsageError
 from eventmark.history.change_points import RUNS_MIN, Changes, Drift, Step, find_changes
 from eventmark.history.comparison import FailOn
 from eventmark.history.entries import Course, Entry, courses, left_out
-from eventmark.measure.results import Document, Verdict
-from eventmark.measure.verdicts import overall
+from eventmark.judgement.verdicts import overall
+from eventmark.results.results import Document, Verdict
 
 TRENDS_FORMAT = "eventmark-trends"
 TRENDS_FORMAT_VERSION = 1

@@ -10,11 +10,11 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.statements import Statement
-from eventmark.measure.results import Finding, PlanResult, Verdict
 from eventmark.plans.capture import explain
 from eventmark.plans.conditions import PlanCase
 from eventmark.plans.judge import expected_index, judge, worst
 from eventmark.plans.work import work_of
+from eventmark.results.results import Finding, PlanResult, Verdict
 
 PLAN_KINDS = ("custom", "generic")
 ATTEMPTS = 2

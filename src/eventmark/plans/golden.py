@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.results import PlanResult
 from eventmark.plans.shape import INDENT, shape_of
+from eventmark.results.results import PlanResult
 
 SUFFIX = ".txt"
 NOT_EXAMINED = "not examined"

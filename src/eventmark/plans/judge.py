@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from eventmark.engine.statements import Statement
-from eventmark.measure.results import Finding, Verdict
 from eventmark.plans.work import SEQ_SCAN_PAGES_MAX, SORT_ROWS_MAX, indexes_used
+from eventmark.results.results import Finding, Verdict
 
 PAGES_PER_SEARCH = 8
 """Root to leaf of a B-tree of 100 million rows is 4 or 5 pages; a few more for entries that are dead."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eventmark.measure.files import write_whole
-from eventmark.measure.results import RunResult
 from eventmark.report.html import render_html
 from eventmark.report.jmh import render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
 from eventmark.report.openmetrics import render_openmetrics
 from eventmark.report.terminal import render_findings, render_terminal
+from eventmark.results.files import write_whole
+from eventmark.results.results import RunResult
 
 __all__ = ["render_findings", "render_terminal", "write_reports"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eventmark.measure.results import RunResult, Verdict
 from eventmark.report.summary import verdict_sentence
 from eventmark.report.text import cut, one_line
+from eventmark.results.results import RunResult, Verdict
 
 ANNOTATIONS_MAX = 10  # of one step and kind; the page shows no more
 TEXT_MAX = 800

@@ -11,13 +11,13 @@ from typing import Any
 
 import altair as alt
 
-from eventmark.measure.results import RunResult
 from eventmark.report.latency_charts import density_chart, quantile_chart, slower_chart
 from eventmark.report.orderings import price_chart
 from eventmark.report.palette import chart_of, colour
 from eventmark.report.sections import section_charts
 from eventmark.report.text import one_line
 from eventmark.report.time_charts import SHORT, growth_chart, timeline_chart
+from eventmark.results.results import RunResult
 
 BARS_MAX = 24
 UPRIGHT_LABEL_MAX = 5  # characters; longer labels lie beside their bars

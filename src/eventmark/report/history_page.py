@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from eventmark.history import Run
-from eventmark.measure.results import Chart, Column, Point, Table
 from eventmark.report.html import page_environment, page_parts
 from eventmark.report.sections import drawn_chart
 from eventmark.report.text import counted
+from eventmark.results.results import Chart, Column, Point, Table
 
 
 def render_history_page(runs: Sequence[Run], page: Path) -> str:

@@ -12,11 +12,11 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from eventmark.measure.results import Floor, OperationResult, PlanResult, RunResult, Verdict
 from eventmark.report import numbers, orderings, sections, summary
 from eventmark.report.charts import chart_specs
 from eventmark.report.plan_tree import plan_tree
 from eventmark.report.text import counted, cut, plain
+from eventmark.results.results import Floor, OperationResult, PlanResult, RunResult, Verdict
 
 PLANS_MAX = 400  # in full; a page is to stay small enough to be sent
 LEADING = ("append_events[1]", "append_events[100]", "load_aggregate[1000]", "stream_events[1000]")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
-from eventmark.measure.results import Finding, PlanResult, RunResult, Verdict
-from eventmark.measure.verdicts import judged
+from eventmark.judgement.verdicts import judged
 from eventmark.report.summary import faults
 from eventmark.report.text import plain
+from eventmark.results.results import Finding, PlanResult, RunResult, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import altair as alt
 
-from eventmark.measure.results import OperationResult
 from eventmark.report.histogram import LEAST_MS, Decoded, decode, density, slower_share
 from eventmark.report.numbers import limit, milliseconds
 from eventmark.report.palette import INK, SOFT, TARGET, chart_of, colour, colours, digits, verdict_colour
+from eventmark.results.results import OperationResult
 
 POINTS_MAX = 160
 _LOG = alt.Scale(type="log", nice=False)

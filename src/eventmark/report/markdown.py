@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from eventmark.measure.results import (
+from eventmark.report import numbers
+from eventmark.report.numbers import NONE, floor_text, interval, milliseconds, whole
+from eventmark.report.orderings import HEAD, NOTE, faults_of, price_row
+from eventmark.report.sections import is_number_column, row_texts
+from eventmark.report.summary import faults, parts_shown, tally, verdict_sentence, worst_plans_first
+from eventmark.report.text import counted, cut, one_line, plain
+from eventmark.results.results import (
     CorpusResult,
     Environment,
     Finding,
@@ -16,12 +22,6 @@ from eventmark.measure.results import (
     Section,
     Verdict,
 )
-from eventmark.report import numbers
-from eventmark.report.numbers import NONE, floor_text, interval, milliseconds, whole
-from eventmark.report.orderings import HEAD, NOTE, faults_of, price_row
-from eventmark.report.sections import is_number_column, row_texts
-from eventmark.report.summary import faults, parts_shown, tally, verdict_sentence, worst_plans_first
-from eventmark.report.text import counted, cut, one_line, plain
 
 REASONS_MAX = 20
 PLANS_MAX = 12  # in full; a comment may hold 65,536 characters, the page holds the rest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from eventmark.measure.results import Floor, LatencyInterval
+from eventmark.results.results import Floor, LatencyInterval
 
 THIN_SPACE = "\u202f"
 NONE = "–"

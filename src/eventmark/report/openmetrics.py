@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from eventmark.measure.exposition import ResultGauges
-from eventmark.measure.results import RunResult
+from eventmark.results.exposition import ResultGauges
+from eventmark.results.results import RunResult
 
 
 def render_openmetrics(result: RunResult) -> str:

@@ -12,10 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from eventmark.measure.results import Finding, Latency, OrderingResult, Verdict
 from eventmark.report.numbers import NONE, significant, whole
 from eventmark.report.palette import INK, chart_of, colours, digits
 from eventmark.report.text import cut, one_line
+from eventmark.results.results import Finding, Latency, OrderingResult, Verdict
 
 HEAD = (
     "ordering", "committed", "lost", "twice", "out of order", "conflicts", "appends/s", "events/s",

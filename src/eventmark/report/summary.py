@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from eventmark.measure.results import Finding, PlanResult, RunResult, Verdict
-from eventmark.measure.verdicts import judged
+from eventmark.judgement.verdicts import judged
 from eventmark.report.text import counted
+from eventmark.results.results import Finding, PlanResult, RunResult, Verdict
 
 WORST_FIRST = {Verdict.BROKEN: 0, Verdict.INCONCLUSIVE: 1, Verdict.MET: 2}
 

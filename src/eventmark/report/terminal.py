@@ -10,7 +10,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from eventmark.measure.results import (
+from eventmark.report import numbers
+from eventmark.report.numbers import NONE, milliseconds, whole
+from eventmark.report.orderings import render_orderings
+from eventmark.report.sections import render_section
+from eventmark.report.summary import faults, parts_shown, verdict_sentence, worst_plans_first
+from eventmark.report.text import counted, cut, one_line, plain
+from eventmark.results.results import (
     CorpusResult,
     Finding,
     Floor,
@@ -19,12 +25,6 @@ from eventmark.measure.results import (
     RunResult,
     Verdict,
 )
-from eventmark.report import numbers
-from eventmark.report.numbers import NONE, milliseconds, whole
-from eventmark.report.orderings import render_orderings
-from eventmark.report.sections import render_section
-from eventmark.report.summary import faults, parts_shown, verdict_sentence, worst_plans_first
-from eventmark.report.text import counted, cut, one_line, plain
 
 REASONS_MAX = 10
 PLANS_MAX = 10

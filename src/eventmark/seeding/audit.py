@@ -17,7 +17,7 @@ import numpy as np
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import Finding, Verdict
+from eventmark.results.results import Finding, Verdict
 from eventmark.seeding.ledger import SeededCorpus, Stage, read_ledger, set_stage
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.stores import StoreDefinition

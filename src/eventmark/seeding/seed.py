@@ -15,7 +15,7 @@ import asyncpg
 from eventmark.engine import read_marker
 from eventmark.engine.schema import Marker, Purpose, in_use
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import Series
+from eventmark.results.results import Series
 from eventmark.seeding.accounts import drop_corpus
 from eventmark.seeding.indexes import finish_table, refresh_table, set_next_position
 from eventmark.seeding.ledger import (

@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncpg
 
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import Finding, Verdict
+from eventmark.results.results import Finding, Verdict
 from eventmark.server import machine
 from eventmark.server.fitness import machine_findings
 from eventmark.server.provision import Server

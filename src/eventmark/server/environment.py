@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
-from eventmark.measure.results import HostEnvironment, ServerEnvironment
+from eventmark.results.results import HostEnvironment, ServerEnvironment
 from eventmark.server import machine
 from eventmark.server.provision import Server
 

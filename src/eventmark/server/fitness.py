@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from eventmark.measure.results import Finding, Verdict
+from eventmark.results.results import Finding, Verdict
 from eventmark.server import machine
 
 GIB = 2**30

@@ -17,7 +17,7 @@ from typing import Self
 
 import asyncpg
 
-from eventmark.measure.results import Series
+from eventmark.results.results import Series
 from eventmark.server import machine
 from eventmark.server.processes import ProcessTree, Usage
 from eventmark.server.provision import Server

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 import asyncpg
 
-from eventmark.measure.evidence import Wait
+from eventmark.judgement.evidence import Wait
 
 WAITS_APPLICATION = "eventmark-waits"
 INSTRUMENTS = (WAITS_APPLICATION, "eventmark-monitor")

@@ -18,7 +18,7 @@ from typing import Self
 import asyncpg
 import psutil
 
-from eventmark.measure.evidence import CallTimes, Evidence, ProcessLoad, StatementTime
+from eventmark.judgement.evidence import CallTimes, Evidence, ProcessLoad, StatementTime
 from eventmark.server import machine
 from eventmark.server.counters import counters_between, counters_snapshot
 from eventmark.server.processes import ProcessTree

@@ -16,7 +16,7 @@ from eventmark.engine.orderings.ordering import SQL_DIRECTORY
 from eventmark.engine.schema import schema_digest
 from eventmark.engine.statements import Statement, read_statements
 from eventmark.errors import StoreDefinitionError, UsageError
-from eventmark.measure.targets import Target, targets_from
+from eventmark.results.targets import Target, targets_from
 
 EVENT_COLUMNS = (
     "global_sequence_id", "transaction_id", "sequence_number", "expected_version", "timestamp_utc",

@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.statements import quoted_schema
-from eventmark.measure.results import OrderingResult
+from eventmark.results.results import OrderingResult
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.stores import drop_scratch_schema, open_store
 from eventmark.verify.checker import check

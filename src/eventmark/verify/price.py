@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eventmark.measure.quantiles import latency_of
-from eventmark.measure.results import Finding, Latency, OrderingResult, Verdict
+from eventmark.results.results import Finding, Latency, OrderingResult, Verdict
+from eventmark.stats.quantiles import latency_of
 from eventmark.verify.checker import INVARIANTS, Fault
 from eventmark.verify.history import History, Outcome
 from eventmark.verify.subject import Subject

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from eventmark.scenarios.advice.copies import Copies, Effort
-from eventmark.scenarios.job import Job
-from eventmark.scenarios.profiles import find_profile
+from eventmark.adviser.copies import Copies, Effort
+from eventmark.jobs.job import Job
+from eventmark.jobs.profiles import find_profile
 from eventmark.server import Server
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan

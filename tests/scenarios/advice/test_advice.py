@@ -11,25 +11,25 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from eventmark.errors import UsageError
-from eventmark.measure.pairs import PairRatio
-from eventmark.measure.results import RunResult, Verdict
-from eventmark.plans.ablate import Difference
-from eventmark.scenarios.advice.advice import Advice, chosen_parts, judge_trials
-from eventmark.scenarios.advice.candidate import AppendCost, Candidate, Sizes, Trial
-from eventmark.scenarios.advice.changes import Changes, try_everything
-from eventmark.scenarios.advice.ranking import (
+from eventmark.adviser.ablate import Difference
+from eventmark.adviser.advice import Advice, chosen_parts, judge_trials
+from eventmark.adviser.candidate import AppendCost, Candidate, Sizes, Trial
+from eventmark.adviser.changes import Changes, try_everything
+from eventmark.adviser.ranking import (
     Advised,
     advice_on_everything,
     advice_on_schema,
     enough_connections,
     is_worth,
 )
-from eventmark.scenarios.advice.script import advice_script
-from eventmark.scenarios.advice.sections import figures_of
-from eventmark.scenarios.advice.settings import SettingTrial, setting_candidates, try_settings
-from eventmark.scenarios.job import Job
+from eventmark.adviser.script import advice_script
+from eventmark.adviser.sections import figures_of
+from eventmark.adviser.settings import SettingTrial, setting_candidates, try_settings
+from eventmark.errors import UsageError
+from eventmark.jobs.job import Job
+from eventmark.results.results import RunResult, Verdict
 from eventmark.server import Server
+from eventmark.stats.pairs import PairRatio
 from eventmark.stores import find_store, make_scratch_store
 from tests.scenarios.advice.conftest import MakeCopies
 
@@ -210,7 +210,7 @@ def test_settings_are_tried_and_the_server_stays_as_it_was(copies_of: MakeCopies
 @pytest.fixture(scope="module")
 def advised(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path]:
     """The table as first published, advised on in the quick profile, as ``eventmark advise`` does it."""
-    from eventmark.scenarios.profiles import find_profile
+    from eventmark.jobs.profiles import find_profile
     from eventmark.workload import CorpusPlan
 
     out = tmp_path_factory.mktemp("advised")

@@ -8,8 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from eventmark.scenarios.advice.appends import Template, append_call, append_script
-from eventmark.scenarios.core.pgbench import pgbench_rate
+from eventmark.adviser.appends import Template, append_call, append_script
+from eventmark.operations.pgbench import pgbench_rate
 from eventmark.server import Server
 from eventmark.stores import StoreDefinition, find_store, make_scratch_store, read_definition
 from tests.scenarios.advice.conftest import MakeCopies

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from eventmark.measure.counters import PAGE_PLACES
-from eventmark.plans.tables import TableFacts, TriggerFacts
-from eventmark.scenarios.advice.candidate import Candidate, Trial
-from eventmark.scenarios.advice.changes import _Small, _try_row_work, _try_small
-from eventmark.scenarios.advice.copies import Copies
-from eventmark.scenarios.advice.trial import examine_state, try_kept
-from eventmark.scenarios.advice.triggers import without_trigger
-from eventmark.scenarios.advice.variants import read_subject, variants
+from eventmark.adviser.candidate import Candidate, Trial
+from eventmark.adviser.changes import _Small, _try_row_work, _try_small
+from eventmark.adviser.copies import Copies
+from eventmark.adviser.table_facts import TableFacts, TriggerFacts
+from eventmark.adviser.trial import examine_state, try_kept
+from eventmark.adviser.triggers import without_trigger
+from eventmark.adviser.variants import read_subject, variants
+from eventmark.judgement.counters import PAGE_PLACES
 from tests.scenarios.advice.conftest import MakeCopies, rewrite
 
 

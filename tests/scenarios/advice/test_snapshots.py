@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eventmark.scenarios.advice.snapshots import LoadTimes, break_even, cache_effects
+from eventmark.adviser.snapshots import LoadTimes, break_even, cache_effects
 
 BASE_MS, SLOPE_MS = 0.2, 0.004
 LOADS = {events: BASE_MS + SLOPE_MS * events for events in (1, 10, 100, 1000)}

@@ -9,10 +9,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from eventmark.measure.results import Verdict
-from eventmark.measure.targets import DEFAULT_TARGETS, Target
-from eventmark.scenarios.core.benchmark import TOO_NOISY, BenchmarkPlan, run_benchmark
-from eventmark.scenarios.profiles import Profile
+from eventmark.jobs.profiles import Profile
+from eventmark.operations.benchmark import TOO_NOISY, BenchmarkPlan, run_benchmark
+from eventmark.results.results import Verdict
+from eventmark.results.targets import DEFAULT_TARGETS, Target
 from eventmark.seeding import CorpusSample, sample_corpus, seed
 from eventmark.server import Server
 from eventmark.stores import find_store, write_template

@@ -11,8 +11,8 @@ import pytest
 
 from eventmark.engine.statements import Statement, read_statement
 from eventmark.errors import CannotRunError
-from eventmark.scenarios.core.floors import FloorRounds
-from eventmark.scenarios.core.pgbench import lay_down_arguments, pgbench_mean_ms
+from eventmark.operations.floors import FloorRounds
+from eventmark.operations.pgbench import lay_down_arguments, pgbench_mean_ms
 from eventmark.server import Server
 
 SLEEP = """-- name: load_aggregate

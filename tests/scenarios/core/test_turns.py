@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eventmark.scenarios.core.forks import measure_in_turns
-from eventmark.scenarios.core.operation import Operation
-from eventmark.scenarios.core.turns import TURN_CALLS_MAX, calls_of_a_turn
-from eventmark.scenarios.profiles import PROFILES
+from eventmark.jobs.profiles import PROFILES
+from eventmark.operations.forks import measure_in_turns
+from eventmark.operations.operation import Operation
+from eventmark.operations.turns import TURN_CALLS_MAX, calls_of_a_turn
 
 PROFILE = replace(PROFILES["quick"], warmup_calls=2, warmup_iterations_max=2, samples=130, seconds_max=30.0)
 WARM = PROFILE.warmup_calls * PROFILE.warmup_iterations_max

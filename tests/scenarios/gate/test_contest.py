@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from eventmark.measure.results import Verdict
-from eventmark.scenarios.gate.bout import Bout
-from eventmark.scenarios.gate.contest import CONFIRMATIONS, Decision, OperationContest, Rules, contests
-from eventmark.scenarios.gate.gate_section import gate_sections
-from eventmark.scenarios.gate.pair import OperationPair
-from eventmark.scenarios.gate.sides import Side
+from eventmark.experiments.gate.gate_section import gate_sections
+from eventmark.results.results import Verdict
+from eventmark.sidebyside.bout import Bout
+from eventmark.sidebyside.contest import CONFIRMATIONS, Decision, OperationContest, Rules, contests
+from eventmark.sidebyside.pair import OperationPair
+from eventmark.sidebyside.sides import Side
 
 NAME = "load_aggregate[1000]"
 

@@ -11,19 +11,19 @@ import asyncpg
 import pytest
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.plan_changes import PlanChange
-from eventmark.measure.results import PlanResult, RunResult, Verdict
-from eventmark.measure.targets import DEFAULT_TARGETS
-from eventmark.scenarios.gate.bout import Bout, Effort
-from eventmark.scenarios.gate.contest import Rules
-from eventmark.scenarios.gate.gate import Gate, examine_both
-from eventmark.scenarios.gate.grounds import Ground
-from eventmark.scenarios.gate.protocol import Open, Opened, Place, Turn, Turned
-from eventmark.scenarios.gate.sides import Side, both_sides
-from eventmark.scenarios.job import Job
-from eventmark.scenarios.profiles import find_profile
+from eventmark.experiments.gate.gate import Gate, examine_both
+from eventmark.jobs.job import Job
+from eventmark.jobs.profiles import find_profile
+from eventmark.judgement.plan_changes import PlanChange
+from eventmark.results.results import PlanResult, RunResult, Verdict
+from eventmark.results.targets import DEFAULT_TARGETS
 from eventmark.seeding import no_progress
 from eventmark.server import Server
+from eventmark.sidebyside.bout import Bout, Effort
+from eventmark.sidebyside.contest import Rules
+from eventmark.sidebyside.grounds import Ground
+from eventmark.sidebyside.protocol import Open, Opened, Place, Turn, Turned
+from eventmark.sidebyside.sides import Side, both_sides
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan
 
@@ -108,7 +108,7 @@ def test_a_plan_is_worse_when_it_is_so_again(
         )  # fmt: skip
         return [change], []
 
-    monkeypatch.setattr("eventmark.scenarios.gate.gate._compared", compared)
+    monkeypatch.setattr("eventmark.experiments.gate.gate._compared", compared)
     bout = Bout(rules=Rules(), table={})
     examine_both(bout, (), no_progress)
     assert [plan.worse for plan in bout.plans] == [worse]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.scenarios.gate.grounds import with_settings
-from eventmark.scenarios.gate.sides import Side, all_installed, both_sides
+from eventmark.sidebyside.grounds import with_settings
+from eventmark.sidebyside.sides import PROGRAM, Side, all_installed, both_sides
 from eventmark.stores import write_template
 
 ROOT = Path(__file__).parents[3]
@@ -125,20 +125,22 @@ def test_a_revision_outside_of_a_repository_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def eventmarks_own(place: Path, *, dependencies: str = '["asyncpg>=0.1"]', with_gate: bool = True) -> Path:
-    """A repository that says it is Eventmark."""
-    (place / "src" / "eventmark" / "scenarios" / "gate").mkdir(parents=True)
+def eventmarks_own(place: Path, *, dependencies: str = '["asyncpg>=0.1"]', program: str = PROGRAM) -> Path:
+    """A repository that says it is Eventmark, with the module that answers for it."""
+    side = place / "src" / f"{program.replace('.', '/')}.py"
+    side.parent.mkdir(parents=True)
     (place / "pyproject.toml").write_text(f'[project]\nname = "eventmark"\ndependencies = {dependencies}\n')
-    if with_gate:
-        (place / "src" / "eventmark" / "scenarios" / "gate" / "side.py").write_text("")
+    side.write_text("")
     git(place, "init", "-q")
     git(place, "add", "-A")
     git(place, "commit", "-q", "-m", "one")
     return place
 
 
-def test_a_revision_of_eventmark_itself_runs_its_own_code(tmp_path: Path) -> None:
-    with both_sides("HEAD", "HEAD", "eaf", eventmarks_own(tmp_path)) as (base, _):
+@pytest.mark.parametrize("program", [PROGRAM, "eventmark.scenarios.gate.side"])
+def test_a_revision_of_eventmark_itself_runs_its_own_code(tmp_path: Path, program: str) -> None:
+    with both_sides("HEAD", "HEAD", "eaf", eventmarks_own(tmp_path, program=program)) as (base, _):
+        assert base.program == program
         assert base.source is not None
         assert base.environment["PYTHONPATH"] == str(base.source)
         assert base.python == sys.executable  # what it needs is installed here
@@ -146,7 +148,7 @@ def test_a_revision_of_eventmark_itself_runs_its_own_code(tmp_path: Path) -> Non
 
 
 def test_a_revision_older_than_the_gate_cannot_be_measured(tmp_path: Path) -> None:
-    place = eventmarks_own(tmp_path, with_gate=False)
+    place = eventmarks_own(tmp_path, program="eventmark.other")
     with pytest.raises(CannotRunError, match="older than the gate"), both_sides("HEAD", "HEAD", "eaf", place):
         pass
 

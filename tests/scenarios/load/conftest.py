@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from eventmark.scenarios.job import Job, draw_sample
-from eventmark.scenarios.load.generator import run_load
-from eventmark.scenarios.load.mix import Mix, parse_mix
-from eventmark.scenarios.load.outcome import LoadOutcome
-from eventmark.scenarios.load.plan import LoadPlan
+from eventmark.jobs.job import Job, draw_sample
+from eventmark.loadgen.generator import run_load
+from eventmark.loadgen.mix import Mix, parse_mix
+from eventmark.loadgen.outcome import LoadOutcome
+from eventmark.loadgen.plan import LoadPlan
 from eventmark.server import Server
 from tests.database import drop_database, execute
 from tests.scenarios.seeded import job_on

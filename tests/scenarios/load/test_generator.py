@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.scenarios.core.operations import OPERATIONS, ReadSnapshot
-from eventmark.scenarios.job import Job, draw_sample
-from eventmark.scenarios.load import generator
-from eventmark.scenarios.load.generator import Pulse, run_load
-from eventmark.scenarios.load.mix import parse_mix
-from eventmark.scenarios.load.plan import LoadPlan
-from eventmark.scenarios.load.records import DEADLINE
+from eventmark.experiments.load import generator
+from eventmark.jobs.job import Job, draw_sample
+from eventmark.loadgen.generator import Pulse, run_load
+from eventmark.loadgen.mix import parse_mix
+from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.records import DEADLINE
+from eventmark.operations.catalogue import OPERATIONS, ReadSnapshot
 from eventmark.workload.arrivals import Arrivals
 from tests.database import execute, fetch
 from tests.scenarios.load.conftest import Loaded

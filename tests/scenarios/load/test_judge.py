@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eventmark.measure.results import Verdict
-from eventmark.measure.targets import Target
-from eventmark.scenarios.load.judge import to_results
-from eventmark.scenarios.load.mix import Mix
-from eventmark.scenarios.load.outcome import LoadOutcome, OperationLoad, merged
-from eventmark.scenarios.load.plan import LoadPlan
-from eventmark.scenarios.load.records import CONFLICTED, FAILED, SUCCEEDED, WorkerHealth, WorkerRecords
+from eventmark.loadgen.judge import to_results
+from eventmark.loadgen.mix import Mix
+from eventmark.loadgen.outcome import LoadOutcome, OperationLoad, merged
+from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.records import CONFLICTED, FAILED, SUCCEEDED, WorkerHealth, WorkerRecords
+from eventmark.results.results import Verdict
+from eventmark.results.targets import Target
 from eventmark.workload.arrivals import Arrivals
 
 APPEND, READ = "append_events[1]", "read_snapshot"

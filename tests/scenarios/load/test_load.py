@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from eventmark.errors import CannotRunError
-from eventmark.measure.capacity import Answer
-from eventmark.measure.files import read_result, write_result
-from eventmark.measure.results import RunResult, Verdict
-from eventmark.measure.targets import Target
+from eventmark.experiments.load.capacity import CapacityPlan, CapacitySearch
+from eventmark.experiments.load.load import Load
+from eventmark.experiments.load.search import Answer
+from eventmark.experiments.load.sweep import Sweep
+from eventmark.jobs.job import Job
+from eventmark.loadgen.generator import Pulse
+from eventmark.loadgen.mix import parse_mix
+from eventmark.loadgen.plan import LoadPlan
 from eventmark.report import write_reports
-from eventmark.scenarios.job import Job
-from eventmark.scenarios.load.capacity import CapacityPlan, CapacitySearch
-from eventmark.scenarios.load.generator import Pulse
-from eventmark.scenarios.load.load import Load
-from eventmark.scenarios.load.mix import parse_mix
-from eventmark.scenarios.load.plan import LoadPlan
-from eventmark.scenarios.load.sweep import Sweep
+from eventmark.results.files import read_result, write_result
+from eventmark.results.results import RunResult, Verdict
+from eventmark.results.targets import Target
 from eventmark.server import Server
 from eventmark.stores import find_store, write_template
 from eventmark.workload.arrivals import Arrivals

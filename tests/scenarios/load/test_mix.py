@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from eventmark.errors import UsageError
-from eventmark.scenarios.core.operations import OPERATIONS
-from eventmark.scenarios.load.mix import Mix, parse_mix
+from eventmark.loadgen.mix import Mix, parse_mix
+from eventmark.operations.catalogue import OPERATIONS
 
 
 def test_weights_of_any_sum_are_shares() -> None:

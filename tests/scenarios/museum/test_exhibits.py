@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from eventmark.errors import UsageError
-from eventmark.measure.results import Verdict
-from eventmark.scenarios.museum.exhibit import Limit, Trial, judge_counters, verdict_of
-from eventmark.scenarios.museum.museum import EXHIBITS, chosen_exhibits, exhibit_section, room_for
+from eventmark.experiments.museum.exhibit import Limit, Trial, judge_counters, verdict_of
+from eventmark.experiments.museum.museum import EXHIBITS, chosen_exhibits, exhibit_section, room_for
+from eventmark.results.results import Verdict
 from eventmark.server import Server
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventmark.scenarios.job import Job
+from eventmark.jobs.job import Job
 from eventmark.server import Server
 from tests.database import drop_database, execute
 from tests.scenarios.seeded import job_on

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from eventmark.errors import UsageError
-from eventmark.measure.files import read_result, write_result
-from eventmark.measure.results import RunResult, Section, Verdict
+from eventmark.experiments.isolation.isolation import Isolation, chosen_kinds, chosen_tenants
+from eventmark.experiments.isolation.legs import order_of
+from eventmark.experiments.isolation.tenant_filter import measure_filter, measure_streams, without_tenant
+from eventmark.jobs.job import Job, draw_sample
+from eventmark.loadgen.mix import parse_mix
 from eventmark.report import write_reports
-from eventmark.scenarios.job import Job, draw_sample
-from eventmark.scenarios.load.mix import parse_mix
-from eventmark.scenarios.pressure.isolation import Isolation, chosen_kinds, chosen_tenants
-from eventmark.scenarios.pressure.legs import order_of
-from eventmark.scenarios.pressure.tenant_filter import measure_filter, measure_streams, without_tenant
+from eventmark.results.files import read_result, write_result
+from eventmark.results.results import RunResult, Section, Verdict
 from eventmark.stores import find_store, write_template
 from tests.database import execute, fetch
 

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.measure.files import read_result, write_result
-from eventmark.measure.results import Figure, RunResult, Section, Verdict
+from eventmark.experiments.soak.soak import CAPACITY_FIGURE, Soak, events_per_operation, half_of_capacity
+from eventmark.experiments.soak.soak_report import NEGLIGIBLE_MIB_PER_H, pause_cost, soak_section
+from eventmark.experiments.soak.soaked import SOAKED_LEAST_S, Soaked
+from eventmark.experiments.soak.upkeep import Autovacuum, Upkeep, relations_after
+from eventmark.experiments.soak.upkeep_report import upkeep_section
+from eventmark.jobs.job import Job, draw_sample
+from eventmark.loadgen.generator import run_load
+from eventmark.loadgen.judge import to_results
+from eventmark.loadgen.mix import parse_mix
+from eventmark.loadgen.outcome import LoadOutcome
+from eventmark.loadgen.plan import LoadPlan
 from eventmark.report import write_reports
-from eventmark.scenarios.job import Job, draw_sample
-from eventmark.scenarios.load.generator import run_load
-from eventmark.scenarios.load.judge import to_results
-from eventmark.scenarios.load.mix import parse_mix
-from eventmark.scenarios.load.outcome import LoadOutcome
-from eventmark.scenarios.load.plan import LoadPlan
-from eventmark.scenarios.pressure.soak import CAPACITY_FIGURE, Soak, events_per_operation, half_of_capacity
-from eventmark.scenarios.pressure.soak_report import NEGLIGIBLE_MIB_PER_H, pause_cost, soak_section
-from eventmark.scenarios.pressure.soaked import SOAKED_LEAST_S, Soaked
-from eventmark.scenarios.pressure.upkeep import Autovacuum, Upkeep, relations_after
-from eventmark.scenarios.pressure.upkeep_report import upkeep_section
+from eventmark.results.files import read_result, write_result
+from eventmark.results.results import Figure, RunResult, Section, Verdict
 from eventmark.server import Server
 from eventmark.workload.arrivals import Arrivals
 from tests.database import drop_database, execute

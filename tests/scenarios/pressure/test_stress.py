@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from eventmark.errors import UsageError, VersionConflictError
-from eventmark.measure.results import Finding, RunResult, Section, Verdict
-from eventmark.measure.symptoms import Limit
-from eventmark.scenarios.job import Job
-from eventmark.scenarios.pressure.book import Attempt, Book
-from eventmark.scenarios.pressure.stage import Stage, back_to_normal, probe, slowdown
-from eventmark.scenarios.pressure.stress import CASES, Stress, chosen_cases
+from eventmark.experiments.stress.book import Attempt, Book
+from eventmark.experiments.stress.stage import Stage, back_to_normal, probe, slowdown
+from eventmark.experiments.stress.stress import CASES, Stress, chosen_cases
+from eventmark.jobs.job import Job
+from eventmark.judgement.symptoms import Limit
+from eventmark.results.results import Finding, RunResult, Section, Verdict
 from eventmark.stores import append_beside, find_store, open_store, write_template
 from eventmark.verify import Outcome
 from tests.database import fetch

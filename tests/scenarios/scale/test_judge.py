@@ -7,10 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from eventmark.measure.growth import Law
-from eventmark.measure.results import Verdict
-from eventmark.scenarios.core.forks import ForkSamples
-from eventmark.scenarios.scale.analysis import (
+from eventmark.experiments.scale.analysis import (
     accounting_of,
     counter_curves,
     curves_of,
@@ -18,8 +15,9 @@ from eventmark.scenarios.scale.analysis import (
     pages_of,
     plan_curves,
 )
-from eventmark.scenarios.scale.judge import Judged, judge_operation
-from eventmark.scenarios.scale.steps import (
+from eventmark.experiments.scale.judge import Judged, judge_operation
+from eventmark.experiments.scale.laws import Law
+from eventmark.experiments.scale.steps import (
     Account,
     AccountPair,
     Counter,
@@ -31,6 +29,8 @@ from eventmark.scenarios.scale.steps import (
     _decoder,
     _encoder,
 )
+from eventmark.operations.forks import ForkSamples
+from eventmark.results.results import Verdict
 
 NAME = "load_aggregate[1000]"
 VOLUMES = (1_000_000, 2_000_000, 5_000_000, 10_000_000)

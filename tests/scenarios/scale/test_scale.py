@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import RunResult, Verdict
-from eventmark.scenarios.job import Job
-from eventmark.scenarios.scale.measuring import EFFORTS
-from eventmark.scenarios.scale.relations import relations_of
-from eventmark.scenarios.scale.scale import Scale
-from eventmark.scenarios.warming import warm
+from eventmark.experiments.scale.measuring import EFFORTS
+from eventmark.experiments.scale.relations import relations_of
+from eventmark.experiments.scale.scale import Scale
+from eventmark.jobs.job import Job
+from eventmark.jobs.warming import warm
+from eventmark.results.results import RunResult, Verdict
 from eventmark.seeding import seed
 from eventmark.server import Server
 from eventmark.stores import find_store, write_template

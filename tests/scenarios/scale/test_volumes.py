@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eventmark.errors import UsageError
-from eventmark.scenarios.scale.volumes import plan_of, volumes_of
+from eventmark.experiments.scale.volumes import plan_of, volumes_of
 from eventmark.workload import CorpusPlan
 
 M = 1_000_000

@@ -14,43 +14,49 @@ import numpy as np
 import psutil
 import pytest
 
-from eventmark.measure import quantiles
-from eventmark.measure.pairs import pair_ratio
-from eventmark.measure.results import ClientHealth, Latency, Verdict
-from eventmark.measure.targets import DEFAULT_TARGETS
-from eventmark.scenarios.gate.bout import Effort
-from eventmark.scenarios.gate.contest import Decision, Rules, contests
-from eventmark.scenarios.job import Job
-from eventmark.scenarios.profiles import find_profile
-from eventmark.scenarios.selfcheck import judges
-from eventmark.scenarios.selfcheck.awake import awake_cores
-from eventmark.scenarios.selfcheck.calibration import Calibration, Rates, Share, calibration_section, simulate
-from eventmark.scenarios.selfcheck.client import client_findings, measure_clients
-from eventmark.scenarios.selfcheck.decisions import (
+from eventmark.experiments.selfcheck import judges
+from eventmark.experiments.selfcheck.awake import awake_cores
+from eventmark.experiments.selfcheck.calibration import (
+    Calibration,
+    Rates,
+    Share,
+    calibration_section,
+    simulate,
+)
+from eventmark.experiments.selfcheck.client import client_findings, measure_clients
+from eventmark.experiments.selfcheck.decisions import (
     Decided,
     check_gate,
     forks_finding,
     gate_findings,
 )
-from eventmark.scenarios.selfcheck.delays import (
+from eventmark.experiments.selfcheck.delays import (
     delay_findings,
     measure_delays,
     measured_delay,
     smallest_delay_ms,
 )
-from eventmark.scenarios.selfcheck.judges import (
+from eventmark.experiments.selfcheck.judges import (
     check_audit,
     check_percentiles,
     check_plan_judge,
     counted_quantile,
 )
-from eventmark.scenarios.selfcheck.pilots import Pilot, corrected, run_pilots
-from eventmark.scenarios.selfcheck.planted import plant_store
-from eventmark.scenarios.selfcheck.proving import Proving, proving_ground
-from eventmark.scenarios.selfcheck.selfcheck import SelfCheck, certificate, resolvable_ratio
-from eventmark.scenarios.selfcheck.stall import StallSeen, measure_stall
+from eventmark.experiments.selfcheck.pilots import Pilot, corrected, run_pilots
+from eventmark.experiments.selfcheck.planted import plant_store
+from eventmark.experiments.selfcheck.proving import Proving, proving_ground
+from eventmark.experiments.selfcheck.selfcheck import SelfCheck, certificate, resolvable_ratio
+from eventmark.experiments.selfcheck.stall import StallSeen, measure_stall
+from eventmark.jobs.job import Job
+from eventmark.jobs.profiles import find_profile
+from eventmark.results.results import ClientHealth, Latency, Verdict
+from eventmark.results.targets import DEFAULT_TARGETS
 from eventmark.seeding import no_progress
 from eventmark.server import Server
+from eventmark.sidebyside.bout import Effort
+from eventmark.sidebyside.contest import Decision, Rules, contests
+from eventmark.stats import quantiles
+from eventmark.stats.pairs import pair_ratio
 from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
 
@@ -259,7 +265,7 @@ def test_a_pilot_finds_the_delay_of_which_half_is_hidden(monkeypatch: pytest.Mon
     def measured(delay_ms: float, names: list[str], number: int, **_: object) -> dict[str, Pair]:
         return {name: Pair(delay_ms) for name in names}
 
-    monkeypatch.setattr("eventmark.scenarios.selfcheck.pilots.measure_pair", measured)
+    monkeypatch.setattr("eventmark.experiments.selfcheck.pilots.measure_pair", measured)
     (pilot,) = run_pilots(cast(Proving, Ground()), 0.10, {"read_snapshot": 2.0}, pairs=3).values()
     assert pilot.factor == pytest.approx(1.95, abs=0.02)
     assert pilot.ratio.value == pytest.approx(1.10, abs=0.005)

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from eventmark.scenarios.job import Job
-from eventmark.scenarios.streaming.group import Setting
-from eventmark.scenarios.streaming.sizes import SIZES
+from eventmark.experiments.streaming.group import Setting
+from eventmark.experiments.streaming.sizes import SIZES
+from eventmark.jobs.job import Job
 from eventmark.seeding import no_progress
 from eventmark.server import Server
 from tests.database import drop_database, execute

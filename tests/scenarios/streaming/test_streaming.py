@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from eventmark.errors import CannotRunError
-from eventmark.measure.results import Verdict
-from eventmark.measure.targets import Target
-from eventmark.scenarios.job import Job, draw_sample
-from eventmark.scenarios.streaming import delivery
-from eventmark.scenarios.streaming.catch_up import CatchUp, measure_catch_up
-from eventmark.scenarios.streaming.consumers import Consumed, ConsumerSpec, WorkerConsumption
-from eventmark.scenarios.streaming.copying import CopyFloor
-from eventmark.scenarios.streaming.delivery import measure_deliveries
-from eventmark.scenarios.streaming.group import Group, GroupPlan, Setting
-from eventmark.scenarios.streaming.idle import measure_idle
-from eventmark.scenarios.streaming.rates import Case, measure_consumers, measure_segments, to_operation
-from eventmark.scenarios.streaming.sections import catch_up_finding
-from eventmark.scenarios.streaming.streaming import Streaming
+from eventmark.experiments.streaming import delivery
+from eventmark.experiments.streaming.catch_up import CatchUp, measure_catch_up
+from eventmark.experiments.streaming.consumers import Consumed, ConsumerSpec, WorkerConsumption
+from eventmark.experiments.streaming.copying import CopyFloor
+from eventmark.experiments.streaming.delivery import measure_deliveries
+from eventmark.experiments.streaming.group import Group, GroupPlan, Setting
+from eventmark.experiments.streaming.idle import measure_idle
+from eventmark.experiments.streaming.rates import Case, measure_consumers, measure_segments, to_operation
+from eventmark.experiments.streaming.sections import catch_up_finding
+from eventmark.experiments.streaming.streaming import Streaming
+from eventmark.jobs.job import Job, draw_sample
+from eventmark.results.results import Verdict
+from eventmark.results.targets import Target
 from eventmark.seeding import seed
 from eventmark.server import Server
 from eventmark.stores import write_template

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from eventmark.measure.files import write_whole
-from eventmark.measure.targets import Target
 from eventmark.report.monitoring.grafana import operations_dashboard, run_dashboard
 from eventmark.report.monitoring.rules import RULES_FILE, render_rules, render_scrape
+from eventmark.results.files import write_whole
+from eventmark.results.targets import Target
 
 __all__ = ["RULES_FILE", "render_rules", "write_monitoring"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from eventmark.measure.targets import Target
+from eventmark.results.targets import Target
 
 SCHEMA_VERSION = 39  # of Grafana's model; later releases migrate it when they load it
 DASHBOARD_VERSION = 1  # ours: rises with every change of a dashboard

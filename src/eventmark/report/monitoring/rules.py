@@ -10,7 +10,7 @@ import jinja2
 
 from eventmark.engine.metrics import BUCKETS_S, PORT
 from eventmark.errors import UsageError
-from eventmark.measure.targets import QUANTILES, Target
+from eventmark.results.targets import QUANTILES, Target
 
 RULES_FILE = "prometheus-rules.yml"
 STALL_S = 60.0  # a transaction that holds consumers up for longer is told

@@ -1,0 +1,159 @@
+"""The adviser: finds what could be better about a store, its server and its use, and tries all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+from eventmark.adviser.application import measure_application
+from eventmark.adviser.candidate import WORTH_RATIO, Candidate, Trial
+from eventmark.adviser.changes import Changes, try_changes, try_everything
+from eventmark.adviser.copies import EFFORTS, Copies
+from eventmark.adviser.ranking import (
+    Advised,
+    advice_on_everything,
+    advice_on_schema,
+    advice_on_server,
+    advice_on_use,
+    is_worth,
+)
+from eventmark.adviser.script import advice_script
+from eventmark.adviser.sections import advice_section, figures_of, index_section, schema_section
+from eventmark.adviser.settings import try_settings
+from eventmark.adviser.use_sections import application_section, server_section
+from eventmark.errors import UsageError
+from eventmark.jobs.course import Course
+from eventmark.jobs.job import Job, prepare_store
+from eventmark.results.files import write_whole
+from eventmark.results.results import RunResult, Section, Verdict
+from eventmark.seeding import Progress, estimated_bytes, no_progress
+from eventmark.server import check_disk_space
+
+COPIES_ROOM = 4
+"""Two copies, and as much again for what trials append to them."""
+
+PARTS = ("schema", "server", "application")
+SCRIPT = "advice.sql"
+
+
+def chosen_parts(text: str) -> tuple[str, ...]:
+    """``all``, or some of ``PARTS`` with commas between them. Raises ``UsageError``."""
+    if text == "all":
+        return PARTS
+    parts = tuple(part.strip() for part in text.split(","))
+    for part in parts:
+        if part not in PARTS:
+            raise UsageError(
+                f"there is no advice on {part!r}", remedy=f"use {', '.join(PARTS)}, or all of them: all"
+            )
+    return parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """Advice on ``parts`` of the job's store. ``advice.sql`` goes to ``out``.
+
+    The job's own corpus is left alone: trials are made on copies, seeded from the same plan, that are dropped
+    afterwards. A store that can be bettered is not broken: the verdict is MET, and says whether the trials
+    could be trusted.
+    """
+
+    name: ClassVar[str] = "advise"
+    parts: Sequence[str] = PARTS
+    out: Path
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        effort = EFFORTS[job.profile.name]
+        job = replace(job, corpus=replace(job.corpus, events=min(effort.events, job.corpus.events)))
+        copies = Copies(job, effort, progress)
+        copies.drop()
+        prepare_store(replace(job, schema=copies.plain))
+        if job.server.directory is not None:
+            check_disk_space(job.place, COPIES_ROOM * estimated_bytes(job.corpus.events))
+        with Course(job, progress, events_to_come=COPIES_ROOM * job.corpus.events) as course:
+            try:
+                found = self._try_parts(copies, course)
+            finally:
+                copies.drop()
+        script = advice_script(
+            found.advice, weakening(found.changes), schema=job.schema, store=job.definition.name,
+            evidence="result.json",
+        )  # fmt: skip
+        write_whole(self.out / SCRIPT, script.encode())
+        verdict, reasons = judge_trials(found.changes, found.everything)
+        first = advice_section(found.advice, found.changes, found.everything, copies, script, verdict)
+        return course.result(
+            verdict,
+            reasons,
+            figures=figures_of(found.advice, found.changes, found.everything),
+            sections=[first, *found.sections],
+        )
+
+    def _try_parts(self, copies: Copies, course: Course) -> _Found:
+        """The store first, for its trials make the copies that the others are measured on."""
+        found = _Found()
+        if "schema" in self.parts:
+            with course.phase("schema"):
+                found.changes = try_changes(copies)
+            found.advice += advice_on_schema(found.changes)
+            found.sections += [index_section(found.changes), schema_section(found.changes)]
+        else:
+            copies.make()
+        if "server" in self.parts:
+            with course.phase("server"):
+                settings = try_settings(copies)
+                if found.chosen and settings.advised:
+                    found.everything = try_everything(copies, found.chosen, settings.advised)
+            found.advice = [
+                *advice_on_everything(found.everything), *found.advice, *advice_on_server(settings),
+            ]  # fmt: skip
+            found.sections.append(server_section(settings))
+        if "application" in self.parts:
+            with course.phase("application"):
+                application = measure_application(copies)
+            found.advice += sorted(advice_on_use(application), key=lambda one: -(one.gain or 0.0))
+            found.sections.append(application_section(application))
+        return found
+
+
+@dataclass(slots=True)
+class _Found:
+    """What comes together, part by part."""
+
+    changes: Changes | None = None
+    everything: Trial | None = None
+    advice: list[Advised] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> Sequence[Candidate]:
+        """The changes of the schema that are worth it together."""
+        changes = self.changes
+        worth = changes is not None and changes.together is not None and is_worth(changes.together)
+        return changes.chosen if changes is not None and worth else []
+
+
+def weakening(changes: Changes | None) -> list[Trial]:
+    """What was measured and would take something from the store."""
+    if changes is None:
+        return []
+    return [one for one in changes.trials if one.candidate.weakens and one.before and not one.refusal]
+
+
+def judge_trials(changes: Changes | None, everything: Trial | None = None) -> tuple[Verdict, list[str]]:
+    """MET where the trials can be trusted, whatever they found; INCONCLUSIVE where not."""
+    reasons = []
+    if changes is not None:
+        alike = changes.alike
+        if alike.is_above(WORTH_RATIO) or alike.is_below(1 / WORTH_RATIO):
+            reasons.append(f"copies that are alike differ: one appends {alike} what the other does")
+        for together in (changes.together, everything):
+            if together is not None and together.refusal:
+                reasons.append(f"what is sound by itself is not together: {together.refusal}")
+            elif together is not None and together.worse:
+                one = together.worse[0]
+                reasons.append(f"what is sound by itself is not together: {one.statement} {one.what}")
+    return (Verdict.INCONCLUSIVE if reasons else Verdict.MET), reasons

@@ -1,0 +1,204 @@
+"""Every change of the schema tried: by itself, then those that are sound together, as one change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import asyncpg
+
+from eventmark.adviser.candidate import AppendCost, Candidate, Trial, combined
+from eventmark.adviser.copies import Copies
+from eventmark.adviser.indexes import IndexUse, index_candidates, judged_by_reads
+from eventmark.adviser.rates import measured_ratios
+from eventmark.adviser.table_facts import read_table
+from eventmark.adviser.trial import (
+    State,
+    examine_state,
+    rate_single,
+    try_kept,
+    try_undone,
+    with_rate,
+)
+from eventmark.adviser.triggers import different_rows, without_checks, without_trigger
+from eventmark.adviser.use import scans_by_operations
+from eventmark.adviser.variants import Subject, not_tried, read_subject, variants
+from eventmark.errors import CannotRunError
+from eventmark.stats.pairs import PairRatio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """All trials of a store's schema.
+
+    ``as_is`` is what an append costs now. ``alike`` is the plain copy against the other one with nothing
+    changed: how well two copies can be told apart at all. ``chosen`` are the sound changes, ``together`` the
+    trial of all of them.
+    """
+
+    as_is: AppendCost
+    alike: PairRatio
+    use: Sequence[IndexUse]
+    trials: Sequence[Trial]
+    chosen: Sequence[Candidate]
+    together: Trial | None
+
+
+def try_changes(copies: Copies) -> Changes:
+    """Makes the copies, as often as trials use them up. Raises ``CannotRunError``."""
+    copies.make()
+    small = asyncio.run(_try_small(copies))
+    trials = _rated(copies, small.trials)
+    large = _try_large(copies)
+    chosen = [
+        *(one.candidate for one in large if one.is_sound and one.is_quicker),
+        *small.chosen,
+    ]  # fmt: skip
+    copies.make()
+    alike = measured_ratios(copies, copies.effort.pairs).rate
+    return Changes(
+        as_is=small.as_is, alike=alike, use=small.use, trials=[*trials, *large], chosen=chosen,
+        together=_try_together(copies, chosen) if chosen else None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Small:
+    as_is: AppendCost
+    trials: list[Trial]
+    chosen: list[Candidate]
+    use: list[IndexUse]
+
+
+async def _try_small(copies: Copies) -> _Small:
+    """Changes that are made and undone in moments: indexes, triggers, checks. Counters only."""
+    async with copies.connection() as connection:
+        operations = await scans_by_operations(copies, connection, copies.changed)
+        await copies.analyze(connection, copies.changed)
+        await copies.vacuum(connection, copies.changed)
+        before = await examine_state(copies, connection, copies.changed)
+        await copies.vacuum(connection, copies.changed)
+        candidates, use = await index_candidates(copies, connection, before, operations)
+        trials = []
+        for candidate in candidates:
+            trials.append(judged_by_reads(await try_undone(copies, connection, candidate, before)))
+        trials += await _try_row_work(copies, connection, before)
+        chosen = await choose(copies, connection, before, trials)
+        return _Small(as_is=before.cost, trials=trials, chosen=chosen, use=use)
+
+
+async def _try_row_work(copies: Copies, connection: asyncpg.Connection[Any], before: State) -> list[Trial]:
+    """Without row triggers, each by itself, and without checks."""
+    trials = []
+    table = await read_table(connection, copies.changed, copies.definition.events_table)
+    for trigger in table.triggers:
+        if trigger.is_per_row:
+            candidate = without_trigger(table, trigger)
+            trial = await try_undone(copies, connection, candidate, before)
+            if trial.is_sound:
+                trial = replace(trial, refusal=await different_rows(copies, connection, table, candidate))
+            trials.append(trial)
+    if not trials:
+        trials.append(not_tried("trigger", "row triggers", "the table has none"))
+    if table.checks:
+        trials.append(await try_undone(copies, connection, without_checks(table), before))
+    else:
+        trials.append(not_tried("check", "check constraints", "the table has none"))
+    return trials
+
+
+async def choose(
+    copies: Copies, connection: asyncpg.Connection[Any], before: State, trials: Iterable[Trial]
+) -> list[Candidate]:
+    """The sound ones, what saves most first, each as far as nothing gets worse with those chosen before it.
+
+    Of two indexes that stand in for each other, either can go, but not both.
+    """
+    sound = [trial.candidate for trial in sorted(trials, key=_most_saved_first) if trial.is_sound]
+    if len(sound) < 2 or await _is_sound_with(copies, connection, before, sound[-1], sound[:-1]):
+        return sound
+    chosen = sound[:1]
+    for candidate in sound[1:]:
+        if await _is_sound_with(copies, connection, before, candidate, chosen):
+            chosen.append(candidate)
+    return chosen
+
+
+def _most_saved_first(trial: Trial) -> tuple[bool, float, int]:
+    smaller = 0
+    if trial.sizes_before and trial.sizes_after:
+        smaller = trial.sizes_before.index_bytes - trial.sizes_after.index_bytes
+    return trial.candidate.adds_work, -trial.wal_saved_bytes, -smaller
+
+
+async def _is_sound_with(
+    copies: Copies,
+    connection: asyncpg.Connection[Any],
+    before: State,
+    candidate: Candidate,
+    others: Sequence[Candidate],
+) -> bool:
+    trial = await try_undone(copies, connection, candidate, before, with_others=others)
+    return trial.is_sound
+
+
+def _rated(copies: Copies, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials that were made, with their rates where single changes are measured."""
+    rated = []
+    for number, trial in enumerate(trials):
+        copies.progress("try changes", number, len(trials))
+        measures = not trial.refusal and not trial.worse and copies.effort.single_pairs
+        rated.append(rate_single(copies, trial) if measures else trial)
+    copies.progress("try changes", len(trials), len(trials))
+    return rated
+
+
+def _try_large(copies: Copies) -> list[Trial]:
+    """Changes that make the table anew, each on copies just made."""
+    found = variants(asyncio.run(_read_subject(copies)))
+    trials = []
+    for number, one in enumerate(found):
+        copies.progress("try variants", number, len(found))
+        if isinstance(one, Trial):
+            trials.append(one)
+        elif not copies.effort.single_pairs:
+            trials.append(not_tried(one.kind, one.name, "the quick profile makes no table anew"))
+        else:
+            trials.append(_try_variant(copies, one))
+    copies.progress("try variants", len(found), len(found))
+    return trials
+
+
+async def _read_subject(copies: Copies) -> Subject:
+    async with copies.connection() as connection:
+        return await read_subject(copies, connection, copies.changed)
+
+
+def _try_variant(copies: Copies, candidate: Candidate) -> Trial:
+    copies.make()
+    trial = asyncio.run(try_kept(copies, candidate))
+    if trial.refusal:
+        return trial
+    try:
+        return with_rate(copies, trial, copies.effort.single_pairs)
+    except CannotRunError as error:
+        return replace(trial, refusal=f"appends fail with it: {error.message}")
+
+
+def try_everything(copies: Copies, chosen: Sequence[Candidate], settings: Mapping[str, str]) -> Trial:
+    """The chosen changes and settings at once, on copies made anew. Raises ``CannotRunError``."""
+    copies.make()
+    changes = combined(chosen)
+    both = replace(
+        changes, name=f"all of the following together, settings as well ({len(chosen) + len(settings)})"
+    )
+    trial = asyncio.run(try_kept(copies, both, settings))
+    return trial if trial.refusal else with_rate(copies, trial, copies.effort.pairs, settings)
+
+
+def _try_together(copies: Copies, chosen: Sequence[Candidate]) -> Trial:
+    """On copies that have been appended to alike."""
+    trial = asyncio.run(try_kept(copies, combined(chosen)))
+    return trial if trial.refusal else with_rate(copies, trial, copies.effort.pairs)

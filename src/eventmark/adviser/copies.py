@@ -1,0 +1,157 @@
+"""The two copies that trials are made on: one stays as the store is, the other is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from eventmark.adviser.appends import Template, append_script, sampled_templates
+from eventmark.adviser.candidate import Sizes
+from eventmark.engine.schema import Purpose
+from eventmark.engine.statements import quoted_schema
+from eventmark.jobs.job import Job
+from eventmark.plans import PlanCase, sampled_cases
+from eventmark.seeding import Progress, no_progress, seed
+from eventmark.stores import StoreDefinition, drop_scratch_schema, scratch_name
+
+SUFFIX_PLAIN, SUFFIX_CHANGED = "_as_is", "_changed"
+RATE_TEMPLATES = 6
+"""Of the templates, for pgbench's runs. Each client prepares each of its scripts, and the first five plans of a
+prepared statement are custom ones: the fewer scripts, the more of a run is as in service."""
+
+STATISTICS_TARGET = 1000  # 300,000 rows are looked at, where the usual target looks at 30,000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much is measured: events in each copy at most, and the pairs of pgbench's runs that a rate rests on.
+
+    ``single_pairs`` 0: single changes are compared by counters alone. ``seconds`` of one run.
+    """
+
+    events: int
+    single_pairs: int
+    pairs: int
+    seconds: float
+    cost_appends: int
+
+
+EFFORTS = {
+    "quick": Effort(events=20_000, single_pairs=0, pairs=2, seconds=1, cost_appends=24),
+    "standard": Effort(events=200_000, single_pairs=3, pairs=8, seconds=2, cost_appends=72),
+    "full": Effort(events=1_000_000, single_pairs=5, pairs=16, seconds=3, cost_appends=240),
+}
+
+
+class Copies:
+    """Schemas beside the job's own, each seeded with the job's corpus. ``drop`` removes them."""
+
+    def __init__(self, job: Job, effort: Effort, progress: Progress = no_progress) -> None:
+        self.job = job
+        self.effort = effort
+        self.plain = scratch_name(job.schema, SUFFIX_PLAIN)
+        self.changed = scratch_name(job.schema, SUFFIX_CHANGED)
+        self.progress = progress
+        self._templates: list[Template] = []
+
+    @property
+    def events(self) -> int:
+        """In each copy, as long as nothing was appended."""
+        return self.job.corpus.events
+
+    @property
+    def definition(self) -> StoreDefinition:
+        return self.job.definition
+
+    @property
+    def tables(self) -> list[str]:
+        return [table for table in (self.definition.events_table, self.definition.snapshots_table) if table]
+
+    def make(self) -> None:
+        """Both copies anew, alike to the last row. Raises ``CannotRunError``."""
+        self.drop()
+        for schema in (self.plain, self.changed):
+            seed(
+                self.job.server.dsn, self.definition, self.job.corpus, schema=schema, purpose=Purpose.SCRATCH,
+                progress=self.progress,
+            )  # fmt: skip
+        self._templates = asyncio.run(self._sampled_templates())
+
+    def drop(self) -> None:
+        for schema in (self.plain, self.changed):
+            asyncio.run(drop_scratch_schema(self.job.server.dsn, schema))
+
+    @property
+    def templates(self) -> list[Template]:
+        return self._templates
+
+    def scripts(
+        self, schema: str, types: Mapping[str, str] | None = None, *, count: int = RATE_TEMPLATES
+    ) -> list[str]:
+        """``count`` scripts for pgbench that append to ``schema``; the same for both copies but for its name."""
+        step = max(len(self._templates) // count, 1)
+        statement = self.definition.statements["append_events"]
+        version_num = self.job.server.version_num
+        return [
+            append_script(statement, schema, one, version_num=version_num, types=types)
+            for one in self._templates[step // 2 :: step]
+        ]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        connection = await asyncpg.connect(self.job.server.dsn)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def cases(self, connection: asyncpg.Connection[Any], schema: str) -> list[PlanCase]:
+        """Every statement under every condition, with arguments from ``schema``."""
+        definition = self.definition
+        return await sampled_cases(
+            connection, definition.statements, schema, definition.columns, definition.events_table,
+            definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
+        )  # fmt: skip
+
+    async def sizes(self, connection: asyncpg.Connection[Any], schema: str) -> Sizes:
+        row = await connection.fetchrow(
+            "select sum(pg_table_size(part))::bigint as tables, sum(pg_indexes_size(part))::bigint as indexes"
+            " from unnest($1::text[]) as one (name), lateral ("
+            "   select relid as part from pg_partition_tree(name::regclass) where isleaf"
+            "   union select name::regclass"
+            " ) as parts",
+            [f'{quoted_schema(schema)}."{table}"' for table in self.tables],
+        )
+        assert row is not None
+        return Sizes(table_bytes=row["tables"], index_bytes=row["indexes"], events=self.events)
+
+    async def vacuum(self, connection: asyncpg.Connection[Any], schema: str) -> None:
+        """Without what was rolled back, in the indexes as well: few dead entries would be left there otherwise."""
+        for table in self.tables:
+            await connection.execute(f'vacuum (index_cleanup on) {quoted_schema(schema)}."{table}"')
+
+    async def analyze(self, connection: asyncpg.Connection[Any], schema: str) -> None:
+        """Statistics from so many rows that the same tables have the same, and plans are chosen alike."""
+        async with connection.transaction():
+            await connection.execute(f"set local default_statistics_target = {STATISTICS_TARGET}")
+            for table in self.tables:
+                await connection.execute(f'analyze {quoted_schema(schema)}."{table}"')
+
+    async def _sampled_templates(self) -> list[Template]:
+        async with self.connection() as connection:
+            return await sampled_templates(connection, self.definition, self.plain)
+
+
+async def apply(connection: asyncpg.Connection[Any], schema: str, statements: Sequence[str]) -> None:
+    """Run the statements where the search path leads to ``schema`` alone, and leave the path as it was."""
+    before = await connection.fetchval("select current_setting('search_path')")
+    async with connection.transaction():
+        await connection.execute(f"set local search_path = {quoted_schema(schema)}")
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.execute("select set_config('search_path', $1, true)", before)

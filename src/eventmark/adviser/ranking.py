@@ -1,0 +1,231 @@
+"""The advice: what to do, what it brings, what it risks; the most worth first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from eventmark.adviser.application import Application
+from eventmark.adviser.candidate import WORTH_RATIO, Trial
+from eventmark.adviser.changes import Changes
+from eventmark.adviser.settings import Settings
+from eventmark.stats.pairs import PairRatio
+
+INDEXES_TITLE, SCHEMA_TITLE = "Indexes", "Schema"
+SERVER_TITLE, APPLICATION_TITLE = "Server settings", "How the store is used"
+WHOLE = "above"  # what is said of the parts of advice, taken together
+_EVIDENCE = {"index": INDEXES_TITLE, "combination": WHOLE}
+
+CLOSE_SHARE = 0.95
+"""A number of connections is enough when it brings this share of the most appends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advised:
+    """One piece of advice. ``gain`` is how many times as much of ``gained``; ``script`` may be empty.
+
+    ``counted`` says what the server counted, ``saved`` the same in short; ``evidence`` is the section it
+    stands in. What is of the store or its server counts as found wanting; what is of its use (``of_use``) is
+    a choice that every application has.
+    """
+
+    what: str
+    gain: float | None
+    low: float | None = None
+    high: float | None = None
+    gained: str = "appends/s"
+    counted: str = ""
+    saved: str = ""
+    script: tuple[str, ...] = ()
+    risk: str = ""
+    evidence: str = ""
+    of_use: bool = False
+
+
+def is_worth(trial: Trial) -> bool:
+    """Whether a trial shows advice: by the server's own counts, by reads that do less, or by the rate.
+
+    Counts are the same on a busy machine; a rate that falls all the same speaks against them.
+    """
+    if not trial.is_sound or (trial.rate is not None and trial.rate.is_below(1.0)):
+        return False
+    counted = trial.before is not None and trial.after is not None and (
+        trial.before.wal_bytes >= WORTH_RATIO * trial.after.wal_bytes
+        or trial.before.pages >= WORTH_RATIO * trial.after.pages
+    )  # fmt: skip
+    return counted or trial.is_quicker or bool(trial.better)
+
+
+def advice_on_schema(changes: Changes) -> list[Advised]:
+    """All sound changes as one, then each of them; nothing where together they are not worth it."""
+    together = changes.together
+    if together is None or not is_worth(together):
+        return []
+    trials = {trial.candidate.name: trial for trial in changes.trials}
+    parts = [_of_trial(trials[one.name]) for one in changes.chosen if one.name in trials]
+    whole = _of_trial(together)
+    if len(parts) == 1:
+        # It was measured again as the whole of the advice, and longer
+        return [replace(whole, what=parts[0].what, risk=parts[0].risk, evidence=parts[0].evidence)]
+    return [whole, *sorted(parts, key=lambda one: -(one.gain or 0.0))]
+
+
+def advice_on_everything(everything: Trial | None) -> list[Advised]:
+    """The changes and the settings as one, where nothing gets worse."""
+    return [_of_trial(everything)] if everything is not None and is_worth(everything) else []
+
+
+def _of_trial(trial: Trial) -> Advised:
+    candidate, rate = trial.candidate, trial.rate
+    return Advised(
+        what=candidate.name, gain=rate.value if rate else None, low=rate.low if rate else None,
+        high=rate.high if rate else None, counted=counted(trial), saved=saved(trial), script=candidate.script,
+        risk=candidate.risk, evidence=_EVIDENCE.get(candidate.kind, SCHEMA_TITLE),
+    )  # fmt: skip
+
+
+def counted(trial: Trial) -> str:
+    """What the server counted with and without, in words."""
+    said = []
+    if trial.before and trial.after:
+        said.append(f"WAL {trial.before.wal_bytes:.0f} to {trial.after.wal_bytes:.0f} B an append")
+        said.append(f"pages {trial.before.pages:.1f} to {trial.after.pages:.1f}")
+    if trial.sizes_before and trial.sizes_after:
+        before, after = trial.sizes_before.index_bytes, trial.sizes_after.index_bytes
+        said.append(f"indexes {before / 2**20:.1f} to {after / 2**20:.1f} MiB")
+    if trial.better:
+        least = min(trial.better, key=lambda one: one.factor)
+        said.append(f"{len(trial.better)} plans do less, {least.statement} {least.what}")
+    return ", ".join(said)
+
+
+def saved(trial: Trial) -> str:
+    """What an append does less, in shares."""
+    if not (trial.before and trial.after and trial.sizes_before and trial.sizes_after):
+        return ""
+    shares = {
+        "WAL": trial.after.wal_bytes / trial.before.wal_bytes - 1,
+        "pages": trial.after.pages / trial.before.pages - 1,
+        "index size": trial.sizes_after.index_bytes / max(trial.sizes_before.index_bytes, 1) - 1,
+    }
+    if trial.cpu is not None:
+        shares["processor"] = 1 / trial.cpu.value - 1
+    said = [f"{name} {share:+.0%}" for name, share in shares.items() if abs(share) >= 0.005]
+    return ", ".join([*said, *([f"{len(trial.better)} plans do less"] if trial.better else [])])
+
+
+def advice_on_server(settings: Settings) -> list[Advised]:
+    """The settings that are worth it; none that weakens durability."""
+    return [
+        Advised(
+            what=f"set {one.name} to {one.value}", gain=one.rate.value if one.rate else None,
+            low=one.rate.low if one.rate else None, high=one.rate.high if one.rate else None,
+            saved=f"{one.better_plans} plans do less" if one.better_plans else "",
+            script=(f"alter system set {one.name} = '{one.value}'", "select pg_reload_conf()"),
+            risk="it is the whole server's; ask its other users", evidence=SERVER_TITLE,
+        )
+        for one in settings.trials
+        if one.is_advice
+    ]  # fmt: skip
+
+
+def advice_on_use(found: Application) -> list[Advised]:
+    """What an application can choose, where it brings something."""
+    return [
+        one
+        for one in (_batches(found), *_groups(found), _prepared(found), _snapshots(found), *_cache(found), _pool(found))
+        if one is not None
+    ]  # fmt: skip
+
+
+def _batches(found: Application) -> Advised | None:
+    rates = found.batch_events_per_s
+    best = max(rates, key=lambda batch: rates[batch])
+    if rates[best] < WORTH_RATIO * rates[1]:
+        return None
+    return _use(
+        f"append what belongs together in one batch, up to {best} events", rates[best] / rates[1],
+        gained="events/s", risk="a batch is stored whole or not at all, and is one stream's",
+    )  # fmt: skip
+
+
+def _groups(found: Application) -> list[Advised]:
+    """Concurrent callers in groups, beside pgbench's clients that append each for itself."""
+    ratios = {name: 1 / one.floors[0].ratio for name, one in found.groups.items() if "in groups" in name}
+    if not ratios:
+        return []
+    name = max(ratios, key=lambda one: ratios[one])
+    if ratios[name] < WORTH_RATIO:
+        return []
+    what = "let concurrent callers of one process append in groups (GroupAppender)"
+    said = f"{name}, beside pgbench's {found.groups[name].floors[0].tool.partition(', ')[2]}"
+    return [_use(what, ratios[name], risk="none: each append keeps its own outcome", said=said)]
+
+
+def _prepared(found: Application) -> Advised | None:
+    ratio = found.prepared
+    if ratio.value < WORTH_RATIO:
+        return None
+    return _use(
+        "prepare statements once per connection", ratio.value, ratio=ratio,
+        risk="a pool in transaction mode must keep prepared statements (pgbouncer 1.21 and later)",
+    )  # fmt: skip
+
+
+def _snapshots(found: Application) -> Advised | None:
+    one = found.snapshots
+    if one is None or found.times is None:
+        return None
+    base, slope = found.times.base_and_slope_ms
+    return _use(
+        f"store snapshots every {one.every_events} events, of streams of {one.from_events} events and more",
+        None,
+        gained="",
+        risk="a snapshot's format has to be kept readable, or thrown away",
+        said=f"a load takes {base:.2f} ms and {1000 * slope:.1f} µs an event",
+    )
+
+
+def _cache(found: Application) -> list[Advised]:
+    worth = [one for one in found.caches if one.time_share >= 1 - 1 / WORTH_RATIO]
+    if not worth:
+        return []
+    one = worth[0]
+    return [
+        _use(
+            f"keep the {one.aggregates} aggregates used last in memory", 1 / max(1 - one.time_share, 1e-3),
+            gained="loads in the same time", risk="a conflict tells that a cached aggregate is old: load it again then",
+            said=f"{one.hit_share:.0%} of loads and {one.time_share:.0%} of their time",
+        )
+    ]  # fmt: skip
+
+
+def _pool(found: Application) -> Advised | None:
+    rates = found.connections_appends_per_s
+    enough = enough_connections(rates)
+    return _use(
+        f"{enough} connections that append at once are enough", None, gained="",
+        risk="of this machine: more cores take more",
+        said=f"{rates[enough]:.0f} appends/s, {max(rates.values()):.0f} at most",
+    )  # fmt: skip
+
+
+def enough_connections(rates: Mapping[int, float]) -> int:
+    """The fewest that bring nearly the most appends."""
+    most = max(rates.values())
+    return min(count for count, rate in rates.items() if rate >= CLOSE_SHARE * most)
+
+
+def _use(
+    what: str, gain: float | None, *, ratio: PairRatio | None = None, gained: str = "appends/s", risk: str = "",
+    said: str = "",
+) -> Advised:  # fmt: skip
+    return Advised(
+        what=what, gain=gain, low=ratio.low if ratio else None, high=ratio.high if ratio else None, gained=gained,
+        counted=said, saved=said, risk=risk, evidence=APPLICATION_TITLE, of_use=True,
+    )  # fmt: skip
+
+
+def found_wanting(advice: Sequence[Advised]) -> list[Advised]:
+    """Of the advice, what concerns the store and its server."""
+    return [one for one in advice if not one.of_use]

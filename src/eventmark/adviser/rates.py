@@ -1,0 +1,88 @@
+"""Appends per second and per second of the server's processor, of two sides in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from eventmark.adviser.copies import Copies
+from eventmark.operations.pgbench import pgbench_rate
+from eventmark.server.processes import children_count, ended_children_cpu_s, wait_for_children
+from eventmark.stats.pairs import PairRatio, pair_ratio
+
+SESSIONS_END_S = 2.0
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """The changed side over the other. ``cpu`` is of appends per second of processor, None where it is not known."""
+
+    rate: PairRatio
+    cpu: PairRatio | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Appends per second, and per second of the server's processor."""
+
+    rate: float
+    per_cpu_s: float | None
+
+
+def measured_ratios(
+    copies: Copies,
+    pairs: int,
+    *,
+    types: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Ratios:
+    """Both copies by pgbench's clients in turns; ``settings`` are of the changed side's sessions.
+
+    Raises ``CannotRunError``.
+    """
+    options = session_options(settings or {})
+    plain, changed = copies.scripts(copies.plain), copies.scripts(copies.changed, types)
+    one, other = in_turns(lambda: _run(copies, plain), lambda: _run(copies, changed, options), pairs)
+    cpu = [[run.per_cpu_s for run in side if run.per_cpu_s] for side in (one, other)]
+    known = len(cpu[0]) == len(cpu[1]) == pairs
+    return Ratios(
+        rate=pair_ratio([run.rate for run in one], [run.rate for run in other]),
+        cpu=pair_ratio(cpu[0], cpu[1]) if known else None,
+    )
+
+
+def session_options(settings: Mapping[str, str]) -> str:
+    """As a client's ``PGOPTIONS``."""
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def in_turns(
+    unchanged: Callable[[], _Answer], changed: Callable[[], _Answer], pairs: int
+) -> tuple[list[_Answer], list[_Answer]]:
+    """Each called so many times, every other pair the other way round: A B B A and so on."""
+    sides: tuple[list[_Answer], list[_Answer]] = ([], [])
+    for number in range(pairs):
+        for side in (0, 1) if number % 2 == 0 else (1, 0):
+            sides[side].append((unchanged, changed)[side]())
+    return sides
+
+
+def ratio_in_turns(unchanged: Callable[[], float], changed: Callable[[], float], pairs: int) -> PairRatio:
+    return pair_ratio(*in_turns(unchanged, changed, pairs))
+
+
+def _run(copies: Copies, scripts: list[str], options: str = "") -> _Run:
+    """The processor time is that of sessions that have ended: pgbench's, when it has ended."""
+    server, seconds = copies.job.server, copies.effort.seconds
+    if server.pid is None:
+        return _Run(pgbench_rate(server, scripts, seconds=seconds, options=options), None)
+    sessions, before_s = children_count(server.pid), ended_children_cpu_s(server.pid)
+    rate = pgbench_rate(server, scripts, seconds=seconds, options=options)
+    wait_for_children(server.pid, sessions, timeout_s=SESSIONS_END_S)
+    after_s = ended_children_cpu_s(server.pid)
+    if before_s is None or after_s is None or after_s <= before_s:
+        return _Run(rate, None)
+    return _Run(rate, rate * max(round(seconds), 1) / (after_s - before_s))

@@ -1,0 +1,51 @@
+"""``advice.sql``: the advice as statements for a store in use."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+
+from eventmark.adviser.candidate import Trial
+from eventmark.adviser.ranking import WHOLE, Advised
+from eventmark.engine.statements import quoted_schema
+
+WIDTH = 100
+
+
+def advice_script(
+    advice: Sequence[Advised], weakening: Iterable[Trial], *, schema: str, store: str, evidence: str
+) -> str:
+    """Runs with psql as it is: one statement after the other, because indexes are dropped and made concurrently.
+
+    What weakens the store stands in it as a comment, for it is a decision and no advice.
+    """
+    parts = [one for one in advice if one.script and one.evidence != WHOLE]
+    lines = [
+        f"-- Advice on store {_one_line(store)}, each piece of it tried in a copy. Evidence: {_one_line(evidence)}.",
+        "-- Not within a transaction: CONCURRENTLY refuses to be. If a step fails, mend what it names and run the",
+        "-- rest again. The schema is named once, here:",
+        f"set search_path = {quoted_schema(schema)};",
+        "",
+    ]
+    if not parts:
+        lines += ["-- Nothing was found that is worth it.", ""]
+    for one in parts:
+        gain = f", {one.gain:.2f} times the {one.gained}" if one.gain else ""
+        lines += _comment(f"{one.what}{gain}. {one.saved}".rstrip(". ") + ".")
+        lines += _comment(f"Risk: {one.risk}.")
+        lines += [f"{statement};" for statement in one.script]
+        lines.append("")
+    for trial in weakening:
+        lines += _comment(f"Not advised: {trial.candidate.name}. It weakens {trial.candidate.weakens}.")
+        lines += [f"-- {_one_line(statement)};" for statement in trial.candidate.script]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _comment(text: str) -> list[str]:
+    return [f"-- {line}" for line in textwrap.wrap(_one_line(text), WIDTH)]
+
+
+def _one_line(text: str) -> str:
+    """No line of a comment may end it."""
+    return " ".join(text.split())

@@ -1,0 +1,252 @@
+"""The advice shown: the ranked list, then for each part what was tried and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eventmark.adviser.candidate import WORTH_RATIO, Trial
+from eventmark.adviser.changes import Changes
+from eventmark.adviser.copies import Copies
+from eventmark.adviser.ranking import (
+    INDEXES_TITLE,
+    SCHEMA_TITLE,
+    Advised,
+    counted,
+    found_wanting,
+    is_worth,
+)
+from eventmark.operations.pgbench import RATE_CLIENTS
+from eventmark.results.results import Block, Chart, Column, Figure, Point, Section, Table, Verdict
+from eventmark.stats.pairs import PairRatio
+
+Row = list[str | float | None]
+
+RATE_COLUMNS = ("times|times", "at least|times", "at most|times")
+
+
+def columns(*names: str) -> list[Column]:
+    """Columns by their names, each with its unit after a bar."""
+    return [Column(name=name, unit=unit) for name, _, unit in (one.partition("|") for one in names)]
+
+
+def advice_section(
+    advice: Sequence[Advised],
+    changes: Changes | None,
+    everything: Trial | None,
+    copies: Copies,
+    script: str,
+    verdict: Verdict,
+) -> Section:
+    """The list, in the order of what it brings. ``verdict``: whether the trials can be trusted."""
+    wanting = found_wanting(advice)
+    worth = f"{WORTH_RATIO - 1:.0%}"
+    text = [
+        f"Found wanting in the store or its server: {len(wanting)}, each tried."
+        if wanting
+        else f"Nothing was found in the store or its server that is worth more than {worth}.",
+        f"Everything was tried on copies of {copies.events:,} events. Rates are of {RATE_CLIENTS} clients of "
+        f"pgbench with the store's own statement, with and without the change in turns, with their 95% intervals; "
+        "what is counted is the server's own count, the same on any machine.",
+    ]  # fmt: skip
+    if changes is not None:
+        text += _said_of(changes)
+    if everything is not None and not everything.refusal:
+        text += _said_of_whole(everything, "With the settings advised as well")
+    gains: list[Row] = [
+        [float(place), one.what, one.gain, one.low, one.high, one.gained, one.saved]
+        for place, one in enumerate(advice, 1)
+    ]
+    risks: list[Row] = [
+        [float(place), one.risk, one.evidence, "yes" if one.script else "no"]
+        for place, one in enumerate(advice, 1)
+    ]
+    named = columns("rank", "what to do", *RATE_COLUMNS, "of what", "besides")
+    tables = [
+        Table(
+            title="what to do: store, server, use; the most worth first in each", columns=named, rows=gains
+        ),
+        Table(title="and what it risks", columns=columns("rank", "risk", "evidence", "SQL"), rows=risks),
+    ]
+    return Section(
+        name="advice", title="Advice", verdict=verdict, text=text, tables=tables if advice else [],
+        charts=_gains(advice), blocks=[Block(title="advice.sql", text=script, language="sql")],
+    )  # fmt: skip
+
+
+def _said_of(changes: Changes) -> list[str]:
+    """How far the copies can be told apart, and that no query gets worse."""
+    said = [f"The two copies unchanged, one over the other: {changes.alike}."]
+    together = changes.together
+    if together is not None and not together.refusal:
+        said += _said_of_whole(together, "With all that is sound applied at once")
+        if not is_worth(together):
+            said.append(
+                f"What is sound was found to be worth less than {WORTH_RATIO - 1:.0%} together: {counted(together)}"
+                + (f"; appends {together.rate}." if together.rate else ".")
+            )
+    return said
+
+
+def _said_of_whole(trial: Trial, beginning: str) -> list[str]:
+    said = [
+        f"{beginning}, {trial.compared} plans (every statement, under every condition, custom and generic) were "
+        f"compared: {len(trial.worse)} do more work than before."
+    ]
+    if trial.cpu is not None:
+        said.append(f"Appends for each second of the server's processor: {trial.cpu}.")
+    return said
+
+
+def _gains(advice: Sequence[Advised]) -> list[Chart]:
+    points = [
+        Point(x=one.what, y=one.gain, low=one.low, high=one.high)
+        for one in advice
+        if one.gain is not None and one.gained == "appends/s"
+    ]
+    if not points:
+        return []
+    return [
+        Chart(title="appends per second, times what they were", mark="bar", x="", y="times", points=points)
+    ]
+
+
+def index_section(changes: Changes) -> Section:
+    """Every index with its use, then what was tried."""
+    use: list[Row] = [
+        [one.name, one.bytes / 2**20, float(one.scans), one.definition]
+        for one in sorted(changes.use, key=lambda one: (-one.scans, one.name))
+    ]
+    tried = [trial for trial in changes.trials if trial.candidate.kind == "index"]
+    return Section(
+        name="advice-indexes",
+        title=INDEXES_TITLE,
+        text=[
+            "Searched: how often, while every operation of the store was run through its interface and every "
+            "statement under every condition. A unique index that is never searched keeps rows from coming twice."
+        ],
+        tables=[
+            Table(
+                title="as they are", columns=columns("index", "size|MiB", "searched", "definition"), rows=use
+            ),
+            *_trial_tables(tried, "tried, one at a time"),
+        ],
+    )  # fmt: skip
+
+
+def schema_section(changes: Changes) -> Section:
+    """Triggers, checks, and variants of the table."""
+    trials = [trial for trial in changes.trials if trial.candidate.kind != "index"]
+    tried = [trial for trial in trials if trial.candidate.apply]
+    not_tried: list[Row] = [
+        [trial.candidate.kind, trial.candidate.name, trial.refusal]
+        for trial in trials
+        if not trial.candidate.apply
+    ]
+    tables = _trial_tables(tried, "tried, one at a time")
+    if not_tried:
+        tables.append(Table(title="not tried", columns=columns("kind", "what", "why not"), rows=not_tried))
+    return Section(
+        name="advice-schema",
+        title=SCHEMA_TITLE,
+        text=[
+            "What weakens the store is measured, so that its price is known, and never part of the advice. A row "
+            "trigger only goes where rows come out the same without it."
+        ],
+        tables=tables,
+        blocks=[
+            Block(title=f"{trial.candidate.name}: how", text=";\n".join(trial.candidate.script) + ";", language="sql")
+            for trial in tried
+        ],
+    )  # fmt: skip
+
+
+def _trial_tables(trials: Sequence[Trial], title: str) -> list[Table]:
+    if not trials:
+        return []
+    return [
+        Table(
+            title=title,
+            columns=columns(
+                "change", "because", *RATE_COLUMNS, "by processor|times", "plans worse", "what came of it"
+            ),
+            rows=[
+                [
+                    trial.candidate.name, trial.candidate.reason, *_bounds(trial.rate),
+                    trial.cpu.value if trial.cpu else None,
+                    float(len(trial.worse)) if trial.before else None, outcome(trial),
+                ]
+                for trial in trials
+            ],
+            note="times: appends per second with the change over without it; by processor: for each second that "
+            "the server's sessions were running. A plan is worse that touches over a tenth more pages (a write over "
+            "a third), or that scans or sorts what it did not.",
+        ),
+        Table(
+            title="counted: before the change, and after",
+            columns=columns(
+                "change", "WAL an append|B", "then|B", "pages an append", "then", "table an event|B", "then|B",
+                "indexes an event|B", "then|B",
+            ),
+            rows=[[trial.candidate.name, *_counts(trial)] for trial in trials if trial.before],
+            note="the table with its long values; events are those in the copy",
+        ),
+    ]  # fmt: skip
+
+
+def _counts(trial: Trial) -> Row:
+    before, after, small, large = trial.before, trial.after, trial.sizes_before, trial.sizes_after
+    assert before and after and small and large
+    events = small.events
+    return [
+        before.wal_bytes, after.wal_bytes, before.pages, after.pages, small.table_bytes / events,
+        large.table_bytes / events, small.index_bytes / events, large.index_bytes / events,
+    ]  # fmt: skip
+
+
+def outcome(trial: Trial) -> str:
+    """What came of a trial, in a few words."""
+    if trial.refusal:
+        return trial.refusal
+    if trial.worse:
+        one = max(trial.worse, key=lambda difference: difference.factor)
+        return f"worse: {one.statement}, {one.condition}: {one.what}"
+    if trial.candidate.weakens:
+        return f"weakens the store: {trial.candidate.weakens}"
+    return "sound, and worth it" if is_worth(trial) else "sound"
+
+
+def _bounds(rate: PairRatio | None) -> Row:
+    return [rate.value, rate.low, rate.high] if rate else [None, None, None]
+
+
+def figures_of(
+    advice: Sequence[Advised], changes: Changes | None, everything: Trial | None = None
+) -> dict[str, Figure]:
+    """For comparison: how much was found, what it brings, and what an append costs as the store is."""
+    found = {"advice_count": Figure(value=float(len(found_wanting(advice))), unit="changes", better="less")}
+    if changes is None:
+        return found
+    together = changes.together
+    if together is not None and is_worth(together) and together.rate is not None:
+        rate = together.rate
+        found["advised_append_gain"] = Figure(value=rate.value, unit="times", low=rate.low, high=rate.high)
+        if (cpu := together.cpu) is not None:
+            found["advised_append_gain_by_processor"] = Figure(
+                value=cpu.value, unit="times", low=cpu.low, high=cpu.high
+            )
+    else:
+        found["advised_append_gain"] = Figure(value=1.0, unit="times")
+    if everything is not None and is_worth(everything) and everything.rate is not None:
+        rate = everything.rate
+        found["advised_append_gain_with_settings"] = Figure(
+            value=rate.value, unit="times", low=rate.low, high=rate.high
+        )
+    if together is not None and together.before and together.after:
+        for name, one in (("append", together.before), ("advised_append", together.after)):
+            found[f"{name}_wal_bytes"] = Figure(
+                value=round(one.wal_bytes, 1), unit="B", better="less", exact=True
+            )
+            found[f"{name}_pages"] = Figure(
+                value=round(one.pages, 2), unit="pages", better="less", exact=True
+            )
+    return found

@@ -1,0 +1,212 @@
+"""A change tried: every plan's work, what an append costs, sizes, and appends per second in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import asyncpg
+import numpy as np
+
+from eventmark.adviser.ablate import (
+    REFUSALS,
+    CaseKey,
+    CaseWork,
+    better_cases,
+    measure_work,
+    with_generic_plans,
+    worse_cases,
+)
+from eventmark.adviser.appends import Template, append_call
+from eventmark.adviser.candidate import AppendCost, Candidate, Sizes, Trial
+from eventmark.adviser.copies import Copies, apply
+from eventmark.adviser.rates import measured_ratios
+from eventmark.engine.statements import Statement
+from eventmark.errors import CannotRunError
+from eventmark.plans import PlanCase
+from eventmark.plans.capture import explain
+from eventmark.plans.work import nodes, work_of
+
+COST_PASSES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A schema as it is: what every case does, and what an append costs."""
+
+    cases: Sequence[PlanCase]
+    work: Mapping[CaseKey, CaseWork]
+    cost: AppendCost
+
+
+class _Undone(Exception):
+    """Ends a transaction that is meant to roll back."""
+
+
+async def examine_state(
+    copies: Copies, connection: asyncpg.Connection[Any], schema: str, cases: Sequence[PlanCase] | None = None
+) -> State:
+    """Examine ``schema`` with cases drawn from it, or with those given; just vacuumed, but for a transaction's own.
+
+    May run within a transaction.
+    """
+    drawn = cases if cases is not None else await copies.cases(connection, schema)
+    work = await measure_work(connection, copies.definition.statements, schema, drawn)
+    cost = await append_cost(
+        connection, copies.definition.statements["append_events"], schema, copies.templates,
+        copies.effort.cost_appends,
+    )  # fmt: skip
+    return State(cases=drawn, work=work, cost=cost)
+
+
+async def append_cost(
+    connection: asyncpg.Connection[Any],
+    statement: Statement,
+    schema: str,
+    templates: Sequence[Template],
+    appends: int,
+) -> AppendCost:
+    """The mean over so many appends of one event, each rolled back, to the same places whenever it is called.
+
+    Their neighbours are appended first and not counted: so the pages that they change were changed since the
+    last checkpoint, and have room. Of each append the least of several counts, of WAL as of pages, without those
+    that wrote a page whole: what is left of splits is not in it. Raises what the server raises, and ``CannotRunError``
+    where checkpoints come so often that none could be counted.
+    """
+    least: dict[int, tuple[float, float]] = {}
+    for attempt in range(COST_PASSES):
+        for number in range(appends):
+            template = templates[number % len(templates)]
+            call = append_call(statement, template, number=number, neighbour=attempt)
+            plan = await explain(connection, statement, schema, call.arguments, generic=False)
+            if attempt and not any(node.get("WAL FPI", 0) for node in nodes(plan)):
+                work = work_of(plan)
+                wal_bytes, pages = least.get(number, (math.inf, math.inf))
+                least[number] = min(wal_bytes, work["wal_bytes"]), min(pages, work["buffers"])
+    if len(least) < appends / 2:
+        raise CannotRunError(
+            "what an append costs could not be counted: most of them wrote whole pages",
+            remedy="raise checkpoint_timeout and max_wal_size",
+        )
+    means = np.asarray(list(least.values())).mean(axis=0)
+    return AppendCost(wal_bytes=float(means[0]), pages=float(means[1]))
+
+
+async def try_undone(
+    copies: Copies,
+    connection: asyncpg.Connection[Any],
+    candidate: Candidate,
+    before: State,
+    *,
+    with_others: Sequence[Candidate] = (),
+) -> Trial:
+    """The candidate applied, after ``with_others``, in a transaction that is rolled back; counters only."""
+    trial = Trial(candidate=candidate, refusal="it was not tried")
+    try:
+        async with connection.transaction():
+            for one in with_others:
+                await apply(connection, copies.changed, one.apply)
+            sizes = await copies.sizes(connection, copies.changed)
+            await apply(connection, copies.changed, candidate.apply)
+            sizes_after = await copies.sizes(connection, copies.changed)
+            after = await examine_state(copies, connection, copies.changed, before.cases)
+            trial = compared(candidate, before, after, sizes, sizes_after)
+            raise _Undone
+    except _Undone:
+        pass
+    except REFUSALS as error:
+        trial = Trial(candidate=candidate, refusal=f"the server refuses it: {_first_line(error)}")
+    await copies.vacuum(connection, copies.changed)
+    return trial
+
+
+def compared(
+    candidate: Candidate, before: State, after: State, sizes_before: Sizes, sizes_after: Sizes
+) -> Trial:
+    """What the change made of every case."""
+    return Trial(
+        candidate=candidate,
+        before=before.cost,
+        after=after.cost,
+        sizes_before=sizes_before,
+        sizes_after=sizes_after,
+        worse=tuple(worse_cases(before.work, after.work, writes=not candidate.adds_work)),
+        better=tuple(better_cases(before.work, after.work)),
+        compared=sum(not one.refusal for one in before.work.values()),
+    )
+
+
+async def try_kept(copies: Copies, candidate: Candidate, settings: Mapping[str, str] | None = None) -> Trial:
+    """The candidate applied to the changed copy for good, which is compared with what it was.
+
+    With ``settings`` of the session that comes afterwards.
+    """
+    settings = settings or {}
+    async with copies.connection() as connection:
+        try:
+            for schema in (copies.plain, copies.changed):
+                await apply(connection, schema, candidate.level)
+            sizes = await copies.sizes(connection, copies.changed)
+            before = await _examined_at_rest(copies, connection, None)
+            await copies.vacuum(connection, copies.changed)
+            await apply(connection, copies.changed, candidate.apply)
+            sizes_after = await copies.sizes(connection, copies.changed)
+            for name, value in settings.items():
+                await connection.execute("select set_config($1, $2, false)", name, value)
+            after = await _examined_at_rest(copies, connection, before.cases)
+        except REFUSALS as error:
+            return Trial(candidate=candidate, refusal=f"the server refuses it: {_first_line(error)}")
+    if (
+        settings.get("plan_cache_mode") == "force_generic_plan"
+    ):  # each plan was made as its case asks all the same
+        after = replace(after, work=with_generic_plans(after.work))
+    return compared(candidate, before, after, sizes, sizes_after)
+
+
+async def _examined_at_rest(
+    copies: Copies, connection: asyncpg.Connection[Any], cases: Sequence[PlanCase] | None
+) -> State:
+    await copies.analyze(connection, copies.changed)
+    await copies.vacuum(connection, copies.changed)
+    return await examine_state(copies, connection, copies.changed, cases)
+
+
+def with_rate(copies: Copies, trial: Trial, pairs: int, settings: Mapping[str, str] | None = None) -> Trial:
+    """The trial with appends per second of the changed copy over those of the plain one.
+
+    ``settings`` are of the sessions that append to the changed copy.
+
+    Raises ``CannotRunError`` where there is no pgbench.
+    """
+    if not pairs:
+        return trial
+    ratios = measured_ratios(copies, pairs, types=trial.candidate.parameter_types, settings=settings)
+    return replace(trial, rate=ratios.rate, cpu=ratios.cpu)
+
+
+def rate_single(copies: Copies, trial: Trial) -> Trial:
+    """The trial with its rate: applied to the changed copy, measured, and taken back.
+
+    The plain copy goes through the same, unmeasured in between: what is made again is as fresh in both.
+    """
+    candidate = trial.candidate
+    if not copies.effort.single_pairs or not candidate.revert:
+        return trial
+    asyncio.run(_apply_once(copies, copies.changed, candidate.apply))
+    try:
+        return with_rate(copies, trial, copies.effort.single_pairs)
+    finally:
+        asyncio.run(_apply_once(copies, copies.changed, candidate.revert))
+        asyncio.run(_apply_once(copies, copies.plain, (*candidate.apply, *candidate.revert)))
+
+
+async def _apply_once(copies: Copies, schema: str, statements: Sequence[str]) -> None:
+    async with copies.connection() as connection:
+        await apply(connection, schema, statements)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

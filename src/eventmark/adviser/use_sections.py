@@ -1,0 +1,147 @@
+"""The server's settings and the store's use shown: what was tried, what was measured."""
+
+from __future__ import annotations
+
+from eventmark.adviser.application import Application
+from eventmark.adviser.ranking import APPLICATION_TITLE, SERVER_TITLE, enough_connections
+from eventmark.adviser.sections import RATE_COLUMNS, columns
+from eventmark.adviser.settings import Settings, SettingTrial
+from eventmark.results.results import Section, Table
+
+Row = list[str | float | None]
+
+
+def server_section(settings: Settings) -> Section:
+    """Each setting, as it is and as it was tried."""
+    fresh, later = settings.wal_bytes_after_checkpoint, settings.wal_bytes_later
+    checkpoints = "What a checkpoint costs appends could not be measured: this role may not make one."
+    if fresh is not None and later is not None:
+        checkpoints = (
+            f"Right after a checkpoint an append writes {fresh:,.0f} bytes of WAL, when its pages have been written "
+            f"whole {later:,.0f}. checkpoint_timeout ({settings.checkpoint_timeout}) and max_wal_size "
+            f"({settings.max_wal_size}) say how often that is; they work over minutes, so that a short trial of "
+            "them would show nothing."
+        )  # fmt: skip
+    return Section(
+        name="advice-server",
+        title=SERVER_TITLE,
+        text=[
+            "Tried by sessions that have the setting beside sessions that have not, in turns; nothing was changed "
+            "on the server. What weakens durability is measured, and never part of the advice.",
+            checkpoints,
+        ],
+        tables=[
+            Table(
+                title="tried",
+                columns=columns(
+                    "setting", "is", "tried", "because", *RATE_COLUMNS, "what came of it"
+                ),
+                rows=[_setting_row(one) for one in settings.trials],
+                note="times: appends per second with it over without",
+            )
+        ],
+    )  # fmt: skip
+
+
+def _setting_row(one: SettingTrial) -> Row:
+    rate = one.rate
+    bounds: Row = [rate.value, rate.low, rate.high] if rate else [None, None, None]
+    return [one.name, one.now, one.value, one.reason, *bounds, _outcome(one)]
+
+
+def _outcome(one: SettingTrial) -> str:
+    if one.refusal:
+        return one.refusal
+    if one.weakens:
+        return f"weakens {one.weakens}"
+    if one.by_plans:
+        return f"{one.better_plans} plans do less, {one.worse_plans} more"
+    if one.worse_plans:
+        return f"{one.worse_plans} plans do more"
+    return "worth it" if one.is_advice else "not worth it"
+
+
+def application_section(found: Application) -> Section:
+    """How the store is used: one table for each choice."""
+    text = [f"{name}: {reason}." for name, reason in found.missing.items()]
+    return Section(
+        name="advice-application", title=APPLICATION_TITLE, text=text,
+        tables=[
+            _batches(found), _connections(found), _statements(found), *_snapshots(found), *_caches(found),
+            *_groups(found),
+        ],
+    )  # fmt: skip
+
+
+def _batches(found: Application) -> Table:
+    rates = found.batch_events_per_s
+    return Table(
+        title="batches, by one connection",
+        columns=columns("events in a batch", "rate|events/s", "times one|times"),
+        rows=[[float(batch), rate, rate / rates[1]] for batch, rate in rates.items()],
+    )  # fmt: skip
+
+
+def _connections(found: Application) -> Table:
+    rates = found.connections_appends_per_s
+    return Table(
+        title="connections that append at once",
+        columns=columns("connections", "rate|appends/s"),
+        rows=[[float(count), rate] for count, rate in rates.items()],
+        note=f"{enough_connections(rates)} bring nearly the most",
+    )
+
+
+def _statements(found: Application) -> Table:
+    one = found.prepared
+    return Table(
+        title="prepared statements, over statements parsed at each call",
+        columns=columns(*RATE_COLUMNS),
+        rows=[[one.value, one.low, one.high]],
+    )  # fmt: skip
+
+
+def _snapshots(found: Application) -> list[Table]:
+    times = found.times
+    if times is None:
+        return []
+    rows: list[Row] = [[f"load {events} events", took_ms] for events, took_ms in times.load_ms.items()]
+    rows += [["read a snapshot", times.read_snapshot_ms], ["store a snapshot", times.store_snapshot_ms]]
+    one = found.snapshots
+    note = "the store keeps no snapshots"
+    if one is not None:
+        note = (
+            f"for an aggregate that is loaded once for each event appended, a snapshot every {one.every_events} events "
+            f"costs least, and streams of {one.from_events} events and more gain by it"
+        )  # fmt: skip
+    return [
+        Table(
+            title="snapshots: what is weighed", columns=columns("operation", "p50|ms"), rows=rows, note=note
+        )
+    ]
+
+
+def _caches(found: Application) -> list[Table]:
+    if not found.caches:
+        return []
+    return [
+        Table(
+            title="a cache of the aggregates used last",
+            columns=columns("aggregates", "loads answered|share", "time saved|share"),
+            rows=[[float(one.aggregates), one.hit_share, one.time_share] for one in found.caches],
+            note="by the corpus' own course: whoever appended an event had loaded its aggregate",
+        )
+    ]  # fmt: skip
+
+
+def _groups(found: Application) -> list[Table]:
+    if not found.groups:
+        return []
+    return [
+        Table(
+            title="group append",
+            columns=columns("callers", "rate|appends/s", "times pgbench|times"),
+            rows=[[name, one.throughput_per_s, 1 / one.floors[0].ratio] for name, one in found.groups.items()],
+            note="beside pgbench's 32 clients, each append a transaction of its own",
+        )
+    ]  # fmt: skip

@@ -1,0 +1,126 @@
+"""Plan cliffs: every statement of a store asked under every condition, and what falls over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import asyncpg
+
+from eventmark.experiments.cliffs.sections import cliffs_section
+from eventmark.experiments.cliffs.states import STATES, StateWalk, fill_copy
+from eventmark.jobs.course import Course
+from eventmark.jobs.job import Job, fill, prepare_store
+from eventmark.judgement.verdicts import overall
+from eventmark.plans.cliffs.cells import PLAN_KINDS, Cell
+from eventmark.plans.cliffs.finder import find_cliffs, judge_cells
+from eventmark.plans.cliffs.questions import BATCHES_EVENTS, DrawnQuestions, draw_questions
+from eventmark.results.results import Figure, RunResult
+from eventmark.seeding import Progress, estimated_bytes, no_progress
+from eventmark.server import check_disk_space
+from eventmark.stores import drop_scratch_schema, scratch_name
+
+SCHEMA_SUFFIX = "_cliffs"
+COPIED_EVENTS_MAX = 2_000_000
+"""Of a longer log, its beginning is examined: the copy is filled through its indexes, event by event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How many questions a statement is asked at most, of which sizes, and the time it has in each state."""
+
+    questions: int
+    batches: Sequence[int]
+    seconds: float
+
+
+EXTENTS = {
+    "quick": Extent(questions=4, batches=(1, 10, 1000), seconds=5.0),
+    "standard": Extent(questions=40, batches=BATCHES_EVENTS, seconds=30.0),
+    "full": Extent(questions=400, batches=BATCHES_EVENTS, seconds=300.0),
+}
+
+
+class Cliffs:
+    """The cliffs of the job's store, found on a copy of its corpus that is dropped again."""
+
+    name: ClassVar[str] = "plan cliffs"
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        to_come = prepare_store(job) + _copied(job)
+        if job.server.directory is not None:
+            check_disk_space(job.place, estimated_bytes(to_come))
+        with Course(job, progress, events_to_come=to_come) as course:
+            with course.phase("seed"):
+                fill(job, progress)
+            cells = asyncio.run(_examine(job, course, progress))
+        judged, cliffs = judge_cells(cells), find_cliffs(cells)
+        section = cliffs_section(cells, judged, cliffs)
+        verdict, reasons = overall((one.name, one.verdict, one.observed) for one in section.findings)
+        worst = max((one.times for one in judged), default=0.0)
+        figures = {
+            "plan_cliffs": Figure(value=len(cliffs), unit="cliffs", better="less", exact=True),
+            "plan_cliff_cells": Figure(
+                value=sum(len(one.cells) for one in cliffs), unit="cells", better="less"
+            ),
+            "plan_cells": Figure(value=len(cells), unit="cells"),
+            "plan_work_times_most": Figure(value=round(worst, 2), unit="times", better="less"),
+        }
+        return course.result(verdict, reasons, sections=[section], figures=figures)
+
+
+def _copied(job: Job) -> int:
+    return min(job.corpus.events, COPIED_EVENTS_MAX)
+
+
+async def _examine(job: Job, course: Course, progress: Progress) -> list[Cell]:
+    extent = EXTENTS[job.profile.name]
+    copy = scratch_name(job.schema, SCHEMA_SUFFIX)
+    events = _copied(job)
+    if events < job.corpus.events:
+        course.skipped["events"] = f"the first {events:,} of {job.corpus.events:,} events were examined"
+    connection = await asyncpg.connect(job.server.dsn)
+    walk: StateWalk | None = None
+    try:
+        for loaded, when in ((False, "at rest"), (True, "under load")):
+            with course.phase(f"copy, {when}"):
+                progress("copy", int(loaded), 2)
+                await fill_copy(connection, job.definition, job.schema, copy, events)
+                progress("copy", int(loaded) + 1, 2)
+            with course.phase(f"plans, {when}"):
+                walk = walk or await _begin(connection, job, copy, extent, course, progress)
+                await walk.run(loaded=loaded)
+    finally:
+        await connection.close()
+        await drop_scratch_schema(job.server.dsn, copy)
+    assert walk is not None
+    for statement, count in walk.left_out.items():
+        course.skipped[f"{count} cells of {statement}"] = (
+            f"the statement had taken {extent.seconds:g} s in one state"
+        )
+    return walk.cells
+
+
+async def _begin(
+    connection: asyncpg.Connection, job: Job, copy: str, extent: Extent, course: Course, progress: Progress
+) -> StateWalk:
+    """The questions drawn, and the walk that asks them."""
+    drawn = await _draw(connection, job, copy, extent)
+    course.skipped |= drawn.skipped
+    cells = len(drawn.questions) * len(PLAN_KINDS) * STATES
+    return StateWalk(
+        connection, job.definition, job.server.dsn, copy, drawn.questions,
+        lambda done: progress("cliffs", done, cells), seconds_max=extent.seconds,
+    )  # fmt: skip
+
+
+async def _draw(connection: asyncpg.Connection, job: Job, copy: str, extent: Extent) -> DrawnQuestions:
+    definition = job.definition
+    return await draw_questions(
+        connection, definition.statements, copy, definition.columns, definition.events_table,
+        definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
+        per_statement=extent.questions, batches=extent.batches, seed=job.corpus.seed,
+    )  # fmt: skip

@@ -1,0 +1,163 @@
+"""What a gate found, as sections of its report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from eventmark.judgement.counters import Change
+from eventmark.judgement.plan_changes import PlanChange
+from eventmark.results.results import Chart, Column, Finding, Point, Section, Table, Verdict
+from eventmark.sidebyside.bout import Bout
+from eventmark.sidebyside.contest import OperationContest, Rules
+from eventmark.sidebyside.sides import Side
+
+INTERVAL = 0.95
+PLANS_SHOWN = 10
+
+
+def gate_sections(sides: Sequence[Side], bout: Bout) -> list[Section]:
+    """The operations, then the plans where some got worse."""
+    worse = [plan for plan in bout.plans if plan.worse]
+    return [_operations(sides, bout), *([_plans(worse)] if worse else [])]
+
+
+def _operations(sides: Sequence[Side], bout: Bout) -> Section:
+    rules, table = bout.rules, bout.table
+    findings = [*(_finding(name, one, rules) for name, one in table.items()), *_gone(bout)]
+    verdicts = [finding.verdict for finding in findings]
+    return Section(
+        name="gate",
+        title="Candidate beside base",
+        verdict=next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET),
+        text=[
+            " ".join(f"{side.role.capitalize()}: {_said(side)}." for side in sides),
+            f"Looked for: {rules.slowdown:.0%} slower. Alike sides are called slower at most once in "
+            f"{1 / rules.risk_of_alarm:.0f} gates, a side that much slower is missed at most once in "
+            f"{1 / rules.risk_of_miss:.0f}, whenever the gate stops.",
+            *(["The time was over before every operation was decided."] if bout.out_of_time else []),
+            f"{sum(not plan.worse for plan in bout.plans)} plans are no worse than the base's.",
+        ],
+        findings=findings,
+        tables=[found for found in (_ratios(table), _counters(table)) if found.rows],
+        charts=[chart for chart in [_chart(table)] if chart.points],
+    )
+
+
+def _gone(bout: Bout) -> list[Finding]:
+    return [
+        Finding(
+            name=name,
+            verdict=Verdict.INCONCLUSIVE,
+            observed=f"the candidate cannot do it: {reason}",
+            expected="measured on both sides",
+            remedy="name what is to be compared with --only",
+        )
+        for name, reason in bout.gone.items()
+    ]
+
+
+def _said(side: Side) -> str:
+    settings = ", ".join(f"{name} = {value}" for name, value in side.settings.items())
+    parts = [
+        side.named,
+        side.revision[:12],
+        "its own Eventmark" if side.source is not None else "",
+        f"store {side.store}",
+        settings,
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _finding(name: str, one: OperationContest, rules: Rules) -> Finding:
+    return Finding(
+        name=name,
+        verdict=one.decision.verdict,
+        observed=f"{one.decision.value}: {one.reason or one.said()}",
+        expected=f"less than {rules.slowdown:.0%} slower, and no more work",
+    )
+
+
+def _ratios(table: Mapping[str, OperationContest]) -> Table:
+    rows: list[list[str | float | None]] = []
+    for name, one in table.items():
+        for quantile in one.tests:
+            if one.pairs:
+                rows.append([
+                    f"{name} {quantile}", _middle(one.base_ms[quantile]), _middle(one.candidate_ms[quantile]),
+                    one.ratio(quantile), _bounds(one, quantile), float(one.pairs), one.decision.value,
+                ])  # fmt: skip
+    return Table(
+        title="Ratios",
+        columns=[
+            Column(name="quantile"), Column(name="base", unit="ms"), Column(name="candidate", unit="ms"),
+            Column(name="ratio", unit="times"), Column(name="interval"), Column(name="pairs"), Column(name="decision"),
+        ],
+        rows=rows,
+        note=f"Medians over pairs of forks. Intervals hold with {INTERVAL:.0%} at all times together "
+        "(a confidence sequence), so that stopping early does not spoil them.",
+    )  # fmt: skip
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _bounds(one: OperationContest, quantile: str) -> str:
+    low, high = one.tests[quantile].interval(INTERVAL)
+    said = [f"{math.exp(bound):.3f}" if math.isfinite(bound) else "?" for bound in (low, high)]
+    return " to ".join(said)
+
+
+def _counters(table: Mapping[str, OperationContest]) -> Table:
+    rows: list[list[str | float | None]] = [
+        [name, one.name, one.base, one.candidate, one.change.value, one.tolerance]
+        for name, contest in table.items()
+        for one in contest.counters
+        if one.change is not Change.SAME
+    ]
+    compared = sum(len(contest.counters) for contest in table.values())
+    return Table(
+        title="Work per call that differs",
+        columns=[
+            Column(name="operation"), Column(name="counter"), Column(name="base"), Column(name="candidate"),
+            Column(name="change"), Column(name="tolerance"),
+        ],
+        rows=rows,
+        note=f"In the last pair. {compared - len(rows)} of {compared} counters are the same within their tolerances.",
+    )  # fmt: skip
+
+
+def _chart(table: Mapping[str, OperationContest]) -> Chart:
+    return Chart(
+        title="Every pair",
+        mark="point",
+        x="pair",
+        y="candidate over base, times",
+        y_log=True,
+        points=[
+            Point(x=float(number), y=math.exp(log_ratio), series=name)
+            for name, one in table.items()
+            for number, log_ratio in enumerate(one.tests["p50"].log_ratios, 1)
+        ],
+        note="The median of the candidate's fork over that of the base's.",
+    )
+
+
+def _plans(worse: Sequence[PlanChange]) -> Section:
+    return Section(
+        name="worse-plans",
+        title="Plans that got worse",
+        verdict=Verdict.BROKEN,
+        findings=[
+            Finding(
+                name=plan.name,
+                verdict=Verdict.BROKEN,
+                observed=plan.said,
+                expected="no worse than the base's",
+                remedy="the plan is shown below, under plans",
+            )
+            for plan in worse[:PLANS_SHOWN]
+        ],
+        text=[f"And {len(worse) - PLANS_SHOWN} more."] if len(worse) > PLANS_SHOWN else [],
+    )

@@ -1,0 +1,1 @@
+"""Group append by many callers beside single appends by pgbench."""

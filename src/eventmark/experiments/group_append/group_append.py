@@ -1,0 +1,332 @@
+"""Group append under many callers, beside pgbench's single appends by 32 clients, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count, islice
+from typing import ClassVar
+from uuid import uuid4
+
+import numpy as np
+
+from eventmark.domain import NewEvent, StreamId
+from eventmark.engine import GroupAppender, PostgresEventStore
+from eventmark.engine.orderings import HORIZON
+from eventmark.instruments.clock import LoopLag
+from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.jobs.course import Course
+from eventmark.jobs.job import Job
+from eventmark.judgement.evidence import NOT_TIMED
+from eventmark.judgement.verdicts import judge_latency, overall
+from eventmark.operations.pgbench import RATE_CLIENTS, pgbench_rate
+from eventmark.results.results import (
+    ClientHealth,
+    Finding,
+    Floor,
+    Fork,
+    OperationResult,
+    RunResult,
+    Section,
+    Verdict,
+)
+from eventmark.results.targets import Target
+from eventmark.seeding import Progress, no_progress
+from eventmark.server import Server
+from eventmark.stats.histogram import LatencyHistogram
+from eventmark.stats.quantiles import intervals_of, latency_of
+from eventmark.stats.ratios import Ratio, mean_ratio
+from eventmark.stores import drop_scratch_schema, make_scratch_schema, scratch_name
+from eventmark.workers import loop_factory, worker_executor
+from eventmark.workload import example_payloads
+
+CALLERS = (1, 64, 256)
+PAYLOADS = 200
+STOCK_AHEAD = 1.5  # appends made beforehand, by the rate of the warm-up: what lies beyond is made on the way
+STOCK_MAX = 500_000
+SCHEMA_SUFFIX = "_grouped"
+ROUNDS = {"quick": 1, "standard": 5, "full": 10}
+SECONDS = {"quick": 1.0, "standard": 4.0, "full": 8.0}
+TARGETS = {callers: Target(quantile="p95", limit_ms=10.0) for callers in (1, 64)}
+"""None of 256 callers: nobody promises a latency to so many at one process, a throughput is what they get."""
+
+TIMES_WANTED = {64: 2.0, 256: 3.0}
+"""By callers: how many times the single appends of pgbench's clients."""
+
+ALONE_TIMES_MAX = 1.1
+"""How many times as long as a direct append one in a group of one may take."""
+
+_METADATA = '{"user": "user-0001"}'
+# Every call a stream of its own, as the callers do. What is looked for comes as a value: a function that the
+# server would have to call for each row would keep it from using the index.
+_ARGUMENTS = {
+    "tenant_id": "'tenant-' || :client_id", "aggregate_id": ":stream::text", "aggregate_type": "'Order'",
+    "expected_version": "0", "event_ids": "array[gen_random_uuid()]", "event_types": "array['OrderPlaced']",
+    "payloads": "array[$payload$PAYLOAD$payload$::jsonb]", "metadatas": f"array['{_METADATA}'::jsonb]",
+    "timestamps": "array[now()]", "payload_types": "array['OrderPlaced']", "payload_revisions": "array['1.0']",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    dsn: str
+    schema: str
+    callers: int
+    grouped: bool
+    seconds: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What callers measured: each one's latency, how long it took together, the client's health."""
+
+    samples_ns: np.ndarray
+    seconds: float
+    cpu_s: float
+    loop_lag_ms_p99: float
+
+    @property
+    def rate(self) -> float:
+        """Appends per second of all callers."""
+        return len(self.samples_ns) / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How many callers append, and whether in groups."""
+
+    callers: int
+    grouped: bool
+
+    @property
+    def name(self) -> str:
+        how = " in groups" if self.grouped else ", direct"
+        return f"append_events[1], {self.callers} caller{'s' * (self.callers > 1)}{how}"
+
+
+DIRECT = _Kind(1, grouped=False)
+KINDS = (DIRECT, *(_Kind(callers, grouped=True) for callers in CALLERS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouped:
+    """What was measured: rounds of each kind, and pgbench's appends/s right before each round."""
+
+    rounds: dict[_Kind, list[_Round]]
+    pgbench: list[float]
+
+    def operations(self) -> dict[str, OperationResult]:
+        """By name, with pgbench's median rate as the floor."""
+        return {kind.name: self._operation(kind) for kind in self.rounds}
+
+    def section(self) -> Section:
+        """Whether groups bring what is wanted of them, each round held against what was measured beside it."""
+        findings = [*map(self._throughput, TIMES_WANTED), self._alone()]
+        verdict, _ = overall((finding.name, finding.verdict, "") for finding in findings)
+        return Section(
+            name="group-append", title="Group append", verdict=verdict, findings=findings,
+            text=[
+                "Callers of one process append one event each, every one to a new stream; beside them, right before "
+                f"each round, {RATE_CLIENTS} clients of pgbench with the same statement, each append a commit of its "
+                f"own. Rates are held against pgbench's of the same round, {len(self.pgbench)} rounds."
+            ],
+        )  # fmt: skip
+
+    def _throughput(self, callers: int) -> Finding:
+        wanted = TIMES_WANTED[callers]
+        rounds = self.rounds[_Kind(callers, grouped=True)]
+        ratio = mean_ratio([one.rate / floor for one, floor in zip(rounds, self.pgbench, strict=True)])
+        verdict = Verdict.MET if ratio.low >= wanted else Verdict.INCONCLUSIVE
+        if ratio.high < wanted:
+            verdict = Verdict.BROKEN
+        return Finding(
+            name=f"throughput of {callers} callers", verdict=verdict,
+            observed=f"{_shown(ratio)} pgbench's single appends", expected=f"{wanted:g} × or more",
+        )  # fmt: skip
+
+    def _alone(self) -> Finding:
+        grouped, direct = self.rounds[_Kind(1, grouped=True)], self.rounds[DIRECT]
+        ratio = mean_ratio(
+            [
+                float(np.median(one.samples_ns) / np.median(other.samples_ns))
+                for one, other in zip(grouped, direct, strict=True)
+            ]
+        )
+        verdict = Verdict.MET if ratio.high <= ALONE_TIMES_MAX else Verdict.INCONCLUSIVE
+        if ratio.low > ALONE_TIMES_MAX:
+            verdict = Verdict.BROKEN
+        return Finding(
+            name="p50 of a caller that is alone", verdict=verdict, observed=f"{_shown(ratio)} a direct append's",
+            expected=f"{ALONE_TIMES_MAX:g} × or less",
+        )  # fmt: skip
+
+    def _operation(self, kind: _Kind) -> OperationResult:
+        rounds, floor_rate = self.rounds[kind], float(np.median(self.pgbench))
+        forks = [one.samples_ns for one in rounds]
+        samples = np.concatenate(forks)
+        latency, intervals = latency_of(samples), intervals_of(forks, np.random.default_rng(1))
+        target = TARGETS.get(kind.callers)
+        if target is None:
+            throughput = self._throughput(kind.callers)
+            verdict, reason = throughput.verdict, f"{throughput.observed}, wanted {throughput.expected}"
+        else:
+            verdict, reason = judge_latency(latency, intervals, target, samples=len(samples))
+        rate = float(np.median([one.rate for one in rounds]))
+        histogram = LatencyHistogram()
+        histogram.record_all(samples)
+        cpu_share = sum(one.cpu_s for one in rounds) / sum(one.seconds for one in rounds)
+        return OperationResult(
+            latency_ms=latency, interval_ms=intervals, samples=len(samples),
+            target_ms=target.limit_ms if target else None, target_quantile=target.quantile if target else "",
+            verdict=verdict, reason=reason, mode="throughput",
+            throughput_per_s=round(rate, 1), failed=0, histogram=histogram.encode(),
+            forks=[
+                Fork(
+                    samples=len(one), p50_ms=latency_of(one).p50, p95_ms=latency_of(one).p95, warmup_iterations=1,
+                    steady=True,
+                )
+                for one in forks
+            ],
+            client=ClientHealth(
+                loop_lag_ms_p99=max(one.loop_lag_ms_p99 for one in rounds), cpu_share=round(cpu_share, 3),
+                pool_wait_ms_p95=0.0, bottleneck=cpu_share > 0.9,
+                reason="the client's one core is busy" if cpu_share > 0.9 else "",
+            ),
+            floors=[
+                Floor(
+                    tool=f"pgbench, {RATE_CLIENTS} clients", statistic="single appends", value=round(floor_rate, 1),
+                    unit="appends/s", ratio=round(floor_rate / rate, 4), statement="rate",
+                )
+            ],
+        )  # fmt: skip
+
+
+def _shown(ratio: Ratio) -> str:
+    high = f"{ratio.high:.3g}" if math.isfinite(ratio.high) else "unbounded"
+    return f"{ratio.value:.3g} × ({ratio.low:.3g} to {high})"
+
+
+class GroupAppend:
+    """Group append measured on the job's server."""
+
+    name: ClassVar[str] = "group append"
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError``."""
+        with Course(job, progress) as course, course.phase("measure"), course.watch() as watch:
+            grouped = measure_group_append(
+                job.server, scratch_name(job.schema, SCHEMA_SUFFIX), seconds=SECONDS[job.profile.name],
+                rounds=ROUNDS[job.profile.name], seed=job.corpus.seed,
+            )  # fmt: skip
+        operations, section = grouped.operations(), grouped.section()
+        verdict, reasons = overall(
+            [
+                *((name, one.verdict, one.reason) for name, one in operations.items()),
+                *(
+                    (one.name, one.verdict, f"{one.observed}, wanted {one.expected}")
+                    for one in section.findings
+                ),
+            ]
+        )
+        limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
+        return course.result(verdict, reasons, operations=operations, sections=[section, limit])
+
+
+def measure_group_append(
+    server: Server, schema: str, *, seconds: float = SECONDS["standard"], rounds: int = 3, seed: int = 1
+) -> Grouped:
+    """Appends of one event by 1, 64 and 256 concurrent callers of one process, each to a new stream.
+
+    One caller appends directly as well: a group of one must cost no more. ``schema`` is made anew and
+    dropped. Raises ``CannotRunError``.
+    """
+    measured: dict[_Kind, list[_Round]] = {kind: [] for kind in KINDS}
+    pgbench: list[float] = []
+    asyncio.run(make_scratch_schema(server.dsn, schema))
+    try:
+        for number in range(rounds):
+            pgbench.append(_pgbench_rate(server, schema, seconds, seed + number))
+            for kind, found in measured.items():
+                task = _Task(
+                    dsn=server.dsn, schema=schema, callers=kind.callers, grouped=kind.grouped, seconds=seconds,
+                    seed=seed + number,
+                )  # fmt: skip
+                with worker_executor(1, fresh=True) as executor:
+                    found.append(executor.submit(_run_callers, task).result())
+    finally:
+        asyncio.run(drop_scratch_schema(server.dsn, schema))
+    return Grouped(rounds=measured, pgbench=pgbench)
+
+
+def _run_callers(task: _Task) -> _Round:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_callers(task))
+
+
+async def _callers(task: _Task) -> _Round:
+    """Warm up for a quarter of the time, then measure. Appends are made beforehand, as a caller has them."""
+    store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=3, notify=False)
+    async with store, GroupAppender(store) as appender:
+        append = appender.append_events if task.grouped else store.append_events
+        samples: list[int] = []
+        source = _appends(task.seed)
+        stock: list[tuple[StreamId, NewEvent]] = []
+
+        async def call(over_s: float) -> None:
+            while time.monotonic() < over_s:
+                stream, event = stock.pop() if stock else next(source)
+                began_ns = time.perf_counter_ns()
+                await append(stream, [event], expected_version=0)
+                samples.append(time.perf_counter_ns() - began_ns)
+
+        async def run(seconds: float) -> None:
+            over_s = time.monotonic() + seconds
+            await asyncio.gather(*(call(over_s) for _ in range(task.callers)))
+
+        await run(warm_s := task.seconds / 4)
+        wanted = int(len(samples) / warm_s * task.seconds * STOCK_AHEAD)
+        stock += islice(source, min(wanted, STOCK_MAX))
+        samples.clear()
+        gc.collect()
+        gc.freeze()
+        async with LoopLag() as lag:
+            began_s, cpu_began_s = time.monotonic(), time.process_time()
+            await run(task.seconds)
+            seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
+        return _Round(np.array(samples, np.int64), seconds, cpu_s, lag.p99_ms)
+
+
+def _appends(seed: int) -> Iterator[tuple[StreamId, NewEvent]]:
+    """Appends without end, each the first of a new stream."""
+    payloads = example_payloads(PAYLOADS, np.random.default_rng(seed), "small")
+    for number in count():
+        event = NewEvent(
+            event_id=uuid4(), event_type="OrderPlaced", payload=payloads[number % PAYLOADS], metadata=_METADATA,
+            timestamp=datetime.now(UTC), payload_type="OrderPlaced",
+        )  # fmt: skip
+        yield (
+            StreamId(
+                tenant_id=f"tenant-{number % 32}", aggregate_type="Order", aggregate_id=event.event_id.hex
+            ),
+            event,
+        )
+
+
+def _pgbench_rate(server: Server, schema: str, seconds: float, seed: int) -> float:
+    """Appends per second of pgbench's clients, prepared, each append a transaction of its own."""
+    statement = HORIZON.statements()["append_events"]
+    (payload,) = example_payloads(1, np.random.default_rng(seed), "small")
+    text = re.sub(
+        r"(?<![:\w]):([a-z_]+)",
+        lambda match: _ARGUMENTS.get(match[1], match[0]).replace("PAYLOAD", payload),
+        re.sub(r"--[^\n]*", "", statement.pgbench_sql(schema)),
+    )
+    script = "\\set stream random(1, 9000000000000000000)\n" + text + ";\n"
+    return pgbench_rate(server, [script], seconds=seconds)

@@ -1,0 +1,114 @@
+"""The hunt for lost events, as a result: under each ordering of the engine's, or of any other store."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from eventmark.engine import ORDERINGS
+from eventmark.engine.orderings import NAIVE
+from eventmark.errors import UsageError
+from eventmark.jobs.bottleneck import bottleneck_section
+from eventmark.jobs.course import Course
+from eventmark.jobs.job import Job
+from eventmark.judgement.evidence import NOT_TIMED
+from eventmark.judgement.verdicts import judge_orderings
+from eventmark.results.results import OrderingResult, RunResult, Verdict
+from eventmark.seeding.progress import Progress, no_progress
+from eventmark.stores import StoreDefinition, scratch_name
+from eventmark.verify import HuntPlan, Subject, engine_subject, hunt, store_subject
+
+ALL = "all"
+SCHEMA_SUFFIX = "_hunted"
+STEADY_S = (
+    5.0  # single appends at a steady rate, for the latencies; and how long one transaction is held open
+)
+QUICK_S = 1.0
+
+FIRST_LOOK_EVENTS = 20_000
+"""A store that is not safe shows it within so many: there is no need to wait for the rest."""
+
+
+def chosen_orderings(name: str, definition: StoreDefinition) -> Sequence[str]:
+    """``all``, or one; none of a store that is not the engine's. Raises ``UsageError`` for a wrong name."""
+    if not definition.engine:
+        if name != ALL:
+            raise UsageError(
+                f"store {definition.name!r} has its own ordering, {definition.ordering}",
+                remedy="leave --ordering out: it chooses one of the engine's",
+            )
+        return ()
+    if name == ALL:
+        return tuple(ORDERINGS)
+    if name not in ORDERINGS:
+        raise UsageError(f"unknown ordering {name!r}", remedy=f"use {', '.join(ORDERINGS)} or {ALL}")
+    return (name,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The job's store until as many events as its corpus has are committed, or for ``seconds``.
+
+    The engine's store is hunted under each of ``orderings``. Any other is given a first look, and when that
+    is clean the whole hunt; then the control is hunted, which shows that losing events would have been
+    seen. The history of a hunt that found something is kept in ``out``.
+    """
+
+    name: ClassVar[str] = "verify"
+    orderings: Sequence[str]
+    seconds: float
+    out: Path
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError``, and ``UsageError`` for a store that cannot be read."""
+        with Course(job, progress) as course, course.watch() as watch:
+            if job.definition.engine:
+                results = [
+                    self._hunt(job, self._plan(job, engine_subject(one)), course, progress)
+                    for one in self.orderings
+                ]
+            else:
+                results = self._hunt_store(job, course, progress)
+        verdict, reasons = judge_orderings(results)
+        limit = bottleneck_section(watch.evidence(NOT_TIMED))
+        return course.result(verdict, reasons, orderings=results, sections=[limit])
+
+    def _hunt_store(self, job: Job, course: Course, progress: Progress) -> list[OrderingResult]:
+        subject = store_subject(job.store)
+        course.skipped |= dict(subject.absent)
+        whole = self._plan(job, subject)
+        first = replace(whole, events=min(whole.events, FIRST_LOOK_EVENTS), paced_s=QUICK_S, held_s=QUICK_S)
+        found = self._hunt(job, first, course, progress)
+        if found.verdict is not Verdict.BROKEN and whole != first:
+            found = self._hunt(job, whole, course, progress)
+        if found.verdict is not Verdict.MET:
+            return [found]
+        control = replace(first, subject=engine_subject(NAIVE.name))
+        return [found, self._hunt(job, control, course, progress)]
+
+    def _plan(self, job: Job, subject: Subject) -> HuntPlan:
+        steady_s = QUICK_S if job.profile.name == "quick" else STEADY_S
+        return HuntPlan(
+            subject=subject, events=job.corpus.events, seconds=self.seconds, seed=job.corpus.seed,
+            paced_s=steady_s, held_s=steady_s,
+        )  # fmt: skip
+
+    def _hunt(self, job: Job, plan: HuntPlan, course: Course, progress: Progress) -> OrderingResult:
+        with course.phase(plan.subject.name):
+            return hunt(
+                job.server.dsn, scratch_name(job.schema, SCHEMA_SUFFIX), plan, replay=_replay(job, plan),
+                keep_history=self.out / f"history-{plan.subject.name}.npz", progress=progress,
+            )  # fmt: skip
+
+
+def _replay(job: Job, plan: HuntPlan) -> str:
+    server = job.server.kind if job.server.kind != "dsn" else job.server.address
+    what = (
+        f"--ordering {plan.subject.ordering}"
+        if plan.subject.ordering
+        else f"--store {shlex.quote(job.store)}"
+    )
+    return f"eventmark verify {what} --events {plan.events} --seed {job.corpus.seed} --server {server}"

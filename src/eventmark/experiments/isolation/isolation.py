@@ -1,0 +1,240 @@
+"""Isolation: does one tenant's load slow another's? A victim alone and beside an aggressor, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import msgspec
+
+from eventmark.errors import CannotRunError, UsageError
+from eventmark.experiments.isolation.aggressors import KINDS, missing
+from eventmark.experiments.isolation.isolation_report import (
+    Judgement,
+    isolation_section,
+    rls_table,
+    summary_section,
+)
+from eventmark.experiments.isolation.legs import Duel, Pair, joined, order_of, run_leg
+from eventmark.experiments.isolation.row_level_security import measure_row_level_security
+from eventmark.experiments.isolation.tenant_filter import (
+    filter_section,
+    measure_filter,
+    measure_streams,
+    stream_table,
+)
+from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.jobs.course import Course, corpus_figures, prepared_sample, unfit_machine
+from eventmark.jobs.job import Job, prepare_store
+from eventmark.judgement.verdicts import doubted, overall
+from eventmark.loadgen.generator import of_tenants
+from eventmark.loadgen.judge import to_results
+from eventmark.loadgen.mix import Mix, parse_mix
+from eventmark.loadgen.plan import LoadPlan
+from eventmark.results.results import Finding, OperationResult, RunResult, Section, Table, Verdict
+from eventmark.seeding import CorpusSample, Progress, no_progress
+from eventmark.server import slowed_by
+from eventmark.workers import worker_executor
+from eventmark.workload.arrivals import Arrivals
+
+ALL = "all"
+VICTIM_MIX = "append_events[1]=5, load_aggregate[1000]=2, stream_events[1000]=2, read_snapshot=1"
+INFLATION_MAX = 2.0
+"""What is shared fairly by two leaves each of them half: more than twice as long is more than the other's share."""
+
+STAGE = "isolate"
+FILTER_CALLS = {"quick": 30, "standard": 300, "full": 2000}
+RLS_SHARE = {"quick": 0.02, "standard": 0.3, "full": 1.0}
+
+
+def chosen_kinds(text: str) -> tuple[str, ...]:
+    """``all``, or names with commas between them. Raises ``UsageError`` for a name that is none."""
+    if text.strip() == ALL:
+        return KINDS
+    kinds = tuple(kind.strip() for kind in text.split(","))
+    for kind in kinds:
+        if kind not in KINDS:
+            nearest = difflib.get_close_matches(kind, KINDS, 1)
+            raise UsageError(
+                f"unknown aggressor {kind!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
+                remedy=f"use {', '.join(KINDS)} or {ALL}",
+            )
+    return kinds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Isolation:
+    """``rounds`` pairs of legs of ``leg_s`` for each kind of aggressor. Tenants named "" are chosen from the corpus.
+
+    The victim's load is ``rate_per_s`` operations of ``mix``; the aggressor works with ``users`` at once.
+    """
+
+    name: ClassVar[str] = "isolation"
+    kinds: Sequence[str] = KINDS
+    mix: Mix = field(default_factory=lambda: parse_mix(VICTIM_MIX))
+    rate_per_s: float = 100.0
+    leg_s: float = 5.0
+    rounds: int = 6
+    users: int = 4
+    pool_max: int = 10
+    victim: str = ""
+    aggressor: str = ""
+    inflation_max: float = INFLATION_MAX
+    warm_rounds: int = 6
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
+            sample = prepared_sample(job, course, progress)
+            duel = self._duel(job, course, sample)
+            with course.phase("isolate"):
+                pairs = self._fight(duel, course, progress)
+            with course.phase("filter"):
+                section = _filter_cost(job, course, sample, duel)
+        doubt = slowed_by(course.fitness)
+        judged = [Judgement(pair=pair, inflation_max=self.inflation_max, doubt=doubt) for pair in pairs]
+        sections = [isolation_section(one, duel) for one in judged]
+        operations = {name: doubted(one, doubt) for name, one in _results(job, pairs).items()}
+        verdict, reasons = overall([*_parts(operations, sections), *unfit_machine(course)])
+        return course.result(
+            verdict, reasons, operations=operations,
+            figures=corpus_figures(job) | {
+                name: figure for one in judged for name, figure in one.figures().items()
+            },
+            sections=[summary_section(judged, duel), *sections, section, *_bottleneck(judged)],
+        )  # fmt: skip
+
+    def _duel(self, job: Job, course: Course, sample: CorpusSample) -> Duel:
+        victim, aggressor = chosen_tenants(job, sample, self.victim, self.aggressor)
+        mix = _possible(self.mix, job, course, of_tenants(sample, [victim]))
+        follows = "stream_tenant_events" in job.definition.statements
+        if not follows:
+            course.skipped["the victim's lag"] = "the store has no stream_tenant_events.sql"
+        plan = LoadPlan(
+            mix=mix, seconds=self.leg_s, arrivals=Arrivals("poisson", self.rate_per_s), workers=1,
+            pool_max=self.pool_max, seed=job.corpus.seed, tenants=(victim,), warm_rounds=self.warm_rounds,
+        )  # fmt: skip
+        return Duel(
+            job=job, sample=sample, victim=plan, victim_tenant=victim, aggressor_tenant=aggressor,
+            users=self.users, follows=follows,
+        )  # fmt: skip
+
+    def _fight(self, duel: Duel, course: Course, progress: Progress) -> list[Pair]:
+        """Every kind in turns with the victim alone. Processes are kept from leg to leg."""
+        pairs: list[Pair] = []
+        total, done = 2 * self.rounds * len(self.kinds), 0
+        with worker_executor(1) as victims, worker_executor(1) as aggressors:
+            for kind in self.kinds:
+                if reason := missing(kind, duel.job.definition, duel.sample, duel.aggressor_tenant):
+                    course.skipped[kind] = reason
+                    continue
+                pair = Pair(kind)
+                for beside in order_of(self.rounds):
+                    progress(STAGE, done, total)
+                    done += 1
+                    leg = run_leg(duel, kind if beside else None, done, victims, aggressors)
+                    (pair.beside if beside else pair.alone).append(leg)
+                pairs.append(pair)
+        progress(STAGE, total, total)
+        return pairs
+
+
+def chosen_tenants(job: Job, sample: CorpusSample, victim: str, aggressor: str) -> tuple[str, str]:
+    """The victim and the aggressor: a small tenant with streams of a thousand, and the largest of all.
+
+    Raises ``UsageError`` for a name that the corpus does not have, and for one tenant twice.
+    """
+    streams = Counter(one.stream.tenant_id for one in sample.streams)
+    for name in filter(None, (victim, aggressor)):
+        if name not in streams:
+            raise UsageError(
+                f"the corpus has no streams of a tenant {name!r}",
+                remedy=f"use one of {', '.join(sorted(streams)[:20])}",
+            )
+    large = sorted(job.corpus.tenants, key=lambda one: -one.weight)
+    aggressor = aggressor or next(one.tenant_id for one in large if one.tenant_id != victim)
+    if not victim:
+        long = {one.stream.tenant_id for one in sample.long_streams}
+        others = [name for name in streams if name != aggressor]
+        small = {one.tenant_id for one in job.corpus.tenants if not one.large}
+        if not others:
+            raise CannotRunError("the sample holds streams of one tenant alone", remedy="seed more events")
+        victim = max(
+            others, key=lambda name: (name in small and name in long, name in long, streams[name], name)
+        )
+    if victim == aggressor:
+        raise UsageError("victim and aggressor are one tenant", remedy="name two")
+    return victim, aggressor
+
+
+def _possible(mix: Mix, job: Job, course: Course, sample: CorpusSample) -> Mix:
+    """The mix without what cannot be done for one tenant alone, which the course is told."""
+    possible, left_out = mix.available(job.definition.capabilities, sample)
+    course.skipped |= left_out
+    shares = dict(possible.shares) if possible else {}
+    if "stream_tenant_events" not in job.definition.statements and "stream_events[1000]" in shares:
+        del shares["stream_events[1000]"]
+        course.skipped["stream_events[1000]"] = "the store has no stream_tenant_events.sql"
+    if not shares:
+        raise CannotRunError(
+            "nothing of the mix can be done for one tenant", remedy="name another with --mix"
+        )
+    return Mix.of(shares)
+
+
+def _results(job: Job, pairs: Sequence[Pair]) -> dict[str, OperationResult]:
+    """The victim's operations against their targets: alone, over all legs that it was, and beside each aggressor."""
+    legs = {"alone": [leg for pair in pairs for leg in pair.alone]}
+    legs |= {f"beside {pair.kind}": pair.beside for pair in pairs}
+    return {
+        f"{name}, {how}": one
+        for how, found in legs.items()
+        if found
+        for name, one in to_results(joined(found), job.targets).items()
+    }
+
+
+def _parts(
+    operations: dict[str, OperationResult], sections: Sequence[Section]
+) -> Iterator[tuple[str, Verdict, str]]:
+    for name, one in operations.items():
+        yield name, one.verdict, one.reason
+    for section in sections:
+        for finding in section.findings:
+            yield f"{section.title}, {finding.name}", finding.verdict, _said(finding)
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.observed}, expected {finding.expected}"
+
+
+def _filter_cost(job: Job, course: Course, sample: CorpusSample, duel: Duel) -> Section:
+    """What naming the tenant costs, and what row-level security costs on top."""
+    calls = FILTER_CALLS[job.profile.name]
+    found, left_out = asyncio.run(measure_filter(job, sample, calls))
+    course.skipped |= left_out
+    streams = asyncio.run(measure_streams(job, [duel.aggressor_tenant, duel.victim_tenant], calls))
+    tables: list[Table] = [stream_table(streams)] if streams else []
+    if job.definition.engine:
+        secured = measure_row_level_security(
+            job.server, job.schema[:40], share=RLS_SHARE[job.profile.name], seed=job.corpus.seed
+        )
+        tables.append(rls_table(secured))
+    else:
+        course.skipped["row-level security"] = "a store of SQL files has its own, or none"
+    return filter_section(found, tables)
+
+
+def _bottleneck(judged: Sequence[Judgement]) -> Iterator[Section]:
+    """Of the victim's calls beside the aggressor that inflated them the most, in the last of its legs."""
+    if not judged:
+        return
+    pair = max(judged, key=lambda one: one.inflation).pair
+    leg = pair.beside[-1]
+    section = bottleneck_section(leg.watch.evidence(leg.outcome.call_times, application=STORE_APPLICATION))
+    first = f"Of {pair.kind}, which inflated the victim's calls the most, in the last leg beside it."
+    yield msgspec.structs.replace(section, text=[first, *section.text])

@@ -1,0 +1,175 @@
+"""Legs of a comparison: the victim's load alone (A), and the same beside an aggressor (B), in turns A B B A."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from eventmark.errors import CannotRunError
+from eventmark.experiments.isolation.aggressors import AggressorTask, AggressorWork, run_aggressor
+from eventmark.experiments.isolation.follower import Follower
+from eventmark.jobs.job import Job
+from eventmark.judgement.evidence import Wait
+from eventmark.loadgen.generator import run_load
+from eventmark.loadgen.outcome import GeneratorHealth, LoadOutcome, OperationLoad
+from eventmark.loadgen.plan import LoadPlan
+from eventmark.seeding import CorpusSample
+from eventmark.server import Watch
+from eventmark.server.waits import WaitSamples
+
+SETTLE_S = 0.2
+"""From the aggressor's beginning to the victim's: it is to be in full swing."""
+
+READY_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One leg. ``lag_s`` of each event that a consumer of the victim's was given; ``work`` is the aggressor's."""
+
+    outcome: LoadOutcome
+    waits: WaitSamples
+    watch: Watch
+    lag_s: tuple[float, ...]
+    work: AggressorWork | None
+
+
+@dataclass(slots=True)
+class Pair:
+    """The legs beside one kind of aggressor, and those alone that they were measured in turns with."""
+
+    kind: str
+    alone: list[Leg] = field(default_factory=list)
+    beside: list[Leg] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duel:
+    """Who is measured beside whom, and how."""
+
+    job: Job
+    sample: CorpusSample
+    victim: LoadPlan
+    victim_tenant: str
+    aggressor_tenant: str
+    users: int
+    follows: bool
+
+
+def order_of(rounds: int) -> Iterator[bool]:
+    """Whether each leg is beside the aggressor: A B, B A, A B, ..., so that a drift meets both alike."""
+    for number in range(rounds):
+        yield from (False, True) if number % 2 == 0 else (True, False)
+
+
+def run_leg(duel: Duel, kind: str | None, number: int, victims: Executor, aggressors: Executor) -> Leg:
+    """One leg; ``kind`` None is alone. Raises ``CannotRunError``."""
+    follower = Follower(duel.job, duel.victim_tenant) if duel.follows else None
+    watch = Watch(duel.job.server)
+    working: list[Future[AggressorWork]] = []
+    plan = replace(duel.victim, seed=duel.victim.seed + number)
+
+    @contextmanager
+    def during() -> Iterator[None]:
+        """Around the victim's load: its consumer first, then the aggressor, then the look at both."""
+        with ExitStack() as stack:
+            if follower is not None:
+                stack.enter_context(follower)
+            if kind is not None:
+                working.append(stack.enter_context(_aggression(duel, kind, number, aggressors)))
+            stack.enter_context(watch)
+            yield
+
+    outcome = run_load(duel.job, duel.sample, plan, executor=victims, during=during())
+    if follower is not None and follower.failure:
+        raise CannotRunError(f"the victim's consumer failed: {follower.failure}")
+    return Leg(
+        outcome=outcome, waits=watch.waits, watch=watch, lag_s=tuple(follower.lag_s) if follower else (),
+        work=working[0].result() if working else None,
+    )  # fmt: skip
+
+
+@contextmanager
+def _aggression(duel: Duel, kind: str, number: int, executor: Executor) -> Iterator[Future[AggressorWork]]:
+    """The aggressor at work from entering to leaving."""
+    with tempfile.TemporaryDirectory(prefix="eventmark-") as place:
+        task = AggressorTask(
+            dsn=duel.job.server.dsn, store=duel.job.store, schema=duel.job.schema, kind=kind,
+            tenant=duel.aggressor_tenant, sample=duel.sample, users=duel.users, seed=duel.victim.seed + number,
+            ready=Path(place) / "ready", stop=Path(place) / "stop",
+        )  # fmt: skip
+        future = executor.submit(run_aggressor, task)
+        try:
+            _wait_until_ready(task.ready, future)
+            time.sleep(SETTLE_S)
+            yield future
+        finally:
+            task.stop.touch()
+            future.exception(READY_TIMEOUT_S)  # it has ended before its place is gone
+
+
+def _wait_until_ready(ready: Path, future: Future[AggressorWork]) -> None:
+    deadline_s = time.monotonic() + READY_TIMEOUT_S
+    while not ready.exists():
+        if future.done():
+            future.result()  # raises what kept it from its work
+            raise CannotRunError("the aggressor ended before it began")
+        if time.monotonic() > deadline_s:
+            raise CannotRunError(f"the aggressor was not ready within {READY_TIMEOUT_S:g} s")
+        time.sleep(0.01)
+
+
+def joined(legs: Sequence[Leg]) -> LoadOutcome:
+    """The legs one after the other as one load; who was a worker is a leg, so that legs count as forks."""
+    outcomes = [leg.outcome for leg in legs]
+    seconds = sum(one.seconds for one in outcomes)
+    return LoadOutcome(
+        plan=replace(outcomes[0].plan, seconds=seconds),
+        operations={
+            name: _joined_operation([one.operations[name] for one in outcomes], outcomes[0].seconds)
+            for name in outcomes[0].operations
+        },
+        health=GeneratorHealth(tuple(worker for one in outcomes for worker in one.health.workers)),
+        started_s=outcomes[0].started_s,
+        in_flight_at_s=np.empty(0),
+        in_flight=np.empty(0, np.int64),
+    )  # fmt: skip
+
+
+def _joined_operation(parts: Sequence[OperationLoad], leg_s: float) -> OperationLoad:
+    def all_of(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    failures: dict[str, int] = {}
+    for part in parts:
+        for name, count in part.failures.items():
+            failures[name] = failures.get(name, 0) + count
+    return OperationLoad(
+        offered=sum(part.offered for part in parts), skipped=sum(part.skipped for part in parts),
+        succeeded=sum(part.succeeded for part in parts), conflicted=sum(part.conflicted for part in parts),
+        failed=sum(part.failed for part in parts), failures=failures,
+        messages={name: said for part in reversed(parts) for name, said in part.messages.items()},
+        at_s=np.concatenate([part.at_s + number * leg_s for number, part in enumerate(parts)]),
+        latency_ns=all_of("latency_ns"), schedule_lag_ns=all_of("schedule_lag_ns"),
+        pool_wait_ns=all_of("pool_wait_ns"), service_ns=all_of("service_ns"),
+        worker=np.concatenate([np.full(part.succeeded, number, np.uint8) for number, part in enumerate(parts)]),
+    )  # fmt: skip
+
+
+def per_call_ms(legs: Sequence[Leg], application: str) -> dict[Wait, float]:
+    """Milliseconds that a call of the victim's spends on the server, by what its sessions wait for."""
+    waits = sum((leg.waits.of(application) for leg in legs), WaitSamples())
+    calls = sum(one.succeeded for leg in legs for one in leg.outcome.operations.values())
+    seconds = sum(leg.outcome.seconds for leg in legs)
+    return (
+        {wait: sessions * seconds / calls * 1e3 for wait, sessions in waits.sessions().items()}
+        if calls
+        else {}
+    )

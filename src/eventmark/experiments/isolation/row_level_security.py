@@ -1,0 +1,220 @@
+"""What row-level security costs: the same calls on two stores, one with it, in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import ClassVar
+from urllib.parse import quote, urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import numpy as np
+
+from eventmark.domain import NewEvent, SequenceNumber, Snapshot, StreamId
+from eventmark.engine import PostgresEventStore, install_schema
+from eventmark.engine.schema import Purpose
+from eventmark.instruments.clock import LoopLag
+from eventmark.jobs.bottleneck import bottleneck_section
+from eventmark.jobs.course import Course
+from eventmark.jobs.job import Job
+from eventmark.judgement.evidence import NOT_TIMED
+from eventmark.judgement.verdicts import judge_latency, overall
+from eventmark.results.results import ClientHealth, Floor, OperationResult, RunResult
+from eventmark.results.targets import DEFAULT_TARGETS
+from eventmark.seeding import Progress, no_progress
+from eventmark.server import Server
+from eventmark.stats.histogram import LatencyHistogram
+from eventmark.stats.quantiles import intervals_of, latency_of
+from eventmark.stores import drop_scratch, run_id
+from eventmark.workload import example_payloads
+
+STREAMS = 20
+EVENTS_PER_STREAM = 1000
+CALLS = {
+    "append_events[1]": 3000,
+    "load_aggregate[1000]": 300,
+    "stream_events[1000]": 300,
+    "read_snapshot": 3000,
+}
+SUFFIX_PLAIN, SUFFIX_BOUND = "_open", "_rls"
+_PAYLOADS = 200
+
+Call = Callable[[PostgresEventStore, int], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """Nanoseconds of each call, with and without; the client's health meanwhile."""
+
+    bound_ns: np.ndarray
+    plain_ns: np.ndarray
+    cpu_share: float
+    loop_lag_ms_p99: float
+
+
+class RowLevelSecurity:
+    """Row-level security's cost measured on the job's server."""
+
+    name: ClassVar[str] = "row-level security"
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError``."""
+        share = 0.1 if job.profile.name == "quick" else 1.0
+        with Course(job, progress) as course, course.phase("measure"), course.watch() as watch:
+            operations = measure_row_level_security(
+                job.server, job.schema[:40], share=share, seed=job.corpus.seed
+            )
+        verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
+        limit = bottleneck_section(watch.evidence(NOT_TIMED))
+        return course.result(verdict, reasons, operations=operations, sections=[limit])
+
+
+def measure_row_level_security(
+    server: Server, schema: str, *, share: float = 1.0, seed: int = 1
+) -> dict[str, OperationResult]:
+    """Each operation of a tenant, call by call on a store with row-level security and on one without.
+
+    ``share`` of the calls are made. Two schemas are made and dropped, and a role that logs in, as
+    row-level security needs one. Raises ``CannotRunError``.
+    """
+    return asyncio.run(_measure_all(server.dsn, schema, share, seed))
+
+
+async def _measure_all(dsn: str, schema: str, share: float, seed: int) -> dict[str, OperationResult]:
+    admin = await asyncpg.connect(dsn)
+    role = f"{schema}_visitor_{uuid4().hex[:8]}"
+    password = uuid4().hex
+    plain, bound = schema + SUFFIX_PLAIN, schema + SUFFIX_BOUND
+    try:
+        for name, secured in ((plain, False), (bound, True)):
+            await drop_scratch(admin, name)
+            await install_schema(
+                admin, name, roles=True, row_level_security=secured, purpose=Purpose.SCRATCH, owner=run_id()
+            )
+        await admin.execute(f"create role {role} login password '{password}'")
+        await admin.execute(f"grant {plain}_appender, {bound}_appender to {role}")
+        own = _as_role(dsn, role, password)
+        async with (
+            await PostgresEventStore.connect(own, schema=plain, pool_max=1, notify=False) as without,
+            await PostgresEventStore.connect(own, schema=bound, pool_max=1, notify=False) as secured_store,
+        ):
+            stores = (secured_store, without)
+            calls = await _prepare(stores, seed)
+            for name in (plain, bound):
+                await admin.execute(f'vacuum analyze "{name}".domain_events')
+            return {
+                f"{name}, row-level security": _result(
+                    name, await _in_turns(stores, call, max(int(CALLS[name] * share), 20))
+                )
+                for name, call in calls.items()
+            }
+    finally:
+        for name in (plain, bound):
+            await drop_scratch(admin, name)
+        await admin.execute(f"drop role if exists {role}")
+        await admin.close()
+
+
+async def _prepare(stores: Sequence[PostgresEventStore], seed: int) -> dict[str, Call]:
+    """Fill both stores with the same streams; what each operation does to one of them."""
+    random = np.random.default_rng(seed)
+    payloads = example_payloads(_PAYLOADS, random)
+    streams = [
+        StreamId(tenant_id=f"tenant-{number % 5}", aggregate_type="Order", aggregate_id=f"filled-{number}")
+        for number in range(STREAMS)
+    ]
+    for stream in streams:
+        for version in range(0, EVENTS_PER_STREAM, 100):
+            batch = [_event(payloads[(version + place) % _PAYLOADS]) for place in range(100)]
+            for store in stores:
+                await store.append_events(stream, batch, expected_version=version)
+        for store in stores:
+            await store.store_snapshot(
+                Snapshot(
+                    stream=stream, sequence_number=SequenceNumber(EVENTS_PER_STREAM), payload=payloads[0],
+                    payload_type="State", timestamp=datetime.now(UTC),
+                )
+            )  # fmt: skip
+    tails = {id(store): await store.create_tail_token() for store in stores}
+
+    async def append(store: PostgresEventStore, number: int) -> object:
+        stream = StreamId(
+            tenant_id=f"tenant-{number % 5}", aggregate_type="Order", aggregate_id=f"new-{number}"
+        )
+        return await store.append_events(stream, [_event(payloads[number % _PAYLOADS])], expected_version=0)
+
+    async def load(store: PostgresEventStore, number: int) -> object:
+        stream = streams[number % STREAMS]
+        return await store.load_aggregate(stream.tenant_id, stream.aggregate_id)
+
+    async def read(store: PostgresEventStore, number: int) -> object:
+        return await store.stream_events(tails[id(store)], limit=1000, tenant_id=f"tenant-{number % 5}")
+
+    async def restore(store: PostgresEventStore, number: int) -> object:
+        stream = streams[number % STREAMS]
+        return await store.read_snapshot(stream.tenant_id, stream.aggregate_id)
+
+    return {
+        "append_events[1]": append, "load_aggregate[1000]": load, "stream_events[1000]": read, "read_snapshot": restore,
+    }  # fmt: skip
+
+
+def _event(payload: str) -> NewEvent:
+    return NewEvent(
+        event_id=uuid4(), event_type="OrderPlaced", payload=payload, metadata="{}", timestamp=datetime.now(UTC),
+        payload_type="OrderPlaced",
+    )  # fmt: skip
+
+
+async def _in_turns(stores: Sequence[PostgresEventStore], call: Call, calls: int) -> _Measured:
+    """One call here, one there, so that whatever drifts drifts for both; a tenth before that to warm up."""
+    for number in range(calls // 10):
+        for store in stores:
+            await call(store, -1 - number)
+    samples = np.empty((calls, 2), np.int64)
+    async with LoopLag() as lag:
+        began_s, cpu_began_s = time.monotonic(), time.process_time()
+        for number in range(calls):
+            for place, store in enumerate(stores):
+                began_ns = time.perf_counter_ns()
+                await call(store, number)
+                samples[number, place] = time.perf_counter_ns() - began_ns
+        seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
+    return _Measured(samples[:, 0].copy(), samples[:, 1].copy(), cpu_s / seconds, lag.p99_ms)
+
+
+def _result(name: str, measured: _Measured) -> OperationResult:
+    random = np.random.default_rng(1)
+    latency, intervals = latency_of(measured.bound_ns), intervals_of([measured.bound_ns], random)
+    plain_ms = latency_of(measured.plain_ns).p50
+    target = DEFAULT_TARGETS.get(name)
+    verdict, reason = judge_latency(latency, intervals, target, samples=len(measured.bound_ns))
+    histogram = LatencyHistogram()
+    histogram.record_all(measured.bound_ns)
+    return OperationResult(
+        latency_ms=latency, interval_ms=intervals, samples=len(measured.bound_ns),
+        target_ms=target.limit_ms if target else None, target_quantile=target.quantile if target else "p95",
+        verdict=verdict, reason=reason, mode="sample",
+        throughput_per_s=round(1e9 / float(measured.bound_ns.mean()), 1), failed=0, histogram=histogram.encode(),
+        forks=[],
+        client=ClientHealth(
+            loop_lag_ms_p99=measured.loop_lag_ms_p99, cpu_share=round(measured.cpu_share, 3),
+            pool_wait_ms_p95=0.0, bottleneck=False,
+        ),
+        floors=[
+            Floor(
+                tool="without it", statistic="p50", value=round(plain_ms, 6), unit="ms",
+                ratio=round(latency.p50 / plain_ms, 4), statement="p50",
+            )
+        ],
+    )  # fmt: skip
+
+
+def _as_role(dsn: str, role: str, password: str) -> str:
+    parts = urlsplit(dsn)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{role}:{quote(password)}@{host}"))

@@ -1,0 +1,336 @@
+"""The capacity of a store: the highest sustained rate of a mix at which every target holds, confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from eventmark.errors import CannotRunError
+from eventmark.experiments.load.search import PROBES_MAX, Answer, Capacity, Probe, find_capacity
+from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.jobs.course import Course, corpus_figures, prepared_sample, unfit_machine
+from eventmark.jobs.job import Job, prepare_store
+from eventmark.judgement.evidence import Evidence
+from eventmark.judgement.verdicts import overall
+from eventmark.loadgen.generator import OnPulse, Watcher, on_pulse, possible_mix, run_load
+from eventmark.loadgen.judge import to_results
+from eventmark.loadgen.outcome import LoadOutcome
+from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.sections import generator_section, load_figures, load_section, load_series
+from eventmark.results.results import (
+    Chart,
+    Column,
+    Figure,
+    OperationResult,
+    Phase,
+    Point,
+    RunResult,
+    Section,
+    Table,
+    Verdict,
+)
+from eventmark.results.targets import Target
+from eventmark.seeding import CorpusSample, Progress, no_progress
+from eventmark.workers import worker_executor
+from eventmark.workload.arrivals import Arrivals
+
+STAGE = "capacity"
+UNANSWERED_SHARE_MAX = 0.02
+"""Of what was offered, not answered within the time: more is a queue that grows. ``UNDER_WAY_S`` is always allowed."""
+
+UNDER_WAY_S = 0.1
+"""What came within the last moments of a probe may still be under way at its end."""
+
+SAMPLES_WANTED = 250
+"""Of the rarest operation when a rate is confirmed: what bounds its p95 though its calls depend on each other."""
+
+DEADLINE_S = 2.0
+"""In a short probe: what takes so long has missed its target long before. At least ``DEADLINE_TARGETS`` times it."""
+
+DEADLINE_TARGETS = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityPlan:
+    """How to search. ``load`` is what to generate, its rate the first to be tried.
+
+    A probe lasts ``probe_s``; one that confirms ``confirm_s``, or longer where the rarest operation needs it,
+    at most ``confirm_max_s``.
+    """
+
+    load: LoadPlan
+    probe_s: float
+    confirm_s: float
+    confirm_max_s: float
+    probes_max: int = PROBES_MAX
+
+    def seconds(self, rate_per_s: float, *, confirming: bool) -> float:
+        if not confirming:
+            return self.probe_s
+        needed_s = SAMPLES_WANTED / (min(self.load.mix.shares.values()) * rate_per_s)
+        return min(max(self.confirm_s, needed_s), self.confirm_max_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """A probe with everything that was seen of it."""
+
+    rate_per_s: float
+    outcome: LoadOutcome
+    operations: Mapping[str, OperationResult]
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacitySearch:
+    """Probes of a mix at one rate after the other, until the highest that holds is found and confirmed."""
+
+    name: ClassVar[str] = "capacity"
+    plan: CapacityPlan
+    watch: Watcher | None = None
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        prepare_store(job)
+        with Course(job, progress) as course:
+            sample = prepared_sample(job, course, progress)
+            mix = possible_mix(self.plan.load.mix, job, course, sample)
+            plan = replace(self.plan, load=replace(self.plan.load, mix=mix))
+            if not set(mix.shares) & set(job.targets):
+                raise CannotRunError(
+                    "no operation of the mix has a target",
+                    remedy="name one that has, or give targets with --targets",
+                )
+            with worker_executor(plan.load.worker_count) as executor:
+                prober = Prober(job, sample, plan, course, executor, on_pulse(course, self.watch), progress)
+                arrivals = plan.load.arrivals
+                assert arrivals is not None
+                found = find_capacity(prober.ask, first_per_s=arrivals.rate_per_s, probes_max=plan.probes_max)
+                progress(STAGE, 1, 1)
+        return _result(job, course, found, prober.probed)
+
+
+@dataclass(slots=True)
+class Prober:
+    """Asks the store: a load at a rate, judged."""
+
+    job: Job
+    sample: CorpusSample
+    plan: CapacityPlan
+    course: Course
+    executor: Executor
+    pulse: OnPulse | None
+    progress: Progress
+    probed: list[Probed] = field(default_factory=list)
+
+    def ask(self, rate_per_s: float, confirming: bool) -> tuple[Answer, str]:
+        self.progress(STAGE, len(self.probed), max(self.plan.probes_max, len(self.probed)) + 1)
+        seconds = self.plan.seconds(rate_per_s, confirming=confirming)
+        longest_s = max((target.limit_ms for target in self.job.targets.values()), default=0.0) / 1e3
+        deadline_s = self.plan.load.deadline_s
+        load = replace(
+            self.plan.load,
+            arrivals=Arrivals("poisson", rate_per_s),
+            seconds=seconds,
+            deadline_s=deadline_s if confirming else min(deadline_s, max(DEADLINE_S, DEADLINE_TARGETS * longest_s)),
+        )  # fmt: skip
+        watch = self.course.watch()
+        outcome = run_load(
+            self.job, self.sample, load, executor=self.executor, watch=self.pulse, during=watch
+        )
+        operations = to_results(outcome, self.job.targets)
+        evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
+        self.probed.append(
+            Probed(rate_per_s=rate_per_s, outcome=outcome, operations=operations, evidence=evidence)
+        )
+        return answer_of(outcome, operations, self.job.targets, confirming=confirming)
+
+
+def answer_of(
+    outcome: LoadOutcome,
+    operations: Mapping[str, OperationResult],
+    targets: Mapping[str, Target],
+    *,
+    confirming: bool,
+) -> tuple[Answer, str]:
+    """What a probe says about its rate: held only when every operation with a target met it.
+
+    In a short probe an operation that is too rare to be bounded counts by what was seen of it; when a rate is
+    confirmed it does not.
+    """
+    judged = {name: one for name, one in operations.items() if name in targets}
+    for name, one in judged.items():
+        if one.verdict is Verdict.BROKEN:
+            return Answer.BROKE, f"{name}: {one.reason}"
+    for name, one in judged.items():
+        if one.verdict is not Verdict.MET and one.client.bottleneck:
+            return Answer.GENERATOR, f"{name}: {one.client.reason}"
+    for name, one in judged.items():
+        if one.verdict is not Verdict.MET and (confirming or not _seems_met(one)):
+            return Answer.UNDECIDED, f"{name}: {one.reason}"
+    unanswered_share = outcome.unanswered / max(outcome.offered, 1)
+    if unanswered_share > max(UNANSWERED_SHARE_MAX, UNDER_WAY_S / outcome.seconds):
+        return (
+            Answer.BROKE,
+            f"a queue: {unanswered_share:.1%} of what was offered was not answered in its time",
+        )
+    if not judged:
+        return Answer.UNDECIDED, "nothing with a target was offered"
+    return Answer.HELD, ""
+
+
+def _seems_met(one: OperationResult) -> bool:
+    """Too few samples to bound it from above, and what was seen is below the target."""
+    interval = one.interval_ms.get(one.target_quantile)
+    if interval is None or interval.high is not None or one.target_ms is None:
+        return False
+    return float(getattr(one.latency_ms, one.target_quantile)) < one.target_ms
+
+
+def _result(job: Job, course: Course, found: Capacity, probed: list[Probed]) -> RunResult:
+    """The run that confirmed the rate is shown as any load is; the bottleneck is of the lowest rate that broke."""
+    for number, one in enumerate(probed, 1):
+        began_s = course.at_s(one.outcome.started_s)
+        course.phases.append(
+            Phase(
+                name=f"probe {number}",
+                start_s=round(began_s, 3),
+                end_s=round(began_s + one.outcome.seconds, 3),
+            )
+        )
+    confirmed = probed[found.probes.index(found.confirmed)] if found.confirmed is not None else None
+    shown = confirmed or probed[-1]
+    course.series += load_series(shown.outcome, course.at_s(shown.outcome.started_s))
+    beyond = _beyond(found, probed)
+    verdict, reason = _judged(found)
+    total, reasons = overall([("capacity", verdict, reason), *unfit_machine(course)])
+    return course.result(
+        total, reasons, operations=dict(shown.operations), figures=_figures(confirmed) | corpus_figures(job),
+        sections=[
+            _section(found, verdict, probed, confirmed),
+            load_section(shown.outcome, shown.operations),
+            generator_section(shown.outcome.health, shown.outcome.seconds),
+            bottleneck_section(beyond.evidence),
+        ],
+    )  # fmt: skip
+
+
+def _beyond(found: Capacity, probed: list[Probed]) -> Probed:
+    """The probe at the lowest rate that did not hold, or the last of all where each did."""
+    return probed[-1] if found.beyond is None else probed[found.probes.index(found.beyond)]
+
+
+def _judged(found: Capacity) -> tuple[Verdict, str]:
+    if found.rate_per_s is not None:
+        return Verdict.MET, ""
+    if found.held_per_s is not None:
+        return Verdict.INCONCLUSIVE, (
+            f"{found.held_per_s:g} operations/s held in a short probe, and no rate was confirmed: "
+            f"{found.probes[-1].reason}"
+        )
+    lowest = min(found.probes, key=lambda one: one.rate_per_s)
+    said = f"not even {lowest.rate_per_s:g} operations/s: {lowest.reason}"
+    return (Verdict.BROKEN if lowest.answer is Answer.BROKE else Verdict.INCONCLUSIVE), said
+
+
+def _figures(confirmed: Probed | None) -> dict[str, Figure]:
+    """Nothing that was not confirmed."""
+    if confirmed is None:
+        return {}
+    return {f"capacity_{name}": figure for name, figure in load_figures(confirmed.outcome).items()}
+
+
+def capacity_sentence(figures: Mapping[str, Figure], *, at_least: bool) -> str:
+    """``1,640 appends/s and 100,000 events/s streamed within targets``, of what the mix has."""
+    parts = [
+        f"{figures[name].value:,.0f} {what}"
+        for name, what in (
+            ("capacity_appends_per_s", "appends/s"), ("capacity_streamed_events_per_s", "events/s streamed"),
+        )
+        if name in figures
+    ] or [f"{figures['capacity_operations_per_s'].value:,.0f} operations/s"]  # fmt: skip
+    return f"{'at least ' if at_least else ''}{' and '.join(parts)} within targets"
+
+
+def _section(found: Capacity, verdict: Verdict, probed: list[Probed], confirmed: Probed | None) -> Section:
+    return Section(
+        name="capacity",
+        title="Capacity",
+        verdict=verdict,
+        text=list(_text(found, confirmed)),
+        tables=[_table(found.probes, probed)],
+        charts=_charts(found.probes, probed),
+    )
+
+
+def _text(found: Capacity, confirmed: Probed | None) -> Iterator[str]:
+    if confirmed is None:
+        yield "No rate was confirmed: " + _judged(found)[1] + "."
+    else:
+        sentence = capacity_sentence(_figures(confirmed), at_least=found.at_least)
+        yield f"{sentence[0].upper()}{sentence[1:]}."
+        yield (
+            f"Confirmed for {confirmed.outcome.seconds:g} s at {confirmed.rate_per_s:g} operations/s of the mix "
+            f"{confirmed.outcome.plan.mix}."
+        )
+    if found.beyond is not None:
+        yield (
+            f"The lowest rate that did not hold is {found.beyond.rate_per_s:g} operations/s: {found.beyond.reason}. "
+            "The bottleneck named below is that probe's."
+        )
+    if found.at_least:
+        yield "What ended the search was the generator, or the highest rate to be tried, and not the store."
+    yield (
+        "A rate holds when every operation with a target meets it, with 95% confidence, nothing fails, nothing is "
+        "skipped, and no queue is left at its end."
+    )
+
+
+def _table(probes: tuple[Probe, ...], probed: list[Probed]) -> Table:
+    rows: list[list[str | float | None]] = [
+        [
+            float(number), probe.rate_per_s, seen.outcome.seconds, "long" if probe.confirming else "short",
+            seen.outcome.achieved_per_s, _worst(seen.operations), str(probe.answer), probe.reason,
+        ]
+        for number, (probe, seen) in enumerate(zip(probes, probed, strict=True), 1)
+    ]  # fmt: skip
+    return Table(
+        title="Probes",
+        columns=[
+            Column(name="probe"), Column(name="rate", unit="/s"), Column(name="lasted", unit="s"), Column(name="kind"),
+            Column(name="answered", unit="/s"), Column(name="furthest of its target", unit="share"),
+            Column(name="answer"), Column(name="because"),
+        ],
+        rows=rows,
+        note="Furthest of its target: the latency of the operation that came nearest to its target, or went furthest "
+        "beyond it, as a share of it.",
+    )  # fmt: skip
+
+
+def _charts(probes: tuple[Probe, ...], probed: list[Probed]) -> list[Chart]:
+    """How near the worst operation came to its target at each rate, by what the probe answered."""
+    points = [
+        Point(x=probe.rate_per_s, y=worst, series=f"{probe.answer}{', confirming' * probe.confirming}")
+        for probe, seen in zip(probes, probed, strict=True)
+        if (worst := _worst(seen.operations)) is not None and worst > 0
+    ]  # fmt: skip
+    return [
+        Chart(
+            title="How near the operation furthest from its target came to it", mark="point", x="operations/s offered",
+            y="share of its target", points=points, x_log=True, y_log=True,
+        )
+    ] if points else []  # fmt: skip
+
+
+def _worst(operations: Mapping[str, OperationResult]) -> float | None:
+    """The largest share of its target that an operation's latency came to."""
+    return max(
+        (
+            float(getattr(one.latency_ms, one.target_quantile)) / one.target_ms
+            for one in operations.values()
+            if one.target_ms and one.samples
+        ),
+        default=None,
+    )

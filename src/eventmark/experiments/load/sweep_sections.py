@@ -1,0 +1,184 @@
+"""A sweep shown: the laws of all operations together, then each operation's curve."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from eventmark.experiments.load.levels import Swept, judged
+from eventmark.experiments.load.scalability import Parameter, ScalabilityLaw
+from eventmark.results.results import Chart, Column, Figure, Point, Section, Table
+
+CURVE_POINTS = 40
+IN_SIGHT = 10
+"""A knee at more than so many times the most clients measured is a guess."""
+
+MEASURED, FITTED = "measured", "fitted"
+_NOT_ANCHOR = re.compile(r"[^a-z0-9]+")
+
+
+def sweep_sections(found: Sequence[Swept]) -> list[Section]:
+    return [_overview(found), *(_section(one) for one in found)]
+
+
+def sweep_figures(found: Sequence[Swept]) -> dict[str, Figure]:
+    """The highest throughput of each operation that was measured, and with how many clients."""
+    figures = {}
+    for one in found:
+        figures[f"sweep_peak_per_s {one.name}"] = Figure(
+            value=round(one.peak.throughput_per_s, 1), unit="operations/s", better="more"
+        )
+    return figures
+
+
+def _overview(found: Sequence[Swept]) -> Section:
+    most = max(level.clients for one in found for level in one.levels)
+    return Section(
+        name="sweep",
+        title="Throughput by number of clients",
+        text=[
+            "Each client calls, waits for the answer, and calls again, over a connection of its own. The Universal "
+            "Scalability Law is fitted: X(n) = λn / (1 + σ(n-1) + κn(n-1)), where λ is what one client does, σ what "
+            "only one at a time can do (contention), κ what each pair costs to agree (coherency). The knee, "
+            "√((1-σ)/κ), is where throughput is highest.",
+            f"The bottleneck named below is that of {found[0].name} by {most} clients.",
+        ],
+        tables=[_laws(found)],
+        charts=[_speedups(found)],
+    )  # fmt: skip
+
+
+def _laws(found: Sequence[Swept]) -> Table:
+    rows: list[list[str | float | None]] = []
+    for one in found:
+        law = one.law
+        rows.append(
+            [
+                one.name, _interval(law.rate_per_s) if law else one.why, _interval(law.contention) if law else None,
+                _interval(law.coherency) if law else None, _knee(law, one.levels[-1].clients) if law else None,
+                law.error if law else None, one.peak.throughput_per_s, float(one.peak.clients),
+                str(one.peak.limit),
+            ]
+        )  # fmt: skip
+    return Table(
+        title="The law of each operation",
+        columns=[
+            Column(name="operation"), Column(name="λ, per second"), Column(name="σ"), Column(name="κ"),
+            Column(name="knee, clients"), Column(name="furthest from the law", unit="share"),
+            Column(name="measured peak", unit="/s"), Column(name="with clients"), Column(name="limited there by"),
+        ],
+        rows=rows,
+        note="With 95% intervals. A knee whose κ could as well be nought is in brackets.",
+    )  # fmt: skip
+
+
+def _speedups(found: Sequence[Swept]) -> Chart:
+    points = [
+        Point(x=level.clients, y=level.throughput_per_s / one.levels[0].throughput_per_s, series=one.name)
+        for one in found
+        if one.levels[0].throughput_per_s
+        for level in one.levels
+        if level.throughput_per_s
+    ]
+    return Chart(
+        title="Times the throughput of one client", mark="line", x="clients", y="times", points=points, x_log=True,
+        y_log=True,
+    )  # fmt: skip
+
+
+def _section(one: Swept) -> Section:
+    verdict, reason = judged(one)
+    return Section(
+        name="sweep-" + _NOT_ANCHOR.sub("-", one.name.lower()).strip("-"),
+        title=f"{one.name} by number of clients",
+        verdict=verdict,
+        text=list(_text(one, reason)),
+        tables=[_levels(one)],
+        charts=list(_charts(one)),
+    )
+
+
+def _text(one: Swept, reason: str) -> Iterator[str]:
+    if reason:
+        yield f"{reason[0].upper()}{reason[1:]}."
+    if one.client_limited_from is not None:
+        yield f"From {one.client_limited_from} clients on the generator was the limit."
+    law = one.law
+    if law is None:
+        return
+    if law.knee_clients is None or not law.has_knee:
+        yield "Within what was measured there is no knee that is certain: throughput may level off without falling."
+    else:
+        yield f"Throughput is highest with about {law.knee_clients:.0f} clients."
+
+
+def _levels(one: Swept) -> Table:
+    rows: list[list[str | float | None]] = []
+    for level in one.levels:
+        quantiles = [getattr(level.latency, name, None) for name in ("p50", "p95", "p99")]
+        fitted = one.law.throughput_per_s(level.clients) if one.law else None
+        rows.append(
+            [
+                float(level.clients), level.throughput_per_s, fitted, *quantiles, float(level.failed),
+                float(level.conflicted), level.cpu_share, str(level.limit),
+            ]
+        )  # fmt: skip
+    return Table(
+        title="Levels",
+        columns=[
+            Column(name="clients"), Column(name="throughput", unit="/s"), Column(name="by the law", unit="/s"),
+            Column(name="p50", unit="ms"), Column(name="p95", unit="ms"), Column(name="p99", unit="ms"),
+            Column(name="failed"), Column(name="conflicted"), Column(name="busiest worker", unit="share"),
+            Column(name="limited by"),
+        ],
+        rows=rows,
+    )  # fmt: skip
+
+
+def _charts(one: Swept) -> Iterator[Chart]:
+    points = [Point(x=level.clients, y=level.throughput_per_s, series=MEASURED) for level in one.levels]
+    if one.law is not None:
+        most = max(level.clients for level in one.levels)
+        points += [
+            Point(x=float(clients), y=one.law.throughput_per_s(float(clients)), series=FITTED)
+            for clients in np.geomspace(1, most, CURVE_POINTS)
+        ]
+    yield Chart(
+        title="Throughput",
+        mark="line",
+        x="clients",
+        y="operations/s",
+        points=points,
+        x_log=True,
+        dots=[MEASURED],
+    )
+    latencies = [
+        Point(x=level.clients, y=float(getattr(level.latency, quantile)), series=quantile)
+        for level in one.levels
+        if level.latency is not None
+        for quantile in ("p50", "p95", "p99")
+    ]
+    yield Chart(title="Latency", mark="line", x="clients", y="ms", points=latencies, x_log=True, y_log=True)
+
+
+def _interval(one: Parameter) -> str:
+    """``0.12 (0.08 to 0.16)``."""
+    if one.low is None or one.high is None:
+        return _digits(one.value)
+    return f"{_digits(one.value)} ({_digits(one.low)} to {_digits(one.high)})"
+
+
+def _digits(value: float) -> str:
+    """Three of them, or the whole number; what is below a millionth is nought for a law of clients."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return "0" if abs(value) < 1e-6 else f"{value:.3g}"
+
+
+def _knee(law: ScalabilityLaw, most: int) -> str:
+    knee = law.knee_clients
+    if knee is None or knee > IN_SIGHT * most:
+        return "none in sight"
+    return f"{knee:.0f}" if law.has_knee else f"({knee:.0f})"

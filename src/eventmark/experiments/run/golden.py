@@ -1,0 +1,112 @@
+"""Golden plans: the shapes of a store's plans held against those that were approved, or approved anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from eventmark.jobs.course import Course
+from eventmark.jobs.examination import examine_all_plans
+from eventmark.jobs.job import Job, fill, prepare_store
+from eventmark.judgement.verdicts import overall
+from eventmark.plans.golden import (
+    NOT_EXAMINED,
+    PINNED_SETTINGS,
+    Difference,
+    differences,
+    folder_of,
+    read_golden,
+    texts_of,
+    write_golden,
+)
+from eventmark.results.results import Block, Finding, RunResult, Section, Verdict
+from eventmark.seeding import Progress, no_progress
+from eventmark.workload import CorpusPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenPlans:
+    """The plans of the job's store compared with its golden ones; with ``approve`` they become these."""
+
+    name: ClassVar[str] = "golden plans"
+    approve: bool = False
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError``, and ``UsageError`` where the approved plans are another corpus's."""
+        major = job.server.version_num // 10000
+        folder, corpus = folder_of(job.definition.directory, major), _corpus_name(job.corpus)
+        approved = {} if self.approve else read_golden(folder, corpus)
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
+            with course.phase("seed"):
+                fill(job, progress)
+            with course.phase("plans"):
+                plans = examine_all_plans(job, course, progress, settings=PINNED_SETTINGS)
+        found = texts_of(plans, corpus)
+        if self.approve:
+            write_golden(folder, found)
+            section = _approved_section(found, f"{folder} holds the plans of {corpus} on PostgreSQL {major}.")
+        else:
+            section = compared_section(approved, found, major)
+        verdict, reasons = overall((one.name, one.verdict, one.observed) for one in section.findings)
+        return course.result(verdict, reasons, sections=[section])
+
+
+def compared_section(approved: Mapping[str, str], found: Mapping[str, str], major: int) -> Section:
+    """A finding for each statement, and a block with the difference of each that changed."""
+    if not approved:
+        findings = [
+            Finding(
+                name="approved plans", verdict=Verdict.INCONCLUSIVE, observed=f"none for PostgreSQL {major}",
+                expected="plans to compare with", remedy="eventmark explain --approve approves those of today",
+            )
+        ]  # fmt: skip
+        return Section(
+            name="golden-plans", title="Golden plans", verdict=Verdict.INCONCLUSIVE, findings=findings
+        )
+    changed = {one.statement: one for one in differences(approved, found)}
+    findings = [
+        _finding(name, found.get(name, ""), changed.get(name)) for name in sorted({*approved, *found})
+    ]
+    return Section(
+        name="golden-plans",
+        title="Golden plans",
+        verdict=overall((one.name, one.verdict, "") for one in findings)[0],
+        text=[f"{len(findings) - len(changed)} of {len(findings)} statements are planned as approved."],
+        findings=findings,
+        blocks=[Block(title=name, text=one.diff, language="diff") for name, one in changed.items()],
+    )
+
+
+def _approved_section(found: Mapping[str, str], text: str) -> Section:
+    findings = [_finding(name, found[name], None) for name in sorted(found)]
+    return Section(
+        name="golden-plans",
+        title="Golden plans",
+        verdict=overall((one.name, one.verdict, "") for one in findings)[0],
+        text=[text],
+        findings=findings,
+    )
+
+
+def _finding(statement: str, text: str, changed: Difference | None) -> Finding:
+    if changed is None and NOT_EXAMINED in text:
+        return Finding(
+            name=statement, verdict=Verdict.INCONCLUSIVE, observed="not every plan could be examined",
+            expected="the approved plans", remedy="eventmark explain tells why",
+        )  # fmt: skip
+    if changed is None:
+        return Finding(
+            name=statement, verdict=Verdict.MET, observed="as approved", expected="the approved plans"
+        )
+    lines = changed.diff.splitlines()[2:]
+    added, removed = (sum(line.startswith(mark) for line in lines) for mark in "+-")
+    return Finding(
+        name=statement, verdict=Verdict.BROKEN, observed=f"of its lines {removed} gone, {added} new",
+        expected="the approved plans",
+        remedy="look at the difference; if it is meant, approve it: eventmark explain --approve",
+    )  # fmt: skip
+
+
+def _corpus_name(plan: CorpusPlan) -> str:
+    return f"{plan.events:,} events, {plan.tenant_count} tenants, seed {plan.seed}, {plan.payload_profile} payloads"

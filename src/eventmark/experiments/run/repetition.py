@@ -1,0 +1,150 @@
+"""Plans examined again and again on a machine kept busy: verdicts that rest on counters stay what they are."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from eventmark.jobs.course import Course
+from eventmark.jobs.examination import examine_repeatedly
+from eventmark.jobs.job import Job, fill, prepare_store
+from eventmark.judgement.verdicts import overall
+from eventmark.results.results import Column, Figure, Finding, PlanResult, RunResult, Section, Table, Verdict
+from eventmark.seeding import Progress, no_progress
+from eventmark.workers import worker_executor
+
+BURNERS_PER_CORE = 2
+_SPIN = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedPlans:
+    """Every plan examined ``runs`` times in a row, beside processes that compute and do nothing else."""
+
+    name: ClassVar[str] = "repeated plans"
+    runs: int
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
+            with course.phase("seed"):
+                fill(job, progress)
+            with course.phase("busy"), busy_machine():
+                found = examine_repeatedly(job, progress, runs=self.runs)
+        section = repetition_section(found)
+        verdict, reasons = overall((one.name, one.verdict, one.observed) for one in section.findings)
+        return course.result(verdict, reasons, sections=[section], figures=figures_of_runs(found))
+
+
+@contextmanager
+def busy_machine() -> Iterator[None]:
+    """More processes than cores, computing from entering to leaving."""
+    count = BURNERS_PER_CORE * (os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory(prefix="eventmark-") as place, worker_executor(count) as executor:
+        done = Path(place) / "done"
+        burning = [executor.submit(_burn, done) for _ in range(count)]
+        try:
+            yield
+        finally:
+            done.touch()
+            for one in burning:
+                one.result()
+
+
+def repetition_section(runs: Sequence[Sequence[PlanResult]]) -> Section:
+    """A finding for each statement: whether each of its plans had one verdict in all runs."""
+    by_plan = _by_plan(runs)
+    statements = dict.fromkeys(statement for statement, _ in by_plan)
+    findings, rows = [], []
+    for name in statements:
+        own = {condition: plans for (statement, condition), plans in by_plan.items() if statement == name}
+        findings.append(_finding(name, own, len(runs)))
+        rows.append(_row(name, own))
+    return Section(
+        name="repetition",
+        title="The same verdict every time",
+        verdict=overall((one.name, one.verdict, "") for one in findings)[0],
+        text=[
+            f"Every plan was examined {len(runs)} times in a row, while {BURNERS_PER_CORE} processes for each core "
+            "computed. Pages and rows are counted by the server and hardly differ; times do. Whether a plan is good "
+            "is for eventmark explain to say; this is whether it says the same each time."
+        ],
+        findings=findings,
+        tables=[
+            Table(
+                title=f"{len(runs)} runs",
+                columns=[
+                    Column(name="statement"), Column(name="plans"), Column(name="verdicts"),
+                    Column(name="pages, most to least", unit="times"),
+                    Column(name="execution time, most to least", unit="times"),
+                ],
+                rows=rows,
+                note="Of the plan that differed most from one run to another.",
+            )
+        ],
+    )  # fmt: skip
+
+
+def figures_of_runs(runs: Sequence[Sequence[PlanResult]]) -> dict[str, Figure]:
+    """How many verdicts changed, and how far counters and clocks lie apart."""
+    by_plan = _by_plan(runs)
+    changed = sum(len({plan.verdict for plan in plans}) > 1 for plans in by_plan.values())
+    return {
+        "plan_verdicts_changed": Figure(value=changed, unit="plans", better="less", exact=True),
+        "plan_runs": Figure(value=len(runs), unit="runs"),
+        "plan_pages_spread_most": Figure(value=_spread(by_plan.values(), "buffers"), unit="times"),
+        "plan_time_spread_most": Figure(value=_spread(by_plan.values(), "execution_ms"), unit="times"),
+    }
+
+
+def _by_plan(runs: Sequence[Sequence[PlanResult]]) -> dict[tuple[str, str], list[PlanResult]]:
+    by_plan: dict[tuple[str, str], list[PlanResult]] = {}
+    for plans in runs:
+        for plan in plans:
+            by_plan.setdefault((plan.statement, plan.condition), []).append(plan)
+    return by_plan
+
+
+def _finding(statement: str, plans: dict[str, list[PlanResult]], runs: int) -> Finding:
+    expected = f"each plan judged {runs} times, with one verdict"
+    for condition, seen in plans.items():
+        verdicts = [plan.verdict.value for plan in seen]
+        if len(set(verdicts)) > 1 or len(seen) != runs:
+            told = ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
+            return Finding(
+                name=statement, verdict=Verdict.BROKEN, observed=f"{condition}: {told}", expected=expected,
+                remedy="see what its findings of the two verdicts count",
+            )  # fmt: skip
+    return Finding(
+        name=statement,
+        verdict=Verdict.MET,
+        observed=f"{len(plans)} plans, one verdict each",
+        expected=expected,
+    )
+
+
+def _row(statement: str, plans: dict[str, list[PlanResult]]) -> list[str | float | None]:
+    verdicts = sorted({plan.verdict.value for seen in plans.values() for plan in seen})
+    return [
+        statement, float(len(plans)), ", ".join(verdicts), _spread(plans.values(), "buffers"),
+        _spread(plans.values(), "execution_ms"),
+    ]  # fmt: skip
+
+
+def _spread(plans: Iterable[Sequence[PlanResult]], counter: str) -> float:
+    """The most to the least that a plan's counter came to, of the plan for which that is the most."""
+    spreads = []
+    for seen in plans:
+        values = [plan.work[counter] for plan in seen if plan.work.get(counter)]
+        spreads.append(max(values) / min(values) if values else 1.0)
+    return round(max(spreads, default=1.0), 2)
+
+
+def _burn(done: Path) -> None:
+    while not done.exists():
+        sum(range(_SPIN))

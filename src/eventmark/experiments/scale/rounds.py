@@ -1,0 +1,32 @@
+"""One round of an operation: a process that has both corpora open and takes turns on them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from eventmark.experiments.scale.steps import Round
+from eventmark.operations.forks import ForkTask, measure_in_turns, ready_operation
+from eventmark.workers import loop_factory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundTask:
+    """What travels to a worker: the same operation on the small corpus and on the large one."""
+
+    small: ForkTask
+    large: ForkTask
+
+
+def run_round(task: RoundTask) -> Round:
+    """Run in a fresh process. Raises ``CannotRunError``."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_run(task))
+
+
+async def _run(task: RoundTask) -> Round:
+    async with AsyncExitStack() as stack:
+        both = [await stack.enter_async_context(ready_operation(one)) for one in (task.small, task.large)]
+        small, large = await measure_in_turns(both, task.large.profile)
+        return Round(small, large)

@@ -1,0 +1,230 @@
+"""Scale: one log grows through volumes, and everything is measured at each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from eventmark.errors import CannotRunError
+from eventmark.experiments.scale.analysis import (
+    Curve,
+    accounting_of,
+    counter_curves,
+    curves_of,
+    measured_operations,
+    pages_of,
+    plan_curves,
+)
+from eventmark.experiments.scale.judge import Judged, judge_operation
+from eventmark.experiments.scale.measuring import EFFORTS, measure_volume, side_of
+from eventmark.experiments.scale.sections import (
+    accounts_section,
+    foretold_events,
+    growth_section,
+    laws_section,
+    short,
+    volumes_section,
+    worst,
+)
+from eventmark.experiments.scale.steps import Growth, Step, StepLedger
+from eventmark.experiments.scale.volumes import plan_of
+from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.jobs.course import Course, unfit_machine
+from eventmark.jobs.job import Job, prepare_store
+from eventmark.judgement.evidence import NOT_TIMED
+from eventmark.judgement.verdicts import doubted, overall
+from eventmark.operations.benchmark import Measured as MeasuredForks
+from eventmark.operations.benchmark import operation_result
+from eventmark.results.results import Figure, OperationResult, RunResult, Section
+from eventmark.seeding import (
+    Progress,
+    drop_corpus_schema,
+    estimated_bytes,
+    no_progress,
+    remove_appended,
+    seed,
+    seeded_events,
+)
+from eventmark.server import Watch, check_disk_space, slowed_by
+from eventmark.stores import scratch_name
+from eventmark.workload import CorpusPlan
+
+SUFFIX_LARGE, SUFFIX_SMALL = "_scale", "_scale_small"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """The log of the largest of ``volumes``, measured when it has each of them.
+
+    What was measured is kept in the store, so that the same run, interrupted, goes on with the next volume.
+    """
+
+    name: ClassVar[str] = "scale"
+    volumes: tuple[int, ...]
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError``."""
+        run = _Run(job, self.volumes, progress)
+        with Course(job, progress, events_to_come=run.prepare()) as course:
+            run.measure(course)
+        return run.result(course)
+
+
+class _Run:
+    """One run of the scenario."""
+
+    def __init__(self, job: Job, volumes: tuple[int, ...], progress: Progress) -> None:
+        self._job = job
+        self._volumes = volumes
+        self._progress = progress
+        self._plan: CorpusPlan = plan_of(job.corpus, volumes)
+        self._large = scratch_name(job.schema, SUFFIX_LARGE)
+        self._small = scratch_name(job.schema, SUFFIX_SMALL)
+        self._effort = EFFORTS[job.profile.name]
+        self._ledger = StepLedger(
+            job.server.dsn, self._large, f"{job.profile.name}, {job.definition.schema_sha256}"
+        )
+        self._steps: dict[int, Step] = {}
+        self._watch: Watch | None = None
+        self._random = np.random.default_rng([job.corpus.seed, 31])
+
+    def prepare(self) -> int:
+        """Everything that can be found wrong before anything is seeded; how many events are to be seeded then."""
+        job = self._job
+        if job.replace:
+            asyncio.run(_drop(job.server.dsn, self._large, self._small))
+        prepare_store(job)
+        large, small = (seeded_events(job.server.dsn, schema) for schema in (self._large, self._small))
+        to_come = max(self._volumes[-1] - large, 0) + max(self._volumes[0] - small, 0)
+        if job.server.directory is not None and to_come:
+            check_disk_space(job.place, estimated_bytes(to_come, self._plan.payload_profile))
+        if large:
+            self._steps = asyncio.run(self._ledger.read())
+        return to_come
+
+    def measure(self, course: Course) -> None:
+        """Grow and measure, volume by volume; what was measured before stays."""
+        for volume in self._volumes:
+            if volume in self._steps:
+                continue
+            if seeded_events(self._job.server.dsn, self._large) > volume:
+                course.skipped[f"{short(volume)} events"] = "the log has grown beyond it, and shrinks no more"
+                continue
+            with course.phase(f"grow to {short(volume)}"):
+                growth = self._grow(volume)
+            with course.phase(f"measure {short(volume)}"), course.watch() as watch:
+                step = self._measure(volume, growth)
+            self._watch = watch
+            asyncio.run(self._ledger.write(step))
+            self._steps[volume] = step
+
+    def _grow(self, volume: int) -> Growth:
+        """Both corpora as far as they are wanted, without what measuring has left in them."""
+        job = self._job
+        if seeded_events(job.server.dsn, self._small) > self._volumes[0]:  # of another run
+            asyncio.run(_drop(job.server.dsn, self._small))
+        loaded = Growth(events=0, stage_seconds={})
+        for schema, events in ((self._small, self._volumes[0]), (self._large, volume)):
+            report = seed(
+                job.server.dsn,
+                job.definition,
+                self._plan,
+                schema=schema,
+                events=events,
+                progress=self._progress,
+            )
+            asyncio.run(remove_appended(job.server.dsn, job.definition, schema, self._plan.events))
+            loaded = Growth(events=report.events, stage_seconds=report.stage_seconds)
+        return loaded
+
+    def _measure(self, volume: int, growth: Growth) -> Step:
+        small = side_of(self._job, self._small, self._plan, self._volumes[0])
+        large = side_of(self._job, self._large, self._plan, volume)
+        return measure_volume(volume, small, large, self._effort, growth, self._progress)
+
+    def result(self, course: Course) -> RunResult:
+        steps = [self._steps[volume] for volume in self._volumes if volume in self._steps]
+        if not steps:
+            raise CannotRunError(
+                "nothing is left to measure: the log has grown beyond every volume",
+                remedy="begin anew with --replace",
+            )
+        names = list(measured_operations(steps))
+        curves = [curve for name in names for curve in curves_of(steps, name, self._random)]
+        judged = [self._judged(curve, steps[-1]) for curve in curves if curve.quantile == "p95"]
+        course.skipped |= steps[-1].skipped | steps[-1].notes
+        if not steps[-1].accounts:
+            course.skipped["accounts of single calls"] = "pg_stat_statements is not to be had"
+        doubt = slowed_by(course.fitness)
+        operations = {name: doubted(one, doubt) for name, one in self._operations(steps[-1], names).items()}
+        verdict, reasons = overall(
+            [
+                *worst(judged),
+                *((name, one.verdict, one.reason) for name, one in operations.items()),
+                *unfit_machine(course),
+            ]
+        )
+        return course.result(
+            verdict, reasons, operations=operations, figures=_figures(curves, steps[-1]),
+            sections=list(self._sections(steps, curves, judged, names)),
+        )  # fmt: skip
+
+    def _judged(self, curve: Curve, step: Step) -> Judged:
+        rounds = step.rounds.get(curve.operation, [])
+        failures = [one.failure for pair in rounds for one in (pair.small, pair.large) if one.failed]
+        accounting = accounting_of(step.accounts.get(curve.operation, []), self._random)
+        return judge_operation(curve, step, self._volumes[0], accounting, failures)
+
+    def _operations(self, step: Step, names: Sequence[str]) -> dict[str, OperationResult]:
+        """The operations at the largest volume, judged by their targets as a benchmark does."""
+        found = {}
+        for name in names:
+            forks = [one.large for one in step.rounds.get(name, [])]
+            if forks:
+                measured = MeasuredForks(forks=forks)
+                found[name] = operation_result(name, measured, self._job.targets.get(name), self._random)
+        return found
+
+    def _sections(
+        self, steps: Sequence[Step], curves: Sequence[Curve], judged: Sequence[Judged], names: Sequence[str]
+    ) -> Iterator[Section]:
+        yield growth_section(curves, judged, self._volumes[0])
+        yield laws_section(
+            curves, counter_curves(steps, names), plan_curves(steps), foretold_events(steps[-1].volume)
+        )
+        yield accounts_section(judged)
+        yield volumes_section(steps, self._missing(steps[-1].notes))
+        if self._watch is not None:
+            yield bottleneck_section(self._watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
+
+    def _missing(self, notes: Mapping[str, str]) -> list[str]:
+        return [f"Not to be had, {name}: {reason}." for name, reason in notes.items()]
+
+
+def _figures(curves: Sequence[Curve], step: Step) -> dict[str, Figure]:
+    """Of each operation: p95 and pages per call at the largest volume against the smallest."""
+    found = {}
+    for curve in curves:
+        if curve.quantile == "p95":
+            ratio = curve.points[-1].ratio
+            found[f"{curve.operation}_p95_growth"] = Figure(
+                value=round(ratio.value, 4), unit="times", low=round(ratio.low, 4), high=round(ratio.high, 4),
+                better="less",
+            )  # fmt: skip
+    for name in step.rounds:
+        pages = pages_of(step, name)
+        if pages is not None:
+            found[f"{name}_pages_growth"] = Figure(
+                value=round(pages.ratio.value, 4), unit="times", low=round(pages.ratio.low, 4),
+                high=round(pages.ratio.high, 4), better="less",
+            )  # fmt: skip
+    return found
+
+
+async def _drop(dsn: str, *schemas: str) -> None:
+    for schema in schemas:
+        await drop_corpus_schema(dsn, schema)

@@ -1,0 +1,1 @@
+"""Appends at a steady rate for long: memory, latency, garbage, tables, autovacuum, WAL."""

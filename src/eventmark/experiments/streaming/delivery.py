@@ -1,0 +1,168 @@
+"""From append to visible to handled, by each way of waiting for events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventmark.domain import EventStore, NewEvent, StreamId
+from eventmark.engine import PostgresEventStore
+from eventmark.errors import CannotRunError, EventStoreError
+from eventmark.experiments.streaming.consumers import NUMBER_KEY, ConsumerSpec
+from eventmark.experiments.streaming.group import GroupPlan, Setting
+from eventmark.experiments.streaming.sizes import Waiting
+from eventmark.instruments.alarm import Alarm
+from eventmark.instruments.clock import now_ns
+from eventmark.jobs.job import Job
+from eventmark.results.results import Latency
+from eventmark.stats.quantiles import latency_of
+from eventmark.stores import find_store, open_store
+from eventmark.workers import loop_factory
+from eventmark.workload.arrivals import Arrivals
+
+STAGE = "deliver"
+GRACE_S = 30.0
+"""How long after the last append an event may still come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Single appends at a steady rate: until acknowledged; from there until a consumer was given the event, at once
+    where that was before; from the call until the token after it was stored. ``lost`` were not given in time."""
+
+    way: Waiting
+    appends: int
+    lost: int
+    append_ms: Latency
+    visible_ms: Latency
+    handled_ms: Latency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterTask:
+    """Single appends, due ``due_s`` after the writer is ready; travels to its process."""
+
+    dsn: str
+    store: str
+    schema: str
+    due_s: tuple[float, ...]
+    notify: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """When each append was called and when it was acknowledged, nanoseconds of ``now_ns``."""
+
+    invoked_ns: NDArray[np.int64]
+    ended_ns: NDArray[np.int64]
+
+
+def measure_deliveries(setting: Setting) -> list[Delivery]:
+    """Each way of waiting in turn. Raises ``CannotRunError`` where an append fails."""
+    ways, found = setting.ways, []
+    for number, way in enumerate(ways):
+        setting.progress(STAGE, number, len(ways))
+        found.append(_deliver(setting, way, seed=setting.job.corpus.seed + number))
+    setting.progress(STAGE, len(ways), len(ways))
+    return found
+
+
+def _deliver(setting: Setting, way: Waiting, seed: int) -> Delivery:
+    job, sizes = setting.job, setting.sizes
+    due_s = Arrivals("poisson", sizes.deliveries_per_s).due_s(
+        sizes.delivery_s, np.random.default_rng([seed, 21])
+    )
+    task = WriterTask(
+        dsn=job.server.dsn,
+        store=job.store,
+        schema=job.schema,
+        due_s=tuple(due_s.tolist()),
+        notify=way.notified,
+    )
+    written: list[Written] = []
+
+    async def write() -> None:
+        written.append(await asyncio.wrap_future(setting.executor.submit(run_writer, task)))
+
+    spec = ConsumerSpec(
+        name=f"eventmark-delivery-{uuid4().hex[:8]}",
+        start=asyncio.run(head_token(job)),
+        expected=(len(due_s),),
+    )
+    plan = GroupPlan(
+        specs=(spec,),
+        seconds=sizes.delivery_s + GRACE_S,
+        poll_interval_s=way.poll_interval_s,
+        with_numbers=True,
+    )
+    group = setting.consume(plan, meanwhile=write)
+    (consumed,) = group.consumed
+    numbers = np.array(consumed.numbers, np.int64)
+    if not len(numbers):
+        raise CannotRunError(f"no event was delivered, {way.name}: {consumed.error}")
+    return Delivery(
+        way=way,
+        appends=len(due_s),
+        lost=len(due_s) - len(np.unique(numbers)),
+        append_ms=latency_of(written[0].ended_ns - written[0].invoked_ns),
+        visible_ms=latency_of(np.maximum(np.array(consumed.given_ns) - written[0].ended_ns[numbers], 0)),
+        handled_ms=latency_of(np.array(consumed.ended_ns) - written[0].invoked_ns[numbers]),
+    )
+
+
+async def head_token(job: Job) -> str:
+    """The log's head now, as text."""
+    store = await open_store(job.definition, job.server.dsn, schema=job.schema, pool_max=1)
+    try:
+        return str(await store.create_head_token())
+    finally:
+        await store.close()
+
+
+def run_writer(task: WriterTask) -> Written:
+    """Run in a process of its own. Raises ``CannotRunError`` for the first append that fails."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        try:
+            return runner.run(_write(task))
+        except EventStoreError as error:
+            raise CannotRunError(f"an append failed: {error}") from None
+
+
+async def _write(task: WriterTask) -> Written:
+    definition = find_store(task.store)
+    store: EventStore
+    if definition.engine:
+        store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=2, notify=task.notify)
+    else:
+        store = await open_store(definition, task.dsn, schema=task.schema, pool_max=2)
+    invoked_ns, ended_ns = (np.zeros(len(task.due_s), np.int64) for _ in range(2))
+    try:
+        async with Alarm() as alarm:
+            start_ns = now_ns() + 1_000_000
+            for (stream, event), due_s, number in zip(
+                _new_events(len(task.due_s)), task.due_s, range(len(task.due_s)), strict=True
+            ):
+                await alarm.until(start_ns + int(due_s * 1e9))
+                invoked_ns[number] = now_ns()
+                await store.append_events(stream, [event], expected_version=0)
+                ended_ns[number] = now_ns()
+    finally:
+        await store.close()
+    return Written(invoked_ns, ended_ns)
+
+
+def _new_events(count: int) -> Iterator[tuple[StreamId, NewEvent]]:
+    """Each the first of a stream of its own, with its number."""
+    for number in range(count):
+        event_id = uuid4()
+        stream = StreamId(tenant_id="tenant-0000", aggregate_type="Order", aggregate_id=str(event_id))
+        yield stream, NewEvent(
+            event_id=event_id, event_type="OrderPlaced", payload={NUMBER_KEY: number}, metadata={},
+            timestamp=datetime.now(UTC), payload_type="OrderPlaced",
+        )  # fmt: skip

@@ -1,0 +1,198 @@
+"""Consumers in several processes, brought to a common start."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventmark.errors import CannotRunError
+from eventmark.experiments.streaming.consumers import (
+    Consumed,
+    ConsumerSpec,
+    ConsumerTask,
+    WorkerConsumption,
+    run_consumers,
+)
+from eventmark.experiments.streaming.sizes import Sizes, Waiting
+from eventmark.jobs.job import Job
+from eventmark.loadgen.generator import until_ready
+from eventmark.loadgen.link import Rendezvous
+from eventmark.seeding import Progress
+from eventmark.server import machine
+from eventmark.workers import worker_executor
+
+PROCESSES_MAX = 4
+POLL_INTERVAL_S = 0.1
+TELL_EVERY_S = 0.25
+
+Meanwhile = Callable[[], Coroutine[Any, Any, None]]
+"""Something to be run before or beside the consumers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What all consumers did together. Times are nanoseconds from the common start."""
+
+    workers: tuple[WorkerConsumption, ...]
+
+    @property
+    def consumed(self) -> list[Consumed]:
+        return [one for worker in self.workers for one in worker.consumed]
+
+    @property
+    def errors(self) -> list[str]:
+        return [f"{one.name}: {one.error}" for one in self.consumed if one.error]
+
+    @property
+    def handled(self) -> int:
+        return sum(one.handled for one in self.consumed)
+
+    @property
+    def seconds(self) -> float:
+        """From the start until the last token was stored."""
+        last_ns = [
+            one.saved_ns[-1] - worker.start_ns
+            for worker in self.workers
+            for one in worker.consumed
+            if one.saved_ns
+        ]
+        return max(last_ns, default=0) / 1e9
+
+    @property
+    def events_per_s(self) -> float:
+        return self.handled / self.seconds if self.seconds else 0.0
+
+    def intervals_ns(self) -> list[NDArray[np.int64]]:
+        """Of each consumer, from one stored token to the next."""
+        return [
+            one.intervals_ns() for worker in self.workers for one in worker.consumed if len(one.saved_ns) > 1
+        ]
+
+
+def shared_out(specs: Sequence[ConsumerSpec]) -> list[tuple[ConsumerSpec, ...]]:
+    """The consumers of each process, no more processes than there are cores."""
+    processes = _processes(len(specs))
+    return [tuple(specs[number::processes]) for number in range(processes)]
+
+
+def _processes(wanted: int) -> int:
+    return min(wanted, machine.cpu_count(), PROCESSES_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupPlan:
+    """Consumers, and how long they run at most. ``stage`` is what progress is told of, nothing where empty."""
+
+    specs: tuple[ConsumerSpec, ...]
+    seconds: float
+    poll_interval_s: float = POLL_INTERVAL_S
+    settle_s: float = 0.0
+    with_numbers: bool = False
+    stage: str = ""
+
+    @property
+    def expected(self) -> int:
+        """Events that all of them are to handle; the segments of one name share theirs."""
+        return sum(sum(spec.expected) for spec in {spec.name: spec for spec in self.specs}.values())
+
+
+def executor_of_workers() -> Executor:
+    """As many processes as the consumers of a group, and one for whoever writes beside them."""
+    return worker_executor(_processes(PROCESSES_MAX) + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What every part of an analysis works with. ``executor`` is one of ``executor_of_workers``."""
+
+    job: Job
+    executor: Executor
+    sizes: Sizes
+    progress: Progress
+
+    @property
+    def ways(self) -> list[Waiting]:
+        """Of waiting for events: stores that are not the engine's do not notify."""
+        return [way for way in self.sizes.ways if self.job.definition.engine or not way.notified]
+
+    def consume(
+        self, plan: GroupPlan, *, at_start: Meanwhile | None = None, meanwhile: Meanwhile | None = None
+    ) -> Group:
+        """Run the consumers on the job's store.
+
+        ``at_start`` is awaited once all are ready and before they start, ``meanwhile`` is run beside them.
+        Raises ``CannotRunError``.
+        """
+        return asyncio.run(_consume(self.job, self.executor, plan, at_start, meanwhile, self.progress))
+
+
+async def _consume(
+    job: Job,
+    executor: Executor,
+    plan: GroupPlan,
+    at_start: Meanwhile | None,
+    meanwhile: Meanwhile | None,
+    progress: Progress,
+) -> Group:
+    parts = shared_out(plan.specs)
+    async with Rendezvous(len(parts)) as rendezvous:
+        futures = [
+            asyncio.wrap_future(executor.submit(run_consumers, _task(job, plan, rendezvous, number, specs)))
+            for number, specs in enumerate(parts)
+        ]
+        try:
+            await until_ready(rendezvous, futures)
+            if at_start is not None:
+                await at_start()
+            rendezvous.start()
+            await _together(_told(rendezvous, futures, plan, progress), *([meanwhile()] if meanwhile else []))
+        except BrokenProcessPool:
+            raise CannotRunError("a worker process ended before its consumers did") from None
+        return Group(tuple(future.result() for future in futures))
+
+
+async def _together(*work: Coroutine[Any, Any, None]) -> None:
+    """All of it; the first error ends the rest, and is raised as it is."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _task(
+    job: Job, plan: GroupPlan, rendezvous: Rendezvous, number: int, specs: tuple[ConsumerSpec, ...]
+) -> ConsumerTask:
+    return ConsumerTask(
+        dsn=job.server.dsn, store=job.store, schema=job.schema, specs=specs, number=number,
+        address=rendezvous.address, token=rendezvous.token, seconds=plan.seconds,
+        poll_interval_s=plan.poll_interval_s, settle_s=plan.settle_s, with_numbers=plan.with_numbers,
+    )  # fmt: skip
+
+
+async def _told(
+    rendezvous: Rendezvous,
+    futures: Sequence[asyncio.Future[WorkerConsumption]],
+    plan: GroupPlan,
+    progress: Progress,
+) -> None:
+    """Until the workers end, say how far they are. Raises what one raised."""
+    expected = float(plan.expected)
+    watched = bool(plan.stage and expected)
+    pending: set[asyncio.Future[WorkerConsumption]] = set(futures)
+    while pending:
+        if watched:
+            progress(plan.stage, min(rendezvous.done, expected), expected)
+        done, pending = await asyncio.wait(pending, timeout=TELL_EVERY_S, return_when=asyncio.FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+    if watched:
+        progress(plan.stage, expected, expected)

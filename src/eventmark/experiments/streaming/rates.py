@@ -1,0 +1,153 @@
+"""How quickly events are consumed: by several consumers at once, and by one whose work is split into segments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+import numpy as np
+
+from eventmark.domain import StoredEvent
+from eventmark.engine.processor import segment_of
+from eventmark.experiments.streaming.consumers import BATCH_EVENTS, ConsumerSpec
+from eventmark.experiments.streaming.group import Group, GroupPlan, Setting
+from eventmark.jobs.job import Job
+from eventmark.judgement.verdicts import judge_latency
+from eventmark.operations.benchmark import CPU_SHARE_MAX
+from eventmark.results.results import ClientHealth, Fork, OperationResult
+from eventmark.results.targets import Target
+from eventmark.stats.histogram import LatencyHistogram
+from eventmark.stats.quantiles import intervals_of, latency_of
+from eventmark.stores import open_store
+
+STAGE = "consume"
+SECONDS_MAX = 600.0
+TARGET = f"stream_events[{BATCH_EVENTS}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Consumers at work together. ``log_events_per_s`` is how quickly each of them passes the log."""
+
+    name: str
+    consumers: int
+    segments: int
+    handler_us: float
+    group: Group
+    log_events: int
+
+    @property
+    def log_events_per_s(self) -> float:
+        return self.log_events / self.group.seconds if self.group.seconds else 0.0
+
+    @property
+    def handled_per_s(self) -> float:
+        return self.group.events_per_s
+
+
+def measure_consumers(setting: Setting, events: int) -> list[Case]:
+    """1, 2, 4, ... consumers, each of which reads the log's first ``events``."""
+    cases = []
+    for count in setting.sizes.consumers:
+        specs = tuple(
+            ConsumerSpec(name=_name(f"consumer-{number}"), expected=(events,)) for number in range(count)
+        )
+        group = _run(setting, specs, f"{STAGE} by {count}")
+        cases.append(
+            Case(
+                name=f"{count} consumer{'s' * (count > 1)}", consumers=count, segments=1, handler_us=0.0,
+                group=group, log_events=events,
+            )
+        )  # fmt: skip
+    return cases
+
+
+def measure_segments(setting: Setting, events: int) -> list[Case]:
+    """One processor split into 1, 2, 4, ... segments, with a handler that does nothing and one that waits."""
+    shares = asyncio.run(_events_by_segment(setting.job, setting.sizes.consumers, events))
+    cases = []
+    for handler_us in (0.0, setting.sizes.handler_us):
+        for segments in setting.sizes.consumers:
+            name = _name("segmented")
+            specs = tuple(
+                ConsumerSpec(name=name, segments=segments, expected=shares[segments], handler_us=handler_us)
+                for _ in range(segments)
+            )
+            group = _run(setting, specs, f"{STAGE} in {segments} segments")
+            handler = f", handler waits {handler_us:g} µs per event" if handler_us else ""
+            cases.append(
+                Case(
+                    name=f"{segments} segment{'s' * (segments > 1)}{handler}", consumers=segments, segments=segments,
+                    handler_us=handler_us, group=group, log_events=events,
+                )
+            )  # fmt: skip
+    return cases
+
+
+def to_operation(case: Case, target: Target | None) -> OperationResult:
+    """The time from one stored token to the next as an operation's latency, judged by a batch's target."""
+    series = case.group.intervals_ns()
+    samples = np.concatenate(series) if series else np.zeros(1, np.int64)
+    latency, intervals = latency_of(samples), intervals_of(series or [samples], np.random.default_rng(1))
+    cpu_share = max(worker.cpu_share for worker in case.group.workers)
+    busy = f"a client process used {cpu_share:.0%} of a core" if cpu_share >= CPU_SHARE_MAX else ""
+    errors = case.group.errors
+    verdict, reason = judge_latency(
+        latency, intervals, target, failed=len(errors), client_bottleneck=busy, samples=len(samples)
+    )
+    histogram = LatencyHistogram()
+    histogram.record_all(samples)
+    return OperationResult(
+        latency_ms=latency, interval_ms=intervals, samples=len(samples),
+        target_ms=target.limit_ms if target else None, target_quantile=target.quantile if target else "",
+        verdict=verdict, reason=f"{reason}: {errors[0]}" if errors else reason, mode="throughput",
+        throughput_per_s=round(len(samples) / case.group.seconds, 1) if case.group.seconds else 0.0,
+        failed=len(errors), histogram=histogram.encode(),
+        forks=[
+            Fork(
+                samples=len(one), p50_ms=latency_of(one).p50, p95_ms=latency_of(one).p95, warmup_iterations=0,
+                steady=True,
+            )
+            for one in series
+        ],
+        client=ClientHealth(
+            loop_lag_ms_p99=max(worker.loop_lag_ms_p99 for worker in case.group.workers),
+            cpu_share=round(cpu_share, 3), pool_wait_ms_p95=0.0, bottleneck=bool(busy), reason=busy,
+        ),
+    )  # fmt: skip
+
+
+def _run(setting: Setting, specs: tuple[ConsumerSpec, ...], stage: str) -> Group:
+    return setting.consume(GroupPlan(specs=specs, seconds=SECONDS_MAX, stage=stage))
+
+
+def _name(purpose: str) -> str:
+    """Of a processor that is new, so that it begins at the tail."""
+    return f"eventmark-{purpose}-{uuid4().hex[:8]}"
+
+
+async def _events_by_segment(
+    job: Job, segment_counts: Sequence[int], events: int
+) -> Mapping[int, tuple[int, ...]]:
+    """How many of the log's first ``events`` belong to each segment, for every number of segments."""
+    counts = {segments: [0] * segments for segments in segment_counts}
+    store = await open_store(job.definition, job.server.dsn, schema=job.schema, pool_max=1)
+    try:
+        token, seen = await store.create_tail_token(), 0
+        while seen < events:
+            batch = await store.stream_events(token, limit=min(10 * BATCH_EVENTS, events - seen))
+            if not batch.events:
+                break
+            token, seen = batch.token, seen + len(batch.events)
+            for segments, found in counts.items():
+                _count(batch.events, segments, found)
+    finally:
+        await store.close()
+    return {segments: tuple(found) for segments, found in counts.items()}
+
+
+def _count(events: Sequence[StoredEvent], segments: int, found: list[int]) -> None:
+    for event in events:
+        found[segment_of(event, segments)] += 1

@@ -1,0 +1,231 @@
+"""Streaming shown: rates, catching up against its floor, delivery, and the cost of waiting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from eventmark.experiments.streaming.catch_up import CatchUp
+from eventmark.experiments.streaming.copying import TOOL
+from eventmark.experiments.streaming.delivery import Delivery
+from eventmark.experiments.streaming.idle import Idle
+from eventmark.experiments.streaming.rates import Case
+from eventmark.results.results import Chart, Column, Finding, Latency, Point, Section, Table, Verdict
+
+AGAINST_COPY_MIN = 0.8
+"""A consumer decodes and stores its token; more than a fifth below what the server delivers is its own waiting."""
+
+_RATE = "events/s"
+
+
+def rates_section(cases: Sequence[Case], *, processors: bool, missing: str = "") -> Section:
+    """``missing``: why there are no segments."""
+    batch = "handled in the transaction that stores its token" if processors else "its token kept in memory"
+    text = [
+        f"Each consumer reads the log's first {cases[0].log_events:,} events in batches of 1000, each {batch}. "
+        "Segments of one processor each read the whole log and handle the streams that are theirs.",
+        "The time from one stored token to the next is reading, handling and storing of a batch, of which reading and "
+        "handling overlap.",
+    ]
+    if missing:
+        text.append(f"Segments were not measured: {missing}.")
+    return Section(
+        name="consumption", title="Consumption", text=text, tables=[_rates_table(cases)], charts=[_rates_chart(cases)]
+    )  # fmt: skip
+
+
+def _rates_table(cases: Sequence[Case]) -> Table:
+    return Table(
+        title="Consumers at once",
+        columns=[
+            Column(name="consumers"), Column(name="passes of the log", unit=_RATE), Column(name="handled", unit=_RATE),
+            Column(name="seconds", unit="s"), Column(name="busiest client", unit="share"),
+        ],
+        rows=[
+            [
+                case.name, round(case.log_events_per_s), round(case.handled_per_s), case.group.seconds,
+                max(worker.cpu_share for worker in case.group.workers),
+            ]
+            for case in cases
+        ],
+        note="Passes of the log: how quickly each of them gets through it. Handled: all of them together.",
+    )  # fmt: skip
+
+
+def _rates_chart(cases: Sequence[Case]) -> Chart:
+    return Chart(
+        title="Events handled per second, all consumers together", mark="line", x="consumers or segments", y=_RATE,
+        points=[
+            Point(x=float(case.consumers), y=case.handled_per_s, series=_kind(case))
+            for case in cases
+        ],
+    )  # fmt: skip
+
+
+def _kind(case: Case) -> str:
+    """What a case is one of, however many there are."""
+    words = "consumers" if "consumer" in case.name else "segments"
+    return f"{words}, handler waits {case.handler_us:g} µs per event" if case.handler_us else words
+
+
+def catch_up_finding(found: CatchUp) -> Finding:
+    """The consumer's rate against COPY's: beyond the least only where the whole interval is."""
+    expected = f"{AGAINST_COPY_MIN:g} × the rate of COPY, or more"
+    ratio = found.against_copy
+    if ratio is None:
+        return Finding(
+            name="catching up against COPY", verdict=Verdict.INCONCLUSIVE, expected=expected,
+            observed=next(iter(found.missing.values()), "COPY was not measured"),
+        )  # fmt: skip
+    verdict = Verdict.INCONCLUSIVE
+    if ratio.low >= AGAINST_COPY_MIN:
+        verdict = Verdict.MET
+    elif ratio.high < AGAINST_COPY_MIN:
+        verdict = Verdict.BROKEN
+    return Finding(
+        name="catching up against COPY", verdict=verdict, expected=expected,
+        observed=f"{ratio.value:.3g} ×, 95% interval {ratio.low:.3g} to {_bound(ratio.high)}, "
+        f"{len(found.consumed_per_s)} rounds",
+        remedy="" if verdict is Verdict.MET else "look at the bottleneck below; more rounds narrow the interval",
+    )  # fmt: skip
+
+
+def catch_up_section(found: CatchUp) -> Section:
+    rows: list[list[str | float | None]] = [
+        [f"{number}", round(ours), *_around(found, number - 1)]
+        for number, ours in enumerate(found.consumed_per_s, 1)
+    ]
+    text = [
+        f"One consumer reads all {found.events:,} events from the tail, in turns with COPY of the same rows: "
+        f"{TOOL}, its statement the store's own stream_events.sql.",
+        *_beside_text(found),
+        *(f"Not measured, {name}: {reason}." for name, reason in found.missing.items()),
+    ]
+    finding = catch_up_finding(found)
+    return Section(
+        name="catch-up", title="Catching up", verdict=finding.verdict, text=text, findings=[finding],
+        tables=[
+            Table(
+                title="Rounds",
+                columns=[
+                    Column(name="round"), Column(name="consumer", unit=_RATE),
+                    Column(name="COPY around it", unit=_RATE), Column(name="ratio", unit="times"),
+                ],
+                rows=rows,
+            )
+        ],
+        charts=[_progress_chart(found)],
+    )  # fmt: skip
+
+
+def _around(found: CatchUp, place: int) -> list[float | None]:
+    if found.against_copy is None:
+        return [None, None]
+    mean = (found.copied_per_s[place] + found.copied_per_s[place + 1]) / 2
+    return [round(mean), found.consumed_per_s[place] / mean]
+
+
+def _beside_text(found: CatchUp) -> list[str]:
+    rate, load = found.beside_per_s, found.load
+    if rate is None or load is None:
+        return []
+    return [
+        f"While writers append {load.offered_per_s:,.0f} batches of 10 events per second: {rate:,.0f} events/s, "
+        f"{rate / found.events_per_s:.2g} × the rate alone."
+    ]
+
+
+CHART_POINTS = 100
+
+
+def _progress_chart(found: CatchUp) -> Chart:
+    """Events handled over time, each round a line."""
+    groups = [(f"round {number}", group) for number, group in enumerate(found.groups, 1)]
+    if found.beside is not None:
+        groups.append(("beside writers", found.beside))
+    points = []
+    for name, group in groups:
+        (worker,) = group.workers
+        consumed = worker.consumed[0]
+        step = max(1, len(consumed.saved_ns) // CHART_POINTS)
+        handled = 0
+        for place, (at_ns, events) in enumerate(zip(consumed.saved_ns, consumed.events, strict=True)):
+            handled += events
+            if place % step == step - 1:
+                points.append(Point(x=(at_ns - worker.start_ns) / 1e9, y=float(handled), series=name))
+    return Chart(title="Events handled", mark="line", x="seconds from the start", y="events", points=points)
+
+
+def delivery_section(deliveries: Sequence[Delivery], idle: Sequence[Idle], missing: str = "") -> Section:
+    """``missing``: why some ways of waiting were left out."""
+    text = [
+        "Single appends at random moments, at a steady rate, by one process; a consumer in another waits for them. "
+        "Visible: from the acknowledgement of the append until the consumer is given the event, at once where "
+        "that was before. Handled: from the append's call until the token after it is stored.",
+        "Idle: one consumer while nothing is appended. The first row is the server without one, whose statistics "
+        "are sampled all the same.",
+    ]
+    if missing:
+        text.append(missing)
+    return Section(
+        name="delivery", title="From append to handled", text=text,
+        tables=[_delivery_table(deliveries), _idle_table(idle)],
+        findings=[_lost(one) for one in deliveries if one.lost], charts=[_delivery_chart(deliveries)],
+    )  # fmt: skip
+
+
+def _delivery_table(deliveries: Sequence[Delivery]) -> Table:
+    return Table(
+        title="Time until visible and handled",
+        columns=[
+            Column(name="waiting"), Column(name="appends"),
+            *(Column(name=f"visible {name}", unit="ms") for name in ("p50", "p95", "p99")),
+            *(Column(name=f"handled {name}", unit="ms") for name in ("p50", "p95", "p99")),
+            Column(name="append p50", unit="ms"),
+        ],
+        rows=[
+            [one.way.name, float(one.appends), *_three(one.visible_ms), *_three(one.handled_ms), one.append_ms.p50]
+            for one in deliveries
+        ],
+    )  # fmt: skip
+
+
+def _three(latency: Latency) -> list[str | float | None]:
+    return [latency.p50, latency.p95, latency.p99]
+
+
+def _delivery_chart(deliveries: Sequence[Delivery]) -> Chart:
+    return Chart(
+        title="Visible after the append was acknowledged", mark="bar", x="", y="ms", y_log=False,
+        points=[
+            Point(x=one.way.name, y=getattr(one.visible_ms, name), series=name)
+            for one in deliveries
+            for name in ("p50", "p95")
+        ],
+    )  # fmt: skip
+
+
+def _idle_table(idle: Sequence[Idle]) -> Table:
+    return Table(
+        title="Cost of waiting while nothing is appended",
+        columns=[
+            Column(name="waiting"), Column(name="queries per second"), Column(name="client CPU", unit="share"),
+            Column(name="server CPU", unit="share"),
+        ],
+        rows=[
+            [one.way.name if one.way else "no consumer", one.queries_per_s, one.client_cpu, one.server_cpu]
+            for one in idle
+        ],
+        note="Shares of one core.",
+    )  # fmt: skip
+
+
+def _lost(one: Delivery) -> Finding:
+    return Finding(
+        name=f"delivery, {one.way.name}", verdict=Verdict.BROKEN, observed=f"{one.lost} of {one.appends} never came",
+        expected="every event is given to the consumer", remedy="eventmark verify hunts lost events",
+    )  # fmt: skip
+
+
+def _bound(high: float) -> str:
+    return f"{high:.3g} ×" if math.isfinite(high) else "unbounded"

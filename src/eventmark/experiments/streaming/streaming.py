@@ -1,0 +1,180 @@
+"""Streaming analysed: consumption by many, catching up with a whole log, delivery, and the cost of waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import asyncpg
+
+from eventmark.engine.statements import quoted_schema
+from eventmark.errors import CannotRunError
+from eventmark.experiments.streaming.catch_up import CatchUp, measure_catch_up
+from eventmark.experiments.streaming.consumers import BATCH_EVENTS
+from eventmark.experiments.streaming.delivery import Delivery, measure_deliveries
+from eventmark.experiments.streaming.group import Setting, executor_of_workers
+from eventmark.experiments.streaming.idle import Idle, measure_idle
+from eventmark.experiments.streaming.rates import (
+    TARGET,
+    Case,
+    measure_consumers,
+    measure_segments,
+    to_operation,
+)
+from eventmark.experiments.streaming.sections import (
+    catch_up_finding,
+    catch_up_section,
+    delivery_section,
+    rates_section,
+)
+from eventmark.experiments.streaming.sizes import SIZES
+from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.jobs.course import Course, corpus_figures, unfit_machine
+from eventmark.jobs.job import Job, draw_sample, fill, prepare_store
+from eventmark.judgement.evidence import NOT_TIMED
+from eventmark.judgement.verdicts import doubted, overall
+from eventmark.results.results import Figure, Finding, RunResult, Verdict
+from eventmark.seeding import Progress, no_progress, remove_appended
+from eventmark.server import slowed_by
+
+NO_PROCESSORS = "the store has no processors: its consumers are plain loops that keep their token themselves"
+NO_NOTIFICATIONS = "The store sends no notifications: its consumers poll."
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """The job's corpus streamed; what measuring added to the store is taken out again."""
+
+    name: ClassVar[str] = "stream"
+
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Raises ``CannotRunError``, also for a store that has no streaming at all."""
+        if not job.definition.capabilities.all_tenants_stream:
+            raise CannotRunError(
+                f"store {job.definition.name!r} cannot be streamed: {job.definition.absent.get('stream_events', '')}",
+                remedy="write stream_events.sql",
+            )
+        with Course(job, progress, events_to_come=prepare_store(job)) as course:
+            with course.phase("seed"):
+                fill(job, progress)
+                sample = draw_sample(job)
+            try:
+                with executor_of_workers() as executor:
+                    setting = Setting(
+                        job=job, executor=executor, sizes=SIZES[job.profile.name], progress=progress
+                    )
+                    with course.phase("consume"):
+                        cases = _consumption(setting, course)
+                    with course.phase("catch up"), course.watch() as watch:
+                        caught_up = measure_catch_up(setting, sample)
+                    with course.phase("deliver"):
+                        deliveries = measure_deliveries(setting)
+                    with course.phase("idle"):
+                        idle = measure_idle(setting)
+            finally:
+                asyncio.run(_clean(job))
+        course.skipped |= caught_up.missing
+        doubt = slowed_by(course.fitness)
+        operations = {
+            f"{TARGET}, {case.name}": doubted(to_operation(case, job.targets.get(TARGET)), doubt)
+            for case in cases
+            if not case.handler_us  # whose batches take as long as the handler waits
+        }
+        processors = bool(job.definition.engine)
+        sections = [
+            rates_section(cases, processors=processors, missing="" if processors else NO_PROCESSORS),
+            catch_up_section(caught_up),
+            delivery_section(deliveries, idle, "" if processors else NO_NOTIFICATIONS),
+            bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION)),
+        ]
+        findings = [catch_up_finding(caught_up), *sections[2].findings]
+        verdict, reasons = overall(
+            [
+                *((name, one.verdict, one.reason) for name, one in operations.items()),
+                *_judged(findings),
+                *unfit_machine(course),
+            ]
+        )
+        return course.result(
+            verdict, reasons, operations=operations, sections=sections,
+            figures=figures(caught_up, deliveries, idle, cases) | corpus_figures(job),
+        )  # fmt: skip
+
+
+def _consumption(setting: Setting, course: Course) -> list[Case]:
+    """By several consumers, and in segments where there are processors."""
+    job = setting.job
+    events = min(setting.sizes.events, job.corpus.events) // BATCH_EVENTS * BATCH_EVENTS
+    if not events:
+        raise CannotRunError(
+            f"a corpus of {job.corpus.events:,} events has no batch of {BATCH_EVENTS:,}",
+            remedy="seed more with --events",
+        )
+    cases = measure_consumers(setting, events)
+    if job.definition.engine:
+        return cases + measure_segments(setting, events)
+    course.skipped["segments"] = NO_PROCESSORS
+    course.skipped["notifications"] = NO_NOTIFICATIONS
+    return cases
+
+
+def figures(
+    caught_up: CatchUp, deliveries: Sequence[Delivery], idle: Sequence[Idle], cases: Sequence[Case]
+) -> dict[str, Figure]:
+    """What is compared from run to run."""
+    found = {
+        "catch_up_events_per_s": Figure(value=round(caught_up.events_per_s), unit="events/s", better="more")
+    }
+    ratio = caught_up.against_copy
+    if ratio is not None:
+        found["catch_up_vs_copy"] = Figure(
+            value=round(ratio.value, 4),
+            unit="times",
+            low=round(ratio.low, 4),
+            high=round(ratio.high, 4),
+            better="more",
+        )
+    if caught_up.beside_per_s:
+        found["catch_up_beside_writers_events_per_s"] = Figure(
+            value=round(caught_up.beside_per_s), unit="events/s", better="more"
+        )
+    for case in cases:
+        if case.segments == 1 and not case.handler_us and case.name.endswith(("consumer", "consumers")):
+            found[f"consumed_events_per_s_{case.consumers}"] = Figure(
+                value=round(case.handled_per_s), unit="events/s", better="more"
+            )
+    for one in deliveries:
+        found[f"visible_ms_p95_{_slug(one.way.name)}"] = Figure(
+            value=one.visible_ms.p95, unit="ms", better="less"
+        )
+    for cost in idle:
+        if cost.way is not None and cost.queries_per_s is not None:
+            found[f"idle_queries_per_s_{_slug(cost.way.name)}"] = Figure(
+                value=round(cost.queries_per_s, 2), unit="queries/s", better="less"
+            )
+    return found
+
+
+def _slug(name: str) -> str:
+    return name.replace(",", "").replace(" ", "_")
+
+
+def _judged(findings: Sequence[Finding]) -> Iterator[tuple[str, Verdict, str]]:
+    for finding in findings:
+        yield finding.name, finding.verdict, f"{finding.observed}, expected {finding.expected}"
+
+
+async def _clean(job: Job) -> None:
+    """The events that were appended, and the processors that were made, are not the store's."""
+    await remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events)
+    if not job.definition.engine:
+        return
+    connection = await asyncpg.connect(job.server.dsn)
+    try:
+        await connection.execute(
+            f"delete from {quoted_schema(job.schema)}.tracking_tokens where processor like 'eventmark-%'"
+        )
+    finally:
+        await connection.close()

@@ -1,0 +1,1 @@
+"""Pools, refused connections, a hot aggregate, deadlocks, long transactions, checkpoints."""

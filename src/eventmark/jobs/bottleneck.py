@@ -1,0 +1,115 @@
+"""The section every scenario's report ends with: what limited it, the evidence, and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eventmark.judgement.bottleneck import Bottleneck, find_bottleneck
+from eventmark.judgement.evidence import Evidence, StatementTime
+from eventmark.results.results import Block, Chart, Column, Finding, Point, Section, Table, Verdict
+
+SECTION_NAME = "bottleneck"
+STORE_APPLICATION = "eventmark"
+"""The application that stores' connections name themselves: not pgbench's, nor the instruments'."""
+
+STATEMENTS_SHOWN = 5
+
+
+def bottleneck_section(evidence: Evidence) -> Section:
+    """What limited the stretch that ``evidence`` was taken of.
+
+    Nothing is judged: a limit is no fault. Where it cannot be told, a finding says so.
+    """
+    found = find_bottleneck(evidence)
+    return Section(
+        name=SECTION_NAME,
+        title="Bottleneck",
+        text=list(_text(found)),
+        findings=[] if found.known else [_unknown(found)],
+        tables=[_symptoms(found), *_statements(evidence)],
+        charts=[_budget(found)] if found.budget else [],
+        blocks=[_counters(evidence)],
+        closing=True,
+    )
+
+
+def _text(found: Bottleneck) -> Iterator[str]:
+    yield f"What limited it: {found.limit}. {found.because[:1].upper()}{found.because[1:]}."
+    if found.budget:
+        yield "Where the time went: " + ", ".join(
+            f"{name} {share:.0%}" for name, share in found.budget.items() if share >= 0.005
+        )
+    yield "What to try: " + "; ".join(found.advice) + "."
+
+
+def _unknown(found: Bottleneck) -> Finding:
+    return Finding(
+        name="bottleneck", verdict=Verdict.INCONCLUSIVE, observed=found.because, expected="a limit that stands out",
+        remedy=found.advice[0],
+    )  # fmt: skip
+
+
+def _symptoms(found: Bottleneck) -> Table:
+    rows: list[list[str | float | None]] = [
+        [
+            one.symptom.limit.value, one.symptom.of, one.reading.value if one.reading else None,
+            one.symptom.beyond, one.state,
+        ]
+        for one in found.symptoms
+    ]  # fmt: skip
+    return Table(
+        title="What could have limited it",
+        columns=[
+            Column(name="limit"), Column(name="share of"), Column(name="seen", unit="share"),
+            Column(name="a limit from", unit="share"), Column(name="is"),
+        ],
+        rows=rows,
+        note="In the order of cause before effect: the first that is beyond its limit is named. A share from samples "
+        "counts with its 95% interval.",
+    )  # fmt: skip
+
+
+def _statements(evidence: Evidence) -> Iterator[Table]:
+    shown = [one for one in evidence.statements if one.calls][:STATEMENTS_SHOWN]
+    if not shown:
+        return
+    yield Table(
+        title="Statements with the most sessions at work in them",
+        columns=[
+            Column(name="statement"), Column(name="calls"), Column(name="mean", unit="ms"),
+            Column(name="pages per row"), Column(name="sessions at work"), Column(name="most of it"),
+        ],
+        rows=[_statement_row(one) for one in shown],
+    )  # fmt: skip
+
+
+def _statement_row(one: StatementTime) -> list[str | float | None]:
+    most = max(one.sessions, key=lambda wait: one.sessions[wait], default=None)
+    return [
+        one.text, float(one.calls), one.execution_ms / max(one.calls, 1), one.pages_per_row,
+        one.sessions_at_work, None if most is None else str(most),
+    ]  # fmt: skip
+
+
+def _budget(found: Bottleneck) -> Chart:
+    return Chart(
+        title="Where the time went", mark="bar", x="", y="share of the time of calls",
+        points=[Point(x=name, y=share) for name, share in found.budget.items()],
+    )  # fmt: skip
+
+
+def _counters(evidence: Evidence) -> Block:
+    """Everything else that was counted, one a line."""
+    lines = [f"{evidence.seconds:.1f} s, {evidence.looks} looks at sessions"]
+    for name, load in (("client", evidence.client), ("server", evidence.server)):
+        if load is not None:
+            lines.append(f"{name}: {load.cores:.2f} of {evidence.cores} cores")
+    if evidence.machine_cores is not None:
+        lines.append(f"machine: {evidence.machine_cores:.2f} of {evidence.cores} cores busy")
+    lines += [
+        f"sessions at work, {wait}: {sessions:.3f}"
+        for wait, sessions in sorted(evidence.waits.items(), key=lambda item: -item[1])
+    ]
+    lines += [f"{name}: {value:,.0f}" for name, value in sorted(evidence.counters.items())]
+    lines += [f"not seen: {name}, {reason}" for name, reason in sorted(evidence.missing.items())]
+    return Block(title="What was counted meanwhile", text="\n".join(lines), language="text")

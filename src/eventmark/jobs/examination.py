@@ -1,0 +1,61 @@
+"""Every plan of a job's store examined, in the state in which a server at rest would have the tables."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import asyncpg
+
+from eventmark.jobs.course import Course
+from eventmark.jobs.job import Job
+from eventmark.plans import examine_plans, sampled_cases
+from eventmark.results.results import PlanResult
+from eventmark.seeding import Progress
+from eventmark.seeding.copying import tidy
+
+
+def examine_all_plans(
+    job: Job, course: Course, progress: Progress, *, settings: Mapping[str, str] | None = None
+) -> list[PlanResult]:
+    """Every statement of the store, after its tables were vacuumed as a server at rest would have done.
+
+    An aged corpus is left as it is. ``settings`` are set for the examination alone, as SQL writes them.
+    """
+    course.skipped |= dict(job.definition.absent)
+    return asyncio.run(_examine(job, progress, settings or {}, runs=1))[0]
+
+
+def examine_repeatedly(job: Job, progress: Progress, *, runs: int) -> list[list[PlanResult]]:
+    """The same cases again and again, the tables vacuumed and analysed anew before each run."""
+    return asyncio.run(_examine(job, progress, {}, runs=runs))
+
+
+async def _examine(
+    job: Job, progress: Progress, settings: Mapping[str, str], *, runs: int
+) -> list[list[PlanResult]]:
+    definition = job.definition
+    connection = await asyncpg.connect(job.server.dsn)
+    try:
+        if not job.aged:
+            await tidy(connection, definition, job.schema, "vacuum analyze")
+        for name, value in settings.items():
+            await connection.execute(f"set {name} = {value}")
+        cases = await sampled_cases(
+            connection, definition.statements, job.schema, definition.columns, definition.events_table,
+            definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
+        )  # fmt: skip
+        found = []
+        for number in range(runs):
+            if number and not job.aged:
+                await tidy(connection, definition, job.schema, "vacuum analyze")
+
+            def report(done: int, total: int, before: int = number) -> None:
+                progress("plans", before * total + done, runs * total)
+
+            found.append(
+                await examine_plans(connection, definition.statements, job.schema, cases, progress=report)
+            )
+        return found
+    finally:
+        await connection.close()

@@ -1,0 +1,141 @@
+"""A job: what a scenario works on, and what every scenario does with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from eventmark.jobs.profiles import Profile
+from eventmark.jobs.warming import warm
+from eventmark.results.results import Environment, Finding, ServerEnvironment, StoreEnvironment
+from eventmark.results.targets import DEFAULT_TARGETS, Target
+from eventmark.seeding import (
+    CorpusSample,
+    Progress,
+    SeedReport,
+    age,
+    estimated_bytes,
+    missing_events,
+    rejuvenate,
+    remove_appended,
+    sample_corpus,
+    seed,
+)
+from eventmark.server import (
+    Server,
+    check_disk_space,
+    host_environment,
+    measure_fsync_ms,
+    server_environment,
+)
+from eventmark.stores import StoreDefinition, check_store
+from eventmark.workload import CorpusPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to do on which server. ``store`` is the name or folder that ``definition`` was read from."""
+
+    server: Server
+    store: str
+    definition: StoreDefinition
+    schema: str
+    corpus: CorpusPlan
+    profile: Profile
+    targets: Mapping[str, Target]
+    command: str
+    place: Path  # on the disk whose room and speed matter
+    with_floors: bool = True
+    replace: bool = False
+    aged: bool = False
+
+
+def targets_of(definition: StoreDefinition, chosen: Mapping[str, Target] | None) -> dict[str, Target]:
+    """The defaults, overlaid by the store's own, overlaid by those the user chose."""
+    return {**DEFAULT_TARGETS, **definition.targets, **(chosen or {})}
+
+
+def prepare_store(job: Job) -> int:
+    """Everything that can be found wrong before anything is seeded; how many events are to be seeded then.
+
+    Raises ``CannotRunError`` or ``UsageError``.
+    """
+    missing = asyncio.run(_check_store(job))
+    if job.server.directory is not None and missing:
+        check_disk_space(job.place, estimated_bytes(missing, job.corpus.payload_profile))
+    return missing
+
+
+def fill(job: Job, progress: Progress) -> SeedReport:
+    """The job's corpus in its schema: seeded, or the one that is there without what was done to it since.
+
+    Aged where the job says so.
+    """
+    seeded = seed(
+        job.server.dsn, job.definition, job.corpus, schema=job.schema, replace=job.replace, progress=progress
+    )
+    if seeded.reused:
+        asyncio.run(rejuvenate(job.server.dsn, job.definition, job.schema))
+        asyncio.run(remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events))
+        if job.server.pid is not None:  # just started by us, with nothing in its cache
+            asyncio.run(warm(job.server.dsn, (job.schema,)))
+    if job.aged:
+        asyncio.run(age(job.server.dsn, job.definition, job.schema, job.corpus, progress))
+    return seeded
+
+
+def draw_sample(job: Job) -> CorpusSample:
+    """Streams and places for operations to work on, drawn from the table."""
+    return asyncio.run(_sample(job))
+
+
+def environment_of(job: Job, fitness: list[Finding]) -> Environment:
+    """The machine, the server and the store of a job."""
+    return Environment(
+        host=host_environment(),
+        server=asyncio.run(_server_environment(job)),
+        store=store_environment(job.definition),
+        fitness=fitness,
+    )
+
+
+def store_environment(definition: StoreDefinition) -> StoreEnvironment:
+    capabilities = definition.capabilities
+    return StoreEnvironment(
+        name=definition.name,
+        ordering=definition.ordering,
+        schema_sha256=definition.schema_sha256,
+        indexes=sorted({one.index for one in definition.statements.values()} - {"", "none"}),
+        capabilities={name: getattr(capabilities, name) for name in capabilities.__dataclass_fields__},
+    )
+
+
+async def _check_store(job: Job) -> int:
+    """How many events are yet to be seeded."""
+    connection = await asyncpg.connect(job.server.dsn)
+    try:
+        await check_store(connection, job.definition, job.schema)
+        return await missing_events(connection, job.definition, job.corpus, job.schema, replace=job.replace)
+    finally:
+        await connection.close()
+
+
+async def _sample(job: Job) -> CorpusSample:
+    connection = await asyncpg.connect(job.server.dsn)
+    try:
+        return await sample_corpus(connection, job.definition, schema=job.schema, events=job.corpus.events)
+    finally:
+        await connection.close()
+
+
+async def _server_environment(job: Job) -> ServerEnvironment:
+    connection = await asyncpg.connect(job.server.dsn)
+    try:
+        fsync_ms = measure_fsync_ms(job.place) if job.server.directory is not None else None
+        return await server_environment(connection, job.server, fsync_ms=fsync_ms)
+    finally:
+        await connection.close()

@@ -1,0 +1,1 @@
+"""Pure judgement: what the evidence decides, and what limited a run."""

@@ -1,0 +1,69 @@
+"""One statement's plan on two sides: is it worse than it was? By its work, and by what the judge found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eventmark.judgement.counters import PLAN_TOLERANCES, Change, CounterChange, compare_counters
+from eventmark.results.results import Document, PlanResult, Verdict
+
+
+class PlanChange(Document, frozen=True, kw_only=True):
+    """One statement's plan under one condition that both sides have."""
+
+    statement: str
+    condition: str
+    base: Verdict
+    candidate: Verdict
+    broken_by: list[str]  # what was found in the candidate's plan and not in the base's
+    counters: list[CounterChange]
+
+    @property
+    def name(self) -> str:
+        return f"plan of {self.statement}, {self.condition}"
+
+    @property
+    def worse(self) -> bool:
+        return bool(self.said)
+
+    @property
+    def said(self) -> str:
+        """What is worse; empty where nothing is."""
+        more = [one.said for one in self.counters if one.change is Change.MORE]
+        return "; ".join([*self.broken_by, *more])
+
+
+def worse_by_statement(changes: Sequence[PlanChange]) -> dict[str, str]:
+    """Of each statement with plans that are worse, how many, and what became of the first."""
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(one.statement for one in changes if one.worse):
+        worse = [one for one in changes if one.worse and one.statement == name]
+        of = sum(one.statement == name for one in changes)
+        found[name] = f"worse under {len(worse)} of {of} conditions; {worse[0].condition}: {worse[0].said}"
+    return found
+
+
+def compare_plans(base: Sequence[PlanResult], candidate: Sequence[PlanResult]) -> list[PlanChange]:
+    """Those that both sides have, in the candidate's order."""
+    before = {(plan.statement, plan.condition): plan for plan in base}
+    return [
+        _plan_change(before[key], plan)
+        for plan in candidate
+        if (key := (plan.statement, plan.condition)) in before
+    ]
+
+
+def _plan_change(base: PlanResult, candidate: PlanResult) -> PlanChange:
+    known = {finding.name for finding in base.findings if finding.verdict is Verdict.BROKEN}
+    return PlanChange(
+        statement=candidate.statement,
+        condition=candidate.condition,
+        base=base.verdict,
+        candidate=candidate.verdict,
+        broken_by=[
+            f"{finding.name}: {finding.observed}"
+            for finding in candidate.findings
+            if finding.verdict is Verdict.BROKEN and finding.name not in known
+        ],
+        counters=compare_counters(base.work, candidate.work, PLAN_TOLERANCES),
+    )

@@ -1,0 +1,155 @@
+"""Verdicts: a quantile is judged by its interval, and what the evidence does not decide is INCONCLUSIVE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from eventmark.results.results import (
+    Finding,
+    Latency,
+    LatencyInterval,
+    OperationResult,
+    OrderingResult,
+    Verdict,
+)
+from eventmark.results.targets import QUANTILES, Target
+from eventmark.stats.ranks import least_samples
+
+NEAR_LIMIT = 0.25  # within this of the target, a measurement that never became steady decides nothing
+
+_EXIT_CODES = {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
+
+
+def judged(orderings: Sequence[OrderingResult]) -> list[OrderingResult]:
+    """The orderings that count towards a verdict: those that promise to lose nothing, or all where none does.
+
+    One that promises nothing stands beside the others as a control: it shows that losing would be seen.
+    """
+    return [one for one in orderings if one.lossless] or list(orderings)
+
+
+def judge_orderings(orderings: Sequence[OrderingResult]) -> tuple[Verdict, list[str]]:
+    """The verdict on a hunt. A control that was not caught takes the certainty out of what was met."""
+    verdict, reasons = overall((one.ordering, one.verdict, one.reason) for one in judged(orderings))
+    missed = [one.ordering for one in orderings if not one.lossless and one.verdict is not Verdict.BROKEN]
+    if missed and verdict is Verdict.MET:
+        return Verdict.INCONCLUSIVE, [f"{missed[0]} was not caught losing events: the hunt proves nothing"]
+    return verdict, reasons
+
+
+def judge_latency(
+    latency: Latency,
+    intervals: Mapping[str, LatencyInterval],
+    target: Target | None,
+    *,
+    failed: int = 0,
+    client_bottleneck: str = "",
+    steady: bool = True,
+    samples: int | None = None,
+) -> tuple[Verdict, str]:
+    """The verdict on one operation, and why.
+
+    MET needs the interval's upper bound below the target, BROKEN its lower bound at or above it. A failed
+    operation breaks every target. What weakens the evidence only ever makes a verdict INCONCLUSIVE:
+
+    - A client that was the bottleneck (``client_bottleneck`` says how) can only have made the store look
+      slower: MET stands, BROKEN does not.
+    - An operation that never became steady may still be moving. Its verdict stands where the interval is
+      further from the target than 25% of it, more than drifts unnoticed from one iteration to the next.
+    - ``samples``, where given, is how many there were: a lower bound that is only the smallest of too few
+      proves nothing.
+    """
+    if failed:
+        return Verdict.BROKEN, f"{failed} operations failed"
+    if samples == 0:
+        return Verdict.INCONCLUSIVE, "nothing was measured"
+    if target is None:
+        return Verdict.INCONCLUSIVE, "there is no target"
+    interval = intervals.get(target.quantile)
+    if interval is None:
+        return Verdict.INCONCLUSIVE, f"{target.quantile} was not measured"
+    verdict, why = _by_interval(interval, target, samples)
+    if not steady:
+        verdict, why = _unsteady(verdict, why, interval, target)
+    if client_bottleneck:
+        why.append(f"the client was the bottleneck ({client_bottleneck})")
+        verdict = Verdict.INCONCLUSIVE if verdict is Verdict.BROKEN else verdict
+    return verdict, f"{', '.join(why)}{': ' if why else ''}{_seen(latency, interval, target)}"
+
+
+def _by_interval(interval: LatencyInterval, target: Target, samples: int | None) -> tuple[Verdict, list[str]]:
+    """What the interval alone decides. One that is not made of numbers compares as false: INCONCLUSIVE."""
+    needed_low, needed_high = least_samples(QUANTILES[target.quantile])
+    if interval.low >= target.limit_ms and (samples is None or samples >= needed_low):
+        return Verdict.BROKEN, []
+    if interval.high is None:
+        few = "" if samples is None else f", {samples},"
+        return Verdict.INCONCLUSIVE, [
+            f"too few samples{few} to bound it (at least {needed_high} independent)"
+        ]
+    if interval.high < target.limit_ms:
+        return Verdict.MET, []
+    return Verdict.INCONCLUSIVE, ["the interval holds the target"]
+
+
+def _unsteady(
+    verdict: Verdict, why: list[str], interval: LatencyInterval, target: Target
+) -> tuple[Verdict, list[str]]:
+    near_met = interval.high is not None and interval.high > (1 - NEAR_LIMIT) * target.limit_ms
+    near_broken = interval.low < (1 + NEAR_LIMIT) * target.limit_ms
+    if (verdict is Verdict.MET and near_met) or (verdict is Verdict.BROKEN and near_broken):
+        return Verdict.INCONCLUSIVE, [*why, "never became steady, and is near the target"]
+    return verdict, [*why, "never became steady"]
+
+
+def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:
+    value_ms = getattr(latency, target.quantile)
+    bounds = f"95% interval {interval.low:.4g} to {_bound(interval.high)}"
+    return f"{target.quantile} {value_ms:.4g} ms, {bounds}, target {target.limit_ms:g} ms"
+
+
+def doubted(operation: OperationResult, why: str) -> OperationResult:
+    """An operation measured where something (``why``; empty for nothing) made the store look slower than it is.
+
+    What was MET stands all the more. BROKEN stands where calls failed, and decides nothing else.
+    """
+    if not why or operation.verdict is not Verdict.BROKEN or operation.failed:
+        return operation
+    reason = f"the machine was not fit to measure on ({why}): {operation.reason}"
+    return msgspec.structs.replace(operation, verdict=Verdict.INCONCLUSIVE, reason=reason)
+
+
+def doubted_finding(finding: Finding, why: str) -> Finding:
+    """A finding that rests on times: one that is BROKEN decides nothing on a machine not fit to measure on."""
+    if not why or finding.verdict is not Verdict.BROKEN:
+        return finding
+    observed = f"{finding.observed}, on a machine not fit to measure on ({why})"
+    return msgspec.structs.replace(finding, verdict=Verdict.INCONCLUSIVE, observed=observed)
+
+
+def overall(parts: Iterable[tuple[str, Verdict, str]]) -> tuple[Verdict, list[str]]:
+    """The worst of ``(name, verdict, reason)``, with the reasons of those that are not MET."""
+    listed = list(parts)
+    if not listed:
+        return Verdict.INCONCLUSIVE, ["nothing was measured"]
+    reasons = [
+        f"{name}: {reason}"
+        for wanted in (Verdict.BROKEN, Verdict.INCONCLUSIVE)
+        for name, verdict, reason in listed
+        if verdict is wanted
+    ]
+    for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE):
+        if any(found is verdict for _, found, _ in listed):
+            return verdict, reasons
+    return Verdict.MET, []
+
+
+def exit_code(verdict: Verdict) -> int:
+    """0 met, 1 broken, 3 inconclusive."""
+    return _EXIT_CODES[verdict]
+
+
+def _bound(high: float | None) -> str:
+    return "unbounded" if high is None else f"{high:.4g} ms"

@@ -1,0 +1,141 @@
+"""A load judged: the generator's health first, then each operation against its target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from eventmark.judgement.verdicts import judge_latency
+from eventmark.loadgen.outcome import WAKE_UPS, LoadOutcome, OperationLoad
+from eventmark.results.results import ClientHealth, Fork, Latency, LatencyInterval, OperationResult, Verdict
+from eventmark.results.targets import QUANTILES, Target
+from eventmark.stats.histogram import LatencyHistogram
+from eventmark.stats.quantiles import intervals_of, latency_of
+from eventmark.stats.ranks import NS_PER_MS, nearest_rank
+from eventmark.stats.steadiness import WINDOW, is_steady
+
+CPU_SHARE_MAX = 0.9
+"""Of one core, in one worker: from here on what waits, waits for the worker."""
+
+WINDOW_SAMPLES_MIN = 100
+"""With fewer, the medians of windows differ by chance."""
+
+
+def to_results(outcome: LoadOutcome, targets: Mapping[str, Target]) -> dict[str, OperationResult]:
+    """Each operation that was offered, judged by its latency from the due time."""
+    random = np.random.default_rng([outcome.plan.seed, 13])
+    return {
+        name: _result(outcome, one, targets.get(name), random)
+        for name, one in outcome.operations.items()
+        if one.offered
+    }
+
+
+def generator_limit(outcome: LoadOutcome, one: OperationLoad, target: Target | None) -> str:
+    """How the generator explains that an operation missed its target; empty where it does not.
+
+    By a worker that used its core up, or where the target would have been met without what the generator
+    added: the time until it began the operation, and the lag of its loop while the answer came.
+    """
+    health = outcome.health
+    if health.cpu_share >= CPU_SHARE_MAX:
+        return f"a worker used {health.cpu_share:.0%} of a core"
+    if target is None or not one.succeeded:
+        return ""
+    if _quantile_ms(one.latency_ns, target) < target.limit_ms:
+        return ""
+    name = target.quantile
+    on_time_ms = _quantile_ms(one.latency_ns - one.schedule_lag_ns, target)
+    if on_time_ms < target.limit_ms:
+        return f"begun late: {name} {on_time_ms:.4g} ms without that"
+    lag_ms = health.loop_lag_ms(name)
+    if on_time_ms - WAKE_UPS * lag_ms < target.limit_ms:
+        return f"its event loop was late by {lag_ms:.3g} ms at {name}"
+    return ""
+
+
+def _result(
+    outcome: LoadOutcome, one: OperationLoad, target: Target | None, random: np.random.Generator
+) -> OperationResult:
+    limit = generator_limit(outcome, one, target)
+    forks = one.by_worker(one.latency_ns)
+    latency = latency_of(one.latency_ns) if one.succeeded else Latency(p50=0, p95=0, p99=0, p999=0, max=0)
+    intervals = intervals_of(forks, random) if one.succeeded else {}
+    steady = _is_steady(outcome, one)
+    verdict, reason = _judged(outcome, one, target, latency, intervals, limit, steady)
+    histogram = LatencyHistogram()
+    histogram.record_all(one.latency_ns)
+    return OperationResult(
+        latency_ms=latency,
+        interval_ms=intervals,
+        samples=one.succeeded,
+        target_ms=target.limit_ms if target else None,
+        target_quantile=target.quantile if target else "",
+        verdict=verdict,
+        reason=reason,
+        mode=outcome.mode,
+        throughput_per_s=one.completed_within(outcome.seconds) / outcome.seconds,
+        failed=one.failed,
+        histogram=histogram.encode(),
+        forks=[_fork(samples, steady) for samples in forks],
+        client=_client(outcome, one, limit),
+    )
+
+
+def _judged(
+    outcome: LoadOutcome,
+    one: OperationLoad,
+    target: Target | None,
+    latency: Latency,
+    intervals: Mapping[str, LatencyInterval],
+    limit: str,
+    steady: bool,
+) -> tuple[Verdict, str]:
+    """What was skipped was not served in time; its latency would have been longer than that of all others."""
+    if one.skipped and not one.failed:
+        said = f"{one.skipped} of {one.offered} were skipped: {outcome.plan.in_flight_max} were under way already"
+        return (Verdict.INCONCLUSIVE, f"{said}; {limit}") if limit else (Verdict.BROKEN, said)
+    verdict, reason = judge_latency(
+        latency, intervals, target, failed=one.failed, client_bottleneck=limit, steady=steady,
+        samples=one.succeeded,
+    )  # fmt: skip
+    if one.failed:
+        reason += ": " + ", ".join(f"{count} {name}" for name, count in one.failures.items())
+    return verdict, reason
+
+
+def _is_steady(outcome: LoadOutcome, one: OperationLoad) -> bool:
+    """Whether the medians of the load's fifths agree; a load whose rate changes is not asked, nor a small one."""
+    arrivals = outcome.plan.arrivals
+    if arrivals is not None and not arrivals.is_steady:
+        return True
+    windows = np.minimum((one.at_s / outcome.seconds * WINDOW).astype(np.int64), WINDOW - 1)
+    if one.succeeded == 0 or np.bincount(windows, minlength=WINDOW).min() < WINDOW_SAMPLES_MIN:
+        return True
+    return is_steady(
+        [float(np.median(one.latency_ns[windows == number])) / NS_PER_MS for number in range(WINDOW)]
+    )
+
+
+def _quantile_ms(samples_ns: np.ndarray, target: Target) -> float:
+    rank = nearest_rank(QUANTILES[target.quantile], len(samples_ns)) - 1
+    return float(np.partition(samples_ns, rank)[rank]) / NS_PER_MS
+
+
+def _fork(samples_ns: np.ndarray, steady: bool) -> Fork:
+    latency = latency_of(samples_ns)
+    return Fork(
+        samples=len(samples_ns), p50_ms=latency.p50, p95_ms=latency.p95, warmup_iterations=0, steady=steady
+    )
+
+
+def _client(outcome: LoadOutcome, one: OperationLoad, limit: str) -> ClientHealth:
+    waits = one.pool_wait_ns
+    return ClientHealth(
+        loop_lag_ms_p99=outcome.health.loop_lag_ms_p99,
+        cpu_share=outcome.health.cpu_share,
+        pool_wait_ms_p95=float(np.quantile(waits, 0.95)) / NS_PER_MS if len(waits) else 0.0,
+        bottleneck=bool(limit),
+        reason=limit,
+    )

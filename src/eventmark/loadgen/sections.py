@@ -1,0 +1,272 @@
+"""A load shown: the accounts, where the time went, the generator's health, and series over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eventmark.loadgen.judge import CPU_SHARE_MAX
+from eventmark.loadgen.outcome import GeneratorHealth, LoadOutcome, OperationLoad, step_s
+from eventmark.operations.catalogue import STREAM_BATCH_EVENTS
+from eventmark.results.results import (
+    Chart,
+    Column,
+    Figure,
+    Finding,
+    OperationResult,
+    Point,
+    Section,
+    Series,
+    Table,
+    Verdict,
+)
+
+PACING_MS_MAX = 1.0
+"""An arrival later than this, at p99, is a good part of the shortest operations' time."""
+
+LOOP_LAG_MS_MAX = 5.0
+GC_SHARE_MAX = 0.05
+_QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+
+
+def load_section(outcome: LoadOutcome, operations: Mapping[str, OperationResult]) -> Section:
+    """What was offered and what became of it, and the parts of each operation's time."""
+    shown = {name: one for name, one in outcome.operations.items() if one.offered}
+    return Section(
+        name="load",
+        title=f"Load, {outcome.mode}",
+        text=list(_text(outcome)),
+        tables=[_accounts(outcome, shown), _times(shown), *_failures(shown)],
+        charts=[_parts_chart(shown)],
+    )
+
+
+def generator_section(health: GeneratorHealth, seconds: float) -> Section:
+    """Whether what was measured is the store, or whoever measured it. An unfit generator decides nothing."""
+    findings = [
+        _finding(
+            "CPU of the busiest worker", f"{health.cpu_share:.0%} of a core", health.cpu_share < CPU_SHARE_MAX,
+            f"below {CPU_SHARE_MAX:.0%}", "name more workers, where there are cores for them",
+        ),
+        _finding(
+            "pacing", f"woke up to {health.pacing_ms_p99:.3g} ms late at p99", health.pacing_ms_p99 < PACING_MS_MAX,
+            f"below {PACING_MS_MAX:g} ms", "give the generator a core of its own",
+        ),
+        _finding(
+            "event loop", f"late by {health.loop_lag_ms_p99:.3g} ms at p99",
+            health.loop_lag_ms_p99 < LOOP_LAG_MS_MAX, f"below {LOOP_LAG_MS_MAX:g} ms",
+            "name more workers, or smaller batches",
+        ),
+        _finding(
+            "garbage collection", f"{health.gc_total_ms / seconds / 1e3:.2%} of the time, {health.gc_max_ms:.3g} ms "
+            "the longest", health.gc_total_ms < GC_SHARE_MAX * seconds * 1e3,
+            f"below {GC_SHARE_MAX:.0%} of the time", "let fewer operations be under way at once",
+        ),
+    ]  # fmt: skip
+    return Section(
+        name="generator",
+        title="The generator's own health",
+        text=[
+            "Latency counts from when an operation was due. What the generator itself is late by is part of it, "
+            "and told apart here."
+        ],
+        findings=findings,
+        tables=[_workers(health)],
+    )
+
+
+def load_series(outcome: LoadOutcome, origin_s: float) -> list[Series]:
+    """Rates and p95 of each operation over time, and how many were under way; ``origin_s`` is the load's start."""
+    width = step_s(outcome.seconds)
+    series = []
+    for name, one in outcome.operations.items():
+        if one.succeeded:
+            ended_s = one.at_s + one.latency_ns / 1e9
+            at_s, rates = _rate(ended_s, width)
+            series.append(_series(name, "operations/s, succeeded", at_s + origin_s, rates))
+            at_s, p95 = _p95(one, width)
+            series.append(_series(f"{name} p95", "ms from the due time, p95", at_s + origin_s, p95))
+    series.append(
+        _series(
+            "in flight", "operations under way", outcome.in_flight_at_s + origin_s,
+            outcome.in_flight.astype(np.float64),
+        )
+    )  # fmt: skip
+    return series
+
+
+def _text(outcome: LoadOutcome) -> Iterator[str]:
+    plan = outcome.plan
+    if plan.arrivals is not None:
+        yield (
+            f"{plan.arrivals.schedule} arrivals at {plan.arrivals.rate_per_s:g} operations/s"
+            + ("" if plan.arrivals.is_steady else f", up to {plan.arrivals.peak_per_s:g}")
+            + f" for {plan.seconds:g} s, by {_counted(plan.worker_count, 'worker')} over "
+            f"{_counted(plan.pool_max, 'connection')}."
+        )
+    else:
+        thinking = f", thinking for {plan.think_s:g} s between calls" if plan.think_s else ""
+        yield (
+            f"{_counted(plan.users, 'user')} for {plan.seconds:g} s{thinking}, by "
+            f"{_counted(plan.worker_count, 'worker')} over {_counted(plan.pool_max, 'connection')}."
+        )
+    yield (
+        f"{outcome.offered_per_s:,.1f} operations/s were offered, {outcome.achieved_per_s:,.1f} answered in that "
+        "time."
+    )
+    if plan.tenants:
+        yield f"Only {', '.join(plan.tenants)} were worked on."
+    if plan.contended_share:
+        yield (
+            f"{plan.contended_share:.0%} of the appends went to {_counted(plan.contended_streams, 'stream')} that "
+            "every worker appends to."
+        )
+
+
+def _accounts(outcome: LoadOutcome, shown: Mapping[str, OperationLoad]) -> Table:
+    rows: list[list[str | float | None]] = [
+        [
+            name, float(one.offered), float(one.succeeded), float(one.conflicted), float(one.failed),
+            float(one.skipped), one.completed_within(outcome.seconds) / outcome.seconds,
+        ]
+        for name, one in shown.items()
+    ]  # fmt: skip
+    return Table(
+        title="Accounts",
+        columns=[
+            Column(name="operation"), Column(name="offered"), Column(name="succeeded"), Column(name="conflicted"),
+            Column(name="failed"), Column(name="skipped"), Column(name="answered", unit="/s"),
+        ],
+        rows=rows,
+        note="Offered = succeeded + conflicted + failed + skipped. A conflict is an answer: somebody else was first.",
+    )  # fmt: skip
+
+
+def _times(shown: Mapping[str, OperationLoad]) -> Table:
+    rows: list[list[str | float | None]] = []
+    for name, one in shown.items():
+        if one.succeeded:
+            latency, service = _ms(one.latency_ns), _ms(one.service_ns)
+            rows.append(
+                [
+                    name, *latency, *service, _ms(one.pool_wait_ns)[1], _ms(one.schedule_lag_ns)[1],
+                    float(one.schedule_lag_ns.max()) / 1e6,
+                ]
+            )  # fmt: skip
+    names = [f"{part} {q}" for part in ("latency", "service") for q, _ in _QUANTILES]
+    return Table(
+        title="Where the time went",
+        columns=[
+            Column(name="operation"), *(Column(name=name, unit="ms") for name in names),
+            Column(name="pool wait p95", unit="ms"), Column(name="schedule lag p95", unit="ms"),
+            Column(name="schedule lag max", unit="ms"),
+        ],
+        rows=rows,
+        note="Latency is from when it was due: schedule lag, wait for a connection, and service, which is the "
+        "operation with its connection.",
+    )  # fmt: skip
+
+
+def _failures(shown: Mapping[str, OperationLoad]) -> Iterator[Table]:
+    rows: list[list[str | float | None]] = [
+        [name, failure, float(count), one.messages.get(failure, "")]
+        for name, one in shown.items()
+        for failure, count in sorted(one.failures.items(), key=lambda item: -item[1])
+    ]
+    if rows:
+        columns = [Column(name=name) for name in ("operation", "failure", "count", "the first")]
+        yield Table(title="Failures", columns=columns, rows=rows)
+
+
+def _parts_chart(shown: Mapping[str, OperationLoad]) -> Chart:
+    points = [
+        Point(x=name, y=max(_ms(samples)[1], 1e-3), series=label)
+        for name, one in shown.items()
+        if one.succeeded
+        for label, samples in (("from the due time", one.latency_ns), ("service", one.service_ns))
+    ]
+    return Chart(
+        title="p95 from the due time, and of the service alone", mark="bar", x="", y="ms", points=points
+    )
+
+
+def _workers(health: GeneratorHealth) -> Table:
+    rows: list[list[str | float | None]] = [
+        [
+            f"worker {number}", one.cpu_share, one.pacing_ms["p50"], one.pacing_ms["p99"], one.loop_lag_ms_p50,
+            one.loop_lag_ms_p99, one.loop_lag_ms_max, float(one.gc_count), one.gc_total_ms, one.gc_max_ms,
+            one.peak_rss_mib,
+        ]
+        for number, one in enumerate(health.workers, 1)
+    ]  # fmt: skip
+    return Table(
+        title="Workers",
+        columns=[
+            Column(name="worker"), Column(name="CPU", unit="share"), Column(name="pacing p50", unit="ms"),
+            Column(name="pacing p99", unit="ms"), Column(name="loop lag p50", unit="ms"),
+            Column(name="loop lag p99", unit="ms"), Column(name="loop lag max", unit="ms"),
+            Column(name="collections"), Column(name="collecting", unit="ms"), Column(name="longest", unit="ms"),
+            Column(name="memory", unit="MiB"),
+        ],
+        rows=rows,
+    )  # fmt: skip
+
+
+def _finding(name: str, observed: str, fit: bool, expected: str, remedy: str) -> Finding:
+    return Finding(
+        name=name, verdict=Verdict.MET if fit else Verdict.INCONCLUSIVE, observed=observed, expected=expected,
+        remedy="" if fit else remedy,
+    )  # fmt: skip
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _ms(samples_ns: NDArray[np.int64]) -> list[float]:
+    found: list[float] = (np.quantile(samples_ns, [q for _, q in _QUANTILES]) / 1e6).tolist()
+    return found
+
+
+def _rate(at_s: NDArray[np.float64], width_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    counts = np.bincount((at_s / width_s).astype(np.int64)).astype(np.float64)
+    return np.arange(len(counts), dtype=np.float64) * width_s, counts / width_s
+
+
+def _p95(one: OperationLoad, width_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """p95 of each step by due time; steps without an operation are left out."""
+    steps = (one.at_s / width_s).astype(np.int64)
+    found, first = np.unique(steps, return_index=True)  # ascending, as what is due ascends
+    parts = np.split(one.latency_ns, first[1:])
+    return found.astype(np.float64) * width_s, np.array([np.quantile(part, 0.95) / 1e6 for part in parts])
+
+
+def _series(name: str, unit: str, at_s: NDArray[np.float64], values: NDArray[np.float64]) -> Series:
+    return Series(name=name, unit=unit, at_s=np.round(at_s, 3).tolist(), values=np.round(values, 4).tolist())
+
+
+_APPENDS = {"append_events[1]": 1, "append_events[10]": 10, "append_events[100]": 100}
+_STREAM = "stream_events[1000]"
+
+
+def load_figures(outcome: LoadOutcome) -> dict[str, Figure]:
+    """Rates that were answered: appends and appended events, events streamed, operations in all."""
+    answered = {
+        name: one.completed_within(outcome.seconds) / outcome.seconds
+        for name, one in outcome.operations.items()
+    }
+    rates = {
+        "operations_per_s": (sum(answered.values()), "operations/s"),
+        "appends_per_s": (sum(answered.get(name, 0.0) for name in _APPENDS), "appends/s"),
+        "appended_events_per_s": (
+            sum(events * answered.get(name, 0.0) for name, events in _APPENDS.items()), "events/s",
+        ),
+        "streamed_events_per_s": (STREAM_BATCH_EVENTS * answered.get(_STREAM, 0.0), "events/s"),
+    }  # fmt: skip
+    return {
+        name: Figure(value=round(value, 1), unit=unit, better="more")
+        for name, (value, unit) in rates.items()
+        if value
+    }

@@ -1,0 +1,373 @@
+"""One worker process: operations begun when they are due, each a task of its own, everything written down.
+
+One coroutine sleeps until the next arrival and begins whatever is due. The arguments of the next operation
+are drawn before that, while nothing else is to be done. Nothing waits for anything but its own answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from eventmark.domain import EventStore
+from eventmark.errors import (
+    CannotRunError,
+    EventStoreError,
+    TransactionOrderError,
+    VersionConflictError,
+)
+from eventmark.instruments.alarm import Alarm
+from eventmark.instruments.clock import GcPauses, LoopLag, now_ns
+from eventmark.loadgen.link import BEAT_S, Beat, WorkerLink
+from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.records import (
+    CONFLICTED,
+    DEADLINE,
+    FAILED,
+    SUCCEEDED,
+    WRONG_ANSWER,
+    Recorder,
+    WorkerHealth,
+    WorkerRecords,
+    quantiles_ms,
+)
+from eventmark.operations.appends import AppendEvents
+from eventmark.operations.catalogue import OPERATIONS, StreamEvents
+from eventmark.operations.operation import Operation
+from eventmark.operations.streams import StreamVersions
+from eventmark.seeding import CorpusSample
+from eventmark.stores import find_store, open_store
+from eventmark.workers import loop_factory
+
+BURST = 32
+"""Arrivals begun in a row by a worker that is behind, before it looks at the network again."""
+
+SWEEP_S = 0.02
+"""How often operations past their deadline are looked for."""
+
+GRACE_S = 5.0
+"""How long operations that were given up may take to end."""
+
+CONFLICTS = (VersionConflictError, TransactionOrderError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTask:
+    """What travels to a worker process: the load, the worker's number, and where its parent listens."""
+
+    dsn: str
+    store: str
+    schema: str
+    sample: CorpusSample
+    plan: LoadPlan
+    number: int
+    address: tuple[str, int]
+    token: str
+
+
+def run_worker(task: WorkerTask) -> WorkerRecords:
+    """Run in a process of its own. Raises ``CannotRunError`` where the store cannot be opened."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_run(task))
+
+
+async def _run(task: WorkerTask) -> WorkerRecords:
+    size = task.plan.part(task.plan.pool_max, task.number)
+    try:
+        store = await open_store(
+            find_store(task.store), task.dsn, schema=task.schema, pool_min=size, pool_max=size
+        )
+    except EventStoreError as error:
+        raise CannotRunError(str(error)) from None
+    try:
+        link = await WorkerLink.open(task.address)
+        try:
+            return await _generate(task, store, size, link)
+        finally:
+            await link.close()
+    finally:
+        await store.close()
+
+
+async def _generate(task: WorkerTask, store: EventStore, size: int, link: WorkerLink) -> WorkerRecords:
+    async with Alarm() as alarm:
+        generator = _Generator(task, store, alarm)
+        await generator.prepare(size)
+        # What was made until now lives as long as the load: no collection has to look at it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            start_ns = await link.ready(task.token, task.number)
+            work = asyncio.create_task(generator.run(start_ns, link))
+            lost = asyncio.create_task(link.lost())
+            await asyncio.wait((work, lost), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
+                raise CannotRunError("a worker was stopped: its parent has hung up")
+            lost.cancel()
+            return work.result()
+        finally:
+            gc.unfreeze()
+
+
+class _Generator:
+    """The operations of one worker, and what is under way."""
+
+    def __init__(self, task: WorkerTask, store: EventStore, alarm: Alarm) -> None:
+        self._plan = task.plan
+        self._number = task.number
+        self._store = store
+        self._alarm = alarm
+        self._operations = _operations(task, store)
+        self._recorder = Recorder(len(self._operations))
+        # In the order in which they began, which is the order of their deadlines.
+        self._in_flight: dict[asyncio.Task[Any], tuple[int, int]] = {}  # due_ns, kind
+        self._in_flight_max = task.plan.part(task.plan.in_flight_max, task.number)
+        self._overdue: set[asyncio.Task[Any]] = set()
+        self._recovering: set[asyncio.Task[Any]] = set()
+        self._waits_ns: dict[asyncio.Task[Any], int] = {}
+        pool = getattr(store, "pool", None)
+        if pool is not None:
+            pool.on_wait = self._note_wait
+
+    async def prepare(self, connections: int) -> None:
+        """Make the operations ready, and call each on every connection, so that nothing is met for the first time."""
+        for operation in self._operations:
+            await operation.prepare()
+        sweeper = asyncio.create_task(self._sweep())
+        for _ in range(self._plan.warm_rounds):
+            for kind in range(len(self._operations)):
+                await asyncio.gather(*(self._call_once(kind) for _ in range(connections)))
+        sweeper.cancel()
+        self._recorder = Recorder(len(self._operations))
+
+    async def run(self, start_ns: int, link: WorkerLink) -> WorkerRecords:
+        """Generate the load from ``start_ns`` on; return when the last operation has ended or was given up."""
+        plan, recorder = self._plan, self._recorder
+        end_ns = start_ns + int(plan.seconds * 1e9)
+        if plan.arrivals is not None:
+            due_ns, kinds = plan.schedule(self._number)
+        await self._alarm.until(start_ns)
+        beside = [asyncio.create_task(self._sweep()), asyncio.create_task(self._beat(start_ns, link))]
+        began_s, cpu_began_s = time.monotonic(), time.process_time()
+        with GcPauses() as pauses:
+            async with LoopLag(until=self._alarm.until) as lag:
+                if plan.arrivals is not None:
+                    await self._arrive((due_ns + start_ns).tolist(), kinds.tolist())
+                    await self._alarm.until(end_ns)
+                else:
+                    await self._serve_users(start_ns, end_ns)
+                cpu_share = (time.process_time() - cpu_began_s) / (time.monotonic() - began_s)
+                await self._drain()
+        for task in beside:
+            task.cancel()
+        return recorder.records(start_ns, _health(cpu_share, lag, pauses, recorder, start_ns))
+
+    async def _arrive(self, due_ns: list[int], kinds: list[int]) -> None:
+        """Begin each operation when it is due; one that finds too many under way is skipped, and counted."""
+        loop, recorder, in_flight = asyncio.get_running_loop(), self._recorder, self._in_flight
+        behind = 0
+        for due, kind in zip(due_ns, kinds, strict=True):
+            operation = self._operations[kind]
+            arguments = operation.draw()
+            if now_ns() < due:
+                await self._alarm.until(due)
+                recorder.pacing_ns.append(now_ns() - due)
+            else:
+                behind += 1
+                if behind % BURST == 0:
+                    await asyncio.sleep(0)
+            recorder.offered[kind] += 1
+            if len(in_flight) >= self._in_flight_max:
+                recorder.skipped[kind] += 1
+                operation.release(arguments)
+                continue
+            in_flight[loop.create_task(self._one(kind, arguments, due))] = due, kind
+
+    async def _serve_users(self, start_ns: int, end_ns: int) -> None:
+        own = range(self._number, self._plan.users, self._plan.worker_count)
+        await asyncio.gather(*(self._user(number, start_ns, end_ns) for number in own))
+
+    async def _user(self, number: int, start_ns: int, end_ns: int) -> None:
+        """Call, wait for the answer, think, and again. The first thought sets the users apart."""
+        random = np.random.default_rng([self._plan.seed, 12, number])
+        shares, think_ns = list(self._plan.mix.shares.values()), self._plan.think_s * 1e9
+        kinds: list[int] = []
+        ready_ns = start_ns
+        while True:
+            if not kinds:
+                kinds = random.choice(len(shares), size=1000, p=shares).tolist()
+            kind = kinds.pop()
+            arguments = self._operations[kind].draw()
+            due_ns = ready_ns + int(random.exponential(think_ns)) if think_ns else now_ns()
+            if due_ns >= end_ns:
+                self._operations[kind].release(arguments)
+                return
+            if now_ns() < due_ns:
+                await self._alarm.until(due_ns)
+                self._recorder.pacing_ns.append(now_ns() - due_ns)
+            await self._in_task(kind, arguments, due_ns)
+            ready_ns = now_ns()
+
+    async def _call_once(self, kind: int) -> None:
+        await self._in_task(kind, self._operations[kind].draw(), now_ns())
+
+    async def _in_task(self, kind: int, arguments: Any, due_ns: int) -> None:
+        """Within the task that is running, which is under way meanwhile."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._recorder.offered[kind] += 1
+        self._in_flight[task] = due_ns, kind
+        await self._one(kind, arguments, due_ns)
+
+    async def _one(self, kind: int, arguments: Any, due_ns: int) -> None:
+        """Call, and write down how it went. What is measured ends with the answer; then it is looked at."""
+        operation = self._operations[kind]
+        task = asyncio.current_task()
+        assert task is not None
+        error: BaseException | None = None
+        outcome, name = SUCCEEDED, ""
+        ended_ns, started_ns = 0, now_ns()
+        try:
+            answer = await operation.call(arguments)
+            ended_ns = now_ns()
+            if not operation.is_right(arguments, answer):
+                outcome, name = FAILED, WRONG_ANSWER
+        except CONFLICTS as found:
+            outcome, error = CONFLICTED, found
+        except asyncio.CancelledError:
+            if task not in self._overdue:
+                raise
+            task.uncancel()
+            outcome, name = FAILED, DEADLINE
+        except Exception as found:  # what a store may not raise is counted by its class like what it may
+            outcome, name, error = FAILED, type(found).__name__, found
+        finally:
+            ended_ns = ended_ns or now_ns()
+            del self._in_flight[task]
+        waited_ns = self._waits_ns.pop(task, 0) if self._waits_ns else 0
+        self._recorder.add(kind, outcome, due_ns, started_ns, ended_ns, waited_ns)
+        if outcome == SUCCEEDED:
+            return
+        if outcome == FAILED:
+            self._overdue.discard(task)
+            self._recorder.fail(kind, name, str(error or name))
+        self._recovering.add(task)
+        await operation.recover(arguments, error if isinstance(error, EventStoreError) else None)
+        self._recovering.discard(task)
+
+    async def _sweep(self) -> None:
+        """Give up what is past its deadline, over and over."""
+        deadline_ns = int(self._plan.deadline_s * 1e9)
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            over_ns = now_ns() - deadline_ns
+            for task, (due_ns, _) in self._in_flight.items():
+                if due_ns > over_ns:
+                    break
+                if task not in self._overdue:
+                    self._overdue.add(task)
+                    task.cancel()
+
+    async def _drain(self) -> None:
+        """Wait for what is under way; what does not even end when it is given up has failed as well."""
+        patience_s = time.monotonic() + self._plan.deadline_s + GRACE_S
+        while (self._in_flight or self._recovering) and time.monotonic() < patience_s:
+            pending = [*self._in_flight, *self._recovering]
+            await asyncio.wait(pending, timeout=patience_s - time.monotonic())
+        for task in [*self._in_flight, *self._recovering]:
+            task.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await asyncio.gather(*self._in_flight, *self._recovering, return_exceptions=True)
+        for due_ns, kind in self._in_flight.values():
+            self._recorder.add(kind, FAILED, due_ns, due_ns, now_ns(), 0)
+            self._recorder.fail(kind, DEADLINE, "did not end when it was given up")
+
+    def _note_wait(self, seconds: float) -> None:
+        """Told by the pool, within the task that waited for a connection."""
+        task = asyncio.current_task()
+        if task in self._in_flight:
+            self._waits_ns[task] = self._waits_ns.get(task, 0) + int(seconds * 1e9)
+
+    async def _beat(self, start_ns: int, link: WorkerLink) -> None:
+        """Say twice a second what was done since."""
+        recorder, kinds = self._recorder, range(len(self._operations))
+        seen, offered, skipped = 0, [0] * len(kinds), [0] * len(kinds)
+        cpu_s, at_s = time.process_time(), time.monotonic()
+        while True:
+            await asyncio.sleep(BEAT_S)
+            part = slice(seen, len(recorder.kind))
+            seen = part.stop
+            kind, outcome = np.array(recorder.kind[part]), np.array(recorder.outcome[part])
+            due, started, ended = (
+                np.array(one[part]) for one in (recorder.due_ns, recorder.started_ns, recorder.ended_ns)
+            )
+            counts = [np.bincount(kind[outcome == end], minlength=len(kinds)).tolist() for end in range(3)]
+            latency_ms = ((ended - due) / 1e6).astype(np.float32)
+            cpu_before_s, at_before_s = cpu_s, at_s
+            cpu_s, at_s = time.process_time(), time.monotonic()
+            link.send(
+                Beat(
+                    worker=self._number, at_s=(now_ns() - start_ns) / 1e9,
+                    offered=[now - then for now, then in zip(recorder.offered, offered, strict=True)],
+                    skipped=[now - then for now, then in zip(recorder.skipped, skipped, strict=True)],
+                    succeeded=counts[SUCCEEDED], conflicted=counts[CONFLICTED], failed=counts[FAILED],
+                    in_flight=len(self._in_flight),
+                    latencies_ms=[latency_ms[(kind == one) & (outcome == SUCCEEDED)].tobytes() for one in kinds],
+                    schedule_lag_ms=quantiles_ms(started - due)["p99"],
+                    cpu_share=(cpu_s - cpu_before_s) / (at_s - at_before_s),
+                )
+            )  # fmt: skip
+            offered, skipped = list(recorder.offered), list(recorder.skipped)
+
+
+def _operations(task: WorkerTask, store: EventStore) -> list[Operation]:
+    """The mix's operations, with streams that no other worker appends to, but for the contended ones."""
+    plan = task.plan
+    streams = task.sample.streams
+    contended = streams[: plan.contended_streams] if plan.contended_share else []
+    own = streams[len(contended) + task.number :: plan.worker_count] or streams[:1]
+    sample = replace(task.sample, streams=own)
+    versions: StreamVersions | None = None
+    operations = []
+    for name in plan.mix.shares:
+        random = np.random.default_rng([plan.seed, task.number, *name.encode()])
+        operation = OPERATIONS[name](store, sample, random)
+        if isinstance(operation, AppendEvents):
+            versions = versions or StreamVersions(
+                own, contended=contended, contended_share=plan.contended_share
+            )
+            operation.versions = versions
+        elif isinstance(operation, StreamEvents):
+            operation.tenants = plan.tenants
+        operations.append(operation)
+    return operations
+
+
+def _health(
+    cpu_share: float, lag: LoopLag, pauses: GcPauses, recorder: Recorder, start_ns: int
+) -> WorkerHealth:
+    return WorkerHealth(
+        cpu_share=cpu_share,
+        loop_lag_ms_p50=lag.quantile_ms(0.5),
+        loop_lag_ms_p95=lag.quantile_ms(0.95),
+        loop_lag_ms_p99=lag.p99_ms,
+        loop_lag_ms_max=lag.max_ms,
+        pacing_ms=quantiles_ms(recorder.pacing_ns),
+        gc_count=pauses.count,
+        gc_total_ms=pauses.total_ns / 1e6,
+        gc_max_ms=pauses.max_ns / 1e6,
+        gc_at_s=(np.array(pauses.at_ns, np.int64) - start_ns) / 1e9,
+        gc_ms=np.array(pauses.pauses_ns, np.int64) / 1e6,
+        gc_generation=np.array(pauses.generations, np.uint8),
+        peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )

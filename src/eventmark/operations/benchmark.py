@@ -1,0 +1,263 @@
+"""The core operations measured: rounds of forks, each with its floor right beside it, then judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from eventmark.jobs.profiles import Profile
+from eventmark.judgement.verdicts import judge_latency
+from eventmark.operations.cache import BufferCache
+from eventmark.operations.catalogue import OPERATIONS
+from eventmark.operations.floors import FloorRounds, PgbenchFloors, floor_task
+from eventmark.operations.forks import ForkSamples, ForkTask, own_part, run_fork, streams_needed
+from eventmark.operations.peers import (
+    BARE_OPERATIONS,
+    LIBRARY_OPERATIONS,
+    library_is_installed,
+    run_bare_fork,
+    run_library_fork,
+)
+from eventmark.operations.work import statements_now, work_per_call
+from eventmark.results.results import CacheState, ClientHealth, Floor, Fork, Latency, OperationResult
+from eventmark.results.targets import Target
+from eventmark.seeding import CorpusSample, Progress, no_progress
+from eventmark.server import Server
+from eventmark.stats.histogram import LatencyHistogram
+from eventmark.stats.quantiles import intervals_of, latency_of
+from eventmark.stores import StoreDefinition, open_store
+from eventmark.workers import worker_executor
+
+CPU_SHARE_MAX = 0.9
+FLOOR_CALLS_SHARE = 1.0  # of a fork's samples
+TOO_NOISY = "it took no longer with the statement than without: too much else went on"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkPlan:
+    """What to measure. ``store`` is the name or folder the definition came from: forks find it again."""
+
+    server: Server
+    store: str
+    definition: StoreDefinition
+    schema: str
+    sample: CorpusSample
+    profile: Profile
+    targets: Mapping[str, Target]
+    seed: int
+    with_floors: bool = True
+    only: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Measured:
+    """One operation's rounds as they come in."""
+
+    forks: list[ForkSamples] = field(default_factory=list)
+    cold: ForkSamples | None = None
+    cold_note: str = ""
+    floors: dict[str, FloorRounds] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
+
+
+def run_benchmark(
+    plan: BenchmarkPlan, *, progress: Progress = no_progress
+) -> tuple[dict[str, OperationResult], dict[str, str]]:
+    """Results by operation, and what was skipped with its reason.
+
+    Rounds go around all operations, so that a drift of the machine meets every operation alike; each floor
+    is measured right after its fork, so that it meets both sides of a ratio alike.
+    """
+    skipped = {name: reason for name in OPERATIONS if (reason := _missing(name, plan))}
+    names = [name for name in OPERATIONS if name not in skipped and (not plan.only or name in plan.only)]
+    measured = {name: Measured() for name in names}
+    profile = plan.profile
+    floors = PgbenchFloors(
+        plan.server, plan.definition, plan.schema, int(profile.samples * FLOOR_CALLS_SHARE), profile.forks
+    )
+    total = len(names) * (profile.forks + 1)
+    with worker_executor(1, fresh=True) as executor:
+        for number, name in enumerate(names):
+            progress("measure", number, total)
+            _measure_cold(plan, executor, name, measured[name])
+        if plan.with_floors:
+            asyncio.run(_prepare_floors(plan, floors, names))
+        for round_number in range(profile.forks):
+            for number, name in enumerate(names):
+                progress("measure", len(names) * (round_number + 1) + number, total)
+                _measure_round(plan, executor, floors, name, round_number, measured[name])
+    if plan.with_floors:
+        asyncio.run(floors.remove())
+    progress("measure", total, total)
+    for name, reason in floors.missing.items():
+        skipped[f"pgbench beside {name}"] = reason
+    for name, one in measured.items():
+        unknown = [tool for tool, rounds in one.floors.items() if rounds.floor() is None]
+        skipped |= {f"{tool} beside {name}": TOO_NOISY for tool in unknown}
+    random = np.random.default_rng([plan.seed, 5])
+    results = {
+        name: operation_result(name, measured[name], plan.targets.get(name), random)
+        for name in names
+        if measured[name].forks
+    }
+    return results, skipped
+
+
+def _missing(name: str, plan: BenchmarkPlan) -> str:
+    """Why an operation cannot be measured; empty when it can."""
+    if reason := OPERATIONS[name].missing(plan.definition.capabilities, plan.sample):
+        return reason
+    streams = len(plan.sample.streams)
+    if streams < streams_needed(name, 2 * plan.profile.forks):
+        return f"the corpus has only {streams} streams to write to, seed 1,000 events or more"
+    return ""
+
+
+def _task(plan: BenchmarkPlan, name: str, fork: int, *, cold: bool = False) -> ForkTask:
+    return ForkTask(
+        dsn=plan.server.dsn,
+        store=plan.store,
+        schema=plan.schema,
+        operation=name,
+        sample=plan.sample,
+        profile=plan.profile,
+        seed=plan.seed * 1000 + fork,
+        cold=cold,
+    )
+
+
+def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: Measured) -> None:
+    if not OPERATIONS[name].has_cold:
+        return
+    into.cold_note = asyncio.run(BufferCache(plan.server.dsn, plan.schema).evict())
+    if not into.cold_note:
+        into.cold = executor.submit(run_fork, _task(plan, name, 500, cold=True)).result()
+
+
+async def _prepare_floors(plan: BenchmarkPlan, floors: PgbenchFloors, names: Iterable[str]) -> None:
+    store = await open_store(plan.definition, plan.server.dsn, schema=plan.schema, pool_max=1)
+    try:
+        for name in names:
+            task = floor_task(_task(plan, name, 900), 0, plan.profile.forks)
+            await floors.prepare(name, task, store)
+    finally:
+        await store.close()
+
+
+def _measure_round(
+    plan: BenchmarkPlan,
+    executor: Executor,
+    floors: PgbenchFloors,
+    name: str,
+    number: int,
+    into: Measured,
+) -> None:
+    forks = plan.profile.forks
+    task = _task(plan, name, number)
+    before = asyncio.run(statements_now(plan.server.dsn))
+    found = executor.submit(run_fork, own_part(task, number, 2 * forks)).result()
+    into.work = work_per_call(before, asyncio.run(statements_now(plan.server.dsn)), found.calls) or into.work
+    into.forks.append(found)
+    if not plan.with_floors or not len(found.samples_ns):
+        return
+    ours_ms = latency_of(found.samples_ns).p50
+
+    def note(tool: str, theirs_ms: float | None) -> None:
+        if theirs_ms is not None:
+            into.floors.setdefault(tool, FloorRounds(tool)).pairs.append((ours_ms, theirs_ms))
+
+    if floors.has(name):
+        note("pgbench", floors.measure_ms(name, number))
+    if name in BARE_OPERATIONS and plan.profile.with_peers:
+        note("asyncpg", executor.submit(run_bare_fork, task).result())
+    if name in LIBRARY_OPERATIONS and plan.profile.with_peers and library_is_installed():
+        note("eventsourcing", executor.submit(run_library_fork, task).result())
+
+
+def operation_result(
+    name: str, measured: Measured, target: Target | None, random: np.random.Generator
+) -> OperationResult:
+    """One operation's forks together, judged by its target."""
+    series = [fork.samples_ns for fork in measured.forks if len(fork.samples_ns)]
+    failed = sum(fork.failed for fork in measured.forks)
+    if not series:
+        series = [np.array([0], dtype=np.int64)]
+        failed = max(failed, 1)
+    samples = np.concatenate(series)
+    latency = latency_of(samples)
+    intervals = intervals_of(series, random)
+    client = client_health(name, measured.forks)
+    verdict, reason = judge_latency(
+        latency,
+        intervals,
+        target,
+        failed=failed,
+        client_bottleneck=client.reason,
+        steady=all(fork.steady for fork in measured.forks),
+    )
+    failure = next((fork.failure for fork in measured.forks if fork.failure), "")
+    histogram = LatencyHistogram()
+    histogram.record_all(samples.tolist())
+    seconds = sum(fork.seconds for fork in measured.forks)
+    return OperationResult(
+        latency_ms=latency,
+        interval_ms=intervals,
+        samples=len(samples),
+        target_ms=target.limit_ms if target else None,
+        target_quantile=target.quantile if target else "",
+        verdict=verdict,
+        reason=f"{reason}: {failure}" if failure else reason,
+        mode="sample",
+        throughput_per_s=len(samples) / seconds if seconds else 0.0,
+        failed=failed,
+        histogram=histogram.encode(),
+        forks=[_fork(fork) for fork in measured.forks],
+        client=client,
+        cache=_cache(measured, latency),
+        floors=_floors(measured),
+        work=measured.work,
+    )
+
+
+def _fork(fork: ForkSamples) -> Fork:
+    latency = latency_of(fork.samples_ns) if len(fork.samples_ns) else None
+    return Fork(
+        samples=len(fork.samples_ns),
+        p50_ms=latency.p50 if latency else 0.0,
+        p95_ms=latency.p95 if latency else 0.0,
+        warmup_iterations=fork.warmup_iterations,
+        steady=fork.steady,
+    )
+
+
+def client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
+    """An operation that asks no server is the client's alone; that is not a bottleneck."""
+    cpu_share = max(fork.cpu_share for fork in forks)
+    full = cpu_share >= CPU_SHARE_MAX and bool(OPERATIONS[name].statement)
+    return ClientHealth(
+        loop_lag_ms_p99=max(fork.loop_lag_ms_p99 for fork in forks),
+        cpu_share=cpu_share,
+        pool_wait_ms_p95=max(fork.pool_wait_ms_p95 for fork in forks),
+        bottleneck=full,
+        reason=f"the client used {cpu_share:.0%} of a core" if full else "",
+    )
+
+
+def _cache(measured: Measured, warm: Latency) -> CacheState | None:
+    cold = measured.cold
+    if cold is None:
+        return CacheState(cold=None, warm=warm, note=measured.cold_note) if measured.cold_note else None
+    return CacheState(
+        cold=latency_of(cold.samples_ns) if len(cold.samples_ns) else None,
+        warm=warm,
+        cold_samples=len(cold.samples_ns),
+        note="cold: not in shared buffers; the operating system may still have had the pages",
+    )
+
+
+def _floors(measured: Measured) -> list[Floor]:
+    return [floor for rounds in measured.floors.values() if (floor := rounds.floor()) is not None]

@@ -1,0 +1,266 @@
+"""The core operations: what each is called with, and when its answer is right.
+
+Each operation draws its arguments outside the measured time and checks the answer after it. Against what:
+streams and places sampled from the whole log, so that large and small tenants come as often as they own
+events; a few of them are hot and come back all the time, the many others are met rarely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from eventmark.domain import (
+    Capabilities,
+    GlobalSequence,
+    SequenceNumber,
+    Snapshot,
+    StreamId,
+    TrackingToken,
+    TransactionId,
+)
+from eventmark.operations.appends import PAYLOADS, AppendEvents1, AppendEvents10, AppendEvents100
+from eventmark.operations.operation import Operation
+from eventmark.operations.streams import pick
+from eventmark.seeding import CorpusSample, SampledStream
+from eventmark.stores import snapshot_values
+from eventmark.workload import example_payloads
+
+NEAR_HEAD_SHARE = 0.3
+STREAM_BATCH_EVENTS = 1000
+
+
+class LoadAggregate(Operation):
+    """Loads whole streams of exactly 1000 events, of large and small tenants in turn."""
+
+    name = "load_aggregate[1000]"
+    statement = "load_aggregate"
+    has_cold = True
+
+    @classmethod
+    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
+        return (
+            ""
+            if sample.long_streams
+            else "the corpus has no stream of 1000 events, seed 20,000 events or more"
+        )
+
+    def draw(self) -> SampledStream:
+        return pick(self.sample.long_streams, self.random)
+
+    def call(self, arguments: SampledStream) -> Awaitable[Any]:
+        return self.store.load_aggregate(arguments.stream.tenant_id, arguments.stream.aggregate_id)
+
+    def parameters(self, arguments: SampledStream) -> dict[str, Any]:
+        stream = arguments.stream
+        return {"tenant_id": stream.tenant_id, "aggregate_id": stream.aggregate_id, "from_sequence": 1}
+
+    def is_right(self, arguments: SampledStream, answer: Any) -> bool:
+        return len(answer) == 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A batch to be read: after which token, of which tenant or of all."""
+
+    token: TrackingToken
+    tenant_id: str | None
+
+
+class StreamEvents(Operation):
+    """Reads batches of 1000 events from places near the head and anywhere in the log.
+
+    Of all tenants, or each of one of ``tenants``: these may have fewer than 1000 events after the place.
+    """
+
+    name = "stream_events[1000]"
+    statement = "stream_events"
+    has_cold = True
+    tenants: Sequence[str] = ()
+
+    @classmethod
+    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
+        if not capabilities.tokens:
+            return "the store has no stream_events.sql"
+        return "" if sample.events > STREAM_BATCH_EVENTS else "the corpus has no 1000 events"
+
+    async def prepare(self) -> None:
+        self._tail = await self.store.create_tail_token()
+        last = self.sample.events - STREAM_BATCH_EVENTS
+        self._places = [place for place in self.sample.positions if place[1] <= last] or [(0, 0)]
+
+    def draw(self) -> Reading:
+        near_head = self.random.random() < NEAR_HEAD_SHARE
+        first = int(len(self._places) * 0.98) if near_head else 0
+        transaction_id, position = self._places[int(self.random.integers(first, len(self._places)))]
+        token = replace(
+            self._tail,
+            transaction_id=TransactionId(transaction_id),
+            global_sequence=GlobalSequence(position),
+        )
+        tenant = self.tenants[int(self.random.integers(len(self.tenants)))] if self.tenants else None
+        return Reading(token, tenant)
+
+    def call(self, arguments: Reading) -> Awaitable[Any]:
+        return self.store.stream_events(
+            arguments.token, limit=STREAM_BATCH_EVENTS, tenant_id=arguments.tenant_id
+        )
+
+    def parameters(self, arguments: Reading) -> dict[str, Any]:
+        return {
+            "transaction_id": arguments.token.transaction_id,
+            "global_sequence": arguments.token.global_sequence,
+            "batch_size": STREAM_BATCH_EVENTS,
+        }
+
+    def is_right(self, arguments: Reading, answer: Any) -> bool:
+        if arguments.tenant_id is not None and len(answer.events) < STREAM_BATCH_EVENTS:
+            return not answer.events or answer.token.compare(arguments.token) > 0
+        return len(answer.events) == STREAM_BATCH_EVENTS and answer.token.compare(arguments.token) > 0
+
+
+class StoreSnapshot(Operation):
+    """Stores a snapshot at the last event of a stream."""
+
+    name = "store_snapshot"
+    statement = "store_snapshot"
+
+    @classmethod
+    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
+        if not capabilities.snapshots:
+            return "the store keeps no snapshots"
+        return "" if sample.streams else "the corpus has no streams"
+
+    async def prepare(self) -> None:
+        self._payloads = example_payloads(PAYLOADS, self.random)
+
+    def draw(self) -> Snapshot:
+        picked = pick(self.sample.streams, self.random)
+        return Snapshot(
+            stream=picked.stream,
+            sequence_number=SequenceNumber(picked.version),
+            payload=self._payloads[int(self.random.integers(PAYLOADS))],
+            payload_type=f"{picked.stream.aggregate_type}State",
+            timestamp=datetime.now(UTC),
+        )
+
+    def call(self, arguments: Snapshot) -> Awaitable[Any]:
+        return self.store.store_snapshot(arguments)
+
+    def parameters(self, arguments: Snapshot) -> dict[str, Any]:
+        return snapshot_values(arguments)
+
+
+class ReadSnapshot(Operation):
+    """Reads the latest snapshot of streams that have some."""
+
+    name = "read_snapshot"
+    statement = "read_snapshot"
+    has_cold = True
+
+    @classmethod
+    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
+        if not capabilities.snapshots:
+            return "the store keeps no snapshots"
+        return "" if sample.snapshot_streams else "the corpus has no snapshots, seed 20,000 events or more"
+
+    def draw(self) -> StreamId:
+        return pick(self.sample.snapshot_streams, self.random)
+
+    def call(self, arguments: StreamId) -> Awaitable[Any]:
+        return self.store.read_snapshot(arguments.tenant_id, arguments.aggregate_id)
+
+    def parameters(self, arguments: StreamId) -> dict[str, Any]:
+        return {"tenant_id": arguments.tenant_id, "aggregate_id": arguments.aggregate_id}
+
+    def is_right(self, arguments: StreamId, answer: Any) -> bool:
+        return answer is not None
+
+
+class CreateHeadToken(Operation):
+    name = "create_head_token"
+    statement = "create_head_token"
+
+    @classmethod
+    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
+        return "" if capabilities.tokens else "the store has no tokens"
+
+    def draw(self) -> None:
+        return None
+
+    def call(self, arguments: None) -> Awaitable[Any]:
+        return self.store.create_head_token()
+
+
+class CreateTailToken(CreateHeadToken):
+    name = "create_tail_token"
+    statement = ""
+
+    def call(self, arguments: None) -> Awaitable[Any]:
+        return self.store.create_tail_token()
+
+
+class CreateTokenAt(Operation):
+    """Finds the place of an instant, anywhere in the history."""
+
+    name = "create_token_at"
+    statement = "create_token_at"
+    has_cold = True
+
+    @classmethod
+    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
+        return "" if capabilities.token_at else "the store has no create_token_at.sql"
+
+    def draw(self) -> datetime:
+        return self.sample.instants[int(self.random.integers(len(self.sample.instants)))]
+
+    def call(self, arguments: datetime) -> Awaitable[Any]:
+        return self.store.create_token_at(arguments)
+
+    def parameters(self, arguments: datetime) -> dict[str, Any]:
+        return {"instant": arguments}
+
+
+class CompareTokens(Operation):
+    """Compares two tokens of random places. Nothing is sent anywhere."""
+
+    name = "compare_tokens"
+
+    @classmethod
+    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
+        return "" if capabilities.tokens else "the store has no tokens"
+
+    async def prepare(self) -> None:
+        tail = await self.store.create_tail_token()
+        self._tokens = [
+            replace(tail, transaction_id=TransactionId(place[0]), global_sequence=GlobalSequence(place[1]))
+            for place in self.sample.positions
+        ]
+
+    def draw(self) -> Any:
+        one, other = self.random.integers(0, len(self._tokens), 2)
+        return self._tokens[int(one)], self._tokens[int(other)]
+
+    async def call(self, arguments: Any) -> int:
+        result: int = arguments[0].compare(arguments[1])
+        return result
+
+
+OPERATIONS: dict[str, type[Operation]] = {
+    operation.name: operation
+    for operation in (
+        AppendEvents1,
+        AppendEvents10,
+        AppendEvents100,
+        LoadAggregate,
+        StreamEvents,
+        StoreSnapshot,
+        ReadSnapshot,
+        CreateHeadToken,
+        CreateTailToken,
+        CreateTokenAt,
+        CompareTokens,
+    )
+}

@@ -1,0 +1,135 @@
+"""Forks of the peers: the bare driver fetching the same rows, and a library appending the same payloads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+import numpy as np
+
+from eventmark.engine.schema import Purpose, create_marked_schema
+from eventmark.errors import CannotRunError
+from eventmark.instruments.clock import now_ns
+from eventmark.operations.appends import AppendEvents
+from eventmark.operations.catalogue import OPERATIONS
+from eventmark.operations.forks import ForkTask
+from eventmark.stores import drop_scratch, drop_scratch_schema, find_store, open_store, run_id
+from eventmark.workers import loop_factory
+
+BARE_OPERATIONS = ("load_aggregate[1000]", "stream_events[1000]")
+LIBRARY_OPERATIONS = ("append_events[1]", "append_events[10]", "append_events[100]")
+PEER_SCHEMA_SUFFIX = "_peer"
+_NS_PER_MS = 1e6
+
+
+def run_bare_fork(task: ForkTask) -> float:
+    """Median milliseconds of ``fetch`` of the operation's statement by the driver alone, with a fork's draws."""
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_fetch_bare(task))
+
+
+async def _fetch_bare(task: ForkTask) -> float:
+    definition = find_store(task.store)
+    store = await open_store(definition, task.dsn, schema=task.schema, pool_max=1)
+    connection = await asyncpg.connect(task.dsn)
+    try:
+        random = np.random.default_rng([task.seed, *task.operation.encode()])
+        operation = OPERATIONS[task.operation](store, task.sample, random)
+        await operation.prepare()
+        statement = definition.statements[operation.statement]
+        prepared = await connection.prepare(statement.sql(task.schema))
+
+        async def call() -> int:
+            values = operation.parameters(operation.draw())
+            arguments = [values[parameter.name] for parameter in statement.parameters]
+            began_ns = now_ns()
+            rows = await prepared.fetch(*arguments)
+            took_ns = now_ns() - began_ns
+            del rows
+            return took_ns
+
+        return await _median_ms(call, task)
+    finally:
+        await connection.close()
+        await store.close()
+
+
+async def _median_ms(call: Callable[[], Any], task: ForkTask) -> float:
+    for _ in range(task.profile.warmup_calls * 4):
+        await call()
+    deadline_s = time.monotonic() + task.profile.seconds_max
+    samples: list[int] = []
+    while len(samples) < task.profile.samples and time.monotonic() < deadline_s:
+        samples.append(await call())
+    return float(np.median(samples)) / _NS_PER_MS
+
+
+def library_is_installed() -> bool:
+    """Whether the ``peers`` extra is there."""
+    return find_spec("eventsourcing") is not None and find_spec("psycopg_pool") is not None
+
+
+def run_library_fork(task: ForkTask) -> float:
+    """Median milliseconds of the ``eventsourcing`` library's recorder appending batches of the same payloads."""
+    from eventsourcing.persistence import StoredEvent
+    from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+
+    schema = task.schema[: 48 - len(PEER_SCHEMA_SUFFIX)] + PEER_SCHEMA_SUFFIX
+    kind = OPERATIONS[task.operation]
+    assert issubclass(kind, AppendEvents)
+    asyncio.run(_fresh_schema(task.dsn, schema))
+    parts = urlsplit(task.dsn)
+    datastore = PostgresDatastore(
+        parts.path.lstrip("/"), parts.hostname or "", parts.port or 5432, unquote(parts.username or ""),
+        unquote(parts.password or ""), pool_size=1, schema=schema,
+    )  # fmt: skip
+    try:
+        recorder = PostgresApplicationRecorder(datastore)
+        recorder.create_table()
+        operation = kind(None, task.sample, np.random.default_rng([task.seed, 7]))  # type: ignore[arg-type]
+        asyncio.run(operation.prepare())
+
+        def call() -> int:
+            batch = operation._events()
+            stored = [
+                StoredEvent(batch[0].event_id, place, event.event_type, _state(event.payload))
+                for place, event in enumerate(batch, 1)
+            ]
+            began_ns = now_ns()
+            recorder.insert_events(stored)
+            return now_ns() - began_ns
+
+        for _ in range(task.profile.warmup_calls):
+            call()
+        deadline_s = time.monotonic() + task.profile.seconds_max
+        samples: list[int] = []
+        while len(samples) < task.profile.samples and time.monotonic() < deadline_s:
+            samples.append(call())
+        return float(np.median(samples)) / _NS_PER_MS
+    finally:
+        datastore.close()
+        asyncio.run(drop_scratch_schema(task.dsn, schema))
+
+
+def _state(payload: dict[str, Any] | str) -> bytes:
+    return payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
+
+
+async def _fresh_schema(dsn: str, schema: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await drop_scratch(connection, schema)
+        await create_marked_schema(
+            connection, schema, [], store_name="eventsourcing", ordering="global-sequence",
+            purpose=Purpose.SCRATCH, owner=run_id(), digest="",
+        )  # fmt: skip
+    except asyncpg.PostgresError as error:
+        raise CannotRunError(str(error).partition("\n")[0]) from None
+    finally:
+        await connection.close()

@@ -1,0 +1,1 @@
+"""Where a statement's plan falls over: every statement asked under every condition, and what avoids the fall."""

@@ -1,0 +1,1 @@
+"""The result document: its format, its file, targets, metrics of it."""

@@ -1,0 +1,54 @@
+"""A result as metrics: verdicts, quantiles and figures, for whoever scrapes or collects text files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from eventmark.results.results import RunResult, Verdict
+from eventmark.results.targets import QUANTILES
+
+
+class ResultGauges:
+    """Gauges of a registry that ``show`` sets from a result."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._verdict = Gauge(
+            "eventmark_verdict", "1 for the verdict that a part of the run came to, else 0.", ["part", "verdict"],
+            registry=registry,
+        )  # fmt: skip
+        self._latency = Gauge(
+            "eventmark_latency_seconds", "Quantile of an operation's latency.", ["operation", "percentile"],
+            registry=registry,
+        )  # fmt: skip
+        self._target = Gauge(
+            "eventmark_target_seconds", "What the quantile has to stay below.", ["operation", "percentile"],
+            registry=registry,
+        )  # fmt: skip
+        self._figure = Gauge(
+            "eventmark_figure", "A number that the run came to.", ["name", "unit"], registry=registry
+        )
+
+    def show(self, result: RunResult) -> None:
+        for part, found in _verdicts(result):
+            for verdict in Verdict:
+                self._verdict.labels(part, verdict.value).set(int(found is verdict))
+        for name, one in result.operations.items():
+            for quantile in QUANTILES:
+                self._latency.labels(name, quantile).set(getattr(one.latency_ms, quantile) / 1e3)
+            if one.target_ms:
+                self._target.labels(name, one.target_quantile).set(one.target_ms / 1e3)
+        for name, figure in result.figures.items():
+            self._figure.labels(name, figure.unit).set(figure.value)
+
+
+def _verdicts(result: RunResult) -> Iterator[tuple[str, Verdict]]:
+    yield "run", result.verdict
+    for name, operation in result.operations.items():
+        yield name, operation.verdict
+    for ordering in result.orderings:
+        yield ordering.ordering, ordering.verdict
+    for section in result.sections:
+        if section.verdict is not None:
+            yield section.name, section.verdict

@@ -1,0 +1,127 @@
+"""Results as files: written whole or not at all, read with a clear word about what is wrong."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from eventmark.errors import CannotRunError, UsageError
+from eventmark.results.results import RESULT_FORMAT, RESULT_FORMAT_VERSION, RunResult
+
+RESULT_BYTES_MAX = 512 * 2**20
+SCHEMA_ID = f"urn:{RESULT_FORMAT}:{RESULT_FORMAT_VERSION}"
+SCHEMA_FILE = Path(__file__).parent / "result.schema.json"
+
+_REMEDY = "name a folder that can be, with --out"
+
+
+class _Head(msgspec.Struct):
+    """What a file says it is, before it is taken at its word."""
+
+    format: str = ""
+    format_version: int = 0
+
+
+def write_result(result: RunResult, path: Path) -> None:
+    """Write the result as JSON.
+
+    Raises ``CannotRunError`` where that is not possible, and ``ValueError`` for a result that could not be
+    read back: JSON has no "not a number" and no infinity.
+    """
+    content = msgspec.json.encode(result)
+    try:
+        msgspec.json.decode(content, type=RunResult)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the result holds what JSON cannot: {error}") from error
+    write_whole(path, msgspec.json.format(content, indent=1))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there complete or as it was before. Raises ``CannotRunError``.
+
+    Makes the folders above it. A symbolic link stays one; what is no file, a device or a pipe, is refused.
+    """
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            raise CannotRunError(f"{path} cannot be written: not a file", remedy=_REMEDY)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, content)
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
+        why = error.strerror if isinstance(error, OSError) else "its links go round in a circle"
+        raise CannotRunError(f"{path} cannot be written: {why}", remedy=_REMEDY) from error
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Write beside the target, flush, rename over it, flush the folder: a crash leaves the old or the new."""
+    beside = target.with_name(f".{RESULT_FORMAT}-{secrets.token_hex(8)}")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read_result(path: Path) -> RunResult:
+    """Read a result. Raises ``UsageError`` for what is missing, damaged, or of another format."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(RESULT_BYTES_MAX + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a result.json") from error
+    return decode_result(content, str(path))
+
+
+def decode_result(content: bytes, path: str) -> RunResult:
+    """The result that a file called ``path`` holds. Raises ``UsageError`` as ``read_result`` does."""
+    if len(content) > RESULT_BYTES_MAX:
+        raise UsageError(f"{path} has more than {RESULT_BYTES_MAX // 2**20} MiB", remedy="name a result.json")
+    try:
+        head = msgspec.json.decode(content, type=_Head)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged or no result: {error}", remedy="name a result.json") from error
+    if head.format != RESULT_FORMAT:
+        raise UsageError(f"{path} is not a result of Eventmark's", remedy="name a result.json")
+    if head.format_version != RESULT_FORMAT_VERSION:
+        raise UsageError(
+            f"{path} is of format version {head.format_version}, this release reads {RESULT_FORMAT_VERSION}",
+            remedy="read it with the release that wrote it",
+        )
+    try:
+        return msgspec.json.decode(content, type=RunResult)
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{path} is damaged: {error}", remedy="run again") from error
+
+
+def result_schema() -> dict[str, Any]:
+    """The JSON Schema of a result, as ``result.schema.json`` publishes it."""
+    schema = msgspec.json.schema(RunResult)
+    run = schema["$defs"][RunResult.__name__]
+    # Defaults where results are made; in a file they are what tells a result from anything else.
+    run["properties"]["format"] = {"const": RESULT_FORMAT}
+    run["properties"]["format_version"] = {"const": RESULT_FORMAT_VERSION}
+    run["required"] = ["format", "format_version", *run["required"]]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        "title": f"Eventmark result, version {RESULT_FORMAT_VERSION}",
+        **schema,
+    }
+
+
+def result_schema_text() -> bytes:
+    return msgspec.json.format(msgspec.json.encode(result_schema()), indent=1) + b"\n"

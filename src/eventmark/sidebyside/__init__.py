@@ -1,0 +1,1 @@
+"""Two sides measured in turns, each by its own code and processes, until a sequential test decides."""

@@ -1,0 +1,184 @@
+"""Where each side is measured: a schema of its own on one server, or a server of its own where it needs one."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TypeVar
+from urllib.parse import urlencode
+
+import asyncpg
+import msgspec
+
+from eventmark.errors import CannotRunError, UsageError
+from eventmark.jobs.job import Job
+from eventmark.seeding import drop_corpus_schema
+from eventmark.server import Server, provision
+from eventmark.sidebyside.protocol import Answer, Failure, Place, Request, decode_answer, encode
+from eventmark.sidebyside.sides import Side
+from eventmark.stores import scratch_name
+
+PROCESS_TIMEOUT_S = 7200.0
+_SESSION_CONTEXTS = ("user", "superuser")
+
+_Answer = TypeVar("_Answer", bound=Answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """A side and where its store lives."""
+
+    side: Side
+    place: Place
+    sample: Path
+
+    def ask(self, request: Request, wanted: type[_Answer]) -> _Answer:
+        """The side's answer, from a fresh process for it alone. Raises what the side raised, by its name."""
+        with self.process() as process:
+            return process.ask(request, wanted)
+
+    @contextmanager
+    def process(self) -> Iterator[SideProcess]:
+        """A fresh process of the side's, ended when the block is left, killed after ``PROCESS_TIMEOUT_S``."""
+        with (
+            tempfile.TemporaryFile() as words,  # a pipe that nobody reads would fill up and hold the process
+            subprocess.Popen(
+                [self.side.python, "-m", self.side.program],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, env=self.side.environment,
+            ) as running,
+        ):  # fmt: skip
+            limit = threading.Timer(PROCESS_TIMEOUT_S, running.kill)
+            limit.daemon = True
+            limit.start()
+            try:
+                yield SideProcess(self.side, running, words)
+            except BaseException:
+                running.kill()
+                raise
+            finally:
+                limit.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class SideProcess:
+    """One process of a side: asked, it answers; two may be asked before either has answered."""
+
+    side: Side
+    running: subprocess.Popen[bytes]
+    words: IO[bytes]
+
+    def ask(self, request: Request, wanted: type[_Answer]) -> _Answer:
+        """Raises ``CannotRunError`` or ``UsageError``."""
+        self.send(request)
+        return self.receive(wanted)
+
+    def send(self, request: Request) -> None:
+        assert self.running.stdin is not None
+        try:
+            self.running.stdin.write(encode(request) + b"\n")
+            self.running.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def receive(self, wanted: type[_Answer]) -> _Answer:
+        assert self.running.stdout is not None
+        line = self.running.stdout.readline()
+        try:
+            answer = decode_answer(line)
+        except msgspec.MsgspecError as error:
+            raise self._ended() from error
+        if isinstance(answer, Failure):
+            kind = UsageError if answer.exit_code == UsageError.exit_code else CannotRunError
+            raise kind(f"{self.side.role} {self.side.named}: {answer.message}", remedy=answer.remedy)
+        if not isinstance(answer, wanted):
+            raise CannotRunError(f"{self.side.role} {self.side.named} answered something else")
+        return answer
+
+    def _ended(self) -> CannotRunError:
+        self.running.kill()
+        self.running.wait()
+        self.words.seek(0)
+        said = self.words.read().decode(errors="replace").strip().splitlines()
+        return CannotRunError(
+            f"{self.side.role} {self.side.named} ended without an answer: {said[-1] if said else 'no word'}",
+            remedy="run its revision by itself to see what is wrong",
+        )
+
+
+@contextmanager
+def grounds(job: Job, sides: tuple[Side, Side], scratch: Path) -> Iterator[tuple[Ground, Ground]]:
+    """A ground for each side; schemas are dropped and servers stopped afterwards.
+
+    Raises ``UsageError`` for settings the server does not know, or that need a server of our own.
+    """
+    contexts = asyncio.run(_contexts(job.server, {name for side in sides for name in side.settings}))
+    for_servers = sorted(name for name, context in contexts.items() if context not in _SESSION_CONTEXTS)
+    made: list[Ground] = []
+    with ExitStack() as stack:
+        for side in sides:
+            dsn = _dsn_of(job, side, for_servers, stack)
+            asyncio.run(_check_connects(dsn, side))
+            place = Place(dsn=dsn, schema=scratch_name(job.schema, f"_gate_{side.role}"), store=side.store)
+            ground = Ground(side=side, place=place, sample=scratch / f"{side.role}.sample.json")
+            stack.callback(_drop, place)
+            _drop(place)
+            made.append(ground)
+        yield made[0], made[1]
+
+
+def _drop(place: Place) -> None:
+    """A base of an older revision notes no purpose: its schema counts as a corpus, which it seeded."""
+    asyncio.run(drop_corpus_schema(place.dsn, place.schema))
+
+
+def _dsn_of(job: Job, side: Side, for_servers: list[str], stack: ExitStack) -> str:
+    if side.dsn:
+        stack.enter_context(provision(side.dsn))  # checks that it may be tested
+        return side.dsn
+    if for_servers:
+        if job.server.kind not in ("embedded", "local"):
+            raise UsageError(
+                f"{', '.join(for_servers)} can only be set on a server of our own",
+                remedy="use --server embedded or local, or start both servers and name them by DSN",
+            )
+        return stack.enter_context(provision(job.server.kind, settings=side.settings)).dsn
+    return with_settings(job.server.dsn, side)
+
+
+def with_settings(dsn: str, side: Side) -> str:
+    """The DSN with the side's settings, which the driver sets when it connects."""
+    if not side.settings:
+        return dsn
+    return f"{dsn}{'&' if '?' in dsn else '?'}{urlencode(side.settings)}"
+
+
+async def _check_connects(dsn: str, side: Side) -> None:
+    try:
+        await (await asyncpg.connect(dsn)).close()
+    except asyncpg.PostgresError as error:
+        raise UsageError(
+            f"{side.role} {side.named}: {str(error).partition(chr(10))[0]}", remedy="correct its settings"
+        ) from error
+
+
+async def _contexts(server: Server, names: set[str]) -> dict[str, str]:
+    """When each setting can be changed, as the server says."""
+    if not names:
+        return {}
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        rows = await connection.fetch(
+            "select name, context from pg_settings where name = any($1::text[])", sorted(names)
+        )
+    finally:
+        await connection.close()
+    found = {row["name"]: row["context"] for row in rows}
+    if unknown := sorted(names - found.keys()):
+        raise UsageError(f"the server has no setting {', '.join(unknown)}", remedy="see pg_settings")
+    return found

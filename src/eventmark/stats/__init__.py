@@ -1,0 +1,1 @@
+"""Pure statistics of samples: quantiles with intervals, ratios, trends, dependence, steadiness."""

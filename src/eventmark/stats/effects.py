@@ -1,0 +1,83 @@
+"""How much slower: the ratio of a quantile between two runs, from the forks' own quantiles.
+
+A fork is what is replicated. Samples within one share its process, its connection and the minute it ran in;
+counted as independent, thousands of them would make any two runs differ "significantly".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from eventmark.results.results import Document
+
+POWER = 0.9
+FORKS_MIN = 2  # a side; a single fork says nothing of how forks differ
+
+
+class RatioEffect(Document, frozen=True, kw_only=True):
+    """Candidate over base: 1.10 is 10% slower. ``low`` and ``high`` bound it with ``confidence``.
+
+    ``detectable`` is the smallest ratio that forks as unlike each other as these would have shown in nine
+    pairs of runs of ten. None where there are too few forks to say.
+    """
+
+    ratio: float
+    low: float | None = None
+    high: float | None = None
+    confidence: float
+    detectable: float | None = None
+
+
+def ratio_effect(base: Sequence[float], candidate: Sequence[float], *, confidence: float) -> RatioEffect:
+    """The ratio of the forks' geometric means with Welch's interval (1947) on their logarithms.
+
+    ``base`` and ``candidate`` hold one quantile per fork, above 0. Forks differ by factors, and logarithms
+    make those even; Welch's interval lets the sides differ in how much. Raises ``ValueError`` for no forks.
+    """
+    if not base or not candidate:
+        raise ValueError("no forks")
+    logs = [np.log(np.asarray(side, float)) for side in (base, candidate)]
+    shift = float(logs[1].mean() - logs[0].mean())
+    if min(len(base), len(candidate)) < FORKS_MIN:
+        return RatioEffect(ratio=math.exp(shift), confidence=confidence)
+    error, freedom = _welch(logs[0], logs[1])
+    beyond = float(stdtrit(freedom, 1 - (1 - confidence) / 2))
+    return RatioEffect(
+        ratio=math.exp(shift),
+        low=math.exp(shift - beyond * error),
+        high=math.exp(shift + beyond * error),
+        confidence=confidence,
+        detectable=math.exp((beyond + float(stdtrit(freedom, POWER))) * error),
+    )
+
+
+def slower_share(
+    base: tuple[NDArray[np.int64], NDArray[np.int64]], candidate: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> float:
+    """How often a call of the candidate is slower than one of the base, ties counted half: 0.5 is level.
+
+    The statistic of Mann and Whitney as a share (Vargha and Delaney's A, 2000), over all samples. Each side
+    is its latencies, rising, and how often each was seen. Described, not tested: samples of one fork are no
+    independent ones.
+    """
+    values, counts = base
+    totals = np.concatenate(([0], np.cumsum(counts)))
+    below = totals[np.searchsorted(values, candidate[0], side="left")]
+    up_to = totals[np.searchsorted(values, candidate[0], side="right")]
+    wins = ((below + up_to) / 2 * candidate[1]).sum()
+    return float(wins / (totals[-1] * candidate[1].sum()))
+
+
+def _welch(base: NDArray[np.float64], candidate: NDArray[np.float64]) -> tuple[float, float]:
+    """The standard error of the difference of means, and its degrees of freedom."""
+    parts = [float(side.var(ddof=1)) / len(side) for side in (base, candidate)]
+    total = sum(parts)
+    if total == 0:
+        return 0.0, float(len(base) + len(candidate) - 2)
+    spread = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (base, candidate), strict=True))
+    return math.sqrt(total), total**2 / spread

@@ -1,0 +1,134 @@
+"""How many times as slow, or as quick: ratios of what was measured in turns, and how far each can be trusted.
+
+Two sides measured one after the other, A B B A, meet the same drift of the machine: it cancels in the ratio
+of each round, though not in the figures themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from eventmark.stats.dependence import Samples, dependence_of
+from eventmark.stats.ranks import CONFIDENCE, nearest_rank
+
+RESAMPLES = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """``value`` with its interval. ``high`` is infinite, and ``low`` 0, where nothing bounds it."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_ratio(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -> Ratio:
+    """The geometric mean of the rounds' ratios, with Student's interval of their logarithms.
+
+    One round bounds nothing. Raises ``ValueError`` for none, and for one that is not above 0.
+    """
+    if not ratios or min(ratios) <= 0:
+        raise ValueError("ratios above 0 are needed")
+    logs = np.log(np.array(ratios))
+    value = float(np.exp(logs.mean()))
+    if len(logs) < 2:
+        return Ratio(value=value, low=0.0, high=math.inf)
+    error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    reach = math.exp(float(stdtrit(len(logs) - 1, (1 + confidence) / 2)) * error)
+    return Ratio(value=value, low=value / reach, high=value * reach)
+
+
+def ratio_of_means(
+    one: NDArray[np.float64], other: NDArray[np.float64], *, confidence: float = CONFIDENCE
+) -> Ratio:
+    """The mean of independent values divided by that of others, with the interval of the delta method.
+
+    Of counts that differ from call to call because of what was asked for. Fewer than two values on a side bound
+    nothing, unless all are alike. Raises ``ValueError`` for no values, and for means that are not above 0.
+    """
+    if not len(one) or not len(other) or min(one.mean(), other.mean()) <= 0:
+        raise ValueError("values with a mean above 0 are needed on both sides")
+    value = float(one.mean() / other.mean())
+    if min(len(one), len(other)) < 2:
+        return Ratio(value=value, low=0.0, high=math.inf)
+    shares = [float(side.var(ddof=1)) / len(side) / float(side.mean()) ** 2 for side in (one, other)]
+    free = min(len(one), len(other)) - 1
+    reach = math.exp(float(stdtrit(free, (1 + confidence) / 2)) * math.sqrt(sum(shares)))
+    return Ratio(value=value, low=value / reach, high=value * reach)
+
+
+def quantile_ratio(
+    rounds: Sequence[tuple[Samples, Samples]],
+    q: float,
+    *,
+    random: np.random.Generator,
+    confidence: float = CONFIDENCE,
+) -> Ratio:
+    """The q-quantile of one side's samples, of all rounds together, divided by the other side's.
+
+    A round is a pair of series measured close to each other, each in the order of time. The interval is of a
+    bootstrap that draws whole rounds, so that drift stays paired, and blocks within each series, so that
+    neighbours stay together; or Student's of the rounds' own ratios, whichever reaches further. Raises
+    ``ValueError`` where a series is empty.
+    """
+    if not rounds or any(not len(series) for pair in rounds for series in pair):
+        raise ValueError("every round needs samples of both sides")
+    value = _pooled(rounds, 0, q) / _pooled(rounds, 1, q)
+    drawn = _drawn_rounds(len(rounds), random)
+    quantiles = [_resampled([pair[side] for pair in rounds], drawn, q, random) for side in (0, 1)]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(quantiles[0] / quantiles[1], [tail, 1 - tail])
+    own = mean_ratio(
+        [_quantile(one, q) / _quantile(other, q) for one, other in rounds], confidence=confidence
+    )
+    if len(rounds) < 2:
+        return Ratio(value=value, low=float(low), high=float(high))
+    return Ratio(
+        value=value,
+        low=min(float(low), value * own.low / own.value),
+        high=max(float(high), value * own.high / own.value),
+    )
+
+
+def _drawn_rounds(count: int, random: np.random.Generator) -> NDArray[np.intp]:
+    """Which rounds each resample is made of: resamples x rounds."""
+    return random.integers(0, count, size=(RESAMPLES, count))
+
+
+def _resampled(
+    series: Sequence[Samples], drawn: NDArray[np.intp], q: float, random: np.random.Generator
+) -> NDArray[np.float64]:
+    """The quantile of each resample, all of which draw the same rounds for both sides."""
+    threshold = int(np.quantile(np.concatenate(series), q))
+    length = dependence_of(series, threshold).block_length
+    return np.array(
+        [
+            _quantile(np.concatenate([_blocks(series[number], length, random) for number in numbers]), q)
+            for numbers in drawn
+        ]
+    )
+
+
+def _blocks(series: Samples, length: int, random: np.random.Generator) -> Samples:
+    """As many samples as the series has, in blocks that may wrap around its end."""
+    starts = random.integers(0, len(series), size=math.ceil(len(series) / length))
+    places = (starts[:, np.newaxis] + np.arange(length)) % len(series)
+    drawn: Samples = series[places.ravel()[: len(series)]]
+    return drawn
+
+
+def _pooled(rounds: Sequence[tuple[Samples, Samples]], side: int, q: float) -> float:
+    return _quantile(np.concatenate([pair[side] for pair in rounds]), q)
+
+
+def _quantile(samples: Samples, q: float) -> float:
+    """By nearest rank, as everywhere; at least a nanosecond, so that it divides."""
+    rank = nearest_rank(q, len(samples)) - 1
+    return float(max(np.partition(samples, rank)[rank], 1))
