@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from eventmark.engine import PostgresEventStore
-from eventmark.engine import pool as pool_module
+from eventmark.engine import PostgresEventStore, sessions
 from eventmark.errors import OutcomeUnknownError, StoreUnavailableError, VersionConflictError
 from tests.engine.builders import SCHEMA, new_event, new_events, row_count, stream_of, until, waiting_backend
 from tests.engine.proxy import Proxy
@@ -258,7 +257,7 @@ async def test_on_a_server_that_is_silent_an_operation_ends_at_its_callers_deadl
 async def test_closing_the_store_does_not_wait_for_a_server_that_is_silent(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(sessions, "CLOSE_TIMEOUT_S", 0.2)
     async with Proxy(dsn) as proxy:
         store = await PostgresEventStore.connect(proxy.dsn, schema=SCHEMA, pool_min=2, acquire_timeout_s=0.3)
         token = await store.create_tail_token()

@@ -3,66 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
 
 from eventmark.engine import ORDERINGS, EventProcessor, PostgresEventStore, install_schema
 from eventmark.errors import DuplicateEventError, VersionConflictError
-from eventmark.server.account import server_account
-from eventmark.server.cluster import free_port
 from tests.engine.builders import SCHEMA, new_event, new_events, read_on, stream_of, until
+from tests.engine.pgbouncer import SERVER_CONNECTIONS, answers, needs_pgbouncer, pooler
 
 Connection = asyncpg.Connection
-PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-SERVER_CONNECTIONS = 2
-pytestmark = pytest.mark.skipif(
-    PGBOUNCER is None, reason="pgbouncer is not installed (apt-get install pgbouncer)"
-)
+pytestmark = needs_pgbouncer
 COUNT = f"select count(*) from {SCHEMA}.domain_events"
-
-
-@contextmanager
-def pooler(dsn: str, user: str, password: str) -> Iterator[str]:
-    """A DSN that leads through PgBouncer, where each transaction gets one of a few server connections."""
-    server, port, account = urlsplit(dsn), free_port(), server_account()
-    with tempfile.TemporaryDirectory(prefix="eventmark-") as name:
-        place = Path(name)
-        (place / "users").write_text(f'"{user}" "{password}"\n')
-        (place / "pgbouncer.ini").write_text(
-            f"[databases]\n* = host={server.hostname} port={server.port}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = scram-sha-256\nauth_file = {place / 'users'}\n"
-            f"pool_mode = transaction\ndefault_pool_size = {SERVER_CONNECTIONS}\nlogfile = {place / 'log'}\n"
-        )
-        for path in (place, *place.iterdir()):
-            account.own(path)
-        assert PGBOUNCER is not None
-        process = subprocess.Popen(
-            [PGBOUNCER, "-q", str(place / "pgbouncer.ini")],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **account.popen_arguments(),
-        )  # fmt: skip
-        try:
-            yield urlunsplit(server._replace(netloc=f"{user}:{password}@127.0.0.1:{port}"))
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-async def answers(dsn: str) -> bool:
-    try:
-        connection = await asyncpg.connect(dsn, statement_cache_size=0)
-    except OSError:
-        return False
-    await connection.close()
-    return True
 
 
 @pytest.fixture

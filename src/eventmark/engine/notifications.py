@@ -16,7 +16,7 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.engine.pool import close_connection
+from eventmark.engine.sessions import close_connection
 from eventmark.engine.translation import DRIVER_ERRORS
 from eventmark.errors import EventStoreError, StoreUnavailableError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import asyncpg
@@ -13,6 +12,7 @@ from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
 from eventmark.engine.roles import check_runtime_role
 from eventmark.engine.schema import Marker, check_transaction_ids, read_marker
+from eventmark.engine.sessions import one_server
 from eventmark.engine.translation import DRIVER_ERRORS, translated_read_error
 from eventmark.errors import CannotRunError, UsageError
 
@@ -64,13 +64,6 @@ async def open_pool(
             ) from None
         raise
     return pool, marker, every_tenant
-
-
-def one_server(
-    connection: asyncpg.Connection[Any], transaction_pooling: bool
-) -> AbstractAsyncContextManager[object]:
-    """A transaction where a pooler may otherwise change the server's process between two messages."""
-    return connection.transaction() if transaction_pooling else nullcontext()
 
 
 async def _checked_store(

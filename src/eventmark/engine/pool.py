@@ -10,38 +10,14 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from eventmark.engine.sessions import SETTINGS, EngineConnection, close_connection, open_connection
 from eventmark.engine.translation import is_connection_lost
 from eventmark.errors import StoreUnavailableError, UsageError
-
-CLOSE_TIMEOUT_S = 2.0
-_STATEMENTS_CACHED = 100  # the driver's own default
-
-
-async def close_connection(connection: asyncpg.Connection[Any]) -> None:
-    """Say goodbye, or hang up on a server that does not answer within ``CLOSE_TIMEOUT_S``."""
-    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the driver has hung up then
-        await connection.close(timeout=CLOSE_TIMEOUT_S)
-
-
-class EngineConnection(asyncpg.Connection):
-    """The driver's connection, which also keeps what the server said last to ``execute``.
-
-    To ``COMMIT`` in a transaction that has failed it says ``ROLLBACK``, without an error.
-    """
-
-    __slots__ = ("last_status",)
-
-    last_status: str
-
-    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
-        self.last_status = await super().execute(query, *args, timeout=timeout)
-        return self.last_status
 
 
 class Observer(Protocol):
@@ -91,14 +67,14 @@ class Session:
         return rows
 
     async def _run(self, name: str, arguments: tuple[object, ...]) -> list[Any]:
-        if self._pool.transaction_pooling:
+        if self._pool.transaction_pooling or self.connection.missing:
             return await self._run_in_transaction(self._sql[name], arguments)
         prepared = self._prepared.get(name) or await self._prepare(name)
         rows: list[Any] = await prepared.fetch(*arguments)
         return rows
 
     async def _run_in_transaction(self, sql: str, arguments: tuple[object, ...]) -> list[Any]:
-        """Parsed and run by one process of the server, which a pooler keeps for a transaction alone."""
+        """Parsed and run by one process of the server, with the settings that sessions there do not have."""
         connection = self.connection
         transaction = None if connection.is_in_transaction() else connection.transaction()
         if transaction is not None:
@@ -125,6 +101,7 @@ class Pool:
 
     A statement that is not answered within ``operation_timeout_s`` fails with ``TimeoutError``.
     ``transaction_pooling``: nothing of a session is kept on the server from one transaction to the next.
+    ``settings`` hold for every statement: see ``sessions``.
     """
 
     def __init__(
@@ -138,6 +115,7 @@ class Pool:
         application_name: str,
         operation_timeout_s: float | None = None,
         transaction_pooling: bool = False,
+        settings: Mapping[str, str] = SETTINGS,
     ) -> None:
         if size_max < 1:
             raise UsageError(f"a pool needs 1 connection at least, got {size_max}")
@@ -145,6 +123,7 @@ class Pool:
         self._sql = sql
         self._record_class = record_class
         self._application_name = application_name
+        self._settings = settings
         self._idle: list[Session] = []
         self._waiters: deque[asyncio.Future[Session | None]] = deque()
         self._open = 0
@@ -219,15 +198,14 @@ class Pool:
 
     async def connect(self) -> EngineConnection:
         """A connection outside the pool, for listening."""
-        connection: EngineConnection = await asyncpg.connect(
+        return await open_connection(
             self._dsn,
-            connection_class=EngineConnection,
-            timeout=self.acquire_timeout_s,
-            command_timeout=self.operation_timeout_s,
-            statement_cache_size=0 if self.transaction_pooling else _STATEMENTS_CACHED,
-            server_settings={"application_name": self._application_name},
+            application_name=self._application_name,
+            settings=self._settings,
+            transaction_pooling=self.transaction_pooling,
+            connect_timeout_s=self.acquire_timeout_s,
+            operation_timeout_s=self.operation_timeout_s,
         )
-        return connection
 
     async def connect_apart(self) -> Session:
         """A session outside the pool, to be closed by the caller."""

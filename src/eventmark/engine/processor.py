@@ -30,7 +30,9 @@ from eventmark.domain import EventBatch, StoredEvent, TrackingToken
 from eventmark.engine.read_ahead import ReadAhead
 from eventmark.engine.stalls import Stall, find_stall
 from eventmark.engine.store import BATCH_EVENTS_MAX, PostgresEventStore
-from eventmark.errors import ClaimLostError, EventStoreError, UsageError
+from eventmark.engine.transaction import StoreTransaction
+from eventmark.engine.translation import DRIVER_ERRORS, reason_of
+from eventmark.errors import ClaimLostError, EventStoreError, StoreUnavailableError, UsageError
 
 BATCH_EVENTS = 1000
 LEASE_S = 10.0
@@ -236,8 +238,7 @@ class EventProcessor:
         if self._transactional:
             async with self._store.transaction() as transaction:
                 await self._handler(events, transaction.connection)
-                if not await transaction.fetch("save_token", *self._saved(claim, token)):
-                    raise self._lost(claim)
+                await self._save_within(transaction, claim, token)
         else:
             await self._handler(events, None)
             await self._save(claim, token)
@@ -247,6 +248,16 @@ class EventProcessor:
 
     async def _save(self, claim: Claim, token: TrackingToken) -> None:
         if not await self._store.run_statement("save_token", *self._saved(claim, token)):
+            raise self._lost(claim)
+
+    async def _save_within(self, transaction: StoreTransaction, claim: Claim, token: TrackingToken) -> None:
+        try:
+            rows = await transaction.fetch("save_token", *self._saved(claim, token))
+        except DRIVER_ERRORS as error:
+            raise StoreUnavailableError(
+                f"the token was not saved and the batch is rolled back: {reason_of(error)}"
+            ) from error
+        if not rows:
             raise self._lost(claim)
 
     def _saved(self, claim: Claim, token: TrackingToken) -> tuple[object, ...]:

@@ -27,11 +27,12 @@ from eventmark.engine import encoding
 from eventmark.engine.appending import append_result, group_rows, version_conflict
 from eventmark.engine.encoding import CheckedBatch
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
-from eventmark.engine.opening import one_server, open_pool
+from eventmark.engine.opening import open_pool
 from eventmark.engine.orderings import ORDERINGS, Ordering
 from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
 from eventmark.engine.schema import Marker
+from eventmark.engine.sessions import one_server
 from eventmark.engine.transaction import StoreTransaction
 from eventmark.engine.translation import (
     DRIVER_ERRORS,

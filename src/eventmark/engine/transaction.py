@@ -12,7 +12,8 @@ import asyncpg
 from eventmark.domain import AppendResult, NewEvent, StreamId
 from eventmark.engine import encoding
 from eventmark.engine.appending import append_result, version_conflict
-from eventmark.engine.pool import CLOSE_TIMEOUT_S, EngineConnection, Pool, Session
+from eventmark.engine.pool import Pool, Session
+from eventmark.engine.sessions import CLOSE_TIMEOUT_S, EngineConnection
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
     STREAM_CONSTRAINT,
@@ -30,7 +31,8 @@ class PooledTransaction:
     Leaving the block commits, an exception rolls back. After an error of a statement the transaction has
     failed, as always in PostgreSQL: leaving the block then raises ``StoreUnavailableError``, even where the
     error was caught; a savepoint (``async with transaction.connection.transaction()``) confines it.
-    The caller must leave no session state behind (``SET LOCAL``, not ``SET``).
+    The isolation is read committed, whatever the session's default is: a processor's token is saved here while its
+    lease is prolonged elsewhere. The caller must leave no session state behind (``SET LOCAL``, not ``SET``).
     """
 
     def __init__(self, pool: Pool, appended: Callable[[], object]) -> None:

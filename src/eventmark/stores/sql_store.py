@@ -86,6 +86,7 @@ class SqlEventStore:
             acquire_timeout_s=ACQUIRE_TIMEOUT_S,
             operation_timeout_s=OPERATION_TIMEOUT_S,
             application_name="eventmark",
+            settings={},  # its statements are measured with the server's own defaults
         )
         try:
             session = await pool.acquire()

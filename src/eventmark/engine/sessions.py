@@ -1,0 +1,159 @@
+"""What every session of the engine must have, whatever the defaults of its role, database and server are.
+
+``SETTINGS`` is sent as startup parameters: these take precedence over the defaults of server, database and role,
+and over the DSN's own, and they are what ``reset all`` and ``discard all`` return to. A pooler may refuse or drop
+startup parameters, and a pooler's sessions are shared: nothing may be set there beyond a transaction. So each new
+connection is asked what is in force, and where a setting is missing, every statement runs in a transaction that sets
+it for itself. That costs more round trips, and only where the defaults are not what the engine needs.
+
+Left as they are: limits (``statement_timeout``, ``lock_timeout``, ``idle_in_transaction_session_timeout``) and
+``default_transaction_read_only``. An operator sets these to protect the server, some providers when a disk is full.
+They end or refuse a statement with an error and never change its result. Formats (``DateStyle``, ``TimeZone``) do not
+matter: values are sent and received in binary form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from typing import Any, Literal, cast
+
+import asyncpg
+from asyncpg.transaction import Transaction
+
+from eventmark.errors import CannotRunError
+
+_ISOLATION = "default_transaction_isolation"
+
+SETTINGS: Mapping[str, str] = {
+    # A lease is prolonged while a transaction of its owner is open that will update the same row.
+    _ISOLATION: "read committed",
+}
+
+CLOSE_TIMEOUT_S = 2.0
+_STATEMENTS_CACHED = 100  # the driver's own default
+
+IsolationLevel = Literal["read_committed", "read_uncommitted", "serializable", "repeatable_read"]
+
+
+class EngineTransaction(Transaction):
+    """A transaction that has what its session is missing."""
+
+    __slots__ = ()
+
+    async def start(self) -> None:
+        connection: EngineConnection = self._connection
+        is_outermost = not connection.is_in_transaction()
+        await super().start()
+        local = {name: value for name, value in connection.missing.items() if name != _ISOLATION}
+        if is_outermost and local:
+            await connection.execute("; ".join(f"set local {name} to '{local[name]}'" for name in local))
+
+
+class EngineConnection(asyncpg.Connection):
+    """The driver's connection; its transactions have the engine's settings.
+
+    It also keeps what the server answered last to ``execute``: to ``COMMIT`` in a transaction that has failed that
+    is ``ROLLBACK``, without an error. ``missing`` are the settings that the session does not have.
+    """
+
+    __slots__ = ("last_status", "missing", "settings")
+
+    last_status: str
+    missing: Mapping[str, str]
+    settings: Mapping[str, str]
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
+        self.last_status = await super().execute(query, *args, timeout=timeout)
+        return self.last_status
+
+    def transaction(
+        self,
+        *,
+        isolation: IsolationLevel | None = None,
+        readonly: bool = False,
+        deferrable: bool = False,
+    ) -> EngineTransaction:
+        """As the driver's. Unless another one is named, the isolation is the engine's, not the session's."""
+        if isolation is None and _ISOLATION in self.settings and not self.is_in_transaction():
+            isolation = cast(IsolationLevel, self.settings[_ISOLATION].replace(" ", "_"))
+        return EngineTransaction(self, isolation, readonly, deferrable)
+
+
+async def open_connection(
+    dsn: str,
+    *,
+    application_name: str,
+    settings: Mapping[str, str],
+    transaction_pooling: bool,
+    connect_timeout_s: float,
+    operation_timeout_s: float | None,
+) -> EngineConnection:
+    """A connection that knows which of ``settings`` its session has.
+
+    Raises ``CannotRunError`` where others' functions would run in place of PostgreSQL's own.
+    """
+
+    async def connect(startup: Mapping[str, str]) -> EngineConnection:
+        opened: EngineConnection = await asyncpg.connect(
+            dsn,
+            connection_class=EngineConnection,
+            timeout=connect_timeout_s,
+            command_timeout=operation_timeout_s,
+            statement_cache_size=0 if transaction_pooling else _STATEMENTS_CACHED,
+            server_settings={"application_name": application_name, **startup},
+        )
+        opened.settings, opened.missing = settings, {}
+        return opened
+
+    try:
+        connection = await connect({} if transaction_pooling else settings)
+    except asyncpg.ProtocolViolationError as error:
+        if "startup parameter" not in str(error):
+            raise
+        connection = await connect({})  # a pooler that knows some parameters and refuses the others
+    try:
+        if settings:
+            async with one_server(connection, transaction_pooling):
+                await _examine(connection)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+def one_server(
+    connection: asyncpg.Connection[Any], transaction_pooling: bool
+) -> AbstractAsyncContextManager[object]:
+    """A transaction where a pooler may otherwise change the server's process between two messages."""
+    return connection.transaction() if transaction_pooling else nullcontext()
+
+
+async def close_connection(connection: asyncpg.Connection[Any]) -> None:
+    """Say goodbye, or hang up on a server that does not answer within ``CLOSE_TIMEOUT_S``."""
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the driver has hung up then
+        await connection.close(timeout=CLOSE_TIMEOUT_S)
+
+
+async def _examine(connection: EngineConnection) -> None:
+    """Find out what the session is missing, and that names mean what they mean in PostgreSQL."""
+    settings = connection.settings
+    columns = ["pg_catalog.current_schemas(true)"]
+    columns += [f"pg_catalog.current_setting('{name}')" for name in settings]
+    path, *values = await connection.fetchrow(f"select {', '.join(columns)}")
+    connection.missing = {
+        name: wanted
+        for (name, wanted), value in zip(settings.items(), values, strict=True)
+        if value != wanted
+    }
+    _check_path(path)
+
+
+def _check_path(path: Sequence[str]) -> None:
+    before = [schema for schema in path[: path.index("pg_catalog")] if not schema.startswith("pg_temp")]
+    if before:
+        raise CannotRunError(
+            f"the search path puts schema {before[0]!r} before pg_catalog: operators made there would run in place "
+            "of PostgreSQL's own",
+            remedy="leave pg_catalog out of search_path, or put it first",
+        )
