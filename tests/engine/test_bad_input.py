@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -135,7 +135,7 @@ async def test_a_type_with_the_delimiter_is_refused(
     await append_refused(common_store, tenant, [new_event()], kind=kind)
 
 
-@pytest.mark.parametrize("value", [str(uuid4()), "not-a-uuid", UUID(int=0), None, 7, b"0" * 16], ids=repr)
+@pytest.mark.parametrize("value", [str(UUID(int=7)), "not-a-uuid", UUID(int=0), None, 7, b"0" * 16], ids=repr)
 async def test_an_event_id_that_is_no_uuid_is_refused(
     common_store: PostgresEventStore, tenant: str, value: Any
 ) -> None:
@@ -203,7 +203,7 @@ class _FailingHalfWay(Sequence[NewEvent]):
 
 
 @pytest.mark.parametrize(
-    "batch", [[], (), iter(new_events(2)), None, 7, "abc", [None], [{}], {"a": 1}, [[new_event()]]], ids=str
+    "batch", [[], (), iter(new_events(2)), None, 7, "abc", [None], [{}], {"a": 1}, [[new_event()]]]
 )
 async def test_a_batch_that_is_none_is_refused(
     common_store: PostgresEventStore, tenant: str, batch: Any
@@ -269,7 +269,6 @@ class _Nanoseconds(datetime):
      datetime(1, 1, 1, 5, tzinfo=timezone(timedelta(hours=5))), datetime(2026, 1, 1),
      datetime.min, datetime.max, date(2026, 1, 1), 1_767_225_600, "2026-01-01T00:00Z",
      "infinity", float("inf"), None],
-    ids=repr,
 )  # fmt: skip
 async def test_a_timestamp_that_is_no_instant_is_refused(
     common_store: PostgresEventStore, tenant: str, value: Any
