@@ -8,11 +8,16 @@ INSTALLED := .venv/.installed
 run: install
 	$(BIN)/eventmark run
 
-test: install programs lint
-	$(BIN)/pytest
+test: install
+	@$(MAKE) --no-print-directory -j 2 programs lint
+	@$(call tests,not long and not docker)
 
 test-long: install programs
-	$(BIN)/pytest -m 'not docker'
+	@$(call tests,not docker)
+
+# In several processes, then alone those that measure what others would disturb. The slowest twenty are printed.
+tests = $(BIN)/pytest -n auto --dist worksteal --durations 20 -m '$(1) and not alone'; together=$$?; \
+	  $(BIN)/pytest -m '$(1) and alone' && exit $$together
 
 # A server in a container; not part of the other tests. Needs docker and debootstrap (apt-get install docker.io debootstrap).
 test-docker: install

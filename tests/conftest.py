@@ -1,4 +1,8 @@
-"""One real server for the session, one fresh database per test."""
+"""One real server for the session, one fresh database per test.
+
+Each of pytest-xdist's processes is a session and has a server of its own: a transaction held open by one test would
+hold back what consumers may see in every database of the same cluster.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,18 @@ import pytest
 
 from eventmark.server import Server, provision
 from tests.database import drop_database, execute
+from tests.virtual_time import virtual_time
 
+__all__ = ["database", "server", "virtual_time"]
+
+PROCESSES_MAX = 8  # each has a server
 _numbers = count(1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: one more than there are processors, as tests also wait for time to pass."""
+    return min((os.cpu_count() or 1) + 1, PROCESSES_MAX)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,15 @@ from eventmark.errors import (
     StoreUnavailableError,
     VersionConflictError,
 )
-from tests.engine.builders import SCHEMA, new_event, new_events, row_count, stream_of, waiting_backend
+from tests.engine.builders import (
+    DEADLINE_S,
+    SCHEMA,
+    new_event,
+    new_events,
+    row_count,
+    stream_of,
+    waiting_backend,
+)
 from tests.engine.proxy import Proxy
 
 Connection = asyncpg.Connection
@@ -265,7 +273,7 @@ async def test_an_append_that_comes_when_a_group_has_just_ended_is_not_left_wait
             for version in range(40):
                 await appender.append_events(stream_of(name), new_events(1), expected_version=version)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             await asyncio.gather(*(chain(f"chain-{number}") for number in range(3)))
 
 

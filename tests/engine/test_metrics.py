@@ -14,16 +14,14 @@ from eventmark.domain import TrackingToken
 from eventmark.engine import EventProcessor, PostgresEventStore
 from eventmark.engine.metrics import expose_metrics, operation_of
 from eventmark.errors import CannotRunError, EventStoreError, VersionConflictError
-from tests.engine.builders import new_event, new_events, stream_of
-
-TIMEOUT_S = 10.0
+from tests.engine.builders import DEADLINE_S, new_event, new_events, stream_of
 
 
 async def scraped(port: int) -> dict[str, float]:
     """Every sample by its name with labels, as Prometheus would read it."""
 
     def read() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=TIMEOUT_S) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S) as answer:
             return str(answer.read().decode())
 
     text = await asyncio.to_thread(read)
@@ -34,7 +32,7 @@ async def scraped(port: int) -> dict[str, float]:
 
 
 async def until(port: int, holds: Callable[[dict[str, float]], bool]) -> dict[str, float]:
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         while not holds(seen := await scraped(port)):  # noqa: ASYNC110 - another program's state
             await asyncio.sleep(0.05)
     return seen
@@ -88,7 +86,7 @@ async def test_lag_of_a_processor_and_its_claim_are_shown(store: PostgresEventSt
     processor = EventProcessor(store, "invoices", handle)
     running = asyncio.create_task(processor.run())
     labels = '{processor="invoices",segment="0"}'
-    async with asyncio.timeout(TIMEOUT_S):
+    async with asyncio.timeout(DEADLINE_S):
         await handled.wait()
     seen = await until(port, lambda seen: seen.get(f"eventmark_processor_lag_events{labels}") == 0)
     assert seen[f"eventmark_processor_claimed{labels}"] == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import asyncpg
@@ -12,8 +11,9 @@ import pytest
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.notifications import Listener, Notifier
 from eventmark.errors import StoreUnavailableError
-from tests.engine.builders import until
+from tests.engine.builders import DEADLINE_S, until
 from tests.engine.proxy import Proxy
+from tests.virtual_time import VirtualTime
 
 OTHERS = (
     "select count(*) from pg_stat_activity where datname = current_database()"
@@ -48,7 +48,7 @@ async def test_closing_the_store_ends_the_waits_of_its_consumers(
     waiting = [asyncio.create_task(store.stream_events(token, wait_s=60)) for _ in range(3)]
     await asyncio.sleep(0.1)
     await store.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE_S):
         answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(answer, StoreUnavailableError) for answer in answers)
     await _none_is_left(connection)
@@ -89,7 +89,7 @@ async def test_a_listener_cancelled_before_it_listens_listens_the_next_time(
         proxy.answers.set()
         heard = await listener.open()
         await connection.execute("notify something")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             await heard.wait()
         await listener.close()
 
@@ -134,24 +134,23 @@ async def test_many_appends_share_one_notification() -> None:
     assert sent == [0]
 
 
-async def test_after_a_quiet_time_a_notification_is_sent_at_once_and_the_next_no_sooner_than_the_interval() -> (
-    None
-):
-    sent: list[float] = []
+def test_after_a_quiet_time_a_notification_is_sent_at_once_and_the_next_after_the_interval(
+    virtual_time: VirtualTime,
+) -> None:
+    sent_s: list[float] = []
 
     async def send() -> None:
-        sent.append(time.monotonic())
+        sent_s.append(virtual_time.now_s())
 
-    async def twice() -> bool:
-        return len(sent) == 2
+    async def append_twice() -> float:
+        notifier = Notifier(send, interval_s=0.3)
+        appended_s = virtual_time.now_s()
+        notifier.appended()
+        await asyncio.sleep(0.1)
+        notifier.appended()
+        await asyncio.sleep(1)
+        await notifier.close()
+        return appended_s
 
-    notifier = Notifier(send, interval_s=0.3)
-    appended_s = time.monotonic()
-    notifier.appended()
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    notifier.appended()
-    await until(twice)
-    assert sent[0] - appended_s < 0.3
-    assert sent[1] - sent[0] >= 0.3
-    await notifier.close()
+    appended_s = virtual_time.run(append_twice())
+    assert [at_s - appended_s for at_s in sent_s] == pytest.approx([0, 0.3])

@@ -172,7 +172,7 @@ async def main():
         await connection.executemany("insert into effects (event_id) values ($1)", [(e.event_id,) for e in events])
         print("handled", flush=True)
         await asyncio.sleep(60)
-    await EventProcessor(store, "p", handle, lease_s=1.0).run()
+    await EventProcessor(store, "p", handle, lease_s=600.0).run()
 asyncio.run(main())
 """
 
@@ -190,6 +190,7 @@ async def test_killed_between_handling_and_saving_nothing_is_lost_and_nothing_do
     child.send_signal(signal.SIGKILL)
     await child.wait()
     assert await owner(effects) is not None  # its lease is still running
+    await effects.execute(f"update {SCHEMA}.tracking_tokens set lease_until = now()")
     async with Running(EventProcessor(store, "p", keep, lease_s=1.0)):
         await until(lambda: are(effects, sent))
 
@@ -198,10 +199,13 @@ async def test_two_processors_of_one_name_have_one_owner_and_the_other_takes_ove
     store: PostgresEventStore, effects: Connection
 ) -> None:
     await filled(store, 1)
-    first, second = (EventProcessor(store, "p", keep, lease_s=0.3) for _ in range(2))
+    leased = f"select lease_until from {SCHEMA}.tracking_tokens"
+    first, second = (EventProcessor(store, "p", keep, lease_s=1.5) for _ in range(2))
     async with Running(second), Running(first):
         await until(lambda: later(bool(first.claim or second.claim)))
-        await asyncio.sleep(0.9)  # three leases: the owner prolongs its own
+        for _ in range(3):  # the owner prolongs its lease, and again
+            before = await effects.fetchval(leased)
+            await until(lambda before=before: effects.fetchval(f"{leased} where lease_until > $1", before))
         assert (first.claim is None) != (second.claim is None)
         leader, follower = (first, second) if first.claim else (second, first)
         assert leader.claim is not None

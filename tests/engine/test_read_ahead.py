@@ -12,7 +12,7 @@ from eventmark.domain import EventBatch, TrackingToken
 from eventmark.engine import ORDERINGS, PostgresEventStore
 from eventmark.engine.read_ahead import BATCHES_WAITING, ReadAhead
 from eventmark.errors import StoreUnavailableError
-from tests.engine.builders import new_events, stream_of
+from tests.engine.builders import DEADLINE_S, new_events, stream_of
 
 BATCH = 7
 
@@ -103,6 +103,6 @@ async def test_ended_it_gives_nothing_more_and_wakes_who_waits(store: PostgresEv
         waiting = asyncio.create_task(ahead.next())
         await asyncio.sleep(0)
         ahead.end()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(DEADLINE_S):
             assert await waiting is None
         assert await ahead.next() is None
