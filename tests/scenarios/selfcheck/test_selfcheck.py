@@ -77,6 +77,7 @@ def proving(server: Server) -> Iterator[Proving]:
         yield ground
 
 
+@pytest.mark.alone
 def test_planted_delays_are_measured_right(proving: Proving) -> None:
     """Whatever else this machine does: what is measured beyond the server's own account lies around nought."""
     measured = measure_delays(proving, {1.0: 200, 10.0: 30})
@@ -98,6 +99,7 @@ def test_an_instrument_that_is_off_is_broken_and_one_that_is_noisy_cannot_tell(
     assert measured_delay(1.0, differences, np.full(400, MS)).verdict is verdict
 
 
+@pytest.mark.alone
 def test_a_stall_is_in_the_due_time_and_not_in_the_service_time(proving: Proving) -> None:
     seen = measure_stall(proving)
     assert seen.verdict is Verdict.MET, seen
@@ -118,6 +120,7 @@ def test_a_generator_that_hides_the_stall_or_blames_the_store_is_broken(
     assert seen.verdict is verdict
 
 
+@pytest.mark.alone
 def test_a_slow_server_is_not_blamed_on_the_client(proving: Proving) -> None:
     busy, waiting = measure_clients(proving)
     assert not waiting.bottleneck
@@ -146,6 +149,7 @@ def test_percentiles_agree_with_counting_and_wrong_ones_are_noticed(monkeypatch:
     assert quantiles.latency_of(np.array([5, 1, 3]) * MS).p50 == 3
 
 
+@pytest.mark.alone
 def test_the_gate_decides_right_on_sides_whose_difference_is_known(proving: Proving) -> None:
     """By half; what 10% takes is measured by a calibration, on a machine that is not shared with other tests."""
     (decided,) = check_gate(proving, [0.5], Effort(seconds=120, turns=3))
