@@ -12,6 +12,7 @@ EventmarkError
     ├── SnapshotRefusedError    a snapshot older than the stored one, or beyond the stream's end
     ├── TokenRefusedError       a token that is damaged, or another store's
     ├── ClaimLostError          a processor's segment was claimed by another
+    ├── StoreReplacedError      the store has another identity than when it was opened
     ├── StoreUnavailableError   no connection, or refused by the server; nothing was written
     └── OutcomeUnknownError     the connection was lost while the answer was under way
 """
@@ -114,6 +115,13 @@ class SnapshotRefusedError(EventStoreError):
 
 class TokenRefusedError(EventStoreError):
     """A token that is damaged, of an unknown version, of another store or of another epoch."""
+
+
+class StoreReplacedError(EventStoreError):
+    """The store was rebased, replaced or given row-level security since it was opened. Nothing was written.
+
+    The store object refuses everything from then on: what it knows is of a store that is no more.
+    """
 
 
 class StoreUnavailableError(EventStoreError):

@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from eventmark.domain import StoredEvent, TrackingToken
+from eventmark.domain import StoredEvent, TrackingToken, TransactionId
 from eventmark.engine import EventProcessor, PostgresEventStore
 from eventmark.engine.processor import segment_of
-from eventmark.errors import ClaimLostError, UsageError
-from tests.engine.builders import SCHEMA, new_event, new_events, stream_of, until
+from eventmark.errors import ClaimLostError, InvalidEventError, TokenRefusedError, UsageError
+from tests.engine.builders import SCHEMA, new_event, new_events, read_on, stream_of, until
 
 Connection = asyncpg.Connection
 
@@ -290,6 +292,95 @@ async def test_a_processor_that_is_split_goes_on_where_its_segments_were(
         await until(lambda: are(effects, sent))
     with pytest.raises(ClaimLostError, match="does not exist"):
         await EventProcessor.split(store, "unknown")
+
+
+async def run_until_read(store: PostgresEventStore, effects: Connection, sent: Sequence[object]) -> None:
+    """Handle what there is, and nothing besides."""
+    await effects.execute("truncate effects")
+    async with Running(EventProcessor(store, "p", keep)):
+        await until(lambda: is_at_head(store, effects))
+    assert sorted(await handled(effects)) == sorted(sent)  # type: ignore[type-var]
+
+
+async def is_at_head(store: PostgresEventStore, connection: Connection) -> bool:
+    head = await store.create_head_token()
+    return await token_of(connection) == head
+
+
+async def test_a_processor_is_reset_to_the_tail_the_head_a_token_or_an_instant(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    sent = await filled(store, 4, 2)
+    await run_until_read(store, effects, sent)
+    middle = (await read_on(store, await store.create_tail_token(), 5, limit=5)).token
+    third = (await store.load_aggregate("acme", "s-2"))[0]
+    at = third.timestamp
+    after = [e.event_id for e in (await read_on(store, await store.create_token_at(at), 1)).events]
+    for to, expected in (("tail", sent), (middle, sent[5:]), (at, after)):
+        assert await EventProcessor.reset(store, "p", to) == 1  # type: ignore[arg-type]
+        await run_until_read(store, effects, expected)
+    assert await EventProcessor.reset(store, "p", "tail") == 1
+    assert await EventProcessor.reset(store, "p", "head") == 1
+    assert await token_of(effects) == await store.create_head_token()
+
+
+async def test_every_segment_is_reset(store: PostgresEventStore, effects: Connection) -> None:
+    await run_until_read(store, effects, await filled(store, 2))
+    await EventProcessor.split(store, "p")
+    assert await EventProcessor.reset(store, "p", "tail") == 2
+    tail = await store.create_tail_token()
+    assert [await token_of(effects, segment=number) for number in (0, 1)] == [tail, tail]
+
+
+async def test_a_processor_that_somebody_runs_is_not_reset(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    sent = await filled(store, 2)
+    async with Running(EventProcessor(store, "p", keep)):
+        await until(lambda: are(effects, sent))
+        token = await token_of(effects)
+        with pytest.raises(ClaimLostError, match="cannot be reset"):
+            await EventProcessor.reset(store, "p", "tail")
+        assert await token_of(effects) == token
+    with pytest.raises(ClaimLostError, match="does not exist"):
+        await EventProcessor.reset(store, "unknown", "tail")
+
+
+async def test_what_an_owner_saves_after_a_reset_that_its_lease_allowed_is_refused(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    await filled(store, 1)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def held_up(events: Sequence[StoredEvent], connection: Connection | None) -> None:
+        reached.set()
+        await go_on.wait()
+
+    stale = asyncio.create_task(EventProcessor(store, "p", held_up, lease_s=30.0, transactional=False).run())
+    await reached.wait()
+    await effects.execute(f"update {SCHEMA}.tracking_tokens set lease_until = now() - interval '1 second'")
+    await EventProcessor.reset(store, "p", "tail")
+    go_on.set()
+    with pytest.raises(ClaimLostError, match="claimed by another"):
+        await stale
+    assert await token_of(effects) == await store.create_tail_token()
+
+
+async def test_a_processor_is_not_reset_to_what_the_store_cannot_read_from(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    await run_until_read(store, effects, await filled(store, 1))
+    token = await token_of(effects)
+    for wrong, error in (
+        (replace(token, epoch=2), TokenRefusedError),
+        (replace(token, transaction_id=TransactionId(2**40)), TokenRefusedError),
+        ("middle", UsageError),
+        (None, UsageError),
+        (datetime(2020, 1, 1), InvalidEventError),
+    ):
+        with pytest.raises(error):
+            await EventProcessor.reset(store, "p", wrong)  # type: ignore[arg-type]
+    assert await token_of(effects) == token
 
 
 async def test_splitting_leaves_half_of_a_segments_streams_where_they_were(store: PostgresEventStore) -> None:

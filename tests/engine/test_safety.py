@@ -220,7 +220,10 @@ CATALOGUE = """
     select 'trigger', t.tgname, pg_get_triggerdef(t.oid) || t.tgenabled::text
     from pg_trigger t join pg_class c on c.oid = t.tgrelid where c.relnamespace = $1::regnamespace
     union all
-    select 'function', p.proname, pg_get_functiondef(p.oid) from pg_proc p where p.pronamespace = $1::regnamespace
+    select
+        'function', regexp_replace(p.proname, '^fence_[0-9a-f]{32}$', 'fence'),  -- named after the store's id
+        regexp_replace(pg_get_functiondef(p.oid), 'fence_[0-9a-f]{32}', 'fence')
+    from pg_proc p where p.pronamespace = $1::regnamespace
     union all
     select 'options', c.relname, coalesce(c.reloptions::text, '') || c.relrowsecurity || c.relkind::text
     from pg_class c where c.relnamespace = $1::regnamespace

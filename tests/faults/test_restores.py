@@ -6,17 +6,22 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from eventmark.engine import ORDERINGS, PostgresEventStore
+from eventmark.domain import StoredEvent
+from eventmark.engine import ORDERINGS, EventProcessor, PostgresEventStore
+from eventmark.engine.processor import Handler
+from eventmark.engine.rebase import rebase_store
 from eventmark.errors import CannotRunError, TokenRefusedError
 from eventmark.server import Server
-from tests.engine.builders import SCHEMA, new_event, new_events, opened, read_on, stream_of
+from tests.engine.builders import SCHEMA, new_event, new_events, opened, read_on, stream_of, until
 from tests.faults.clusters import OwnCluster, own_cluster
 
 USE_IDS = "do $$ begin for one in 1..3000 loop perform pg_current_xact_id(); commit; end loop; end $$"
@@ -47,6 +52,81 @@ async def restored(server: Server, source: str, younger: OwnCluster, tmp_path: P
     target = younger.dsn.rpartition("/")[0] + f"/{name}"
     await asyncio.to_thread(run, server, "pg_restore", "--exit-on-error", "-d", target, tmp_path / "dump")
     return target
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+async def test_processors_go_on_exactly_where_they_were_after_a_restore_and_a_rebase(
+    server: Server, database: str, younger: OwnCluster, tmp_path: Path, ordering: str
+) -> None:
+    """One that had read nothing, one in the midst of the log, one at its end, one token from another epoch."""
+    tenant = {"tenant_id": "acme"}
+    async with opened(database, ordering) as store:
+        connection = await asyncpg.connect(database)
+        await connection.execute(USE_IDS)
+        sent = []
+        for number in range(9):
+            batch = new_events(2)
+            await store.append_events(stream_of(f"s-{number % 3}"), batch, expected_version=number // 3 * 2)
+            sent += [event.event_id for event in batch]
+        tail = await store.create_tail_token()
+        middle = (await read_on(store, tail, 7, limit=7, **tenant)).token
+        end = (await read_on(store, middle, 11, **tenant)).token
+        for name, token in {"none": tail, "middle": middle, "end": end, "old": replace(end, epoch=9)}.items():
+            await store.run_statement("create_processor", name, 1, str(token))
+        await connection.close()
+    target = await restored(server, database, younger, tmp_path, f"carried_{ordering}")
+    connection = await asyncpg.connect(target)
+    done = await rebase_store(connection, SCHEMA)
+    assert done.events_moved == (18 if ordering == "horizon" else 0)
+    assert (done.segments_carried, done.refused_processors) == (3, ("old",))
+    async with await PostgresEventStore.connect(target, schema=SCHEMA, notify=False) as store:
+        sent.append((late := new_event()).event_id)
+        await store.append_events(stream_of("s-0"), [late], expected_version=6)
+        for name, rest in {"none": sent, "middle": sent[7:], "end": [late.event_id]}.items():
+            handled: list[object] = []
+            processor = EventProcessor(store, name, keep_in(handled), transactional=False, **tenant)
+            running = asyncio.create_task(processor.run())
+            await until(lambda handled=handled, rest=rest: reached(handled, len(rest)))  # type: ignore[misc]
+            processor.stop()
+            await running
+            assert handled == rest
+        with pytest.raises(TokenRefusedError, match="another epoch"):
+            await EventProcessor(store, "old", keep_in([]), **tenant).run()
+        await EventProcessor.reset(store, "old", "tail", **tenant)
+        assert await store.run_statement("claim_segment", "old", "me", timedelta(seconds=1))
+    await connection.close()
+
+
+def keep_in(handled: list[object]) -> Handler:
+    async def keep(events: Sequence[StoredEvent], _: object) -> None:
+        handled.extend(event.event_id for event in events)
+
+    return keep
+
+
+async def reached(handled: Sequence[object], count: int) -> bool:
+    return len(handled) >= count
+
+
+async def test_a_dump_restored_twice_makes_two_stores_whose_tokens_are_each_others_strangers(
+    server: Server, database: str, younger: OwnCluster, tmp_path: Path
+) -> None:
+    """A number that counts epochs is the same after each restore, and a place of the first life hides the second."""
+    async with opened(database, "horizon") as store:
+        await store.append_events(stream_of(), new_events(4), expected_version=0)
+    tokens = []
+    for name in ("first_life", "second_life"):
+        target = await restored(server, database, younger, tmp_path, name)
+        connection = await asyncpg.connect(target)
+        await rebase_store(connection, SCHEMA)
+        await connection.close()
+        async with await PostgresEventStore.connect(target, schema=SCHEMA, notify=False) as store:
+            await store.append_events(stream_of(), new_events(8), expected_version=4)
+            for token in tokens:
+                with pytest.raises(TokenRefusedError, match="another store"):
+                    await store.stream_events(token)
+            tokens.append((await read_on(store, await store.create_tail_token(), 12)).token)
+    assert tokens[0].epoch == tokens[1].epoch
 
 
 @pytest.mark.parametrize("ordering", ORDERINGS)

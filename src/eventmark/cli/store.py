@@ -34,9 +34,16 @@ def migrate(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
 
 @store.command(name="rebase")
 def rebase(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
-    """Make a store that was restored from a dump usable: a new epoch, its events before all that comes."""
+    """Begin a new epoch after a restore or a failover: stored events come before new ones, old tokens are refused."""
     done = _on_server(dsn, options, rebase_store)
-    screen.print(f"epoch {done.epoch}, {done.events_moved} events moved; tokens of older epochs are refused")
+    screen.print(
+        f"epoch {done.epoch}, {done.events_moved} events moved, {done.segments_carried} segments of processors carried"
+        " over; tokens kept elsewhere are refused"
+    )
+    if done.refused_processors:
+        screen.print(
+            f"tokens of an older epoch: {', '.join(done.refused_processors)}; reset them with EventProcessor.reset"
+        )
     return 0
 
 

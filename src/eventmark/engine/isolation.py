@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from eventmark.engine.fence import refuse_clients, set_fence
 from eventmark.engine.orderings import ORDERINGS
 from eventmark.engine.roles import grant_roles, refused_roles, safety_script
 from eventmark.engine.statements import Statement, quoted_schema
@@ -56,18 +57,26 @@ def tenant_sql(statements: Mapping[str, Statement], schema: str) -> dict[str, st
     return calls
 
 
-async def enable_row_level_security(connection: asyncpg.Connection[Any], schema: str, ordering: str) -> None:
+async def enable_row_level_security(
+    connection: asyncpg.Connection[Any], schema: str, ordering: str, *, is_new: bool = False
+) -> None:
     """Bind every reader and writer of a store to one tenant at a time, and make the roles that this needs.
 
-    From then on only roles that are neither owner nor superuser can open it. Raises ``CannotRunError``.
+    From then on only roles that are neither owner nor superuser can open it. Raises ``CannotRunError``, also while
+    clients are connected, who would read nothing any more; to a store that ``is_new`` there are none.
     """
     quoted = quoted_schema(schema)
     try:
         async with connection.transaction():
             await connection.execute(f"lock table {quoted}.eventmark_store in access exclusive mode")
-            await grant_roles(connection, schema)
             if not await connection.fetchval(f"select row_level_security from {quoted}.eventmark_store"):
+                if not is_new:
+                    await refuse_clients(connection, "switch it on")
+                await grant_roles(connection, schema)
                 await connection.execute(safety_script("row_level_security", schema))
+                await set_fence(connection, schema)
+            else:
+                await grant_roles(connection, schema)
             await create_tenant_functions(connection, schema, ordering)
     except (asyncpg.InsufficientPrivilegeError, asyncpg.DuplicateObjectError) as error:
         raise refused_roles(schema, error) from error

@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from eventmark.engine.fence import set_fence
 from eventmark.engine.isolation import create_tenant_functions
 from eventmark.engine.roles import grant_roles, roles_are_granted
 from eventmark.engine.statements import quoted_schema
@@ -96,6 +97,7 @@ async def _apply(
         await connection.execute(migration.script(schema, engine_tables=engine_tables))
     quoted = quoted_schema(schema)
     await connection.execute(f"update {quoted}.eventmark_store set schema_version = $1", len(migrations()))
+    await set_fence(connection, schema)
     if not engine_tables:
         return
     if await roles_are_granted(connection, schema):

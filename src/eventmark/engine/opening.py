@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 
+from eventmark.engine.fence import check_fence, fenced
 from eventmark.engine.isolation import check_tenant_functions, tenant_sql
 from eventmark.engine.orderings import ORDERINGS
 from eventmark.engine.pool import Pool
@@ -78,12 +79,14 @@ async def _checked_store(
         )
     ordering = ORDERINGS[marker.ordering]
     statements = ordering.statements()
-    sql |= {name: statement.sql(schema) for name, statement in statements.items()}
+    await check_fence(connection, schema, marker.fence)
+    texts = {name: statement.sql(schema) for name, statement in statements.items()}
     every_tenant = True
     if marker.row_level_security:
         every_tenant = await check_runtime_role(connection, schema)
         await check_tenant_functions(connection, schema, marker.ordering)
-        sql |= tenant_sql(statements, schema)
+        texts |= tenant_sql(statements, schema)
     if ordering.by_transaction_id:  # elsewhere it does not matter, and no index answers it
         await check_transaction_ids(connection, schema, sees_every_event=not marker.row_level_security)
+    sql |= {name: fenced(text, schema, marker.fence) for name, text in texts.items()}
     return marker, every_tenant

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
+from eventmark.engine.fence import replaced_error
 from eventmark.engine.sessions import SETTINGS, EngineConnection, close_connection, open_connection
 from eventmark.engine.translation import is_connection_lost
-from eventmark.errors import StoreUnavailableError, UsageError
+from eventmark.errors import StoreReplacedError, StoreUnavailableError, UsageError
 
 
 class Observer(Protocol):
@@ -67,10 +68,17 @@ class Session:
         return rows
 
     async def _run(self, name: str, arguments: tuple[object, ...]) -> list[Any]:
-        if self._pool.transaction_pooling or self.connection.missing:
-            return await self._run_in_transaction(self._sql[name], arguments)
-        prepared = self._prepared.get(name) or await self._prepare(name)
-        rows: list[Any] = await prepared.fetch(*arguments)
+        try:
+            if self._pool.transaction_pooling or self.connection.missing:
+                return await self._run_in_transaction(self._sql[name], arguments)
+            prepared = self._prepared.get(name) or await self._prepare(name)
+            rows: list[Any] = await prepared.fetch(*arguments)
+        except asyncpg.UndefinedFunctionError as error:
+            replaced = replaced_error(error)
+            if replaced is None:
+                raise
+            self._pool.replaced = replaced
+            raise replaced from error
         return rows
 
     async def _run_in_transaction(self, sql: str, arguments: tuple[object, ...]) -> list[Any]:
@@ -132,6 +140,7 @@ class Pool:
         self.acquire_timeout_s = acquire_timeout_s
         self.operation_timeout_s = operation_timeout_s
         self.transaction_pooling = transaction_pooling
+        self.replaced: StoreReplacedError | None = None  # set once: every statement is refused from then on
         self.acquired_total = 0
         self.waited_total = 0
         self.waited_s: deque[float] = deque(maxlen=100_000)
@@ -159,6 +168,8 @@ class Pool:
 
     async def acquire(self) -> Session:
         """A session of one's own, to be given back by ``release`` or ``discard``."""
+        if self.replaced is not None:
+            raise StoreReplacedError(self.replaced.message, remedy=self.replaced.remedy)
         self.acquired_total += 1
         while self._idle:
             session = self._idle.pop()

@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Literal
 from uuid import uuid4
 
 import asyncpg
@@ -179,11 +180,39 @@ class EventProcessor:
         """
         rows = await store.run_statement("split_processor", name)
         if not rows:
-            raise ClaimLostError(
-                f"processor {name!r} cannot be split: it does not exist, or one of its segments is claimed",
-                remedy="stop those who run it first",
-            )
+            raise _not_free(name, "split")
         return int(rows[0]["segments"])
+
+    @staticmethod
+    async def reset(
+        store: PostgresEventStore,
+        name: str,
+        to: TrackingToken | datetime | Literal["tail", "head"],
+        *,
+        tenant_id: str | None = None,
+    ) -> int:
+        """Put a processor at another place: a token, the events from an instant on, "tail" or "head".
+
+        All of its segments must be free, and all are put there; how many they are. What lies behind the place is
+        not handled (again), what lies after it is. ``tenant_id`` is needed where the processor reads one tenant's
+        events. Raises ``ClaimLostError`` while a segment is claimed, or where there is no such processor, and
+        ``TokenRefusedError`` for a token that this store could not read from.
+        """
+        if isinstance(to, TrackingToken):
+            await store.stream_events(to, limit=1, tenant_id=tenant_id)
+            token = to
+        elif isinstance(to, datetime):
+            token = await store.create_token_at(to, tenant_id=tenant_id)
+        elif to == "head":
+            token = await store.create_head_token(tenant_id=tenant_id)
+        elif to == "tail":
+            token = await store.create_tail_token()
+        else:
+            raise UsageError(f'a processor is reset to a token, an instant, "tail" or "head", got {to!r}')
+        rows = await store.run_statement("reset_processor", name, str(token))
+        if not rows:
+            raise _not_free(name, "reset")
+        return len(rows)
 
     async def _first_token(self) -> TrackingToken:
         return self._start or await self._store.create_tail_token()
@@ -273,3 +302,10 @@ class EventProcessor:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
+
+
+def _not_free(name: str, done: str) -> ClaimLostError:
+    return ClaimLostError(
+        f"processor {name!r} cannot be {done}: it does not exist, or one of its segments is claimed",
+        remedy="stop those who run it first",
+    )

@@ -14,6 +14,7 @@ from uuid import UUID
 import asyncpg
 
 from eventmark.engine.claims import holder_of
+from eventmark.engine.fence import fence_name, set_fence
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import ENGINE_STORE_NAME, migrations
 from eventmark.engine.orderings import HORIZON, ORDERINGS
@@ -63,6 +64,11 @@ class Marker:
     owner: str
     digest: str
 
+    @property
+    def fence(self) -> str:
+        """The name of the function that stands for this identity."""
+        return fence_name(self.store_id, self.epoch, self.ordering, self.row_level_security)
+
 
 def schema_digest(schema_script: str, indexes_script: str) -> str:
     """Of all that makes a store's tables: a schema that was made from other files is another one."""
@@ -100,7 +106,7 @@ async def install_schema(
             ordering=ordering, purpose=purpose, owner=owner, digest=schema_digest(*scripts),
         )  # fmt: skip
         if row_level_security:
-            await enable_row_level_security(connection, schema, ordering)
+            await enable_row_level_security(connection, schema, ordering, is_new=True)
         elif roles:
             await grant_roles(connection, schema)
     return replace(marker, row_level_security=row_level_security)
@@ -123,6 +129,7 @@ async def create_marked_schema(
                 " (schema_version, store_name, ordering, purpose, owner, digest) values ($1, $2, $3, $4, $5, $6)",
                 SCHEMA_VERSION, store_name, ordering, purpose.value, owner, digest,
             )  # fmt: skip
+            await set_fence(connection, schema)
     except asyncpg.DuplicateSchemaError as error:
         raise CannotRunError(
             f"schema {schema!r} exists already", remedy="choose another name with --schema"
