@@ -14,7 +14,6 @@ from eventmark.engine import (
     EventProcessor,
     GroupAppender,
     PostgresEventStore,
-    drop_schema,
     install_schema,
     isolation,
     read_marker,
@@ -46,7 +45,7 @@ async def rebased(connection: Connection, ordering: str) -> None:
 
 
 async def made_anew(connection: Connection, ordering: str) -> None:
-    await drop_schema(connection, SCHEMA)
+    await connection.execute(f"drop schema {SCHEMA} cascade")
     await install_schema(connection, SCHEMA, ordering=ordering)
 
 
