@@ -129,7 +129,7 @@ async def test_the_first_statement_on_a_connection_that_lives_on_is_refused_alre
 async def test_after_its_connections_broke_a_process_does_not_go_on_in_a_store_that_was_rebased(
     dsn: str, connection: Connection
 ) -> None:
-    async with await PostgresEventStore.connect(dsn, schema=SCHEMA) as store:
+    async with await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store:
         await store.append_events(stream_of(), new_events(3), expected_version=0)
         token = (await store.stream_events(await store.create_tail_token())).token
         await connection.execute(
