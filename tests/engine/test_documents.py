@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -88,6 +89,17 @@ REFUSED_DOCUMENTS = {
     "a byte order mark": '\ufeff{"a": 1}',
     "a number of 200,000 digits": '{"a": ' + "9" * 200_000 + "}",
     "an exponent beyond numeric": '{"a": 1e999999}',
+    "a number that is written out in 131,072 digits": '{"a": 1e131071}',
+    "9,000 such numbers": '{"a": [' + ",".join(["1E+131071"] * 9_000) + "]}",
+    "a number of many digits before its exponent": '{"a" : -' + "9" * 100 + ".5e4300}",
+    "such a number among UUIDs": json.dumps({"a": [str(uuid4()) for _ in range(50)]})[:-1] + ', "b": 1e9999}',
+    "fractions that are written out in 16,385 digits, 9,000 times": '{"a": ['
+    + ",".join(["1e-16383"] * 9_000)
+    + "]}",
+    "floats that are written out in 303 digits, 100,000 times": {"a": [1e300] * 100_000},
+    "an integer of more digits than decoders read": '{"a": ' + "9" * 4_301 + "}",
+    "a fraction beyond doubles": '{"a": ' + "9" * 309 + ".5}",
+    "separators that the server writes with a blank": '{"a": [' + "0," * (6 * 2**20) + "0]}",
     "an int beyond Python's own limit": {"a": 10**5000},
     "a Python list": [1],
     "None": None,
@@ -145,6 +157,46 @@ async def test_a_json_object_is_kept_given_as_dict_or_as_text(
     for event in await common_store.load_aggregate(tenant, "a-1"):
         assert event.payload() == event.metadata() == document
         assert json.loads(event.payload_json) == document
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1e4299",
+        "-1E+308",
+        "1.5e-400",
+        "1e-16383",
+        "9" * 4_300,
+        "9" * 308 + ".5",
+        "0." + "1" * 5_000,
+        "1e0000000005",
+    ],
+    ids=lambda number: number[:12],
+)
+async def test_a_number_that_is_kept_can_be_read_again(
+    common_store: PostgresEventStore, tenant: str, number: str
+) -> None:
+    text = f'{{"a": [{number}, "{uuid4()}", ":9e131071,", "{"9" * 5_000}"]}}'
+    events = [new_event(payload=text, metadata=text)]
+    await common_store.append_events(stream_of(tenant_id=tenant), events, expected_version=0)
+    (event,) = await common_store.load_aggregate(tenant, "a-1")
+    expected = Decimal(number)
+    for decoded in (event.payload(), event.metadata(), json.loads(event.payload_json)):
+        read, *others = decoded["a"]
+        assert read == (int(expected) if isinstance(read, int) else float(expected))
+        assert others == json.loads(text)["a"][1:]
+
+
+async def test_an_int_of_a_process_without_a_limit_is_refused(
+    common_store: PostgresEventStore, tenant: str
+) -> None:
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        error = await append_refused(common_store, tenant, [new_event(payload={"a": 10**5000})])
+    finally:
+        sys.set_int_max_str_digits(limit)
+    assert "4300 digits" in str(error)
 
 
 async def test_a_document_is_the_one_the_server_itself_makes_of_the_text(

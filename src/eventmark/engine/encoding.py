@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,18 +16,15 @@ from uuid import UUID
 import jiter
 
 from eventmark.domain import NewEvent, StreamId
+from eventmark.engine.written_out import NUMBER_DIGITS_MAX, STRING, check_written_out, encoded_text
 from eventmark.errors import InvalidEventError
 
 ID_LENGTH_MAX = 255
 BATCH_EVENTS_MAX = 10_000
 VERSION_MAX = 2**63 - 1
-DOCUMENT_BYTES_MAX = 16 * 2**20
 DOCUMENT_DEPTH_MAX = 500
 BATCH_CHARACTERS_MAX = 128 * 2**20  # the server takes messages of less than 1 GB
 GROUP_SEPARATOR = "\x1e"  # ASCII's record separator
-_STRING = re.compile(
-    r'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL
-)  # one without an end as well: linear on any text
 # The driver writes these two as -infinity and infinity, which come back as no instants at all.
 _INFINITIES = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -77,18 +75,22 @@ def checked_stream(stream: StreamId) -> StreamId:
 
 
 def encoded_document(document: dict[str, Any] | str, name: str) -> str:
-    """A JSON object as text. A ``str`` is taken as JSON already; the server parses it."""
+    """A JSON object as text, which can be read again. A ``str`` is taken as JSON already; the server parses it."""
     shallow = False
+    encoded = None
     if isinstance(document, dict):
         document = _encode(document, name)
+        if not 0 < sys.get_int_max_str_digits() <= NUMBER_DIGITS_MAX:
+            encoded = document.encode()
     elif type(document) is not str:
         raise InvalidEventError(f"{name} must be a dict or a str of JSON, got {type(document).__name__}")
     elif not document.startswith("{") and not document.lstrip(" \t\n\r").startswith("{"):
         raise InvalidEventError(f"{name} must be a JSON object")
-    elif document.count(":") > 1:
-        shallow = _has_keys_once(document, name)
-    if len(document) > DOCUMENT_BYTES_MAX // 4 and _byte_count(document) > DOCUMENT_BYTES_MAX:
-        raise InvalidEventError(f"{name} must be at most {DOCUMENT_BYTES_MAX} bytes")
+    else:
+        encoded = encoded_text(document, name)
+        if encoded.count(b":") > 1:
+            shallow = _has_keys_once(document, encoded, name)
+    check_written_out(document, encoded, name)
     # The server takes documents some 10,000 deep that no consumer's decoder gets through again.
     if (
         not shallow
@@ -246,14 +248,14 @@ def _encode(document: dict[str, Any], name: str) -> str:
     return text
 
 
-def _has_keys_once(text: str, name: str) -> bool:
+def _has_keys_once(text: str, encoded: bytes, name: str) -> bool:
     """Refuse a key that stands twice in an object: ``jsonb`` would keep the last and say nothing.
 
     Anything else that is wrong is left to the server, which decides what JSON is. Whether the quick look was
     enough: it goes some 200 deep.
     """
     try:
-        jiter.from_json(text.encode(), catch_duplicate_keys=True, cache_mode="none")
+        jiter.from_json(encoded, catch_duplicate_keys=True, cache_mode="none")
     except ValueError:  # or too deep for it, or a number too long: another look, which is slower
         with suppress(ValueError, RecursionError):
             json.loads(text, object_pairs_hook=partial(_unlike_pairs, name), parse_int=str, parse_float=str)
@@ -266,14 +268,10 @@ def _unlike_pairs(name: str, pairs: list[tuple[str, Any]]) -> None:
         raise InvalidEventError(f"{name} has a key that stands twice in an object")
 
 
-def _byte_count(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
-
-
 def _depth(text: str) -> int:
     """The most brackets open at once, those in strings left out."""
     depth = deepest = 0
-    for bracket in re.findall(r"[\[{\]}]", _STRING.sub("", text)):
+    for bracket in re.findall(r"[\[{\]}]", STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
         deepest = max(deepest, depth)
     return deepest
