@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from eventmark.errors import UsageError
+from eventmark.redaction import looks_like_dsn
 
 CONFIG_FILE = Path("eventmark.toml")
 _COUNT = re.compile(r"(?P<number>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?)\s*(?P<unit>[kKmMgG]?)")
 _COUNT_LENGTH_MAX = 40
+DSN_KEYS = ("server", "base", "candidate")
 SHARE_MAX = 10.0
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
@@ -129,6 +131,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not TOML: it is not UTF-8", remedy="name a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}", remedy="correct it") from error
+    _check_dsns(path, table)
     known = {field.name: field for field in fields(Settings)}
     for key, value in table.items():
         if key not in known:
@@ -139,6 +142,22 @@ def _read_file(path: Path) -> dict[str, Any]:
             )
         table[key] = _typed(path, key, value, str(known[key].type))
     return table
+
+
+def _check_dsns(path: Path, value: Any, key: str = "") -> None:
+    """Raises ``UsageError`` for a DSN anywhere but at a key that takes one: no error may quote it."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_dsns(path, name)
+            _check_dsns(path, item, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for item in value:
+            _check_dsns(path, item, f"{key}[]")
+    elif isinstance(value, str) and key not in DSN_KEYS and looks_like_dsn(value):
+        raise UsageError(
+            f"{path}: a DSN stands {f'at {key}' if key else 'for a key'}, where none belongs",
+            remedy="name a server at the key server",
+        )
 
 
 def _typed(path: Path, key: str, value: Any, kind: str) -> Any:

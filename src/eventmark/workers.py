@@ -15,6 +15,7 @@ from multiprocessing import connection
 from typing import Any
 
 from eventmark.instruments.profiler import with_profile
+from eventmark.redaction import guard_output, register, registered
 
 
 def worker_executor(count: int, *, fresh: bool = False) -> Executor:
@@ -22,7 +23,8 @@ def worker_executor(count: int, *, fresh: bool = False) -> Executor:
     return _WorkerProcesses(
         count,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_end_with_parent,
+        initializer=_begin,
+        initargs=(registered(),),
         max_tasks_per_child=1 if fresh else None,
     )
 
@@ -55,6 +57,13 @@ class _WorkerProcesses(ProcessPoolExecutor):
             return super().submit(with_profile(task), *arguments, **named)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(secrets: tuple[str, ...]) -> None:
+    """In a worker, first of all."""
+    register(*secrets)
+    guard_output()
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

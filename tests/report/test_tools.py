@@ -22,10 +22,11 @@ from eventmark.report.jmh import PERCENTILES, render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import cell, fenced, render_markdown
 from eventmark.report.terminal import PLANS_MAX
-from eventmark.report.text import cut, plain
+from eventmark.report.text import cut
 from eventmark.results.files import read_result, write_result
 from eventmark.results.results import Chart, Point, RunResult, Verdict
 from eventmark.stats.histogram import LatencyHistogram
+from eventmark.text import plain
 from tools.docs.museum import render_museum
 from tools.docs.performance import fill_prices, render_performance, write_performance
 from tools.docs.pictures import svg_of

@@ -15,7 +15,8 @@ import asyncpg
 import pytest
 
 from eventmark.errors import CannotRunError, EventmarkError, UsageError
-from eventmark.server import Server, provision, redact
+from eventmark.redaction import redact
+from eventmark.server import Server, provision
 from eventmark.server.account import server_account
 from eventmark.server.cluster import Cluster
 from eventmark.server.dsn import _refuse_version, check_server, split_password
@@ -51,7 +52,16 @@ def as_user(dsn: str, user: str) -> str:
     ("dsn", "shown"),
     [
         (f"postgresql://me:{SECRET}@host:5433/db", "postgresql://me@host:5433/db"),
-        (f"postgres://me:p@ss@{SECRET}@host/db", "postgres://me@host/db"),
+        (f"postgres://me:p@ss@{SECRET}@host/db", "<unreadable DSN>"),
+        (f"postgresql://me:{SECRET}/x@host/db", "<unreadable DSN>"),
+        (f"postgresql://me:{SECRET}?x=1@host/db", "<unreadable DSN>"),
+        (f"postgresql://me:{SECRET}#x@host/db", "<unreadable DSN>"),
+        (f"postgresql://me:{SECRET} x@host/db", "<unreadable DSN>"),
+        (f"postgresql://me:{SECRET}%zz@host/db", "<unreadable DSN>"),
+        (f"postgresql://me:{SECRET}", "<unreadable DSN>"),
+        (f"postgresql://host/db?password=a&{SECRET}", "<unreadable DSN>"),
+        (f"postgresql://host/db?password=a&{SECRET}=b", "<unreadable DSN>"),
+        (f"postgresql://host/db?sslpassword={SECRET}", "postgresql://host/db?sslpassword=***"),
         (f"postgresql://:{SECRET}@host/db", "postgresql://host/db"),
         ("postgresql://me@[::1]:5433/db", "postgresql://me@[::1]:5433/db"),
         ("postgresql://one:1,two:2/db", "postgresql://one:1,two:2/db"),
@@ -60,9 +70,13 @@ def as_user(dsn: str, user: str) -> str:
             "postgresql:///db?host=/run/pg&password=***&sslmode=require",
         ),
         (f"postgresql://host/db?pass%77ord={SECRET}", "postgresql://host/db?password=***"),
-        (f"postgresql://host/db#{SECRET}", "postgresql://host/db"),
-        (f"postgresql://me:{SECRET}@[host/db", "postgresql://<unreadable>"),
-        (f"host=h password={SECRET}", "<unreadable DSN>"),
+        (f"postgresql://host/db#{SECRET}", "<unreadable DSN>"),
+        (f"postgresql://me:{SECRET}@[host/db", "<unreadable DSN>"),
+        (f"host=h password={SECRET}", "host=h password=***"),
+        (f"host=h password='a {SECRET}' user=me", "host=h password=*** user=me"),
+        (f"host=h password=a {SECRET} user=me", "<unreadable DSN>"),
+        (f"host=h password='a'{SECRET}' user=me", "<unreadable DSN>"),
+        (f"host=h password=a {SECRET}=b", "<unreadable DSN>"),
         (f"mysql://me:{SECRET}@host/db", "<unreadable DSN>"),
     ],
 )
@@ -71,15 +85,24 @@ def test_redacted_dsn_shows_the_server_and_never_the_password(dsn: str, shown: s
 
 
 @pytest.mark.parametrize(
-    ("dsn", "without", "password"),
+    ("dsn", "without", "secrets"),
     [
-        ("postgresql://me:a%40b@h:1/db?sslmode=require", "postgresql://me@h:1/db?sslmode=require", "a@b"),
-        ("postgresql://me@h/db?password=x", "postgresql://me@h/db", "x"),
-        ("postgresql://h/db", "postgresql://h/db", ""),
+        (
+            "postgresql://me:a%40b@h:1/db?sslmode=require",
+            "postgresql://me@h:1/db?sslmode=require",
+            {"password": "a@b"},
+        ),
+        ("postgresql://me@h/db?password=x", "postgresql://me@h/db", {"password": "x"}),
+        (
+            "postgresql://me@h/db?sslpassword=x%2Fy&sslkey=k",
+            "postgresql://me@h/db?sslkey=k",
+            {"sslpassword": "x/y"},
+        ),
+        ("postgresql://h/db", "postgresql://h/db", {}),
     ],
 )
-def test_password_is_taken_out_of_a_dsn_whole(dsn: str, without: str, password: str) -> None:
-    assert split_password(dsn) == (without, password)
+def test_passwords_are_taken_out_of_a_dsn_whole(dsn: str, without: str, secrets: dict[str, str]) -> None:
+    assert split_password(dsn) == (without, secrets)
 
 
 def test_server_by_dsn_is_used_as_it_is(server: Server) -> None:

@@ -14,8 +14,11 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from eventmark import __version__
+from eventmark.cli.arguments import check_arguments
 from eventmark.cli.output import console, drop_output, screen, tolerate_encodings
 from eventmark.errors import EventmarkError, UsageError
+from eventmark.redaction import guarded_output, redact_text
+from eventmark.text import one_line
 
 app = App(
     name="eventmark",
@@ -62,9 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """The exit code of a command line. Prints what there is to say; raises nothing."""
+    """The exit code of a command line. Prints what there is to say, without passwords; raises nothing."""
     tolerate_encodings()
+    with guarded_output():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
+        check_arguments(arguments)
         answer = app(
             arguments, exit_on_error=False, print_error=False, result_action="return_value", console=screen
         )
@@ -89,9 +98,9 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _show(error: EventmarkError) -> int:
     """One line for the thing that is wrong, one for what to do about it."""
-    console.print(f"eventmark: {error.message}", markup=False, soft_wrap=True)
+    console.print(f"eventmark: {one_line(redact_text(error.message))}", markup=False, soft_wrap=True)
     if error.remedy:
-        console.print(f"  {error.remedy}", markup=False, soft_wrap=True)
+        console.print(f"  {one_line(redact_text(error.remedy))}", markup=False, soft_wrap=True)
     return error.exit_code
 
 
@@ -103,7 +112,7 @@ def _unforeseen(error: Exception) -> int:
         if isinstance(error, OSError):
             drop_output()  # it may be the output itself that failed
         return _show(known)
-    traceback.print_exception(error)
+    console.print(redact_text("".join(traceback.format_exception(error))), markup=False, soft_wrap=True)
     console.print(
         "eventmark: this is a defect of Eventmark's own, please report it with the lines above",
         soft_wrap=True,

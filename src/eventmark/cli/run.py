@@ -31,7 +31,7 @@ from eventmark.jobs.scenario import Scenario
 from eventmark.judgement.verdicts import exit_code
 from eventmark.loadgen.generator import Watcher
 from eventmark.report import render_terminal, write_reports
-from eventmark.results.files import write_result
+from eventmark.results.files import without_secrets, write_result
 from eventmark.results.results import RunResult
 from eventmark.server.machine import existing_part
 
@@ -86,7 +86,7 @@ def _served(job: Job, settings: Settings) -> Iterator[Metering | None]:
 def finish(settings: Settings, result: RunResult) -> int:
     """Show the result, write it and its reports, and return the exit code."""
     out = Path(settings.out)
-    result = held_against_baseline(settings, result)
+    result = without_secrets(held_against_baseline(settings, result))
     if not settings.json:
         screen.print(render_terminal(result))  # first: whatever becomes of the files, it was not in vain
     write_result(result, out / "result.json")

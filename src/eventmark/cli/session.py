@@ -15,9 +15,10 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.jobs.job import Job, targets_of
 from eventmark.jobs.profiles import find_profile
+from eventmark.redaction import is_dsn, looks_like_dsn, redact
 from eventmark.results.targets import Target, read_targets
 from eventmark.seeding import estimated_bytes
-from eventmark.server import Server, check_disk_space, provision, redact
+from eventmark.server import Server, check_disk_space, provision
 from eventmark.server.directory import MARKER_FILE
 from eventmark.stores import StoreDefinition, find_store
 from eventmark.workload import CorpusPlan
@@ -83,7 +84,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
     profile = find_profile(settings.profile)
     targets = chosen_targets(settings, definition)
     _check_place(settings, corpus, keep=keep or settings.keep, there=there)
-    kept = keep or settings.keep or "://" in settings.server
+    kept = keep or settings.keep or is_dsn(settings.server)
     try:
         with running_server(settings, keep=keep) as (server, place):
             yield Job(
@@ -116,4 +117,4 @@ def command_line() -> str:
 
 def _without_password(word: str) -> str:
     flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return flag + equals + (redact(value) if "://" in value else value)
+    return flag + equals + (redact(value) if looks_like_dsn(value) else value)

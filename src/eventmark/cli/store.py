@@ -17,6 +17,7 @@ from eventmark.engine.migrations import migrate_schema
 from eventmark.engine.rebase import rebase_store
 from eventmark.engine.roles import grant_roles
 from eventmark.errors import CannotRunError, UsageError
+from eventmark.redaction import is_dsn
 
 store = App(name="store", help="Migrate a store's schema, make its roles, rebase it after a restore.")
 
@@ -79,7 +80,7 @@ def _on_server(
 ) -> _Answer:
     """``await action(connection, schema)`` on a server that is in use: one of our own is made for a run alone."""
     settings = (options or ServerOptions()).settings(**({"server": dsn} if dsn else {}))
-    if "://" not in settings.server:
+    if not is_dsn(settings.server):
         raise UsageError("which server?", remedy="name it: --dsn postgresql://user@host/database")
 
     async def run(address: str) -> _Answer:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import numpy as np
+from psycopg.conninfo import conninfo_to_dict
 
 from eventmark.engine.schema import Purpose, create_marked_schema
 from eventmark.errors import CannotRunError
@@ -84,11 +84,11 @@ def run_library_fork(task: ForkTask) -> float:
     kind = OPERATIONS[task.operation]
     assert issubclass(kind, AppendEvents)
     asyncio.run(_fresh_schema(task.dsn, schema))
-    parts = urlsplit(task.dsn)
-    datastore = PostgresDatastore(
-        parts.path.lstrip("/"), parts.hostname or "", parts.port or 5432, unquote(parts.username or ""),
-        unquote(parts.password or ""), pool_size=1, schema=schema,
-    )  # fmt: skip
+    given = conninfo_to_dict(task.dsn)
+    name, host, port, user, password = (
+        str(given.get(key, "")) for key in ("dbname", "host", "port", "user", "password")
+    )
+    datastore = PostgresDatastore(name, host, port or 5432, user, password, pool_size=1, schema=schema)
     try:
         recorder = PostgresApplicationRecorder(datastore)
         recorder.create_table()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eventmark.report.summary import verdict_sentence
-from eventmark.report.text import cut, one_line
+from eventmark.report.text import cut
 from eventmark.results.results import RunResult, Verdict
+from eventmark.text import one_line
 
 ANNOTATIONS_MAX = 10  # of one step and kind; the page shows no more
 TEXT_MAX = 800

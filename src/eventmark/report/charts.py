@@ -15,9 +15,9 @@ from eventmark.report.latency_charts import density_chart, quantile_chart, slowe
 from eventmark.report.orderings import price_chart
 from eventmark.report.palette import chart_of, colour
 from eventmark.report.sections import section_charts
-from eventmark.report.text import one_line
 from eventmark.report.time_charts import SHORT, growth_chart, timeline_chart
 from eventmark.results.results import RunResult
+from eventmark.text import one_line
 
 BARS_MAX = 24
 UPRIGHT_LABEL_MAX = 5  # characters; longer labels lie beside their bars

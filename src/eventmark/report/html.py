@@ -15,8 +15,9 @@ from markupsafe import Markup
 from eventmark.report import numbers, orderings, sections, summary
 from eventmark.report.charts import chart_specs
 from eventmark.report.plan_tree import plan_tree
-from eventmark.report.text import counted, cut, plain
+from eventmark.report.text import counted, cut
 from eventmark.results.results import Floor, OperationResult, PlanResult, RunResult, Verdict
+from eventmark.text import plain
 
 PLANS_MAX = 400  # in full; a page is to stay small enough to be sent
 LEADING = ("append_events[1]", "append_events[100]", "load_aggregate[1000]", "stream_events[1000]")

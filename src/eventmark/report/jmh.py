@@ -10,8 +10,8 @@ from typing import Any
 from scipy.special import stdtrit
 
 from eventmark.report.histogram import Decoded, decode
-from eventmark.report.text import one_line
 from eventmark.results.results import OperationResult, RunResult
+from eventmark.text import one_line
 
 JMH_VERSION = "1.37"  # whose fields these are
 PERCENTILES = ("0.0", "50.0", "90.0", "95.0", "99.0", "99.9", "99.99", "99.999", "99.9999", "100.0")

@@ -8,8 +8,8 @@ from xml.etree import ElementTree as Xml
 
 from eventmark.judgement.verdicts import judged
 from eventmark.report.summary import faults
-from eventmark.report.text import plain
 from eventmark.results.results import Finding, PlanResult, RunResult, Verdict
+from eventmark.text import plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

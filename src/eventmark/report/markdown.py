@@ -10,7 +10,7 @@ from eventmark.report.numbers import NONE, floor_text, interval, milliseconds, w
 from eventmark.report.orderings import HEAD, NOTE, faults_of, price_row
 from eventmark.report.sections import is_number_column, row_texts
 from eventmark.report.summary import faults, parts_shown, tally, verdict_sentence, worst_plans_first
-from eventmark.report.text import counted, cut, one_line, plain
+from eventmark.report.text import counted, cut
 from eventmark.results.results import (
     CorpusResult,
     Environment,
@@ -22,6 +22,7 @@ from eventmark.results.results import (
     Section,
     Verdict,
 )
+from eventmark.text import one_line, plain
 
 REASONS_MAX = 20
 PLANS_MAX = 12  # in full; a comment may hold 65,536 characters, the page holds the rest

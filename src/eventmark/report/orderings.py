@@ -14,8 +14,9 @@ from rich.text import Text
 
 from eventmark.report.numbers import NONE, significant, whole
 from eventmark.report.palette import INK, chart_of, colours, digits
-from eventmark.report.text import cut, one_line
+from eventmark.report.text import cut
 from eventmark.results.results import Finding, Latency, OrderingResult, Verdict
+from eventmark.text import one_line
 
 HEAD = (
     "ordering", "committed", "lost", "twice", "out of order", "conflicts", "appends/s", "events/s",

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from eventmark.report import numbers
 from eventmark.report.palette import INK, chart_of, colour, colours, digits
-from eventmark.report.text import one_line, plain
 from eventmark.report.time_charts import SHORT
 from eventmark.results.results import Block, Chart, Column, Finding, Point, Section, Table, Verdict
+from eventmark.text import one_line, plain
 
 LINE_HEIGHT, BAR_HEIGHT, CELL_HEIGHT = 260, 24, 22  # pixels
 DIFF_LINES_MAX = 80  # of one block, on a terminal

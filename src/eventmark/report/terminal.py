@@ -15,7 +15,7 @@ from eventmark.report.numbers import NONE, milliseconds, whole
 from eventmark.report.orderings import render_orderings
 from eventmark.report.sections import render_section
 from eventmark.report.summary import faults, parts_shown, verdict_sentence, worst_plans_first
-from eventmark.report.text import counted, cut, one_line, plain
+from eventmark.report.text import counted, cut
 from eventmark.results.results import (
     CorpusResult,
     Finding,
@@ -25,6 +25,7 @@ from eventmark.results.results import (
     RunResult,
     Verdict,
 )
+from eventmark.text import one_line, plain
 
 REASONS_MAX = 10
 PLANS_MAX = 10

@@ -10,8 +10,8 @@ from typing import Any
 import altair as alt
 
 from eventmark.report.palette import BAND, INK, SOFT, chart_of, colour, colours, digits
-from eventmark.report.text import one_line
 from eventmark.results.results import Phase, Series
+from eventmark.text import one_line
 
 POINTS_MAX = 240
 NAMED_SHARE = 0.08  # of the run: a shorter phase has no room for its name

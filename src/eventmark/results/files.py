@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from eventmark.errors import CannotRunError, UsageError
+from eventmark.redaction import redact_text
 from eventmark.results.results import RESULT_FORMAT, RESULT_FORMAT_VERSION, RunResult
 
 RESULT_BYTES_MAX = 512 * 2**20
@@ -32,12 +33,25 @@ def write_result(result: RunResult, path: Path) -> None:
     Raises ``CannotRunError`` where that is not possible, and ``ValueError`` for a result that could not be
     read back: JSON has no "not a number" and no infinity.
     """
-    content = msgspec.json.encode(result)
+    content = msgspec.json.encode(without_secrets(result))
     try:
         msgspec.json.decode(content, type=RunResult)
     except msgspec.ValidationError as error:
         raise ValueError(f"the result holds what JSON cannot: {error}") from error
     write_whole(path, msgspec.json.format(content, indent=1))
+
+
+def without_secrets(result: RunResult) -> RunResult:
+    """The result with no password in any of its texts."""
+    return msgspec.convert(_without_secrets(msgspec.to_builtins(result)), RunResult)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact_text(value, words=False)
+    if isinstance(value, dict):
+        return {_without_secrets(key): _without_secrets(item) for key, item in value.items()}
+    return [_without_secrets(item) for item in value] if isinstance(value, list) else value
 
 
 def write_whole(path: Path, content: bytes) -> None:

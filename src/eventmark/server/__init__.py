@@ -1,7 +1,6 @@
 """Servers to test on, and what can be known about them and the machine."""
 
 from eventmark.server.doctor import check_disk_space, examine, fitness, measure_fsync_ms, slowed_by
-from eventmark.server.dsn import redact
 from eventmark.server.environment import host_environment, server_environment
 from eventmark.server.monitor import Monitor
 from eventmark.server.processes import ProcessTree
@@ -23,7 +22,6 @@ __all__ = [
     "host_environment",
     "measure_fsync_ms",
     "provision",
-    "redact",
     "relations_now",
     "relations_snapshot",
     "server_environment",

@@ -1,15 +1,54 @@
-"""An existing server, by DSN: checked before anything is done to it. Passwords are never shown."""
+"""A DSN as libpq reads it, and the server behind it checked before anything is done to it.
+
+Every form that psql takes is read here, by libpq itself: URIs, keywords, PG* variables, services, password files.
+What comes out is one URI that asyncpg, psql and pgbench all read the same way, and that needs nothing from the
+environment, so that worker processes can be given it.
+"""
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+import re
+import ssl
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
 
 import asyncpg
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from eventmark.errors import CannotRunError, UsageError
+from eventmark.errors import CannotRunError, EventmarkError, UsageError
+from eventmark.redaction import (
+    ENCODE_REMEDY,
+    UNREADABLE,
+    has_wrong_port,
+    redact,
+    register,
+    scheme_of,
+    unknown_parameter,
+)
 
 VERSION_NUM_MIN = 150000
 CONNECT_TIMEOUT_S = 10.0
+
+FORM = "postgresql://user:password@host:port/database"
+
+# Options that the driver takes in a DSN.
+_TAKEN = frozenset(
+    "sslmode sslnegotiation sslcert sslkey sslpassword sslrootcert sslcrl ssl_min_protocol_version "
+    "ssl_max_protocol_version krbsrvname gsslib target_session_attrs options application_name".split()
+)
+# Options that protect a connection in a way that the driver does not know: never dropped in silence.
+_REFUSED = {
+    "gssencmode": ("require",),
+    "sslcertmode": ("require",),
+    "require_auth": None,
+    "requirepeer": None,
+    "sslcrldir": None,
+    "replication": None,
+}
+_OTHER_SCHEMES = re.compile(r"jdbc:postgresql|postgres(ql)?\+[a-z0-9]{1,20}")
+_NO_VALUE = "eventmark reads the options and does not connect"
 
 _CHECK = """
 select
@@ -25,64 +64,140 @@ from pg_database where datname = current_database()
 """
 
 
-def redact(dsn: str) -> str:
-    """The DSN without its password, and without anything it could hide in; to show, not to connect by."""
+def read_dsn(text: str) -> str:
+    """The DSN in ``text`` as a URI with all that libpq knows about it, passwords registered as secrets.
+
+    Raises ``UsageError``, without any part of a text whose password cannot be told from the rest.
+    """
+    _check_scheme(text)
+    if name := unknown_parameter(text):
+        raise UsageError(
+            f"the server's DSN has a parameter {name!r}, which connections do not have",
+            remedy=f"give a setting of the server as options=-c%20{name}%3Dvalue",
+        )
+    if redact(text) == UNREADABLE:
+        ports = "a port is a number from 1 to 65535; " if has_wrong_port(text) else ""
+        raise UsageError(f"the server's DSN cannot be read: {UNREADABLE}", remedy=ports + ENCODE_REMEDY)
     try:
-        parts = urlsplit(dsn)
-        user = f"{parts.username}@" if parts.username else ""
-    except ValueError:
-        return "postgresql://<unreadable>"
-    if parts.scheme not in ("postgresql", "postgres"):
-        return "<unreadable DSN>"
-    # Everything up to the last "@" may be a password with an "@" of its own.
-    netloc = user + parts.netloc.rpartition("@")[2]
-    return _joined(parts.scheme, netloc, parts.path, _masked(parts.query))
+        given = conninfo_to_dict(text)
+    except psycopg.Error as error:
+        raise UsageError(f"the DSN {redact(text)} cannot be read", remedy=f"write {FORM}") from error
+    options = _resolved(given, redact(text))
+    register(
+        options.get("password"), options.get("sslpassword"),
+        public=tuple(str(options.get(name, "")) for name in ("user", "dbname", "host")),
+    )  # fmt: skip
+    return _uri(options, redact(text))
 
 
-def split_password(dsn: str) -> tuple[str, str]:
-    """The DSN without its password, to connect by, and the password, empty where there is none."""
-    parts = urlsplit(dsn)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    password = unquote(parts.password or "") or dict(query).get("password", "")
-    user = f"{parts.username}@" if parts.username else ""
-    netloc = user + parts.netloc.rpartition("@")[2]
-    kept = urlencode([(key, value) for key, value in query if key != "password"])
-    return _joined(parts.scheme, netloc, parts.path, kept), password
+def split_password(dsn: str) -> tuple[str, dict[str, str]]:
+    """The DSN without its passwords, to connect by, and those: ``password`` and ``sslpassword``, where given."""
+    options = {key: str(value) for key, value in conninfo_to_dict(dsn).items()}
+    names = [name for name in options if name in ("password", "sslpassword")]
+    secrets = {name: options.pop(name) for name in names}
+    return _joined(options), secrets
 
 
-def _joined(scheme: str, netloc: str, path: str, query: str) -> str:
-    # urlunsplit drops the slashes of an empty host, and with them the meaning of the DSN.
-    return f"{scheme}://{netloc}{path}{'?' if query else ''}{query}"
+def _check_scheme(text: str) -> None:
+    scheme = scheme_of(text)
+    if scheme not in ("", "postgresql", "postgres"):
+        raise UsageError(
+            f"the DSN is one of another program: its scheme is {scheme}"
+            if _OTHER_SCHEMES.fullmatch(scheme)
+            else f"the server's DSN cannot be read: {UNREADABLE}",
+            remedy=f"write it as psql takes it, {FORM}",
+        )
 
 
-def _masked(query: str) -> str:
-    pairs = parse_qsl(query, keep_blank_values=True)
-    return urlencode([(key, "***" if "pass" in key.lower() else value) for key, value in pairs], safe="*/")
+def _resolved(given: Mapping[str, object], address: str) -> dict[str, str]:
+    """The options that libpq would connect with: those given, and those of services, variables and files.
+
+    libpq looks them up before it checks its last option; that one is given a value it refuses, so that it
+    never connects.
+    """
+    conninfo = make_conninfo(**{**given, "load_balance_hosts": _NO_VALUE})  # type: ignore[arg-type]
+    connection = pq.PGconn.connect_start(conninfo.encode())
+    try:
+        reason = connection.error_message.decode(errors="replace").strip()
+        if "load_balance_hosts" not in reason:
+            raise UsageError(f"{address}: {reason.partition(chr(10))[0]}", remedy="correct the DSN")
+        options = {
+            option.keyword.decode(): option.val.decode()
+            for option in connection.info
+            if option.val and option.val != option.compiled
+        }
+        if connection.password:
+            options["password"] = connection.password.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{address}: a file that it names is not UTF-8", remedy="correct the file"
+        ) from error
+    finally:
+        connection.finish()
+    return options
+
+
+def _uri(options: Mapping[str, str], address: str) -> str:
+    """Raises ``UsageError`` for what the driver cannot do, or no server can have."""
+    for name, values in _REFUSED.items():
+        if name in options and (values is None or options[name] in values):
+            raise UsageError(
+                f"{address}: the driver does not support {name}", remedy="leave it out of the DSN"
+            )
+    for port in options.get("port", "").split(","):
+        if port and not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
+            raise UsageError(
+                f"the DSN {address} names a port that is none", remedy="a port is a number from 1 to 65535"
+            )
+    translated = dict(options)
+    if "hostaddr" in options:
+        if options.get("sslmode") == "verify-full":
+            raise UsageError(
+                f"{address}: the driver does not support hostaddr with verify-full",
+                remedy="name the host alone",
+            )
+        translated["host"] = options["hostaddr"]
+    if options.get("sslrootcert") == "system":
+        paths = ssl.get_default_verify_paths()
+        translated |= {"sslrootcert": paths.cafile or paths.openssl_cafile, "sslmode": "verify-full"}
+    return _joined(translated)
+
+
+def _joined(options: Mapping[str, str]) -> str:
+    """As a URI: socket directories and addresses in its host, where driver and libpq both look for them."""
+    names = [name for name in options.get("host", "").split(",") if name]
+    ports = options.get("port", "").split(",")
+    ports = ports * max(len(names), 1) if len(ports) == 1 else ports
+    hosts = [
+        (f"[{name}]" if ":" in name and not name.startswith("/") else quote(name, safe=""))
+        + (f":{port}" if port else "")
+        for name, port in zip(names or [""], ports, strict=False)
+    ]
+    user = quote(options.get("user", ""), safe="")
+    password = f":{quote(options['password'], safe='')}" if options.get("password") else ""
+    query = {name: options[name] for name in sorted(_TAKEN & options.keys())}
+    if not names and ports[0]:  # the driver takes no port without a host
+        hosts, query = [""], {"port": ports[0], **query}
+    return (
+        f"postgresql://{user}{password}{'@' if user or password else ''}{','.join(hosts)}"
+        f"/{quote(options.get('dbname', ''), safe='')}"
+        f"{'?' if query else ''}{urlencode(query, quote_via=quote, safe='')}"
+    )
 
 
 async def check_server(dsn: str) -> tuple[int, str]:
-    """The server's version as number and text, once it is shown to be one that may be tested.
+    """The version, as number and text, of the server behind a DSN that was read, if it may be tested.
 
-    Raises ``UsageError`` for a DSN that cannot be read and ``CannotRunError`` for a server that is out of
-    reach, too old, a standby, read-only, labelled as production, or where the role may not create.
+    Raises ``UsageError`` for a DSN that the driver does not take and ``CannotRunError`` for a server that is out
+    of reach, too old, a standby, read-only, labelled as production, or where the role may not create.
     """
     address = redact(dsn)
-    _check_ports(dsn, address)
     try:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
-    except (ValueError, asyncpg.ClientConfigurationError) as error:
-        raise _unreadable(address) from error
-    except asyncpg.InvalidAuthorizationSpecificationError as error:
-        raise CannotRunError(
-            f"{address} refused the connection: {_reason(error)}", remedy="check the user and the password"
-        ) from error
-    except asyncpg.InvalidCatalogNameError as error:
-        raise CannotRunError(f"{address}: there is no such database", remedy="create it") from error
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise CannotRunError(
-            f"no connection to {address}: {_reason(error)}",
-            remedy="check host, port and that the server runs",
-        ) from error
+    except Exception as error:
+        if (refusal := _refusal(error, address)) is None:
+            raise
+        raise refusal from error
     try:
         _refuse_version(connection.get_server_version(), address)
         row = await connection.fetchrow(_CHECK)
@@ -97,18 +212,35 @@ async def check_server(dsn: str) -> tuple[int, str]:
     return row["version_num"], row["version"]
 
 
-def _check_ports(dsn: str, address: str) -> None:
-    """The driver takes any number for a port, and then blames the host."""
-    for host in dsn.partition("://")[2].partition("/")[0].rpartition("@")[2].split(","):
-        port = host.rpartition("]")[2].rpartition(":")[2] if ":" in host.rpartition("]")[2] else ""
-        if port and not (port.isdecimal() and 1 <= int(port) <= 65535):
-            raise _unreadable(address)
-
-
-def _unreadable(address: str) -> UsageError:
-    return UsageError(
-        f"the DSN {address} cannot be read", remedy="write postgresql://user:password@host:port/database"
-    )
+def _refusal(error: Exception, address: str) -> EventmarkError | None:
+    """What kept a connection from being made, by the cause that driver or server named."""
+    reason = _reason(error)
+    if isinstance(error, ssl.SSLError):  # before ValueError, which an untrusted certificate is as well
+        return CannotRunError(
+            f"no trusted connection to {address}: {reason}",
+            remedy="check sslmode, sslrootcert, sslcert and sslkey",
+        )
+    if isinstance(error, ValueError | asyncpg.ClientConfigurationError):
+        return UsageError(f"{address}: {reason}", remedy="correct the DSN")
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return CannotRunError(f"{address}: there is no such database", remedy="create it")
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return CannotRunError(
+            f"{address} refused the connection: {reason}", remedy="check the user and the password"
+        )
+    if isinstance(error, asyncpg.PostgresError):
+        return CannotRunError(
+            f"{address} refused the connection: {reason}", remedy="the server's log says more"
+        )
+    if isinstance(error, FileNotFoundError | PermissionError) and error.filename:
+        return CannotRunError(
+            f"{error.filename} of {address} cannot be read: {error.strerror}", remedy="correct its path"
+        )
+    if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError):
+        return CannotRunError(
+            f"no connection to {address}: {reason}", remedy="check host, port and that the server runs"
+        )
+    return None
 
 
 def _refuse_version(version: asyncpg.ServerVersion, address: str) -> None:

@@ -21,9 +21,11 @@ from typing import Any, TypeVar
 import asyncpg
 
 from eventmark.errors import CannotRunError, UsageError
+from eventmark.redaction import is_dsn, redact, register
 from eventmark.server import machine
 from eventmark.server.cluster import SUPERUSER, Cluster
-from eventmark.server.dsn import VERSION_NUM_MIN, check_server, redact, split_password
+from eventmark.server.dsn import VERSION_NUM_MIN, check_server, read_dsn, split_password
+from eventmark.server.programs import service_of
 from eventmark.server.tuning import Setting, production_settings
 
 DATABASE = "postgres"
@@ -47,6 +49,9 @@ class Server:
     pid: int | None = None
     kept: bool = False
 
+    def __post_init__(self) -> None:
+        register(*split_password(self.dsn)[1].values(), public=(SUPERUSER,))
+
     @property
     def address(self) -> str:
         """The DSN without its password, to show."""
@@ -60,9 +65,14 @@ class Server:
     @property
     def program_environment(self) -> dict[str, str]:
         """What such a program needs in its environment beside ``program_dsn``."""
-        password = split_password(self.dsn)[1]
+        secrets = split_password(self.dsn)[1]
         # What they print is read: in the words and with the decimal point of no country.
-        return {"LC_ALL": "C", **({"PGPASSWORD": password} if password else {})}
+        found = {"LC_ALL": "C"}
+        if password := secrets.get("password"):
+            found["PGPASSWORD"] = password
+        if key_password := secrets.get("sslpassword"):
+            found |= service_of({"sslpassword": key_password})
+        return found
 
 
 @contextmanager
@@ -89,8 +99,8 @@ def provision(
         manager = _own_cluster(spec, _local_installation(), directory, keep, port, durable, settings or {})
     elif spec == "docker":
         manager = _container()
-    elif "://" in spec:
-        manager = _existing(spec)
+    elif is_dsn(spec):
+        manager = _existing(read_dsn(spec))
     else:
         raise UsageError(
             f"unknown server {_shown(spec)}",

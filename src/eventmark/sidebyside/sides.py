@@ -22,7 +22,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.git import check_out, commit_of, repository_of
-from eventmark.server import redact
+from eventmark.redaction import is_dsn, redact
+from eventmark.server.dsn import read_dsn
 from eventmark.stores import store_names
 
 BASE, CANDIDATE = "base", "candidate"
@@ -92,13 +93,13 @@ def both_sides(
 
 def shown(text: str) -> str:
     """A side as it was named, without a password."""
-    return redact(text) if "://" in text else text
+    return redact(text) if is_dsn(text) else text
 
 
 def _kind_of(text: str, here: Path) -> tuple[str, str]:
     """What a side's text stands for: with its kind before a colon, or as it looks."""
     kind, _, value = text.partition(":")
-    if "://" in text:
+    if is_dsn(text):
         return "dsn", text
     if kind in _KINDS and value:
         return kind, value
@@ -114,7 +115,7 @@ def _kind_of(text: str, here: Path) -> tuple[str, str]:
 def _made_ready(kind: tuple[str, str], side: Side, here: Path, scratch: Path) -> Side:
     what, value = kind
     if what == "dsn":
-        return replace(side, dsn=value)
+        return replace(side, dsn=read_dsn(value))
     if what == "server":
         return replace(side, settings=_settings(value))
     if what == "store":
