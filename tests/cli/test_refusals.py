@@ -115,9 +115,9 @@ def test_a_database_that_is_read_only_is_refused(refused, server: Server, databa
         (f"postgresql://me:{SECRET}@no-such-host.invalid/db", 4, "no-such-host.invalid"),
         (f"postgresql://me:{SECRET}@host:port/db", 2, "cannot be read"),
         (f"postgresql://me:{SECRET}@[host/db", 2, "cannot be read"),
-        (f"postgresql://me:{SECRET}@host/db?sslmode=perhaps", 2, "cannot be read"),
+        (f"postgresql://me:{SECRET}@host/db?sslmode=perhaps", 2, 'invalid sslmode value: "perhaps"'),
         (f"mysql://me:{SECRET}@host/db", 2, "cannot be read"),
-        (f"host=h password={SECRET}", 2, ""),
+        (f"host=no-such-host.invalid password={SECRET}", 4, "no-such-host.invalid"),
         ("", 2, "unknown server"),
     ],
 )
