@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+from asyncpg.transaction import Transaction
 
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.orderings import HORIZON
 from eventmark.engine.pool import Observer
 from eventmark.engine.schema import Marker, Purpose, create_marked_schema
 from eventmark.engine.statements import Statement, quoted_schema
-from eventmark.errors import StoreDefinitionError
+from eventmark.errors import CannotRunError, EventmarkError, StoreDefinitionError
+from eventmark.server.search_path import confine, confined_dsn
 from eventmark.stores.definition import StoreDefinition
+from eventmark.stores.outside import Watched, outside, read_surroundings, refuse_dependencies
 from eventmark.stores.scratch import drop_scratch, run_id, scratch_name
+from eventmark.stores.script import ScriptStatement, check_operation, store_scripts
 from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, SqlEventStore
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the metrics library's own
-
-_TRIAL_SUFFIX = "_trial"
 
 # What Eventmark passes in, by operation. A statement that asks for anything else is wrong.
 _STREAM = ("tenant_id", "aggregate_id", "aggregate_type", "stream_id")
@@ -93,22 +98,76 @@ async def install_store(
     Raises ``StoreDefinitionError`` with file and line for SQL the server refuses, ``CannotRunError`` for a
     schema that is there already.
     """
-    scripts = [(definition.schema_path, definition.schema_script)]
-    if with_indexes and definition.indexes_script:
-        scripts.append((definition.indexes_path, definition.indexes_script))
+    statements = store_scripts(definition, schema, with_indexes=with_indexes)
+    surroundings = await read_surroundings(connection, schema)
+    for statement in statements:
+        surroundings.refuse_names(statement.sql, str(statement.path), statement.line)
+    watched = Watched(connection, schema)
+    create = partial(_create, connection, definition, schema, purpose)
     try:
-        return await create_marked_schema(
-            connection,
-            schema,
-            [script for _, script in scripts],
-            store_name=definition.name,
-            ordering=HORIZON.name if definition.engine else definition.ordering,
-            purpose=purpose,
-            owner=run_id(),
-            digest=definition.schema_sha256,
-        )
+        async with _alone(connection):
+            await confine(connection, schema, local=True)
+            await watched.begin()
+            marker = await create([one.sql for one in statements])
+            if await watched.reached() is not None:
+                raise _ReachedOutsideError
     except asyncpg.PostgresError as error:
-        raise _script_error(error, scripts, schema) from error
+        raise _script_error(error, statements) from error
+    except _ReachedOutsideError:
+        raise await _blamed(connection, schema, statements, create) from None
+    return marker
+
+
+class _ReachedOutsideError(Exception):
+    """Rolls a transaction back."""
+
+
+def _alone(connection: asyncpg.Connection[Any]) -> Transaction:
+    """A transaction that sees no changes of others, or part of one that is such."""
+    return connection.transaction(isolation=None if connection.is_in_transaction() else "repeatable_read")
+
+
+async def _create(
+    connection: asyncpg.Connection[Any],
+    definition: StoreDefinition,
+    schema: str,
+    purpose: Purpose,
+    scripts: list[str],
+) -> Marker:
+    return await create_marked_schema(
+        connection,
+        schema,
+        scripts,
+        store_name=definition.name,
+        ordering=HORIZON.name if definition.engine else definition.ordering,
+        purpose=purpose,
+        owner=run_id(),
+        digest=definition.schema_sha256,
+    )
+
+
+async def _blamed(
+    connection: asyncpg.Connection[Any],
+    schema: str,
+    statements: Sequence[ScriptStatement],
+    create: Callable[[list[str]], Awaitable[Marker]],
+) -> StoreDefinitionError:
+    """The error for the statement that reaches outside, found by running one after the other once more."""
+    watched = Watched(connection, schema)
+    reached, blamed = None, statements[0]
+    with suppress(_ReachedOutsideError):
+        async with _alone(connection):
+            await confine(connection, schema, local=True)
+            await watched.begin()
+            await create([])
+            for blamed in statements:
+                await connection.execute(blamed.sql)
+                if (reached := await watched.reached()) is not None:
+                    break
+            raise _ReachedOutsideError
+    assert reached is not None
+    name = await watched.name_again(reached)
+    return outside(reached.verb, name, str(blamed.path), blamed.line)
 
 
 async def make_scratch_store(dsn: str, definition: StoreDefinition, schema: str) -> None:
@@ -125,21 +184,28 @@ async def make_scratch_store(dsn: str, definition: StoreDefinition, schema: str)
 
 
 async def check_store(connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str) -> None:
-    """Try the whole store in a schema of its own that is dropped again, before anything is seeded.
+    """Try the whole store in a schema of its own, in a transaction that is rolled back, before anything is seeded.
 
     Raises ``StoreDefinitionError`` naming file and line: SQL that fails, columns of the mapping that are
-    not in the tables, parameters Eventmark does not know, results that lack a column.
+    not in the tables, parameters Eventmark does not know, results that lack a column, anything outside the schema.
     """
-    trial = scratch_name(schema, _TRIAL_SUFFIX)
-    await drop_scratch(connection, trial)
-    try:
-        await install_store(connection, definition, trial)
-        await _check_columns(connection, definition, trial)
-        for statement in definition.statements.values():
-            _check_parameters(statement)
-            await _check_statement(connection, definition, statement, trial)
-    finally:
-        await drop_scratch(connection, trial)
+    trial = scratch_name(schema, f"_trial_{secrets.token_hex(4)}")
+    for statement in definition.statements.values():
+        check_operation(statement, trial)
+        _check_parameters(statement)
+    with suppress(_TriedError):
+        async with _alone(connection):
+            await install_store(connection, definition, trial)
+            await _check_columns(connection, definition, trial)
+            surroundings = await read_surroundings(connection, trial)
+            for statement in definition.statements.values():
+                surroundings.refuse_names(statement.sql(trial), statement.path, statement.first_line)
+                await _check_statement(connection, definition, statement, trial)
+            raise _TriedError
+
+
+class _TriedError(Exception):
+    """Everything is right; the transaction is rolled back all the same."""
 
 
 def _check_parameters(statement: Statement) -> None:
@@ -158,6 +224,8 @@ async def _check_statement(
 ) -> None:
     try:
         prepared = await connection.prepare(statement.sql(schema))
+        oids = [parameter.oid for parameter in prepared.get_parameters()]
+        await refuse_dependencies(connection, schema, statement, oids)
     except asyncpg.PostgresError as error:
         raise StoreDefinitionError(
             _first_line(error),
@@ -211,18 +279,16 @@ def _line_of(path: Path, value: str) -> int:
     return next((number for number, line in enumerate(lines, 1) if f'= "{value}"' in line), 1)
 
 
-def _script_error(
-    error: asyncpg.PostgresError, scripts: list[tuple[Path, str]], schema: str
-) -> StoreDefinitionError:
-    """The server tells the place within the text it was sent, not which text: the query it quotes does."""
+def _script_error(error: asyncpg.PostgresError, statements: Sequence[ScriptStatement]) -> EventmarkError:
+    """By the query that the driver quotes: the server tells the place within it, not where it stands."""
     query = getattr(error, "query", None)
-    for path, script in scripts:
-        rendered = script.replace("{schema}", quoted_schema(schema))
-        if query == rendered or len(scripts) == 1:
+    for statement in statements:
+        if query == statement.sql:
+            line = statement.line + _lines_before(statement.sql, error)
             return StoreDefinitionError(
-                _first_line(error), path=str(path), line=1 + _lines_before(rendered, error)
+                _first_line(error), path=str(statement.path), line=line, remedy=error.hint or "mend the statement"
             )
-    return StoreDefinitionError(_first_line(error), path=str(scripts[0][0].parent))
+    return CannotRunError(_first_line(error), remedy="look into the server's log")
 
 
 def _lines_before(text: str, error: asyncpg.PostgresError) -> int:

@@ -1,0 +1,207 @@
+"""A store's SQL read by PostgreSQL's own grammar before a server sees any of it.
+
+What takes a session, a transaction or a database for its own is refused here by file and line; names are judged
+against what a database holds, see ``outside``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import postgast
+from postgast.pg_query_pb2 import FuncCall, RawStmt, Token
+
+from eventmark.engine.statements import Statement, quoted_schema
+from eventmark.errors import StoreDefinitionError
+from eventmark.stores.definition import StoreDefinition
+
+_NO_TRANSACTION = "delete the line: Eventmark runs the file in one transaction of its own"
+_NO_SETTING = "delete the line: the search path is the store's schema; other settings belong to the server or the role"
+_NO_ROLE = "delete the line: make roles before, by hand"
+_NO_EXTENSION = "delete the line and create the extension before, by hand, in the database that --server names"
+
+# Each kind of statement that is refused with a remedy of its own: what it is called, and the remedy.
+_REFUSED = {
+    "transaction_stmt": ("ends or begins a transaction", _NO_TRANSACTION),
+    "variable_set_stmt": ("changes a setting of the session", _NO_SETTING),
+    "discard_stmt": ("changes a setting of the session", _NO_SETTING),
+    "create_extension_stmt": ("creates an extension", _NO_EXTENSION),
+    "create_schema_stmt": ("creates a schema", "delete the line: Eventmark makes the schema that {schema} stands for"),
+    "copy_stmt": ("copies from or to a file or a program", "write INSERT statements"),
+    "vacuum_stmt": ("runs vacuum or analyze", "delete the line: Eventmark does it after loading"),
+    "create_role_stmt": ("creates a role", _NO_ROLE),
+    "alter_role_stmt": ("changes a role", _NO_ROLE),
+    "alter_role_set_stmt": ("changes a role", _NO_ROLE),
+    "drop_role_stmt": ("drops a role", _NO_ROLE),
+    "grant_role_stmt": ("grants a role", _NO_ROLE),
+}
+# Anything else that schema.sql and indexes.sql may not do is what is not among these.
+_ALLOWED = frozenset(
+    """
+    create_stmt create_table_as_stmt index_stmt create_seq_stmt alter_seq_stmt alter_table_stmt view_stmt rule_stmt
+    create_function_stmt alter_function_stmt create_trig_stmt create_enum_stmt alter_enum_stmt composite_type_stmt
+    create_range_stmt create_domain_stmt alter_domain_stmt alter_type_stmt define_stmt comment_stmt grant_stmt
+    insert_stmt update_stmt delete_stmt merge_stmt select_stmt truncate_stmt do_stmt call_stmt rename_stmt drop_stmt
+    alter_owner_stmt create_stats_stmt alter_stats_stmt create_policy_stmt alter_policy_stmt create_cast_stmt
+    create_op_class_stmt create_op_family_stmt alter_object_depends_stmt lock_stmt refresh_mat_view_stmt
+    """.split()
+)
+_OPERATIONS = frozenset({"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt"})
+_COMMENTS = (Token.SQL_COMMENT, Token.C_COMMENT)
+_LITERALS = (Token.SCONST, Token.USCONST)
+_PSQL = "psql runs such lines by itself; delete it, or write it as SQL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptStatement:
+    """One statement of a script as it is run. ``index`` is the name of the index that it makes, or empty."""
+
+    sql: str
+    path: Path
+    line: int
+    index: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualifiedName:
+    """A name with a schema's before it, and what the words before it do to it."""
+
+    schema: str
+    name: str
+    line: int
+    verb: str
+
+
+def store_scripts(
+    definition: StoreDefinition, schema: str, *, with_indexes: bool = True
+) -> list[ScriptStatement]:
+    """The statements of schema.sql and indexes.sql. Raises ``StoreDefinitionError`` by file and line."""
+    found = read_script(definition.schema_path, definition.schema_script, schema)
+    return [*found, *index_statements(definition, schema)] if with_indexes else found
+
+
+def index_statements(definition: StoreDefinition, schema: str) -> list[ScriptStatement]:
+    """The statements of indexes.sql. Raises ``StoreDefinitionError`` by file and line."""
+    return read_script(definition.indexes_path, definition.indexes_script, schema)
+
+
+def read_script(path: Path, script: str, schema: str) -> list[ScriptStatement]:
+    """The statements of a file, those that Eventmark does not run refused by ``StoreDefinitionError``.
+
+    CONCURRENTLY is left out: nobody else uses the tables, and it does not work in a transaction.
+    """
+    text = script.replace("{schema}", quoted_schema(schema))
+    raw = text.encode()
+    statements = []
+    for parsed in _parsed(path, text, 1):
+        line = 1 + raw.count(b"\n", 0, parsed.stmt_location)
+        end = parsed.stmt_location + parsed.stmt_len if parsed.stmt_len else len(raw)
+        _refuse_kind(parsed, path, line, allowed=_ALLOWED)
+        sql = raw[parsed.stmt_location : end].decode()
+        blank = len(sql) - len(sql.lstrip())
+        node = parsed.stmt
+        if node.index_stmt.concurrent or node.drop_stmt.concurrent:
+            sql = _without_concurrently(sql)
+        statements.append(
+            ScriptStatement(
+                sql=sql.strip(), path=path, line=line + sql.count("\n", 0, blank), index=node.index_stmt.idxname
+            )
+        )
+    return statements
+
+
+def check_operation(statement: Statement, schema: str) -> None:
+    """Refuse an operation's file that does anything but select, insert, update, delete or merge."""
+    path = Path(statement.path)
+    for parsed in _parsed(path, statement.sql(schema), statement.first_line):
+        _refuse_kind(parsed, path, statement.first_line, allowed=_OPERATIONS)
+
+
+def qualified_names(sql: str, first_line: int) -> Iterator[QualifiedName]:
+    """Every ``schema.name`` of a statement, also of those in its string literals: bodies of functions are such."""
+    raw = sql.encode()
+    tokens = [
+        (token.token, raw[token.start : token.end].decode(), token.start)
+        for token in postgast.scan(sql).tokens
+        if token.token not in _COMMENTS
+    ]
+    for place, (kind, text, start) in enumerate(tokens):
+        line = first_line + raw.count(b"\n", 0, start)
+        if kind in _LITERALS:
+            yield from qualified_names(_content(text), line)
+        elif text == "." and 0 < place < len(tokens) - 1 and (place < 2 or tokens[place - 2][1] != "."):
+            before = [word.lower() for _, word, _ in tokens[max(place - 4, 0) : place - 1]]
+            yield QualifiedName(
+                schema=_identifier(tokens[place - 1][1]),
+                name=_identifier(tokens[place + 1][1]),
+                line=first_line + raw.count(b"\n", 0, tokens[place - 1][2]),
+                verb=_verb(before),
+            )
+
+
+def _parsed(path: Path, text: str, first_line: int) -> Iterator[RawStmt]:
+    try:
+        yield from postgast.parse(text).stmts
+    except postgast.PgQueryError as error:
+        place = max(error.cursorpos - 1, 0)
+        line = text[text.rfind("\n", 0, place) + 1 :].partition("\n")[0]
+        psql = line.lstrip().startswith("\\")
+        raise StoreDefinitionError(
+            f"{line.strip()} is a command of psql" if psql else error.message,
+            path=str(path),
+            line=first_line + text.count("\n", 0, place),
+            remedy=_PSQL if psql else "mend the statement",
+        ) from error
+
+
+def _refuse_kind(parsed: RawStmt, path: Path, line: int, *, allowed: frozenset[str]) -> None:
+    kind = parsed.stmt.WhichOneof("node") or ""
+    does, remedy = _REFUSED.get(kind, ("", ""))
+    if any(call.funcname[-1].string.sval == "set_config" for call in postgast.find_nodes(parsed, FuncCall)):
+        does, remedy = _REFUSED["variable_set_stmt"]
+    elif kind not in allowed and not does:
+        does, remedy = f"is {kind.removesuffix('_stmt').replace('_', ' ').upper()}", "delete the line"
+    elif kind in allowed:
+        return
+    if allowed is _OPERATIONS:
+        remedy = "an operation is one SELECT, INSERT, UPDATE, DELETE or MERGE"
+    raise StoreDefinitionError(
+        f"the statement {does}, which a store's SQL may not do", path=str(path), line=line, remedy=remedy
+    )
+
+
+def _without_concurrently(sql: str) -> str:
+    raw = sql.encode()
+    token = next(one for one in postgast.scan(sql).tokens if one.token == Token.CONCURRENTLY)
+    return (raw[: token.start] + raw[token.end :].lstrip()).decode()
+
+
+def _content(literal: str) -> str:
+    """What stands between the quotes; escapes as they would be read, as far as names need it."""
+    tag = re.match(r"\$\w*\$", literal)
+    if tag:
+        return literal[tag.end() : -tag.end()]
+    return literal[literal.index("'") + 1 : -1].replace("''", "'")
+
+
+def _identifier(word: str) -> str:
+    return word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
+
+
+def _ends_with(*words: str) -> Callable[[list[str]], bool]:
+    return lambda before: before[-len(words) :] == list(words)
+
+
+_VERBS: tuple[tuple[str, tuple[Callable[[list[str]], bool], ...]], ...] = (
+    ("writes", (_ends_with("into"), _ends_with("update"), _ends_with("delete", "from"), _ends_with("truncate"))),
+    ("reads", (_ends_with("from"), _ends_with("join"))),
+    ("creates", (_ends_with("create", "table"), _ends_with("not", "exists"), _ends_with("create", "sequence"))),
+    ("changes", (_ends_with("table"), _ends_with("on"), _ends_with("exists"), _ends_with("only"))),
+)
+
+
+def _verb(before: list[str]) -> str:
+    return next((verb for verb, ends in _VERBS if any(end(before) for end in ends)), "names")

@@ -1,0 +1,239 @@
+"""A store's SQL stays in the schema that Eventmark made, in a database where somebody else keeps tables."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from eventmark.errors import EventmarkError, StoreDefinitionError
+from eventmark.stores import check_store, make_scratch_store, read_definition, write_template
+from tests.database import execute, fetch
+
+MIGRATIONS = """
+create table if not exists events (
+    position bigint generated always as identity primary key,
+    written_by xid8 not null default pg_current_xact_id(),
+    tenant text not null,
+    stream text not null,
+    version bigint not null,
+    recorded_at timestamptz not null,
+    id uuid not null,
+    type text not null,
+    data jsonb not null,
+    meta jsonb not null,
+    unique (tenant, stream, version)
+);
+create table if not exists snapshots (
+    tenant text not null, stream text not null, version integer not null, state jsonb not null,
+    primary key (tenant, stream)
+);
+create index concurrently if not exists events_type on events (type);
+"""
+
+# What somebody's database looks like: a table of the same name, with rows, and everything that can be hung on it.
+SOMEBODYS = """
+create table public.events (id bigint primary key, tenant text, kind text, data jsonb);
+insert into public.events select n, 't', 'real', '{}' from generate_series(1, 3) n;
+create sequence public.numbers;
+create function public.total() returns bigint language sql as 'select count(*) from public.events';
+"""
+
+EVERYTHING = """
+select md5(string_agg(line, E'\\n' order by line)) from (
+    select 'row ' || e::text || e.xmin from public.events e
+    union all select 'number ' || last_value || is_called from public.numbers
+    union all select 'relation ' || oid || relname || xmin from pg_class where oid >= 16384
+    union all select 'column ' || attrelid || attnum || xmin from pg_attribute where attrelid >= 16384
+    union all select 'function ' || oid || xmin from pg_proc where oid >= 16384
+    union all select 'trigger ' || oid || xmin from pg_trigger
+    union all select 'constraint ' || oid || xmin from pg_constraint
+    union all select 'type ' || oid || xmin from pg_type where oid >= 16384
+    union all select 'schema ' || nspname || xmin from pg_namespace where nspname !~ '^pg_(toast|temp)'
+    union all select 'extension ' || oid || xmin from pg_extension
+    union all select 'role ' || r::text from pg_roles r where rolname not like '%test%'
+) as everything (line)
+"""
+
+
+@pytest.fixture
+def somebodys(database: str) -> str:
+    """The DSN of a database in use."""
+    execute(database, SOMEBODYS)
+    return database
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    write_template(tmp_path / "own")
+    return tmp_path / "own"
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
+
+
+def append_to(folder: Path, name: str, text: str) -> int:
+    """The line on which the text begins."""
+    before = (folder / name).read_text()
+    (folder / name).write_text(f"{before.rstrip()}\n{text}\n")
+    return before.rstrip().count("\n") + 2
+
+
+def check(dsn: str, folder: Path) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            await check_store(connection, read_definition(folder), "eventmark")
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def refusal(dsn: str, folder: Path) -> StoreDefinitionError:
+    """Of the check and of an installation, which are to say the same; and nothing is another than before."""
+    before = fetch(dsn, EVERYTHING)
+    with pytest.raises(StoreDefinitionError) as checked:
+        check(dsn, folder)
+    assert fetch(dsn, EVERYTHING) == before
+    return checked.value
+
+
+def test_plain_migrations_run_in_the_stores_own_schema_and_leave_nothing(somebodys: str, own: Path) -> None:
+    write(own, "schema.sql", MIGRATIONS)
+    for path in own.glob("*.sql"):
+        path.write_text(path.read_text().replace("{schema}.", ""))
+    before = fetch(somebodys, EVERYTHING)
+    check(somebodys, own)
+    assert fetch(somebodys, EVERYTHING) == before
+    asyncio.run(make_scratch_store(somebodys, read_definition(own), "shop"))
+    tables = "select string_agg(tablename, ' ' order by tablename) from pg_tables where schemaname = "
+    assert fetch(somebodys, f"{tables} 'shop'") == "events eventmark_store snapshots"
+    assert fetch(somebodys, f"{tables} 'public'") == "events"
+    assert fetch(somebodys, "select count(*) from public.events") == 3
+
+
+def test_a_half_converted_folder_is_refused_by_file_line_and_name(somebodys: str, own: Path) -> None:
+    write(own, "append_events.sql", """-- parameters: event_ids text[], event_types text[]
+insert into public.events (id, kind)
+select u.id::bigint, u.kind from unnest(:event_ids, :event_types) as u (id, kind)
+""")
+    refused = refusal(somebodys, own)
+    assert refused.path.endswith("append_events.sql")
+    assert refused.line == 2
+    assert "writes public.events, which is outside the schema that Eventmark made" in str(refused)
+    assert "{schema}.events" in refused.remedy
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ("create extension pg_trgm;", "creates an extension"),
+        ("commit;", "ends or begins a transaction"),
+        ("savepoint a;", "ends or begins a transaction"),
+        ("set search_path = public;", "changes a setting of the session"),
+        ("reset role;", "changes a setting of the session"),
+        ("select pg_catalog.set_config('search_path', '', false);", "changes a setting of the session"),
+        ("\\connect shop", "is a command of psql"),
+        ("create schema if not exists app;", "creates a schema"),
+        ("create role stranger;", "creates a role"),
+        ("alter role current_user set search_path = public;", "changes a role"),
+        ("copy {schema}.events to program 'id';", "copies from or to a file or a program"),
+        ("vacuum {schema}.events;", "runs vacuum or analyze"),
+        ("alter system set work_mem = '1GB';", "ALTER SYSTEM"),
+        ("create index mine on public.events (kind);", "changes public.events"),
+        ("insert into public.events values (9);", "writes public.events"),
+        ("insert into {schema}.events (kind) select kind from public.events;", "reads public.events"),
+        ("select count(*) from {schema}.events where id::text = (select max(kind) from \"public\".events);", "public.events"),
+        ("drop table public.events;", "changes public.events"),
+        ("create table {schema}.more (id bigint references public.events);", "names public.events"),
+        ("create view {schema}.seen as select public.total();", "names public.total"),
+        ("select setval('public.numbers', 7);", "names public.numbers"),
+        ("comment on table public.events is 'mine';", "changes public.events"),
+        ("create trigger t after insert on public.events for each row execute function {schema}.f();", "public.events"),
+        ("create function public.f() returns int language sql as 'select 1';", "names public.f"),
+        ("create function {schema}.f() returns trigger language plpgsql as $$ begin\n"
+         "insert into public.events values (9); return null; end $$;", "writes public.events"),
+        ("do $$ begin insert into public.events values (9); end $$;", "writes public.events"),
+        ("do $$ begin execute 'insert into public.events values (9)'; end $$;", "writes public.events"),
+        # what no reader of the text can see, and the database does
+        ("do $$ begin execute 'insert into publ' || 'ic.events values (9)'; end $$;", "writes public.events"),
+        ("do $$ declare n bigint; begin execute 'select count(*) from publ' || 'ic.events' into n; end $$;", "reads public.events"),
+        ("do $$ begin execute 'create index mine on publ' || 'ic.events (kind)'; end $$;", "public.mine"),
+        ("do $$ begin execute 'drop function publ' || 'ic.total()'; end $$;", "drops public.total()"),
+        ("do $$ begin execute 'create function publ' || 'ic.g() returns int language sql as ''select 1'''; end $$;", "public.g()"),
+        ("do $$ begin execute 'alter table publ' || 'ic.events add column mine int'; end $$;", "public.events"),
+        ("do $$ begin execute 'create extension pg_trgm'; end $$;", "pg_trgm"),
+        ("do $$ begin execute 'create schema elsewhere'; end $$;", "elsewhere"),
+        ("do $$ begin execute 'create role stranger'; end $$;", "stranger"),
+        ("do $$ begin execute 'create table {schema}.more (id bigint references publ' || 'ic.events)'; end $$;", "public.events"),
+    ],
+)  # fmt: skip
+def test_what_leaves_the_schema_is_refused_by_file_line_and_name_and_leaves_no_trace(
+    somebodys: str, own: Path, added: str, said: str
+) -> None:
+    line = append_to(own, "schema.sql", f"create table {{schema}}.before_it (id int);\n\n-- and then\n{added}") + 3
+    refused = refusal(somebodys, own)
+    assert refused.path.endswith("schema.sql")
+    assert line <= (refused.line or 0) <= line + 1
+    assert said in str(refused)
+    assert refused.remedy
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("update public.events set kind = :event_type", "writes public.events"),
+        ("select public.total() as last_global_sequence, :event_type", "names public.total"),
+        ("with gone as (delete from public.events returning id) select max(id), :event_type from gone", "writes public.events"),
+        ("select nextval('public.numbers'), :event_type", "names public.numbers"),
+        ("select 1 from U&\"publ\\0069c\".events where kind = :event_type", "uses public.events"),
+        ("do $$ begin null; end $$", "DO"),
+        ("copy (select 1) to program 'id'", "copies from or to a file or a program"),
+        ("commit", "ends or begins a transaction"),
+    ],
+)  # fmt: skip
+def test_an_operation_that_leaves_the_schema_is_refused(
+    somebodys: str, own: Path, statement: str, said: str
+) -> None:
+    write(own, "append_events.sql", f"-- parameters: event_type text\n{statement}\n")
+    refused = refusal(somebodys, own)
+    assert refused.path.endswith("append_events.sql")
+    assert refused.line == 2
+    assert said in str(refused)
+
+
+def test_extensions_are_found_without_their_schema_where_nobody_else_keeps_anything(
+    database: str, own: Path
+) -> None:
+    execute(database, "create extension pg_trgm")
+    append_to(own, "indexes.sql", "create index similar on {schema}.events using gin (type gin_trgm_ops);")
+    check(database, own)
+    execute(database, "create table public.events (id int)")
+    with pytest.raises(StoreDefinitionError, match="gin_trgm_ops"):
+        check(database, own)
+    text = (own / "indexes.sql").read_text()
+    write(own, "indexes.sql", text.replace("gin_trgm_ops", "public.gin_trgm_ops"))
+    check(database, own)
+
+
+def test_an_index_is_made_without_concurrently_and_a_mistake_has_the_line_it_stands_on(
+    database: str, own: Path
+) -> None:
+    append_to(own, "schema.sql", "create index concurrently lately on {schema}.events (recorded_at);")
+    check(database, own)
+    line = append_to(own, "schema.sql", "create table {schema}.more (id int);\n\ncreate table {schema}.more (\n id int\n);")
+    with pytest.raises(StoreDefinitionError, match="already exists") as refused:
+        check(database, own)
+    assert refused.value.line == line + 2
+
+
+def test_a_check_that_is_cut_off_leaves_nothing(somebodys: str, own: Path) -> None:
+    append_to(own, "schema.sql", "select pg_terminate_backend(pg_backend_pid());")
+    before = fetch(somebodys, EVERYTHING)
+    with pytest.raises((EventmarkError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        check(somebodys, own)
+    assert fetch(somebodys, EVERYTHING) == before
