@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from eventmark.errors import EventmarkError, StoreDefinitionError
+from eventmark.server import Server
 from eventmark.stores import check_store, make_scratch_store, read_definition, write_template
-from tests.database import execute, fetch
+from tests.database import drop_database, execute, fetch
 
 MIGRATIONS = """
 create table if not exists events (
@@ -58,11 +60,15 @@ select md5(string_agg(line, E'\\n' order by line)) from (
 """
 
 
-@pytest.fixture
-def somebodys(database: str) -> str:
-    """The DSN of a database in use."""
-    execute(database, SOMEBODYS)
-    return database
+@pytest.fixture(scope="module")
+def somebodys(server: Server) -> Iterator[str]:
+    """The DSN of a database in use: each test shows that it left it as it was."""
+    name = "somebodys"
+    execute(server.dsn, f"create database {name}")
+    dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
+    execute(dsn, SOMEBODYS)
+    yield dsn
+    drop_database(server.dsn, name)
 
 
 @pytest.fixture
@@ -110,17 +116,22 @@ def test_plain_migrations_run_in_the_stores_own_schema_and_leave_nothing(somebod
     check(somebodys, own)
     assert fetch(somebodys, EVERYTHING) == before
     asyncio.run(make_scratch_store(somebodys, read_definition(own), "shop"))
-    tables = "select string_agg(tablename, ' ' order by tablename) from pg_tables where schemaname = "
-    assert fetch(somebodys, f"{tables} 'shop'") == "events eventmark_store snapshots"
+    tables = "select string_agg(tablename, ' ' order by tablename collate \"C\") from pg_tables where schemaname = "
+    assert fetch(somebodys, f"{tables} 'shop'") == "eventmark_store events snapshots"
     assert fetch(somebodys, f"{tables} 'public'") == "events"
     assert fetch(somebodys, "select count(*) from public.events") == 3
+    execute(somebodys, "drop schema shop cascade")
 
 
 def test_a_half_converted_folder_is_refused_by_file_line_and_name(somebodys: str, own: Path) -> None:
-    write(own, "append_events.sql", """-- parameters: event_ids text[], event_types text[]
+    write(
+        own,
+        "append_events.sql",
+        """-- parameters: event_ids text[], event_types text[]
 insert into public.events (id, kind)
 select u.id::bigint, u.kind from unnest(:event_ids, :event_types) as u (id, kind)
-""")
+""",
+    )
     refused = refusal(somebodys, own)
     assert refused.path.endswith("append_events.sql")
     assert refused.line == 2
@@ -162,7 +173,7 @@ select u.id::bigint, u.kind from unnest(:event_ids, :event_types) as u (id, kind
         # what no reader of the text can see, and the database does
         ("do $$ begin execute 'insert into publ' || 'ic.events values (9)'; end $$;", "writes public.events"),
         ("do $$ declare n bigint; begin execute 'select count(*) from publ' || 'ic.events' into n; end $$;", "reads public.events"),
-        ("do $$ begin execute 'create index mine on publ' || 'ic.events (kind)'; end $$;", "public.mine"),
+        ("do $$ begin execute 'create index mine on publ' || 'ic.events (kind)'; end $$;", "public.events"),
         ("do $$ begin execute 'drop function publ' || 'ic.total()'; end $$;", "drops public.total()"),
         ("do $$ begin execute 'create function publ' || 'ic.g() returns int language sql as ''select 1'''; end $$;", "public.g()"),
         ("do $$ begin execute 'alter table publ' || 'ic.events add column mine int'; end $$;", "public.events"),
@@ -175,7 +186,10 @@ select u.id::bigint, u.kind from unnest(:event_ids, :event_types) as u (id, kind
 def test_what_leaves_the_schema_is_refused_by_file_line_and_name_and_leaves_no_trace(
     somebodys: str, own: Path, added: str, said: str
 ) -> None:
-    line = append_to(own, "schema.sql", f"create table {{schema}}.before_it (id int);\n\n-- and then\n{added}") + 3
+    line = (
+        append_to(own, "schema.sql", f"create table {{schema}}.before_it (id int);\n\n-- and then\n{added}")
+        + 3
+    )
     refused = refusal(somebodys, own)
     assert refused.path.endswith("schema.sql")
     assert line <= (refused.line or 0) <= line + 1
@@ -210,7 +224,7 @@ def test_extensions_are_found_without_their_schema_where_nobody_else_keeps_anyth
     database: str, own: Path
 ) -> None:
     execute(database, "create extension pg_trgm")
-    append_to(own, "indexes.sql", "create index similar on {schema}.events using gin (type gin_trgm_ops);")
+    append_to(own, "indexes.sql", "create index alike on {schema}.events using gin (type gin_trgm_ops);")
     check(database, own)
     execute(database, "create table public.events (id int)")
     with pytest.raises(StoreDefinitionError, match="gin_trgm_ops"):
@@ -225,7 +239,9 @@ def test_an_index_is_made_without_concurrently_and_a_mistake_has_the_line_it_sta
 ) -> None:
     append_to(own, "schema.sql", "create index concurrently lately on {schema}.events (recorded_at);")
     check(database, own)
-    line = append_to(own, "schema.sql", "create table {schema}.more (id int);\n\ncreate table {schema}.more (\n id int\n);")
+    line = append_to(
+        own, "schema.sql", "create table {schema}.more (id int);\n\ncreate table {schema}.more (\n id int\n);"
+    )
     with pytest.raises(StoreDefinitionError, match="already exists") as refused:
         check(database, own)
     assert refused.value.line == line + 2

@@ -54,7 +54,9 @@ def with_options(dsn: str, options: str) -> str:
     before = _query(dsn).get("options", "")
     path = _OPTION.search(before)
     kept = before[: path.start()] if path else before
-    return _with_query(dsn, {"options": " ".join(filter(None, (kept, options, path[0].strip() if path else "")))})
+    return _with_query(
+        dsn, {"options": " ".join(filter(None, (kept, options, path[0].strip() if path else "")))}
+    )
 
 
 async def confine(connection: asyncpg.Connection[Any], schema: str, *, local: bool = False) -> None:

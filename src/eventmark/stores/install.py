@@ -19,7 +19,7 @@ from eventmark.engine.pool import Observer
 from eventmark.engine.schema import Marker, Purpose, create_marked_schema
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import CannotRunError, EventmarkError, StoreDefinitionError
-from eventmark.server.search_path import confine, confined_dsn
+from eventmark.server.search_path import confine
 from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.outside import Watched, outside, read_surroundings, refuse_dependencies
 from eventmark.stores.scratch import drop_scratch, run_id, scratch_name
@@ -286,7 +286,10 @@ def _script_error(error: asyncpg.PostgresError, statements: Sequence[ScriptState
         if query == statement.sql:
             line = statement.line + _lines_before(statement.sql, error)
             return StoreDefinitionError(
-                _first_line(error), path=str(statement.path), line=line, remedy=error.hint or "mend the statement"
+                _first_line(error),
+                path=str(statement.path),
+                line=line,
+                remedy=error.hint or "mend the statement",
             )
     return CannotRunError(_first_line(error), remedy="look into the server's log")
 

@@ -19,9 +19,13 @@ from eventmark.errors import StoreDefinitionError
 from eventmark.stores.definition import StoreDefinition
 
 _NO_TRANSACTION = "delete the line: Eventmark runs the file in one transaction of its own"
-_NO_SETTING = "delete the line: the search path is the store's schema; other settings belong to the server or the role"
+_NO_SETTING = (
+    "delete the line: the search path is the store's schema; other settings belong to the server or the role"
+)
 _NO_ROLE = "delete the line: make roles before, by hand"
-_NO_EXTENSION = "delete the line and create the extension before, by hand, in the database that --server names"
+_NO_EXTENSION = (
+    "delete the line and create the extension before, by hand, in the database that --server names"
+)
 
 # Each kind of statement that is refused with a remedy of its own: what it is called, and the remedy.
 _REFUSED = {
@@ -29,7 +33,10 @@ _REFUSED = {
     "variable_set_stmt": ("changes a setting of the session", _NO_SETTING),
     "discard_stmt": ("changes a setting of the session", _NO_SETTING),
     "create_extension_stmt": ("creates an extension", _NO_EXTENSION),
-    "create_schema_stmt": ("creates a schema", "delete the line: Eventmark makes the schema that {schema} stands for"),
+    "create_schema_stmt": (
+        "creates a schema",
+        "delete the line: Eventmark makes the schema that {schema} stands for",
+    ),
     "copy_stmt": ("copies from or to a file or a program", "write INSERT statements"),
     "vacuum_stmt": ("runs vacuum or analyze", "delete the line: Eventmark does it after loading"),
     "create_role_stmt": ("creates a role", _NO_ROLE),
@@ -107,7 +114,10 @@ def read_script(path: Path, script: str, schema: str) -> list[ScriptStatement]:
             sql = _without_concurrently(sql)
         statements.append(
             ScriptStatement(
-                sql=sql.strip(), path=path, line=line + sql.count("\n", 0, blank), index=node.index_stmt.idxname
+                sql=sql.strip(),
+                path=path,
+                line=line + sql.count("\n", 0, blank),
+                index=node.index_stmt.idxname,
             )
         )
     return statements
@@ -196,9 +206,15 @@ def _ends_with(*words: str) -> Callable[[list[str]], bool]:
 
 
 _VERBS: tuple[tuple[str, tuple[Callable[[list[str]], bool], ...]], ...] = (
-    ("writes", (_ends_with("into"), _ends_with("update"), _ends_with("delete", "from"), _ends_with("truncate"))),
+    (
+        "writes",
+        (_ends_with("into"), _ends_with("update"), _ends_with("delete", "from"), _ends_with("truncate")),
+    ),
     ("reads", (_ends_with("from"), _ends_with("join"))),
-    ("creates", (_ends_with("create", "table"), _ends_with("not", "exists"), _ends_with("create", "sequence"))),
+    (
+        "creates",
+        (_ends_with("create", "table"), _ends_with("not", "exists"), _ends_with("create", "sequence")),
+    ),
     ("changes", (_ends_with("table"), _ends_with("on"), _ends_with("exists"), _ends_with("only"))),
 )
 
