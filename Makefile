@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
+# Runs and tests start many processes, which need not compile every module again.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: run test test-long test-docker lint docs install programs clean
 
 run: install

@@ -12,8 +12,12 @@ from itertools import count
 
 import pytest
 
+from eventmark.seeding import seed
 from eventmark.server import Server, provision
-from tests.database import drop_database, execute
+from eventmark.stores import find_store, write_template
+from eventmark.workload import CorpusPlan
+from tests.database import cloned, drop_database, execute
+from tests.scenarios.seeded import EVENTS
 from tests.virtual_time import virtual_time
 
 __all__ = ["database", "server", "virtual_time"]
@@ -42,4 +46,41 @@ def database(server: Server) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     execute(server.dsn, f"create database {name}")
     yield server.dsn.rsplit("/", 1)[0] + f"/{name}"
+    drop_database(server.dsn, name)
+
+
+@pytest.fixture(scope="session")
+def seeded(server: Server) -> Iterator[str]:
+    """The name of a database with a corpus of ``eaf``, made once, to be used as a template."""
+    yield from _seeded(server, "seeded_template", "eaf")
+
+
+@pytest.fixture(scope="session")
+def seeded_own(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same of the store that ``stores new`` writes."""
+    folder = tmp_path_factory.mktemp("stores") / "own"
+    write_template(folder)
+    yield from _seeded(server, "seeded_own_template", str(folder))
+
+
+@pytest.fixture
+def corpus(server: Server, seeded: str) -> Iterator[str]:
+    """The DSN of a database of the test's own with a corpus of ``eaf``."""
+    with cloned(server, seeded) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def own_corpus(server: Server, seeded_own: str) -> Iterator[str]:
+    """The same of the store that ``stores new`` writes."""
+    with cloned(server, seeded_own) as dsn:
+        yield dsn
+
+
+def _seeded(server: Server, name: str, store: str) -> Iterator[str]:
+    execute(server.dsn, f"create database {name}")
+    dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
+    execute(dsn, "create extension if not exists pg_stat_statements")
+    seed(dsn, find_store(store), CorpusPlan(EVENTS), schema="eventmark", workers=1)
+    yield name
     drop_database(server.dsn, name)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import asyncpg
+
+from eventmark.server import Server
 
 Answer = TypeVar("Answer")
 
@@ -33,6 +37,15 @@ def drop_database(dsn: str, name: str) -> None:
     """
     number = fetch(dsn, f"select oid from pg_database where datname = '{name}'")
     execute(dsn, f"drop database {name} with (force)", f"select pg_stat_statements_reset(0, {number}, 0)")
+
+
+@contextmanager
+def cloned(server: Server, template: str) -> Iterator[str]:
+    """The DSN of a copy of a database, dropped afterwards."""
+    name = f"{template}_{uuid4().hex[:8]}"
+    execute(server.dsn, f"create database {name} template {template}")
+    yield server.dsn.rsplit("/", 1)[0] + f"/{name}"
+    drop_database(server.dsn, name)
 
 
 def connected(dsn: str, ask: Callable[[asyncpg.Connection[Any]], Coroutine[Any, Any, Answer]]) -> Answer:

@@ -9,20 +9,21 @@ import pytest
 
 from eventmark.results.files import read_result
 from eventmark.results.results import Verdict
-from tests.cli.test_commands import eventmark
+from tests.cli.conftest import Command
 from tests.cli.test_verify import schemas
 
 
 @pytest.mark.long
-def test_advice_on_a_store_is_shown_and_written_as_a_script(database: str, tmp_path: Path) -> None:
-    done = eventmark(
+def test_advice_on_a_store_is_shown_and_written_as_a_script(
+    command: Command, database: str, tmp_path: Path
+) -> None:
+    done = command(
         "advise", "--store", "eaf-v3", "--events", "12k", "--profile", "quick", "--parts", "schema", "--server", database,
-        at=tmp_path,
     )  # fmt: skip
     result = read_result(tmp_path / "out" / "result.json")
-    assert done.returncode == (0 if result.verdict is Verdict.MET else 3), done.stderr
-    assert "the most worth first in each" in done.stdout
-    assert "drop row trigger" in done.stdout
+    assert done.code == (0 if result.verdict is Verdict.MET else 3), done.err
+    assert "the most worth first in each" in done.out
+    assert "drop row trigger" in done.out
     script = (tmp_path / "out" / "advice.sql").read_text()
     assert 'drop index concurrently if exists "idx_events_payload_type";' in script
     assert 'set search_path = "eventmark";' in script
@@ -39,9 +40,9 @@ def test_advice_on_a_store_is_shown_and_written_as_a_script(database: str, tmp_p
     ],
 )
 def test_what_cannot_be_advised_on_is_said_in_one_line(
-    arguments: tuple[str, ...], said: str, tmp_path: Path
+    command: Command, arguments: tuple[str, ...], said: str
 ) -> None:
-    done = eventmark("advise", *arguments, at=tmp_path)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    done = command("advise", *arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err

@@ -108,7 +108,7 @@ def test_from_a_new_store_to_its_verdict_in_under_five_minutes(tmp_path: Path) -
     assert result.environment.store.name == "my-store"
     assert set(result.operations) == set(DEFAULT_TARGETS)
     assert all(operation.failed == 0 for operation in result.operations.values())
-    assert time.monotonic() - began_s < 300
+    assert time.monotonic() - began_s < 300  # bound: what the README promises
 
 
 @pytest.mark.long
@@ -149,4 +149,4 @@ def test_from_pip_install_to_a_verdict_on_ones_own_schema_in_under_five_minutes(
     assert set(result.operations) == set(DEFAULT_TARGETS)
     assert all(operation.failed == 0 for operation in result.operations.values())
     assert "journal" in next(plan.query for plan in result.plans if plan.statement == "load_aggregate")
-    assert time.monotonic() - began_s < 300
+    assert time.monotonic() - began_s < 300  # bound: what the README promises

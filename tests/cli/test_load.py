@@ -3,81 +3,78 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import asyncpg
 import psutil
 import pytest
 
 from eventmark.cli.main import run_command
 from eventmark.results.files import read_result
 from eventmark.results.results import Verdict
-from tests.cli.test_commands import eventmark
+from tests.cli.conftest import Command
+from tests.cli.test_endings import DEADLINE_S, end, started, whole_group
+from tests.database import fetch
 
 EVENTS = ("--events", "20k", "--profile", "quick")
 
 
 @pytest.mark.long
 def test_load_writes_its_reports_and_a_flame_graph_of_each_worker_beside_them(
-    database: str, tmp_path: Path
+    command: Command, database: str, tmp_path: Path
 ) -> None:
-    done = eventmark(
-        "load",
-        *EVENTS,
-        "--server",
-        database,
-        "--rate",
-        "60",
-        "--workers",
-        "2",
-        "--profiler",
-        "cpu",
-        at=tmp_path,
-    )
-    assert "Traceback" not in done.stderr
+    rate = ("--rate", "60", "--workers", "2", "--profiler", "cpu")
+    done = command("load", *EVENTS, "--server", database, *rate)
     result = read_result(tmp_path / "out" / "result.json")
     assert result.verdict in (Verdict.INCONCLUSIVE, Verdict.BROKEN)  # never MET under a profiler
-    assert done.returncode == {Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
+    assert done.code == {Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
     names = {path.name for path in (tmp_path / "out").glob("profile-*")}
     assert "profile-cpu-00-parent.html" in names
     assert sum(name.endswith("-worker.html") for name in names) == 2
-    assert "Bottleneck" in done.stdout
-    assert all(name in done.stderr for name in names)
+    assert "Bottleneck" in done.out
+    assert all(name in done.err for name in names)
 
 
-def test_capacity_and_sweep_end_within_seconds_with_what_they_found(database: str, tmp_path: Path) -> None:
-    for verb, section in (("capacity", "capacity"), ("sweep", "sweep")):
-        done = eventmark(
-            verb, *EVENTS, "--server", database, "--mix", "append_events[1]=1", "--out", verb, at=tmp_path
-        )
-        assert "Traceback" not in done.stderr
-        result = read_result(tmp_path / verb / "result.json")
-        assert done.returncode == {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
-        assert result.sections[0].name == section
-        assert result.figures["corpus_events"].value == 20_000
+@pytest.mark.parametrize("verb", ["capacity", pytest.param("sweep", marks=pytest.mark.long)])
+def test_capacity_and_sweep_end_within_seconds_with_what_they_found(
+    command: Command, database: str, tmp_path: Path, verb: str
+) -> None:
+    done = command(verb, *EVENTS, "--server", database, "--mix", "append_events[1]=1")
+    result = read_result(tmp_path / "out" / "result.json")
+    assert done.code == {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
+    assert result.sections[0].name == verb
+    assert result.figures["corpus_events"].value == 20_000
 
 
 def test_a_load_that_is_interrupted_ends_at_once_and_leaves_no_process(database: str, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "eventmark.cli.main", "load", *EVENTS, "--server", database, "--seconds", "600"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    time.sleep(8.0)
-    began_s = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    process = started(
+        "load", *EVENTS, "--server", database, "--schema", "interrupted", "--seconds", "600", at=tmp_path
+    )
+    until(lambda: events_of(database) > 20_000 or process.poll() is not None)
+    whole_group(process)
+    said = end(process)
     assert process.returncode == 4, said
-    assert time.monotonic() - began_s < 60
     assert "interrupted" in said
     assert "Traceback" not in said
-    ends_s = time.monotonic() + 30
-    while (left := _alive(process.pid)) and time.monotonic() < ends_s:
+    until(lambda: not _alive(process.pid))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S  # bound: ends a test that would hang
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not become so"
         time.sleep(0.1)
-    assert left == []
+
+
+def events_of(dsn: str) -> int:
+    """How many are stored; none as long as there is no table."""
+    try:
+        return int(fetch(dsn, "select count(*) from interrupted.domain_events"))
+    except asyncpg.UndefinedTableError:
+        return 0
 
 
 def _alive(group: int) -> list[int]:

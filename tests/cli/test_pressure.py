@@ -7,23 +7,20 @@ from pathlib import Path
 import pytest
 
 from eventmark.results.files import read_result
-from tests.cli.test_commands import eventmark
+from tests.cli.conftest import Command
 
 
+@pytest.mark.parametrize("aged", [("--aged",), pytest.param((), marks=pytest.mark.long)])
 def test_a_case_of_stress_ends_with_its_exit_code_and_reports_and_ages_on_demand(
-    database: str, tmp_path: Path
+    command: Command, database: str, tmp_path: Path, aged: tuple[str, ...]
 ) -> None:
     arguments = ("--cases", "pool-exhausted", "--events", "3k", "--profile", "quick", "--server", database)
-    for aged in (("--aged",), ()):
-        done = eventmark("stress", *arguments, *aged, at=tmp_path)
-        assert "Traceback" not in done.stderr
-        result = read_result(tmp_path / "out" / "result.json")
-        assert done.returncode in (0, 3), (
-            done.stdout
-        )  # a busy machine may leave the speed afterwards undecided
-        expected = ["stress-pool-exhausted", "bottleneck"]
-        assert [section.name for section in result.sections] == ["aged-corpus"] * len(aged) + expected
-        assert (tmp_path / "out" / "report.html").exists()
+    done = command("stress", *arguments, *aged)
+    result = read_result(tmp_path / "out" / "result.json")
+    assert done.code in (0, 3), done.out  # a busy machine may leave the speed afterwards undecided
+    expected = ["stress-pool-exhausted", "bottleneck"]
+    assert [section.name for section in result.sections] == ["aged-corpus"] * len(aged) + expected
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -39,11 +36,11 @@ def test_a_case_of_stress_ends_with_its_exit_code_and_reports_and_ages_on_demand
     ],
 )
 def test_bad_input_is_one_clear_line_before_anything_starts(
-    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+    command: Command, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
-    done = eventmark(*arguments, at=tmp_path)
-    assert done.returncode == code, done.stderr
-    assert said in done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 4
+    done = command(*arguments)
+    assert done.code == code, done.err
+    assert said in done.err + done.out
+    assert "Traceback" not in done.err
+    assert len(done.err.strip().splitlines()) <= 4
     assert not (tmp_path / ".eventmark").exists()

@@ -36,7 +36,7 @@ def test_plans_and_operations_alone_end_with_a_result_of_their_own(
     assert {path.name for path in (tmp_path / "bench").iterdir()} == REPORTS
 
 
-@pytest.mark.parametrize("events", ["1", "30"])
+@pytest.mark.parametrize("events", ["1", pytest.param("30", marks=pytest.mark.long)])
 def test_a_tiny_corpus_is_measured_as_far_as_it_goes(
     command: Command, database: str, tmp_path: Path, events: str
 ) -> None:

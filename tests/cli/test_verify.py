@@ -12,27 +12,18 @@ from eventmark.engine import install_schema
 from eventmark.results.files import read_result
 from eventmark.results.results import Verdict
 from eventmark.server import Server
-from tests.cli.test_commands import eventmark
+from tests.cli.conftest import Command
+
+SMALL = ("--events", "5k", "--profile", "quick")
 
 
 def test_a_hunt_of_the_control_finds_lost_events_and_says_how_to_see_it_again(
-    database: str, tmp_path: Path
+    command: Command, database: str, tmp_path: Path
 ) -> None:
-    done = eventmark(
-        "verify",
-        "--ordering",
-        "naive",
-        "--events",
-        "5k",
-        "--profile",
-        "quick",
-        "--server",
-        database,
-        at=tmp_path,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "lost of tail" in done.stdout
-    assert "again: eventmark verify --ordering naive --events 5000 --seed 1" in " ".join(done.stdout.split())
+    done = command("verify", "--ordering", "naive", *SMALL, "--server", database)
+    assert done.code == 1, done.err
+    assert "lost of tail" in done.out
+    assert "again: eventmark verify --ordering naive --events 5000 --seed 1" in " ".join(done.out.split())
     result = read_result(tmp_path / "out" / "result.json")
     assert result.verdict is Verdict.BROKEN
     assert result.orderings[0].lost > 0
@@ -41,60 +32,33 @@ def test_a_hunt_of_the_control_finds_lost_events_and_says_how_to_see_it_again(
 
 
 @pytest.mark.long
-def test_a_hunt_of_a_safe_ordering_ends_met_and_leaves_nothing_behind(database: str, tmp_path: Path) -> None:
-    done = eventmark(
-        "verify",
-        "--ordering",
-        "horizon",
-        "--events",
-        "5k",
-        "--profile",
-        "quick",
-        "--server",
-        database,
-        at=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_a_hunt_of_a_safe_ordering_ends_met_and_leaves_nothing_behind(
+    command: Command, database: str, tmp_path: Path
+) -> None:
+    done = command("verify", "--ordering", "horizon", *SMALL, "--server", database)
+    assert done.code == 0, done.out + done.err
     assert not list((tmp_path / "out").glob("history-*"))
     assert asyncio.run(schemas(database)) == ["public"]
 
 
 @pytest.mark.long
-def test_a_store_that_loses_events_is_broken_at_the_first_look(database: str, tmp_path: Path) -> None:
-    done = eventmark(
-        "verify",
-        "--store",
-        "eaf-v3",
-        "--events",
-        "5k",
-        "--profile",
-        "quick",
-        "--server",
-        database,
-        at=tmp_path,
-    )
-    assert done.returncode == 1, done.stderr
-    assert "lost of tail" in done.stdout
-    assert "again: eventmark verify --store eaf-v3 --events 5000 --seed 1" in " ".join(done.stdout.split())
+def test_a_store_that_loses_events_is_broken_at_the_first_look(
+    command: Command, database: str, tmp_path: Path
+) -> None:
+    done = command("verify", "--store", "eaf-v3", *SMALL, "--server", database)
+    assert done.code == 1, done.err
+    assert "lost of tail" in done.out
+    assert "again: eventmark verify --store eaf-v3 --events 5000 --seed 1" in " ".join(done.out.split())
     assert asyncio.run(schemas(database)) == ["public"]
 
 
 @pytest.mark.long
-def test_a_store_that_holds_is_met_beside_a_control_that_was_caught(database: str, tmp_path: Path) -> None:
-    assert eventmark("stores", "new", "own", at=tmp_path).returncode == 0
-    done = eventmark(
-        "verify",
-        "--store",
-        "./own",
-        "--events",
-        "5k",
-        "--profile",
-        "quick",
-        "--server",
-        database,
-        at=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_a_store_that_holds_is_met_beside_a_control_that_was_caught(
+    command: Command, database: str, tmp_path: Path
+) -> None:
+    assert command("stores", "new", "own").code == 0
+    done = command("verify", "--store", "./own", *SMALL, "--server", database)
+    assert done.code == 0, done.out + done.err
     own, control = read_result(tmp_path / "out" / "result.json").orderings
     assert (own.ordering, own.verdict, own.lost) == ("my-store", Verdict.MET, 0)
     assert (control.ordering, control.verdict) == ("naive", Verdict.BROKEN)
@@ -111,25 +75,25 @@ def test_a_store_that_holds_is_met_beside_a_control_that_was_caught(database: st
     ],
 )
 def test_what_cannot_be_hunted_is_said_in_one_line(
-    arguments: tuple[str, ...], said: str, tmp_path: Path
+    command: Command, arguments: tuple[str, ...], said: str
 ) -> None:
-    done = eventmark("verify", *arguments, at=tmp_path)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    done = command("verify", *arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
 
 
-def test_doctor_names_who_holds_consumers_up(server: Server, database: str, tmp_path: Path) -> None:
+def test_doctor_names_who_holds_consumers_up(command: Command, server: Server, database: str) -> None:
     async def holding() -> str:
         connection = await asyncpg.connect(database, server_settings={"application_name": "forgetful"})
         async with connection.transaction():
             await connection.execute("select pg_current_xact_id()")
-            return (await asyncio.to_thread(eventmark, "doctor", "--dsn", database, at=tmp_path)).stdout
+            return (await asyncio.to_thread(command, "doctor", "--dsn", database)).out
 
     assert "'forgetful'" in " ".join(asyncio.run(holding()).split())
 
 
-def test_a_store_is_migrated_given_roles_and_rebased(database: str, tmp_path: Path) -> None:
+def test_a_store_is_migrated_given_roles_and_rebased(command: Command, database: str, tmp_path: Path) -> None:
     asyncio.run(install(database))
     for verb, said in (
         (("migrate",), "already"),
@@ -137,15 +101,15 @@ def test_a_store_is_migrated_given_roles_and_rebased(database: str, tmp_path: Pa
         (("rebase",), "epoch 2, 0 events moved"),
         (("roles", "--rls"), "row-level security is on"),
     ):
-        done = eventmark("store", *verb, "--dsn", database, at=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert said in " ".join(done.stdout.split())
-    done = eventmark("store", "migrate", "--dsn", database, "--schema", "nowhere", at=tmp_path)
-    assert done.returncode == 4
-    assert "no event store in schema 'nowhere'" in done.stderr
-    done = eventmark("store", "migrate", at=tmp_path)
-    assert done.returncode == 2
-    assert "which server?" in done.stderr
+        done = command("store", *verb, "--dsn", database)
+        assert done.code == 0, done.err
+        assert said in " ".join(done.out.split())
+    done = command("store", "migrate", "--dsn", database, "--schema", "nowhere")
+    assert done.code == 4
+    assert "no event store in schema 'nowhere'" in done.err
+    done = command("store", "migrate")
+    assert done.code == 2
+    assert "which server?" in done.err
 
 
 async def install(dsn: str) -> None:

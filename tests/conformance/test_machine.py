@@ -29,6 +29,7 @@ from eventmark.server import Server
 from eventmark.stores import drop_scratch, run_id
 from tests.conformance.conftest import NOW, stream_of
 from tests.conformance.reference import ReferenceStore
+from tests.engine.builders import DEADLINE_S
 
 TENANTS = ("t1", "t2")
 AGGREGATES = ("a", "b", "c")
@@ -122,7 +123,7 @@ class Comparison(RuleBasedStateMachine):
 
     async def _settled(self, token: TrackingToken, limit: int, tenant: str | None, count: int) -> Any:
         """Other transactions of the cluster, autovacuum's too, may hold the horizon for a moment."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             while True:
                 batch = await self.engine.stream_events(
                     TrackingToken.parse(str(token)), limit=limit, tenant_id=tenant

@@ -12,7 +12,8 @@ from eventmark.domain import EventBatch, TrackingToken
 from eventmark.engine import ORDERINGS, PostgresEventStore
 from eventmark.engine.read_ahead import BATCHES_WAITING, ReadAhead
 from eventmark.errors import StoreUnavailableError
-from tests.engine.builders import DEADLINE_S, new_events, stream_of
+from tests.engine.builders import DEADLINE_S, new_events, stream_of, until
+from tests.engine.test_processor import later
 
 BATCH = 7
 
@@ -76,8 +77,7 @@ async def test_reading_waits_for_a_handler_that_takes_its_time(store: PostgresEv
     reading = Reading(store)
     async with reading_ahead(store, reading) as ahead:
         await ahead.next()
-        await asyncio.sleep(0.3)
-        assert reading.asked == 1 + BATCHES_WAITING  # the one taken, and those that wait
+        await until(lambda: later(reading.asked == 1 + BATCHES_WAITING))  # the one taken, and those that wait
         await asyncio.sleep(0.2)
         assert reading.asked == 1 + BATCHES_WAITING
 
@@ -89,7 +89,7 @@ async def test_an_error_of_reading_comes_after_the_batches_that_were_read_before
     reading = Reading(store)
     reading.fails_at = 2
     async with reading_ahead(store, reading) as ahead:
-        await asyncio.sleep(0.1)
+        await until(lambda: later(reading.asked == 2))
         first = await ahead.next()
         assert first is not None
         assert len(first.events) == BATCH

@@ -36,8 +36,17 @@ def test_it_never_rings_early() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is the loop's own timer")
 def test_it_is_more_precise_than_the_loops_milliseconds() -> None:
-    best = min(float(np.median(run(_late_ns(300, 1_300_000)))) for _ in range(5))
-    assert best < 400_000  # on a machine in peace 0.05 ms
+    async def slept_ns() -> list[int]:
+        late = []
+        for _ in range(300):
+            due_ns = now_ns() + 1_300_000
+            await asyncio.sleep((due_ns - now_ns()) / 1e9)
+            late.append(now_ns() - due_ns)
+        return late
+
+    pairs = [(np.median(run(_late_ns(300, 1_300_000))), np.median(run(slept_ns()))) for _ in range(5)]
+    best, by_the_loop = np.min(pairs, axis=0)
+    assert best < by_the_loop  # on a machine in peace 0.05 ms
 
 
 def test_waiting_takes_no_cpu() -> None:
@@ -47,7 +56,7 @@ def test_waiting_takes_no_cpu() -> None:
             await alarm.until(now_ns() + 300_000_000)
             return time.process_time() - before_s
 
-    assert run(wait()) < 0.1
+    assert run(wait()) < 0.1  # of the processor, however long it takes
 
 
 def test_many_wait_and_each_wakes_at_its_own_time() -> None:
@@ -75,7 +84,7 @@ def test_what_is_due_already_returns_at_once_and_a_cancelled_wait_keeps_nobody()
             second = asyncio.create_task(alarm.until(now_ns() + 20_000_000))
             await asyncio.sleep(0)
             first.cancel()
-            await asyncio.wait_for(second, 5)
+            await asyncio.wait_for(second, 60)
 
     run(wait())
 

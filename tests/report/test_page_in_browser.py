@@ -15,7 +15,9 @@ from tests.report.browser import BROWSER, look_at
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, False)])
+@pytest.mark.parametrize(
+    ("width", "dark"), [pytest.param(390, False, marks=pytest.mark.long), (390, True), (1280, False)]
+)
 def test_every_chart_is_drawn_and_the_page_does_not_scroll_sideways(
     result: RunResult, tmp_path: Path, width: int, dark: bool
 ) -> None:

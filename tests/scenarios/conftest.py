@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from eventmark.results.results import (
@@ -14,12 +12,6 @@ from eventmark.results.results import (
     StoreEnvironment,
     Verdict,
 )
-from eventmark.seeding import seed
-from eventmark.server import Server
-from eventmark.stores import find_store
-from eventmark.workload import CorpusPlan
-from tests.database import drop_database, execute
-from tests.scenarios.seeded import EVENTS
 
 
 @pytest.fixture
@@ -43,15 +35,3 @@ def minimal_result() -> RunResult:
         seed=1, verdict=Verdict.MET, reasons=[], environment=environment, corpus=None, operations={}, plans=[],
         skipped={}, phases=[], series=[],
     )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def seeded(server: Server) -> Iterator[str]:
-    """The name of a database with a corpus, made once, to be used as a template."""
-    name = "seeded_template"
-    execute(server.dsn, f"create database {name}")
-    dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
-    execute(dsn, "create extension if not exists pg_stat_statements")
-    seed(dsn, find_store("eaf"), CorpusPlan(EVENTS), schema="eventmark", workers=2)
-    yield name
-    drop_database(server.dsn, name)

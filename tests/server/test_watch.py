@@ -62,16 +62,18 @@ async def test_sessions_at_work_are_seen_with_what_they_wait_for_and_instruments
 ) -> None:
     sleeper = await asyncpg.connect(database, server_settings={"application_name": "sleeper"})
     idle = await asyncpg.connect(database)
+    began_s = time.monotonic()
     async with Watch(replace(server, dsn=database)) as watch:
         await sleeper.fetchval("select pg_sleep(1)")
+    asleep = 1 / (time.monotonic() - began_s)  # of the watch, at least
     evidence = watch.evidence()
     for connection in (sleeper, idle):
         await connection.close()
     assert set(watch.missing) == {"statements"}  # the database has no extension
-    assert evidence.looks >= 15
-    assert evidence.waits[Wait("Timeout", "PgSleep")] == pytest.approx(1.0, abs=0.2)
-    assert evidence.sessions_at_work == pytest.approx(1.0, abs=0.2)
-    assert watch.evidence(application="sleeper").sessions_at_work > 0.7
+    assert evidence.looks >= 5
+    assert 0.7 * asleep < evidence.waits[Wait("Timeout", "PgSleep")] <= 1
+    assert 0.7 * asleep < evidence.sessions_at_work < 1.2
+    assert watch.evidence(application="sleeper").sessions_at_work > 0.7 * asleep
     assert watch.evidence(application="another").sessions_at_work == 0
     assert evidence.server is not None and evidence.client is not None
 

@@ -48,8 +48,8 @@ def _plan(server: Server, dsn: str, store: str, **changes: object) -> BenchmarkP
 
 
 @pytest.mark.long
-def test_every_operation_is_measured_and_met_on_a_small_corpus(server: Server, database: str) -> None:
-    results, skipped = run_benchmark(_plan(server, database, "eaf", with_floors=True))
+def test_every_operation_is_measured_and_met_on_a_small_corpus(server: Server, corpus: str) -> None:
+    results, skipped = run_benchmark(_plan(server, corpus, "eaf", with_floors=True))
     assert set(results) == set(DEFAULT_TARGETS)
     assert set(skipped.values()) <= {TOO_NOISY}  # what tests beside this one may bring about
     for name, result in results.items():
@@ -70,58 +70,58 @@ def own_store(tmp_path: Path) -> Path:
 
 
 def test_a_planted_delay_is_measured_and_breaks_the_target(
-    server: Server, database: str, own_store: Path
+    server: Server, own_corpus: str, own_store: Path
 ) -> None:
     statement = own_store / "load_aggregate.sql"
     text = statement.read_text()
     slow = text.replace("order by version", "    and (select true from pg_sleep(0.03))\norder by version")
     assert slow != text
     statement.write_text(slow)
-    results, _ = run_benchmark(_plan(server, database, str(own_store), only=("load_aggregate[1000]",)))
+    results, _ = run_benchmark(_plan(server, own_corpus, str(own_store), only=("load_aggregate[1000]",)))
     found = results["load_aggregate[1000]"]
     assert found.latency_ms.p50 >= 30
     assert found.interval_ms["p95"].low >= 30
     assert found.verdict is Verdict.BROKEN
 
 
-def test_a_wrong_answer_fails_the_operation(server: Server, database: str, own_store: Path) -> None:
+def test_a_wrong_answer_fails_the_operation(server: Server, own_corpus: str, own_store: Path) -> None:
     statement = own_store / "load_aggregate.sql"
     statement.write_text(
         statement.read_text().replace("version >= :from_sequence", "version > :from_sequence")
     )
-    results, _ = run_benchmark(_plan(server, database, str(own_store), only=("load_aggregate[1000]",)))
+    results, _ = run_benchmark(_plan(server, own_corpus, str(own_store), only=("load_aggregate[1000]",)))
     found = results["load_aggregate[1000]"]
     assert found.failed > 0
     assert found.verdict is Verdict.BROKEN
 
 
 def test_what_a_store_lacks_is_skipped_with_the_reason(
-    server: Server, database: str, own_store: Path
+    server: Server, own_corpus: str, own_store: Path
 ) -> None:
     (own_store / "create_token_at.sql").unlink()
     (own_store / "read_snapshot.sql").unlink()
-    results, skipped = run_benchmark(_plan(server, database, str(own_store), only=("create_head_token",)))
+    results, skipped = run_benchmark(_plan(server, own_corpus, str(own_store), only=("create_head_token",)))
     assert set(results) == {"create_head_token"}
     assert "create_token_at.sql" in skipped["create_token_at"]
     assert "snapshots" in skipped["store_snapshot"]
 
 
 def test_a_target_nobody_can_meet_is_broken_and_one_nobody_can_miss_is_met(
-    server: Server, database: str
+    server: Server, corpus: str
 ) -> None:
-    plan = _plan(server, database, "eaf", only=("create_head_token", "read_snapshot"))
+    plan = _plan(server, corpus, "eaf", only=("create_head_token", "read_snapshot"))
     targets = {"create_head_token": Target("p50", 0.0001), "read_snapshot": Target("p50", 10_000.0)}
     results, _ = run_benchmark(replace(plan, targets=targets))
     assert results["create_head_token"].verdict is Verdict.BROKEN
     assert results["read_snapshot"].verdict is Verdict.MET
 
 
-def test_an_operation_without_target_is_inconclusive(server: Server, database: str) -> None:
-    results, _ = run_benchmark(_plan(server, database, "eaf", only=("create_head_token",), targets={}))
+def test_an_operation_without_target_is_inconclusive(server: Server, corpus: str) -> None:
+    results, _ = run_benchmark(_plan(server, corpus, "eaf", only=("create_head_token",), targets={}))
     assert results["create_head_token"].verdict is Verdict.INCONCLUSIVE
 
 
-def test_each_writing_fork_has_streams_of_its_own(server: Server, database: str) -> None:
+def test_each_writing_fork_has_streams_of_its_own(server: Server, corpus: str) -> None:
     names = ("append_events[1]", "append_events[10]", "store_snapshot")
-    results, _ = run_benchmark(_plan(server, database, "eaf", only=names, with_floors=True))
+    results, _ = run_benchmark(_plan(server, corpus, "eaf", only=names, with_floors=True))
     assert [results[name].failed for name in names] == [0, 0, 0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,21 +14,12 @@ from eventmark.loadgen.mix import Mix, parse_mix
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.server import Server
-from tests.database import drop_database, execute
 from tests.scenarios.seeded import job_on
 
 
 @pytest.fixture
-def job(server: Server, seeded: str) -> Iterator[Job]:
-    name = "load_test"
-    execute(
-        server.dsn,
-        f"drop database if exists {name} with (force)",
-        f"create database {name} template {seeded}",
-    )
-    dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
-    yield job_on(server, dsn)
-    drop_database(server.dsn, name)
+def job(server: Server, corpus: str) -> Job:
+    return job_on(server, corpus)
 
 
 Loaded = Callable[..., LoadOutcome]

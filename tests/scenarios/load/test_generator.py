@@ -284,7 +284,7 @@ def test_two_worker_processes_start_together_and_share_nothing(job: Job) -> None
 def test_a_worker_process_that_dies_ends_the_load_with_one_clear_error(job: Job) -> None:
     mine = psutil.Process()
     before = {process.pid for process in mine.children()}
-    plan = LoadPlan(mix=parse_mix("read_snapshot=1"), users=4, workers=2, seconds=60.0, warm_rounds=1)
+    plan = LoadPlan(mix=parse_mix("read_snapshot=1"), users=4, workers=2, seconds=600.0, warm_rounds=1)
 
     def kill_one(pulse: Pulse) -> None:
         workers = [
@@ -298,7 +298,7 @@ def test_a_worker_process_that_dies_ends_the_load_with_one_clear_error(job: Job)
     began_s = time.monotonic()
     with pytest.raises(CannotRunError, match="a worker process ended"):
         run_load(job, draw_sample(job), plan, watch=kill_one)
-    assert time.monotonic() - began_s < 40
+    assert time.monotonic() - began_s < 300  # bound: half of what it was to run
 
 
 def test_the_schedule_is_the_same_for_any_number_of_workers() -> None:

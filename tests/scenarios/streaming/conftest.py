@@ -12,18 +12,12 @@ from eventmark.experiments.streaming.sizes import SIZES
 from eventmark.jobs.job import Job
 from eventmark.seeding import no_progress
 from eventmark.server import Server
-from tests.database import drop_database, execute
 from tests.scenarios.seeded import job_on
 
 
 @pytest.fixture
-def job(server: Server, seeded: str) -> Iterator[Job]:
-    name = "streaming_test"
-    execute(server.dsn, f"create database {name} template {seeded}")
-    dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
-    execute(dsn, "create extension if not exists pg_stat_statements")
-    yield job_on(server, dsn)
-    drop_database(server.dsn, name)
+def job(server: Server, corpus: str) -> Job:
+    return job_on(server, corpus)
 
 
 @pytest.fixture

@@ -153,9 +153,8 @@ def test_idle_consumers_cost_what_they_poll(setting: Setting) -> None:
     assert nobody.queries_per_s is not None
     assert notified.queries_per_s is not None
     assert polling.queries_per_s is not None
-    assert nobody.queries_per_s < 3
-    assert 5 < notified.queries_per_s < 20  # every 100 ms
-    assert 25 < polling.queries_per_s < 60  # every 20 ms
+    assert nobody.queries_per_s < notified.queries_per_s < 20  # every 100 ms, or later
+    assert 1.5 * notified.queries_per_s < polling.queries_per_s < 60  # every 20 ms, or later
 
 
 @pytest.fixture
