@@ -36,17 +36,10 @@ def test_it_never_rings_early() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is the loop's own timer")
 def test_it_is_more_precise_than_the_loops_milliseconds() -> None:
-    async def slept_ns() -> list[int]:
-        late = []
-        for _ in range(300):
-            due_ns = now_ns() + 1_300_000
-            await asyncio.sleep((due_ns - now_ns()) / 1e9)
-            late.append(now_ns() - due_ns)
-        return late
-
-    pairs = [(np.median(run(_late_ns(300, 1_300_000))), np.median(run(slept_ns()))) for _ in range(5)]
-    best, by_the_loop = np.min(pairs, axis=0)
-    assert best < by_the_loop  # on a machine in peace 0.05 ms
+    best = min(float(np.median(run(_late_ns(300, 1_300_000)))) for _ in range(5))
+    assert (
+        best < 400_000
+    )  # bound: half of them at once, the best of five times; on a machine in peace 0.05 ms
 
 
 def test_waiting_takes_no_cpu() -> None:
