@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.experiments.load import generator
 from eventmark.jobs.job import Job, draw_sample
+from eventmark.loadgen import generator
 from eventmark.loadgen.generator import Pulse, run_load
 from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.plan import LoadPlan
