@@ -129,6 +129,52 @@ async def test_a_savepoint_of_the_callers_own_has_its_transactions_isolation(
         assert await transaction.connection.fetchval("show transaction_isolation") == "read committed"
 
 
+async def commit_of(store: PostgresEventStore) -> str:
+    async with store.transaction() as transaction:
+        commit: str = await transaction.connection.fetchval("show synchronous_commit")
+    return commit
+
+
+@pytest.mark.parametrize(
+    ("default", "expected"),
+    [("off", "on"), ("local", "local"), ("remote_write", "remote_write"), ("remote_apply", "remote_apply")],
+)
+async def test_commits_wait_for_the_disk_whatever_the_default_is_and_a_stronger_one_is_kept(
+    dsn: str, connection: Connection, caplog: pytest.LogCaptureFixture, default: str, expected: str
+) -> None:
+    async with defaults(connection, {"synchronous_commit": default}):
+        for options in ("", f"?options=-c%20synchronous_commit%3D{default}"):
+            caplog.clear()
+            async with await PostgresEventStore.connect(
+                as_visitor(dsn) + options, schema=SCHEMA, pool_min=2
+            ) as store:
+                assert await commit_of(store) == expected
+                session = await store.pool.acquire()
+                assert await session.connection.fetchval("show synchronous_commit") == expected
+                assert session.connection.missing == {}
+                store.pool.release(session)
+            told = [record.message for record in caplog.records if "synchronous_commit" in record.message]
+            assert len(told) == (default == "off")
+
+
+@needs_pgbouncer
+@pytest.mark.parametrize("pool_mode", ["transaction", "session"])
+async def test_through_a_pooler_commits_wait_for_the_disk_and_other_clients_keep_their_default(
+    dsn: str, connection: Connection, pool_mode: str
+) -> None:
+    async with defaults(connection, {"synchronous_commit": "off"}):
+        with pooler(dsn, "visitor", "secret", pool_mode=pool_mode) as pooled:
+            await until(lambda: answers(pooled))
+            async with await PostgresEventStore.connect(
+                pooled, schema=SCHEMA, transaction_pooling=pool_mode == "transaction"
+            ) as store:
+                assert await commit_of(store) == "on"
+                await store.append_events(stream_of(), new_events(1), expected_version=0)
+            other = await asyncpg.connect(pooled, statement_cache_size=0)
+            assert await other.fetchval("show synchronous_commit") == "off"
+            await other.close()
+
+
 @needs_pgbouncer
 async def test_through_a_pooler_every_missing_setting_holds_for_statements_and_transactions_alone(
     dsn: str, connection: Connection

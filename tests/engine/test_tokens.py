@@ -13,6 +13,7 @@ import pytest
 
 from eventmark.domain import GlobalSequence, TrackingToken, TransactionId
 from eventmark.engine import PostgresEventStore, install_schema
+from eventmark.engine.fence import set_fence
 from eventmark.engine.orderings import HORIZON
 from eventmark.errors import TokenRefusedError
 from tests.engine.builders import every_ordering, new_event, new_events, read_on, stream_of
@@ -210,6 +211,7 @@ async def test_a_new_epoch_refuses_the_tokens_of_the_old(
 ) -> None:
     old = await store.create_head_token()
     await connection.execute("update eventmark.eventmark_store set epoch = epoch + 1")
+    await set_fence(connection, "eventmark")
     async with await PostgresEventStore.connect(dsn) as reopened:
         with pytest.raises(TokenRefusedError):
             await reopened.stream_events(old)

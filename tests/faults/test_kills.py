@@ -53,10 +53,34 @@ async def test_what_was_acknowledged_survives_a_server_that_ends_without_a_word(
         assert await workload.faults(cluster.dsn) == set()
 
 
+@pytest.mark.parametrize(
+    ("whose", "transaction_pooling"),
+    [("role eventmark", False), ("database postgres", True), ("system", False)],
+)
+async def test_what_was_acknowledged_survives_where_by_default_commits_do_not_wait_for_the_disk(
+    cluster: OwnCluster, whose: str, transaction_pooling: bool
+) -> None:
+    connection = await asyncpg.connect(cluster.dsn)
+    await connection.execute(f"alter {whose} set synchronous_commit = off")
+    await connection.execute("select pg_reload_conf()")
+    await connection.close()
+    async with await PostgresEventStore.connect(
+        cluster.dsn, schema=SCHEMA, pool_max=5, transaction_pooling=transaction_pooling
+    ) as store:
+        workload = Workload(store)
+        async with workload.running():
+            await workload.progress()
+            await cluster.crash()
+            await workload.trouble()
+            await cluster.start()
+            await workload.progress()
+        assert await workload.faults(cluster.dsn) == set()
+
+
 async def test_what_is_acknowledged_before_it_is_on_disk_is_found_missing(cluster: OwnCluster) -> None:
-    """What the test above would miss if it could not fail."""
-    dsn = f"{cluster.dsn}?options=-c%20synchronous_commit%3Doff"
-    async with await PostgresEventStore.connect(dsn, schema=SCHEMA, pool_max=5) as store:
+    """What the tests above would miss if they could not fail."""
+    async with await PostgresEventStore.connect(cluster.dsn, schema=SCHEMA, pool_max=1) as store:
+        await store.with_connection(lambda session: session.execute("set synchronous_commit to off"))
         workload = Workload(store)
         async with workload.running():
             await workload.progress()

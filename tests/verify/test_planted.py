@@ -207,8 +207,9 @@ async def test_commits_that_wait_for_no_disk_and_a_crash(
     cluster: OwnCluster, commit: str, faults: set[str]
 ) -> None:
     async with await PostgresEventStore.connect(
-        f"{cluster.dsn}?options=-c%20synchronous_commit%3D{commit}", schema=SCHEMA, notify=False
+        cluster.dsn, schema=SCHEMA, notify=False, pool_max=1
     ) as store:
+        await store.with_connection(lambda session: session.execute(f"set synchronous_commit to {commit}"))
         record = Recording(store, SCHEMA)
         for stream in range(8, 12):
             await record.append(stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import asyncpg
@@ -16,6 +17,8 @@ from eventmark.engine.schema import Marker, check_transaction_ids, read_marker
 from eventmark.engine.sessions import one_server
 from eventmark.engine.translation import DRIVER_ERRORS, translated_read_error
 from eventmark.errors import CannotRunError, UsageError
+
+log = logging.getLogger(__name__)
 
 # A hint needs no disk: it must not make an append's flush wait for its own.
 _NOTIFY = "select set_config('synchronous_commit', 'off', true), pg_notify($1, '')"
@@ -52,6 +55,11 @@ async def open_pool(
         try:
             async with one_server(session.connection, transaction_pooling):
                 marker, every_tenant = await _checked_store(session.connection, schema, sql)
+            if session.connection.has_weak_default:
+                log.warning(
+                    "synchronous_commit is off for this role, database or server: the event store sets it to on for "
+                    "its own statements, so that what it acknowledges survives a crash"
+                )
         finally:
             pool.release(session)
         await pool.fill(pool_min)

@@ -6,6 +6,10 @@ startup parameters, and a pooler's sessions are shared: nothing may be set there
 connection is asked what is in force, and where a setting is missing, every statement runs in a transaction that sets
 it for itself. That costs more round trips, and only where the defaults are not what the engine needs.
 
+``synchronous_commit`` is raised to on where it is off, and left where it is anything else: what is acknowledged
+must survive a crash, or new events would take the places of lost ones, behind consumers' tokens. Which of the others
+is right (local, remote_write, on, remote_apply) is the operator's decision. It is not pinned where it is not off.
+
 Left as they are: limits (``statement_timeout``, ``lock_timeout``, ``idle_in_transaction_session_timeout``) and
 ``default_transaction_read_only``. An operator sets these to protect the server, some providers when a disk is full.
 They end or refuse a statement with an error and never change its result. Formats (``DateStyle``, ``TimeZone``) do not
@@ -24,6 +28,7 @@ from asyncpg.transaction import Transaction
 from eventmark.errors import CannotRunError
 
 _ISOLATION = "default_transaction_isolation"
+_COMMIT = "synchronous_commit"
 
 SETTINGS: Mapping[str, str] = {
     # A lease is prolonged while a transaction of its owner is open that will update the same row.
@@ -55,9 +60,12 @@ class EngineConnection(asyncpg.Connection):
 
     It also keeps what the server answered last to ``execute``: to ``COMMIT`` in a transaction that has failed that
     is ``ROLLBACK``, without an error. ``missing`` are the settings that the session does not have.
+    ``has_weak_default``: without the engine, commits would not wait for the disk.
     """
 
-    __slots__ = ("last_status", "missing", "settings")
+    __slots__ = ("has_weak_default", "last_status", "missing", "settings")
+
+    has_weak_default: bool
 
     last_status: str
     missing: Mapping[str, str]
@@ -103,22 +111,32 @@ async def open_connection(
             statement_cache_size=0 if transaction_pooling else _STATEMENTS_CACHED,
             server_settings={"application_name": application_name, **startup},
         )
-        opened.settings, opened.missing = settings, {}
+        opened.settings, opened.missing, opened.has_weak_default = settings, {}, False
         return opened
 
-    try:
-        connection = await connect({} if transaction_pooling else settings)
-    except asyncpg.ProtocolViolationError as error:
-        if "startup parameter" not in str(error):
+    async def examined(startup: Mapping[str, str]) -> EngineConnection:
+        try:
+            connection = await connect({} if transaction_pooling else startup)
+        except asyncpg.ProtocolViolationError as error:
+            if "startup parameter" not in str(error):
+                raise
+            connection = await connect({})  # a pooler that knows some parameters and refuses the others
+        try:
+            if settings:
+                async with one_server(connection, transaction_pooling):
+                    await _examine(connection)
+        except BaseException:
+            connection.terminate()
             raise
-        connection = await connect({})  # a pooler that knows some parameters and refuses the others
-    try:
-        if settings:
-            async with one_server(connection, transaction_pooling):
-                await _examine(connection)
-    except BaseException:
-        connection.terminate()
-        raise
+        return connection
+
+    connection = await examined(settings)
+    if _COMMIT not in connection.missing:
+        return connection
+    if not transaction_pooling:  # known only by now: it must not take the place of a stronger one
+        await close_connection(connection)
+        connection = await examined({**settings, _COMMIT: "on"})
+    connection.has_weak_default = True
     return connection
 
 
@@ -139,13 +157,13 @@ async def _examine(connection: EngineConnection) -> None:
     """Find out what the session is missing, and that names mean what they mean in PostgreSQL."""
     settings = connection.settings
     columns = ["pg_catalog.current_schemas(true)"]
-    columns += [f"pg_catalog.current_setting('{name}')" for name in settings]
-    path, *values = await connection.fetchrow(f"select {', '.join(columns)}")
+    columns += [f"pg_catalog.current_setting('{name}')" for name in (_COMMIT, *settings)]
+    path, commit, *values = await connection.fetchrow(f"select {', '.join(columns)}")
     connection.missing = {
         name: wanted
         for (name, wanted), value in zip(settings.items(), values, strict=True)
         if value != wanted
-    }
+    } | ({_COMMIT: "on"} if commit == "off" else {})
     _check_path(path)
 
 
