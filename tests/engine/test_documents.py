@@ -221,6 +221,7 @@ async def test_a_batch_of_more_than_the_server_takes_in_one_message_is_refused(
     assert "characters" in str(error)
 
 
+@pytest.mark.long
 async def test_a_document_of_more_than_a_gigabyte_is_refused(
     common_store: PostgresEventStore, tenant: str
 ) -> None:
