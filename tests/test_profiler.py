@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from eventmark import profiler
 from eventmark.errors import UsageError
+from eventmark.instruments import profiler
 from eventmark.instruments.profiler import check_profiler, profiling
 from eventmark.workers import worker_executor
 

@@ -105,7 +105,7 @@ async def test_a_schema_of_another_version_is_not_opened_and_of_a_newer_one_not_
     assert await schema_exists(empty, "eventmark") is (version > SCHEMA_VERSION)
 
 
-@pytest.mark.parametrize("purposes", [OURS, {Purpose.CORPUS}, {Purpose.SCRATCH}, set(Purpose)], ids=str)
+@pytest.mark.parametrize("purposes", [OURS, {Purpose.CORPUS}, {Purpose.SCRATCH}, set(Purpose)])
 async def test_a_store_in_use_is_never_dropped(empty: asyncpg.Connection, purposes: set[Purpose]) -> None:
     marker = await install_schema(empty, "eventmark")
     assert marker.purpose is Purpose.IN_USE
