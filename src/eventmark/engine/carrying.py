@@ -34,7 +34,7 @@ async def read_tokens(
     Nobody can save a token until the transaction ends.
     """
     table = f"{quoted_schema(schema)}.tracking_tokens"
-    if await connection.fetchval("select to_regclass($1)", table) is None:
+    if await connection.fetchval("select pg_catalog.to_regclass($1)", table) is None:
         return [], ()  # a store that is SQL files has none
     await connection.execute(f"lock table {table} in exclusive mode")
     tokens, refused = [], set()
@@ -56,7 +56,7 @@ async def events_read(
 ) -> list[int]:
     """How many events each token has behind it, in the order of transactions."""
     count = (
-        f"select count(*) from {quoted_schema(schema)}.domain_events"
+        f"select pg_catalog.count(*) from {quoted_schema(schema)}.domain_events"
         " where (transaction_id, global_sequence_id) <= ($1, $2)"
     )
     return [

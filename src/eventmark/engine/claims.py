@@ -13,10 +13,10 @@ import asyncpg
 
 _HOLDER = """
 select a.pid, a.application_name, a.usename, a.client_addr::text as client,
-    to_char(a.backend_start at time zone 'utc', 'YYYY-MM-DD HH24:MI') as since
+    pg_catalog.to_char(a.backend_start at time zone 'utc', 'YYYY-MM-DD HH24:MI') as since
 from pg_locks l join pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-    and l.database = (select oid from pg_database where datname = current_database())
+    and l.database = (select oid from pg_database where datname = pg_catalog.current_database())
     and ((l.classid::bigint << 32) | l.objid::bigint) = $1
 limit 1
 """
@@ -30,7 +30,7 @@ def claim_key(name: str) -> int:
 
 async def claim(connection: asyncpg.Connection[Any], name: str) -> bool:
     """Hold ``name`` until the connection is closed; False where another session holds it."""
-    held: bool = await connection.fetchval("select pg_try_advisory_lock($1)", claim_key(name))
+    held: bool = await connection.fetchval("select pg_catalog.pg_try_advisory_lock($1)", claim_key(name))
     return held
 
 

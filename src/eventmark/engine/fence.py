@@ -20,13 +20,14 @@ from eventmark.errors import CannotRunError, StoreReplacedError
 
 _PREFIX = "fence_"
 _STANDING = """
-select p.proname as name, quote_ident(pg_get_userbyid(c.relowner)) as owner
-from pg_class c left join pg_proc p on p.pronamespace = c.relnamespace and starts_with(p.proname, $2)
-where c.oid = to_regclass($1)
+select p.proname as name, pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)) as owner
+from pg_class c left join pg_proc p
+    on p.pronamespace = c.relnamespace and pg_catalog.starts_with(p.proname::text, $2)
+where c.oid = pg_catalog.to_regclass($1)::oid
 """
 _OTHERS = """
-select count(*) from pg_stat_activity
-where datname = current_database() and application_name = 'eventmark' and pid <> pg_backend_pid()
+select pg_catalog.count(*) from pg_stat_activity
+where datname = pg_catalog.current_database() and application_name = 'eventmark' and pid <> pg_catalog.pg_backend_pid()
 """
 
 
@@ -65,7 +66,12 @@ async def set_fence(connection: asyncpg.Connection[Any], schema: str) -> None:
 
 async def check_fence(connection: asyncpg.Connection[Any], schema: str, name: str) -> None:
     """Raises ``CannotRunError`` where the schema has no fence of this name."""
-    if await connection.fetchval("select to_regprocedure($1)", f"{quoted_schema(schema)}.{name}()") is None:
+    if (
+        await connection.fetchval(
+            "select pg_catalog.to_regprocedure($1)", f"{quoted_schema(schema)}.{name}()"
+        )
+        is None
+    ):
         raise CannotRunError(
             f"schema {schema!r} has no fence for what its marker says: it is an older store, or was altered by hand",
             remedy="run eventmark store migrate",

@@ -17,6 +17,7 @@ import asyncpg
 from eventmark.engine.fence import refuse_clients, set_fence
 from eventmark.engine.orderings import ORDERINGS
 from eventmark.engine.roles import grant_roles, refused_roles, safety_script
+from eventmark.engine.sessions import owner_transaction
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import CannotRunError
 
@@ -26,7 +27,7 @@ create or replace function {name}({parameters}) returns table ({columns})
 language plpgsql volatile as $eventmark$
 #variable_conflict use_column
 begin
-    perform set_config('eventmark.tenant_id', {tenant}, true);
+    perform pg_catalog.set_config('eventmark.tenant_id', {tenant}, true);
     return query
 {statement};
 end
@@ -67,7 +68,7 @@ async def enable_row_level_security(
     """
     quoted = quoted_schema(schema)
     try:
-        async with connection.transaction():
+        async with owner_transaction(connection):
             await connection.execute(f"lock table {quoted}.eventmark_store in access exclusive mode")
             if not await connection.fetchval(f"select row_level_security from {quoted}.eventmark_store"):
                 if not is_new:
@@ -93,7 +94,7 @@ async def check_tenant_functions(connection: asyncpg.Connection[Any], schema: st
     """Raises ``CannotRunError`` where this release's functions are not there."""
     names = [function_name(statement) for statement in tenant_statements(ORDERINGS[ordering].statements())]
     missing = await connection.fetchval(
-        "select min(name) from unnest($1::text[]) as wanted (name) where not exists"
+        "select pg_catalog.min(name) from pg_catalog.unnest($1::text[]) as wanted (name) where not exists"
         " (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
         " where n.nspname = $2 and p.proname = name)",
         names,

@@ -13,6 +13,7 @@ import asyncpg
 from eventmark.engine.fence import set_fence
 from eventmark.engine.isolation import create_tenant_functions
 from eventmark.engine.roles import grant_roles, roles_are_granted
+from eventmark.engine.sessions import owner_transaction
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 
@@ -65,7 +66,7 @@ async def migrate_schema(connection: asyncpg.Connection[Any], schema: str) -> tu
     """
     quoted = quoted_schema(schema)
     try:
-        async with connection.transaction():
+        async with owner_transaction(connection):
             await connection.execute(f"lock table {quoted}.eventmark_store in access exclusive mode")
             row = await connection.fetchrow(
                 f"select schema_version, store_name from {quoted}.eventmark_store"

@@ -21,7 +21,7 @@ from eventmark.errors import CannotRunError, UsageError
 log = logging.getLogger(__name__)
 
 # A hint needs no disk: it must not make an append's flush wait for its own.
-_NOTIFY = "select set_config('synchronous_commit', 'off', true), pg_notify($1, '')"
+_NOTIFY = "select pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify($1, '')"
 
 
 async def open_pool(
@@ -88,7 +88,7 @@ async def _checked_store(
     ordering = ORDERINGS[marker.ordering]
     statements = ordering.statements()
     await check_fence(connection, schema, marker.fence)
-    texts = {name: statement.sql(schema) for name, statement in statements.items()}
+    texts = {name: statement.typed_sql(schema) for name, statement in statements.items()}
     every_tenant = True
     if marker.row_level_security:
         every_tenant = await check_runtime_role(connection, schema)

@@ -14,19 +14,20 @@ from eventmark.engine.fence import refuse_clients, set_fence
 from eventmark.engine.orderings import ORDERINGS
 from eventmark.engine.roles import safety_script
 from eventmark.engine.schema import Marker, events_are_ahead, read_marker
+from eventmark.engine.sessions import owner_transaction
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 
 # Every index that holds a place in the log; a constraint's is made anew by way of the constraint.
 _INDEXES = """
 select distinct on (i.indexrelid)
-    c.relname as name, pg_get_indexdef(i.indexrelid) as definition, k.conname as constraint_name,
-    pg_get_constraintdef(k.oid) as constraint_definition
+    c.relname as name, pg_catalog.pg_get_indexdef(i.indexrelid) as definition, k.conname as constraint_name,
+    pg_catalog.pg_get_constraintdef(k.oid) as constraint_definition
 from pg_index i
 join pg_class c on c.oid = i.indexrelid
 join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
 left join pg_constraint k on k.conindid = i.indexrelid and k.conrelid = i.indrelid and k.contype in ('p', 'u')
-where i.indrelid = to_regclass($1) and a.attname in ('transaction_id', 'global_sequence_id')
+where i.indrelid = pg_catalog.to_regclass($1)::oid and a.attname in ('transaction_id', 'global_sequence_id')
 """
 
 
@@ -58,7 +59,7 @@ async def rebase_store(connection: asyncpg.Connection[Any], schema: str) -> Reba
         )
     quoted = quoted_schema(schema)
     try:
-        async with connection.transaction():
+        async with owner_transaction(connection):
             await connection.execute(
                 f"lock table {quoted}.eventmark_store, {quoted}.domain_events in access exclusive mode"
             )
@@ -83,7 +84,7 @@ async def _rebase_locked(connection: asyncpg.Connection[Any], schema: str, marke
     by_transaction_id = marker.ordering not in ORDERINGS or ORDERINGS[marker.ordering].by_transaction_id
     tokens, refused = await read_tokens(connection, schema, _tail(marker.store_id, marker.epoch))
     identity = await connection.fetchrow(
-        f"update {quoted}.eventmark_store set store_id = gen_random_uuid(), epoch = epoch + 1"
+        f"update {quoted}.eventmark_store set store_id = pg_catalog.gen_random_uuid(), epoch = epoch + 1"
         " returning store_id, epoch"
     )
     tail = _tail(*identity)
@@ -121,8 +122,8 @@ async def _move_events(connection: asyncpg.Connection[Any], schema: str) -> int:
         await _create_index(connection, table, index)
     await connection.execute(f"alter table {table} enable always trigger domain_events_append_only")
     await connection.execute(
-        "select setval(pg_get_serial_sequence($1, 'global_sequence_id'),"
-        " greatest($2, nextval(pg_get_serial_sequence($1, 'global_sequence_id'))))",
+        "select pg_catalog.setval(pg_catalog.pg_get_serial_sequence($1, 'global_sequence_id'),"
+        " greatest($2, pg_catalog.nextval(pg_catalog.pg_get_serial_sequence($1, 'global_sequence_id'))))",
         table,
         moved,
     )

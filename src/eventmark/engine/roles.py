@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 
+from eventmark.engine.sessions import owner_transaction
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 
@@ -14,15 +15,17 @@ SAFETY_DIRECTORY = Path(__file__).parent / "sql" / "safety"
 
 _GRANTED = """
 select exists (
-    select from pg_roles where rolname = $1 and has_schema_privilege(rolname, $2, 'usage')
+    select from pg_roles where rolname = $1 and pg_catalog.has_schema_privilege(rolname, $2, 'usage')
 )
 """
 _OWN_ROLE = """
-select current_user as name, r.rolsuper, r.rolbypassrls, pg_has_role(c.relowner, 'usage') as is_owner,
+select current_user as name, r.rolsuper, r.rolbypassrls, pg_catalog.pg_has_role(c.relowner, 'usage') as is_owner,
     coalesce(c.relrowsecurity and c.relforcerowsecurity, false) as is_forced,
-    coalesce((select pg_has_role(oid, 'usage') from pg_roles where rolname = $2), false) as reads_every_tenant
+    coalesce(
+        (select pg_catalog.pg_has_role(oid, 'usage') from pg_roles where rolname = $2), false
+    ) as reads_every_tenant
 from pg_class c, pg_roles r
-where c.oid = to_regclass($1) and r.rolname = current_user
+where c.oid = pg_catalog.to_regclass($1)::oid and r.rolname = current_user
 """
 
 
@@ -39,7 +42,7 @@ async def grant_roles(connection: asyncpg.Connection[Any], schema: str) -> None:
     The schema comes to belong to the owner's role. Raises ``CannotRunError``.
     """
     try:
-        async with connection.transaction():
+        async with owner_transaction(connection):
             await connection.execute(safety_script("roles", schema))
     except (asyncpg.InsufficientPrivilegeError, asyncpg.DuplicateObjectError) as error:
         raise refused_roles(schema, error) from error

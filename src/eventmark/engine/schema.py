@@ -20,6 +20,7 @@ from eventmark.engine.migrations import ENGINE_STORE_NAME, migrations
 from eventmark.engine.orderings import HORIZON, ORDERINGS
 from eventmark.engine.orderings.ordering import SQL_DIRECTORY
 from eventmark.engine.roles import grant_roles
+from eventmark.engine.sessions import owner_transaction
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError, UsageError
 
@@ -100,7 +101,7 @@ async def install_schema(
     if ordering not in ORDERINGS:
         raise UsageError(f"unknown ordering {ordering!r}", remedy=f"use one of {', '.join(ORDERINGS)}")
     scripts = [(SQL_DIRECTORY / "schema.sql").read_text(), ORDERINGS[ordering].indexes_path.read_text()]
-    async with connection.transaction():
+    async with owner_transaction(connection):
         marker = await create_marked_schema(
             connection, schema, scripts if with_indexes else scripts[:1], store_name=ENGINE_STORE_NAME,
             ordering=ordering, purpose=purpose, owner=owner, digest=schema_digest(*scripts),
@@ -199,7 +200,7 @@ async def events_are_ahead(connection: asyncpg.Connection[Any], schema: str) -> 
     """Whether there are events, among those the role may see, of transactions this server has not come to."""
     found: bool = await connection.fetchval(
         f"select exists (select from {quoted_schema(schema)}.domain_events"
-        " where transaction_id >= pg_snapshot_xmax(pg_current_snapshot()))"
+        " where transaction_id >= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))"
     )
     return found
 
@@ -274,7 +275,7 @@ async def _refuse_to_drop(
 async def _purpose_before_it_was_noted(connection: asyncpg.Connection[Any], schema: str) -> Purpose:
     """Of a schema of an older release: what has a ledger of the seeding was seeded."""
     ledger = f"{quoted_schema(schema)}.{LEDGER_TABLE}"
-    seeded = await connection.fetchval("select to_regclass($1) is not null", ledger)
+    seeded = await connection.fetchval("select pg_catalog.to_regclass($1) is not null", ledger)
     return Purpose.CORPUS if seeded else Purpose.IN_USE
 
 

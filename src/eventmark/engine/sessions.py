@@ -18,8 +18,8 @@ matter: values are sent and received in binary form.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, Literal, cast
 
 import asyncpg
@@ -112,6 +112,7 @@ async def open_connection(
             server_settings={"application_name": application_name, **startup},
         )
         opened.settings, opened.missing, opened.has_weak_default = settings, {}, False
+        opened._intro_query = _qualified(opened._intro_query)
         return opened
 
     async def examined(startup: Mapping[str, str]) -> EngineConnection:
@@ -147,6 +148,20 @@ def one_server(
     return connection.transaction() if transaction_pooling else nullcontext()
 
 
+@asynccontextmanager
+async def owner_transaction(connection: asyncpg.Connection[Any]) -> AsyncIterator[None]:
+    """A transaction for what changes the schema itself, on a connection of the caller's.
+
+    Its search path is PostgreSQL's own schema, so that names mean what they mean there, to the driver's queries too;
+    in a transaction of the caller's the path is the caller's again afterwards.
+    """
+    async with connection.transaction():
+        path = await connection.fetchval("select pg_catalog.current_setting('search_path')")
+        await connection.execute("set local search_path to pg_catalog, pg_temp")
+        yield
+        await connection.execute("select pg_catalog.set_config('search_path', $1, true)", path)
+
+
 async def close_connection(connection: asyncpg.Connection[Any]) -> None:
     """Say goodbye, or hang up on a server that does not answer within ``CLOSE_TIMEOUT_S``."""
     with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the driver has hung up then
@@ -156,7 +171,7 @@ async def close_connection(connection: asyncpg.Connection[Any]) -> None:
 async def _examine(connection: EngineConnection) -> None:
     """Find out what the session is missing, and that names mean what they mean in PostgreSQL."""
     settings = connection.settings
-    columns = ["pg_catalog.current_schemas(true)"]
+    columns = ["pg_catalog.current_schemas(true)::text[]"]
     columns += [f"pg_catalog.current_setting('{name}')" for name in (_COMMIT, *settings)]
     path, commit, *values = await connection.fetchrow(f"select {', '.join(columns)}")
     connection.missing = {
@@ -165,6 +180,11 @@ async def _examine(connection: EngineConnection) -> None:
         if value != wanted
     } | ({_COMMIT: "on"} if commit == "off" else {})
     _check_path(path)
+
+
+def _qualified(lookup: str) -> str:
+    """The driver's own query for types that it does not know by heart, arrays among them, run as our role."""
+    return lookup.replace("array_agg", "pg_catalog.array_agg").replace("!= 0", "operator(pg_catalog.<>) 0")
 
 
 def _check_path(path: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ import asyncpg
 _OLDEST = """
     with horizon as materialized (
         select
-            pg_snapshot_xmin(pg_current_snapshot())::text::bigint as transaction_id,
-            pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next_id
+            pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint as transaction_id,
+            pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint as next_id
     ), holder as (
         select
             activity.pid, activity.datname as database, activity.usename as "user", activity.application_name,
@@ -26,8 +26,8 @@ _OLDEST = """
     )
     select
         transaction_id, next_id - transaction_id as transactions, pid, database, "user", application_name, state,
-        extract(epoch from clock_timestamp() - began_at)::float8 as age_s,
-        extract(epoch from clock_timestamp() - query_start)::float8 as query_age_s, prepared
+        extract(epoch from pg_catalog.clock_timestamp() - began_at)::float8 as age_s,
+        extract(epoch from pg_catalog.clock_timestamp() - query_start)::float8 as query_age_s, prepared
     from horizon cross join holder
 """
 

@@ -57,6 +57,15 @@ class Statement:
         place = {parameter.name: f"${number}" for number, parameter in enumerate(self.parameters, 1)}
         return self.render(schema, place)
 
+    def typed_sql(self, schema: str) -> str:
+        """As ``sql``, each parameter with its declared type.
+
+        Without a type, the server takes it from the operator beside it, and others may have made one that fits better.
+        """
+        return self.render(
+            schema, {one.name: f"${number}::{one.sql_type}" for number, one in enumerate(self.parameters, 1)}
+        )
+
     def pgbench_sql(self, schema: str) -> str:
         """With pgbench's ``:name`` variables."""
         return self.render(schema, {parameter.name: f":{parameter.name}" for parameter in self.parameters})

@@ -175,5 +175,5 @@ GAP_AWARE = Ordering(
     all_tenants=True,
     directories=("gap_aware", "by_number"),
     reader=GapAwareReader,
-    turn="select pg_current_xact_id()",
+    turn="select pg_catalog.pg_current_xact_id()",
 )

@@ -18,5 +18,8 @@ TABLE_LOCK = Ordering(
     directories=("by_number",),
     reader=NumberReader,
     # Hashed: applications lock small numbers of their own in the same database, and may be as small as an oid.
-    turn="select pg_advisory_xact_lock(hashtextextended('eventmark', '{schema}.domain_events'::regclass::oid::bigint))",
+    turn=(
+        "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended("
+        "'eventmark', '{schema}.domain_events'::regclass::oid::bigint))"
+    ),
 )

@@ -52,10 +52,12 @@ TENANT_LOCK = Ordering(
     directories=("tenant_lock", "by_number"),
     reader=TenantReader,
     group_turn=(
-        "select count(pg_advisory_xact_lock(key)) from (select distinct hashtextextended(tenant_id,"
-        " '{schema}.domain_events'::regclass::oid::bigint) as key from"
-        " string_to_table(:tenant_ids::text, chr(30))"
-        " as tenant (tenant_id) order by key) as keys"
+        "select pg_catalog.count(pg_catalog.pg_advisory_xact_lock(key)) from (select distinct"
+        " pg_catalog.hashtextextended(tenant_id, '{schema}.domain_events'::regclass::oid::bigint) as key"
+        " from pg_catalog.string_to_table(:tenant_ids::text, e'\\x1e') as tenant (tenant_id) order by key) as keys"
     ),
-    turn="select pg_advisory_xact_lock(hashtextextended(:tenant_id, '{schema}.domain_events'::regclass::oid::bigint))",
+    turn=(
+        "select pg_catalog.pg_advisory_xact_lock("
+        "pg_catalog.hashtextextended(:tenant_id, '{schema}.domain_events'::regclass::oid::bigint))"
+    ),
 )

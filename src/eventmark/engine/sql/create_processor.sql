@@ -4,6 +4,6 @@
 -- index: tracking_tokens_key
 insert into {schema}.tracking_tokens (processor, segment, segments, token)
 select :processor, segment, :segments, :token
-from generate_series(0, :segments - 1) as segment
+from pg_catalog.generate_series(0, :segments - 1) as segment
 where not exists (select from {schema}.tracking_tokens where processor = :processor)
 on conflict on constraint tracking_tokens_key do nothing

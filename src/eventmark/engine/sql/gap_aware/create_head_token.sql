@@ -5,16 +5,18 @@
 -- Up to :decided, nothing comes into gaps any more. A consumer's first token looks at the numbers of the whole log.
 with look as materialized (
     select
-        pg_snapshot_xmin(pg_current_snapshot()) as horizon,
-        case when :with_bound then pg_current_xact_id() end as bound
+        pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) as horizon,
+        case when :with_bound then pg_catalog.pg_current_xact_id() end as bound
 ), place as (
-    select max(global_sequence_id) as number from {schema}.domain_events
+    select pg_catalog.max(global_sequence_id) as number from {schema}.domain_events
 ), missing as (
-    select array_agg(before + 1 order by before) as firsts, array_agg(number - 1 order by before) as lasts
+    select
+        pg_catalog.array_agg(before + 1 order by before) as firsts,
+        pg_catalog.array_agg(number - 1 order by before) as lasts
     from (
         select
             global_sequence_id as number,
-            lag(global_sequence_id, 1, :decided) over (order by global_sequence_id) as before
+            pg_catalog.lag(global_sequence_id, 1, :decided) over (order by global_sequence_id) as before
         from {schema}.domain_events
         where global_sequence_id > :decided and global_sequence_id <= (select number from place)
     ) as numbers

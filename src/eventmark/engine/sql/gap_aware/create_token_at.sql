@@ -5,10 +5,10 @@
 -- Clocks disagree: 100, not one. Gaps as in create_head_token.
 with look as materialized (
     select
-        pg_snapshot_xmin(pg_current_snapshot()) as horizon,
-        case when :with_bound then pg_current_xact_id() end as bound
+        pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) as horizon,
+        case when :with_bound then pg_catalog.pg_current_xact_id() end as bound
 ), place as (
-    select min(global_sequence_id) as number
+    select pg_catalog.min(global_sequence_id) as number
     from (
         select global_sequence_id from {schema}.domain_events
         where timestamp_utc >= :instant
@@ -16,11 +16,13 @@ with look as materialized (
         limit 100
     ) as next_by_time
 ), missing as (
-    select array_agg(before + 1 order by before) as firsts, array_agg(number - 1 order by before) as lasts
+    select
+        pg_catalog.array_agg(before + 1 order by before) as firsts,
+        pg_catalog.array_agg(number - 1 order by before) as lasts
     from (
         select
             global_sequence_id as number,
-            lag(global_sequence_id, 1, :decided) over (order by global_sequence_id) as before
+            pg_catalog.lag(global_sequence_id, 1, :decided) over (order by global_sequence_id) as before
         from {schema}.domain_events
         where global_sequence_id > :decided and global_sequence_id <= (select number from place)
     ) as numbers

@@ -6,11 +6,13 @@
 -- stream. The first row is no event: it tells what the snapshot shows of gaps, see orderings/gap_aware.py.
 with look as materialized (
     select
-        pg_snapshot_xmin(pg_current_snapshot()) as horizon,
-        case when :with_bound then pg_current_xact_id() end as bound
+        pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) as horizon,
+        case when :with_bound then pg_catalog.pg_current_xact_id() end as bound
 ), filled as (
     select event.*
-    from unnest(:gap_firsts::bigint[], :gap_lasts::bigint[]) as gap (first, last)
+    from rows from (
+        pg_catalog.unnest(:gap_firsts::bigint[]), pg_catalog.unnest(:gap_lasts::bigint[])
+    ) as gap (first, last)
     cross join lateral (
         select * from {schema}.domain_events
         where global_sequence_id between gap.first and gap.last
@@ -26,11 +28,13 @@ with look as materialized (
         then :batch_size else -1
     end
 ), missing as (
-    select array_agg(before + 1 order by before) as firsts, array_agg(number - 1 order by before) as lasts
+    select
+        pg_catalog.array_agg(before + 1 order by before) as firsts,
+        pg_catalog.array_agg(number - 1 order by before) as lasts
     from (
         select
             global_sequence_id as number,
-            lag(global_sequence_id, 1, :global_sequence) over (order by global_sequence_id) as before
+            pg_catalog.lag(global_sequence_id, 1, :global_sequence) over (order by global_sequence_id) as before
         from following
     ) as numbers
     where number > before + 1

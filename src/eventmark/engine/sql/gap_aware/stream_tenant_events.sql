@@ -6,11 +6,13 @@
 -- :decided, nothing comes any more. "between" is there for the reason told in by_number/stream_tenant_events.sql.
 with look as materialized (
     select
-        pg_snapshot_xmin(pg_current_snapshot()) as horizon,
-        case when :with_bound then pg_current_xact_id() end as bound
+        pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) as horizon,
+        case when :with_bound then pg_catalog.pg_current_xact_id() end as bound
 ), filled as (
     select event.*
-    from unnest(:gap_firsts::bigint[], :gap_lasts::bigint[]) as gap (first, last)
+    from rows from (
+        pg_catalog.unnest(:gap_firsts::bigint[]), pg_catalog.unnest(:gap_lasts::bigint[])
+    ) as gap (first, last)
     cross join lateral (
         select * from {schema}.domain_events
         where tenant_id = :tenant_id
@@ -27,16 +29,18 @@ with look as materialized (
         then :batch_size else -1
     end
 ), missing as (
-    select array_agg(before + 1 order by before) as firsts, array_agg(number - 1 order by before) as lasts
+    select
+        pg_catalog.array_agg(before + 1 order by before) as firsts,
+        pg_catalog.array_agg(number - 1 order by before) as lasts
     from (
         select
             global_sequence_id as number,
-            lag(global_sequence_id, 1, greatest(:global_sequence, :decided)) over (
+            pg_catalog.lag(global_sequence_id, 1, greatest(:global_sequence, :decided)) over (
                 order by global_sequence_id
             ) as before
         from {schema}.domain_events
         where global_sequence_id > greatest(:global_sequence, :decided)
-            and global_sequence_id <= (select max(global_sequence_id) from following)
+            and global_sequence_id <= (select pg_catalog.max(global_sequence_id) from following)
     ) as numbers
     where number > before + 1
 ), batch as (

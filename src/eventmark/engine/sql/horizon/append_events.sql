@@ -17,19 +17,21 @@ with last_event as (
         :expected_version + place, :expected_version, happened_at, event_id, :tenant_id,
         :aggregate_type::text || ':' || :aggregate_id::text, :aggregate_type, :aggregate_id, event_type, payload_type,
         payload_revision, payload, metadata
-    from unnest(
-        :event_ids::uuid[], :event_types::text[], :payloads::jsonb[], :metadatas::jsonb[],
-        :timestamps::timestamptz[], :payload_types::text[], :payload_revisions::text[]
+    from rows from (
+        pg_catalog.unnest(:event_ids::uuid[]), pg_catalog.unnest(:event_types::text[]),
+        pg_catalog.unnest(:payloads::jsonb[]), pg_catalog.unnest(:metadatas::jsonb[]),
+        pg_catalog.unnest(:timestamps::timestamptz[]), pg_catalog.unnest(:payload_types::text[]),
+        pg_catalog.unnest(:payload_revisions::text[])
     ) with ordinality as batch (
         event_id, event_type, payload, metadata, happened_at, payload_type, payload_revision, place
     )
     -- A stream's last event may come from a younger transaction when this one got its id early and
     -- appends late. Appending then would put this batch before it in the order consumers read.
     where coalesce((select sequence_number from last_event), 0) = :expected_version
-        and coalesce((select transaction_id <= pg_current_xact_id() from last_event), true)
+        and coalesce((select transaction_id <= pg_catalog.pg_current_xact_id() from last_event), true)
     returning global_sequence_id
 )
 select
-    (select max(global_sequence_id) from appended) as last_global_sequence,
+    (select pg_catalog.max(global_sequence_id) from appended) as last_global_sequence,
     coalesce((select sequence_number from last_event), 0) as actual_version,
-    pg_current_xact_id() as transaction_id
+    pg_catalog.pg_current_xact_id() as transaction_id

@@ -2,7 +2,7 @@
 -- purpose: append many batches, each to a stream of its own and on its own condition; one statement, one commit
 -- parameters: tenant_ids text, aggregate_ids text, aggregate_types text, expected_versions text, batches text, steps text, event_ids text, event_types text, payloads text, metadatas text, timestamps timestamptz[], payload_types text, payload_revisions text
 -- index: domain_events_stream
--- Each text holds the values of one column, separated by chr(30), a character that neither ids nor JSON can hold.
+-- Each text holds the values of one column, separated by the character 30, which neither ids nor JSON can hold.
 -- A batch whose stream is not at its expected version is left out, and named in the answer. Events are stored, and
 -- numbered, in the order of batches, which callers sort by stream: two groups that meet wait for each other, and do
 -- not deadlock.
@@ -11,10 +11,12 @@ with batch as materialized (
         named.*, coalesce(last_event.sequence_number, 0) as actual_version,
         coalesce(last_event.sequence_number, 0) = named.expected_version
             -- As in append_events: a last event of a younger transaction.
-            and coalesce(last_event.transaction_id <= pg_current_xact_id(), true) as goes_on
-    from unnest(
-        string_to_array(:tenant_ids::text, chr(30)), string_to_array(:aggregate_ids::text, chr(30)),
-        string_to_array(:aggregate_types::text, chr(30)), string_to_array(:expected_versions::text, chr(30))::bigint[]
+            and coalesce(last_event.transaction_id <= pg_catalog.pg_current_xact_id(), true) as goes_on
+    from rows from (
+        pg_catalog.unnest(pg_catalog.string_to_array(:tenant_ids::text, e'\x1e')),
+        pg_catalog.unnest(pg_catalog.string_to_array(:aggregate_ids::text, e'\x1e')),
+        pg_catalog.unnest(pg_catalog.string_to_array(:aggregate_types::text, e'\x1e')),
+        pg_catalog.unnest(pg_catalog.string_to_array(:expected_versions::text, e'\x1e')::bigint[])
     ) with ordinality as named (tenant_id, aggregate_id, aggregate_type, expected_version, number)
     left join lateral (
         select sequence_number, transaction_id
@@ -32,12 +34,16 @@ with batch as materialized (
         batch.expected_version + step, batch.expected_version, happened_at, event_id, batch.tenant_id,
         batch.aggregate_type || ':' || batch.aggregate_id, batch.aggregate_type, batch.aggregate_id, event_type,
         payload_type, payload_revision, payload, metadata
-    from batch join unnest(
-        string_to_array(:batches::text, chr(30))::integer[], string_to_array(:steps::text, chr(30))::integer[],
-        string_to_array(:event_ids::text, chr(30))::uuid[], string_to_array(:event_types::text, chr(30)),
-        string_to_array(:payloads::text, chr(30))::jsonb[], string_to_array(:metadatas::text, chr(30))::jsonb[],
-        :timestamps::timestamptz[], string_to_array(:payload_types::text, chr(30)),
-        string_to_array(:payload_revisions::text, chr(30))
+    from batch join rows from (
+        pg_catalog.unnest(pg_catalog.string_to_array(:batches::text, e'\x1e')::integer[]),
+        pg_catalog.unnest(pg_catalog.string_to_array(:steps::text, e'\x1e')::integer[]),
+        pg_catalog.unnest(pg_catalog.string_to_array(:event_ids::text, e'\x1e')::uuid[]),
+        pg_catalog.unnest(pg_catalog.string_to_array(:event_types::text, e'\x1e')),
+        pg_catalog.unnest(pg_catalog.string_to_array(:payloads::text, e'\x1e')::jsonb[]),
+        pg_catalog.unnest(pg_catalog.string_to_array(:metadatas::text, e'\x1e')::jsonb[]),
+        pg_catalog.unnest(:timestamps::timestamptz[]),
+        pg_catalog.unnest(pg_catalog.string_to_array(:payload_types::text, e'\x1e')),
+        pg_catalog.unnest(pg_catalog.string_to_array(:payload_revisions::text, e'\x1e'))
     ) as event (
         number, step, event_id, event_type, payload, metadata, happened_at, payload_type, payload_revision
     ) using (number)
@@ -46,7 +52,7 @@ with batch as materialized (
     returning global_sequence_id
 )
 select
-    (select array_agg(global_sequence_id order by global_sequence_id) from appended) as global_sequences,
-    (select array_agg(number order by number) from batch where not goes_on) as left_out,
-    (select array_agg(actual_version order by number) from batch where not goes_on) as actual_versions,
-    pg_current_xact_id() as transaction_id
+    (select pg_catalog.array_agg(global_sequence_id order by global_sequence_id) from appended) as global_sequences,
+    (select pg_catalog.array_agg(number order by number) from batch where not goes_on) as left_out,
+    (select pg_catalog.array_agg(actual_version order by number) from batch where not goes_on) as actual_versions,
+    pg_catalog.pg_current_xact_id() as transaction_id

@@ -6,6 +6,6 @@
 -- a crash gives the ids of transactions that left nothing on disk to later ones, behind such a token.
 select transaction_id, global_sequence_id
 from {schema}.domain_events
-where transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+where transaction_id < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
 order by transaction_id desc, global_sequence_id desc
 limit 1

@@ -7,7 +7,7 @@ select
     least(transaction_id, horizon) as transaction_id,
     case when transaction_id < horizon then global_sequence_id else 1 end as global_sequence_id
 from (
-    select transaction_id, global_sequence_id, pg_snapshot_xmin(pg_current_snapshot()) as horizon
+    select transaction_id, global_sequence_id, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) as horizon
     from {schema}.domain_events
     where timestamp_utc >= :instant
     order by timestamp_utc

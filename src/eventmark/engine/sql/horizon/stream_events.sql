@@ -10,6 +10,9 @@ select
     aggregate_id, event_type, payload_type, payload_revision, payload, metadata
 from {schema}.domain_events
 where (transaction_id, global_sequence_id) > (:transaction_id, :global_sequence)
-    and transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+    and transaction_id < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
 order by transaction_id, global_sequence_id
-limit case when :transaction_id <= pg_snapshot_xmin(pg_current_snapshot()) then :batch_size else -1 end
+limit case
+    when :transaction_id <= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+    then :batch_size else -1
+end

@@ -9,6 +9,9 @@ select
 from {schema}.domain_events
 where tenant_id = :tenant_id
     and (transaction_id, global_sequence_id) > (:transaction_id, :global_sequence)
-    and transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+    and transaction_id < pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
 order by transaction_id, global_sequence_id
-limit case when :transaction_id <= pg_snapshot_xmin(pg_current_snapshot()) then :batch_size else -1 end
+limit case
+    when :transaction_id <= pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())
+    then :batch_size else -1
+end

@@ -4,18 +4,18 @@
 with numbered as materialized (
     select
         ctid as row_place,
-        row_number() over (order by transaction_id, global_sequence_id) as place,
-        dense_rank() over (order by transaction_id) - 1 as transaction_place
+        pg_catalog.row_number() over (order by transaction_id, global_sequence_id) as place,
+        pg_catalog.dense_rank() over (order by transaction_id) - 1 as transaction_place
     from {schema}.domain_events
 ), room as materialized (
     select
-        pg_snapshot_xmin(pg_current_snapshot())::text::numeric - 3 as new_transactions,
-        (select max(transaction_place) + 1 from numbered)::numeric as old_transactions
+        pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::numeric - 3 as new_transactions,
+        (select pg_catalog.max(transaction_place) + 1 from numbered)::numeric as old_transactions
 )
 update {schema}.domain_events as events
 set global_sequence_id = numbered.place,
     transaction_id = (
-        3 + floor(numbered.transaction_place * least(old_transactions, new_transactions) / old_transactions)
+        3 + pg_catalog.floor(numbered.transaction_place * least(old_transactions, new_transactions) / old_transactions)
     )::text::xid8
 from numbered, room
 where events.ctid = numbered.row_place

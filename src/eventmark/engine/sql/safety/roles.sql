@@ -6,7 +6,7 @@ declare
 begin
     foreach name in array array['{prefix}_owner', '{prefix}_appender', '{prefix}_reader'] loop
         if not exists (select from pg_roles where rolname = name) then
-            execute format('create role %I nologin', name);
+            execute pg_catalog.format('create role %I nologin', name);
         elsif exists (
             select from pg_roles
             where rolname = name and (rolcanlogin or rolsuper or rolbypassrls or rolcreaterole or rolcreatedb)
@@ -14,8 +14,8 @@ begin
             raise exception 'role % is there already and is more than a group', name using errcode = 'duplicate_object';
         end if;
     end loop;
-    if not pg_has_role('{prefix}_owner', 'usage') then
-        execute format('grant %I to %I', '{prefix}_owner', current_user);
+    if not pg_catalog.pg_has_role('{prefix}_owner', 'usage') then
+        execute pg_catalog.format('grant %I to %I', '{prefix}_owner', current_user);
     end if;
 end
 $$;
@@ -30,10 +30,10 @@ begin
     for relation in
         select oid from pg_class where relnamespace = '{schema}'::regnamespace and relkind in ('r', 'p')
     loop
-        execute format('alter table %s owner to "{prefix}_owner"', relation);
+        execute pg_catalog.format('alter table %s owner to "{prefix}_owner"', relation);
     end loop;
     for routine in select oid from pg_proc where pronamespace = '{schema}'::regnamespace and not prosecdef loop
-        execute format('alter routine %s owner to "{prefix}_owner"', routine);
+        execute pg_catalog.format('alter routine %s owner to "{prefix}_owner"', routine);
     end loop;
 end
 $$;
@@ -50,7 +50,7 @@ grant insert (
 grant insert, update on {schema}.aggregate_snapshots to "{prefix}_appender";
 do $$
 begin
-    if to_regclass('{schema}.tracking_tokens') is not null then
+    if pg_catalog.to_regclass('{schema}.tracking_tokens') is not null then
         grant select, insert, update, delete on {schema}.tracking_tokens to "{prefix}_appender";
         grant select on {schema}.tracking_tokens to "{prefix}_reader";
     end if;

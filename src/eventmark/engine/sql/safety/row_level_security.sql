@@ -18,11 +18,11 @@ alter table {schema}.domain_events enable row level security, force row level se
 alter table {schema}.aggregate_snapshots enable row level security, force row level security;
 
 create policy own_tenant on {schema}.domain_events
-    using (tenant_id = nullif(current_setting('eventmark.tenant_id', true), ''))
-    with check (tenant_id = nullif(current_setting('eventmark.tenant_id', true), ''));
+    using (tenant_id = nullif(pg_catalog.current_setting('eventmark.tenant_id', true), ''))
+    with check (tenant_id = nullif(pg_catalog.current_setting('eventmark.tenant_id', true), ''));
 create policy own_tenant on {schema}.aggregate_snapshots
-    using (tenant_id = nullif(current_setting('eventmark.tenant_id', true), ''))
-    with check (tenant_id = nullif(current_setting('eventmark.tenant_id', true), ''));
+    using (tenant_id = nullif(pg_catalog.current_setting('eventmark.tenant_id', true), ''))
+    with check (tenant_id = nullif(pg_catalog.current_setting('eventmark.tenant_id', true), ''));
 
 -- Consumers of all tenants: a policy of their own, to their role alone. An OR in the tenants' policy would be
 -- paid by every statement of every tenant.
@@ -34,7 +34,7 @@ grant select on {schema}.eventmark_store, {schema}.domain_events, {schema}.aggre
 grant select on all sequences in schema {schema} to "{prefix}_consumer";
 do $$
 begin
-    if to_regclass('{schema}.tracking_tokens') is not null then
+    if pg_catalog.to_regclass('{schema}.tracking_tokens') is not null then
         grant select, insert, update, delete on {schema}.tracking_tokens to "{prefix}_consumer";
     end if;
 end
@@ -44,14 +44,14 @@ $$;
 create function {schema}.events_ahead() returns boolean
     language sql stable security definer set search_path = pg_catalog, pg_temp
     as 'select exists (select from {schema}.domain_events
-        where transaction_id >= pg_snapshot_xmax(pg_current_snapshot()))';
+        where transaction_id >= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))';
 revoke all on function {schema}.events_ahead() from public;
 grant execute on function {schema}.events_ahead()
     to "{prefix}_owner", "{prefix}_appender", "{prefix}_reader", "{prefix}_consumer";
 do $$
 begin
-    if not pg_has_role('{prefix}_consumer', 'usage') then
-        execute format('grant "{prefix}_consumer" to %I', current_user);
+    if not pg_catalog.pg_has_role('{prefix}_consumer', 'usage') then
+        execute pg_catalog.format('grant "{prefix}_consumer" to %I', current_user);
     end if;
     -- Who comes to own something in a schema must be allowed to create there, for as long as that takes.
     grant create on schema {schema} to "{prefix}_consumer";
