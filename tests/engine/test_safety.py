@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
-from eventmark.domain import Snapshot
+from eventmark.domain import Snapshot, TrackingToken, TransactionId
 from eventmark.engine import (
     ORDERINGS,
     EventProcessor,
@@ -320,3 +321,31 @@ async def test_a_rebase_waits_for_nobody_who_still_uses_the_store(
             await rebase_store(owner, SCHEMA)
     marker = await read_marker(owner, SCHEMA)
     assert marker is not None and marker.epoch == 1
+
+
+@pytest.mark.parametrize("row_level_security", [False, True])
+async def test_every_member_of_the_owners_role_can_rebase_and_processors_tokens_come_along(
+    owner: Connection, login: str, row_level_security: bool
+) -> None:
+    """Also where the policies, which bind the owner, would show no event."""
+    await install_schema(owner, SCHEMA, roles=True, row_level_security=row_level_security)
+    roles = "eventmark_appender" + ", eventmark_consumer" * row_level_security
+    await owner.execute(f"grant {roles} to visitor")
+    async with await PostgresEventStore.connect(login, notify=False) as store:
+        await store.append_events(stream_of(), new_events(2), expected_version=0)
+        await store.append_events(stream_of("b"), new_events(2), expected_version=0)
+        batch = await read_on(store, await store.create_tail_token(), 3, limit=3)
+        ahead = replace(batch.token, transaction_id=TransactionId(batch.token.transaction_id + 1_000_000_000))
+        await store.run_statement("create_processor", "p", 1, str(ahead))
+    await owner.execute("grant eventmark_owner to visitor")
+    await owner.execute(AHEAD)
+    visitor = await asyncpg.connect(login)
+    for connection, moved in ((visitor, 4), (owner, 0), (visitor, 0)):
+        done = await rebase_store(connection, SCHEMA)
+        assert (done.events_moved, done.segments_carried) == (moved, 1)
+    await visitor.close()
+    await owner.execute("revoke eventmark_owner from visitor")
+    async with await PostgresEventStore.connect(login, notify=False) as store:
+        text = await owner.fetchval(f"select token from {SCHEMA}.tracking_tokens")
+        rest = await read_on(store, TrackingToken.parse(text), 1)
+        assert [(event.aggregate_id, event.sequence_number) for event in rest.events] == [("b", 2)]
