@@ -5,16 +5,27 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from eventmark.text import plain
 
 SCREEN_WIDTH = 110  # where the output goes into a file or a pipe
 _SPELLED = {"\u202f": " ", "×": "x", "–": "-", "→": "->", "µ": "u", "…": "..."}
 
 
 class Screen(Console):
-    """A console whose reader may go away (``| head``): the rest has nowhere to go, the exit code still counts."""
+    """A console whose reader may go away (``| head``): the rest has nowhere to go, the exit code still counts.
+
+    Nothing it is given to print can steer the terminal, whatever name or unit it stands in.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=plain(segment.text))
 
     def on_broken_pipe(self) -> None:
         drop_output()

@@ -15,6 +15,7 @@ from pathlib import Path
 from eventmark.errors import UsageError
 from eventmark.history.entries import Entry, Measurement
 from eventmark.results.files import write_whole
+from eventmark.text import one_line
 
 CSV_FILE, CONFIG_FILE = "eventmark.csv", "otava.yaml"
 TEST_NAME = "eventmark"
@@ -35,11 +36,11 @@ def write_otava(entries: Sequence[Entry], directory: Path) -> list[Path]:
     names = [name for name in last.measurements if all(name in one.measurements for one in rows)]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([TIME_COLUMN, COMMIT_COLUMN, *names])
+    table.writerow([TIME_COLUMN, COMMIT_COLUMN, *map(_cell, names)])
     for one in rows:
         values = [repr(one.measurements[name].value) for name in names]
-        table.writerow([f"{one.moment} +0000", _cell(one.commit), *values])
-    directions = {name: 1 if last.measurements[name].better == "more" else -1 for name in names}
+        table.writerow([_cell(f"{one.moment} +0000"), _cell(one.commit), *values])
+    directions = {_cell(name): 1 if last.measurements[name].better == "more" else -1 for name in names}
     written = {CSV_FILE: text.getvalue(), CONFIG_FILE: _settings(directory / CSV_FILE, directions)}
     for name, content in written.items():
         write_whole(directory / name, content.encode())
@@ -101,5 +102,6 @@ def _settings(table: Path, directions: dict[str, int]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    """Text on one line that steers no terminal and that no spreadsheet takes for a formula."""
+    shown = one_line(text)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠")) else shown

@@ -41,6 +41,9 @@ def render_junit(result: RunResult) -> str:
     for count in ("tests", "failures", "skipped"):
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
     root.set("errors", "0")
+    for node in root.iter():
+        node.attrib.update({name: clean(text) for name, text in node.attrib.items()})
+        node.text = clean(node.text) if node.text else None
     Xml.indent(root)
     return Xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -89,17 +92,17 @@ def _suite(root: Xml.Element, name: str, cases: Iterable[Case], started_at: str)
     suite = Xml.SubElement(
         root, "testsuite", name=name, tests=str(len(listed)), errors="0",
         failures=str(verdicts.count(Verdict.BROKEN)), skipped=str(verdicts.count(Verdict.INCONCLUSIVE)),
-        time=f"{sum(case.seconds or 0.0 for case in listed):.6f}", timestamp=clean(started_at).partition("+")[0],
+        time=f"{sum(case.seconds or 0.0 for case in listed):.6f}", timestamp=started_at.partition("+")[0],
     )  # fmt: skip
     for case in listed:
         node = Xml.SubElement(
-            suite, "testcase", classname=f"eventmark.{name}", name=clean(case.name), time=f"{case.seconds or 0.0:.6f}"
+            suite, "testcase", classname=f"eventmark.{name}", name=case.name, time=f"{case.seconds or 0.0:.6f}"
         )  # fmt: skip
         if case.verdict is Verdict.BROKEN:
-            failure = Xml.SubElement(node, "failure", message=clean(case.reason), type=case.verdict.value)
-            failure.text = clean(case.details or case.reason)
+            failure = Xml.SubElement(node, "failure", message=case.reason, type=case.verdict.value)
+            failure.text = case.details or case.reason
         elif case.verdict is Verdict.INCONCLUSIVE:
-            Xml.SubElement(node, "skipped", message=clean(case.reason))
+            Xml.SubElement(node, "skipped", message=case.reason)
 
 
 def clean(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import altair as alt
+import msgspec
 from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -43,7 +44,7 @@ def cell_text(value: str | float | None, column: Column) -> str:
         return one_line(value)
     if column.unit in _UNITS:
         return _UNITS[column.unit](value)
-    return f"{numbers.amount(value)} {column.unit}".strip()
+    return one_line(f"{numbers.amount(value)} {column.unit}")
 
 
 def is_number_column(table: Table, place: int) -> bool:
@@ -118,7 +119,8 @@ def drawn_chart(chart: Chart) -> alt.TopLevelMixin:
     makers = {"line": _lines, "point": _lines, "area": _lines, "bar": _bars, "heat": _heat}
     if chart.mark not in makers:
         raise ValueError(f"no chart is called {chart.mark!r}")
-    return makers[chart.mark](chart)
+    titled = msgspec.structs.replace(chart, x=one_line(chart.x), y=one_line(chart.y))
+    return makers[chart.mark](titled)
 
 
 def _lines(chart: Chart) -> alt.TopLevelMixin:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from eventmark.results.results import RunResult, Verdict
 from eventmark.results.targets import QUANTILES
+from eventmark.text import one_line
 
 
 class ResultGauges:
@@ -33,14 +34,14 @@ class ResultGauges:
     def show(self, result: RunResult) -> None:
         for part, found in _verdicts(result):
             for verdict in Verdict:
-                self._verdict.labels(part, verdict.value).set(int(found is verdict))
+                self._verdict.labels(one_line(part), verdict.value).set(int(found is verdict))
         for name, one in result.operations.items():
             for quantile in QUANTILES:
-                self._latency.labels(name, quantile).set(getattr(one.latency_ms, quantile) / 1e3)
+                self._latency.labels(one_line(name), quantile).set(getattr(one.latency_ms, quantile) / 1e3)
             if one.target_ms:
-                self._target.labels(name, one.target_quantile).set(one.target_ms / 1e3)
+                self._target.labels(one_line(name), one.target_quantile).set(one.target_ms / 1e3)
         for name, figure in result.figures.items():
-            self._figure.labels(name, figure.unit).set(figure.value)
+            self._figure.labels(one_line(name), one_line(figure.unit)).set(figure.value)
 
 
 def _verdicts(result: RunResult) -> Iterator[tuple[str, Verdict]]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.redaction import redact_text
+from eventmark.redaction import mask, redact_text
 from eventmark.results.results import RESULT_FORMAT, RESULT_FORMAT_VERSION, RunResult
 
 RESULT_BYTES_MAX = 512 * 2**20
@@ -57,14 +57,15 @@ def _without_secrets(value: Any) -> Any:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there complete or as it was before. Raises ``CannotRunError``.
 
-    Makes the folders above it. A symbolic link stays one; what is no file, a device or a pipe, is refused.
+    Passwords that are registered are masked. Makes the folders above it. A symbolic link stays one; what is no file,
+    a device or a pipe, is refused.
     """
     try:
         target = path.resolve()
         if target.exists() and not target.is_file():
             raise CannotRunError(f"{path} cannot be written: not a file", remedy=_REMEDY)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, content)
+        _replace(target, mask(content.decode(errors="surrogateescape")).encode(errors="surrogateescape"))
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
         why = error.strerror if isinstance(error, OSError) else "its links go round in a circle"
         raise CannotRunError(f"{path} cannot be written: {why}", remedy=_REMEDY) from error
