@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from eventmark.cli.main import run_command
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.operations.pgbench import pgbench_rate
-from eventmark.redaction import UNREADABLE, redact
+from eventmark.redaction import UNREADABLE, _forms, redact
 from eventmark.server import Server, provision
 from eventmark.server.dsn import _refusal, read_dsn, split_password
 from tests.database import execute, fetch
@@ -222,3 +223,49 @@ def test_errors_name_the_cause_that_was_named(server: Server) -> None:
     refused = _refusal(caught.value, "A")
     assert isinstance(refused, CannotRunError) and 'invalid value for parameter "work_mem"' in refused.message
     assert "port" not in refused.remedy
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explain", "--events", "1k", "--profile", "quick"),
+        pytest.param(
+            ("run", "--events", "2k", "--profile", "quick", "--profiler", "cpu"), marks=pytest.mark.long
+        ),
+    ],
+    ids=["explain", "run"],
+)
+def test_a_whole_run_shows_its_password_in_no_output_file_or_command_line(
+    odd: dict[str, str], own_environment: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    encoded = quote(ODD, safe="")
+    dsn = f"postgresql://odd:{encoded}@{odd['host']}:{odd['port']}/{odd['dbname']}?sslpassword={quote(KEY_PASSWORD)}"
+    started: list[str] = []
+    begin = subprocess.Popen.__init__
+
+    def spy(self: Any, command: Any, *positional: Any, **named: Any) -> None:
+        started.append(" ".join(map(str, command)))
+        begin(self, command, *positional, **named)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", spy)
+    monkeypatch.chdir(own_environment)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    command = (*arguments, "--server", dsn, "--out", "out", "--summary", "out/summary.md")
+    monkeypatch.setattr("sys.argv", ["eventmark", *command])
+    assert run_command(command) in (0, 1, 3)
+    output = "".join(capfd.readouterr())
+    files = [path for path in own_environment.rglob("*") if path.is_file()]
+    assert {"result.json", "report.html", "report.md", "junit.xml", "summary.md"} <= {
+        path.name for path in files
+    }
+    texts = [output, *started, *(path.read_text(encoding="utf-8", errors="replace") for path in files)]
+    pieces = [*_forms(ODD), *_forms(KEY_PASSWORD), ODD[:8], ODD[4:12], KEY_PASSWORD[:6], KEY_PASSWORD[6:]]
+    for piece in pieces:
+        assert not any(piece in text for text in texts), piece
+    assert f"odd@{odd['host']}:{odd['port']}" in (own_environment / "out" / "result.json").read_text()
+    execute(odd_dsn(odd), "drop schema if exists eventmark cascade")
+
+
+def odd_dsn(odd: dict[str, str]) -> str:
+    return f"postgresql://odd:{quote(ODD, safe='')}@{odd['host']}:{odd['port']}/{odd['dbname']}"
