@@ -18,6 +18,7 @@ CONFIG_FILE = Path("eventmark.toml")
 _COUNT = re.compile(r"(?P<number>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?)\s*(?P<unit>[kKmMgG]?)")
 _COUNT_LENGTH_MAX = 40
 DSN_KEYS = ("server", "base", "candidate")
+PORT_MAX = 65_535
 SHARE_MAX = 10.0
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
@@ -119,6 +120,11 @@ def load_settings(
     given = {name: value for name, value in flags.items() if value is not None}
     settings = replace(settings, **given)
     _ = settings.event_count
+    for port in (settings.port, settings.metrics_port):
+        if not 0 <= port <= PORT_MAX:
+            raise UsageError(
+                f"{port} is not a port", remedy=f"a port is 1 to {PORT_MAX}; leave it out for a free one"
+            )
     return settings
 
 

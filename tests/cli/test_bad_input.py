@@ -68,6 +68,10 @@ def check(done: Done, code: int, *said: str) -> None:
         (("--evnts", "5"), "--evnts"),
         (("--events",), "--events"),
         (("more",), "more"),
+        (("--port", "65536"), "65536 is not a port"),
+        (("--metrics-port", "70000"), "70000 is not a port"),
+        (("--metrics-port", "-1"), "-1 is not a port"),
+        (("--server", f"postgresql://me:{SECRET}@a..b/db"), "cannot be a host's name"),
         (
             ("--server", f"postgresql://me:{SECRET}@host:port/db"),
             "<unreadable DSN>",

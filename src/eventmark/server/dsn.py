@@ -220,6 +220,8 @@ def _refusal(error: Exception, address: str) -> EventmarkError | None:
             f"no trusted connection to {address}: {reason}",
             remedy="check sslmode, sslrootcert, sslcert and sslkey",
         )
+    if isinstance(error, UnicodeError):
+        return UsageError(f"{address}: its host cannot be a host's name", remedy="correct the host")
     if isinstance(error, ValueError | asyncpg.ClientConfigurationError):
         return UsageError(f"{address}: {reason}", remedy="correct the DSN")
     if isinstance(error, asyncpg.InvalidCatalogNameError):
