@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import asyncpg
@@ -11,8 +12,7 @@ import pytest
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.notifications import Listener, Notifier
 from eventmark.errors import StoreUnavailableError
-from tests.engine.builders import DEADLINE_S, until
-from tests.engine.proxy import Proxy
+from tests.engine.builders import DEADLINE_S, new_event, stream_of, until
 from tests.virtual_time import VirtualTime
 
 OTHERS = (
@@ -67,31 +67,107 @@ async def test_a_store_closed_while_its_listener_connects_leaves_no_connection(
     await _none_is_left(connection)
 
 
-async def test_a_listener_cancelled_before_it_listens_listens_the_next_time(
+async def test_who_cannot_listen_reads_at_once_and_listens_when_it_can(
     dsn: str, connection: asyncpg.Connection
 ) -> None:
-    async with Proxy(dsn) as proxy:
+    """A role with one connection, which the pool has."""
+    await connection.execute(
+        "drop role if exists visitor; create role visitor login password 'secret' connection limit 1;"
+        "grant usage on schema eventmark to visitor; grant all on all tables in schema eventmark to visitor;"
+        "grant all on all sequences in schema eventmark to visitor"
+    )
+    visitor = dsn.partition("://")[0] + "://visitor:secret@" + dsn.rpartition("@")[2]
+    async with await PostgresEventStore.connect(visitor, pool_max=1, poll_interval_s=0.01) as store:
+        assert store._listener is not None
+        store._listener._pause_s = store._listener._retry_s = 0.01
+        token = await store.create_tail_token()
+        waiting = [asyncio.create_task(store.stream_events(token, wait_s=20)) for _ in range(3)]
+        await until(lambda: _is(store._listener is not None and store._listener._retry_at_s > 0))
+        await store.append_events(stream_of(), [new_event()], expected_version=0)
+        assert [len(batch.events) for batch in await asyncio.gather(*waiting)] == [1, 1, 1]
+        assert not store._listener.is_listening
+        await connection.execute("alter role visitor connection limit 2")
+        head = await store.create_head_token()
 
-        async def connect() -> asyncpg.Connection[Any]:
-            opened = await asyncpg.connect(proxy.dsn)
-            if not first.done():
-                first.set_result(None)
-                proxy.answers.clear()
-            return opened
+        async def listens() -> bool:
+            assert store._listener is not None
+            await store.stream_events(head, wait_s=0.02)
+            return store._listener.is_listening
 
-        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        listener = Listener(connect, "something")
-        opening = asyncio.create_task(listener.open())
-        await proxy.held.wait()
-        opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-        proxy.answers.set()
-        heard = await listener.open()
+        await until(listens)
+    await until(
+        lambda: connection.fetchval("select count(*) = 0 from pg_stat_activity where usename = 'visitor'")
+    )
+    await connection.execute("drop owned by visitor; drop role visitor")
+
+
+async def _is(condition: bool) -> bool:
+    return condition
+
+
+async def test_nobody_waits_for_a_listener_that_cannot_connect(store: PostgresEventStore) -> None:
+    attempts = 0
+
+    async def never() -> asyncpg.Connection[Any]:
+        nonlocal attempts
+        attempts += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    store._listener = Listener(never, "something")
+    token = await store.create_tail_token()
+    waiting = [asyncio.create_task(store.stream_events(token, wait_s=20)) for _ in range(5)]
+    await store.append_events(stream_of(), [new_event()], expected_version=0)
+    async with asyncio.timeout(10):
+        assert all([(await one).events for one in waiting])
+    assert attempts == 1
+
+
+async def test_a_listener_that_fails_is_tried_again_after_twice_as_long_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def refuse() -> asyncpg.Connection[Any]:
+        raise asyncpg.ReadOnlySQLTransactionError("cannot execute LISTEN during recovery")
+
+    listener = Listener(refuse, "something", retry_s=0.001)
+    pauses = []
+    for _ in range(3):
+        listener._retry_at_s = 0
+        heard = listener.open()
+        assert listener.open() is heard
+        assert listener._attempt is not None
+        await listener._attempt
+        pauses.append(listener._pause_s)
+    assert pauses == [0.002, 0.004, 0.008]
+    listener._retry_at_s = time.monotonic() + 60
+    attempt = listener._attempt
+    listener.open()
+    assert listener._attempt is attempt
+    assert [record.getMessage() for record in caplog.records] == [
+        "no notifications are heard, consumers poll: cannot execute LISTEN during recovery"
+    ]
+    await listener.close()
+
+
+async def test_consumers_that_waited_before_it_listened_look_again(
+    dsn: str, connection: asyncpg.Connection
+) -> None:
+    go_on = asyncio.Event()
+
+    async def connect() -> asyncpg.Connection[Any]:
+        await go_on.wait()
+        return await asyncpg.connect(dsn)
+
+    listener = Listener(connect, "something")
+    heard = listener.open()
+    await connection.execute("notify something")
+    go_on.set()
+    async with asyncio.timeout(10):
+        await heard.wait()
+        heard = listener.open()
         await connection.execute("notify something")
-        async with asyncio.timeout(DEADLINE_S):
-            await heard.wait()
-        await listener.close()
+        await heard.wait()
+    await listener.close()
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -18,7 +19,7 @@ from eventmark.domain import StoredEvent, TrackingToken, TransactionId
 from eventmark.engine import EventProcessor, PostgresEventStore
 from eventmark.engine.processor import segment_of
 from eventmark.errors import ClaimLostError, InvalidEventError, TokenRefusedError, UsageError
-from tests.engine.builders import SCHEMA, new_event, new_events, read_on, stream_of, until
+from tests.engine.builders import SCHEMA, new_event, new_events, read_on, stream_of, until, waiting_backend
 
 Connection = asyncpg.Connection
 
@@ -429,6 +430,91 @@ async def test_a_processor_that_cannot_work_is_refused(
 ) -> None:
     with pytest.raises(UsageError):
         EventProcessor(store, **{"name": "p", "handler": keep, **wrong})  # type: ignore[arg-type]
+
+
+async def test_of_two_that_create_a_processor_at_a_time_one_decides_its_segments(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    create = f"""
+        insert into {SCHEMA}.tracking_tokens (processor, segment, segments, token)
+        values ('p', 0, 1, '{await store.create_tail_token()}')
+    """
+    sent = await filled(store, 20, 2)
+    async with effects.transaction():
+        await effects.execute(create)  # as the other's statement does, which has not committed yet
+        second = EventProcessor(store, "p", keep, segments=2)
+        running = asyncio.create_task(second.run())
+        await waiting_backend(effects)
+    await until(lambda: are(effects, sent))
+    second.stop()
+    await running
+    rows = await effects.fetch(f"select segment, segments from {SCHEMA}.tracking_tokens")
+    assert [tuple(row) for row in rows] == [(0, 1)]
+
+
+async def test_starts_at_a_time_with_different_segments_handle_each_event_once(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    sent = await filled(store, 10, 2)
+    processors = [EventProcessor(store, "p", keep, segments=segments) for segments in (1, 2, 3, 4)]
+    async with AsyncExitStack() as running:
+        for processor in processors:
+            await running.enter_async_context(Running(processor))
+        await until(lambda: are(effects, sent))
+    rows = await effects.fetch(f"select segments from {SCHEMA}.tracking_tokens")
+    assert {row[0] for row in rows} == {len(rows)}
+    assert sorted(await handled(effects)) == sorted(sent)  # type: ignore[type-var]
+
+
+async def test_a_lease_that_ends_after_the_servers_clock_went_back_is_over(
+    store: PostgresEventStore, effects: Connection
+) -> None:
+    sent = await filled(store, 2)
+    await EventProcessor(store, "p", keep)._create()
+    claim = f"""
+        update {SCHEMA}.tracking_tokens set owner = 'dead', fence = 1, lease = interval '10 s',
+        lease_until = clock_timestamp() + $1::interval
+    """
+    for ahead_s, free in ((15, False), (3600, True)):  # the clock went back by 5 s, by an hour
+        await effects.execute(claim, timedelta(seconds=ahead_s))
+        assert await store.run_statement("list_segments")
+        claimed = (await store.run_statement("list_segments"))[0]["claimed"]
+        assert claimed is not free
+        rows = await store.run_statement("claim_segment", "p", "other", timedelta(seconds=10))
+        assert bool(rows) is free
+    await effects.execute(claim, timedelta(seconds=3600))
+    async with Running(EventProcessor(store, "p", keep)):
+        await until(lambda: are(effects, sent))
+
+
+async def test_a_pool_without_a_connection_to_prolong_leases_on_is_refused(
+    store: PostgresEventStore, dsn: str
+) -> None:
+    for pool_max, processors in ((1, 1), (2, 2)):
+        async with await PostgresEventStore.connect(dsn, schema=SCHEMA, pool_max=pool_max) as small:
+            runs = [EventProcessor(small, f"p-{number}", keep) for number in range(processors)]
+            tasks = [asyncio.create_task(one.run()) for one in runs]
+            with pytest.raises(UsageError, match=f"set pool_max to {pool_max + 1}"):
+                await tasks[-1]
+            for one in runs:
+                one.stop()
+            await asyncio.wait(tasks)
+
+
+async def test_a_pool_of_one_serves_a_processor_whose_handler_needs_no_connection(
+    store: PostgresEventStore, dsn: str
+) -> None:
+    sent = await filled(store, 2)
+    seen: list[object] = []
+
+    async def note(events: Sequence[StoredEvent], connection: Connection | None) -> None:
+        seen.extend(event.event_id for event in events)
+
+    async with (
+        await PostgresEventStore.connect(dsn, schema=SCHEMA, pool_max=1) as small,
+        Running(EventProcessor(small, "p", note, transactional=False)),
+    ):
+        await until(lambda: later(len(seen) == len(sent)))
 
 
 @pytest.fixture(autouse=True)

@@ -135,6 +135,7 @@ class Pool:
         self._idle: list[Session] = []
         self._waiters: deque[asyncio.Future[Session | None]] = deque()
         self._open = 0
+        self._reserved = 0
         self._closed = False
         self.size_max = size_max
         self.acquire_timeout_s = acquire_timeout_s
@@ -155,6 +156,22 @@ class Pool:
     @property
     def in_use(self) -> int:
         return self._open - len(self._idle)
+
+    def reserve(self) -> None:
+        """Count a connection that will be held while others are asked for; to be taken back by ``unreserve``.
+
+        Raises ``UsageError`` where that would leave none: whoever holds one would wait for itself.
+        """
+        if self._reserved + 2 > self.size_max:
+            raise UsageError(
+                f"a pool of {self.size_max} connections does not serve {self._reserved + 1} processors at a time: "
+                "each holds one while it handles a batch, and its lease is prolonged on another",
+                remedy=f"set pool_max to {self._reserved + 2} or more",
+            )
+        self._reserved += 1
+
+    def unreserve(self) -> None:
+        self._reserved -= 1
 
     async def fill(self, size_min: int) -> None:
         """Open ``size_min`` connections ahead of their use."""

@@ -137,8 +137,19 @@ class EventProcessor:
         """Claim a segment and work on it until ``stop``.
 
         An error of the handler or of the store is raised here, with the token where it was; the segment is
-        given back. ``ClaimLostError`` when somebody else has claimed it, because the lease ended.
+        given back. ``ClaimLostError`` when somebody else has claimed it, because the lease ended. ``UsageError``
+        where the store's pool has no connection left to prolong the lease on while batches are handled.
         """
+        if not self._transactional:
+            await self._run()
+            return
+        self._store.pool.reserve()
+        try:
+            await self._run()
+        finally:
+            self._store.pool.unreserve()
+
+    async def _run(self) -> None:
         await self._create()
         while not self._stopping.is_set():
             self.claim = await self._claim()

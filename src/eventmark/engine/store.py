@@ -317,7 +317,7 @@ class PostgresEventStore:
         self, token: TrackingToken, limit: int, tenant_id: str | None, deadline: float
     ) -> EventBatch:
         while True:
-            heard = await self._listen()
+            heard = self._listen()
             batch = await self._reader.read_after(token, limit, tenant_id)
             token = batch.token
             left_s = deadline - time.monotonic()
@@ -325,14 +325,9 @@ class PostgresEventStore:
                 return batch
             await wait_for_event(heard, min(left_s, self.poll_interval_s))
 
-    async def _listen(self) -> asyncio.Event:
+    def _listen(self) -> asyncio.Event:
         """What the next notification will set; where none can be heard, nothing sets it."""
-        if self._listener is None:
-            return asyncio.Event()
-        try:
-            return await self._listener.open()
-        except DRIVER_ERRORS as error:
-            raise translated_read_error(error) from error
+        return asyncio.Event() if self._listener is None else self._listener.open()
 
     async def _read(self, name: str, *arguments: object) -> list[EventRecord]:
         try:

@@ -16,6 +16,14 @@ from eventmark.engine.statements import Statement, read_statements
 
 SQL_DIRECTORY = Path(__file__).parents[1] / "sql"
 
+UNCLAIMED = (
+    "(owner is null or lease_until < pg_catalog.clock_timestamp()"
+    " or coalesce(lease_until > pg_catalog.clock_timestamp() + lease + lease, false))"
+)
+"""Whether a segment is free, in SQL. An end beyond two leases was set before the server's clock went back: it would
+keep a dead owner's segment for as long as the clock needs to get there again. A live owner of such a segment has set
+it anew within a third of its lease; where another is quicker, what it saves is refused."""
+
 Read = Callable[..., Awaitable[list[EventRecord]]]
 """``await read(statement_name, *arguments)``: its rows; errors are the engine's."""
 
@@ -67,7 +75,10 @@ class Ordering:
             del found["stream_events"]
         for name, turn in (("append_events", self.turn), ("append_group", self.group_turn or self.turn)):
             found[name] = replace(found[name], template=found[name].template.replace("{turn}", turn))
-        return found
+        return {
+            name: replace(statement, template=statement.template.replace("{unclaimed}", UNCLAIMED))
+            for name, statement in found.items()
+        }
 
     @property
     def indexes_path(self) -> Path:

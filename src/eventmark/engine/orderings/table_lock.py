@@ -1,7 +1,8 @@
 """One writer at a time: numbers are drawn, and commit, in one order.
 
 An append takes the store's advisory lock before it draws a number and holds it until its transaction ends.
-The price: appends wait for each other, and for their flushes, one by one.
+The price: appends wait for each other, and for their flushes, one by one. Advisory locks need no privilege:
+whoever may connect to the database can take this one as well, and no append goes on until it is given back.
 """
 
 from __future__ import annotations

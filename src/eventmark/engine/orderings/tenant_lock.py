@@ -2,7 +2,8 @@
 
 So there is no log of all tenants, and every consumer reads one tenant's. Tenants whose hashes collide wait
 for each other, which costs time alone. A transaction that appends for several tenants locks each at its
-first append: two that do so in opposite order deadlock, and PostgreSQL ends one of them.
+first append: two that do so in opposite order deadlock, and PostgreSQL ends one of them. Advisory locks need no
+privilege: whoever may connect to the database can take a tenant's as well, and stop its appends for that time.
 """
 
 from __future__ import annotations

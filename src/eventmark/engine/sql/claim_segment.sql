@@ -4,11 +4,11 @@
 -- index: tracking_tokens_key
 -- The fence rises with every claim: what an earlier owner still saves is refused.
 update {schema}.tracking_tokens
-set owner = :owner, fence = fence + 1, lease_until = pg_catalog.clock_timestamp() + :lease
+set owner = :owner, fence = fence + 1, lease = :lease, lease_until = pg_catalog.clock_timestamp() + :lease
 where (processor, segment) = (
     select processor, segment
     from {schema}.tracking_tokens
-    where processor = :processor and (owner is null or lease_until < pg_catalog.clock_timestamp())
+    where processor = :processor and {unclaimed}
     order by segment
     limit 1
     for update skip locked

@@ -3,6 +3,6 @@
 -- parameters:
 -- index: none
 -- A row for each segment there is: the whole table is what is asked for.
-select processor, segment, token, owner is not null and lease_until >= pg_catalog.clock_timestamp() as claimed
+select processor, segment, token, not {unclaimed} as claimed
 from {schema}.tracking_tokens
 order by processor, segment

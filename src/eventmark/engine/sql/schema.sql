@@ -53,5 +53,6 @@ create table {schema}.tracking_tokens (
     fence bigint not null default 0,
     owner text,
     lease_until timestamptz,
+    lease interval,
     constraint tracking_tokens_key primary key (processor, segment)
 ) with (fillfactor = 50);

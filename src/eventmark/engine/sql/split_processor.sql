@@ -5,10 +5,7 @@
 with old as materialized (
     select * from {schema}.tracking_tokens where processor = :processor for update
 ), free as (
-    select
-        pg_catalog.count(*) > 0
-        and pg_catalog.bool_and(owner is null or lease_until < pg_catalog.clock_timestamp()) as all_free
-    from old
+    select pg_catalog.count(*) > 0 and pg_catalog.bool_and({unclaimed}) as all_free from old
 ), kept as (
     update {schema}.tracking_tokens as one
     set segments = one.segments * 2
