@@ -24,11 +24,32 @@ insert into {schema}.events (tenant, stream, version, id, type, data, meta, reco
 values (:tenant_id, :aggregate_id, :sequence_number, :event_id, :event_type, :payload, :metadata, :timestamp)
 """
 STORES = ["reference", *(f"engine, {name}" for name in ORDERINGS), "eaf", "example", "one event at a time"]
+ISOLATIONS = ("repeatable read", "serializable")
+"""Defaults that an operator may have set. The engine has the isolation that it needs under each of them."""
 
 
-@pytest.fixture(params=STORES)
+def _with_defaults() -> list[Any]:
+    """Each store as the server is, the engine also under each default isolation; one of these in every run."""
+    stores = [pytest.param((name, None), id=name) for name in STORES]
+    for name in ORDERINGS:
+        for isolation in ISOLATIONS:
+            marks = () if (name, isolation) == ("horizon", "serializable") else pytest.mark.long
+            stores.append(
+                pytest.param((f"engine, {name}", isolation), id=f"engine, {name}, {isolation}", marks=marks)
+            )
+    return stores
+
+
+@pytest.fixture(params=_with_defaults())
 async def store(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> AsyncIterator[EventStore]:
-    opened = await _opened(request.param, database, tmp_path)
+    name, isolation = request.param
+    if isolation is not None:
+        connection = await asyncpg.connect(database)
+        await connection.execute(
+            f"alter database {database.rpartition('/')[2]} set default_transaction_isolation to '{isolation}'"
+        )
+        await connection.close()
+    opened = await _opened(name, database, tmp_path)
     yield opened
     await opened.close()
 
