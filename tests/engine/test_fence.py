@@ -66,7 +66,7 @@ async def refuses_everything(store: PostgresEventStore, token: TrackingToken) ->
         lambda: store.find_events("acme", []),
         lambda: store.read_snapshot("acme", "a-1"),
         lambda: GroupAppender(store).append_events(stream_of("late"), [new_event()], expected_version=0),
-        lambda: EventProcessor(store, "p", handle_nothing).run(),
+        lambda: EventProcessor(store, "p", handle_nothing, transactional=False).run(),
         lambda: append_in_transaction(store),
     ):
         with pytest.raises(StoreReplacedError, match="no longer the one that was opened"):

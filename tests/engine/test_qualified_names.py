@@ -167,7 +167,8 @@ async def looted(planted: str) -> AsyncIterator[Connection]:
 
 async def probe(connection: Connection, sql: str, types: Iterable[str]) -> list[str]:
     """What a statement would use of the loot: its parsed form knows every operator and function."""
-    answers = "void" if sql.startswith("insert") and "returning" not in sql else "setof record"
+    _, inserts, last = sql.rpartition("insert into")
+    answers = "void" if inserts and "returning" not in last else "setof record"
     await connection.execute(
         f"create function public.probe({', '.join(types)}) returns {answers} begin atomic {sql}; end"
     )

@@ -281,6 +281,7 @@ async def test_a_listener_whose_connection_was_terminated_listens_again(
     token = await store.create_tail_token()
     await store.stream_events(token, wait_s=0.01)
     find = "from pg_stat_activity where datname = current_database() and query ilike 'listen%'"
+    await until(lambda: connection.fetchval(f"select count(*) = 1 {find}"))
     assert await connection.fetchval(f"select count(pg_terminate_backend(pid)) {find}") == 1
     await until(lambda: connection.fetchval(f"select count(*) = 0 {find}"))
     await store.stream_events(token, wait_s=0.5)

@@ -141,7 +141,7 @@ async def test_on_a_silent_wire_everything_ends_at_its_deadline_with_a_typed_err
             await appender.append_events(stream_of(), batch, expected_version=0)
 
     async def process(store: PostgresEventStore) -> None:
-        await EventProcessor(store, "p", ignore).run()
+        await EventProcessor(store, "p", ignore, transactional=False).run()
 
     for operation, expected in (
         (lambda store: store.append_events(stream_of(), batch, expected_version=0), OutcomeUnknownError),
