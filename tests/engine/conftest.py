@@ -16,6 +16,8 @@ from tests.database import drop_database
 from tests.engine.builders import SCHEMA, opened
 
 _CLEAR = """
+    select pg_terminate_backend(pid, 60000) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend';
     do $$ declare name text; begin
         for name in
             select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'
@@ -33,7 +35,7 @@ def engine_database(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 async def cleared_dsn(engine_database: str) -> str:
-    """The DSN of a database with nothing in it."""
+    """The DSN of a database with nothing in it, and nobody: a wire that was cut may have left a session behind."""
     await _execute(engine_database, _CLEAR)
     return engine_database
 

@@ -162,7 +162,7 @@ async def test_a_processor_at_work_ends_when_its_store_is_rebased(
     await until(lambda: is_claimed(processor))
     await rebase_store(connection, SCHEMA)
     with pytest.raises(StoreReplacedError):
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, DEADLINE_S)
 
 
 async def is_claimed(processor: EventProcessor) -> bool:

@@ -266,7 +266,9 @@ async def test_closing_the_store_does_not_wait_for_a_server_that_is_silent(
 ) -> None:
     monkeypatch.setattr(sessions, "CLOSE_TIMEOUT_S", 0.2)
     async with Proxy(dsn) as proxy:
-        store = await PostgresEventStore.connect(proxy.dsn, schema=SCHEMA, pool_min=2, acquire_timeout_s=0.3)
+        store = await PostgresEventStore.connect(
+            proxy.dsn, schema=SCHEMA, pool_min=2, acquire_timeout_s=2 * DEADLINE_S
+        )
         token = await store.create_tail_token()
         await store.stream_events(token, wait_s=0.01)
         proxy.requests.clear()

@@ -15,7 +15,7 @@ from eventmark.errors import CannotRunError, EventmarkError, StoreUnavailableErr
 from tests.engine.builders import DEADLINE_S, new_event, stream_of, until
 
 
-def pool_of(dsn: str, *, size_max: int = 2, acquire_timeout_s: float = 5) -> Pool:
+def pool_of(dsn: str, *, size_max: int = 2, acquire_timeout_s: float = DEADLINE_S) -> Pool:
     return Pool(
         dsn,
         {"one": "select 1 as one"},
@@ -100,8 +100,9 @@ async def test_the_longest_waiting_is_served_first(pool: Pool) -> None:
 
 
 async def test_a_wait_that_takes_too_long_is_a_typed_error_that_names_the_size(common_dsn: str) -> None:
-    pool = pool_of(common_dsn, size_max=1, acquire_timeout_s=0.1)
+    pool = pool_of(common_dsn, size_max=1)
     session = await pool.acquire()
+    pool.acquire_timeout_s = 0.1  # to connect takes its time
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError, match=r"within 0\.1 s, all 1 are in use"):
         async with asyncio.timeout(DEADLINE_S):
@@ -143,8 +144,9 @@ async def test_a_waiter_cancelled_at_the_moment_it_is_served_gives_its_session_b
 async def test_a_waiter_out_of_time_at_the_moment_it_is_served_gives_its_session_back(
     common_dsn: str,
 ) -> None:
-    pool = pool_of(common_dsn, size_max=1, acquire_timeout_s=0.1)
+    pool = pool_of(common_dsn, size_max=1)
     held = await pool.acquire()
+    pool.acquire_timeout_s = 0.1  # to connect takes its time
     waiting = asyncio.create_task(pool.acquire())
     await _settle()
     time.sleep(0.15)  # noqa: ASYNC251 - the loop is late: the time is over before it looks
