@@ -16,8 +16,9 @@ from scipy.special import bdtr, bdtrik
 
 from eventmark.results.results import Latency, LatencyInterval
 from eventmark.results.targets import QUANTILES
+from eventmark.stats.block_maxima import block_maxima_bound
 from eventmark.stats.dependence import Samples, dependence_of
-from eventmark.stats.ranks import CONFIDENCE, NS_PER_MS, nearest_rank
+from eventmark.stats.ranks import CONFIDENCE, NS_PER_MS, least_samples, nearest_rank
 
 RESAMPLES = 400
 BLOCKS_MAX = 2000  # per resample; beyond it blocks get longer, which costs a little precision and no truth
@@ -65,9 +66,9 @@ def quantile_interval(
     - a block bootstrap, which keeps runs of neighbouring samples together and draws whole forks, so that
       both slow stretches and forks unlike each other widen it.
 
-    ``high`` is None where not even the largest sample bounds the quantile (fewer than ``least_samples``
-    independent ones); ``low`` is always given, at worst the smallest sample. Raises ``ValueError`` for no
-    samples.
+    Where not even the largest sample bounds the quantile, because dependence leaves too few independent ones,
+    ``high`` is the bound from block maxima, well above all samples. It is None where there are fewer samples than
+    ``least_samples``; ``low`` is always given, at worst the smallest sample. Raises ``ValueError`` for no samples.
     """
     forks = [fork for fork in samples_ns_by_fork if len(fork)]
     if not forks:
@@ -78,8 +79,15 @@ def quantile_interval(
     low, high = _order_statistic_bounds(len(ordered), q, confidence, dependence.inflation)
     blocks = _draw_blocks(forks, dependence.block_length, random)
     low_blocks, high_blocks = _bootstrap_bounds(blocks, ordered, q, confidence)
-    high_ms = None if high is None else float(ordered[max(high, high_blocks)]) / NS_PER_MS
-    return LatencyInterval(low=float(ordered[min(low, low_blocks)]) / NS_PER_MS, high=high_ms)
+    high_ns: float | None = None
+    if high is not None:
+        high_ns = float(ordered[max(high, high_blocks)])
+    elif len(ordered) >= least_samples(q, confidence=confidence)[1]:
+        high_ns = block_maxima_bound(forks, confidence=confidence)
+    return LatencyInterval(
+        low=float(ordered[min(low, low_blocks)]) / NS_PER_MS,
+        high=None if high_ns is None else high_ns / NS_PER_MS,
+    )
 
 
 def _order_statistic_bounds(
