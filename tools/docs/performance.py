@@ -205,7 +205,7 @@ def _volumes(results: Sequence[RunResult]) -> list[str]:
     for name in _names(results):
         found = [result.operations.get(name) for result in results]
         rows.append(
-            [f"{code(name)} p95", *(milliseconds(one.latency_ms.p95) if one else NONE for one in found)]
+            [f"{code(name)} p95", *(milliseconds(one.quantile_ms("p95")) if one else NONE for one in found)]
         )
     head = ["", *(cell(result.environment.store.name) for result in results)]
     return ["## By data volume", "", *table(head, rows, "l" + "r" * len(results)), ""]

@@ -24,12 +24,12 @@ from eventmark.adviser.sections import advice_section, figures_of, index_section
 from eventmark.adviser.settings import try_settings
 from eventmark.adviser.use_sections import application_section, server_section
 from eventmark.errors import UsageError
-from eventmark.jobs.course import Course
 from eventmark.jobs.job import Job, prepare_store
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.results.files import write_whole
-from eventmark.results.results import RunResult, Section, Verdict
-from eventmark.seeding import Progress, estimated_bytes, no_progress
-from eventmark.server import check_disk_space
+from eventmark.results.results import Section, Verdict
+from eventmark.seeding import Progress, no_progress
 
 COPIES_ROOM = 4
 """Two copies, and as much again for what trials append to them."""
@@ -52,7 +52,7 @@ def chosen_parts(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+class Advice(Experiment):
     """Advice on ``parts`` of the job's store. ``advice.sql`` goes to ``out``.
 
     The job's own corpus is left alone: trials are made on copies, seeded from the same plan, that are dropped
@@ -64,46 +64,49 @@ class Advice:
     parts: Sequence[str] = PARTS
     out: Path
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError`` or ``UsageError``."""
-        effort = EFFORTS[job.profile.name]
-        job = replace(job, corpus=replace(job.corpus, events=min(effort.events, job.corpus.events)))
-        copies = Copies(job, effort, progress)
+    seeds: ClassVar[bool] = False
+
+    def job_for(self, job: Job) -> Job:
+        events = min(EFFORTS[job.profile.name].events, job.corpus.events)
+        job = replace(job, corpus=replace(job.corpus, events=events))
+        copies = _copies(job)
         copies.drop()
         prepare_store(replace(job, schema=copies.plain))
-        if job.server.directory is not None:
-            check_disk_space(job.place, COPIES_ROOM * estimated_bytes(job.corpus.events))
-        with Course(job, progress, events_to_come=COPIES_ROOM * job.corpus.events) as course:
-            try:
-                found = self._try_parts(copies, course)
-            finally:
-                copies.drop()
+        return job
+
+    def scratch_events(self, job: Job) -> int:
+        return COPIES_ROOM * job.corpus.events
+
+    def measure(self, run: Run) -> Findings:
+        copies = _copies(run.job, run.progress)
+        try:
+            found = self._try_parts(copies, run)
+        finally:
+            copies.drop()
         script = advice_script(
-            found.advice, weakening(found.changes), schema=job.schema, store=job.definition.name,
+            found.advice, weakening(found.changes), schema=run.job.schema, store=run.job.definition.name,
             evidence="result.json",
         )  # fmt: skip
         write_whole(self.out / SCRIPT, script.encode())
         verdict, reasons = judge_trials(found.changes, found.everything)
         first = advice_section(found.advice, found.changes, found.everything, copies, script, verdict)
-        return course.result(
-            verdict,
-            reasons,
+        return Findings(
+            decided=(verdict, reasons), sections=[first, *found.sections],
             figures=figures_of(found.advice, found.changes, found.everything),
-            sections=[first, *found.sections],
-        )
+        )  # fmt: skip
 
-    def _try_parts(self, copies: Copies, course: Course) -> _Found:
+    def _try_parts(self, copies: Copies, run: Run) -> _Found:
         """The store first, for its trials make the copies that the others are measured on."""
         found = _Found()
         if "schema" in self.parts:
-            with course.phase("schema"):
+            with run.phase("schema"):
                 found.changes = try_changes(copies)
             found.advice += advice_on_schema(found.changes)
             found.sections += [index_section(found.changes), schema_section(found.changes)]
         else:
             copies.make()
         if "server" in self.parts:
-            with course.phase("server"):
+            with run.phase("server"):
                 settings = try_settings(copies)
                 if found.chosen and settings.advised:
                     found.everything = try_everything(copies, found.chosen, settings.advised)
@@ -112,11 +115,15 @@ class Advice:
             ]  # fmt: skip
             found.sections.append(server_section(settings))
         if "application" in self.parts:
-            with course.phase("application"):
+            with run.phase("application"):
                 application = measure_application(copies)
             found.advice += sorted(advice_on_use(application), key=lambda one: -(one.gain or 0.0))
             found.sections.append(application_section(application))
         return found
+
+
+def _copies(job: Job, progress: Progress = no_progress) -> Copies:
+    return Copies(job, EFFORTS[job.profile.name], progress)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""When a snapshot pays, and what a cache of aggregates would save: from measured times and the corpus' own course.
+"""When a snapshot pays, and what a cache of aggregates would save: from measured times and the corpus' own run.
 
 Whoever appends loads the aggregate first. So the log, read in its order, is the order of loads as well.
 """

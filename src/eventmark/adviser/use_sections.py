@@ -129,7 +129,7 @@ def _caches(found: Application) -> list[Table]:
             title="a cache of the aggregates used last",
             columns=columns("aggregates", "loads answered|share", "time saved|share"),
             rows=[[float(one.aggregates), one.hit_share, one.time_share] for one in found.caches],
-            note="by the corpus' own course: whoever appended an event had loaded its aggregate",
+            note="by the corpus' own run: whoever appended an event had loaded its aggregate",
         )
     ]  # fmt: skip
 

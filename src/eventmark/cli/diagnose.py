@@ -14,11 +14,11 @@ from eventmark.cli.options import CorpusOptions
 from eventmark.cli.run import check_writable
 from eventmark.cli.session import running_server, screen
 from eventmark.engine import Stall, find_stall
-from eventmark.judgement.verdicts import exit_code
+from eventmark.judgement.verdicts import exit_code, worst
 from eventmark.report import render_findings, render_terminal, write_reports
 from eventmark.results.files import read_result
 from eventmark.seeding import estimated_bytes
-from eventmark.server import examine, fitness
+from eventmark.server import examine
 from eventmark.workload import CorpusPlan
 
 
@@ -45,7 +45,7 @@ def doctor(
     screen.print(
         f"horizon: held by {stall}" if stall else "horizon: no transaction holds consumers up", markup=False
     )
-    return exit_code(fitness(findings))
+    return exit_code(worst(findings))
 
 
 async def _stall(dsn: str) -> Stall | None:

@@ -25,9 +25,9 @@ from eventmark.experiments.run.main_job import CoreOperations, Limits, MainJob, 
 from eventmark.experiments.run.repetition import RepeatedPlans
 from eventmark.instruments.profiler import check_profiler, profiling
 from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.metering import Metering, metered
 from eventmark.jobs.profiled import as_profiled
-from eventmark.jobs.scenario import Scenario
 from eventmark.judgement.verdicts import exit_code
 from eventmark.loadgen.generator import Watcher
 from eventmark.report import render_terminal, write_reports
@@ -43,12 +43,12 @@ def run(*, options: Options | None = None) -> int:
     return run_scenario(MainJob(), (options or Options()).settings())
 
 
-def run_scenario(scenario: Scenario, settings: Settings, *, keep: bool = False) -> int:
+def run_scenario(scenario: Experiment, settings: Settings, *, keep: bool = False) -> int:
     """Run it on the settings' job, write its result and reports, and return the exit code."""
     return run_watched(lambda _: scenario, settings, keep=keep)
 
 
-def run_watched(make: Callable[[Watcher], Scenario], settings: Settings, *, keep: bool = False) -> int:
+def run_watched(make: Callable[[Watcher], Experiment], settings: Settings, *, keep: bool = False) -> int:
     """``run_scenario`` of a scenario that is made with somebody to tell its pulses to."""
     check_writable(Path(settings.out))
     check_published(settings)
@@ -139,7 +139,7 @@ def explain(
     return run_scenario(scenario, settings, keep=True)
 
 
-def _examination(*, cliffs: bool, golden: bool, approve: bool, repeat: int | None) -> Scenario:
+def _examination(*, cliffs: bool, golden: bool, approve: bool, repeat: int | None) -> Experiment:
     """The plain examination, or what is asked for instead. Raises ``UsageError`` for more than one of them."""
     given = {"--cliffs": cliffs, "--golden": golden, "--approve": approve, "--repeat": repeat is not None}
     asked = [name for name, value in given.items() if value]

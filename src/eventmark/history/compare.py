@@ -92,12 +92,17 @@ def _operation(
     return OperationChange(
         outcome=outcome,
         reason=reason,
-        base_ms={name: getattr(base.latency_ms, name) for name in QUANTILES},
-        candidate_ms={name: getattr(candidate.latency_ms, name) for name in QUANTILES},
+        base_ms=_quantiles_ms(base),
+        candidate_ms=_quantiles_ms(candidate),
         effects=effects,
         slower_share=_slower_share(base, candidate) if times else None,
         counters=compare_counters(base.work, candidate.work, WORK_TOLERANCES),
     )
+
+
+def _quantiles_ms(one: OperationResult) -> dict[str, float]:
+    """Empty where no call succeeded."""
+    return {name: value for name in QUANTILES if (value := one.quantile_ms(name)) is not None}
 
 
 def _effects(base: OperationResult, candidate: OperationResult, confidence: float) -> dict[str, RatioEffect]:

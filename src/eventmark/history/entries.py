@@ -88,8 +88,8 @@ def left_out(entries: Sequence[Entry]) -> dict[str, int]:
 def _measurements(result: RunResult) -> Iterator[tuple[str, Measurement]]:
     for name, operation in result.operations.items():
         for quantile in QUANTILES:
-            value = getattr(operation.latency_ms, quantile)
-            yield f"{name} {quantile}", Measurement(value=value, unit="ms")
+            if (value := operation.quantile_ms(quantile)) is not None:
+                yield f"{name} {quantile}", Measurement(value=value, unit="ms")
         work = with_buffers(operation.work)
         for counter in WORK_TOLERANCES:
             if counter in work:

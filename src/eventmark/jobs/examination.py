@@ -7,23 +7,21 @@ from collections.abc import Mapping
 
 import asyncpg
 
-from eventmark.jobs.course import Course
 from eventmark.jobs.job import Job
+from eventmark.jobs.run import Run
 from eventmark.plans import examine_plans, sampled_cases
 from eventmark.results.results import PlanResult
 from eventmark.seeding import Progress
 from eventmark.seeding.copying import tidy
 
 
-def examine_all_plans(
-    job: Job, course: Course, progress: Progress, *, settings: Mapping[str, str] | None = None
-) -> list[PlanResult]:
+def examine_all_plans(run: Run, *, settings: Mapping[str, str] | None = None) -> list[PlanResult]:
     """Every statement of the store, after its tables were vacuumed as a server at rest would have done.
 
     An aged corpus is left as it is. ``settings`` are set for the examination alone, as SQL writes them.
     """
-    course.skipped |= dict(job.definition.absent)
-    return asyncio.run(_examine(job, progress, settings or {}, runs=1))[0]
+    run.skipped |= dict(run.job.definition.absent)
+    return asyncio.run(_examine(run.job, run.progress, settings or {}, runs=1))[0]
 
 
 def examine_repeatedly(job: Job, progress: Progress, *, runs: int) -> list[list[PlanResult]]:

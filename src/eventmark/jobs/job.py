@@ -64,10 +64,13 @@ def prepare_store(job: Job) -> int:
 
     Raises ``CannotRunError`` or ``UsageError``.
     """
-    missing = asyncio.run(_check_store(job))
-    if job.server.directory is not None and missing:
-        check_disk_space(job.place, estimated_bytes(missing, job.corpus.payload_profile))
-    return missing
+    return asyncio.run(_check_store(job))
+
+
+def check_room(job: Job, events: int) -> None:
+    """Raises ``CannotRunError`` where the disk of a server of ours has no room for so many events more."""
+    if job.server.directory is not None and events:
+        check_disk_space(job.place, estimated_bytes(events, job.corpus.payload_profile))
 
 
 def fill(job: Job, progress: Progress) -> SeedReport:
@@ -81,7 +84,7 @@ def fill(job: Job, progress: Progress) -> SeedReport:
     if seeded.reused:
         asyncio.run(rejuvenate(job.server.dsn, job.definition, job.schema))
         asyncio.run(remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events))
-        if job.server.pid is not None:  # just started by us, with nothing in its cache
+        if job.server.directory is not None:  # just started by us, with nothing in its cache
             asyncio.run(warm(job.server.dsn, (job.schema,)))
     if job.aged:
         asyncio.run(age(job.server.dsn, job.definition, job.schema, job.corpus, progress))

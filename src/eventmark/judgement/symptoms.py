@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from eventmark.judgement.evidence import Evidence, Spent, StatementTime, Wait, spent_on
+from eventmark.judgement.machine import BUSY_SHARE
 
 MOST = 0.5
 """More than all else together: taking anything else away would change less."""
@@ -21,8 +22,8 @@ CORE_FULL = 0.9
 MACHINE_FULL = 0.9
 """A queue for the cores is longer than the work from about here on, however the load comes."""
 
-OTHERS_LARGE = 0.25
-"""Of the cores. Less, on a full machine, is not what fills it."""
+CROWDED = 0.75
+"""Of the cores, busy on average while something was measured, pauses between calls included: there was no room left."""
 
 PAGES_PER_ROW_MAX = 300.0
 """The dearest of healthy statements touch about 100 pages for a row: the events around an instant, each on a
@@ -250,7 +251,7 @@ def _others(evidence: Evidence) -> Reading | None:
         return _exact(0.0, "the machine's other processes were not looked at")
     own = evidence.client.cores + (evidence.server.cores if evidence.server else 0.0)
     others, full = max(evidence.machine_cores - own, 0.0), evidence.machine_cores / evidence.cores
-    large = others >= OTHERS_LARGE * evidence.cores
+    large = others >= BUSY_SHARE * evidence.cores
     return _exact(
         full if large else others / evidence.cores,
         f"the machine's cores were {full:.0%} busy, {others:.2f} of {evidence.cores} with other processes",
@@ -286,6 +287,6 @@ SYMPTOMS: tuple[Symptom, ...] = (
     Symptom(limit=Limit.WRITES, of="connected time, writing data files", beyond=MOST, read=_on(Spent.WRITE)),
     Symptom(limit=Limit.LATCHES, of="connected time, waiting for internal locks", beyond=MOST,
             read=_on(Spent.LATCH)),
-    Symptom(limit=Limit.OTHERS, of="the machine's cores, other processes a large part", beyond=MACHINE_FULL,
+    Symptom(limit=Limit.OTHERS, of="the machine's cores, other processes a large part", beyond=CROWDED,
             read=_others),
 )  # fmt: skip

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from eventmark.results.results import (
     Finding,
     Latency,
     LatencyInterval,
-    OperationResult,
     OrderingResult,
     Verdict,
 )
@@ -40,7 +37,7 @@ def judge_orderings(orderings: Sequence[OrderingResult]) -> tuple[Verdict, list[
 
 
 def judge_latency(
-    latency: Latency,
+    latency: Latency | None,
     intervals: Mapping[str, LatencyInterval],
     target: Target | None,
     *,
@@ -62,8 +59,9 @@ def judge_latency(
       proves nothing.
     """
     if failed:
-        return Verdict.BROKEN, f"{failed} operations failed"
-    if samples == 0:
+        none = ", and no call succeeded" if latency is None else ""
+        return Verdict.BROKEN, f"{failed} operations failed{none}"
+    if latency is None or samples == 0:
         return Verdict.INCONCLUSIVE, "nothing was measured"
     if target is None:
         return Verdict.INCONCLUSIVE, "there is no target"
@@ -110,23 +108,13 @@ def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:
     return f"{target.quantile} {value_ms:.4g} ms, {bounds}, target {target.limit_ms:g} ms"
 
 
-def doubted(operation: OperationResult, why: str) -> OperationResult:
-    """An operation measured where something (``why``; empty for nothing) made the store look slower than it is.
-
-    What was MET stands all the more. BROKEN stands where calls failed, and decides nothing else.
-    """
-    if not why or operation.verdict is not Verdict.BROKEN or operation.failed:
-        return operation
-    reason = f"the machine was not fit to measure on ({why}): {operation.reason}"
-    return msgspec.structs.replace(operation, verdict=Verdict.INCONCLUSIVE, reason=reason)
-
-
-def doubted_finding(finding: Finding, why: str) -> Finding:
-    """A finding that rests on times: one that is BROKEN decides nothing on a machine not fit to measure on."""
-    if not why or finding.verdict is not Verdict.BROKEN:
-        return finding
-    observed = f"{finding.observed}, on a machine not fit to measure on ({why})"
-    return msgspec.structs.replace(finding, verdict=Verdict.INCONCLUSIVE, observed=observed)
+def worst(findings: Iterable[Finding]) -> Verdict:
+    """BROKEN before INCONCLUSIVE before MET."""
+    verdicts = {finding.verdict for finding in findings}
+    for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.MET
 
 
 def overall(parts: Iterable[tuple[str, Verdict, str]]) -> tuple[Verdict, list[str]]:

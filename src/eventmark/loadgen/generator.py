@@ -14,8 +14,8 @@ import asyncpg
 import numpy as np
 
 from eventmark.errors import CannotRunError
-from eventmark.jobs.course import Course
 from eventmark.jobs.job import Job
+from eventmark.jobs.run import Run
 from eventmark.loadgen.link import BEAT_S, LOOPBACK, READY_TIMEOUT_S, Beat, Rendezvous
 from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome, merged
@@ -55,13 +55,13 @@ Watcher = Callable[[Pulse, Mapping[str, float]], None]
 """Told each pulse, and what the server's sessions wait for."""
 
 
-def possible_mix(mix: Mix, job: Job, course: Course, sample: CorpusSample) -> Mix:
-    """The mix without what cannot be done, which the course is told.
+def possible_mix(mix: Mix, job: Job, run: Run, sample: CorpusSample) -> Mix:
+    """The mix without what cannot be done, which the run is told.
 
     Raises ``CannotRunError`` where nothing is left.
     """
     possible, missing = mix.available(job.definition.capabilities, sample)
-    course.skipped |= missing
+    run.skipped |= missing
     if possible is None:
         raise CannotRunError(
             f"nothing of the mix can be done: {next(iter(missing.values()))}",
@@ -70,10 +70,10 @@ def possible_mix(mix: Mix, job: Job, course: Course, sample: CorpusSample) -> Mi
     return possible
 
 
-def on_pulse(course: Course, watch: Watcher | None) -> OnPulse | None:
+def on_pulse(run: Run, watch: Watcher | None) -> OnPulse | None:
     if watch is None:
         return None
-    return lambda pulse: watch(pulse, course.waits_now)
+    return lambda pulse: watch(pulse, run.waits_now)
 
 
 def run_load(

@@ -6,17 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from eventmark.judgement.verdicts import judge_latency
+from eventmark.judgement.operation import CORE_FULL, judged_operation
 from eventmark.loadgen.outcome import WAKE_UPS, LoadOutcome, OperationLoad
-from eventmark.results.results import ClientHealth, Fork, Latency, LatencyInterval, OperationResult, Verdict
+from eventmark.results.results import ClientHealth, OperationResult, Verdict
 from eventmark.results.targets import QUANTILES, Target
-from eventmark.stats.histogram import LatencyHistogram
-from eventmark.stats.quantiles import intervals_of, latency_of
 from eventmark.stats.ranks import NS_PER_MS, nearest_rank
 from eventmark.stats.steadiness import WINDOW, is_steady
-
-CPU_SHARE_MAX = 0.9
-"""Of one core, in one worker: from here on what waits, waits for the worker."""
 
 WINDOW_SAMPLES_MIN = 100
 """With fewer, the medians of windows differ by chance."""
@@ -39,7 +34,7 @@ def generator_limit(outcome: LoadOutcome, one: OperationLoad, target: Target | N
     added: the time until it began the operation, and the lag of its loop while the answer came.
     """
     health = outcome.health
-    if health.cpu_share >= CPU_SHARE_MAX:
+    if health.cpu_share >= CORE_FULL:
         return f"a worker used {health.cpu_share:.0%} of a core"
     if target is None or not one.succeeded:
         return ""
@@ -59,50 +54,35 @@ def _result(
     outcome: LoadOutcome, one: OperationLoad, target: Target | None, random: np.random.Generator
 ) -> OperationResult:
     limit = generator_limit(outcome, one, target)
-    forks = one.by_worker(one.latency_ns)
-    latency = latency_of(one.latency_ns) if one.succeeded else Latency(p50=0, p95=0, p99=0, p999=0, max=0)
-    intervals = intervals_of(forks, random) if one.succeeded else {}
-    steady = _is_steady(outcome, one)
-    verdict, reason = _judged(outcome, one, target, latency, intervals, limit, steady)
-    histogram = LatencyHistogram()
-    histogram.record_all(one.latency_ns)
-    return OperationResult(
-        latency_ms=latency,
-        interval_ms=intervals,
-        samples=one.succeeded,
-        target_ms=target.limit_ms if target else None,
-        target_quantile=target.quantile if target else "",
-        verdict=verdict,
-        reason=reason,
+    waits = one.pool_wait_ns
+    failure = ", ".join(f"{count} {name}" for name, count in one.failures.items())
+    return judged_operation(
+        one.by_worker(one.latency_ns),
+        target,
+        random,
         mode=outcome.mode,
         throughput_per_s=one.completed_within(outcome.seconds) / outcome.seconds,
+        client=ClientHealth(
+            loop_lag_ms_p99=outcome.health.loop_lag_ms_p99,
+            cpu_share=outcome.health.cpu_share,
+            pool_wait_ms_p95=float(np.quantile(waits, 0.95)) / NS_PER_MS if len(waits) else 0.0,
+            bottleneck=bool(limit),
+            reason=limit,
+        ),
         failed=one.failed,
-        histogram=histogram.encode(),
-        forks=[_fork(samples, steady) for samples in forks],
-        client=_client(outcome, one, limit),
+        failure=failure,
+        steady=_is_steady(outcome, one),
+        verdict=_skipped(outcome, one, limit),
+        stretches=[(outcome.started_s, outcome.started_s + outcome.seconds)],
     )
 
 
-def _judged(
-    outcome: LoadOutcome,
-    one: OperationLoad,
-    target: Target | None,
-    latency: Latency,
-    intervals: Mapping[str, LatencyInterval],
-    limit: str,
-    steady: bool,
-) -> tuple[Verdict, str]:
+def _skipped(outcome: LoadOutcome, one: OperationLoad, limit: str) -> tuple[Verdict, str] | None:
     """What was skipped was not served in time; its latency would have been longer than that of all others."""
-    if one.skipped and not one.failed:
-        said = f"{one.skipped} of {one.offered} were skipped: {outcome.plan.in_flight_max} were under way already"
-        return (Verdict.INCONCLUSIVE, f"{said}; {limit}") if limit else (Verdict.BROKEN, said)
-    verdict, reason = judge_latency(
-        latency, intervals, target, failed=one.failed, client_bottleneck=limit, steady=steady,
-        samples=one.succeeded,
-    )  # fmt: skip
-    if one.failed:
-        reason += ": " + ", ".join(f"{count} {name}" for name, count in one.failures.items())
-    return verdict, reason
+    if not one.skipped or one.failed:
+        return None
+    said = f"{one.skipped} of {one.offered} were skipped: {outcome.plan.in_flight_max} were under way already"
+    return (Verdict.INCONCLUSIVE, f"{said}; {limit}") if limit else (Verdict.BROKEN, said)
 
 
 def _is_steady(outcome: LoadOutcome, one: OperationLoad) -> bool:
@@ -121,21 +101,3 @@ def _is_steady(outcome: LoadOutcome, one: OperationLoad) -> bool:
 def _quantile_ms(samples_ns: np.ndarray, target: Target) -> float:
     rank = nearest_rank(QUANTILES[target.quantile], len(samples_ns)) - 1
     return float(np.partition(samples_ns, rank)[rank]) / NS_PER_MS
-
-
-def _fork(samples_ns: np.ndarray, steady: bool) -> Fork:
-    latency = latency_of(samples_ns)
-    return Fork(
-        samples=len(samples_ns), p50_ms=latency.p50, p95_ms=latency.p95, warmup_iterations=0, steady=steady
-    )
-
-
-def _client(outcome: LoadOutcome, one: OperationLoad, limit: str) -> ClientHealth:
-    waits = one.pool_wait_ns
-    return ClientHealth(
-        loop_lag_ms_p99=outcome.health.loop_lag_ms_p99,
-        cpu_share=outcome.health.cpu_share,
-        pool_wait_ms_p95=float(np.quantile(waits, 0.95)) / NS_PER_MS if len(waits) else 0.0,
-        bottleneck=bool(limit),
-        reason=limit,
-    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.loadgen.judge import CPU_SHARE_MAX
+from eventmark.judgement.operation import CORE_FULL
 from eventmark.loadgen.outcome import GeneratorHealth, LoadOutcome, OperationLoad, step_s
 from eventmark.operations.catalogue import STREAM_BATCH_EVENTS
 from eventmark.results.results import (
@@ -47,8 +47,8 @@ def generator_section(health: GeneratorHealth, seconds: float) -> Section:
     """Whether what was measured is the store, or whoever measured it. An unfit generator decides nothing."""
     findings = [
         _finding(
-            "CPU of the busiest worker", f"{health.cpu_share:.0%} of a core", health.cpu_share < CPU_SHARE_MAX,
-            f"below {CPU_SHARE_MAX:.0%}", "name more workers, where there are cores for them",
+            "CPU of the busiest worker", f"{health.cpu_share:.0%} of a core", health.cpu_share < CORE_FULL,
+            f"below {CORE_FULL:.0%}", "name more workers, where there are cores for them",
         ),
         _finding(
             "pacing", f"woke up to {health.pacing_ms_p99:.3g} ms late at p99", health.pacing_ms_p99 < PACING_MS_MAX,

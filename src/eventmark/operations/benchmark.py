@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from eventmark.jobs.profiles import Profile
-from eventmark.judgement.verdicts import judge_latency
+from eventmark.judgement.operation import client_of, fork_of, judged_operation
 from eventmark.operations.cache import BufferCache
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.floors import FloorRounds, PgbenchFloors, floor_task
@@ -23,16 +23,14 @@ from eventmark.operations.peers import (
     run_library_fork,
 )
 from eventmark.operations.work import statements_now, work_per_call
-from eventmark.results.results import CacheState, ClientHealth, Floor, Fork, Latency, OperationResult
+from eventmark.results.results import CacheState, ClientHealth, Floor, OperationResult
 from eventmark.results.targets import Target
 from eventmark.seeding import CorpusSample, Progress, no_progress
 from eventmark.server import Server
-from eventmark.stats.histogram import LatencyHistogram
-from eventmark.stats.quantiles import intervals_of, latency_of
+from eventmark.stats.quantiles import latency_of
 from eventmark.stores import StoreDefinition, open_store
 from eventmark.workers import worker_executor
 
-CPU_SHARE_MAX = 0.9
 FLOOR_CALLS_SHARE = 1.0  # of a fork's samples
 TOO_NOISY = "it took no longer with the statement than without: too much else went on"
 
@@ -182,73 +180,43 @@ def operation_result(
     name: str, measured: Measured, target: Target | None, random: np.random.Generator
 ) -> OperationResult:
     """One operation's forks together, judged by its target."""
-    series = [fork.samples_ns for fork in measured.forks if len(fork.samples_ns)]
-    failed = sum(fork.failed for fork in measured.forks)
-    if not series:
-        series = [np.array([0], dtype=np.int64)]
-        failed = max(failed, 1)
-    samples = np.concatenate(series)
-    latency = latency_of(samples)
-    intervals = intervals_of(series, random)
-    client = client_health(name, measured.forks)
-    verdict, reason = judge_latency(
-        latency,
-        intervals,
+    forks = measured.forks
+    seconds = sum(fork.seconds for fork in forks)
+    return judged_operation(
+        [fork.samples_ns for fork in forks],
         target,
-        failed=failed,
-        client_bottleneck=client.reason,
-        steady=all(fork.steady for fork in measured.forks),
-    )
-    failure = next((fork.failure for fork in measured.forks if fork.failure), "")
-    histogram = LatencyHistogram()
-    histogram.record_all(samples.tolist())
-    seconds = sum(fork.seconds for fork in measured.forks)
-    return OperationResult(
-        latency_ms=latency,
-        interval_ms=intervals,
-        samples=len(samples),
-        target_ms=target.limit_ms if target else None,
-        target_quantile=target.quantile if target else "",
-        verdict=verdict,
-        reason=f"{reason}: {failure}" if failure else reason,
+        random,
         mode="sample",
-        throughput_per_s=len(samples) / seconds if seconds else 0.0,
-        failed=failed,
-        histogram=histogram.encode(),
-        forks=[_fork(fork) for fork in measured.forks],
-        client=client,
-        cache=_cache(measured, latency),
+        throughput_per_s=sum(len(fork.samples_ns) for fork in forks) / seconds if seconds else 0.0,
+        client=client_of_forks(name, forks),
+        failed=sum(fork.failed for fork in forks),
+        failure=next((fork.failure for fork in forks if fork.failure), ""),
+        steady=all(fork.steady for fork in forks),
+        forks=[
+            fork_of(fork.samples_ns, warmup_iterations=fork.warmup_iterations, steady=fork.steady)
+            for fork in forks
+            if len(fork.samples_ns)
+        ],
+        cache=_cache(measured),
         floors=_floors(measured),
         work=measured.work,
+        stretches=[(fork.began_s, fork.ended_s) for fork in forks],
     )
 
 
-def _fork(fork: ForkSamples) -> Fork:
-    latency = latency_of(fork.samples_ns) if len(fork.samples_ns) else None
-    return Fork(
-        samples=len(fork.samples_ns),
-        p50_ms=latency.p50 if latency else 0.0,
-        p95_ms=latency.p95 if latency else 0.0,
-        warmup_iterations=fork.warmup_iterations,
-        steady=fork.steady,
-    )
-
-
-def client_health(name: str, forks: list[ForkSamples]) -> ClientHealth:
-    """An operation that asks no server is the client's alone; that is not a bottleneck."""
-    cpu_share = max(fork.cpu_share for fork in forks)
-    full = cpu_share >= CPU_SHARE_MAX and bool(OPERATIONS[name].statement)
-    return ClientHealth(
+def client_of_forks(name: str, forks: Sequence[ForkSamples]) -> ClientHealth:
+    """The worst of the forks' clients."""
+    return client_of(
+        max(fork.cpu_share for fork in forks),
         loop_lag_ms_p99=max(fork.loop_lag_ms_p99 for fork in forks),
-        cpu_share=cpu_share,
         pool_wait_ms_p95=max(fork.pool_wait_ms_p95 for fork in forks),
-        bottleneck=full,
-        reason=f"the client used {cpu_share:.0%} of a core" if full else "",
+        asks_server=bool(OPERATIONS[name].statement),
     )
 
 
-def _cache(measured: Measured, warm: Latency) -> CacheState | None:
-    cold = measured.cold
+def _cache(measured: Measured) -> CacheState | None:
+    cold, series = measured.cold, [fork.samples_ns for fork in measured.forks if len(fork.samples_ns)]
+    warm = latency_of(np.concatenate(series)) if series else None
     if cold is None:
         return CacheState(cold=None, warm=warm, note=measured.cold_note) if measured.cold_note else None
     return CacheState(

@@ -49,7 +49,8 @@ class ForkTask:
 class ForkSamples:
     """What a fork measured. ``samples_ns`` in the order measured; ``cpu_share`` is of one core.
 
-    ``peak_rss_mib`` is the most memory its process has had.
+    ``peak_rss_mib`` is the most memory its process has had. It measured from ``began_s`` to ``ended_s`` of
+    ``time.monotonic``, warm-up left out.
     """
 
     samples_ns: np.ndarray
@@ -63,6 +64,8 @@ class ForkSamples:
     loop_lag_ms_p99: float
     pool_wait_ms_p95: float
     peak_rss_mib: float = 0.0
+    began_s: float = 0.0
+    ended_s: float = 0.0
 
 
 def streams_needed(operation: str, forks: int) -> int:
@@ -168,6 +171,7 @@ class _Warmed:
 
     def begin(self) -> None:
         self._waited_before = len(self._waits)
+        self._began_s = time.monotonic()
 
     async def take_turn(self, calls: int, seconds_max: float) -> None:
         began_s, cpu_began_s = time.monotonic(), time.process_time()
@@ -190,6 +194,8 @@ class _Warmed:
             loop_lag_ms_p99=loop_lag_ms_p99,
             pool_wait_ms_p95=float(np.quantile(waits, 0.95)) * 1e3 if waits else 0.0,
             peak_rss_mib=own_peak_rss_mib(),
+            began_s=self._began_s,
+            ended_s=time.monotonic(),
         )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.statements import Statement
+from eventmark.judgement.verdicts import worst
 from eventmark.plans.capture import explain
 from eventmark.plans.conditions import PlanCase
-from eventmark.plans.judge import expected_index, judge, worst
+from eventmark.plans.judge import expected_index, judge
 from eventmark.plans.work import work_of
 from eventmark.results.results import Finding, PlanResult, Verdict
 

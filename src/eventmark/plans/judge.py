@@ -6,10 +6,10 @@ table's size. Every limit below allows what an ordered index read of scattered r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from eventmark.engine.statements import Statement
+from eventmark.judgement.verdicts import worst
 from eventmark.plans.work import SEQ_SCAN_PAGES_MAX, SORT_ROWS_MAX, indexes_used
 from eventmark.results.results import Finding, Verdict
 
@@ -49,15 +49,6 @@ _NO_INDEX = ("", "none")
 def expected_index(statement: Statement) -> str:
     """The index the statement names, "" for none."""
     return "" if statement.index in _NO_INDEX else statement.index
-
-
-def worst(findings: Iterable[Finding]) -> Verdict:
-    """BROKEN before INCONCLUSIVE before MET."""
-    verdicts = {finding.verdict for finding in findings}
-    for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE):
-        if verdict in verdicts:
-            return verdict
-    return Verdict.MET
 
 
 def judge(statement: Statement, plan: dict[str, Any], work: dict[str, float]) -> list[Finding]:

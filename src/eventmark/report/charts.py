@@ -25,7 +25,7 @@ UPRIGHT_LABEL_MAX = 5  # characters; longer labels lie beside their bars
 
 def chart_specs(result: RunResult) -> dict[str, dict[str, Any]]:
     charts: dict[str, alt.TopLevelMixin | None] = {}
-    if result.operations:
+    if any(one.latency_ms is not None for one in result.operations.values()):
         charts["quantiles"] = quantile_chart(result.operations)
         charts["slower"] = slower_chart(result.operations)
         for number, (name, one) in enumerate(result.operations.items()):

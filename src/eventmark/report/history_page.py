@@ -38,7 +38,8 @@ def history_charts(runs: Sequence[Run]) -> Iterator[Chart]:
     for name in _names(one.result.operations for one in runs):
         points = []
         for run in runs:
-            if (one := run.result.operations.get(name)) is not None:
+            one = run.result.operations.get(name)
+            if one is not None and one.latency_ms is not None:
                 found = one.interval_ms.get("p95")
                 low, high = (found.low, found.high) if found else (None, None)
                 points.append(Point(x=run.moment, y=one.latency_ms.p95, series=run.kind, low=low, high=high))
@@ -72,6 +73,7 @@ def _growth(runs: Sequence[Run]) -> Chart:
         Point(x=float(events), y=one.latency_ms.p95, series=name)
         for events, result in sorted(newest.items())
         for name, one in result.operations.items()
+        if one.latency_ms is not None
     ]
     return Chart(
         title="Growth: p95 by events in the table", mark="line", x="events", y="milliseconds", x_log=True,
@@ -101,9 +103,9 @@ def last_verdicts(runs: Sequence[Run]) -> Iterator[Table]:
 def _last_row(name: str, runs: Sequence[Run]) -> list[str | float | None]:
     found = [(run, run.result.operations[name]) for run in runs if name in run.result.operations]
     run, one = found[-1]
-    before = found[-2][1].latency_ms.p95 if len(found) > 1 else None
-    change = one.latency_ms.p95 / before if before else None
-    return [name, one.verdict.value, one.latency_ms.p95, one.target_ms, change, float(len(found)), run.day]
+    now, before = one.quantile_ms("p95"), found[-2][1].quantile_ms("p95") if len(found) > 1 else None
+    change = now / before if now is not None and before else None
+    return [name, one.verdict.value, now, one.target_ms, change, float(len(found)), run.day]
 
 
 def figures_tables(runs: Sequence[Run]) -> Iterator[Table]:

@@ -74,14 +74,14 @@ def limit_rows(result: RunResult) -> list[LimitRow]:
         ours = f"{numbers.whole(result.corpus.events_per_s)} events/s"
         rows += [LimitRow(what="seeding", ours=ours, floor=floor) for floor in result.corpus.floors]
     for name, one in result.operations.items():
-        ours = f"p50 {numbers.milliseconds(one.latency_ms.p50)}"
+        ours = f"p50 {numbers.milliseconds(one.quantile_ms('p50'))}"
         rows += [LimitRow(what=name, ours=ours, floor=floor) for floor in one.floors]
     return rows
 
 
 def target_share(one: OperationResult) -> float | None:
     """How much of its target the judged quantile uses; None without a target."""
-    value = getattr(one.latency_ms, one.target_quantile, None)
+    value = one.quantile_ms(one.target_quantile)
     return None if not one.target_ms or value is None else float(value / one.target_ms)
 
 

@@ -50,7 +50,9 @@ def render_junit(result: RunResult) -> str:
 
 def _operations(result: RunResult) -> Iterator[Case]:
     for name, one in result.operations.items():
-        yield Case(name=name, verdict=one.verdict, reason=one.reason, seconds=one.latency_ms.p95 / 1e3)
+        yield Case(
+            name=name, verdict=one.verdict, reason=one.reason, seconds=(one.quantile_ms("p95") or 0.0) / 1e3
+        )
 
 
 def _orderings(result: RunResult) -> Iterator[Case]:

@@ -18,7 +18,7 @@ _LOG = alt.Scale(type="log", nice=False)
 
 def quantile_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin:
     """Every operation on one logarithmic scale: p50 to p99, on to max, p95 with its interval, the target."""
-    rows = [_quantiles(name, one) for name, one in operations.items()]
+    rows = [_quantiles(name, one) for name, one in operations.items() if one.latency_ms is not None]
     shown = ("operation", "verdict", "50th", "95th", "interval", "99th", "longest", "limit")
     base = chart_of(rows).encode(
         y=alt.Y("operation:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelFontWeight=600)),
@@ -142,7 +142,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
 
 def _marks(one: OperationResult, found: Decoded) -> list[dict[str, Any]]:
     """The quantiles as judged, and the target."""
-    quantiles = {"p50": one.latency_ms.p50, "p95": one.latency_ms.p95, "p99": one.latency_ms.p99}
+    quantiles = {name: one.quantile_ms(name) or 0.0 for name in ("p50", "p95", "p99")}
     rows = [
         {"name": name, "at": max(value, LEAST_MS), "said": milliseconds(value)}
         for name, value in quantiles.items()
@@ -156,6 +156,7 @@ def _marks(one: OperationResult, found: Decoded) -> list[dict[str, Any]]:
 
 def _quantiles(name: str, one: OperationResult) -> dict[str, Any]:
     latency, judged = one.latency_ms, one.interval_ms.get("p95")
+    assert latency is not None, "operations without a call that succeeded are not drawn"
     row: dict[str, Any] = {
         "operation": name, "verdict": one.verdict.value,
         "50th": milliseconds(latency.p50), "95th": milliseconds(latency.p95),

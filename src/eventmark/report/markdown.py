@@ -96,8 +96,7 @@ def price_table(orderings: Sequence[OrderingResult]) -> list[str]:
 def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:
     rows = []
     for name, one in operations.items():
-        latency = one.latency_ms
-        quantiles = (latency.p50, latency.p95, latency.p99, latency.p999, latency.max)
+        quantiles = map(one.quantile_ms, ("p50", "p95", "p99", "p999", "max"))
         rows.append([
             code(name), *map(milliseconds, quantiles), interval(one.interval_ms.get(one.target_quantile)),
             f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else NONE,

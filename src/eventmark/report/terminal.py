@@ -82,12 +82,9 @@ def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
     table.add_column("verdict\nsamples", no_wrap=True)
     table.add_column("limits", overflow="fold")
     for name, one in operations.items():
-        latency = one.latency_ms
         table.add_row(
             Text(one_line(name)),
-            milliseconds(latency.p50),
-            milliseconds(latency.p95),
-            milliseconds(latency.p99),
+            *(milliseconds(one.quantile_ms(name)) for name in ("p50", "p95", "p99")),
             _target(one) + "\n" + _interval(one),
             verdict_text(one.verdict) + Text(f"\n{whole(one.samples)} samples", style="dim"),
             Text("\n".join(map(_limit, one.floors)) or NONE),

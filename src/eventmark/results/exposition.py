@@ -37,7 +37,8 @@ class ResultGauges:
                 self._verdict.labels(one_line(part), verdict.value).set(int(found is verdict))
         for name, one in result.operations.items():
             for quantile in QUANTILES:
-                self._latency.labels(one_line(name), quantile).set(getattr(one.latency_ms, quantile) / 1e3)
+                if (value := one.quantile_ms(quantile)) is not None:
+                    self._latency.labels(one_line(name), quantile).set(value / 1e3)
             if one.target_ms:
                 self._target.labels(one_line(name), one.target_quantile).set(one.target_ms / 1e3)
         for name, figure in result.figures.items():

@@ -15,6 +15,12 @@ from eventmark.results.results import RESULT_FORMAT, RESULT_FORMAT_VERSION, RunR
 
 RESULT_BYTES_MAX = 512 * 2**20
 SCHEMA_ID = f"urn:{RESULT_FORMAT}:{RESULT_FORMAT_VERSION}"
+READ_VERSIONS = (1, RESULT_FORMAT_VERSION)
+_SCENARIO_OF_FLAG = {
+    "--group": "group append", "--rls": "row-level security", "--cliffs": "plan cliffs", "--golden": "golden plans",
+    "--approve": "golden plans", "--repeat": "repeated plans",
+}  # fmt: skip
+_SCENARIO_OF_VERB = {"isolate": "isolation"}
 SCHEMA_FILE = Path(__file__).parent / "result.schema.json"
 
 _REMEDY = "name a folder that can be, with --out"
@@ -111,15 +117,40 @@ def decode_result(content: bytes, path: str) -> RunResult:
         raise UsageError(f"{path} is damaged or no result: {error}", remedy="name a result.json") from error
     if head.format != RESULT_FORMAT:
         raise UsageError(f"{path} is not a result of Eventmark's", remedy="name a result.json")
-    if head.format_version != RESULT_FORMAT_VERSION:
+    if head.format_version not in READ_VERSIONS:
         raise UsageError(
             f"{path} is of format version {head.format_version}, this release reads {RESULT_FORMAT_VERSION}",
             remedy="read it with the release that wrote it",
         )
     try:
+        if head.format_version == 1:
+            return upgraded(msgspec.json.decode(content))
         return msgspec.json.decode(content, type=RunResult)
     except msgspec.MsgspecError as error:
         raise UsageError(f"{path} is damaged: {error}", remedy="run again") from error
+
+
+def upgraded(document: dict[str, Any]) -> RunResult:
+    """A document of version 1 as one of today: its scenario is told by the command that made it.
+
+    Raises ``msgspec.ValidationError``. In version 1 an operation of which no call succeeded had a latency of 0.
+    """
+    command = str(document.get("command", ""))
+    operations = document.get("operations", {})
+    for operation in operations.values() if isinstance(operations, dict) else ():
+        if isinstance(operation, dict) and not operation.get("latency_ms", {}).get("max"):
+            operation["latency_ms"] = None
+    changed = {"format_version": RESULT_FORMAT_VERSION, "scenario": scenario_of_command(command)}
+    return msgspec.convert(document | changed, type=RunResult)
+
+
+def scenario_of_command(command: str) -> str:
+    """The scenario that a command line of version 1 ran; the verb where no flag made it another."""
+    words = command.split()
+    verb = words[1] if len(words) > 1 and words[0] == "eventmark" else (words or [""])[0]
+    return next(
+        (name for flag, name in _SCENARIO_OF_FLAG.items() if flag in words), _SCENARIO_OF_VERB.get(verb, verb)
+    )
 
 
 def result_schema() -> dict[str, Any]:

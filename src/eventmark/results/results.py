@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 RESULT_FORMAT = "eventmark-result"
-RESULT_FORMAT_VERSION = 1
+RESULT_FORMAT_VERSION = 2
 
 
 class Verdict(StrEnum):
@@ -85,9 +85,12 @@ class CacheState(Document, frozen=True, kw_only=True):
 
 
 class OperationResult(Document, frozen=True, kw_only=True):
-    """One operation, e.g. ``load_aggregate[1000]``."""
+    """One operation, e.g. ``load_aggregate[1000]``. ``latency_ms`` is None where no call succeeded.
 
-    latency_ms: Latency
+    ``stretches``: from when to when it was measured, seconds since the run's start.
+    """
+
+    latency_ms: Latency | None
     interval_ms: dict[str, LatencyInterval]  # keys: p50, p95, p99, p999
     samples: int
     target_ms: float | None
@@ -103,16 +106,26 @@ class OperationResult(Document, frozen=True, kw_only=True):
     cache: CacheState | None = None
     floors: list[Floor] = []
     work: dict[str, float] = {}  # per call: shared_hit_buffers, shared_read_buffers, wal_bytes, rows, ...
+    stretches: list[tuple[float, float]] = []
+
+    def quantile_ms(self, name: str) -> float | None:
+        """``p50``, ``p95``, ``p99``, ``p999`` or ``max`` in milliseconds; None where no call succeeded."""
+        value: float | None = getattr(self.latency_ms, name, None)
+        return value
 
 
 class Finding(Document, frozen=True, kw_only=True):
-    """One check with what was seen, what was expected, and what to do."""
+    """One check with what was seen, what was expected, and what to do.
+
+    ``timed``: it rests on times, so that a machine that slows everything down can be its reason.
+    """
 
     name: str
     verdict: Verdict
     observed: str
     expected: str
     remedy: str = ""
+    timed: bool = False
 
 
 class PlanResult(Document, frozen=True, kw_only=True):
@@ -329,10 +342,11 @@ class Environment(Document, frozen=True, kw_only=True):
 
 
 class RunResult(Document, frozen=True, kw_only=True):
-    """The whole of one run."""
+    """The whole of one run. ``scenario`` is the name of the experiment that made it."""
 
     format: str = RESULT_FORMAT
     format_version: int = RESULT_FORMAT_VERSION
+    scenario: str
     run_id: str
     started_at: str  # ISO 8601, UTC
     seconds: float

@@ -1,6 +1,6 @@
 """Servers to test on, and what can be known about them and the machine."""
 
-from eventmark.server.doctor import check_disk_space, examine, fitness, measure_fsync_ms, slowed_by
+from eventmark.server.doctor import check_disk_space, examine, measure_fsync_ms
 from eventmark.server.environment import host_environment, server_environment
 from eventmark.server.monitor import Monitor
 from eventmark.server.processes import ProcessTree
@@ -18,14 +18,12 @@ __all__ = [
     "Watch",
     "check_disk_space",
     "examine",
-    "fitness",
     "host_environment",
     "measure_fsync_ms",
     "provision",
     "relations_now",
     "relations_snapshot",
     "server_environment",
-    "slowed_by",
     "statements_between",
     "statements_snapshot",
 ]

@@ -10,13 +10,13 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
 
 from eventmark.errors import CannotRunError
+from eventmark.judgement.machine import DURABILITY
 from eventmark.results.results import Finding, Verdict
 from eventmark.server import machine
 from eventmark.server.fitness import machine_findings
@@ -30,7 +30,6 @@ FSYNC_REPEATS = 60
 FSYNC_MET_MS = 2.0
 FSYNC_BROKEN_MS = 5.0  # half of the 10 ms an append of one event may take
 FSYNC_IMPLAUSIBLE_MS = 0.02
-DURABILITY = "durability"
 _COMMIT_REPEATS = 40
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -50,23 +49,6 @@ def examine(server: Server | None, directory: Path, needed_bytes: int | None = N
         with ThreadPoolExecutor(1) as executor:  # also where a loop runs already
             findings += executor.submit(lambda: asyncio.run(_server_findings(server))).result()
     return findings
-
-
-def fitness(findings: Sequence[Finding]) -> Verdict:
-    """The worst of the findings."""
-    for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE):
-        if any(finding.verdict is verdict for finding in findings):
-            return verdict
-    return Verdict.MET
-
-
-def slowed_by(findings: Sequence[Finding]) -> str:
-    """The findings that make a store look slower than it is, by name; empty when there are none."""
-    return ", ".join(
-        finding.name
-        for finding in findings
-        if finding.verdict is Verdict.BROKEN and finding.name != DURABILITY  # which makes it look quicker
-    )
 
 
 def check_disk_space(directory: Path, needed_bytes: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from eventmark.judgement.machine import CLOCK, OTHER_WORK
 from eventmark.results.results import Finding, Verdict
 from eventmark.server import machine
 
@@ -49,7 +50,7 @@ def clock_finding() -> Finding:
     met = step_ns <= CLOCK_STEP_MAX_NS and cost_ns <= CLOCK_COST_MAX_NS
     source = machine.read_text(_CLOCK_SOURCE)
     return Finding(
-        name="clock",
+        name=CLOCK,
         verdict=Verdict.MET if met else Verdict.BROKEN,
         observed=f"steps of {step_ns} ns, {cost_ns} ns a reading{f', source {source}' if source else ''}",
         expected=f"at most {CLOCK_STEP_MAX_NS} ns and {CLOCK_COST_MAX_NS} ns",
@@ -125,7 +126,7 @@ def other_work_finding(busy_share: float, load_1min: float) -> Finding:
     """What runs here already, before anything is measured. ``busy_share`` is of all cores, 0..1."""
     verdict = _grade(busy_share, BUSY_MET_SHARE, BUSY_BROKEN_SHARE)
     return Finding(
-        name="other work",
+        name=OTHER_WORK,
         verdict=verdict,
         observed=f"cores {busy_share:.0%} busy, load average {load_1min:.2f}",
         expected=f"cores at most {BUSY_MET_SHARE:.0%} busy",

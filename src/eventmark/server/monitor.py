@@ -19,6 +19,7 @@ import asyncpg
 
 from eventmark.results.results import Series
 from eventmark.server import machine
+from eventmark.server.machine_load import MachineLoad
 from eventmark.server.processes import ProcessTree, Usage
 from eventmark.server.provision import Server
 
@@ -31,6 +32,9 @@ _STOP_TIMEOUT_S = 15.0
 
 _CHECKPOINTS_15 = "select checkpoints_timed + checkpoints_req from pg_stat_bgwriter"
 _CHECKPOINTS_17 = "select num_timed + num_requested from pg_stat_checkpointer"
+
+OTHERS = "others_cpu"
+"""Name of the series of what other processes, and the hypervisor, took of the machine's cores."""
 
 _SAMPLE = """
 select
@@ -82,6 +86,7 @@ class Monitor:
         self._server = ProcessTree(server.pid) if server.pid else None
         if self._server is None:
             self.missing["server_*"] = "the server's processes are not this machine's, or not ours to see"
+        self._machine = MachineLoad()
         self._disk = server.directory
         self._disk_counters: tuple[float, tuple[int, int]] | None = None
         self._samples = _Samples()
@@ -144,6 +149,8 @@ class Monitor:
                 self._connection.terminate()
 
     def _sample_processes(self) -> None:
+        own_cores, at_s = 0.0, 0.0
+        busy_cores = self._machine.cores_since_last()
         for side, tree in (("client", self._client), ("server", self._server)):
             if tree is None:
                 continue
@@ -153,6 +160,12 @@ class Monitor:
                 self.missing[f"{side}_*"] = usage
             else:
                 self._add_usage(side, at_s, usage)
+                own_cores += usage.cpu_s / usage.interval_s if usage.interval_s else 0.0
+        if busy_cores is None:
+            self.missing[OTHERS] = "the machine's cores are not to be seen from here"
+        elif own_cores:
+            others = max(busy_cores - own_cores, 0.0) / machine.cpu_count()
+            self._samples.add(OTHERS, "share of all cores", at_s, others)
 
     def _add_usage(self, side: str, at_s: float, usage: Usage) -> None:
         add = self._samples.add

@@ -40,6 +40,7 @@ class _Counters:
     read_bytes: int | None
     write_bytes: int | None
     queued_s: float = 0.0  # of the main thread, able to run and without a core
+    ended_s: float = 0.0  # CPU of its children that have ended
 
 
 class ProcessTree:
@@ -47,7 +48,8 @@ class ProcessTree:
 
     Without ``root``, its descendants alone.
 
-    What a process used between the last sample and its end is not seen.
+    CPU of processes that end between two samples is in what their parents are told of them; where the system does
+    not tell, and for files, what a process used between the last sample and its end is not seen.
     """
 
     def __init__(self, pid: int, *, leave_out: int | None = None, root: bool = True) -> None:
@@ -55,6 +57,7 @@ class ProcessTree:
         self._leave_out = leave_out
         self._with_root = root
         self._known: dict[tuple[int, float], _Counters] = {}
+        self._cpu_total_s = 0.0
         self._sampled_at_s: float | None = None
 
     def sample(self) -> Usage | str:
@@ -103,14 +106,15 @@ class ProcessTree:
         private: int,
         shared: int,
     ) -> Usage:
-        cpu_s = 0.0
         read_bytes: int | None = 0
         write_bytes: int | None = 0
         for key, now in counters.items():
             before = self._known.get(key, _Counters(0.0, 0, 0))  # younger than the last sample: all of it
-            cpu_s += now.cpu_s - before.cpu_s
             read_bytes = _grown(read_bytes, now.read_bytes, before.read_bytes)
             write_bytes = _grown(write_bytes, now.write_bytes, before.write_bytes)
+        # Ended and not yet reaped, a process is in nobody's count for a moment: the total is never taken back.
+        total_s = max(sum(now.cpu_s + now.ended_s for now in counters.values()), self._cpu_total_s)
+        cpu_s, self._cpu_total_s = total_s - self._cpu_total_s, total_s
         busiest, demand = (None, None) if interval_s is None else self._busiest(counters, interval_s)
         return Usage(
             processes=len(counters),
@@ -142,13 +146,27 @@ class ProcessTree:
 def _counters(process: psutil.Process) -> _Counters:
     times = process.cpu_times()
     cpu_s = times.user + times.system
+    ended_s = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
     try:
         files = process.io_counters()
         # Not read_bytes and write_bytes, what the system means to move for it: a kernel with large folios
         # counts two megabytes for eight kilobytes written into one.
     except (psutil.AccessDenied, AttributeError, NotImplementedError):  # another user's, or not this system's
-        return _Counters(cpu_s, None, None, _queued_s(process.pid))
-    return _Counters(cpu_s, files.read_chars, files.write_chars, _queued_s(process.pid))
+        return _Counters(cpu_s, None, None, _queued_s(process.pid), ended_s)
+    return _Counters(cpu_s, files.read_chars, files.write_chars, _queued_s(process.pid), ended_s)
+
+
+def postmaster_of(backend_pid: int) -> int | None:
+    """The postmaster of a server on this machine, by the process of one of its sessions; None where it is not here.
+
+    A server elsewhere, or in a container, has another process of that number or none.
+    """
+    try:
+        parent = psutil.Process(backend_pid).parent()
+        names = [parent.name(), psutil.Process(backend_pid).name()] if parent is not None else []
+    except psutil.Error:
+        return None
+    return parent.pid if parent is not None and all(name.startswith("postgres") for name in names) else None
 
 
 def _queued_s(pid: int) -> float:

@@ -25,6 +25,7 @@ from eventmark.redaction import is_dsn, redact, register
 from eventmark.server import machine
 from eventmark.server.cluster import SUPERUSER, Cluster
 from eventmark.server.dsn import VERSION_NUM_MIN, check_server, read_dsn, split_password
+from eventmark.server.processes import postmaster_of
 from eventmark.server.programs import service_of
 from eventmark.server.tuning import Setting, production_settings
 
@@ -37,7 +38,8 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A server that answers. ``pid`` and ``directory`` are known only of one that we started."""
+    """A server that answers. ``pid`` is its postmaster's, where it runs on this machine; ``directory`` is known only
+    of one that we started."""
 
     kind: str
     dsn: str = field(repr=False)
@@ -269,11 +271,21 @@ def _existing(dsn: str) -> Iterator[Server]:
     yield Server(
         kind="dsn",
         dsn=dsn,
+        pid=_run(_postmaster(dsn)),
         version=version,
         version_num=version_num,
         tuning=(),
         bin_directory=_client_programs(),
     )
+
+
+async def _postmaster(dsn: str) -> int | None:
+    """Its process, where the server runs on this machine."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return postmaster_of(connection.get_server_pid())
+    finally:
+        await connection.close()
 
 
 @contextmanager

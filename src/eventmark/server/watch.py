@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Self
 
 import asyncpg
-import psutil
 
 from eventmark.judgement.evidence import CallTimes, Evidence, ProcessLoad, StatementTime
 from eventmark.server import machine
 from eventmark.server.counters import counters_between, counters_snapshot
+from eventmark.server.machine_load import MachineLoad
 from eventmark.server.processes import ProcessTree
 from eventmark.server.provision import Server
 from eventmark.server.statistics import StatementStatistics, statements_between, statements_snapshot
@@ -56,7 +56,8 @@ class Watch:
         self._beside = beside
         self._client = _Load(ProcessTree(os.getpid(), leave_out=server.pid))
         self._server = _Load(ProcessTree(server.pid)) if server.pid else None
-        self._machine = _MachineLoad()
+        self._machine = MachineLoad()
+        self._machine_cores: float | None = None
         self._counters: dict[str, float] = {}
         self._statements: list[StatementStatistics] | None = None
         self._seconds = 0.0
@@ -97,7 +98,7 @@ class Watch:
             calls=calls,
             client=self._client.average(),
             server=self._server.average() if self._server else None,
-            machine_cores=self._machine.cores,
+            machine_cores=self._machine_cores,
             counters=self._counters,
             missing=dict(self.missing),
         )
@@ -132,7 +133,7 @@ class Watch:
         """Sessions at every turn, processes now and then, and both once more in the end."""
         began_s = due_s = processes_s = time.monotonic()
         self._look_at_processes()
-        self._machine.begin()
+        self._machine.cores_since_last()
         self._began.set()
         while not self._stopping.wait(due_s - time.monotonic()):
             await self.waits.look(connection, _QUERY_TIMEOUT_S)
@@ -143,7 +144,7 @@ class Watch:
                     await self._beside(connection)
             due_s = max(due_s + self._look_every_s, time.monotonic())
         self._seconds = time.monotonic() - began_s
-        self._machine.end()
+        self._machine_cores = self._machine.cores_since_last()
         self._look_at_processes()
 
     def _look_at_processes(self) -> None:
@@ -181,31 +182,6 @@ class _Load:
             return None
         busy, demand = self._busy_s / self._seconds, self._demand_s / self._seconds
         return ProcessLoad(cores=self._cpu_s / self._seconds, busiest=busy, demand=demand)
-
-
-class _MachineLoad:
-    """Cores that all processes of the machine used; None in a container, which is shown its host's."""
-
-    def __init__(self) -> None:
-        self.cores: float | None = None
-        self._before = psutil.cpu_times()
-        self._began_s = 0.0
-
-    def begin(self) -> None:
-        self._before, self._began_s = psutil.cpu_times(), time.monotonic()
-
-    def end(self) -> None:
-        if psutil.cpu_count() != machine.cpu_count():
-            return
-        seconds = time.monotonic() - self._began_s
-        idle_s = _idle_s(psutil.cpu_times()) - _idle_s(self._before)
-        if seconds > 0:
-            self.cores = max(machine.cpu_count() - idle_s / seconds, 0.0)
-
-
-def _idle_s(times: object) -> float:
-    """What no process used; a disk that is waited for leaves a core idle."""
-    return float(getattr(times, "idle", 0.0)) + float(getattr(times, "iowait", 0.0))
 
 
 def _statement_times(statements: Sequence[StatementStatistics], waits: WaitSamples) -> list[StatementTime]:

@@ -11,15 +11,14 @@ import asyncpg
 
 from eventmark.experiments.cliffs.sections import cliffs_section
 from eventmark.experiments.cliffs.states import STATES, StateWalk, fill_copy
-from eventmark.jobs.course import Course
-from eventmark.jobs.job import Job, fill, prepare_store
-from eventmark.judgement.verdicts import overall
+from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.plans.cliffs.cells import PLAN_KINDS, Cell
 from eventmark.plans.cliffs.finder import find_cliffs, judge_cells
 from eventmark.plans.cliffs.questions import BATCHES_EVENTS, DrawnQuestions, draw_questions
-from eventmark.results.results import Figure, RunResult
-from eventmark.seeding import Progress, estimated_bytes, no_progress
-from eventmark.server import check_disk_space
+from eventmark.results.results import Figure
+from eventmark.seeding import Progress
 from eventmark.stores import drop_scratch_schema, scratch_name
 
 SCHEMA_SUFFIX = "_cliffs"
@@ -43,23 +42,17 @@ EXTENTS = {
 }
 
 
-class Cliffs:
+class Cliffs(Experiment):
     """The cliffs of the job's store, found on a copy of its corpus that is dropped again."""
 
     name: ClassVar[str] = "plan cliffs"
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError`` or ``UsageError``."""
-        to_come = prepare_store(job) + _copied(job)
-        if job.server.directory is not None:
-            check_disk_space(job.place, estimated_bytes(to_come))
-        with Course(job, progress, events_to_come=to_come) as course:
-            with course.phase("seed"):
-                fill(job, progress)
-            cells = asyncio.run(_examine(job, course, progress))
+    def scratch_events(self, job: Job) -> int:
+        return _copied(job)
+
+    def measure(self, run: Run) -> Findings:
+        cells = asyncio.run(_examine(run.job, run, run.progress))
         judged, cliffs = judge_cells(cells), find_cliffs(cells)
-        section = cliffs_section(cells, judged, cliffs)
-        verdict, reasons = overall((one.name, one.verdict, one.observed) for one in section.findings)
         worst = max((one.times for one in judged), default=0.0)
         figures = {
             "plan_cliffs": Figure(value=len(cliffs), unit="cliffs", better="less", exact=True),
@@ -69,47 +62,47 @@ class Cliffs:
             "plan_cells": Figure(value=len(cells), unit="cells"),
             "plan_work_times_most": Figure(value=round(worst, 2), unit="times", better="less"),
         }
-        return course.result(verdict, reasons, sections=[section], figures=figures)
+        return Findings(sections=[cliffs_section(cells, judged, cliffs)], figures=figures)
 
 
 def _copied(job: Job) -> int:
     return min(job.corpus.events, COPIED_EVENTS_MAX)
 
 
-async def _examine(job: Job, course: Course, progress: Progress) -> list[Cell]:
+async def _examine(job: Job, run: Run, progress: Progress) -> list[Cell]:
     extent = EXTENTS[job.profile.name]
     copy = scratch_name(job.schema, SCHEMA_SUFFIX)
     events = _copied(job)
     if events < job.corpus.events:
-        course.skipped["events"] = f"the first {events:,} of {job.corpus.events:,} events were examined"
+        run.skipped["events"] = f"the first {events:,} of {job.corpus.events:,} events were examined"
     connection = await asyncpg.connect(job.server.dsn)
     walk: StateWalk | None = None
     try:
         for loaded, when in ((False, "at rest"), (True, "under load")):
-            with course.phase(f"copy, {when}"):
+            with run.phase(f"copy, {when}"):
                 progress("copy", int(loaded), 2)
                 await fill_copy(connection, job.definition, job.schema, copy, events)
                 progress("copy", int(loaded) + 1, 2)
-            with course.phase(f"plans, {when}"):
-                walk = walk or await _begin(connection, job, copy, extent, course, progress)
+            with run.phase(f"plans, {when}"):
+                walk = walk or await _begin(connection, job, copy, extent, run, progress)
                 await walk.run(loaded=loaded)
     finally:
         await connection.close()
         await drop_scratch_schema(job.server.dsn, copy)
     assert walk is not None
     for statement, count in walk.left_out.items():
-        course.skipped[f"{count} cells of {statement}"] = (
+        run.skipped[f"{count} cells of {statement}"] = (
             f"the statement had taken {extent.seconds:g} s in one state"
         )
     return walk.cells
 
 
 async def _begin(
-    connection: asyncpg.Connection, job: Job, copy: str, extent: Extent, course: Course, progress: Progress
+    connection: asyncpg.Connection, job: Job, copy: str, extent: Extent, run: Run, progress: Progress
 ) -> StateWalk:
     """The questions drawn, and the walk that asks them."""
     drawn = await _draw(connection, job, copy, extent)
-    course.skipped |= drawn.skipped
+    run.skipped |= drawn.skipped
     cells = len(drawn.questions) * len(PLAN_KINDS) * STATES
     return StateWalk(
         connection, job.definition, job.server.dsn, copy, drawn.questions,

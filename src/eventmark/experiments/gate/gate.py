@@ -11,12 +11,12 @@ import numpy as np
 
 from eventmark.errors import UsageError
 from eventmark.experiments.gate.gate_section import gate_sections
-from eventmark.jobs.course import Course
 from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.judgement.plan_changes import PlanChange, compare_plans
-from eventmark.results.results import Figure, PlanResult, RunResult
-from eventmark.seeding import Progress, estimated_bytes, no_progress
-from eventmark.server import check_disk_space
+from eventmark.results.results import Figure, PlanResult
+from eventmark.seeding import Progress
 from eventmark.sidebyside.bout import Bout, Effort
 from eventmark.sidebyside.contest import OperationContest, Rules, contests
 from eventmark.sidebyside.grounds import Ground, grounds
@@ -32,7 +32,7 @@ from eventmark.sidebyside.sides import Side
 EVENTS = "100k"
 
 
-class Gate:
+class Gate(Experiment):
     """Two sides, measured by pairs of fresh processes in an order drawn for each pair."""
 
     name: ClassVar[str] = "gate"
@@ -44,25 +44,27 @@ class Gate:
         self._rules = rules or Rules()
         self._effort = effort or Effort()
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+    seeds: ClassVar[bool] = False
+
+    def scratch_events(self, job: Job) -> int:
+        return len(self._sides) * job.corpus.events
+
+    def measure(self, run: Run) -> Findings:
         """Raises ``CannotRunError`` or ``UsageError``, each naming the side it is about."""
-        if job.server.directory is not None:
-            check_disk_space(job.place, len(self._sides) * estimated_bytes(job.corpus.events))
+        job, progress = run.job, run.progress
         with (
-            Course(job, progress) as course,
             tempfile.TemporaryDirectory(prefix="eventmark-gate-") as scratch,
             grounds(job, self._sides, Path(scratch)) as both,
         ):
-            with course.phase("seed"):
+            with run.phase("seed"):
                 bout = self._prepare(job, both, progress)
-            with course.phase("plans"):
+            with run.phase("plans"):
                 examine_both(bout, both, progress)
-            with course.phase("measure"):
+            with run.phase("measure"):
                 bout.measure(both, self._effort, job.corpus.seed, progress)
-        course.skipped |= bout.skipped
-        verdict, reasons = bout.verdict()
-        return course.result(
-            verdict, reasons, plans=bout.worse_plans, figures=_figures(bout.table),
+        run.skipped |= bout.skipped
+        return Findings(
+            decided=bout.verdict(), plans=bout.worse_plans, figures=_figures(bout.table),
             sections=gate_sections(self._sides, bout),
         )  # fmt: skip
 

@@ -20,27 +20,20 @@ from eventmark.domain import NewEvent, StreamId
 from eventmark.engine import GroupAppender, PostgresEventStore
 from eventmark.engine.orderings import HORIZON
 from eventmark.instruments.clock import LoopLag
-from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
-from eventmark.jobs.course import Course
-from eventmark.jobs.job import Job
-from eventmark.judgement.evidence import NOT_TIMED
-from eventmark.judgement.verdicts import judge_latency, overall
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
+from eventmark.judgement.operation import client_of, judged_operation
+from eventmark.judgement.verdicts import overall
 from eventmark.operations.pgbench import RATE_CLIENTS, pgbench_rate
 from eventmark.results.results import (
-    ClientHealth,
     Finding,
     Floor,
-    Fork,
     OperationResult,
-    RunResult,
     Section,
     Verdict,
 )
 from eventmark.results.targets import Target
-from eventmark.seeding import Progress, no_progress
 from eventmark.server import Server
-from eventmark.stats.histogram import LatencyHistogram
-from eventmark.stats.quantiles import intervals_of, latency_of
 from eventmark.stats.ratios import Ratio, mean_ratio
 from eventmark.stores import drop_scratch_schema, make_scratch_schema, scratch_name
 from eventmark.workers import loop_factory, worker_executor
@@ -148,7 +141,7 @@ class Grouped:
             verdict = Verdict.BROKEN
         return Finding(
             name=f"throughput of {callers} callers", verdict=verdict,
-            observed=f"{_shown(ratio)} pgbench's single appends", expected=f"{wanted:g} × or more",
+            observed=f"{_shown(ratio)} pgbench's single appends", expected=f"{wanted:g} × or more", timed=True,
         )  # fmt: skip
 
     def _alone(self) -> Finding:
@@ -164,41 +157,25 @@ class Grouped:
             verdict = Verdict.BROKEN
         return Finding(
             name="p50 of a caller that is alone", verdict=verdict, observed=f"{_shown(ratio)} a direct append's",
-            expected=f"{ALONE_TIMES_MAX:g} × or less",
+            expected=f"{ALONE_TIMES_MAX:g} × or less", timed=True,
         )  # fmt: skip
 
     def _operation(self, kind: _Kind) -> OperationResult:
         rounds, floor_rate = self.rounds[kind], float(np.median(self.pgbench))
-        forks = [one.samples_ns for one in rounds]
-        samples = np.concatenate(forks)
-        latency, intervals = latency_of(samples), intervals_of(forks, np.random.default_rng(1))
         target = TARGETS.get(kind.callers)
+        decided = None
         if target is None:
             throughput = self._throughput(kind.callers)
-            verdict, reason = throughput.verdict, f"{throughput.observed}, wanted {throughput.expected}"
-        else:
-            verdict, reason = judge_latency(latency, intervals, target, samples=len(samples))
+            decided = (throughput.verdict, f"{throughput.observed}, wanted {throughput.expected}")
         rate = float(np.median([one.rate for one in rounds]))
-        histogram = LatencyHistogram()
-        histogram.record_all(samples)
-        cpu_share = sum(one.cpu_s for one in rounds) / sum(one.seconds for one in rounds)
-        return OperationResult(
-            latency_ms=latency, interval_ms=intervals, samples=len(samples),
-            target_ms=target.limit_ms if target else None, target_quantile=target.quantile if target else "",
-            verdict=verdict, reason=reason, mode="throughput",
-            throughput_per_s=round(rate, 1), failed=0, histogram=histogram.encode(),
-            forks=[
-                Fork(
-                    samples=len(one), p50_ms=latency_of(one).p50, p95_ms=latency_of(one).p95, warmup_iterations=1,
-                    steady=True,
-                )
-                for one in forks
-            ],
-            client=ClientHealth(
-                loop_lag_ms_p99=max(one.loop_lag_ms_p99 for one in rounds), cpu_share=round(cpu_share, 3),
-                pool_wait_ms_p95=0.0, bottleneck=cpu_share > 0.9,
-                reason="the client's one core is busy" if cpu_share > 0.9 else "",
+        return judged_operation(
+            [one.samples_ns for one in rounds], target, np.random.default_rng(1), mode="throughput",
+            throughput_per_s=round(rate, 1),
+            client=client_of(
+                sum(one.cpu_s for one in rounds) / sum(one.seconds for one in rounds),
+                loop_lag_ms_p99=max(one.loop_lag_ms_p99 for one in rounds),
             ),
+            verdict=decided,
             floors=[
                 Floor(
                     tool=f"pgbench, {RATE_CLIENTS} clients", statistic="single appends", value=round(floor_rate, 1),
@@ -213,30 +190,21 @@ def _shown(ratio: Ratio) -> str:
     return f"{ratio.value:.3g} × ({ratio.low:.3g} to {high})"
 
 
-class GroupAppend:
+class GroupAppend(Experiment):
     """Group append measured on the job's server."""
 
     name: ClassVar[str] = "group append"
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError``."""
-        with Course(job, progress) as course, course.phase("measure"), course.watch() as watch:
+    seeds: ClassVar[bool] = False
+
+    def measure(self, run: Run) -> Findings:
+        profile = run.job.profile.name
+        with run.phase("measure"):
             grouped = measure_group_append(
-                job.server, scratch_name(job.schema, SCHEMA_SUFFIX), seconds=SECONDS[job.profile.name],
-                rounds=ROUNDS[job.profile.name], seed=job.corpus.seed,
+                run.job.server, scratch_name(run.job.schema, SCHEMA_SUFFIX), seconds=SECONDS[profile],
+                rounds=ROUNDS[profile], seed=run.job.corpus.seed,
             )  # fmt: skip
-        operations, section = grouped.operations(), grouped.section()
-        verdict, reasons = overall(
-            [
-                *((name, one.verdict, one.reason) for name, one in operations.items()),
-                *(
-                    (one.name, one.verdict, f"{one.observed}, wanted {one.expected}")
-                    for one in section.findings
-                ),
-            ]
-        )
-        limit = bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
-        return course.result(verdict, reasons, operations=operations, sections=[section, limit])
+        return Findings(operations=grouped.operations(), sections=[grouped.section()])
 
 
 def measure_group_append(

@@ -11,13 +11,11 @@ from typing import ClassVar
 from eventmark.engine import ORDERINGS
 from eventmark.engine.orderings import NAIVE
 from eventmark.errors import UsageError
-from eventmark.jobs.bottleneck import bottleneck_section
-from eventmark.jobs.course import Course
 from eventmark.jobs.job import Job
-from eventmark.judgement.evidence import NOT_TIMED
-from eventmark.judgement.verdicts import judge_orderings
-from eventmark.results.results import OrderingResult, RunResult, Verdict
-from eventmark.seeding.progress import Progress, no_progress
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
+from eventmark.results.results import OrderingResult, Verdict
+from eventmark.seeding.progress import Progress
 from eventmark.stores import StoreDefinition, scratch_name
 from eventmark.verify import HuntPlan, Subject, engine_subject, hunt, store_subject
 
@@ -49,7 +47,7 @@ def chosen_orderings(name: str, definition: StoreDefinition) -> Sequence[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class Verification(Experiment):
     """The job's store until as many events as its corpus has are committed, or for ``seconds``.
 
     The engine's store is hunted under each of ``orderings``. Any other is given a first look, and when that
@@ -62,32 +60,27 @@ class Verification:
     seconds: float
     out: Path
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError``, and ``UsageError`` for a store that cannot be read."""
-        with Course(job, progress) as course, course.watch() as watch:
-            if job.definition.engine:
-                results = [
-                    self._hunt(job, self._plan(job, engine_subject(one)), course, progress)
-                    for one in self.orderings
-                ]
-            else:
-                results = self._hunt_store(job, course, progress)
-        verdict, reasons = judge_orderings(results)
-        limit = bottleneck_section(watch.evidence(NOT_TIMED))
-        return course.result(verdict, reasons, orderings=results, sections=[limit])
+    seeds: ClassVar[bool] = False
 
-    def _hunt_store(self, job: Job, course: Course, progress: Progress) -> list[OrderingResult]:
+    def measure(self, run: Run) -> Findings:
+        job, progress = run.job, run.progress
+        if not job.definition.engine:
+            return Findings(orderings=self._hunt_store(job, run, progress))
+        plans = [self._plan(job, engine_subject(ordering)) for ordering in self.orderings]
+        return Findings(orderings=[self._hunt(job, plan, run, progress) for plan in plans])
+
+    def _hunt_store(self, job: Job, run: Run, progress: Progress) -> list[OrderingResult]:
         subject = store_subject(job.store)
-        course.skipped |= dict(subject.absent)
+        run.skipped |= dict(subject.absent)
         whole = self._plan(job, subject)
         first = replace(whole, events=min(whole.events, FIRST_LOOK_EVENTS), paced_s=QUICK_S, held_s=QUICK_S)
-        found = self._hunt(job, first, course, progress)
+        found = self._hunt(job, first, run, progress)
         if found.verdict is not Verdict.BROKEN and whole != first:
-            found = self._hunt(job, whole, course, progress)
+            found = self._hunt(job, whole, run, progress)
         if found.verdict is not Verdict.MET:
             return [found]
         control = replace(first, subject=engine_subject(NAIVE.name))
-        return [found, self._hunt(job, control, course, progress)]
+        return [found, self._hunt(job, control, run, progress)]
 
     def _plan(self, job: Job, subject: Subject) -> HuntPlan:
         steady_s = QUICK_S if job.profile.name == "quick" else STEADY_S
@@ -96,8 +89,8 @@ class Verification:
             paced_s=steady_s, held_s=steady_s,
         )  # fmt: skip
 
-    def _hunt(self, job: Job, plan: HuntPlan, course: Course, progress: Progress) -> OrderingResult:
-        with course.phase(plan.subject.name):
+    def _hunt(self, job: Job, plan: HuntPlan, run: Run, progress: Progress) -> OrderingResult:
+        with run.phase(plan.subject.name):
             return hunt(
                 job.server.dsn, scratch_name(job.schema, SCHEMA_SUFFIX), plan, replay=_replay(job, plan),
                 keep_history=self.out / f"history-{plan.subject.name}.npz", progress=progress,

@@ -28,16 +28,15 @@ from eventmark.experiments.isolation.tenant_filter import (
     stream_table,
 )
 from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
-from eventmark.jobs.course import Course, corpus_figures, prepared_sample, unfit_machine
-from eventmark.jobs.job import Job, prepare_store
-from eventmark.judgement.verdicts import doubted, overall
+from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.loadgen.generator import of_tenants
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.mix import Mix, parse_mix
 from eventmark.loadgen.plan import LoadPlan
-from eventmark.results.results import Finding, OperationResult, RunResult, Section, Table, Verdict
-from eventmark.seeding import CorpusSample, Progress, no_progress
-from eventmark.server import slowed_by
+from eventmark.results.results import Finding, OperationResult, Section, Table, Verdict
+from eventmark.seeding import CorpusSample, Progress
 from eventmark.workers import worker_executor
 from eventmark.workload.arrivals import Arrivals
 
@@ -67,7 +66,7 @@ def chosen_kinds(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Isolation:
+class Isolation(Experiment):
     """``rounds`` pairs of legs of ``leg_s`` for each kind of aggressor. Tenants named "" are chosen from the corpus.
 
     The victim's load is ``rate_per_s`` operations of ``mix``; the aggressor works with ``users`` at once.
@@ -86,34 +85,31 @@ class Isolation:
     inflation_max: float = INFLATION_MAX
     warm_rounds: int = 6
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError`` or ``UsageError``."""
-        with Course(job, progress, events_to_come=prepare_store(job)) as course:
-            sample = prepared_sample(job, course, progress)
-            duel = self._duel(job, course, sample)
-            with course.phase("isolate"):
-                pairs = self._fight(duel, course, progress)
-            with course.phase("filter"):
-                section = _filter_cost(job, course, sample, duel)
-        doubt = slowed_by(course.fitness)
-        judged = [Judgement(pair=pair, inflation_max=self.inflation_max, doubt=doubt) for pair in pairs]
-        sections = [isolation_section(one, duel) for one in judged]
-        operations = {name: doubted(one, doubt) for name, one in _results(job, pairs).items()}
-        verdict, reasons = overall([*_parts(operations, sections), *unfit_machine(course)])
-        return course.result(
-            verdict, reasons, operations=operations,
-            figures=corpus_figures(job) | {
-                name: figure for one in judged for name, figure in one.figures().items()
-            },
-            sections=[summary_section(judged, duel), *sections, section, *_bottleneck(judged)],
+    watched: ClassVar[bool] = False
+
+    def measure(self, run: Run) -> Findings:
+        job = run.job
+        duel = self._duel(job, run, run.sample)
+        with run.phase("isolate"):
+            pairs = self._fight(duel, run, run.progress)
+        with run.phase("filter"):
+            filtered = _filter_cost(job, run, run.sample, duel)
+        judged = [Judgement(pair=pair, inflation_max=self.inflation_max) for pair in pairs]
+        return Findings(
+            operations=_results(job, pairs),
+            figures={name: figure for one in judged for name, figure in one.figures().items()},
+            sections=[
+                summary_section(judged, duel), *(isolation_section(one, duel) for one in judged), filtered,
+                *_bottleneck(judged),
+            ],
         )  # fmt: skip
 
-    def _duel(self, job: Job, course: Course, sample: CorpusSample) -> Duel:
+    def _duel(self, job: Job, run: Run, sample: CorpusSample) -> Duel:
         victim, aggressor = chosen_tenants(job, sample, self.victim, self.aggressor)
-        mix = _possible(self.mix, job, course, of_tenants(sample, [victim]))
+        mix = _possible(self.mix, job, run, of_tenants(sample, [victim]))
         follows = "stream_tenant_events" in job.definition.statements
         if not follows:
-            course.skipped["the victim's lag"] = "the store has no stream_tenant_events.sql"
+            run.skipped["the victim's lag"] = "the store has no stream_tenant_events.sql"
         plan = LoadPlan(
             mix=mix, seconds=self.leg_s, arrivals=Arrivals("poisson", self.rate_per_s), workers=1,
             pool_max=self.pool_max, seed=job.corpus.seed, tenants=(victim,), warm_rounds=self.warm_rounds,
@@ -123,14 +119,14 @@ class Isolation:
             users=self.users, follows=follows,
         )  # fmt: skip
 
-    def _fight(self, duel: Duel, course: Course, progress: Progress) -> list[Pair]:
+    def _fight(self, duel: Duel, run: Run, progress: Progress) -> list[Pair]:
         """Every kind in turns with the victim alone. Processes are kept from leg to leg."""
         pairs: list[Pair] = []
         total, done = 2 * self.rounds * len(self.kinds), 0
         with worker_executor(1) as victims, worker_executor(1) as aggressors:
             for kind in self.kinds:
                 if reason := missing(kind, duel.job.definition, duel.sample, duel.aggressor_tenant):
-                    course.skipped[kind] = reason
+                    run.skipped[kind] = reason
                     continue
                 pair = Pair(kind)
                 for beside in order_of(self.rounds):
@@ -171,14 +167,14 @@ def chosen_tenants(job: Job, sample: CorpusSample, victim: str, aggressor: str) 
     return victim, aggressor
 
 
-def _possible(mix: Mix, job: Job, course: Course, sample: CorpusSample) -> Mix:
-    """The mix without what cannot be done for one tenant alone, which the course is told."""
+def _possible(mix: Mix, job: Job, run: Run, sample: CorpusSample) -> Mix:
+    """The mix without what cannot be done for one tenant alone, which the run is told."""
     possible, left_out = mix.available(job.definition.capabilities, sample)
-    course.skipped |= left_out
+    run.skipped |= left_out
     shares = dict(possible.shares) if possible else {}
     if "stream_tenant_events" not in job.definition.statements and "stream_events[1000]" in shares:
         del shares["stream_events[1000]"]
-        course.skipped["stream_events[1000]"] = "the store has no stream_tenant_events.sql"
+        run.skipped["stream_events[1000]"] = "the store has no stream_tenant_events.sql"
     if not shares:
         raise CannotRunError(
             "nothing of the mix can be done for one tenant", remedy="name another with --mix"
@@ -212,11 +208,11 @@ def _said(finding: Finding) -> str:
     return f"{finding.observed}, expected {finding.expected}"
 
 
-def _filter_cost(job: Job, course: Course, sample: CorpusSample, duel: Duel) -> Section:
+def _filter_cost(job: Job, run: Run, sample: CorpusSample, duel: Duel) -> Section:
     """What naming the tenant costs, and what row-level security costs on top."""
     calls = FILTER_CALLS[job.profile.name]
     found, left_out = asyncio.run(measure_filter(job, sample, calls))
-    course.skipped |= left_out
+    run.skipped |= left_out
     streams = asyncio.run(measure_streams(job, [duel.aggressor_tenant, duel.victim_tenant], calls))
     tables: list[Table] = [stream_table(streams)] if streams else []
     if job.definition.engine:
@@ -225,7 +221,7 @@ def _filter_cost(job: Job, course: Course, sample: CorpusSample, duel: Duel) -> 
         )
         tables.append(rls_table(secured))
     else:
-        course.skipped["row-level security"] = "a store of SQL files has its own, or none"
+        run.skipped["row-level security"] = "a store of SQL files has its own, or none"
     return filter_section(found, tables)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec.structs import replace
 
 from eventmark.experiments.isolation.aggressors import DESCRIPTIONS, IDLE_TRANSACTION
 from eventmark.experiments.isolation.legs import Duel, Leg, Pair, joined, per_call_ms
 from eventmark.jobs.bottleneck import STORE_APPLICATION
 from eventmark.judgement.evidence import Spent, spent_on
-from eventmark.judgement.verdicts import doubted_finding
-from eventmark.plans.judge import worst
+from eventmark.judgement.verdicts import worst
 from eventmark.results.results import (
     Chart,
     Column,
@@ -38,7 +38,6 @@ class Judgement:
 
     pair: Pair
     inflation_max: float
-    doubt: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -122,7 +121,7 @@ def _ms_of(samples_ns: np.ndarray) -> float | None:
 
 def isolation_section(judged: Judgement, duel: Duel) -> Section:
     pair = judged.pair
-    inflated = [doubted_finding(_inflation(judged, name), judged.doubt) for name in judged.names]
+    inflated = [replace(_inflation(judged, name), timed=True) for name in judged.names]
     findings = inflated + _aggression(pair)
     return Section(
         name=f"isolation-{pair.kind}",
@@ -311,7 +310,7 @@ def _lag_charts(pair: Pair) -> Iterator[Chart]:
 
 def rls_table(secured: Mapping[str, OperationResult]) -> Table:
     rows: list[list[str | float | None]] = [
-        [name.partition(",")[0], one.latency_ms.p50, one.floors[0].value, one.floors[0].ratio]
+        [name.partition(",")[0], one.quantile_ms("p50"), one.floors[0].value, one.floors[0].ratio]
         for name, one in secured.items()
     ]
     return Table(

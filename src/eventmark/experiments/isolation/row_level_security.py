@@ -18,17 +18,13 @@ from eventmark.domain import NewEvent, SequenceNumber, Snapshot, StreamId
 from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.engine.schema import Purpose
 from eventmark.instruments.clock import LoopLag
-from eventmark.jobs.bottleneck import bottleneck_section
-from eventmark.jobs.course import Course
-from eventmark.jobs.job import Job
-from eventmark.judgement.evidence import NOT_TIMED
-from eventmark.judgement.verdicts import judge_latency, overall
-from eventmark.results.results import ClientHealth, Floor, OperationResult, RunResult
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
+from eventmark.judgement.operation import client_of, judged_operation
+from eventmark.results.results import Floor, OperationResult
 from eventmark.results.targets import DEFAULT_TARGETS
-from eventmark.seeding import Progress, no_progress
 from eventmark.server import Server
-from eventmark.stats.histogram import LatencyHistogram
-from eventmark.stats.quantiles import intervals_of, latency_of
+from eventmark.stats.quantiles import latency_of
 from eventmark.stores import drop_scratch, run_id
 from eventmark.workload import example_payloads
 
@@ -56,21 +52,20 @@ class _Measured:
     loop_lag_ms_p99: float
 
 
-class RowLevelSecurity:
+class RowLevelSecurity(Experiment):
     """Row-level security's cost measured on the job's server."""
 
     name: ClassVar[str] = "row-level security"
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError``."""
-        share = 0.1 if job.profile.name == "quick" else 1.0
-        with Course(job, progress) as course, course.phase("measure"), course.watch() as watch:
+    seeds: ClassVar[bool] = False
+
+    def measure(self, run: Run) -> Findings:
+        job, share = run.job, 0.1 if run.job.profile.name == "quick" else 1.0
+        with run.phase("measure"):
             operations = measure_row_level_security(
                 job.server, job.schema[:40], share=share, seed=job.corpus.seed
             )
-        verdict, reasons = overall((name, one.verdict, one.reason) for name, one in operations.items())
-        limit = bottleneck_section(watch.evidence(NOT_TIMED))
-        return course.result(verdict, reasons, operations=operations, sections=[limit])
+        return Findings(operations=operations)
 
 
 def measure_row_level_security(
@@ -188,27 +183,15 @@ async def _in_turns(stores: Sequence[PostgresEventStore], call: Call, calls: int
 
 
 def _result(name: str, measured: _Measured) -> OperationResult:
-    random = np.random.default_rng(1)
-    latency, intervals = latency_of(measured.bound_ns), intervals_of([measured.bound_ns], random)
-    plain_ms = latency_of(measured.plain_ns).p50
-    target = DEFAULT_TARGETS.get(name)
-    verdict, reason = judge_latency(latency, intervals, target, samples=len(measured.bound_ns))
-    histogram = LatencyHistogram()
-    histogram.record_all(measured.bound_ns)
-    return OperationResult(
-        latency_ms=latency, interval_ms=intervals, samples=len(measured.bound_ns),
-        target_ms=target.limit_ms if target else None, target_quantile=target.quantile if target else "p95",
-        verdict=verdict, reason=reason, mode="sample",
-        throughput_per_s=round(1e9 / float(measured.bound_ns.mean()), 1), failed=0, histogram=histogram.encode(),
-        forks=[],
-        client=ClientHealth(
-            loop_lag_ms_p99=measured.loop_lag_ms_p99, cpu_share=round(measured.cpu_share, 3),
-            pool_wait_ms_p95=0.0, bottleneck=False,
-        ),
+    plain_ms, bound_ms = latency_of(measured.plain_ns).p50, latency_of(measured.bound_ns).p50
+    return judged_operation(
+        [measured.bound_ns], DEFAULT_TARGETS.get(name), np.random.default_rng(1), mode="sample",
+        throughput_per_s=round(1e9 / float(measured.bound_ns.mean()), 1),
+        client=client_of(measured.cpu_share, loop_lag_ms_p99=measured.loop_lag_ms_p99),
         floors=[
             Floor(
                 tool="without it", statistic="p50", value=round(plain_ms, 6), unit="ms",
-                ratio=round(latency.p50 / plain_ms, 4), statement="p50",
+                ratio=round(bound_ms / plain_ms, 4), statement="p50",
             )
         ],
     )  # fmt: skip

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from eventmark.errors import CannotRunError
 from eventmark.experiments.load.search import PROBES_MAX, Answer, Capacity, Probe, find_capacity
-from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
-from eventmark.jobs.course import Course, corpus_figures, prepared_sample, unfit_machine
-from eventmark.jobs.job import Job, prepare_store
+from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import Evidence
-from eventmark.judgement.verdicts import overall
 from eventmark.loadgen.generator import OnPulse, Watcher, on_pulse, possible_mix, run_load
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.outcome import LoadOutcome
@@ -23,16 +23,16 @@ from eventmark.results.results import (
     Chart,
     Column,
     Figure,
+    Finding,
     OperationResult,
     Phase,
     Point,
-    RunResult,
     Section,
     Table,
     Verdict,
 )
 from eventmark.results.targets import Target
-from eventmark.seeding import CorpusSample, Progress, no_progress
+from eventmark.seeding import CorpusSample, Progress
 from eventmark.workers import worker_executor
 from eventmark.workload.arrivals import Arrivals
 
@@ -84,32 +84,31 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CapacitySearch:
+class CapacitySearch(Experiment):
     """Probes of a mix at one rate after the other, until the highest that holds is found and confirmed."""
 
     name: ClassVar[str] = "capacity"
     plan: CapacityPlan
     watch: Watcher | None = None
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError`` or ``UsageError``."""
-        prepare_store(job)
-        with Course(job, progress) as course:
-            sample = prepared_sample(job, course, progress)
-            mix = possible_mix(self.plan.load.mix, job, course, sample)
-            plan = replace(self.plan, load=replace(self.plan.load, mix=mix))
-            if not set(mix.shares) & set(job.targets):
-                raise CannotRunError(
-                    "no operation of the mix has a target",
-                    remedy="name one that has, or give targets with --targets",
-                )
-            with worker_executor(plan.load.worker_count) as executor:
-                prober = Prober(job, sample, plan, course, executor, on_pulse(course, self.watch), progress)
-                arrivals = plan.load.arrivals
-                assert arrivals is not None
-                found = find_capacity(prober.ask, first_per_s=arrivals.rate_per_s, probes_max=plan.probes_max)
-                progress(STAGE, 1, 1)
-        return _result(job, course, found, prober.probed)
+    watched: ClassVar[bool] = False
+
+    def measure(self, run: Run) -> Findings:
+        job = run.job
+        mix = possible_mix(self.plan.load.mix, job, run, run.sample)
+        plan = replace(self.plan, load=replace(self.plan.load, mix=mix))
+        if not set(mix.shares) & set(job.targets):
+            raise CannotRunError(
+                "no operation of the mix has a target",
+                remedy="name one that has, or give targets with --targets",
+            )
+        with worker_executor(plan.load.worker_count) as executor:
+            prober = Prober(job, run.sample, plan, run, executor, on_pulse(run, self.watch), run.progress)
+            arrivals = plan.load.arrivals
+            assert arrivals is not None
+            found = find_capacity(prober.ask, first_per_s=arrivals.rate_per_s, probes_max=plan.probes_max)
+            run.progress(STAGE, 1, 1)
+        return _findings(run, found, prober.probed)
 
 
 @dataclass(slots=True)
@@ -119,7 +118,7 @@ class Prober:
     job: Job
     sample: CorpusSample
     plan: CapacityPlan
-    course: Course
+    run: Run
     executor: Executor
     pulse: OnPulse | None
     progress: Progress
@@ -136,7 +135,7 @@ class Prober:
             seconds=seconds,
             deadline_s=deadline_s if confirming else min(deadline_s, max(DEADLINE_S, DEADLINE_TARGETS * longest_s)),
         )  # fmt: skip
-        watch = self.course.watch()
+        watch = self.run.watch()
         outcome = run_load(
             self.job, self.sample, load, executor=self.executor, watch=self.pulse, during=watch
         )
@@ -186,14 +185,15 @@ def _seems_met(one: OperationResult) -> bool:
     interval = one.interval_ms.get(one.target_quantile)
     if interval is None or interval.high is not None or one.target_ms is None:
         return False
-    return float(getattr(one.latency_ms, one.target_quantile)) < one.target_ms
+    value = one.quantile_ms(one.target_quantile)
+    return value is not None and value < one.target_ms
 
 
-def _result(job: Job, course: Course, found: Capacity, probed: list[Probed]) -> RunResult:
+def _findings(run: Run, found: Capacity, probed: list[Probed]) -> Findings:
     """The run that confirmed the rate is shown as any load is; the bottleneck is of the lowest rate that broke."""
     for number, one in enumerate(probed, 1):
-        began_s = course.at_s(one.outcome.started_s)
-        course.phases.append(
+        began_s = run.at_s(one.outcome.started_s)
+        run.phases.append(
             Phase(
                 name=f"probe {number}",
                 start_s=round(began_s, 3),
@@ -202,17 +202,14 @@ def _result(job: Job, course: Course, found: Capacity, probed: list[Probed]) -> 
         )
     confirmed = probed[found.probes.index(found.confirmed)] if found.confirmed is not None else None
     shown = confirmed or probed[-1]
-    course.series += load_series(shown.outcome, course.at_s(shown.outcome.started_s))
+    run.series += load_series(shown.outcome, run.at_s(shown.outcome.started_s))
     beyond = _beyond(found, probed)
-    verdict, reason = _judged(found)
-    total, reasons = overall([("capacity", verdict, reason), *unfit_machine(course)])
-    return course.result(
-        total, reasons, operations=dict(shown.operations), figures=_figures(confirmed) | corpus_figures(job),
+    return Findings(
+        operations=shown.operations, counted=(), figures=_figures(confirmed), evidence=beyond.evidence,
         sections=[
-            _section(found, verdict, probed, confirmed),
+            _section(found, probed, confirmed),
             load_section(shown.outcome, shown.operations),
             generator_section(shown.outcome.health, shown.outcome.seconds),
-            bottleneck_section(beyond.evidence),
         ],
     )  # fmt: skip
 
@@ -254,11 +251,17 @@ def capacity_sentence(figures: Mapping[str, Figure], *, at_least: bool) -> str:
     return f"{'at least ' if at_least else ''}{' and '.join(parts)} within targets"
 
 
-def _section(found: Capacity, verdict: Verdict, probed: list[Probed], confirmed: Probed | None) -> Section:
+def _section(found: Capacity, probed: list[Probed], confirmed: Probed | None) -> Section:
+    verdict, reason = _judged(found)
+    answer = Finding(
+        name="capacity", verdict=verdict, observed=reason or f"{found.rate_per_s:g} operations/s held",
+        expected="a rate at which every target holds, confirmed", timed=True,
+    )  # fmt: skip
     return Section(
         name="capacity",
         title="Capacity",
         verdict=verdict,
+        findings=[answer],
         text=list(_text(found, confirmed)),
         tables=[_table(found.probes, probed)],
         charts=_charts(found.probes, probed),
@@ -328,9 +331,9 @@ def _worst(operations: Mapping[str, OperationResult]) -> float | None:
     """The largest share of its target that an operation's latency came to."""
     return max(
         (
-            float(getattr(one.latency_ms, one.target_quantile)) / one.target_ms
+            value / one.target_ms
             for one in operations.values()
-            if one.target_ms and one.samples
+            if one.target_ms and (value := one.quantile_ms(one.target_quantile)) is not None
         ),
         default=None,
     )

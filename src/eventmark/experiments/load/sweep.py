@@ -7,23 +7,22 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from eventmark.experiments.load.levels import Level, Swept, judged, swept
+from eventmark.experiments.load.levels import Level, Swept, swept
 from eventmark.experiments.load.sweep_sections import sweep_figures, sweep_sections
-from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
-from eventmark.jobs.course import Course, corpus_figures, prepared_sample, unfit_machine
-from eventmark.jobs.job import Job, prepare_store
+from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.judgement.bottleneck import find_bottleneck
 from eventmark.judgement.evidence import Evidence
+from eventmark.judgement.operation import CORE_FULL
 from eventmark.judgement.symptoms import Limit
-from eventmark.judgement.verdicts import overall
 from eventmark.loadgen.generator import OnPulse, Watcher, on_pulse, possible_mix, run_load
-from eventmark.loadgen.judge import CPU_SHARE_MAX
 from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.operations.catalogue import OPERATIONS
-from eventmark.results.results import RunResult
-from eventmark.seeding import CorpusSample, Progress, no_progress
+from eventmark.seeding import CorpusSample
 from eventmark.stats.quantiles import latency_of
 from eventmark.workers import worker_executor
 
@@ -34,7 +33,7 @@ SERVED = tuple(name for name, kind in OPERATIONS.items() if kind.statement)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class Sweep(Experiment):
     """Each of ``operations`` by each number of ``clients``, in a closed loop of ``seconds`` without thought.
 
     Every client has a connection of its own, and each worker one more, for its store's notifications.
@@ -50,28 +49,22 @@ class Sweep:
     seed: int = 1
     watch: Watcher | None = None
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError`` or ``UsageError``."""
-        prepare_store(job)
-        with Course(job, progress) as course:
-            sample = prepared_sample(job, course, progress)
-            wanted = Mix.of(dict.fromkeys(self.operations, 1.0))
-            names = list(possible_mix(wanted, job, course, sample).shares)
-            with worker_executor(self.workers) as executor:
-                sweeper = _Sweeper(self, job, sample, course, executor, on_pulse(course, self.watch))
-                found = []
-                for number, name in enumerate(names):
-                    progress(STAGE, number, len(names))
-                    with course.phase(name):
-                        found.append(sweeper.sweep(name))
-            progress(STAGE, len(names), len(names))
-        verdict, reasons = overall([*((one.name, *judged(one)) for one in found), *unfit_machine(course)])
-        limit = bottleneck_section(sweeper.evidence[names[0]])
-        return course.result(
-            verdict,
-            reasons,
-            figures=sweep_figures(found) | corpus_figures(job),
-            sections=[*sweep_sections(found), limit],
+    watched: ClassVar[bool] = False
+
+    def measure(self, run: Run) -> Findings:
+        job, progress = run.job, run.progress
+        wanted = Mix.of(dict.fromkeys(self.operations, 1.0))
+        names = list(possible_mix(wanted, job, run, run.sample).shares)
+        with worker_executor(self.workers) as executor:
+            sweeper = _Sweeper(self, job, run.sample, run, executor, on_pulse(run, self.watch))
+            found = []
+            for number, name in enumerate(names):
+                progress(STAGE, number, len(names))
+                with run.phase(name):
+                    found.append(sweeper.sweep(name))
+        progress(STAGE, len(names), len(names))
+        return Findings(
+            figures=sweep_figures(found), sections=sweep_sections(found), evidence=sweeper.evidence[names[0]]
         )
 
 
@@ -82,7 +75,7 @@ class _Sweeper:
     scenario: Sweep
     job: Job
     sample: CorpusSample
-    course: Course
+    run: Run
     executor: Executor
     pulse: OnPulse | None
     evidence: dict[str, Evidence] = field(default_factory=dict)
@@ -96,7 +89,7 @@ class _Sweeper:
             mix=Mix.of({name: 1.0}), seconds=scenario.seconds, users=clients, workers=scenario.workers,
             pool_max=clients + scenario.workers, seed=scenario.seed, warm_rounds=scenario.warm_rounds,
         )  # fmt: skip
-        watch = self.course.watch()
+        watch = self.run.watch()
         outcome = run_load(
             self.job, self.sample, plan, executor=self.executor, watch=self.pulse, during=watch
         )
@@ -107,7 +100,7 @@ class _Sweeper:
 def _level(clients: int, outcome: LoadOutcome, evidence: Evidence) -> Level:
     """A worker that used its core up is the limit, whatever else was seen."""
     (one,) = outcome.operations.values()
-    full = outcome.health.cpu_share >= CPU_SHARE_MAX
+    full = outcome.health.cpu_share >= CORE_FULL
     return Level(
         clients=clients,
         throughput_per_s=outcome.achieved_per_s,

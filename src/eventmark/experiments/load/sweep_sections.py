@@ -9,7 +9,8 @@ import numpy as np
 
 from eventmark.experiments.load.levels import Swept, judged
 from eventmark.experiments.load.scalability import Parameter, ScalabilityLaw
-from eventmark.results.results import Chart, Column, Figure, Point, Section, Table
+from eventmark.judgement.verdicts import worst
+from eventmark.results.results import Chart, Column, Figure, Finding, Point, Section, Table
 
 CURVE_POINTS = 40
 IN_SIGHT = 10
@@ -34,10 +35,13 @@ def sweep_figures(found: Sequence[Swept]) -> dict[str, Figure]:
 
 
 def _overview(found: Sequence[Swept]) -> Section:
+    findings = [_curve(one) for one in found]
     most = max(level.clients for one in found for level in one.levels)
     return Section(
         name="sweep",
         title="Throughput by number of clients",
+        verdict=worst(findings),
+        findings=findings,
         text=[
             "Each client calls, waits for the answer, and calls again, over a connection of its own. The Universal "
             "Scalability Law is fitted: X(n) = λn / (1 + σ(n-1) + κn(n-1)), where λ is what one client does, σ what "
@@ -47,6 +51,15 @@ def _overview(found: Sequence[Swept]) -> Section:
         ],
         tables=[_laws(found)],
         charts=[_speedups(found)],
+    )  # fmt: skip
+
+
+def _curve(one: Swept) -> Finding:
+    verdict, reason = judged(one)
+    peak = f"{one.peak.throughput_per_s:,.0f} operations/s by {one.peak.clients} clients"
+    return Finding(
+        name=one.name, verdict=verdict, observed=reason or f"{peak} at its peak",
+        expected="a curve that is the store's own, and that its law fits",
     )  # fmt: skip
 
 

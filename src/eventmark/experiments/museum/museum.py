@@ -23,11 +23,11 @@ from eventmark.experiments.museum.planner import (
 )
 from eventmark.experiments.museum.row_security import POLICY_PER_ROW, POLICY_WITH_OR
 from eventmark.experiments.museum.waiting import NOTIFY_IN_APPEND, TOTAL_ORDER_LOCK
-from eventmark.jobs.course import Course
 from eventmark.jobs.job import Job
-from eventmark.judgement.verdicts import overall
-from eventmark.results.results import Column, Figure, Finding, RunResult, Section, Table, Verdict
-from eventmark.seeding import Progress, no_progress
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
+from eventmark.results.results import Column, Figure, Finding, Section, Table, Verdict
+from eventmark.seeding import no_progress
 from eventmark.server import Server
 
 EXHIBITS = {
@@ -62,38 +62,44 @@ def chosen_exhibits(name: str) -> Sequence[Exhibit]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Museum:
+class Museum(Experiment):
     """Exhibits, one after the other: MET where Eventmark flags the bad way and passes the good one."""
 
     name: ClassVar[str] = "museum"
     exhibits: Sequence[Exhibit]
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError``, and ``UsageError`` for a store that is not the engine's.
+    seeds: ClassVar[bool] = False
 
-        What the role may not do leaves its exhibit INCONCLUSIVE.
-        """
+    def job_for(self, job: Job) -> Job:
         if job.definition.engine == "":
             raise UsageError(
                 f"store {job.definition.name!r} is not what the exhibits show",
                 remedy="leave --store out: they are of Eventmark's own engine, and of what others did",
             )
-        room = room_for(job.server, job.schema, job.profile.name, seed=job.corpus.seed)
-        sections: list[Section] = []
-        with Course(job, progress, events_to_come=room.events) as course:
-            for number, exhibit in enumerate(self.exhibits):
-                progress("museum", number, len(self.exhibits))
-                with course.phase(exhibit.name):
-                    sections.append(exhibit_section(exhibit, _tried(exhibit, room)))
-            progress("museum", len(self.exhibits), len(self.exhibits))
+        return job
+
+    def scratch_events(self, job: Job) -> int:
+        return _room(job).events
+
+    def measure(self, run: Run) -> Findings:
+        """What the role may not do leaves its exhibit INCONCLUSIVE."""
+        room, sections = _room(run.job), list[Section]()
+        for number, exhibit in enumerate(self.exhibits):
+            run.progress("museum", number, len(self.exhibits))
+            with run.phase(exhibit.name):
+                sections.append(exhibit_section(exhibit, _tried(exhibit, room)))
+        run.progress("museum", len(self.exhibits), len(self.exhibits))
         findings = [section.findings[0] for section in sections]
-        verdict, reasons = overall((one.name, one.verdict, one.observed) for one in findings)
         met = sum(one.verdict is Verdict.MET for one in findings)
         figures = {
             "exhibits_told_apart": Figure(value=met, unit="exhibits", better="more", exact=True),
             "exhibits": Figure(value=len(findings), unit="exhibits", exact=True),
         }
-        return course.result(verdict, reasons, sections=sections, figures=figures)
+        return Findings(sections=sections, figures=figures)
+
+
+def _room(job: Job) -> Room:
+    return room_for(job.server, job.schema, job.profile.name, seed=job.corpus.seed)
 
 
 def room_for(server: Server, schema: str, profile: str, *, seed: int = 1) -> Room:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eventmark.jobs.course import Course
 from eventmark.jobs.examination import examine_all_plans
-from eventmark.jobs.job import Job, fill, prepare_store
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
 from eventmark.plans.golden import (
     NOT_EXAMINED,
@@ -20,36 +20,29 @@ from eventmark.plans.golden import (
     texts_of,
     write_golden,
 )
-from eventmark.results.results import Block, Finding, RunResult, Section, Verdict
-from eventmark.seeding import Progress, no_progress
+from eventmark.results.results import Block, Finding, Section, Verdict
 from eventmark.workload import CorpusPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GoldenPlans:
+class GoldenPlans(Experiment):
     """The plans of the job's store compared with its golden ones; with ``approve`` they become these."""
 
     name: ClassVar[str] = "golden plans"
     approve: bool = False
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError``, and ``UsageError`` where the approved plans are another corpus's."""
-        major = job.server.version_num // 10000
+    def measure(self, run: Run) -> Findings:
+        """Raises ``UsageError`` where the approved plans are another corpus's."""
+        job, major = run.job, run.job.server.version_num // 10000
         folder, corpus = folder_of(job.definition.directory, major), _corpus_name(job.corpus)
         approved = {} if self.approve else read_golden(folder, corpus)
-        with Course(job, progress, events_to_come=prepare_store(job)) as course:
-            with course.phase("seed"):
-                fill(job, progress)
-            with course.phase("plans"):
-                plans = examine_all_plans(job, course, progress, settings=PINNED_SETTINGS)
-        found = texts_of(plans, corpus)
-        if self.approve:
-            write_golden(folder, found)
-            section = _approved_section(found, f"{folder} holds the plans of {corpus} on PostgreSQL {major}.")
-        else:
-            section = compared_section(approved, found, major)
-        verdict, reasons = overall((one.name, one.verdict, one.observed) for one in section.findings)
-        return course.result(verdict, reasons, sections=[section])
+        with run.phase("plans"):
+            found = texts_of(examine_all_plans(run, settings=PINNED_SETTINGS), corpus)
+        if not self.approve:
+            return Findings(sections=[compared_section(approved, found, major)])
+        write_golden(folder, found)
+        said = f"{folder} holds the plans of {corpus} on PostgreSQL {major}."
+        return Findings(sections=[_approved_section(found, said)])
 
 
 def compared_section(approved: Mapping[str, str], found: Mapping[str, str], major: int) -> Section:

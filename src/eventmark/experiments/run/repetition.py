@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from eventmark.jobs.course import Course
 from eventmark.jobs.examination import examine_repeatedly
-from eventmark.jobs.job import Job, fill, prepare_store
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
-from eventmark.results.results import Column, Figure, Finding, PlanResult, RunResult, Section, Table, Verdict
-from eventmark.seeding import Progress, no_progress
+from eventmark.results.results import Column, Figure, Finding, PlanResult, Section, Table, Verdict
 from eventmark.workers import worker_executor
 
 BURNERS_PER_CORE = 2
@@ -23,22 +22,16 @@ _SPIN = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RepeatedPlans:
+class RepeatedPlans(Experiment):
     """Every plan examined ``runs`` times in a row, beside processes that compute and do nothing else."""
 
     name: ClassVar[str] = "repeated plans"
     runs: int
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError`` or ``UsageError``."""
-        with Course(job, progress, events_to_come=prepare_store(job)) as course:
-            with course.phase("seed"):
-                fill(job, progress)
-            with course.phase("busy"), busy_machine():
-                found = examine_repeatedly(job, progress, runs=self.runs)
-        section = repetition_section(found)
-        verdict, reasons = overall((one.name, one.verdict, one.observed) for one in section.findings)
-        return course.result(verdict, reasons, sections=[section], figures=figures_of_runs(found))
+    def measure(self, run: Run) -> Findings:
+        with run.phase("busy"), busy_machine():
+            found = examine_repeatedly(run.job, run.progress, runs=self.runs)
+        return Findings(sections=[repetition_section(found)], figures=figures_of_runs(found))
 
 
 @contextmanager

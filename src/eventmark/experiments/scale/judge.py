@@ -74,6 +74,7 @@ def _judge_latency(curve: Curve, step: Step, smallest: int, accounting: Accounti
     return Finding(
         name=f"p95 of {curve.operation} at {step.volume:,} events", verdict=verdict, observed=observed,
         expected=f"{P95_TIMES_MAX:g} × or less, or an excess that counted reads of pages account for", remedy=remedy,
+        timed=True,
     )  # fmt: skip
 
 

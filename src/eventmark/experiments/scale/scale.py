@@ -28,28 +28,24 @@ from eventmark.experiments.scale.sections import (
     laws_section,
     short,
     volumes_section,
-    worst,
 )
 from eventmark.experiments.scale.steps import Growth, Step, StepLedger
 from eventmark.experiments.scale.volumes import plan_of
-from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
-from eventmark.jobs.course import Course, unfit_machine
+from eventmark.jobs.bottleneck import STORE_APPLICATION
 from eventmark.jobs.job import Job, prepare_store
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import NOT_TIMED
-from eventmark.judgement.verdicts import doubted, overall
 from eventmark.operations.benchmark import Measured as MeasuredForks
 from eventmark.operations.benchmark import operation_result
-from eventmark.results.results import Figure, OperationResult, RunResult, Section
+from eventmark.results.results import Figure, OperationResult, Section
 from eventmark.seeding import (
-    Progress,
     drop_corpus_schema,
-    estimated_bytes,
-    no_progress,
     remove_appended,
     seed,
     seeded_events,
 )
-from eventmark.server import Watch, check_disk_space, slowed_by
+from eventmark.server import Watch
 from eventmark.stores import scratch_name
 from eventmark.workload import CorpusPlan
 
@@ -57,7 +53,7 @@ SUFFIX_LARGE, SUFFIX_SMALL = "_scale", "_scale_small"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class Scale(Experiment):
     """The log of the largest of ``volumes``, measured when it has each of them.
 
     What was measured is kept in the store, so that the same run, interrupted, goes on with the next volume.
@@ -66,24 +62,40 @@ class Scale:
     name: ClassVar[str] = "scale"
     volumes: tuple[int, ...]
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError``."""
-        run = _Run(job, self.volumes, progress)
-        with Course(job, progress, events_to_come=run.prepare()) as course:
-            run.measure(course)
-        return run.result(course)
+    seeds: ClassVar[bool] = False
+    watched: ClassVar[bool] = False
+
+    def job_for(self, job: Job) -> Job:
+        if job.replace:
+            asyncio.run(_drop(job.server.dsn, *_schemas(job)))
+        prepare_store(job)
+        return job
+
+    def scratch_events(self, job: Job) -> int:
+        large, small = (seeded_events(job.server.dsn, schema) for schema in _schemas(job))
+        return max(self.volumes[-1] - large, 0) + max(self.volumes[0] - small, 0)
+
+    def measure(self, run: Run) -> Findings:
+        growing = _Growing(run, self.volumes)
+        growing.measure()
+        return growing.findings()
 
 
-class _Run:
-    """One run of the scenario."""
+def _schemas(job: Job) -> tuple[str, str]:
+    """Of the log that grows, and of the small corpus beside it."""
+    return scratch_name(job.schema, SUFFIX_LARGE), scratch_name(job.schema, SUFFIX_SMALL)
 
-    def __init__(self, job: Job, volumes: tuple[int, ...], progress: Progress) -> None:
-        self._job = job
+
+class _Growing:
+    """The log as it grows, and what was measured of it so far."""
+
+    def __init__(self, run: Run, volumes: tuple[int, ...]) -> None:
+        self._run = run
+        self._job = job = run.job
         self._volumes = volumes
-        self._progress = progress
+        self._progress = run.progress
         self._plan: CorpusPlan = plan_of(job.corpus, volumes)
-        self._large = scratch_name(job.schema, SUFFIX_LARGE)
-        self._small = scratch_name(job.schema, SUFFIX_SMALL)
+        self._large, self._small = _schemas(job)
         self._effort = EFFORTS[job.profile.name]
         self._ledger = StepLedger(
             job.server.dsn, self._large, f"{job.profile.name}, {job.definition.schema_sha256}"
@@ -92,31 +104,20 @@ class _Run:
         self._watch: Watch | None = None
         self._random = np.random.default_rng([job.corpus.seed, 31])
 
-    def prepare(self) -> int:
-        """Everything that can be found wrong before anything is seeded; how many events are to be seeded then."""
-        job = self._job
-        if job.replace:
-            asyncio.run(_drop(job.server.dsn, self._large, self._small))
-        prepare_store(job)
-        large, small = (seeded_events(job.server.dsn, schema) for schema in (self._large, self._small))
-        to_come = max(self._volumes[-1] - large, 0) + max(self._volumes[0] - small, 0)
-        if job.server.directory is not None and to_come:
-            check_disk_space(job.place, estimated_bytes(to_come, self._plan.payload_profile))
-        if large:
-            self._steps = asyncio.run(self._ledger.read())
-        return to_come
-
-    def measure(self, course: Course) -> None:
+    def measure(self) -> None:
         """Grow and measure, volume by volume; what was measured before stays."""
+        run = self._run
+        if seeded_events(self._job.server.dsn, self._large):
+            self._steps = asyncio.run(self._ledger.read())
         for volume in self._volumes:
             if volume in self._steps:
                 continue
             if seeded_events(self._job.server.dsn, self._large) > volume:
-                course.skipped[f"{short(volume)} events"] = "the log has grown beyond it, and shrinks no more"
+                run.skipped[f"{short(volume)} events"] = "the log has grown beyond it, and shrinks no more"
                 continue
-            with course.phase(f"grow to {short(volume)}"):
+            with run.phase(f"grow to {short(volume)}"):
                 growth = self._grow(volume)
-            with course.phase(f"measure {short(volume)}"), course.watch() as watch:
+            with run.phase(f"measure {short(volume)}"), run.watch() as watch:
                 step = self._measure(volume, growth)
             self._watch = watch
             asyncio.run(self._ledger.write(step))
@@ -146,8 +147,8 @@ class _Run:
         large = side_of(self._job, self._large, self._plan, volume)
         return measure_volume(volume, small, large, self._effort, growth, self._progress)
 
-    def result(self, course: Course) -> RunResult:
-        steps = [self._steps[volume] for volume in self._volumes if volume in self._steps]
+    def findings(self) -> Findings:
+        run, steps = self._run, [self._steps[volume] for volume in self._volumes if volume in self._steps]
         if not steps:
             raise CannotRunError(
                 "nothing is left to measure: the log has grown beyond every volume",
@@ -156,21 +157,14 @@ class _Run:
         names = list(measured_operations(steps))
         curves = [curve for name in names for curve in curves_of(steps, name, self._random)]
         judged = [self._judged(curve, steps[-1]) for curve in curves if curve.quantile == "p95"]
-        course.skipped |= steps[-1].skipped | steps[-1].notes
+        run.skipped |= steps[-1].skipped | steps[-1].notes
         if not steps[-1].accounts:
-            course.skipped["accounts of single calls"] = "pg_stat_statements is not to be had"
-        doubt = slowed_by(course.fitness)
-        operations = {name: doubted(one, doubt) for name, one in self._operations(steps[-1], names).items()}
-        verdict, reasons = overall(
-            [
-                *worst(judged),
-                *((name, one.verdict, one.reason) for name, one in operations.items()),
-                *unfit_machine(course),
-            ]
-        )
-        return course.result(
-            verdict, reasons, operations=operations, figures=_figures(curves, steps[-1]),
+            run.skipped["accounts of single calls"] = "pg_stat_statements is not to be had"
+        watch = self._watch
+        return Findings(
+            operations=self._operations(steps[-1], names), figures=_figures(curves, steps[-1]),
             sections=list(self._sections(steps, curves, judged, names)),
+            evidence=None if watch is None else watch.evidence(NOT_TIMED, application=STORE_APPLICATION),
         )  # fmt: skip
 
     def _judged(self, curve: Curve, step: Step) -> Judged:
@@ -198,8 +192,6 @@ class _Run:
         )
         yield accounts_section(judged)
         yield volumes_section(steps, self._missing(steps[-1].notes))
-        if self._watch is not None:
-            yield bottleneck_section(self._watch.evidence(NOT_TIMED, application=STORE_APPLICATION))
 
     def _missing(self, notes: Mapping[str, str]) -> list[str]:
         return [f"Not to be had, {name}: {reason}." for name, reason in notes.items()]

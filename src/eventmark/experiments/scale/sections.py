@@ -9,7 +9,7 @@ from eventmark.experiments.scale.judge import P95_TIMES_MAX, PAGES_TIMES_MAX, Ju
 from eventmark.experiments.scale.laws import Growth
 from eventmark.experiments.scale.steps import Relation, Step
 from eventmark.judgement.verdicts import overall
-from eventmark.results.results import Chart, Column, Point, Section, Table, Verdict
+from eventmark.results.results import Chart, Column, Point, Section, Table
 from eventmark.stats.ratios import Ratio
 
 FORETOLD_EVENTS = 100_000_000
@@ -305,13 +305,3 @@ def short(events: int) -> str:
         if events % (size // 10) == 0 and events >= size:
             return f"{events / size:g}{unit}"
     return f"{events:,}"
-
-
-def worst(judged: Sequence[Judged]) -> list[tuple[str, Verdict, str]]:
-    """What counts towards the run's verdict."""
-    return [
-        (finding.name, finding.verdict, f"{finding.observed}, expected {finding.expected}")
-        for one in judged
-        for finding in (one.latency, one.pages)
-        if finding is not None
-    ]

@@ -12,7 +12,7 @@ import numpy as np
 from eventmark.experiments.selfcheck.proving import Proving
 from eventmark.jobs.job import draw_sample
 from eventmark.jobs.profiles import Profile
-from eventmark.operations.benchmark import client_health
+from eventmark.operations.benchmark import client_of_forks
 from eventmark.operations.catalogue import ReadSnapshot
 from eventmark.operations.forks import ForkSamples, measure_warm
 from eventmark.results.results import ClientHealth, Finding, Verdict
@@ -66,7 +66,7 @@ def measure_clients(proving: Proving) -> tuple[ClientHealth, ClientHealth]:
     ]
     with worker_executor(1, fresh=True) as executor:
         busy, waiting = (
-            client_health("read_snapshot", [executor.submit(run_client, task).result()]) for task in tasks
+            client_of_forks("read_snapshot", [executor.submit(run_client, task).result()]) for task in tasks
         )
     return busy, waiting
 

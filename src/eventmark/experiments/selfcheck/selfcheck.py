@@ -27,21 +27,19 @@ from eventmark.experiments.selfcheck.delays import (
     smallest_delay_ms,
 )
 from eventmark.experiments.selfcheck.judges import check_audit, check_percentiles, check_plan_judge
-from eventmark.experiments.selfcheck.proving import proving_ground
+from eventmark.experiments.selfcheck.proving import Proving, proving_ground
 from eventmark.experiments.selfcheck.stall import measure_stall, stall_finding
-from eventmark.jobs.course import Course
-from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
-from eventmark.results.results import Column, Figure, Finding, RunResult, Section, Table, Verdict
-from eventmark.seeding import Progress, no_progress
-from eventmark.server import fitness
+from eventmark.results.results import Column, Figure, Finding, Section, Table, Verdict
 from eventmark.sidebyside.contest import Rules
 
 PAIRS = (12, 40)  # of which the resolution of ratios is told
 STAGE = "check the instrument"
 
 
-class SelfCheck:
+class SelfCheck(Experiment):
     """``gates`` above 0 measures the gate's rates by so many gates of each kind, instead of the checks."""
 
     name: ClassVar[str] = "selfcheck"
@@ -50,47 +48,47 @@ class SelfCheck:
         self._gates = gates
         self._operations = tuple(operations) or CALIBRATED
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError``."""
-        with Course(job, progress) as course, proving_ground(job, progress) as proving:
-            if self._gates:
-                with course.phase("calibrate"):
-                    found = calibrate(proving, self._gates, progress, operations=self._operations)
-                section, figures = calibration_section(found), calibration_figures(found)
-                verdict, reasons = _judged(section.findings)
-                return course.result(verdict, reasons, sections=[section], figures=figures)
-            steps = 6
-            findings = [check_percentiles(job.corpus.seed)]
-            with course.phase("delays"):
-                progress(STAGE, 0, steps)
-                with awake_cores() as awake:
-                    delays = measure_delays(proving)
-                asleep = measure_delays(proving)
-            with course.phase("client"):
-                progress(STAGE, 1, steps)
-                findings += check_client(proving)
-            with course.phase("stall"):
-                progress(STAGE, 2, steps)
-                findings.append(stall_finding(measure_stall(proving)))
-            with course.phase("gate"):
-                progress(STAGE, 3, steps)
-                decided = check_gate(proving)
-            with course.phase("judges"):
-                progress(STAGE, 4, steps)
-                findings += check_plan_judge(proving)
-                progress(STAGE, 5, steps)
-                findings += check_audit(proving)
-            progress(STAGE, steps, steps)
-        findings = [*delay_findings(delays), *gate_findings(decided), forks_finding(decided), *findings]
-        if fitness(course.fitness) is Verdict.BROKEN:
-            findings = [_on_unfit_machine(finding) for finding in findings]
-        verdict, reasons = _judged(findings)
-        return course.result(
-            verdict,
-            reasons,
-            sections=[certificate(findings, delays, decided, asleep if awake else None)],
-            figures=_figures(delays, decided),
-        )
+    seeds: ClassVar[bool] = False
+
+    def measure(self, run: Run) -> Findings:
+        with proving_ground(run.job, run.progress) as proving:
+            return self._calibrated(run, proving) if self._gates else _checked(run, proving)
+
+    def _calibrated(self, run: Run, proving: Proving) -> Findings:
+        with run.phase("calibrate"):
+            found = calibrate(proving, self._gates, run.progress, operations=self._operations)
+        return Findings(sections=[calibration_section(found)], figures=calibration_figures(found))
+
+
+def _checked(run: Run, proving: Proving) -> Findings:
+    progress, steps = run.progress, 6
+    exact = [check_percentiles(run.job.corpus.seed)]
+    with run.phase("delays"):
+        progress(STAGE, 0, steps)
+        with awake_cores() as awake:
+            delays = measure_delays(proving)
+        asleep = measure_delays(proving)
+    with run.phase("client"):
+        progress(STAGE, 1, steps)
+        timed = check_client(proving)
+    with run.phase("stall"):
+        progress(STAGE, 2, steps)
+        timed.append(stall_finding(measure_stall(proving)))
+    with run.phase("gate"):
+        progress(STAGE, 3, steps)
+        decided = check_gate(proving)
+    with run.phase("judges"):
+        progress(STAGE, 4, steps)
+        exact += check_plan_judge(proving)
+        progress(STAGE, 5, steps)
+        exact += check_audit(proving)
+    progress(STAGE, steps, steps)
+    timed = [*delay_findings(delays), *gate_findings(decided), forks_finding(decided), *timed]
+    findings = [*(msgspec.structs.replace(one, timed=True) for one in timed), *exact]
+    return Findings(
+        sections=[certificate(findings, delays, decided, asleep if awake else None)],
+        figures=_figures(delays, decided),
+    )
 
 
 def certificate(
@@ -157,17 +155,6 @@ def resolvable_ratio(spread: float, pairs: int) -> float:
     """
     beyond = math.sqrt(2 * math.log(1 / Rules().risk_of_alarm)) + 1.2816
     return math.exp(beyond * spread / math.sqrt(pairs))
-
-
-def _on_unfit_machine(finding: Finding) -> Finding:
-    """What a machine that is busy with other things makes of a check says nothing of the instrument."""
-    if finding.verdict is not Verdict.BROKEN:
-        return finding
-    return msgspec.structs.replace(
-        finding,
-        verdict=Verdict.INCONCLUSIVE,
-        remedy="the machine is not fit to measure on, see eventmark doctor",
-    )
 
 
 def _judged(findings: Sequence[Finding]) -> tuple[Verdict, list[str]]:

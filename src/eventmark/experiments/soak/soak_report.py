@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from msgspec.structs import replace
 
 from eventmark.experiments.soak.pauses import PauseCost, cost_of_pauses, met_pause
 from eventmark.experiments.soak.soaked import SOAKED_LEAST_S, Soaked, thinned
 from eventmark.experiments.soak.upkeep import MIB
-from eventmark.judgement.verdicts import doubted_finding
+from eventmark.judgement.verdicts import worst
 from eventmark.loadgen.outcome import LoadOutcome, OperationLoad
 from eventmark.loadgen.records import RECORD_BYTES
-from eventmark.plans.judge import worst
 from eventmark.results.results import Chart, Column, Figure, Finding, Point, Section, Table, Verdict
 from eventmark.stats.trend import Trend
 
@@ -32,8 +32,8 @@ _S_PER_H = 3600.0
 
 def soak_section(soaked: Soaked) -> Section:
     outcome = soaked.outcome
-    timed = [doubted_finding(finding, soaked.doubt) for finding in (_rate(soaked), *_drifts(soaked))]
-    findings = [timed[0], *_memory(soaked), *timed[1:]]
+    rate, *drifts = (replace(finding, timed=True) for finding in (_rate(soaked), *_drifts(soaked)))
+    findings = [rate, *_memory(soaked), *drifts]
     return Section(
         name="soak",
         title="Soak",

@@ -1,4 +1,4 @@
-"""What a soak came to, and what its course says about memory and latency."""
+"""What a soak came to, and what its run says about memory and latency."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class Soaked:
     autovacuum: Autovacuum | None
     counters: Mapping[str, float]
     seconds: float
-    doubt: str = ""  # what makes the store look slower than it is
 
     @property
     def appended_events(self) -> int:

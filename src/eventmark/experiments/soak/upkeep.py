@@ -57,7 +57,7 @@ class Upkeep:
             self.points[name].append((at_s, value / MIB if name.endswith("_bytes") else value))
 
     def series(self, origin_s: float) -> list[Series]:
-        """Everything that was looked at; ``origin_s`` is the first look in the course's time."""
+        """Everything that was looked at; ``origin_s`` is the first look in the run's time."""
         return [
             Series(
                 name=name.removesuffix("_bytes"), unit=_UNITS[name],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from eventmark.experiments.soak.soaked import Soaked, thinned
 from eventmark.experiments.soak.upkeep import MIB
-from eventmark.plans.judge import worst
+from eventmark.judgement.verdicts import worst
 from eventmark.results.results import Chart, Column, Finding, Point, Section, Table, Verdict
 from eventmark.server import Relation
 

@@ -14,12 +14,9 @@ from eventmark.engine.processor import segment_of
 from eventmark.experiments.streaming.consumers import BATCH_EVENTS, ConsumerSpec
 from eventmark.experiments.streaming.group import Group, GroupPlan, Setting
 from eventmark.jobs.job import Job
-from eventmark.judgement.verdicts import judge_latency
-from eventmark.operations.benchmark import CPU_SHARE_MAX
-from eventmark.results.results import ClientHealth, Fork, OperationResult
+from eventmark.judgement.operation import client_of, judged_operation
+from eventmark.results.results import OperationResult
 from eventmark.results.targets import Target
-from eventmark.stats.histogram import LatencyHistogram
-from eventmark.stats.quantiles import intervals_of, latency_of
 from eventmark.stores import open_store
 
 STAGE = "consume"
@@ -88,33 +85,15 @@ def measure_segments(setting: Setting, events: int) -> list[Case]:
 
 def to_operation(case: Case, target: Target | None) -> OperationResult:
     """The time from one stored token to the next as an operation's latency, judged by a batch's target."""
-    series = case.group.intervals_ns()
-    samples = np.concatenate(series) if series else np.zeros(1, np.int64)
-    latency, intervals = latency_of(samples), intervals_of(series or [samples], np.random.default_rng(1))
-    cpu_share = max(worker.cpu_share for worker in case.group.workers)
-    busy = f"a client process used {cpu_share:.0%} of a core" if cpu_share >= CPU_SHARE_MAX else ""
-    errors = case.group.errors
-    verdict, reason = judge_latency(
-        latency, intervals, target, failed=len(errors), client_bottleneck=busy, samples=len(samples)
-    )
-    histogram = LatencyHistogram()
-    histogram.record_all(samples)
-    return OperationResult(
-        latency_ms=latency, interval_ms=intervals, samples=len(samples),
-        target_ms=target.limit_ms if target else None, target_quantile=target.quantile if target else "",
-        verdict=verdict, reason=f"{reason}: {errors[0]}" if errors else reason, mode="throughput",
-        throughput_per_s=round(len(samples) / case.group.seconds, 1) if case.group.seconds else 0.0,
-        failed=len(errors), histogram=histogram.encode(),
-        forks=[
-            Fork(
-                samples=len(one), p50_ms=latency_of(one).p50, p95_ms=latency_of(one).p95, warmup_iterations=0,
-                steady=True,
-            )
-            for one in series
-        ],
-        client=ClientHealth(
-            loop_lag_ms_p99=max(worker.loop_lag_ms_p99 for worker in case.group.workers),
-            cpu_share=round(cpu_share, 3), pool_wait_ms_p95=0.0, bottleneck=bool(busy), reason=busy,
+    group, series = case.group, case.group.intervals_ns()
+    batches = sum(len(one) for one in series)
+    return judged_operation(
+        series, target, np.random.default_rng(1), mode="throughput",
+        throughput_per_s=round(batches / group.seconds, 1) if group.seconds else 0.0,
+        failed=len(group.errors), failure=group.errors[0] if group.errors else "",
+        client=client_of(
+            max(worker.cpu_share for worker in group.workers),
+            loop_lag_ms_p99=max(worker.loop_lag_ms_p99 for worker in group.workers),
         ),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from eventmark.experiments.streaming.copying import TOOL
 from eventmark.experiments.streaming.delivery import Delivery
 from eventmark.experiments.streaming.idle import Idle
 from eventmark.experiments.streaming.rates import Case
+from eventmark.judgement.verdicts import worst
 from eventmark.results.results import Chart, Column, Finding, Latency, Point, Section, Table, Verdict
 
 AGAINST_COPY_MIN = 0.8
@@ -87,6 +88,7 @@ def catch_up_finding(found: CatchUp) -> Finding:
         observed=f"{ratio.value:.3g} ×, 95% interval {ratio.low:.3g} to {_bound(ratio.high)}, "
         f"{len(found.consumed_per_s)} rounds",
         remedy="" if verdict is Verdict.MET else "look at the bottleneck below; more rounds narrow the interval",
+        timed=True,
     )  # fmt: skip
 
 
@@ -167,10 +169,11 @@ def delivery_section(deliveries: Sequence[Delivery], idle: Sequence[Idle], missi
     ]
     if missing:
         text.append(missing)
+    findings = [_lost(one) for one in deliveries if one.lost]
     return Section(
         name="delivery", title="From append to handled", text=text,
         tables=[_delivery_table(deliveries), _idle_table(idle)],
-        findings=[_lost(one) for one in deliveries if one.lost], charts=[_delivery_chart(deliveries)],
+        findings=findings, verdict=worst(findings) if findings else None, charts=[_delivery_chart(deliveries)],
     )  # fmt: skip
 
 

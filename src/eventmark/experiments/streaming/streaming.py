@@ -24,86 +24,75 @@ from eventmark.experiments.streaming.rates import (
     to_operation,
 )
 from eventmark.experiments.streaming.sections import (
-    catch_up_finding,
     catch_up_section,
     delivery_section,
     rates_section,
 )
 from eventmark.experiments.streaming.sizes import SIZES
-from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
-from eventmark.jobs.course import Course, corpus_figures, unfit_machine
-from eventmark.jobs.job import Job, draw_sample, fill, prepare_store
+from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import NOT_TIMED
-from eventmark.judgement.verdicts import doubted, overall
-from eventmark.results.results import Figure, Finding, RunResult, Verdict
-from eventmark.seeding import Progress, no_progress, remove_appended
-from eventmark.server import slowed_by
+from eventmark.results.results import Figure, Finding, Verdict
+from eventmark.seeding import remove_appended
 
 NO_PROCESSORS = "the store has no processors: its consumers are plain loops that keep their token themselves"
 NO_NOTIFICATIONS = "The store sends no notifications: its consumers poll."
 
 
 @dataclass(frozen=True, slots=True)
-class Streaming:
+class Streaming(Experiment):
     """The job's corpus streamed; what measuring added to the store is taken out again."""
 
     name: ClassVar[str] = "stream"
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError``, also for a store that has no streaming at all."""
+    def job_for(self, job: Job) -> Job:
         if not job.definition.capabilities.all_tenants_stream:
             raise CannotRunError(
                 f"store {job.definition.name!r} cannot be streamed: {job.definition.absent.get('stream_events', '')}",
                 remedy="write stream_events.sql",
             )
-        with Course(job, progress, events_to_come=prepare_store(job)) as course:
-            with course.phase("seed"):
-                fill(job, progress)
-                sample = draw_sample(job)
-            try:
-                with executor_of_workers() as executor:
-                    setting = Setting(
-                        job=job, executor=executor, sizes=SIZES[job.profile.name], progress=progress
-                    )
-                    with course.phase("consume"):
-                        cases = _consumption(setting, course)
-                    with course.phase("catch up"), course.watch() as watch:
-                        caught_up = measure_catch_up(setting, sample)
-                    with course.phase("deliver"):
-                        deliveries = measure_deliveries(setting)
-                    with course.phase("idle"):
-                        idle = measure_idle(setting)
-            finally:
-                asyncio.run(_clean(job))
-        course.skipped |= caught_up.missing
-        doubt = slowed_by(course.fitness)
+        return job
+
+    watched: ClassVar[bool] = False
+
+    def measure(self, run: Run) -> Findings:
+        job = run.job
+        try:
+            with executor_of_workers() as executor:
+                setting = Setting(
+                    job=job, executor=executor, sizes=SIZES[job.profile.name], progress=run.progress
+                )
+                with run.phase("consume"):
+                    cases = _consumption(setting, run)
+                with run.phase("catch up"), run.watch() as watch:
+                    caught_up = measure_catch_up(setting, run.sample)
+                with run.phase("deliver"):
+                    deliveries = measure_deliveries(setting)
+                with run.phase("idle"):
+                    idle = measure_idle(setting)
+        finally:
+            asyncio.run(_clean(job))
+        run.skipped |= caught_up.missing
         operations = {
-            f"{TARGET}, {case.name}": doubted(to_operation(case, job.targets.get(TARGET)), doubt)
+            f"{TARGET}, {case.name}": to_operation(case, job.targets.get(TARGET))
             for case in cases
             if not case.handler_us  # whose batches take as long as the handler waits
         }
         processors = bool(job.definition.engine)
-        sections = [
-            rates_section(cases, processors=processors, missing="" if processors else NO_PROCESSORS),
-            catch_up_section(caught_up),
-            delivery_section(deliveries, idle, "" if processors else NO_NOTIFICATIONS),
-            bottleneck_section(watch.evidence(NOT_TIMED, application=STORE_APPLICATION)),
-        ]
-        findings = [catch_up_finding(caught_up), *sections[2].findings]
-        verdict, reasons = overall(
-            [
-                *((name, one.verdict, one.reason) for name, one in operations.items()),
-                *_judged(findings),
-                *unfit_machine(course),
-            ]
-        )
-        return course.result(
-            verdict, reasons, operations=operations, sections=sections,
-            figures=figures(caught_up, deliveries, idle, cases) | corpus_figures(job),
+        return Findings(
+            operations=operations, figures=figures(caught_up, deliveries, idle, cases),
+            sections=[
+                rates_section(cases, processors=processors, missing="" if processors else NO_PROCESSORS),
+                catch_up_section(caught_up),
+                delivery_section(deliveries, idle, "" if processors else NO_NOTIFICATIONS),
+            ],
+            evidence=watch.evidence(NOT_TIMED, application=STORE_APPLICATION),
         )  # fmt: skip
 
 
-def _consumption(setting: Setting, course: Course) -> list[Case]:
+def _consumption(setting: Setting, run: Run) -> list[Case]:
     """By several consumers, and in segments where there are processors."""
     job = setting.job
     events = min(setting.sizes.events, job.corpus.events) // BATCH_EVENTS * BATCH_EVENTS
@@ -115,8 +104,8 @@ def _consumption(setting: Setting, course: Course) -> list[Case]:
     cases = measure_consumers(setting, events)
     if job.definition.engine:
         return cases + measure_segments(setting, events)
-    course.skipped["segments"] = NO_PROCESSORS
-    course.skipped["notifications"] = NO_NOTIFICATIONS
+    run.skipped["segments"] = NO_PROCESSORS
+    run.skipped["notifications"] = NO_NOTIFICATIONS
     return cases
 
 

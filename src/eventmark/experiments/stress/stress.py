@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,14 +18,12 @@ from eventmark.experiments.stress.long_transaction import LongTransaction
 from eventmark.experiments.stress.pools import ConnectionsRefused, PoolExhausted, PoolTooSmall
 from eventmark.experiments.stress.stage import Stage, back_to_normal, probe
 from eventmark.jobs.bottleneck import SECTION_NAME
-from eventmark.jobs.course import Course, corpus_figures
-from eventmark.jobs.job import Job, draw_sample, fill, prepare_store
+from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.run import Run
 from eventmark.judgement.bottleneck import find_bottleneck
-from eventmark.judgement.verdicts import overall
-from eventmark.plans.judge import worst
-from eventmark.results.results import Column, Figure, Finding, RunResult, Section, Table, Verdict
-from eventmark.seeding import Progress, no_progress
-from eventmark.server import slowed_by
+from eventmark.judgement.verdicts import worst
+from eventmark.results.results import Column, Figure, Finding, Section, Table
 
 ALL = "all"
 STEP_S = {"quick": 0.8, "standard": 5.0, "full": 20.0}
@@ -54,44 +52,38 @@ def chosen_cases(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stress:
+class Stress(Experiment):
     """The named cases on the job's store, in the order given."""
 
     name: ClassVar[str] = "stress"
     cases: Sequence[str] = tuple(CASES)
 
-    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
-        """Raises ``CannotRunError`` or ``UsageError``; what a case finds is data."""
-        sections: list[Section] = []
+    watched: ClassVar[bool] = False
+
+    def measure(self, run: Run) -> Findings:
+        """What a case finds is data."""
+        job, sections = run.job, list[Section]()
         reports: dict[str, CaseReport] = {}
         figures: dict[str, Figure] = {}
-        with Course(job, progress, events_to_come=prepare_store(job)) as course:
-            with course.phase("seed"):
-                fill(job, progress)
-                tenants = tuple(sorted({one.stream.tenant_id for one in draw_sample(job).streams}))
-            for number, name in enumerate(self.cases):
-                progress("stress", number, len(self.cases))
-                case = CASES[name]()
-                if reason := case.missing(job):
-                    course.skipped[name] = reason
-                    continue
-                with course.phase(name):
-                    report, findings = asyncio.run(_run_case(job, case, tenants, slowed_by(course.fitness)))
-                reports[case.title] = report
-                figures |= {f"{name}:{figure}": value for figure, value in report.figures.items()}
-                sections.append(_section(case, report, findings))
-            progress("stress", len(self.cases), len(self.cases))
-        verdict, reasons = overall(_parts(sections))
-        return course.result(
-            verdict, reasons, figures=figures | corpus_figures(job), sections=[*sections, _limits(reports)]
-        )  # fmt: skip
+        tenants = tuple(sorted({one.stream.tenant_id for one in run.sample.streams}))
+        for number, name in enumerate(self.cases):
+            run.progress("stress", number, len(self.cases))
+            case = CASES[name]()
+            if reason := case.missing(job):
+                run.skipped[name] = reason
+                continue
+            with run.phase(name):
+                report, findings = asyncio.run(_run_case(job, case, tenants))
+            reports[case.title] = report
+            figures |= {f"{name}:{figure}": value for figure, value in report.figures.items()}
+            sections.append(_section(case, report, findings))
+        run.progress("stress", len(self.cases), len(self.cases))
+        return Findings(figures=figures, sections=[*sections, _limits(reports)])
 
 
-async def _run_case(
-    job: Job, case: Case, tenants: tuple[str, ...], doubt: str
-) -> tuple[CaseReport, list[Finding]]:
+async def _run_case(job: Job, case: Case, tenants: tuple[str, ...]) -> tuple[CaseReport, list[Finding]]:
     """The case between two probes, then the store held against everything that was acknowledged."""
-    stage = Stage(job=job, book=Book(job.definition, tenants), step_s=STEP_S[job.profile.name], doubt=doubt)
+    stage = Stage(job=job, book=Book(job.definition, tenants), step_s=STEP_S[job.profile.name])
     before = await probe(stage)
     report = await case.run(stage)
     normal = await back_to_normal(stage, before)
@@ -105,13 +97,6 @@ def _section(case: Case, report: CaseReport, findings: list[Finding]) -> Section
         name=f"stress-{case.name}", title=case.title, verdict=worst(findings), text=report.text, findings=findings,
         tables=report.tables, charts=report.charts, blocks=report.blocks,
     )  # fmt: skip
-
-
-def _parts(sections: Sequence[Section]) -> Iterator[tuple[str, Verdict, str]]:
-    for section in sections:
-        for finding in section.findings:
-            said = f"{finding.observed}, expected {finding.expected}"
-            yield f"{section.title}, {finding.name}", finding.verdict, said
 
 
 def _limits(reports: dict[str, CaseReport]) -> Section:

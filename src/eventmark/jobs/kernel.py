@@ -1,0 +1,215 @@
+"""The kernel: runs every experiment, and alone applies the rules that hold for all of them.
+
+An experiment says its name and what it needs, and measures. Everything else stands here, once: the store prepared, room
+asked for what is missing, the corpus filled, both sides watched, the verdict, the bottleneck, the result.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, final
+from uuid import uuid4
+
+import msgspec
+
+from eventmark.jobs.aged import aged_sections
+from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.jobs.job import Job, check_room, environment_of, fill, prepare_store
+from eventmark.jobs.run import Run
+from eventmark.judgement.evidence import NOT_TIMED, Evidence
+from eventmark.judgement.machine import Machine, doubted, doubted_section
+from eventmark.judgement.verdicts import judge_orderings, overall
+from eventmark.results.results import (
+    CorpusResult,
+    Figure,
+    OperationResult,
+    OrderingResult,
+    PlanResult,
+    RunResult,
+    Section,
+    Verdict,
+)
+from eventmark.seeding import Progress, no_progress
+
+Part = tuple[str, Verdict, str]
+"""What counts towards a verdict: its name, its verdict, the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What an experiment measured.
+
+    Operations, plans, the corpus' audit, orderings and the findings of sections that have a verdict count towards the
+    run's verdict; of the operations only those named in ``counted``, where it is given. ``decided`` is the verdict
+    instead, with its reasons, where a test of the experiment's own decides.
+    ``evidence`` is of what limited it, where the experiment watched by itself.
+    """
+
+    operations: Mapping[str, OperationResult] = field(default_factory=dict)
+    counted: Collection[str] | None = None
+    plans: Sequence[PlanResult] = ()
+    corpus: CorpusResult | None = None
+    orderings: Sequence[OrderingResult] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
+    decided: tuple[Verdict, list[str]] | None = None
+    evidence: Evidence | None = None
+
+
+class Experiment(ABC):
+    """One question asked of a store; what is special to one run of it is given when it is made.
+
+    ``seeds``: it works on the job's corpus in the job's schema; else on schemas of its own. ``watched``: the kernel
+    watches all that it measures; else it brings evidence of its own.
+    """
+
+    name: ClassVar[str]
+    seeds: ClassVar[bool] = True
+    watched: ClassVar[bool] = True
+
+    def job_for(self, job: Job) -> Job:
+        """The job as this experiment works on it. Raises ``UsageError`` or ``CannotRunError`` for one that it can't."""
+        return job
+
+    def scratch_events(self, job: Job) -> int:
+        """How many events it makes in schemas of its own: room on disk is asked for them as well."""
+        return 0
+
+    @abstractmethod
+    def measure(self, run: Run) -> Findings:
+        """Measure on a store that is ready. Raises ``CannotRunError`` or ``UsageError``; what it finds is data."""
+
+    @final
+    def run(self, job: Job, progress: Progress = no_progress) -> RunResult:
+        """Run on the job's server and store. Raises ``CannotRunError`` or ``UsageError``."""
+        return run_experiment(self, job, progress)
+
+
+def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_progress) -> RunResult:
+    """Prepare, measure, judge. Raises ``CannotRunError`` or ``UsageError``."""
+    job = experiment.job_for(job)
+    to_come = experiment.scratch_events(job) + (prepare_store(job) if experiment.seeds else 0)
+    check_room(job, to_come)
+    with Run(job, progress, events_to_come=to_come) as run:
+        if experiment.seeds:
+            with run.phase("seed"):
+                run.seeded = fill(job, progress)
+        began_s = run.now_s
+        if experiment.watched:
+            with run.watch() as watch:
+                found = experiment.measure(run)
+            evidence: Evidence | None = watch.evidence(NOT_TIMED, application=STORE_APPLICATION)
+        else:
+            found = experiment.measure(run)
+            evidence = None
+        ended_s = run.now_s
+    return concluded(experiment, run, found, found.evidence or evidence, (began_s, ended_s))
+
+
+def concluded(
+    experiment: Experiment,
+    run: Run,
+    found: Findings,
+    evidence: Evidence | None,
+    measured: tuple[float, float],
+) -> RunResult:
+    """The result: everything found, doubted where the machine may be the reason, and the verdict on all of it."""
+    machine = Machine(findings=run.fitness, busy_share=run.others_share([measured]))
+    operations = {name: _placed(run, machine, one) for name, one in found.operations.items()}
+    sections = [doubted_section(section, machine.slower) for section in found.sections]
+    parts = [*_operation_parts(operations, found.counted), *_plan_parts(found.plans), *_corpus_parts(found.corpus),
+             *_section_parts(sections), *_ordering_parts(found.orderings)]  # fmt: skip
+    verdict, reasons = found.decided or overall([*parts, *_machine_parts(machine, found, sections)])
+    if machine.busy and verdict is not Verdict.MET:
+        reasons = [machine.busy_reason, *reasons]
+    return RunResult(
+        scenario=experiment.name,
+        run_id=str(uuid4()),
+        started_at=run.began_at.isoformat(timespec="seconds"),
+        seconds=round(run.now_s, 1),
+        command=run.job.command,
+        profile=run.job.profile.name,
+        seed=run.job.corpus.seed,
+        verdict=verdict,
+        reasons=reasons,
+        environment=environment_of(run.job, run.fitness),
+        corpus=found.corpus,
+        operations=operations,
+        plans=list(found.plans),
+        orderings=list(found.orderings),
+        skipped=run.skipped | run.unseen,
+        phases=run.phases,
+        series=run.sampled(),
+        figures={**(_corpus_figures(run.job) if experiment.seeds else {}), **found.figures},
+        sections=[
+            *(aged_sections(run.job) if run.job.aged else ()),
+            *sections,
+            *([bottleneck_section(evidence)] if evidence is not None else ()),
+        ],
+    )
+
+
+def _placed(run: Run, machine: Machine, one: OperationResult) -> OperationResult:
+    """An operation with its stretches in the run's time, doubted by what others took of the machine in them."""
+    stretches = [(round(run.at_s(start_s), 3), round(run.at_s(end_s), 3)) for start_s, end_s in one.stretches]
+    share = run.others_share(stretches) if stretches else None
+    own = machine if share is None else Machine(findings=machine.findings, busy_share=share)
+    return doubted(msgspec.structs.replace(one, stretches=stretches), own.slower)
+
+
+def _operation_parts(
+    operations: Mapping[str, OperationResult], counted: Collection[str] | None
+) -> Iterator[Part]:
+    for name, one in operations.items():
+        if counted is None or name in counted:
+            yield name, one.verdict, one.reason
+
+
+def _plan_parts(plans: Sequence[PlanResult]) -> Iterator[Part]:
+    for plan in plans:
+        cause = next((one for one in plan.findings if one.verdict is plan.verdict), None)
+        seen = f"{cause.name}: {cause.observed}, expected {cause.expected}" if cause else ""
+        yield f"plan of {plan.statement}, {plan.condition}", plan.verdict, seen
+
+
+def _corpus_parts(corpus: CorpusResult | None) -> Iterator[Part]:
+    for finding in corpus.audit if corpus is not None else ():
+        yield f"corpus, {finding.name}", finding.verdict, f"{finding.observed}, expected {finding.expected}"
+
+
+def _section_parts(sections: Sequence[Section]) -> Iterator[Part]:
+    for section in sections:
+        for finding in section.findings if section.verdict is not None else ():
+            yield (
+                f"{section.title}, {finding.name}",
+                finding.verdict,
+                f"{finding.observed}, expected {finding.expected}",
+            )
+
+
+def _ordering_parts(orderings: Sequence[OrderingResult]) -> Iterator[Part]:
+    """Reasons name the orderings already."""
+    if orderings:
+        verdict, reasons = judge_orderings(orderings)
+        yield "lost events", verdict, "; ".join(reasons)
+
+
+def _machine_parts(machine: Machine, found: Findings, sections: Sequence[Section]) -> Iterator[Part]:
+    """A machine that makes a store look quicker than it is takes the certainty out of what was MET by times.
+
+    One that makes it look slower does not: what was MET there is MET all the more.
+    """
+    timed = bool(found.operations) or any(finding.timed for one in sections for finding in one.findings)
+    if timed and machine.quicker:
+        yield (
+            "machine",
+            Verdict.INCONCLUSIVE,
+            f"it makes the store look quicker than it is ({machine.quicker})",
+        )
+
+
+def _corpus_figures(job: Job) -> dict[str, Figure]:
+    """How large the store was: figures of other volumes are other figures."""
+    return {"corpus_events": Figure(value=float(job.corpus.events), unit="events", exact=True)}
