@@ -17,7 +17,7 @@ from eventmark.server import Server, provision
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan
 from tests.database import cloned, drop_database, execute
-from tests.scenarios.seeded import EVENTS
+from tests.experiments.seeded import EVENTS
 from tests.virtual_time import virtual_time
 
 __all__ = ["database", "server", "virtual_time"]

@@ -94,7 +94,7 @@ def result(
         name="my-store", ordering="transaction-id", schema_sha256="ab" * 32, indexes=[], capabilities={}
     )
     made = RunResult(
-        run_id=run_id, started_at=at, seconds=60.0, command="eventmark run", profile="quick", seed=1,
+        scenario="run", run_id=run_id, started_at=at, seconds=60.0, command="eventmark run", profile="quick", seed=1,
         verdict=Verdict.MET, reasons=[], corpus=corpus(),
         environment=Environment(host=host, server=server, store=store, fitness=[]),
         operations=dict(operations if operations is not None else {APPEND: operation()}), plans=[], skipped={},

@@ -93,7 +93,7 @@ def run_result(latency: Latency = LATENCY) -> RunResult:
         plan={"Node Type": "Index Scan", "Plans": []},
     )  # fmt: skip
     return RunResult(
-        run_id="r1", started_at="2025-01-01T00:00:00Z", seconds=9.5, command="eventmark run", profile="quick",
+        scenario="run", run_id="r1", started_at="2025-01-01T00:00:00Z", seconds=9.5, command="eventmark run", profile="quick",
         seed=1, verdict=Verdict.INCONCLUSIVE, reasons=["few samples"], environment=environment(),
         corpus=corpus, operations={"append_events[1]": operation(latency)}, plans=[plan],
         skipped={"read_snapshot": "no snapshots"}, phases=[Phase(name="seed", start_s=0.0, end_s=1.0)],
@@ -176,10 +176,10 @@ def test_every_truncation_is_refused(written: Path) -> None:
             read_result(written)
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 3, 99])
 def test_other_version_is_refused_and_named(written: Path, version: int) -> None:
     changed(written, format_version=version)
-    with pytest.raises(UsageError, match=f"format version {version}, this release reads 1"):
+    with pytest.raises(UsageError, match=f"format version {version}, this release reads 2"):
         read_result(written)
 
 
@@ -236,7 +236,7 @@ def test_written_result_is_as_the_schema_says_and_others_are_not(written: Path) 
     validator.check_schema(result_schema())
     document = json.loads(written.read_bytes())
     assert not list(validator.iter_errors(document))
-    for wrong in ({"format": "jmh"}, {"format_version": 2}, {"verdict": "FINE"}, {"series": None}):
+    for wrong in ({"format": "jmh"}, {"format_version": 3}, {"verdict": "FINE"}, {"series": None}):
         assert list(validator.iter_errors({**document, **wrong}))
     del document["format"]
     assert list(validator.iter_errors(document))
@@ -248,3 +248,36 @@ def test_written_result_has_every_field_of_the_schema_and_no_other(written: Path
     assert set(document) == set(schema["$defs"]["RunResult"]["properties"])
     (written_operation,) = document["operations"].values()
     assert set(written_operation) == set(schema["$defs"]["OperationResult"]["properties"])
+
+
+@pytest.mark.parametrize(
+    ("command", "scenario"),
+    [
+        ("eventmark run --keep --out o", "run"),
+        ("eventmark bench --group --out o", "group append"),
+        ("eventmark bench --rls", "row-level security"),
+        ("eventmark explain --repeat 20", "repeated plans"),
+        ("eventmark explain --cliffs", "plan cliffs"),
+        ("eventmark isolate --keep", "isolation"),
+        ("pytest --eventmark", "pytest"),
+        ("", ""),
+    ],
+)
+def test_a_result_of_version_1_is_read_and_its_scenario_is_told_by_its_command(
+    written: Path, command: str, scenario: str
+) -> None:
+    document = json.loads(written.read_bytes())
+    del document["scenario"]
+    for operation in document["operations"].values():
+        operation["latency_ms"] = dict.fromkeys(operation["latency_ms"], 0.0)  # as where no call succeeded
+    written.write_text(json.dumps({**document, "format_version": 1, "command": command}))
+    found = read_result(written)
+    assert (found.scenario, found.format_version) == (scenario, 2)
+    assert found.operations
+    assert all(one.latency_ms is None for one in found.operations.values())
+
+
+def test_every_committed_result_is_of_todays_version_and_says_its_scenario() -> None:
+    for path in (Path(__file__).parents[2] / "docs" / "results").glob("*.json"):
+        assert json.loads(path.read_bytes())["format_version"] == 2
+        assert read_result(path).scenario, path

@@ -10,8 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmark.judgement.verdicts import doubted, exit_code, judge_latency, overall
-from eventmark.results.results import ClientHealth, Latency, LatencyInterval, OperationResult, Verdict
+from eventmark.judgement.machine import Machine, doubted
+from eventmark.judgement.verdicts import exit_code, judge_latency, overall, worst
+from eventmark.results.results import (
+    ClientHealth,
+    Finding,
+    Latency,
+    LatencyInterval,
+    OperationResult,
+    Verdict,
+)
 from eventmark.results.targets import Target
 
 MET, BROKEN, INCONCLUSIVE = Verdict.MET, Verdict.BROKEN, Verdict.INCONCLUSIVE
@@ -149,3 +157,36 @@ def test_an_unfit_machine_excuses_what_is_slow_and_neither_what_failed_nor_what_
     found = doubted(operation, why)
     assert found.verdict is expected
     assert (why in found.reason) if found.verdict is not verdict else found == operation
+
+
+def finding(name: str, verdict: Verdict = BROKEN) -> Finding:
+    return Finding(name=name, verdict=verdict, observed="seen", expected="wanted")
+
+
+@pytest.mark.parametrize(
+    ("findings", "busy", "slower", "quicker"),
+    [
+        (
+            ["steal", "durability", "clock"],
+            0.0,
+            "not fit to measure on: steal",
+            "durability: seen, clock: seen",
+        ),
+        (["durability"], 0.0, "", "durability: seen"),
+        (["other work"], None, "not fit to measure on: other work", ""),
+        (["other work"], 0.02, "", ""),
+        (["steal"], 0.5, "other processes used 50% of the cores", ""),
+        ([], 0.24, "", ""),
+    ],
+)
+def test_what_makes_a_store_look_slower_is_told_from_what_makes_it_look_quicker(
+    findings: list[str], busy: float | None, slower: str, quicker: str
+) -> None:
+    machine = Machine(findings=[finding("memory", MET), *map(finding, findings)], busy_share=busy)
+    assert (machine.slower, machine.quicker) == (slower, quicker)
+
+
+def test_the_worst_of_findings() -> None:
+    assert worst([finding("a", MET), finding("b", MET)]) is MET
+    assert worst([finding("a", MET), finding("b", INCONCLUSIVE)]) is INCONCLUSIVE
+    assert worst([finding("a"), finding("b", INCONCLUSIVE), finding("c", MET)]) is BROKEN

@@ -109,7 +109,7 @@ def result() -> RunResult:
         )
     ]
     return RunResult(
-        run_id="run-1",
+        scenario="run", run_id="run-1",
         started_at="2026-11-24T01:02:03+00:00",
         seconds=93.2,
         command=f"eventmark run --store {HOSTILE}",

@@ -10,17 +10,16 @@ from pathlib import Path
 import pytest
 
 from eventmark.errors import CannotRunError
+from eventmark.judgement.verdicts import worst
 from eventmark.results.results import Finding, Verdict
 from eventmark.server import (
     Server,
     check_disk_space,
     doctor,
     examine,
-    fitness,
     machine,
     measure_fsync_ms,
     provision,
-    slowed_by,
 )
 from eventmark.server.fitness import (
     clock_finding,
@@ -55,7 +54,7 @@ def test_server_without_fsync_is_unfit(server: Server, tmp_path: Path) -> None:
     findings = examine(server, tmp_path)
     assert by_name(findings)["durability"].verdict is BROKEN
     assert "fsync off" in by_name(findings)["durability"].observed
-    assert fitness(findings) is BROKEN
+    assert worst(findings) is BROKEN
 
 
 def test_statistics_are_there_in_our_own_clusters(server: Server, tmp_path: Path) -> None:
@@ -139,29 +138,6 @@ def test_frequency_scaling_is_read_of_every_core(
 def test_observations_are_graded(judge: Callable[[object], Finding], grades: dict[object, Verdict]) -> None:
     for observed, verdict in grades.items():
         assert judge(observed).verdict is verdict, observed
-
-
-def test_what_makes_a_store_look_slow_is_named_and_what_makes_it_look_quick_is_not() -> None:
-    def finding(name: str, verdict: Verdict) -> Finding:
-        return Finding(name=name, verdict=verdict, observed="", expected="")
-
-    found = [
-        finding("steal", BROKEN),
-        finding("durability", BROKEN),
-        finding("memory", MET),
-        finding("clock", BROKEN),
-    ]
-    assert slowed_by(found) == "steal, clock"
-    assert slowed_by([finding("durability", BROKEN), finding("steal", INCONCLUSIVE)]) == ""
-
-
-def test_fitness_is_the_worst_finding() -> None:
-    def findings(*verdicts: Verdict) -> list[Finding]:
-        return [Finding(name="n", verdict=verdict, observed="o", expected="e") for verdict in verdicts]
-
-    assert fitness(findings(MET, MET)) is MET
-    assert fitness(findings(MET, INCONCLUSIVE)) is INCONCLUSIVE
-    assert fitness(findings(BROKEN, INCONCLUSIVE, MET)) is BROKEN
 
 
 def test_limits_of_a_container_count_as_the_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

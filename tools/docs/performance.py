@@ -27,7 +27,7 @@ them, in the same run: below 1 is quicker than the tool.
 """
 
 
-# What the page shows of each command, in the order of reading: its title, and its sections where not all of them
+# What the page shows of each scenario, in the order of reading: its title, and its sections where not all of them
 SCENARIOS: dict[str, tuple[str, tuple[str, ...]]] = {
     "capacity": ("Capacity", ("capacity",)),
     "load": ("Load", ("load",)),
@@ -36,7 +36,7 @@ SCENARIOS: dict[str, tuple[str, tuple[str, ...]]] = {
     "scale": ("A log that grows", ()),
     "soak": ("Steady load for long", ("soak", "garbage", "upkeep")),
     "stress": ("Under stress", ()),
-    "isolate": ("One tenant beside another", ("isolation", "tenant-filter")),
+    "isolation": ("One tenant beside another", ("isolation", "tenant-filter")),
 }
 PICTURES = {"scale": "growth", "sweep": "sweep"}
 """Of these the first chart of a section: a file in ``PICTURES_FOLDER`` beside the page."""
@@ -126,9 +126,8 @@ def _taken(result: RunResult) -> str:
 
 
 def _scenario_of(result: RunResult) -> str | None:
-    """The name of the command that made a result, where its sections are shown here; or nothing."""
-    words = result.command.split()
-    return words[1] if len(words) > 1 and words[1] in SCENARIOS else None
+    """The scenario of a result whose sections are shown here; or nothing."""
+    return result.scenario if result.scenario in SCENARIOS else None
 
 
 def _scenario(name: str, result: RunResult) -> list[str]:

@@ -44,6 +44,7 @@ def refusals(base: RunResult, candidate: RunResult, *, across_schemas: bool) -> 
     Format and its version were looked at when the files were read.
     """
     left, right = base.environment, candidate.environment
+    yield from _differs("scenario", base.scenario, candidate.scenario, "name two results of one scenario")
     if not across_schemas:
         schemas = "compare on purpose with --across-schemas"
         yield from _differs("store", left.store.name, right.store.name, schemas)

@@ -29,7 +29,8 @@ class Run:
         environment = self.result.environment
         major = environment.server.version_num // 10_000
         events = f", {self.result.corpus.events:,} events" if self.result.corpus else ""
-        return f"{environment.store.name} on PostgreSQL {major}{events}, {self.result.profile}"
+        scenario, profile = self.result.scenario, self.result.profile
+        return f"{scenario}, {environment.store.name} on PostgreSQL {major}{events}, {profile}"
 
     @property
     def machine(self) -> str:

@@ -31,7 +31,7 @@ from eventmark.results.results import RunResult, Verdict
 from eventmark.server import Server
 from eventmark.stats.pairs import PairRatio
 from eventmark.stores import find_store, make_scratch_store
-from tests.scenarios.advice.conftest import MakeCopies
+from tests.experiments.advice.conftest import MakeCopies
 
 COST, SIZES = AppendCost(wal_bytes=2000, pages=30), Sizes(table_bytes=1000, index_bytes=1000, events=10)
 ALIKE = PairRatio(1.0, 0.98, 1.02, 8)

@@ -30,7 +30,7 @@ from eventmark.results.results import Figure, RunResult, Section, Verdict
 from eventmark.server import Server
 from eventmark.workload.arrivals import Arrivals
 from tests.database import drop_database, execute
-from tests.scenarios.seeded import job_on
+from tests.experiments.seeded import job_on
 
 MIX = (
     "append_events[1]=8, append_events[10]=1, load_aggregate[1000]=1, stream_events[1000]=1, read_snapshot=1"

@@ -6,7 +6,7 @@ import pytest
 
 from eventmark.jobs.job import Job
 from eventmark.server import Server
-from tests.scenarios.seeded import job_on
+from tests.experiments.seeded import job_on
 
 
 @pytest.fixture

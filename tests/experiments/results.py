@@ -1,23 +1,20 @@
-"""What tests of scenarios share."""
+"""The least that a result may hold."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Sequence
 
 from eventmark.results.results import (
     Environment,
+    Finding,
     HostEnvironment,
-    RunResult,
     ServerEnvironment,
     StoreEnvironment,
-    Verdict,
 )
 
 
-@pytest.fixture
-def minimal_result() -> RunResult:
-    """A result of nothing but its verdict."""
-    environment = Environment(
+def environment(fitness: Sequence[Finding] = ()) -> Environment:
+    return Environment(
         host=HostEnvironment(
             system="Linux", cpu_model="x", cpu_count=2, memory_mib=1024, python="CPython", libraries={},
             eventmark="0", revision="",
@@ -28,10 +25,5 @@ def minimal_result() -> RunResult:
         store=StoreEnvironment(
             name="eaf", ordering="transaction-id", schema_sha256="", indexes=[], capabilities={}
         ),
-        fitness=[],
-    )  # fmt: skip
-    return RunResult(
-        run_id="1", started_at="2026-11-24T01:02:03+00:00", seconds=1.0, command="eventmark run", profile="quick",
-        seed=1, verdict=Verdict.MET, reasons=[], environment=environment, corpus=None, operations={}, plans=[],
-        skipped={}, phases=[], series=[],
+        fitness=list(fitness),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from eventmark.experiments.streaming.sizes import SIZES
 from eventmark.jobs.job import Job
 from eventmark.seeding import no_progress
 from eventmark.server import Server
-from tests.scenarios.seeded import job_on
+from tests.experiments.seeded import job_on
 
 
 @pytest.fixture

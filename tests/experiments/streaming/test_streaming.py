@@ -25,7 +25,7 @@ from eventmark.seeding import seed
 from eventmark.server import Server
 from eventmark.stores import write_template
 from tests.database import execute, fetch
-from tests.scenarios.seeded import EVENTS, job_on
+from tests.experiments.seeded import EVENTS, job_on
 
 
 def test_a_quick_analysis_measures_every_part_and_leaves_the_store_as_it_was(job: Job) -> None:

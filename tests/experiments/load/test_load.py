@@ -24,7 +24,7 @@ from eventmark.server import Server
 from eventmark.stores import find_store, write_template
 from eventmark.workload.arrivals import Arrivals
 from tests.database import execute
-from tests.scenarios.seeded import job_on
+from tests.experiments.seeded import job_on
 
 APPEND = "append_events[1]"
 MIX = "append_events[1]=6, append_events[10]=1, load_aggregate[1000]=1, stream_events[1000]=1, create_tail_token=1"

@@ -20,7 +20,7 @@ from eventmark.server import Server
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan
 from tests.database import execute, fetch
-from tests.scenarios.seeded import job_on
+from tests.experiments.seeded import job_on
 
 VOLUMES = (20_000, 40_000)
 LARGE, SMALL = "eventmark_scale", "eventmark_scale_small"

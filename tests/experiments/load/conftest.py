@@ -14,7 +14,7 @@ from eventmark.loadgen.mix import Mix, parse_mix
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.server import Server
-from tests.scenarios.seeded import job_on
+from tests.experiments.seeded import job_on
 
 
 @pytest.fixture
