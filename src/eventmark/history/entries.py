@@ -78,7 +78,9 @@ def left_out(entries: Sequence[Entry]) -> dict[str, int]:
     """How many entries are of another kind, or of another machine, than the last."""
     last = entries[-1]
     return {
-        "of another scenario, store, volume, profile or server": sum(entry.kind != last.kind for entry in entries),
+        "of another scenario, store, volume, profile or server": sum(
+            entry.kind != last.kind for entry in entries
+        ),
         "of another machine, for times": sum(
             entry.kind == last.kind and entry.machine != last.machine for entry in entries
         ),
