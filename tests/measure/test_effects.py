@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventmark.stats.effects import ratio_effect, slower_share
+from eventmark.history.effects import ratio_effect, slower_share
 
 
 def _forks(random: np.random.Generator, count: int, middle: float, spread: float) -> list[float]:
@@ -68,7 +68,7 @@ def test_forks_that_are_all_alike_give_an_interval_of_no_width() -> None:
 
 
 def test_no_forks_are_refused() -> None:
-    with pytest.raises(ValueError, match="no forks"):
+    with pytest.raises(ValueError, match="both groups need values"):
         ratio_effect([], [1.0], confidence=0.95)
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from eventmark.results.results import Verdict
-from eventmark.stats.trend import WINDOWS_MIN, last_to_first_third, paired_ratio, trend_of
+from eventmark.stats.trend import WINDOWS_MIN, last_to_first_third, trend_of
 
 SECONDS = 600.0
 AT_S = np.arange(0, SECONDS, 0.5)
@@ -89,19 +89,3 @@ def test_a_run_that_ends_slower_shows_by_how_much() -> None:
     ratio = last_to_first_third(*latencies(random, 1.0), 60.0, q=0.95)
     assert ratio is not None and ratio.judged(1.25) is Verdict.MET
     assert last_to_first_third(np.arange(10.0), np.arange(10), 10.0, q=0.95) is None
-
-
-def test_pairs_cancel_what_drifts_for_both() -> None:
-    random = np.random.default_rng(8)
-    inside = 0
-    for _ in range(100):
-        drift = np.exp(np.cumsum(random.normal(0, 0.5, 12)))
-        under = drift * random.lognormal(0, 0.05, 12)
-        over = 1.3 * drift * random.lognormal(0, 0.05, 12)
-        ratio = paired_ratio(over.tolist(), under.tolist())
-        assert ratio is not None
-        inside += ratio.low < 1.3 < ratio.high
-        assert ratio.high / ratio.low < 1.3
-    assert inside >= 88
-    assert paired_ratio([1.0, 2.0], [1.0, 2.0]) is None
-    assert paired_ratio([1.0, 0.0, 1.0], [1.0, 1.0, 1.0]) is None

@@ -28,7 +28,7 @@ from eventmark.experiments.group_append.group_append import measure_group_append
 from eventmark.operations.pgbench import pgbench_rate
 from eventmark.results.results import OperationResult
 from eventmark.seeding import CorpusSample, sample_corpus
-from eventmark.stats.pairs import PairRatio
+from eventmark.stats.ratios import Ratio
 from eventmark.stores import find_store, open_store, scratch_name
 from eventmark.workers import loop_factory, worker_executor
 
@@ -45,7 +45,7 @@ class Application:
 
     batch_events_per_s: Mapping[int, float]
     connections_appends_per_s: Mapping[int, float]
-    prepared: PairRatio
+    prepared: Ratio
     times: LoadTimes | None
     snapshots: BreakEven | None
     caches: Sequence[CacheEffect]
@@ -116,7 +116,7 @@ def _by_connections(copies: Copies, missing: dict[str, str]) -> dict[int, float]
     return rates
 
 
-def _prepared_ratio(copies: Copies) -> PairRatio:
+def _prepared_ratio(copies: Copies) -> Ratio:
     """Appends per second with statements prepared once, over statements parsed at each call."""
     server, scripts = copies.job.server, copies.scripts(copies.plain)
     return ratio_in_turns(

@@ -9,7 +9,7 @@ from eventmark.adviser.ablate import Difference
 from eventmark.adviser.index_facts import DropCandidate
 from eventmark.adviser.missing import Proposal
 from eventmark.plans.sampling import quoted_name
-from eventmark.stats.pairs import PairRatio
+from eventmark.stats.ratios import Ratio
 
 WORTH_RATIO = 1.05
 """Advice brings 5% more appends at least: less is within the noise of most machines."""
@@ -74,8 +74,8 @@ class Trial:
     worse: tuple[Difference, ...] = ()
     better: tuple[Difference, ...] = ()
     compared: int = 0
-    rate: PairRatio | None = None
-    cpu: PairRatio | None = None
+    rate: Ratio | None = None
+    cpu: Ratio | None = None
     refusal: str = ""
 
     @property

@@ -26,7 +26,7 @@ from eventmark.adviser.triggers import different_rows, without_checks, without_t
 from eventmark.adviser.use import scans_by_operations
 from eventmark.adviser.variants import Subject, not_tried, read_subject, variants
 from eventmark.errors import CannotRunError
-from eventmark.stats.pairs import PairRatio
+from eventmark.stats.ratios import Ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Changes:
     """
 
     as_is: AppendCost
-    alike: PairRatio
+    alike: Ratio
     use: Sequence[IndexUse]
     trials: Sequence[Trial]
     chosen: Sequence[Candidate]

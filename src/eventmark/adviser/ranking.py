@@ -9,7 +9,7 @@ from eventmark.adviser.application import Application
 from eventmark.adviser.candidate import WORTH_RATIO, Trial
 from eventmark.adviser.changes import Changes
 from eventmark.adviser.settings import Settings
-from eventmark.stats.pairs import PairRatio
+from eventmark.stats.ratios import Ratio
 
 INDEXES_TITLE, SCHEMA_TITLE = "Indexes", "Schema"
 SERVER_TITLE, APPLICATION_TITLE = "Server settings", "How the store is used"
@@ -78,8 +78,8 @@ def advice_on_everything(everything: Trial | None) -> list[Advised]:
 def _of_trial(trial: Trial) -> Advised:
     candidate, rate = trial.candidate, trial.rate
     return Advised(
-        what=candidate.name, gain=rate.value if rate else None, low=rate.low if rate else None,
-        high=rate.high if rate else None, counted=counted(trial), saved=saved(trial), script=candidate.script,
+        what=candidate.name, gain=rate.value if rate else None, low=rate.bounds[0] if rate else None,
+        high=rate.bounds[1] if rate else None, counted=counted(trial), saved=saved(trial), script=candidate.script,
         risk=candidate.risk, evidence=_EVIDENCE.get(candidate.kind, SCHEMA_TITLE),
     )  # fmt: skip
 
@@ -119,7 +119,7 @@ def advice_on_server(settings: Settings) -> list[Advised]:
     return [
         Advised(
             what=f"set {one.name} to {one.value}", gain=one.rate.value if one.rate else None,
-            low=one.rate.low if one.rate else None, high=one.rate.high if one.rate else None,
+            low=one.rate.bounds[0] if one.rate else None, high=one.rate.bounds[1] if one.rate else None,
             saved=f"{one.better_plans} plans do less" if one.better_plans else "",
             script=(f"alter system set {one.name} = '{one.value}'", "select pg_reload_conf()"),
             risk="it is the whole server's; ask its other users", evidence=SERVER_TITLE,
@@ -217,11 +217,12 @@ def enough_connections(rates: Mapping[int, float]) -> int:
 
 
 def _use(
-    what: str, gain: float | None, *, ratio: PairRatio | None = None, gained: str = "appends/s", risk: str = "",
+    what: str, gain: float | None, *, ratio: Ratio | None = None, gained: str = "appends/s", risk: str = "",
     said: str = "",
 ) -> Advised:  # fmt: skip
     return Advised(
-        what=what, gain=gain, low=ratio.low if ratio else None, high=ratio.high if ratio else None, gained=gained,
+        what=what, gain=gain, low=ratio.bounds[0] if ratio else None, high=ratio.bounds[1] if ratio else None,
+        gained=gained,
         counted=said, saved=said, risk=risk, evidence=APPLICATION_TITLE, of_use=True,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from eventmark.adviser.copies import Copies
 from eventmark.operations.pgbench import pgbench_rate
 from eventmark.server.processes import children_count, ended_children_cpu_s, wait_for_children
-from eventmark.stats.pairs import PairRatio, pair_ratio
+from eventmark.stats.ratios import Ratio, paired_ratio
 
 SESSIONS_END_S = 2.0
 
@@ -20,8 +20,8 @@ _Answer = TypeVar("_Answer")
 class Ratios:
     """The changed side over the other. ``cpu`` is of appends per second of processor, None where it is not known."""
 
-    rate: PairRatio
-    cpu: PairRatio | None
+    rate: Ratio
+    cpu: Ratio | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ def measured_ratios(
     cpu = [[run.per_cpu_s for run in side if run.per_cpu_s] for side in (one, other)]
     known = len(cpu[0]) == len(cpu[1]) == pairs
     return Ratios(
-        rate=pair_ratio([run.rate for run in one], [run.rate for run in other]),
-        cpu=pair_ratio(cpu[0], cpu[1]) if known else None,
+        rate=paired_ratio([run.rate for run in other], [run.rate for run in one]),
+        cpu=paired_ratio(cpu[1], cpu[0]) if known else None,
     )
 
 
@@ -70,8 +70,9 @@ def in_turns(
     return sides
 
 
-def ratio_in_turns(unchanged: Callable[[], float], changed: Callable[[], float], pairs: int) -> PairRatio:
-    return pair_ratio(*in_turns(unchanged, changed, pairs))
+def ratio_in_turns(unchanged: Callable[[], float], changed: Callable[[], float], pairs: int) -> Ratio:
+    before, after = in_turns(unchanged, changed, pairs)
+    return paired_ratio(after, before)
 
 
 def _run(copies: Copies, scripts: list[str], options: str = "") -> _Run:

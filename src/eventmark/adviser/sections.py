@@ -17,7 +17,7 @@ from eventmark.adviser.ranking import (
 )
 from eventmark.operations.pgbench import RATE_CLIENTS
 from eventmark.results.results import Block, Chart, Column, Figure, Point, Section, Table, Verdict
-from eventmark.stats.pairs import PairRatio
+from eventmark.stats.ratios import Ratio
 
 Row = list[str | float | None]
 
@@ -215,8 +215,8 @@ def outcome(trial: Trial) -> str:
     return "sound, and worth it" if is_worth(trial) else "sound"
 
 
-def _bounds(rate: PairRatio | None) -> Row:
-    return [rate.value, rate.low, rate.high] if rate else [None, None, None]
+def _bounds(rate: Ratio | None) -> Row:
+    return [rate.value, *rate.bounds] if rate else [None, None, None]
 
 
 def figures_of(
@@ -229,7 +229,9 @@ def figures_of(
     together = changes.together
     if together is not None and is_worth(together) and together.rate is not None:
         rate = together.rate
-        found["advised_append_gain"] = Figure(value=rate.value, unit="times", low=rate.low, high=rate.high)
+        found["advised_append_gain"] = Figure(
+            value=rate.value, unit="times", low=rate.bounds[0], high=rate.bounds[1]
+        )
         if (cpu := together.cpu) is not None:
             found["advised_append_gain_by_processor"] = Figure(
                 value=cpu.value, unit="times", low=cpu.low, high=cpu.high
@@ -239,7 +241,7 @@ def figures_of(
     if everything is not None and is_worth(everything) and everything.rate is not None:
         rate = everything.rate
         found["advised_append_gain_with_settings"] = Figure(
-            value=rate.value, unit="times", low=rate.low, high=rate.high
+            value=rate.value, unit="times", low=rate.bounds[0], high=rate.bounds[1]
         )
     if together is not None and together.before and together.after:
         for name, one in (("append", together.before), ("advised_append", together.after)):

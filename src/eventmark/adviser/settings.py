@@ -17,7 +17,7 @@ from eventmark.adviser.copies import Copies
 from eventmark.adviser.rates import ratio_in_turns, session_options
 from eventmark.errors import CannotRunError
 from eventmark.operations.pgbench import pgbench_rate
-from eventmark.stats.pairs import PairRatio
+from eventmark.stats.ratios import Ratio
 
 COMMIT_DELAY_US = 100
 SETTLED_SCRIPTS, SETTLED_S = 2, 4.0
@@ -45,7 +45,7 @@ class SettingTrial:
     after_checkpoint: bool = False
     by_plans: bool = False
     generic_plans: bool = False
-    rate: PairRatio | None = None
+    rate: Ratio | None = None
     better_plans: int = 0
     worse_plans: int = 0
     refusal: str = ""
@@ -161,7 +161,7 @@ def _try(copies: Copies, trial: SettingTrial) -> SettingTrial:
         return replace(trial, refusal=f"refused: {str(error).partition(chr(10))[0]}")
 
 
-def _by_rate(copies: Copies, trial: SettingTrial) -> PairRatio:
+def _by_rate(copies: Copies, trial: SettingTrial) -> Ratio:
     server, scripts, seconds = copies.job.server, copies.scripts(copies.plain), copies.effort.seconds
     if trial.generic_plans:
         scripts, seconds = copies.scripts(copies.plain, count=SETTLED_SCRIPTS), max(SETTLED_S, seconds)

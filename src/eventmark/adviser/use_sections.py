@@ -45,7 +45,7 @@ def server_section(settings: Settings) -> Section:
 
 def _setting_row(one: SettingTrial) -> Row:
     rate = one.rate
-    bounds: Row = [rate.value, rate.low, rate.high] if rate else [None, None, None]
+    bounds: Row = [rate.value, *rate.bounds] if rate else [None, None, None]
     return [one.name, one.now, one.value, one.reason, *bounds, _outcome(one)]
 
 

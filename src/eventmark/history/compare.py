@@ -14,6 +14,7 @@ from eventmark.history.comparison import (
     OperationChange,
     Outcome,
 )
+from eventmark.history.effects import FORKS_MIN, RatioEffect, ratio_effect, slower_share
 from eventmark.judgement.counters import (
     EXACT,
     WORK_TOLERANCES,
@@ -23,7 +24,6 @@ from eventmark.judgement.counters import (
 )
 from eventmark.judgement.plan_changes import compare_plans
 from eventmark.results.results import Figure, OperationResult, RunResult
-from eventmark.stats.effects import FORKS_MIN, RatioEffect, ratio_effect, slower_share
 from eventmark.stats.histogram import LatencyHistogram
 from eventmark.stats.ranks import CONFIDENCE
 

@@ -8,11 +8,11 @@ from enum import StrEnum
 import msgspec
 
 from eventmark.errors import UsageError
+from eventmark.history.effects import RatioEffect
 from eventmark.judgement.counters import Change, CounterChange
 from eventmark.judgement.plan_changes import PlanChange, worse_by_statement
 from eventmark.judgement.verdicts import overall
 from eventmark.results.results import Document, RunResult, Verdict
-from eventmark.stats.effects import RatioEffect
 
 COMPARISON_FORMAT = "eventmark-comparison"
 COMPARISON_FORMAT_VERSION = 1

@@ -14,19 +14,54 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from eventmark.results.results import Verdict
 from eventmark.stats.dependence import Samples, dependence_of
 from eventmark.stats.ranks import CONFIDENCE, nearest_rank
 
 RESAMPLES = 400
+SHOWN_MAX = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """``value`` with its interval. ``high`` is infinite, and ``low`` 0, where nothing bounds it."""
+    """``value`` with its interval, from ``count`` pairs, rounds or forks. ``high`` is infinite, and ``low`` 0, where
+    nothing bounds it."""
 
     value: float
     low: float
     high: float
+    count: int = 0
+
+    @property
+    def bounded(self) -> bool:
+        return self.low > 0 and math.isfinite(self.high)
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """To be shown: None where nothing bounds it."""
+        return (self.low, self.high) if self.bounded else (None, None)
+
+    def is_above(self, ratio: float) -> bool:
+        """Whether the whole interval is."""
+        return self.low > ratio
+
+    def is_below(self, ratio: float) -> bool:
+        return self.high < ratio
+
+    def judged(self, most: float) -> Verdict:
+        """BROKEN when it is surely above ``most``, MET when it surely is not."""
+        if self.is_above(most):
+            return Verdict.BROKEN
+        return Verdict.MET if self.is_below(most) else Verdict.INCONCLUSIVE
+
+    @property
+    def interval(self) -> str:
+        """``0.98 to 1.05``; beyond a hundred times either way it bounds nothing."""
+        low = f"{self.low:.3g}" if self.low > 1 / SHOWN_MAX else "0"
+        return f"{low} to {self.high:.3g}" if self.high < SHOWN_MAX else f"{low} or more"
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} × ({self.interval})"
 
 
 def mean_ratio(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -> Ratio:
@@ -37,12 +72,55 @@ def mean_ratio(ratios: Sequence[float], *, confidence: float = CONFIDENCE) -> Ra
     if not ratios or min(ratios) <= 0:
         raise ValueError("ratios above 0 are needed")
     logs = np.log(np.array(ratios))
-    value = float(np.exp(logs.mean()))
-    if len(logs) < 2:
-        return Ratio(value=value, low=0.0, high=math.inf)
-    error = float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    reach = math.exp(float(stdtrit(len(logs) - 1, (1 + confidence) / 2)) * error)
-    return Ratio(value=value, low=value / reach, high=value * reach)
+    error = float(logs.std(ddof=1)) / math.sqrt(len(logs)) if len(logs) > 1 else math.inf
+    return _of_logs(float(logs.mean()), error, len(logs) - 1, confidence, len(logs))
+
+
+def paired_ratio(over: Sequence[float], under: Sequence[float], *, confidence: float = CONFIDENCE) -> Ratio:
+    """``mean_ratio`` of pairs: the n-th of both were measured one right after the other, so that drift meets both.
+
+    Raises ``ValueError`` for no pairs, sides of different lengths, and values that are not above 0.
+    """
+    if not over or len(over) != len(under) or min(*over, *under) <= 0:
+        raise ValueError(f"{len(over)} and {len(under)} measurements are no pairs of values above 0")
+    return mean_ratio([one / other for one, other in zip(over, under, strict=True)], confidence=confidence)
+
+
+def welch_ratio(over: Sequence[float], under: Sequence[float], *, confidence: float = CONFIDENCE) -> Ratio:
+    """The ratio of two groups' geometric means with Welch's interval (1947) of their logarithms.
+
+    The groups are independent, and need not vary alike. Raises ``ValueError`` for an empty group.
+    """
+    shift, error, freedom = welch(over, under)
+    return _of_logs(shift, error, freedom, confidence, min(len(over), len(under)))
+
+
+def welch(over: Sequence[float], under: Sequence[float]) -> tuple[float, float, float]:
+    """Of two groups of values above 0: the difference of the means of their logarithms, its error, its freedom.
+
+    The error is infinite for a group of one. Raises ``ValueError`` for an empty one.
+    """
+    if not len(over) or not len(under):
+        raise ValueError("both groups need values")
+    logs = [np.log(np.asarray(side, float)) for side in (over, under)]
+    shift = float(logs[0].mean() - logs[1].mean())
+    if min(map(len, logs)) < 2:
+        return shift, math.inf, 0.0
+    parts = [float(side.var(ddof=1)) / len(side) for side in logs]
+    total = sum(parts)
+    if total == 0:
+        return shift, 0.0, float(sum(map(len, logs)) - 2)
+    spread = sum(part**2 / (len(side) - 1) for part, side in zip(parts, logs, strict=True))
+    return shift, math.sqrt(total), total**2 / spread
+
+
+def _of_logs(shift: float, error: float, freedom: float, confidence: float, count: int) -> Ratio:
+    """``shift`` is the logarithm of a ratio, with Student's interval."""
+    value = math.exp(shift)
+    if not math.isfinite(error):
+        return Ratio(value=value, low=0.0, high=math.inf, count=count)
+    reach = math.exp(float(stdtrit(freedom, (1 + confidence) / 2)) * error)
+    return Ratio(value=value, low=value / reach, high=value * reach, count=count)
 
 
 def ratio_of_means(
@@ -55,13 +133,11 @@ def ratio_of_means(
     """
     if not len(one) or not len(other) or min(one.mean(), other.mean()) <= 0:
         raise ValueError("values with a mean above 0 are needed on both sides")
-    value = float(one.mean() / other.mean())
-    if min(len(one), len(other)) < 2:
-        return Ratio(value=value, low=0.0, high=math.inf)
-    shares = [float(side.var(ddof=1)) / len(side) / float(side.mean()) ** 2 for side in (one, other)]
-    free = min(len(one), len(other)) - 1
-    reach = math.exp(float(stdtrit(free, (1 + confidence) / 2)) * math.sqrt(sum(shares)))
-    return Ratio(value=value, low=value / reach, high=value * reach)
+    count, error = min(len(one), len(other)), math.inf
+    if count > 1:
+        shares = [float(side.var(ddof=1)) / len(side) / float(side.mean()) ** 2 for side in (one, other)]
+        error = math.sqrt(sum(shares))
+    return _of_logs(math.log(float(one.mean() / other.mean())), error, count - 1, confidence, count)
 
 
 def quantile_ratio(

@@ -16,6 +16,7 @@ from scipy import stats
 
 from eventmark.results.results import Verdict
 from eventmark.stats.ranks import CONFIDENCE
+from eventmark.stats.ratios import Ratio, welch_ratio
 
 WINDOWS = 40
 WINDOWS_MIN = 20
@@ -101,21 +102,6 @@ def _variance_inflation(residuals: NDArray[np.float64]) -> float:
     return max(1.0 + 2.0 * total / (n * (n - 1) * (n - 2)), 1.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ratio:
-    """A ratio with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def judged(self, most: float) -> Verdict:
-        """BROKEN when it is surely above ``most``, MET when it surely is not."""
-        if self.low > most:
-            return Verdict.BROKEN
-        return Verdict.MET if self.high < most else Verdict.INCONCLUSIVE
-
-
 def last_to_first_third(
     at_s: NDArray[np.float64], samples: NDArray[np.int64], seconds: float, *, q: float
 ) -> Ratio | None:
@@ -123,40 +109,11 @@ def last_to_first_third(
 
     Each third is cut into windows; the interval is Welch's, of the logarithms of the windows' quantiles.
     """
-    thirds = []
+    thirds: list[list[float]] = []
     for number in (0, 2):
         edges = np.linspace(number * seconds / 3, (number + 1) * seconds / 3, THIRD_WINDOWS + 1)
         parts = [samples[(at_s >= edges[k]) & (at_s < edges[k + 1])] for k in range(THIRD_WINDOWS)]
         if any(len(part) < THIRD_SAMPLES_MIN for part in parts):
             return None
-        thirds.append(np.log([float(np.quantile(part, q)) for part in parts]))
-    return _ratio_of(thirds[1], thirds[0])
-
-
-def _ratio_of(log_over: NDArray[np.float64], log_under: NDArray[np.float64]) -> Ratio:
-    """The ratio of two groups of positive values by their logarithms, which need not vary alike (Welch)."""
-    difference = float(log_over.mean() - log_under.mean())
-    spread = [float(group.var(ddof=1)) / len(group) for group in (log_over, log_under)]
-    error = math.sqrt(sum(spread))
-    if error == 0:
-        return Ratio(value=math.exp(difference), low=math.exp(difference), high=math.exp(difference))
-    freedom = sum(spread) ** 2 / sum(
-        part**2 / (len(group) - 1) for part, group in zip(spread, (log_over, log_under), strict=True)
-    )
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
-    return Ratio(
-        value=math.exp(difference), low=math.exp(difference - half), high=math.exp(difference + half)
-    )
-
-
-def paired_ratio(over: Sequence[float], under: Sequence[float]) -> Ratio | None:
-    """The ratio of pairs that were measured beside each other: Student's interval of the logarithms' differences.
-
-    None of fewer than three pairs, or where a value is not above 0.
-    """
-    if len(over) != len(under) or len(over) < 3 or min(*over, *under) <= 0:
-        return None
-    differences = np.log(np.asarray(over, float)) - np.log(np.asarray(under, float))
-    mean, error = float(differences.mean()), float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(differences) - 1)) * error
-    return Ratio(value=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half))
+        thirds.append([float(np.quantile(part, q)) for part in parts])
+    return welch_ratio(thirds[1], thirds[0])

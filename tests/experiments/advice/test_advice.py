@@ -29,26 +29,26 @@ from eventmark.errors import UsageError
 from eventmark.jobs.job import Job
 from eventmark.results.results import RunResult, Verdict
 from eventmark.server import Server
-from eventmark.stats.pairs import PairRatio
+from eventmark.stats.ratios import Ratio
 from eventmark.stores import find_store, make_scratch_store
 from tests.experiments.advice.conftest import MakeCopies
 
 COST, SIZES = AppendCost(wal_bytes=2000, pages=30), Sizes(table_bytes=1000, index_bytes=1000, events=10)
-ALIKE = PairRatio(1.0, 0.98, 1.02, 8)
+ALIKE = Ratio(1.0, 0.98, 1.02, 8)
 
 
 def candidate(name: str, **more: object) -> Candidate:
     return Candidate(kind="index", name=name, reason="", apply=(name,), script=(name,), risk="", **more)  # type: ignore[arg-type]
 
 
-def trial(name: str, *, wal_bytes: float = 1900, rate: PairRatio | None = None, **more: object) -> Trial:
+def trial(name: str, *, wal_bytes: float = 1900, rate: Ratio | None = None, **more: object) -> Trial:
     return Trial(
         candidate=candidate(name), before=COST, after=replace(COST, wal_bytes=wal_bytes), sizes_before=SIZES,
         sizes_after=SIZES, rate=rate, **more,
     )  # type: ignore[arg-type]  # fmt: skip
 
 
-def changes(together: Trial | None, *trials: Trial, alike: PairRatio = ALIKE) -> Changes:
+def changes(together: Trial | None, *trials: Trial, alike: Ratio = ALIKE) -> Changes:
     chosen = [one.candidate for one in trials]
     return Changes(as_is=COST, alike=alike, use=[], trials=trials, chosen=chosen, together=together)
 
@@ -61,10 +61,10 @@ WORSE = Difference(statement="load_aggregate", condition="any", what="3 pages, t
     [
         (trial("a", wal_bytes=1500), True),
         (trial("a", wal_bytes=1990), False),
-        (trial("a", wal_bytes=1990, rate=PairRatio(1.2, 1.1, 1.3, 8)), True),
-        (trial("a", wal_bytes=1990, rate=PairRatio(1.02, 1.01, 1.03, 8)), False),
-        (trial("a", wal_bytes=1990, rate=PairRatio(1.2, 0.9, 1.6, 8)), False),
-        (trial("a", wal_bytes=1500, rate=PairRatio(0.8, 0.7, 0.9, 8)), False),
+        (trial("a", wal_bytes=1990, rate=Ratio(1.2, 1.1, 1.3, 8)), True),
+        (trial("a", wal_bytes=1990, rate=Ratio(1.02, 1.01, 1.03, 8)), False),
+        (trial("a", wal_bytes=1990, rate=Ratio(1.2, 0.9, 1.6, 8)), False),
+        (trial("a", wal_bytes=1500, rate=Ratio(0.8, 0.7, 0.9, 8)), False),
         (trial("a", wal_bytes=1500, worse=(WORSE,)), False),
         (trial("a", wal_bytes=1500, refusal="refused"), False),
         (replace(trial("a", wal_bytes=1000), candidate=candidate("a", weakens="integrity")), False),
@@ -75,8 +75,8 @@ def test_worth_it_is_what_saves_work_and_makes_nothing_worse_or_weaker(tried: Tr
 
 
 def test_the_whole_comes_first_then_its_parts_by_what_they_bring() -> None:
-    parts = trial("a", rate=PairRatio(1.05, 1.0, 1.1, 3)), trial("b", rate=PairRatio(1.3, 1.2, 1.4, 3))
-    whole = trial("all", wal_bytes=1200, rate=PairRatio(1.4, 1.35, 1.45, 8))
+    parts = trial("a", rate=Ratio(1.05, 1.0, 1.1, 3)), trial("b", rate=Ratio(1.3, 1.2, 1.4, 3))
+    whole = trial("all", wal_bytes=1200, rate=Ratio(1.4, 1.35, 1.45, 8))
     found = advice_on_schema(changes(whole, *parts))
     assert [(one.what, one.gain) for one in found] == [("all", 1.4), ("b", 1.3), ("a", 1.05)]
     figures = figures_of(found, changes(whole, *parts))
@@ -88,7 +88,7 @@ def test_the_whole_comes_first_then_its_parts_by_what_they_bring() -> None:
 
 
 def test_changes_and_settings_at_once_come_before_the_changes_alone() -> None:
-    whole = trial("with settings", wal_bytes=1200, rate=PairRatio(1.5, 1.4, 1.6, 8))
+    whole = trial("with settings", wal_bytes=1200, rate=Ratio(1.5, 1.4, 1.6, 8))
     assert [(one.what, one.gain) for one in advice_on_everything(whole)] == [("with settings", 1.5)]
     assert advice_on_everything(None) == []
     assert advice_on_everything(replace(whole, worse=(WORSE,))) == []
@@ -100,7 +100,7 @@ def test_changes_and_settings_at_once_come_before_the_changes_alone() -> None:
 def test_a_setting_that_makes_plans_worse_is_no_advice_however_quick_appends_are() -> None:
     quick = SettingTrial(
         name="plan_cache_mode", now="auto", value="force_generic_plan", reason="", generic_plans=True,
-        rate=PairRatio(1.2, 1.1, 1.3, 8),
+        rate=Ratio(1.2, 1.1, 1.3, 8),
     )  # fmt: skip
     assert quick.is_advice
     assert not replace(quick, worse_plans=1).is_advice
@@ -120,15 +120,15 @@ def test_changes_are_tried_with_settings_and_no_plan_is_worse(copies_of: MakeCop
 
 
 def test_a_store_that_can_be_bettered_is_not_broken() -> None:
-    found = changes(trial("all", wal_bytes=1000, rate=PairRatio(2.0, 1.9, 2.1, 8)), trial("a"))
+    found = changes(trial("all", wal_bytes=1000, rate=Ratio(2.0, 1.9, 2.1, 8)), trial("a"))
     assert judge_trials(found) == (Verdict.MET, [])
 
 
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (changes(None, alike=PairRatio(1.2, 1.1, 1.3, 8)), "copies that are alike differ"),
-        (changes(None, alike=PairRatio(0.8, 0.7, 0.9, 8)), "copies that are alike differ"),
+        (changes(None, alike=Ratio(1.2, 1.1, 1.3, 8)), "copies that are alike differ"),
+        (changes(None, alike=Ratio(0.8, 0.7, 0.9, 8)), "copies that are alike differ"),
         (changes(trial("all", worse=(WORSE,))), "load_aggregate 3 pages, then 300"),
         (changes(Trial(candidate=candidate("all"), refusal="deadlock")), "deadlock"),
     ],
@@ -175,7 +175,7 @@ def test_what_a_server_can_be_asked_for_is_bounded_and_durability_is_never_trade
     assert set(found) == set(current)
     assert found["wal_compression"].value == "lz4"
     assert [name for name, one in found.items() if one.weakens] == ["synchronous_commit"]
-    off = replace(found["synchronous_commit"], rate=PairRatio(3.0, 2.9, 3.1, 8))
+    off = replace(found["synchronous_commit"], rate=Ratio(3.0, 2.9, 3.1, 8))
     assert not off.is_advice
     tuned = current | {
         "jit": ("off", []),

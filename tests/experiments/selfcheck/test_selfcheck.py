@@ -56,11 +56,11 @@ from eventmark.server import Server
 from eventmark.sidebyside.bout import Effort
 from eventmark.sidebyside.contest import Decision, Rules, contests
 from eventmark.stats import quantiles
-from eventmark.stats.pairs import pair_ratio
 from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
 
 MS = 1_000_000
+from eventmark.stats.ratios import paired_ratio
 
 
 def job_on(server: Server) -> Job:
@@ -220,7 +220,7 @@ def calibration(alike: Rates, planted: Rates) -> Calibration:
         alarms=Share(count=alike.alarms, of=alike.gates), found=Share(count=planted.found, of=planted.tried),
         simulated_alarms=Share(count=drawn[0].alarms, of=drawn[0].gates),
         simulated_found=Share(count=drawn[1].found, of=drawn[1].tried), alike=alike, planted=planted,
-        pilots={"x": Pilot(factor=2.0, ratio=pair_ratio([1.0, 1.0], [1.09, 1.11]))},
+        pilots={"x": Pilot(factor=2.0, ratio=paired_ratio([1.09, 1.11], [1.0, 1.0]))},
     )  # fmt: skip
 
 
@@ -232,7 +232,7 @@ def test_rates_are_told_with_intervals_and_judged_by_both_measured_and_simulated
     assert good.simulated_alarms.value == 0
     assert calibration_section(good).tables[1].rows[0][:2] == ["x", 0.2]
     assert good.simulated_found.value > 0.9
-    other = {"x": Pilot(factor=1.0, ratio=pair_ratio([1.0], [1.3]))}
+    other = {"x": Pilot(factor=1.0, ratio=paired_ratio([1.3], [1.0]))}
     assert calibration_section(replace(good, pilots=other)).findings[1].verdict is Verdict.INCONCLUSIVE
     alarms = calibration(recorded(0.0, 0.0, 0.04, 9), recorded(0.1, np.log(1.1), 0.04, 20))
     assert [one.verdict for one in calibration_section(alarms).findings] == [Verdict.BROKEN, Verdict.BROKEN]

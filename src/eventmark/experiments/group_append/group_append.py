@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import re
 import time
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ from eventmark.results.results import (
 )
 from eventmark.results.targets import Target
 from eventmark.server import Server
-from eventmark.stats.ratios import Ratio, mean_ratio
+from eventmark.stats.ratios import mean_ratio
 from eventmark.stores import drop_scratch_schema, make_scratch_schema, scratch_name
 from eventmark.workers import loop_factory, worker_executor
 from eventmark.workload import example_payloads
@@ -141,7 +140,7 @@ class Grouped:
             verdict = Verdict.BROKEN
         return Finding(
             name=f"throughput of {callers} callers", verdict=verdict,
-            observed=f"{_shown(ratio)} pgbench's single appends", expected=f"{wanted:g} × or more", timed=True,
+            observed=f"{ratio} pgbench's single appends", expected=f"{wanted:g} × or more", timed=True,
         )  # fmt: skip
 
     def _alone(self) -> Finding:
@@ -156,7 +155,7 @@ class Grouped:
         if ratio.low > ALONE_TIMES_MAX:
             verdict = Verdict.BROKEN
         return Finding(
-            name="p50 of a caller that is alone", verdict=verdict, observed=f"{_shown(ratio)} a direct append's",
+            name="p50 of a caller that is alone", verdict=verdict, observed=f"{ratio} a direct append's",
             expected=f"{ALONE_TIMES_MAX:g} × or less", timed=True,
         )  # fmt: skip
 
@@ -183,11 +182,6 @@ class Grouped:
                 )
             ],
         )  # fmt: skip
-
-
-def _shown(ratio: Ratio) -> str:
-    high = f"{ratio.high:.3g}" if math.isfinite(ratio.high) else "unbounded"
-    return f"{ratio.value:.3g} × ({ratio.low:.3g} to {high})"
 
 
 class GroupAppend(Experiment):

@@ -24,11 +24,12 @@ from eventmark.results.results import (
     Table,
     Verdict,
 )
-from eventmark.stats.trend import Ratio, paired_ratio
+from eventmark.stats.ratios import Ratio, paired_ratio
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 JUDGED = "p95"
 SAMPLES_LEAST = 20
+PAIRS_MIN = 3
 """Of an operation in each leg, or its p95 is its maximum."""
 
 
@@ -51,7 +52,7 @@ class Judgement:
             [_quantile_ms(leg, name, QUANTILES[quantile]) for leg in legs]
             for legs in (self.pair.alone, self.pair.beside)
         )
-        return paired_ratio(beside, alone)
+        return paired_ratio(beside, alone) if len(alone) >= PAIRS_MIN and min(*alone, *beside) > 0 else None
 
     def figures(self) -> dict[str, Figure]:
         return {

@@ -23,7 +23,7 @@ from eventmark.plans.judge import expected_index
 from eventmark.plans.work import work_of
 from eventmark.results.results import Column, Section, Table
 from eventmark.seeding import CorpusSample
-from eventmark.stats.trend import Ratio, paired_ratio
+from eventmark.stats.ratios import Ratio, paired_ratio
 
 STATEMENTS = ("load_aggregate", "read_snapshot")
 """Those that return the same rows without their tenant: an aggregate's id is its own."""

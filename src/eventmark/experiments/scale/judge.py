@@ -14,7 +14,6 @@ from eventmark.experiments.scale.analysis import (
 from eventmark.experiments.scale.steps import Step
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.results.results import Finding, Verdict
-from eventmark.stats.ratios import Ratio
 
 P95_TIMES_MAX = 1.15
 """How many times the smallest volume's p95 the largest's may be."""
@@ -22,8 +21,6 @@ P95_TIMES_MAX = 1.15
 PAGES_TIMES_MAX = 1.10
 """The same of pages per event, beyond which only more levels of indexes are an excuse."""
 
-
-RATIO_SHOWN_MAX = 100.0
 
 MORE_ROUNDS = "measure with --profile full: more rounds narrow the interval"
 
@@ -58,10 +55,10 @@ def _failed(name: str, failures: Sequence[str]) -> Finding:
 
 def _judge_latency(curve: Curve, step: Step, smallest: int, accounting: Accounting | None) -> Finding:
     ratio = curve.points[-1].ratio
-    observed = f"{_shown(ratio)} that of {smallest:,} events"
+    observed = f"{ratio} that of {smallest:,} events"
     verdict, remedy = Verdict.INCONCLUSIVE, MORE_ROUNDS
     if not _same_is_same(curve, smallest):
-        observed += f"; but {_shown(curve.points[0].ratio)} with the same events on both sides"
+        observed += f"; but {curve.points[0].ratio} with the same events on both sides"
     elif ratio.high <= P95_TIMES_MAX:
         verdict, remedy = Verdict.MET, ""
     else:
@@ -96,7 +93,7 @@ def _account_for(operation: str, accounting: Accounting | None) -> tuple[Verdict
         return Verdict.INCONCLUSIVE, "the server does not time its reads", "set track_io_timing = on"
     each = "" if accounting.read_us is None else f" of {accounting.read_us:.3g} µs each"
     reads = f"{accounting.large_reads:.3g} pages read per call{each}, {accounting.small_reads:.3g} on the small corpus"
-    without = f"without its reads {_shown(accounting.without_reads)}"
+    without = f"without its reads {accounting.without_reads}"
     if accounting.without_reads.high <= P95_TIMES_MAX:
         return Verdict.MET, f"accounted for by {reads}: {without}", "more shared buffers read less"
     if accounting.without_reads.low > P95_TIMES_MAX:
@@ -117,10 +114,10 @@ def _judge_pages(name: str, step: Step) -> Finding | None:
     pages, events = pages_of(step, name), events_per_call(name)
     if pages is None:
         return None
-    observed = f"{_shown(pages.ratio)} those of the small corpus"
+    observed = f"{pages.ratio} those of the small corpus"
     observed += f", {pages.large / events:.4g} instead of {pages.small / events:.4g}"
     if pages.of_levels:
-        observed += f"; {_shown(pages.but_for_levels)} but for the levels that indexes have gained"
+        observed += f"; {pages.but_for_levels} but for the levels that indexes have gained"
     verdict = Verdict.INCONCLUSIVE
     if pages.but_for_levels.high <= PAGES_TIMES_MAX:
         verdict = Verdict.MET
@@ -131,13 +128,3 @@ def _judge_pages(name: str, step: Step) -> Finding | None:
         expected=f"{PAGES_TIMES_MAX:g} × or less, but for one page more for each level of an index and descent",
         remedy="" if verdict is Verdict.MET else "look at the statement's plan at both volumes with eventmark explain",
     )  # fmt: skip
-
-
-def _shown(ratio: Ratio) -> str:
-    return f"{ratio.value:.3g} × ({bounds(ratio)})"
-
-
-def bounds(ratio: Ratio) -> str:
-    """A ratio's interval; beyond a hundred times either way it bounds nothing."""
-    low = f"{ratio.low:.3g}" if ratio.low > 1 / RATIO_SHOWN_MAX else "0"
-    return f"{low} to {ratio.high:.3g}" if ratio.high < RATIO_SHOWN_MAX else f"{low} or more"

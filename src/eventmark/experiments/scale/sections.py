@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eventmark.experiments.scale.analysis import CounterCurve, Curve, hit_ratio
-from eventmark.experiments.scale.judge import P95_TIMES_MAX, PAGES_TIMES_MAX, Judged, bounds
+from eventmark.experiments.scale.judge import P95_TIMES_MAX, PAGES_TIMES_MAX, Judged
 from eventmark.experiments.scale.laws import Growth
 from eventmark.experiments.scale.steps import Relation, Step
 from eventmark.judgement.verdicts import overall
@@ -72,7 +72,7 @@ def _ratio_table(curves: Sequence[Curve]) -> Table:
 
 
 def _with_interval(ratio: Ratio) -> str:
-    return f"{ratio.value:.2f} ({bounds(ratio)})"
+    return f"{ratio.value:.2f} ({ratio.interval})"
 
 
 def _volumes(curves: Sequence[Curve]) -> list[int]:

@@ -238,7 +238,7 @@ def _pilots_table(pilots: Mapping[str, Pilot]) -> Table:
             Column(name="at least", unit="times"), Column(name="at most", unit="times"), Column(name="pairs"),
         ],
         rows=[
-            [name, PLANTED * one.factor, one.ratio.value, one.ratio.low, one.ratio.high, float(one.ratio.pairs)]
+            [name, PLANTED * one.factor, one.ratio.value, *one.ratio.bounds, float(one.ratio.count)]
             for name, one in pilots.items()
         ],
         note="Delay: as a share of the operation's length. Pairs as a gate's, by the mean of their log-ratios.",

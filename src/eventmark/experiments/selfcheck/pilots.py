@@ -16,7 +16,7 @@ import numpy as np
 from eventmark.experiments.selfcheck.proving import Proving
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.sidebyside.pair import measure_pair
-from eventmark.stats.pairs import PairRatio, pair_ratio
+from eventmark.stats.ratios import Ratio, mean_ratio
 
 PAIRS = 16
 TURNS = 40
@@ -28,7 +28,7 @@ class Pilot:
     """A delay of ``factor`` times the share of the operation's length makes it ``ratio`` times as long."""
 
     factor: float
-    ratio: PairRatio
+    ratio: Ratio
 
 
 def run_pilots(
@@ -51,11 +51,11 @@ def _pilot(proving: Proving, planted: float, name: str, length_ms: float, pairs:
     return Pilot(factor=factor, ratio=_ratio(proving, name, factor * planted * length_ms, pairs, turns))
 
 
-def _ratio(proving: Proving, name: str, delay_ms: float, pairs: int, turns: int) -> PairRatio:
+def _ratio(proving: Proving, name: str, delay_ms: float, pairs: int, turns: int) -> Ratio:
     """Of the store with the delay over the plain one."""
     both = proving.against(proving.planted({OPERATIONS[name].statement: delay_ms}))
     log_ratios: Sequence[float] = [
         measure_pair(both, [name], number, swapped=number % 2 == 1, turns=turns)[name].log_ratio("p50")
         for number in range(pairs)
     ]
-    return pair_ratio([1.0] * pairs, np.exp(log_ratios).tolist())
+    return mean_ratio(np.exp(log_ratios).tolist())

@@ -9,7 +9,8 @@ from eventmark.experiments.soak.upkeep import Autovacuum, Upkeep
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.results.results import OperationResult, Verdict
 from eventmark.server import Relation
-from eventmark.stats.trend import Ratio, Trend, last_to_first_third, trend_of
+from eventmark.stats.ratios import Ratio
+from eventmark.stats.trend import Trend, last_to_first_third, trend_of
 
 SETTLED_SHARE = 0.2
 """Of the run is left out of slopes of memory: allocators and caches are filled by then."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from eventmark.experiments.streaming.catch_up import CatchUp
@@ -85,7 +84,7 @@ def catch_up_finding(found: CatchUp) -> Finding:
         verdict = Verdict.BROKEN
     return Finding(
         name="catching up against COPY", verdict=verdict, expected=expected,
-        observed=f"{ratio.value:.3g} ×, 95% interval {ratio.low:.3g} to {_bound(ratio.high)}, "
+        observed=f"{ratio}, "
         f"{len(found.consumed_per_s)} rounds",
         remedy="" if verdict is Verdict.MET else "look at the bottleneck below; more rounds narrow the interval",
         timed=True,
@@ -228,7 +227,3 @@ def _lost(one: Delivery) -> Finding:
         name=f"delivery, {one.way.name}", verdict=Verdict.BROKEN, observed=f"{one.lost} of {one.appends} never came",
         expected="every event is given to the consumer", remedy="eventmark verify hunts lost events",
     )  # fmt: skip
-
-
-def _bound(high: float) -> str:
-    return f"{high:.3g} ×" if math.isfinite(high) else "unbounded"

@@ -121,8 +121,8 @@ def figures(
         found["catch_up_vs_copy"] = Figure(
             value=round(ratio.value, 4),
             unit="times",
-            low=round(ratio.low, 4),
-            high=round(ratio.high, 4),
+            low=round(ratio.low, 4) if ratio.bounded else None,
+            high=round(ratio.high, 4) if ratio.bounded else None,
             better="more",
         )
     if caught_up.beside_per_s:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from eventmark.results.results import Document
+from eventmark.stats.ratios import welch, welch_ratio
 
 POWER = 0.9
 FORKS_MIN = 2  # a side; a single fork says nothing of how forks differ
@@ -34,25 +35,17 @@ class RatioEffect(Document, frozen=True, kw_only=True):
 
 
 def ratio_effect(base: Sequence[float], candidate: Sequence[float], *, confidence: float) -> RatioEffect:
-    """The ratio of the forks' geometric means with Welch's interval (1947) on their logarithms.
+    """``welch_ratio`` of the forks, and the smallest ratio that would have been found.
 
-    ``base`` and ``candidate`` hold one quantile per fork, above 0. Forks differ by factors, and logarithms
-    make those even; Welch's interval lets the sides differ in how much. Raises ``ValueError`` for no forks.
+    ``base`` and ``candidate`` hold one quantile per fork, above 0. Raises ``ValueError`` for no forks.
     """
-    if not base or not candidate:
-        raise ValueError("no forks")
-    logs = [np.log(np.asarray(side, float)) for side in (base, candidate)]
-    shift = float(logs[1].mean() - logs[0].mean())
-    if min(len(base), len(candidate)) < FORKS_MIN:
-        return RatioEffect(ratio=math.exp(shift), confidence=confidence)
-    error, freedom = _welch(logs[0], logs[1])
-    beyond = float(stdtrit(freedom, 1 - (1 - confidence) / 2))
+    ratio = welch_ratio(candidate, base, confidence=confidence)
+    if not ratio.bounded:
+        return RatioEffect(ratio=ratio.value, confidence=confidence)
+    _, error, freedom = welch(candidate, base)
+    beyond = float(stdtrit(freedom, (1 + confidence) / 2) + stdtrit(freedom, POWER)) * error
     return RatioEffect(
-        ratio=math.exp(shift),
-        low=math.exp(shift - beyond * error),
-        high=math.exp(shift + beyond * error),
-        confidence=confidence,
-        detectable=math.exp((beyond + float(stdtrit(freedom, POWER))) * error),
+        ratio=ratio.value, low=ratio.low, high=ratio.high, confidence=confidence, detectable=math.exp(beyond)
     )
 
 
@@ -71,13 +64,3 @@ def slower_share(
     up_to = totals[np.searchsorted(values, candidate[0], side="right")]
     wins = ((below + up_to) / 2 * candidate[1]).sum()
     return float(wins / (totals[-1] * candidate[1].sum()))
-
-
-def _welch(base: NDArray[np.float64], candidate: NDArray[np.float64]) -> tuple[float, float]:
-    """The standard error of the difference of means, and its degrees of freedom."""
-    parts = [float(side.var(ddof=1)) / len(side) for side in (base, candidate)]
-    total = sum(parts)
-    if total == 0:
-        return 0.0, float(len(base) + len(candidate) - 2)
-    spread = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (base, candidate), strict=True))
-    return math.sqrt(total), total**2 / spread
