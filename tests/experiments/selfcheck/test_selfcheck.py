@@ -56,11 +56,11 @@ from eventmark.server import Server
 from eventmark.sidebyside.bout import Effort
 from eventmark.sidebyside.contest import Decision, Rules, contests
 from eventmark.stats import quantiles
+from eventmark.stats.ratios import paired_ratio
 from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
 
 MS = 1_000_000
-from eventmark.stats.ratios import paired_ratio
 
 
 def job_on(server: Server) -> Job:
