@@ -132,6 +132,8 @@ def pieces(password: str) -> set[str]:
 @example(place=("run", "--server", "DSN"), form="URI as it is", password="p@ss/w:o#r%d?&x=1 +")
 @example(place=("run", "--server", "DSN"), form="query as it is", password="top&secret=1")
 @example(place=("run", "--server", "DSN"), form="keywords as they are", password="top secret=1")
+@example(place=("run", "--port", "DSN"), form="no scheme", password="topsecret")
+@example(place=("toml", "port = VALUE"), form="no scheme", password="topsecret")
 def test_no_piece_of_a_password_is_printed(place: tuple[str, ...], form: str, password: str) -> None:
     shown = said_at(place, FORMS[form](password))
     leaked = {one for one in pieces(password) if one in shown and one not in ordinary(place, form)}
