@@ -8,6 +8,7 @@ EventmarkError
     ├── InvalidEventError       the input breaks the contract; nothing was sent
     ├── VersionConflictError    somebody else appended to the stream first
     ├── DuplicateEventError     an event with this id is stored already
+    │   └── AlreadyStoredError  the whole append is stored already, at these places: it was repeated
     ├── TransactionOrderError   the stream's last event has a younger transaction than the append
     ├── SnapshotRefusedError    a snapshot older than the stored one, or beyond the stream's end
     ├── TokenRefusedError       a token that is damaged, or another store's
@@ -101,6 +102,29 @@ class DuplicateEventError(EventStoreError):
         self.event_ids = event_ids
 
 
+class AlreadyStoredError(DuplicateEventError):
+    """All events of the append are stored already, exactly where it would have put them: it is a repeated one.
+
+    Nothing was written again. The fields tell what the first one was answered, or would have been.
+    """
+
+    def __init__(
+        self,
+        *,
+        tenant_id: str,
+        event_ids: tuple[UUID, ...],
+        last_sequence_number: int,
+        last_global_sequence: int,
+        transaction_id: int,
+    ) -> None:
+        super().__init__(tenant_id=tenant_id, event_ids=event_ids)
+        self.message = f"this append is stored already, up to sequence number {last_sequence_number}"
+        self.remedy = "go on: there is nothing to repeat and nothing to decide again"
+        self.last_sequence_number = last_sequence_number
+        self.last_global_sequence = last_global_sequence
+        self.transaction_id = transaction_id
+
+
 class TransactionOrderError(EventStoreError):
     """The stream's last event was written by a younger transaction than the one appending.
 
@@ -135,7 +159,8 @@ class ClaimLostError(EventStoreError):
 class OutcomeUnknownError(EventStoreError):
     """The connection was lost before the answer came: the batch is stored whole or not at all.
 
-    ``event_ids`` are the ids to look for to find out which.
+    ``event_ids`` are the ids to look for to find out which. Also where the wait for a synchronous standby was
+    cancelled: the batch is stored, and a failover may lose it.
     """
 
     def __init__(self, message: str, *, event_ids: tuple[UUID, ...] = ()) -> None:

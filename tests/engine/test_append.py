@@ -14,6 +14,7 @@ from eventmark.domain import AppendResult
 from eventmark.engine import ORDERINGS, PostgresEventStore
 from eventmark.engine.orderings import HORIZON
 from eventmark.errors import (
+    AlreadyStoredError,
     DuplicateEventError,
     EventStoreError,
     StoreUnavailableError,
@@ -22,6 +23,7 @@ from eventmark.errors import (
 )
 from eventmark.server import Server
 from tests.engine.builders import (
+    DEADLINE_S,
     SCHEMA,
     every_ordering,
     new_event,
@@ -322,3 +324,54 @@ async def test_every_operation_is_one_round_trip_once_its_statement_is_prepared(
                 await operation(0 if first else 10)
                 if not first:
                     assert proxy.round_trips - before == 1
+
+
+@every_ordering
+async def test_an_append_repeated_with_the_same_ids_is_told_that_it_is_stored(
+    store: PostgresEventStore, connection: Connection
+) -> None:
+    batch = new_events(3)
+    await store.append_events(stream_of(), new_events(1), expected_version=0)
+    first = await store.append_events(stream_of(), batch, expected_version=1)
+    await store.append_events(stream_of(), new_events(2), expected_version=4)
+    with pytest.raises(AlreadyStoredError) as stored:
+        await store.append_events(stream_of(), batch, expected_version=1)
+    async with store.transaction() as transaction:
+        with pytest.raises(AlreadyStoredError):
+            await transaction.append_events(stream_of(), batch, expected_version=1)
+    error = stored.value
+    assert error.event_ids == tuple(event.event_id for event in batch)
+    assert error.last_sequence_number == first.last_sequence_number == 4
+    assert error.last_global_sequence == first.last_global_sequence
+    assert error.transaction_id == first.transaction_id
+    assert await row_count(connection) == 6
+
+
+async def test_what_is_stored_in_part_or_elsewhere_is_no_repeated_append(store: PostgresEventStore) -> None:
+    batch = new_events(3)
+    await store.append_events(stream_of(), batch, expected_version=0)
+    await store.append_events(stream_of("b"), new_events(3), expected_version=0)
+    for events, stream, version, expected in (
+        ([*batch[:2], new_event()], stream_of(), 0, VersionConflictError),
+        ([*batch, new_event()], stream_of(), 0, VersionConflictError),
+        (batch[::-1], stream_of(), 0, VersionConflictError),
+        (batch[1:], stream_of(), 0, VersionConflictError),
+        (batch, stream_of("b"), 0, VersionConflictError),
+        (batch, stream_of(), 3, DuplicateEventError),
+    ):
+        with pytest.raises(expected) as error:
+            await store.append_events(stream, events, expected_version=version)
+        assert type(error.value) is expected
+
+
+async def test_a_first_try_that_commits_during_the_second_is_recognised(
+    store: PostgresEventStore, connection: Connection
+) -> None:
+    batch = new_events(2)
+    async with asyncio.timeout(DEADLINE_S):
+        async with store.transaction() as first:
+            await first.append_events(stream_of(), batch, expected_version=0)
+            second = asyncio.create_task(store.append_events(stream_of(), batch, expected_version=0))
+            await waiting_backend(connection)
+        with pytest.raises(AlreadyStoredError):
+            await second

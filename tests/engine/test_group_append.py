@@ -12,6 +12,7 @@ import pytest
 from eventmark.domain import AppendResult, NewEvent
 from eventmark.engine import ORDERINGS, GroupAppender, PostgresEventStore, install_schema
 from eventmark.errors import (
+    AlreadyStoredError,
     InvalidEventError,
     OutcomeUnknownError,
     StoreUnavailableError,
@@ -331,3 +332,72 @@ async def test_a_cancelled_caller_does_not_disturb_the_others(store: PostgresEve
         results = await asyncio.gather(*appends, return_exceptions=True)
     assert isinstance(results[2], asyncio.CancelledError)
     assert all(result.last_sequence_number == 1 for place, result in enumerate(results) if place != 2)
+
+
+@pytest.mark.parametrize("streams", [13, 1])
+async def test_where_no_connection_is_to_be_had_all_that_wait_fail_together(dsn: str, streams: int) -> None:
+    async with (
+        await PostgresEventStore.connect(
+            dsn, schema=SCHEMA, pool_max=1, acquire_timeout_s=0.3, notify=False
+        ) as store,
+        GroupAppender(store) as appender,
+    ):
+        held = await store.pool.acquire()
+        results = await outcomes(
+            *(
+                appender.append_events(stream_of(f"a-{number % streams}"), [new_event()], expected_version=0)
+                for number in range(13)
+            )
+        )
+        assert {type(result) for result in results} == {StoreUnavailableError}
+        assert len({id(result) for result in results}) == 13
+        assert store.pool.waited_total <= 3  # each wait takes the whole timeout
+        store.pool.release(held)
+        await appender.append_events(stream_of(), [new_event()], expected_version=0)
+
+
+async def test_a_refusal_that_no_append_caused_fails_the_group_at_once(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store,
+        GroupAppender(store, groups_at_a_time=1) as appender,
+    ):
+        tried: list[str] = []
+
+        async def refuse(*_: object) -> None:
+            tried.append("group")
+            raise StoreUnavailableError("the disk is full")
+
+        monkeypatch.setattr(store, "append_group", refuse)
+        first, *others = await outcomes(
+            *(
+                appender.append_events(stream_of(f"a-{number}"), [new_event()], expected_version=0)
+                for number in range(9)
+            )
+        )
+        assert isinstance(first, AppendResult)
+        assert {str(error) for error in others} == {"the disk is full"}
+        assert tried == ["group"]
+
+
+async def test_an_append_of_a_group_that_is_stored_already_is_told_so(grouped) -> None:  # type: ignore[no-untyped-def]
+    _, appender = grouped
+    batches = {f"a-{number}": new_events(2) for number in range(6)}
+
+    def appends() -> list:  # type: ignore[type-arg]
+        return [
+            appender.append_events(stream_of(name), batch, expected_version=0)
+            for name, batch in batches.items()
+        ]
+
+    first = await outcomes(*appends())
+    batches["a-3"] = new_events(2)
+    again = await outcomes(*appends())
+    assert {type(error) for error in again} == {AlreadyStoredError, VersionConflictError}
+    assert type(again[3]) is VersionConflictError
+    for result, error in zip(first, again, strict=True):
+        if isinstance(error, AlreadyStoredError):
+            assert result.last_sequence_number == error.last_sequence_number == 2
+            assert result.last_global_sequence == error.last_global_sequence
+            assert result.transaction_id == error.transaction_id

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from eventmark.engine import PostgresEventStore, sessions
-from eventmark.errors import OutcomeUnknownError, StoreUnavailableError, VersionConflictError
+from eventmark.errors import AlreadyStoredError, OutcomeUnknownError, StoreUnavailableError
 from tests.engine.builders import (
     DEADLINE_S,
     SCHEMA,
@@ -212,8 +212,12 @@ async def test_an_answer_lost_after_the_commit_is_unknown_and_a_retry_doubles_no
         found = await store.find_events("acme", unknown.value.event_ids)
         assert [event.event_id for event in found] == [event.event_id for event in batch]
         assert not await store.find_events("another", unknown.value.event_ids)
-        with pytest.raises(VersionConflictError):
+        with pytest.raises(AlreadyStoredError) as stored:
             await store.append_events(stream_of(), batch, expected_version=0)
+        assert (stored.value.last_sequence_number, stored.value.last_global_sequence) == (
+            found[-1].sequence_number,
+            found[-1].global_sequence,
+        )
         loaded = await store.load_aggregate("acme", "a-1")
         assert [event.event_id for event in loaded] == [event.event_id for event in batch]
 

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from eventmark.domain import TrackingToken
-from eventmark.engine import EventProcessor, PostgresEventStore
+from eventmark.engine import EventProcessor, GroupAppender, PostgresEventStore
 from eventmark.engine.metrics import expose_metrics, operation_of
 from eventmark.errors import CannotRunError, EventStoreError, VersionConflictError
 from tests.engine.builders import DEADLINE_S, new_event, new_events, stream_of
@@ -65,6 +65,27 @@ async def test_calls_are_counted_by_operation_and_outcome(store: PostgresEventSt
     assert [
         seen[f'eventmark_events_total{{direction="{one}"}}'] for one in ("appended", "loaded", "streamed")
     ] == [8, 8, 8]
+
+
+async def test_every_append_of_a_group_counts_with_its_own_outcome(
+    store: PostgresEventStore, port: int
+) -> None:
+    await store.append_events(stream_of("a-7"), [new_event()], expected_version=0)
+    before = await scraped(port)
+    async with GroupAppender(store, groups_at_a_time=1) as appender:
+        await asyncio.gather(
+            *(
+                appender.append_events(stream_of(f"a-{number}"), new_events(3), expected_version=0)
+                for number in range(101)
+            ),
+            return_exceptions=True,
+        )
+    seen = await scraped(port)
+    assert calls(seen, "append_events[10]", "ok") == 1  # the first goes alone
+    assert calls(seen, "append_group", "ok") == 99
+    assert calls(seen, "append_group", "conflict") == 1
+    appended = 'eventmark_events_total{direction="appended"}'
+    assert seen[appended] - before[appended] == 300
 
 
 async def test_an_error_that_is_no_conflict_is_told_apart(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from uuid import UUID
 
 import asyncpg
@@ -220,3 +221,29 @@ async def test_consumers_are_woken_by_a_committed_transaction(store: PostgresEve
     async with store.transaction() as transaction:
         await transaction.append_events(stream_of(), new_events(1), expected_version=0)
     assert len((await waiting).events) == 1
+
+
+async def test_an_unknown_outcome_names_no_event_that_was_rolled_back_to_a_savepoint(dsn: str) -> None:
+    kept, undone, after, later = new_events(4)
+    async with (
+        Proxy(dsn) as proxy,
+        await PostgresEventStore.connect(proxy.dsn, schema=SCHEMA, pool_max=1, notify=False) as store,
+    ):
+        with pytest.raises(OutcomeUnknownError) as unknown:
+            async with store.transaction() as transaction:
+                await transaction.append_events(stream_of(), [kept], expected_version=0)
+                with suppress(LookupError):
+                    async with transaction.connection.transaction():
+                        await transaction.append_events(stream_of(), [undone], expected_version=1)
+                        raise LookupError
+                async with transaction.connection.transaction():
+                    await transaction.append_events(stream_of(), [after], expected_version=1)
+                await transaction.connection.execute("savepoint mine")
+                await transaction.append_events(stream_of("b"), new_events(2), expected_version=0)
+                await transaction.connection.execute("rollback to savepoint mine;")
+                await transaction.append_events(stream_of("b"), [later], expected_version=0)
+                await transaction.connection.execute("rollback to mine")
+                await transaction.append_events(stream_of("c"), [later], expected_version=0)
+                await transaction.connection.execute("release mine")
+                proxy.cut()
+        assert unknown.value.event_ids == (kept.event_id, after.event_id, later.event_id)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from uuid import UUID
 
-from eventmark.domain import AppendResult, SequenceNumber, StreamId
-from eventmark.errors import TransactionOrderError, VersionConflictError
+from eventmark.domain import AppendResult, SequenceNumber, StoredEvent, StreamId
+from eventmark.engine.encoding import GROUP_SEPARATOR
+from eventmark.errors import AlreadyStoredError, TransactionOrderError, VersionConflictError
 
 
 def append_result(row: Any, stream: StreamId, expected_version: int, count: int) -> AppendResult:
@@ -45,6 +47,38 @@ def group_rows(answer: Any, counts: Sequence[int]) -> list[tuple[int | None, int
             stored += count
             rows.append((numbers[stored - 1], 0, transaction_id))
     return rows
+
+
+def group_counts(arguments: Sequence[Any], answer: Any) -> tuple[int, int, int]:
+    """Of a group's arguments and its answer: how many appends, how many of them refused, how many events stored."""
+    numbers, left_out, *_ = answer
+    return arguments[0].count(GROUP_SEPARATOR) + 1, len(left_out or ()), len(numbers or ())
+
+
+async def conflict_or_stored(
+    conflict: VersionConflictError,
+    stream: StreamId,
+    event_ids: Sequence[UUID],
+    find_events: Callable[[str, list[UUID]], Awaitable[Sequence[StoredEvent]]],
+) -> VersionConflictError | AlreadyStoredError:
+    """What a conflict is: where the stream has exactly these events at these places, an append that was repeated."""
+    first = conflict.expected_version + 1
+    if conflict.actual_version >= conflict.expected_version + len(event_ids):
+        found = await find_events(stream.tenant_id, list(event_ids))
+        places = {event.event_id: event for event in found if event.aggregate_id == stream.aggregate_id}
+        if all(
+            event_id in places and places[event_id].sequence_number == number
+            for number, event_id in enumerate(event_ids, first)
+        ):
+            last = places[event_ids[-1]]
+            return AlreadyStoredError(
+                tenant_id=stream.tenant_id,
+                event_ids=tuple(event_ids),
+                last_sequence_number=last.sequence_number,
+                last_global_sequence=last.global_sequence,
+                transaction_id=last.transaction_id,
+            )
+    return conflict
 
 
 def version_conflict(stream: StreamId, expected_version: int, actual_version: int) -> VersionConflictError:

@@ -9,16 +9,26 @@ their next appends, and neither side stands idle.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from eventmark.domain import AppendResult, NewEvent, StreamId
 from eventmark.engine.appending import append_result
 from eventmark.engine.encoding import CheckedBatch, checked_batch
-from eventmark.errors import EventStoreError, OutcomeUnknownError, StoreUnavailableError, UsageError
+from eventmark.errors import (
+    DuplicateEventError,
+    EventStoreError,
+    InvalidEventError,
+    OutcomeUnknownError,
+    StoreUnavailableError,
+    UsageError,
+    VersionConflictError,
+)
 
 if TYPE_CHECKING:
     from eventmark.engine.store import PostgresEventStore
@@ -37,6 +47,7 @@ class _Append:
     key: tuple[str, str]
     batch: CheckedBatch
     outcome: asyncio.Future[AppendResult]
+    since_s: float = field(default_factory=time.monotonic)
 
 
 class GroupAppender:
@@ -45,7 +56,8 @@ class GroupAppender:
     ``async with GroupAppender(store) as appender: await appender.append_events(...)``. Appends to one stream
     go in the order they came in, each after the outcome of the one before. An append is sent once: where the
     server refuses a group as a whole, because of one append that breaks a constraint or is no JSON, nothing
-    was written, and each goes by itself, so that only that one fails.
+    was written, and each goes by itself, so that only that one fails. Any other error is one of all of them, and of
+    those that have waited for their turn as long as one may wait for a connection.
     """
 
     def __init__(
@@ -109,6 +121,9 @@ class GroupAppender:
         self._streams_under_way.add(key)
         try:
             return await self._store.append_encoded(stream, batch.arguments())
+        except StoreUnavailableError as error:
+            self._give_up_waiting(error)
+            raise
         finally:
             self._streams_under_way.discard(key)
             self._under_way.discard(ended)
@@ -169,29 +184,62 @@ class GroupAppender:
             rows = await self._store.append_group([append.batch for append in group])
         except OutcomeUnknownError as error:
             _leave_unknown(group, error.message)
-        except EventStoreError:
-            for append in group:  # refused as a whole, so nothing was written
+        except (InvalidEventError, DuplicateEventError):
+            for append in group:  # refused for one append's sake, so nothing was written
                 await self._send_one(append)
+        except EventStoreError as error:
+            for append in group:
+                _set_error(append, copy(error))
+            self._give_up_waiting(error)
         else:
-            for append, row in zip(group, rows, strict=True):
-                try:
-                    result = append_result(
-                        row, append.stream, append.batch.expected_version, len(append.batch.events)
-                    )
-                except EventStoreError as error:
-                    _set_error(append, error)
-                else:
-                    if not append.outcome.done():
-                        append.outcome.set_result(result)
+            conflicts = [
+                (append, conflict)
+                for append, row in zip(group, rows, strict=True)
+                if (conflict := _settle(append, row)) is not None
+            ]
+            # After the others have their outcomes: it takes another look.
+            await asyncio.gather(*(self._settle_conflict(*conflict) for conflict in conflicts))
 
     async def _send_one(self, append: _Append) -> None:
         try:
             result = await self._store.append_encoded(append.stream, append.batch.arguments())
         except EventStoreError as error:
             _set_error(append, error)
+            self._give_up_waiting(error)
         else:
             if not append.outcome.done():
                 append.outcome.set_result(result)
+
+    async def _settle_conflict(self, append: _Append, conflict: VersionConflictError) -> None:
+        try:
+            error = await self._store.explained_conflict(conflict, append.stream, append.batch.event_ids)
+        except EventStoreError as failure:
+            _set_error(append, failure)
+        else:
+            _set_error(append, error)
+
+    def _give_up_waiting(self, error: EventStoreError) -> None:
+        """Where the store is not to be had: who has waited long enough would but wait the same time again."""
+        if not isinstance(error, StoreUnavailableError):
+            return
+        since_s = time.monotonic() - self._store.pool.acquire_timeout_s
+        for append in [append for append in self._waiting if append.since_s <= since_s]:
+            self._waiting.remove(append)
+            _set_error(append, copy(error))
+
+
+def _settle(append: _Append, row: tuple[int | None, int, int]) -> VersionConflictError | None:
+    """The append's outcome, from its row; a conflict is left to the caller."""
+    try:
+        result = append_result(row, append.stream, append.batch.expected_version, len(append.batch.events))
+    except VersionConflictError as conflict:
+        return conflict
+    except EventStoreError as error:
+        _set_error(append, error)
+    else:
+        if not append.outcome.done():
+            append.outcome.set_result(result)
+    return None
 
 
 def _set_error(append: _Append, error: EventStoreError) -> None:

@@ -25,6 +25,7 @@ from prometheus_client import (
 )
 
 from eventmark.domain import TrackingToken
+from eventmark.engine.appending import group_counts
 from eventmark.engine.stalls import find_stall
 from eventmark.engine.store import PostgresEventStore
 from eventmark.errors import CannotRunError, EventStoreError
@@ -74,6 +75,9 @@ class OperationMetrics:
         )  # fmt: skip
 
     def answered(self, name: str, arguments: Sequence[object], seconds: float, rows: Sequence[Any]) -> None:
+        if name == "append_group":
+            self._group_answered(arguments, seconds, rows)
+            return
         appending = name.startswith("append_")
         lengths = (len(one) for one in arguments if isinstance(one, list)) if appending else (len(rows),)
         events = max(lengths, default=1)
@@ -83,6 +87,15 @@ class OperationMetrics:
             self._events.labels("appended").inc(events)
         elif name in _READS and rows:
             self._events.labels("loaded" if name == "load_aggregate" else "streamed").inc(events)
+
+    def _group_answered(self, arguments: Sequence[object], seconds: float, rows: Sequence[Any]) -> None:
+        """Each append of a group is a call that took as long as the group, and has an outcome of its own."""
+        appends, refused, events = group_counts(arguments, rows[0])
+        for outcome, count in (("ok", appends - refused), ("conflict", refused)):
+            observe = self._seconds.labels("append_group", outcome).observe
+            for _ in range(count):
+                observe(seconds)
+        self._events.labels("appended").inc(events)
 
     def failed(self, name: str, seconds: float, error: BaseException) -> None:
         outcome = "conflict" if isinstance(error, _CONFLICTS) else "error"

@@ -70,9 +70,11 @@ class Session:
     async def _run(self, name: str, arguments: tuple[object, ...]) -> list[Any]:
         try:
             if self._pool.transaction_pooling or self.connection.missing:
-                return await self._run_in_transaction(self._sql[name], arguments)
-            prepared = self._prepared.get(name) or await self._prepare(name)
-            rows: list[Any] = await prepared.fetch(*arguments)
+                rows: list[Any] = await self._run_in_transaction(self._sql[name], arguments)
+            else:
+                prepared = self._prepared.get(name) or await self._prepare(name)
+                rows = await prepared.fetch(*arguments)
+            self.connection.check_replicated()
         except asyncpg.UndefinedFunctionError as error:
             replaced = replaced_error(error)
             if replaced is None:

@@ -18,7 +18,7 @@ matter: values are sent and received in binary form.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from typing import Any, Literal, cast
 
@@ -36,9 +36,14 @@ SETTINGS: Mapping[str, str] = {
 }
 
 CLOSE_TIMEOUT_S = 2.0
+_STANDBY_WAIT = "SyncRepWaitForLSN"
 _STATEMENTS_CACHED = 100  # the driver's own default
 
 IsolationLevel = Literal["read_committed", "read_uncommitted", "serializable", "repeatable_read"]
+
+
+class UnreplicatedError(asyncpg.PostgresError):
+    """A transaction is committed on this server, and no standby is known to have it."""
 
 
 class EngineTransaction(Transaction):
@@ -59,21 +64,44 @@ class EngineConnection(asyncpg.Connection):
     """The driver's connection; its transactions have the engine's settings.
 
     It also keeps what the server answered last to ``execute``: to ``COMMIT`` in a transaction that has failed that
-    is ``ROLLBACK``, without an error. ``missing`` are the settings that the session does not have.
-    ``has_weak_default``: without the engine, commits would not wait for the disk.
+    is ``ROLLBACK``, without an error. ``missing`` are the settings that the session does not have; ``on_execute`` is
+    told of what was executed. ``has_weak_default``: without the engine, commits would not wait for the disk.
     """
 
-    __slots__ = ("has_weak_default", "last_status", "missing", "settings")
+    __slots__ = ("_is_unreplicated", "has_weak_default", "last_status", "missing", "on_execute", "settings")
 
     has_weak_default: bool
 
     last_status: str
     missing: Mapping[str, str]
     settings: Mapping[str, str]
+    on_execute: Callable[[str], None] | None
+    _is_unreplicated: bool
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
         self.last_status = await super().execute(query, *args, timeout=timeout)
+        if self.on_execute is not None:
+            self.on_execute(query)
         return self.last_status
+
+    def check_replicated(self) -> None:
+        """Raises ``UnreplicatedError`` where the last commit's wait for a synchronous standby was cancelled.
+
+        The server answers such a commit as any other: it says so in a warning alone.
+        """
+        if self._is_unreplicated:
+            self._is_unreplicated = False
+            raise UnreplicatedError("committed, but the wait for a synchronous standby was cancelled")
+
+    def prepare_to_watch(self) -> None:
+        """Hear the server's warnings from now on."""
+        self._is_unreplicated, self.on_execute = False, None
+        self.add_log_listener(self._hear)
+
+    def _hear(self, _: object, message: Any) -> None:
+        # By the function, for the text is in the server's language and the SQLSTATE is that of any warning.
+        if message.severity_en == "WARNING" and message.server_source_function == _STANDBY_WAIT:
+            self._is_unreplicated = True
 
     def transaction(
         self,
@@ -113,6 +141,7 @@ async def open_connection(
         )
         opened.settings, opened.missing, opened.has_weak_default = settings, {}, False
         opened._intro_query = _qualified(opened._intro_query)
+        opened.prepare_to_watch()
         return opened
 
     async def examined(startup: Mapping[str, str]) -> EngineConnection:

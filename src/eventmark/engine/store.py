@@ -24,7 +24,7 @@ from eventmark.domain import (
 )
 from eventmark.domain.tokens import tenant_mark
 from eventmark.engine import encoding
-from eventmark.engine.appending import append_result, group_rows, version_conflict
+from eventmark.engine.appending import append_result, conflict_or_stored, group_rows, version_conflict
 from eventmark.engine.encoding import CheckedBatch
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
 from eventmark.engine.opening import open_pool
@@ -43,11 +43,15 @@ from eventmark.engine.translation import (
     translated_write_error,
 )
 from eventmark.errors import (
+    AlreadyStoredError,
+    DuplicateEventError,
+    EventStoreError,
     InvalidEventError,
     SnapshotRefusedError,
     StoreUnavailableError,
     TokenRefusedError,
     UsageError,
+    VersionConflictError,
 )
 
 _Answer = TypeVar("_Answer")
@@ -149,7 +153,8 @@ class PostgresEventStore:
 
         ``expected_version`` is the sequence number of the stream's last event, 0 for a new stream. Raises
         ``InvalidEventError``, ``VersionConflictError``, ``DuplicateEventError``, and
-        ``OutcomeUnknownError`` when the connection was lost before the answer came.
+        ``OutcomeUnknownError`` when the connection was lost before the answer came. Repeated after that, with the
+        same event ids, it raises ``AlreadyStoredError`` where the first one was stored.
         """
         return await self.append_encoded(stream, encoding.append_arguments(stream, events, expected_version))
 
@@ -161,13 +166,34 @@ class PostgresEventStore:
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name == STREAM_CONSTRAINT:  # lost a race that the statement could not see
                 actual = await self._version(stream)
-                raise version_conflict(stream, expected_version, actual) from error
-            raise translated_write_error(error, stream.tenant_id, event_ids) from error
+                conflict = version_conflict(stream, expected_version, actual)
+                raise await self.explained_conflict(conflict, stream, event_ids) from error
+            duplicate = translated_write_error(error, stream.tenant_id, event_ids)
+            raise await self._explained_duplicate(duplicate, stream, expected_version, event_ids) from error
         except DRIVER_ERRORS as error:
             raise translated_write_error(error, stream.tenant_id, event_ids) from error
-        result = append_result(row, stream, expected_version, len(event_ids))
+        try:
+            result = append_result(row, stream, expected_version, len(event_ids))
+        except VersionConflictError as conflict:
+            raise await self.explained_conflict(conflict, stream, event_ids) from None
         self._notify_soon()
         return result
+
+    async def explained_conflict(
+        self, conflict: VersionConflictError, stream: StreamId, event_ids: Sequence[UUID]
+    ) -> VersionConflictError | AlreadyStoredError:
+        """The conflict, or that the append is stored already: one more look, where the stream is long enough."""
+        return await conflict_or_stored(conflict, stream, event_ids, self.find_events)
+
+    async def _explained_duplicate(
+        self, error: EventStoreError, stream: StreamId, expected_version: int, event_ids: Sequence[UUID]
+    ) -> EventStoreError:
+        """An id was stored meanwhile: perhaps by the first try of this append, which was still under way."""
+        if not isinstance(error, DuplicateEventError):
+            return error
+        conflict = version_conflict(stream, expected_version, await self._version(stream))
+        stored = await self.explained_conflict(conflict, stream, event_ids)
+        return stored if isinstance(stored, AlreadyStoredError) else error
 
     async def append_group(self, batches: Sequence[CheckedBatch]) -> list[tuple[int | None, int, int]]:
         """Append many batches, sorted and of streams apart, in one statement; a row for each.
@@ -230,7 +256,7 @@ class PostgresEventStore:
 
         What became of an append whose outcome is unknown: all of ``OutcomeUnknownError.event_ids`` are
         stored, or none. While the server may still be at work on the lost connection none is no answer yet;
-        appending the same events again is: it stores them, or says that they are stored.
+        appending the same events again is: it stores them, or raises ``AlreadyStoredError``.
         """
         encoding.checked_id(tenant_id, "tenant_id")
         return await self._read("find_events", tenant_id, list(event_ids))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 from uuid import UUID
@@ -11,9 +12,9 @@ import asyncpg
 
 from eventmark.domain import AppendResult, NewEvent, StreamId
 from eventmark.engine import encoding
-from eventmark.engine.appending import append_result, version_conflict
+from eventmark.engine.appending import append_result, conflict_or_stored, version_conflict
 from eventmark.engine.pool import Pool, Session
-from eventmark.engine.sessions import CLOSE_TIMEOUT_S, EngineConnection
+from eventmark.engine.sessions import CLOSE_TIMEOUT_S, EngineConnection, UnreplicatedError
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
     STREAM_CONSTRAINT,
@@ -22,7 +23,13 @@ from eventmark.engine.translation import (
     translated_read_error,
     translated_write_error,
 )
-from eventmark.errors import OutcomeUnknownError, StoreUnavailableError
+from eventmark.errors import OutcomeUnknownError, StoreUnavailableError, VersionConflictError
+
+_SAVEPOINT = re.compile(
+    r"\s*(?P<verb>savepoint|release|rollback)\b"
+    r"(?:\s+(?:work|transaction))?(?:\s+to)?(?:\s+savepoint)?\s+(?P<name>\w+|\"[^\"]+\")\s*;?\s*\Z",
+    re.IGNORECASE,
+)
 
 
 class PooledTransaction:
@@ -39,6 +46,7 @@ class PooledTransaction:
         self._pool = pool
         self._appended = appended
         self._event_ids: list[UUID] = []  # appended, to be looked for when the commit's outcome is not known
+        self._savepoints: list[tuple[str, int]] = []  # each with how many there were when it was set
 
     @property
     def connection(self) -> EngineConnection:
@@ -57,6 +65,7 @@ class PooledTransaction:
         try:
             self._transaction = self._session.connection.transaction()
             await self._transaction.start()
+            self._session.connection.on_execute = self._note_savepoint
         except BaseException as error:
             self._pool.discard(self._session)
             if isinstance(error, DRIVER_ERRORS):
@@ -65,10 +74,26 @@ class PooledTransaction:
         return self
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._session.connection.on_execute = None
         if error is not None:
             await self._roll_back()
         else:
             await self._commit()
+
+    def _note_savepoint(self, query: str) -> None:
+        """What is rolled back to a savepoint is not stored, whatever becomes of the commit."""
+        match = _SAVEPOINT.match(query)
+        if match is None:
+            return
+        verb, name = match["verb"].lower(), match["name"]
+        if verb == "savepoint":
+            self._savepoints.append((name, len(self._event_ids)))
+            return
+        place = max((n for n, (other, _) in enumerate(self._savepoints) if other == name), default=None)
+        if place is not None:
+            if verb == "rollback":
+                del self._event_ids[self._savepoints[place][1] :]
+            del self._savepoints[place + (verb == "rollback") :]
 
     async def _roll_back(self) -> None:
         try:
@@ -87,6 +112,7 @@ class PooledTransaction:
         connection = self._session.connection
         try:
             await self._transaction.commit()
+            connection.check_replicated()
         except BaseException as error:
             self._pool.discard(self._session)  # the driver's idea of the transaction is not the server's
             if isinstance(error, DRIVER_ERRORS):
@@ -102,10 +128,12 @@ class PooledTransaction:
             self._appended()
 
     def _commit_error(self, error: Exception) -> StoreUnavailableError | OutcomeUnknownError:
+        event_ids = tuple(self._event_ids)
+        if isinstance(error, UnreplicatedError):
+            return OutcomeUnknownError(f"{error}: a failover may lose it", event_ids=event_ids)
         if is_connection_lost(error):
             return OutcomeUnknownError(
-                f"the connection was lost while committing: {reason_of(error)}",
-                event_ids=tuple(self._event_ids),
+                f"the connection was lost while committing: {reason_of(error)}", event_ids=event_ids
             )
         return StoreUnavailableError(f"the commit was refused: {reason_of(error)}")
 
@@ -135,9 +163,18 @@ class StoreTransaction(PooledTransaction):
                     f"the connection was lost before the commit: {reason_of(error)}"
                 ) from error
             raise translated_write_error(error, stream.tenant_id, event_ids) from error
-        result = append_result(rows[0], stream, expected_version, len(events))
+        try:
+            result = append_result(rows[0], stream, expected_version, len(events))
+        except VersionConflictError as conflict:
+            raise await conflict_or_stored(conflict, stream, event_ids, self._find_events) from None
         self._event_ids += event_ids
         return result
+
+    async def _find_events(self, tenant_id: str, event_ids: Sequence[UUID]) -> list[Any]:
+        try:
+            return await self._session.fetch("find_events", tenant_id, event_ids)
+        except DRIVER_ERRORS as error:
+            raise translated_read_error(error) from error
 
     async def _version_elsewhere(self, stream: StreamId) -> int:
         """The stream's version, which this transaction, having failed, can no longer ask for.

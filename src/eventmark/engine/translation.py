@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from eventmark.engine.sessions import UnreplicatedError
 from eventmark.errors import (
     DuplicateEventError,
     EventStoreError,
@@ -70,6 +71,8 @@ def translated_write_error(error: Exception, tenant_id: str, event_ids: Sequence
         )
     if _is_invalid(error):
         return InvalidEventError(reason_of(error))
+    if isinstance(error, UnreplicatedError):
+        return OutcomeUnknownError(f"{error}: a failover may lose it", event_ids=tuple(event_ids))
     if is_connection_lost(error):
         return OutcomeUnknownError(
             f"the connection was lost while appending: {reason_of(error)}", event_ids=tuple(event_ids)
