@@ -5,16 +5,18 @@ EventmarkError
 │   └── StoreDefinitionError    a store folder is wrong; names file and line
 ├── CannotRunError              exit 4: no server, no permission, no room, ...
 └── EventStoreError             an event store refused an operation
-    ├── InvalidEventError       the input breaks the contract; nothing was sent
+    ├── InvalidEventError       the input breaks the contract
     ├── VersionConflictError    somebody else appended to the stream first
     ├── DuplicateEventError     an event with this id is stored already
     │   └── AlreadyStoredError  the whole append is stored already, at these places: it was repeated
     ├── TransactionOrderError   the stream's last event has a younger transaction than the append
     ├── SnapshotRefusedError    a snapshot older than the stored one, or beyond the stream's end
     ├── TokenRefusedError       a token that is damaged, or another store's
+    ├── BatchTooLargeError      more bytes than a read may bring; ask for less
+    ├── UnreadableEventError    the server cannot write out what is stored; names the event
     ├── ClaimLostError          a processor's segment was claimed by another
     ├── StoreReplacedError      the store has another identity than when it was opened
-    ├── StoreUnavailableError   no connection, or refused by the server; nothing was written
+    ├── StoreUnavailableError   no connection, or refused by the server
     └── OutcomeUnknownError     the connection was lost while the answer was under way
 """
 
@@ -149,7 +151,37 @@ class StoreReplacedError(EventStoreError):
 
 
 class StoreUnavailableError(EventStoreError):
-    """The server could not be reached or refused the work before anything was written."""
+    """The server could not be reached or refused the work. What was to be written, if anything, is not."""
+
+
+class BatchTooLargeError(EventStoreError):
+    """What was asked for is of more bytes than one read may bring."""
+
+
+class UnreadableEventError(EventStoreError):
+    """The server cannot write out a stored document: it is larger than the server's memory or limits allow.
+
+    ``event_id``, ``tenant_id``, ``aggregate_id``, ``sequence_number`` and ``global_sequence`` name the event; None
+    where it is not known, or where it is a snapshot.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        event_id: UUID | None = None,
+        tenant_id: str | None = None,
+        aggregate_id: str | None = None,
+        sequence_number: int | None = None,
+        global_sequence: int | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.event_id = event_id
+        self.tenant_id = tenant_id
+        self.aggregate_id = aggregate_id
+        self.sequence_number = sequence_number
+        self.global_sequence = global_sequence
 
 
 class ClaimLostError(EventStoreError):

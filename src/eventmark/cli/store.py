@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 import asyncpg
 from cyclopts import App, Parameter
@@ -15,11 +16,14 @@ from eventmark.engine import read_marker
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import migrate_schema
 from eventmark.engine.rebase import rebase_store
+from eventmark.engine.redaction import redact_event
 from eventmark.engine.roles import grant_roles
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.redaction import is_dsn
 
-store = App(name="store", help="Migrate a store's schema, make its roles, rebase it after a restore.")
+store = App(
+    name="store", help="Migrate a store's schema, make its roles, rebase it after a restore, redact an event."
+)
 
 _Answer = TypeVar("_Answer")
 _Dsn = Annotated[str | None, Parameter(help="The same as --server with a DSN.")]
@@ -45,6 +49,25 @@ def rebase(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
         screen.print(
             f"tokens of an older epoch: {', '.join(done.refused_processors)}; reset them with EventProcessor.reset"
         )
+    return 0
+
+
+@store.command(name="redact")
+def redact(
+    event_id: UUID,
+    *,
+    tenant: Annotated[str, Parameter(help="The tenant whose event it is.")],
+    reason: Annotated[str, Parameter(help="Why; it is kept in the event's metadata.")],
+    dsn: _Dsn = None,
+    options: ServerOptions | None = None,
+) -> int:
+    """Take the content out of one event, such as one that cannot be read; its place and its ids stay."""
+
+    async def take_out(connection: asyncpg.Connection[Any], schema: str) -> int:
+        return await redact_event(connection, schema, tenant_id=tenant, event_id=event_id, reason=reason)
+
+    number = _on_server(dsn, options, take_out)
+    screen.print(f"event {event_id}, number {number} of its stream, has no content any more")
     return 0
 
 

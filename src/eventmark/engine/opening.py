@@ -23,6 +23,13 @@ log = logging.getLogger(__name__)
 # A hint needs no disk: it must not make an append's flush wait for its own.
 _NOTIFY = "select pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify($1, '')"
 
+# What a statement reads, without the documents: where they cannot be written out, it tells whose they are.
+_READS = ("load_part", "stream_events", "stream_tenant_events")
+_LOCATE = """
+select event_id, tenant_id, aggregate_id, sequence_number, global_sequence_id from ({}) as batch
+where event_id is not null
+"""
+
 
 async def open_pool(
     dsn: str,
@@ -97,4 +104,5 @@ async def _checked_store(
     if ordering.by_transaction_id:  # elsewhere it does not matter, and no index answers it
         await check_transaction_ids(connection, schema, sees_every_event=not marker.row_level_security)
     sql |= {name: fenced(text, schema, marker.fence) for name, text in texts.items()}
+    sql |= {f"locate_{name}": _LOCATE.format(sql[name]) for name in _READS if name in sql}
     return marker, every_tenant

@@ -18,7 +18,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 from eventmark.engine.fence import replaced_error
 from eventmark.engine.sessions import SETTINGS, EngineConnection, close_connection, open_connection
 from eventmark.engine.translation import is_connection_lost
-from eventmark.errors import StoreReplacedError, StoreUnavailableError, UsageError
+from eventmark.errors import BatchTooLargeError, StoreReplacedError, StoreUnavailableError, UsageError
 
 
 class Observer(Protocol):
@@ -56,6 +56,21 @@ class Session:
         if self._pool.observer is not None:
             return await self._observed(self._pool.observer, name, arguments)
         return await self._run(name, arguments)
+
+    async def fetch_bounded(self, bytes_max: int | None, name: str, *arguments: object) -> list[Any]:
+        """The same. Raises ``BatchTooLargeError`` where the answer is of more bytes; the connection is closed then."""
+        receiving = self.connection.receiving
+        receiving.left = bytes_max
+        try:
+            return await self.fetch(name, *arguments)
+        except Exception as error:
+            if receiving.is_exceeded:
+                raise BatchTooLargeError(
+                    f"the server answered with more than {bytes_max} bytes", remedy="ask for fewer events"
+                ) from error
+            raise
+        finally:
+            receiving.left = None
 
     async def _observed(self, observer: Observer, name: str, arguments: tuple[object, ...]) -> list[Any]:
         began_s = time.perf_counter()

@@ -29,8 +29,9 @@ import asyncpg
 
 from eventmark.domain import EventBatch, StoredEvent, TrackingToken
 from eventmark.engine.read_ahead import ReadAhead
+from eventmark.engine.reads import BATCH_EVENTS_MAX
 from eventmark.engine.stalls import Stall, find_stall
-from eventmark.engine.store import BATCH_EVENTS_MAX, PostgresEventStore
+from eventmark.engine.store import PostgresEventStore
 from eventmark.engine.transaction import StoreTransaction
 from eventmark.engine.translation import DRIVER_ERRORS, reason_of
 from eventmark.errors import ClaimLostError, EventStoreError, StoreUnavailableError, UsageError

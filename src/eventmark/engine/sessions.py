@@ -25,6 +25,7 @@ from typing import Any, Literal, cast
 import asyncpg
 from asyncpg.transaction import Transaction
 
+from eventmark.engine.receiving import Receiving
 from eventmark.errors import CannotRunError
 
 _ISOLATION = "default_transaction_isolation"
@@ -68,7 +69,15 @@ class EngineConnection(asyncpg.Connection):
     told of what was executed. ``has_weak_default``: without the engine, commits would not wait for the disk.
     """
 
-    __slots__ = ("_is_unreplicated", "has_weak_default", "last_status", "missing", "on_execute", "settings")
+    __slots__ = (
+        "_is_unreplicated",
+        "has_weak_default",
+        "last_status",
+        "missing",
+        "on_execute",
+        "receiving",
+        "settings",
+    )
 
     has_weak_default: bool
 
@@ -76,6 +85,7 @@ class EngineConnection(asyncpg.Connection):
     missing: Mapping[str, str]
     settings: Mapping[str, str]
     on_execute: Callable[[str], None] | None
+    receiving: Receiving
     _is_unreplicated: bool
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
@@ -93,8 +103,9 @@ class EngineConnection(asyncpg.Connection):
             self._is_unreplicated = False
             raise UnreplicatedError("committed, but the wait for a synchronous standby was cancelled")
 
-    def prepare_to_watch(self) -> None:
-        """Hear the server's warnings from now on."""
+    def watch(self) -> None:
+        """Hear the server's warnings and count its answers' bytes from now on."""
+        self.receiving = Receiving(self)
         self._is_unreplicated, self.on_execute = False, None
         self.add_log_listener(self._hear)
 
@@ -141,7 +152,7 @@ async def open_connection(
         )
         opened.settings, opened.missing, opened.has_weak_default = settings, {}, False
         opened._intro_query = _qualified(opened._intro_query)
-        opened.prepare_to_watch()
+        opened.watch()
         return opened
 
     async def examined(startup: Mapping[str, str]) -> EngineConnection:

@@ -30,6 +30,8 @@ from eventmark.engine.notifications import Listener, Notifier, wait_for_event
 from eventmark.engine.opening import open_pool
 from eventmark.engine.orderings import ORDERINGS, Ordering
 from eventmark.engine.pool import Pool
+from eventmark.engine.reads import Reads, check_limit
+from eventmark.engine.receiving import BATCH_BYTES_MAX
 from eventmark.engine.records import EventRecord
 from eventmark.engine.schema import Marker
 from eventmark.engine.sessions import one_server
@@ -37,18 +39,11 @@ from eventmark.engine.transaction import StoreTransaction
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
     STREAM_CONSTRAINT,
-    is_connection_lost,
-    reason_of,
-    translated_read_error,
     translated_write_error,
 )
 from eventmark.errors import (
     AlreadyStoredError,
-    DuplicateEventError,
-    EventStoreError,
-    InvalidEventError,
     SnapshotRefusedError,
-    StoreUnavailableError,
     TokenRefusedError,
     UsageError,
     VersionConflictError,
@@ -56,7 +51,6 @@ from eventmark.errors import (
 
 _Answer = TypeVar("_Answer")
 
-BATCH_EVENTS_MAX = 100_000
 POLL_INTERVAL_S = 0.1
 NOTIFY_INTERVAL_S = 0.005
 ACQUIRE_TIMEOUT_S = 30.0
@@ -78,6 +72,7 @@ class PostgresEventStore:
         notify: bool,
         reads_every_tenant: bool = True,
         poll_interval_s: float = POLL_INTERVAL_S,
+        batch_bytes_max: int = BATCH_BYTES_MAX,
     ) -> None:
         self.pool = pool
         self.poll_interval_s = poll_interval_s
@@ -86,7 +81,10 @@ class PostgresEventStore:
         self.store_id = marker.store_id
         self.epoch = marker.epoch
         self._tail = TrackingToken(marker.store_id, marker.epoch, TransactionId(0), GlobalSequence(0))
-        self._reader = self.ordering.reader(self._read, self._tail)
+        self._reads = Reads(pool, batch_bytes_max)
+        self._read, self._fetch = self._reads.read, self._reads.fetch
+        self._reader = self.ordering.reader(self._reads.read, self._tail)
+        self._single_reader = self.ordering.reader(self._reads.read_single, self._tail)
         self._reads_every_tenant = reads_every_tenant
         self.row_level_security = marker.row_level_security
         self._channel = channel
@@ -106,13 +104,15 @@ class PostgresEventStore:
         operation_timeout_s: float = OPERATION_TIMEOUT_S,
         notify: bool = True,
         poll_interval_s: float = POLL_INTERVAL_S,
+        batch_bytes_max: int = BATCH_BYTES_MAX,
         transaction_pooling: bool = False,
     ) -> Self:
         """Open the store in ``schema``. Raises ``CannotRunError`` where there is none.
 
         With ``notify``, appends wake consumers that wait; without, consumers find events by polling, every
         ``poll_interval_s``. A statement that is not answered within ``operation_timeout_s`` is given up, with its
-        connection. ``transaction_pooling`` is for a pooler that hands out another server process for each
+        connection. What one read brings is at most ``batch_bytes_max`` bytes, or a single event: batches are cut
+        there. ``transaction_pooling`` is for a pooler that hands out another server process for each
         transaction and keeps no prepared statements, such as PgBouncer before 1.21: each operation is then a
         transaction of four round trips, and consumers poll.
         """
@@ -129,7 +129,7 @@ class PostgresEventStore:
         )
         return cls(
             pool, marker, channel=f"eventmark_{schema}", notify=notify, reads_every_tenant=every_tenant,
-            poll_interval_s=poll_interval_s,
+            poll_interval_s=poll_interval_s, batch_bytes_max=batch_bytes_max,
         )  # fmt: skip
 
     async def __aenter__(self) -> Self:
@@ -164,12 +164,12 @@ class PostgresEventStore:
         try:
             row = (await self._fetch("append_events", *arguments))[0]
         except asyncpg.UniqueViolationError as error:
-            if error.constraint_name == STREAM_CONSTRAINT:  # lost a race that the statement could not see
-                actual = await self._version(stream)
-                conflict = version_conflict(stream, expected_version, actual)
-                raise await self.explained_conflict(conflict, stream, event_ids) from error
-            duplicate = translated_write_error(error, stream.tenant_id, event_ids)
-            raise await self._explained_duplicate(duplicate, stream, expected_version, event_ids) from error
+            # A race that the statement could not see, or the first try of this append, which was under way until now.
+            conflict = version_conflict(stream, expected_version, await self._version(stream))
+            explained = await self.explained_conflict(conflict, stream, event_ids)
+            if error.constraint_name == STREAM_CONSTRAINT or isinstance(explained, AlreadyStoredError):
+                raise explained from error
+            raise translated_write_error(error, stream.tenant_id, event_ids) from error
         except DRIVER_ERRORS as error:
             raise translated_write_error(error, stream.tenant_id, event_ids) from error
         try:
@@ -184,16 +184,6 @@ class PostgresEventStore:
     ) -> VersionConflictError | AlreadyStoredError:
         """The conflict, or that the append is stored already: one more look, where the stream is long enough."""
         return await conflict_or_stored(conflict, stream, event_ids, self.find_events)
-
-    async def _explained_duplicate(
-        self, error: EventStoreError, stream: StreamId, expected_version: int, event_ids: Sequence[UUID]
-    ) -> EventStoreError:
-        """An id was stored meanwhile: perhaps by the first try of this append, which was still under way."""
-        if not isinstance(error, DuplicateEventError):
-            return error
-        conflict = version_conflict(stream, expected_version, await self._version(stream))
-        stored = await self.explained_conflict(conflict, stream, event_ids)
-        return stored if isinstance(stored, AlreadyStoredError) else error
 
     async def append_group(self, batches: Sequence[CheckedBatch]) -> list[tuple[int | None, int, int]]:
         """Append many batches, sorted and of streams apart, in one statement; a row for each.
@@ -218,13 +208,20 @@ class PostgresEventStore:
         return StoreTransaction(self.pool, self._notify_soon)
 
     async def load_aggregate(
-        self, tenant_id: str, aggregate_id: str, *, from_sequence: int = 1
+        self, tenant_id: str, aggregate_id: str, *, from_sequence: int = 1, limit: int | None = None
     ) -> Sequence[EventRecord]:
-        """The aggregate's events from ``from_sequence`` on, in order; empty when there are none."""
+        """The aggregate's events from ``from_sequence`` on, in order; empty when there are none.
+
+        With a ``limit`` at most so many, fewer where they are large; without, all, or ``BatchTooLargeError``.
+        Raises ``UnreadableEventError``, which names the event.
+        """
         encoding.checked_id(tenant_id, "tenant_id")
         encoding.checked_id(aggregate_id, "aggregate_id")
         encoding.checked_version(from_sequence, "from_sequence")
-        return await self._read("load_aggregate", tenant_id, aggregate_id, from_sequence)
+        if limit is None:
+            return await self._reads.load_all(tenant_id, aggregate_id, from_sequence)
+        check_limit(limit)
+        return await self._reads.load_part(tenant_id, aggregate_id, from_sequence, limit)
 
     async def stream_events(
         self,
@@ -238,17 +235,18 @@ class PostgresEventStore:
 
         With ``wait_s`` above 0, an empty answer is withheld until an event comes or the time is over: a
         notification wakes the wait, polling every ``poll_interval_s`` makes up for one that was lost or
-        that came while an older transaction still held the horizon.
+        that came while an older transaction still held the horizon. Fewer than ``limit`` events do not mean
+        that the log has ended: a batch is cut at ``batch_bytes_max``, and before an event that cannot be read,
+        for which the next call raises ``UnreadableEventError``.
         """
         self._check_token(token, tenant_id)
-        if type(limit) is not int or not 0 < limit <= BATCH_EVENTS_MAX:
-            raise InvalidEventError(f"limit must be from 1 to {BATCH_EVENTS_MAX}, got {limit!r}")
+        check_limit(limit)
         if tenant_id is None:
             self._check_reads_every_tenant()
         else:
             encoding.checked_id(tenant_id, "tenant_id")
         if wait_s <= 0:
-            return await self._reader.read_after(token, limit, tenant_id)
+            return await self._read_after(token, limit, tenant_id)
         return await self._wait_after(token, limit, tenant_id, time.monotonic() + wait_s)
 
     async def find_events(self, tenant_id: str, event_ids: Sequence[UUID]) -> Sequence[EventRecord]:
@@ -291,7 +289,7 @@ class PostgresEventStore:
         """The latest snapshot, its payload as JSON text, or None."""
         encoding.checked_id(tenant_id, "tenant_id")
         encoding.checked_id(aggregate_id, "aggregate_id")
-        rows = await self._read("read_snapshot", tenant_id, aggregate_id)
+        rows = await self._reads.read_snapshot(tenant_id, aggregate_id)
         return rows[0].snapshot() if rows else None
 
     async def create_tail_token(self) -> TrackingToken:
@@ -344,7 +342,7 @@ class PostgresEventStore:
     ) -> EventBatch:
         while True:
             heard = self._listen()
-            batch = await self._reader.read_after(token, limit, tenant_id)
+            batch = await self._read_after(token, limit, tenant_id)
             token = batch.token
             left_s = deadline - time.monotonic()
             if batch.events or left_s <= 0:
@@ -355,28 +353,12 @@ class PostgresEventStore:
         """What the next notification will set; where none can be heard, nothing sets it."""
         return asyncio.Event() if self._listener is None else self._listener.open()
 
-    async def _read(self, name: str, *arguments: object) -> list[EventRecord]:
-        try:
-            return await self._fetch(name, *arguments)
-        except DRIVER_ERRORS as error:
-            raise translated_read_error(error) from error
+    async def _read_after(self, token: TrackingToken, limit: int, tenant_id: str | None) -> EventBatch:
+        async def read(count: int) -> EventBatch:
+            reader = self._reader if count > 1 else self._single_reader
+            return await reader.read_after(token, count, tenant_id)
 
-    async def _fetch(self, name: str, *arguments: object) -> list[Any]:
-        pool = self.pool
-        try:
-            session = await pool.acquire()
-        except DRIVER_ERRORS as error:
-            raise StoreUnavailableError(f"no connection to the server: {reason_of(error)}") from error
-        try:
-            rows = await session.fetch(name, *arguments)
-        except BaseException as error:
-            if isinstance(error, Exception) and not is_connection_lost(error):
-                pool.release(session)
-            else:
-                pool.discard(session)  # what the server still does on it is not known
-            raise
-        pool.release(session)
-        return rows
+        return await self._reads.cut(read, limit)
 
     def _notify_soon(self) -> None:
         if self._notifier is not None:

@@ -15,6 +15,7 @@ from eventmark.errors import (
     OutcomeUnknownError,
     StoreUnavailableError,
     TokenRefusedError,
+    UnreadableEventError,
 )
 
 EVENT_ID_CONSTRAINT = "domain_events_event_id"
@@ -33,6 +34,8 @@ DRIVER_ERRORS = (
 _DATA_EXCEPTION = "22"
 _INTEGRITY_VIOLATION = "23"
 _PROGRAM_LIMIT_EXCEEDED = "54"
+_INTERNAL_ERROR = "XX"
+_OUT_OF_MEMORY = "53200"
 _SHUTDOWN = ("57P01", "57P02", "57P03", "57P05")
 
 
@@ -53,6 +56,8 @@ def translated_read_error(error: Exception) -> EventStoreError:
             "the token is ahead of the server, which was restored or replaced by one that was behind",
             remedy="create a new token in this store",
         )
+    if _is_unreadable(error):
+        return UnreadableEventError(f"the server cannot write out what is stored: {reason_of(error)}")
     if _is_invalid(error):
         return InvalidEventError(reason_of(error))
     return StoreUnavailableError(reason_of(error))
@@ -78,6 +83,14 @@ def translated_write_error(error: Exception, tenant_id: str, event_ids: Sequence
             f"the connection was lost while appending: {reason_of(error)}", event_ids=tuple(event_ids)
         )
     return StoreUnavailableError(reason_of(error))
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Whether a read failed by what is stored: too large for the server, or damaged."""
+    state = error.sqlstate if isinstance(error, asyncpg.PostgresError) else None
+    return state is not None and (
+        state[:2] in (_PROGRAM_LIMIT_EXCEEDED, _INTERNAL_ERROR) or state == _OUT_OF_MEMORY
+    )
 
 
 def _is_invalid(error: Exception) -> bool:

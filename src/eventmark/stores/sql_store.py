@@ -27,6 +27,7 @@ from eventmark.domain import (
 from eventmark.domain.tokens import tenant_mark
 from eventmark.engine import encoding
 from eventmark.engine.pool import Pool, Session
+from eventmark.engine.receiving import BATCH_BYTES_MAX, Cutter
 from eventmark.engine.records import EventRecord
 from eventmark.engine.schema import Marker, read_marker
 from eventmark.engine.translation import (
@@ -67,6 +68,7 @@ class SqlEventStore:
         self.capabilities: Capabilities = definition.capabilities
         self.store_id = marker.store_id
         self.epoch = marker.epoch
+        self._cutter = Cutter()
         self._parameters = {
             name: tuple(parameter.name for parameter in statement.parameters)
             for name, statement in definition.statements.items()
@@ -249,21 +251,28 @@ class SqlEventStore:
         values = {
             "transaction_id": token.transaction_id,
             "global_sequence": token.global_sequence,
-            "batch_size": limit,
             "tenant_id": tenant_id,
         }
-        events = await self._read("stream_events" if tenant_id is None else "stream_tenant_events", values)
+        name = "stream_events" if tenant_id is None else "stream_tenant_events"
+
+        async def read(count: int) -> list[EventRecord]:
+            return await self._read(name, {**values, "batch_size": count}, is_single=count == 1)
+
+        events = await self._cutter.read(read, limit)
         if not events:
             return EventBatch(events, token)
         tenant = 0 if tenant_id is None else tenant_mark(tenant_id)
         return EventBatch(events, replace(self._token(dict(events[-1])), tenant=tenant))
 
-    async def _read(self, name: str, values: Mapping[str, Any]) -> list[EventRecord]:
+    async def _read(
+        self, name: str, values: Mapping[str, Any], *, is_single: bool = False
+    ) -> list[EventRecord]:
         if name not in self._parameters:
             raise EventStoreError(f"store {self.definition.name!r} has no {name}.sql", remedy="write it")
         try:
             async with self._session() as session:
-                return await session.fetch(name, *self._arguments(name, values))
+                bytes_max = None if is_single else BATCH_BYTES_MAX
+                return await session.fetch_bounded(bytes_max, name, *self._arguments(name, values))
         except DRIVER_ERRORS as error:
             raise translated_read_error(error) from error
 
