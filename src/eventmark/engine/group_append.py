@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from eventmark.domain import AppendResult, NewEvent, StreamId
 from eventmark.engine.appending import append_result
 from eventmark.engine.encoding import CheckedBatch, checked_batch
+from eventmark.engine.parameters import checked_count
 from eventmark.errors import (
     DuplicateEventError,
     EventStoreError,
@@ -72,6 +73,8 @@ class GroupAppender:
                 "a group holds appends of several tenants, and row-level security lets a statement write for one",
                 remedy="append directly, or install the store without row-level security",
             )
+        checked_count(groups_at_a_time, "groups_at_a_time")
+        checked_count(group_events_max, "group_events_max")
         self._store = store
         self._groups_at_a_time = groups_at_a_time
         self._group_events_max = group_events_max

@@ -26,6 +26,7 @@ from prometheus_client import (
 
 from eventmark.domain import TrackingToken
 from eventmark.engine.appending import group_counts
+from eventmark.engine.parameters import checked_count, checked_seconds
 from eventmark.engine.stalls import find_stall
 from eventmark.engine.store import PostgresEventStore
 from eventmark.errors import CannotRunError, EventStoreError
@@ -204,6 +205,9 @@ async def expose_metrics(
     Port 0 takes a free one. A service that has an endpoint already gives its ``registry`` (one store each) and
     ``port=None``. Raises ``CannotRunError`` where the port is taken.
     """
+    checked_seconds(interval_s, "interval_s")
+    if port is not None:
+        checked_count(port, "port", lowest=0, highest=65_535)
     if registry is None:
         registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):

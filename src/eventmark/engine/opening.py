@@ -10,13 +10,14 @@ import asyncpg
 from eventmark.engine.fence import check_fence, fenced
 from eventmark.engine.isolation import check_tenant_functions, tenant_sql
 from eventmark.engine.orderings import ORDERINGS
+from eventmark.engine.parameters import checked_count, unreadable_dsn
 from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
 from eventmark.engine.roles import check_runtime_role
 from eventmark.engine.schema import Marker, check_transaction_ids, read_marker
 from eventmark.engine.sessions import one_server
 from eventmark.engine.translation import DRIVER_ERRORS, translated_read_error
-from eventmark.errors import CannotRunError, UsageError
+from eventmark.errors import CannotRunError
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ async def open_pool(
     Raises ``CannotRunError`` where there is no store that this release can serve to this role,
     ``StoreUnavailableError`` where there is no server, ``UsageError`` for a DSN that cannot be read.
     """
+    checked_count(pool_min, "pool_min", lowest=0)
     sql = {"notify": _NOTIFY}
     pool = Pool(
         dsn,
@@ -72,12 +74,10 @@ async def open_pool(
         await pool.fill(pool_min)
     except BaseException as error:
         await pool.close()
+        if isinstance(error, ValueError):  # the driver's on a DSN; it may quote a part of the password
+            raise unreadable_dsn() from None
         if isinstance(error, DRIVER_ERRORS):
             raise translated_read_error(error) from error
-        if isinstance(error, ValueError):  # it may quote a part of the password
-            raise UsageError(
-                "the DSN cannot be read", remedy="percent-encode what is special in user and password"
-            ) from None
         raise
     return pool, marker, every_tenant
 

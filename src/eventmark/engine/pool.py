@@ -16,9 +16,10 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from eventmark.engine.fence import replaced_error
+from eventmark.engine.parameters import check_dsn, checked_count, checked_seconds
 from eventmark.engine.sessions import SETTINGS, EngineConnection, close_connection, open_connection
 from eventmark.engine.translation import is_connection_lost
-from eventmark.errors import BatchTooLargeError, StoreReplacedError, StoreUnavailableError, UsageError
+from eventmark.errors import BatchTooLargeError, StoreReplacedError, StoreUnavailableError
 
 
 class Observer(Protocol):
@@ -142,8 +143,11 @@ class Pool:
         transaction_pooling: bool = False,
         settings: Mapping[str, str] = SETTINGS,
     ) -> None:
-        if size_max < 1:
-            raise UsageError(f"a pool needs 1 connection at least, got {size_max}")
+        check_dsn(dsn)
+        checked_count(size_max, "pool_max")
+        checked_seconds(acquire_timeout_s, "acquire_timeout_s")
+        if operation_timeout_s is not None:
+            checked_seconds(operation_timeout_s, "operation_timeout_s")
         self._dsn = dsn
         self._sql = sql
         self._record_class = record_class

@@ -28,6 +28,7 @@ from uuid import uuid4
 import asyncpg
 
 from eventmark.domain import EventBatch, StoredEvent, TrackingToken
+from eventmark.engine.parameters import checked_count, checked_seconds
 from eventmark.engine.read_ahead import ReadAhead
 from eventmark.engine.reads import BATCH_EVENTS_MAX
 from eventmark.engine.stalls import Stall, find_stall
@@ -38,6 +39,7 @@ from eventmark.errors import ClaimLostError, EventStoreError, StoreUnavailableEr
 
 BATCH_EVENTS = 1000
 LEASE_S = 10.0
+SEGMENTS_MAX = 10_000
 WAIT_S_MAX = 10.0
 
 Handler = Callable[[Sequence[StoredEvent], "asyncpg.Connection | None"], Awaitable[None]]
@@ -107,10 +109,11 @@ class EventProcessor:
         transactional: bool = True,
         saved: Callable[[Sequence[StoredEvent]], object] | None = None,
     ) -> None:
-        if not name or segments < 1 or lease_s <= 0:
-            raise UsageError("a processor needs a name, 1 segment or more, and a lease above 0 s")
-        if not 1 <= batch_events <= BATCH_EVENTS_MAX:
-            raise UsageError(f"a processor's batch holds 1 to {BATCH_EVENTS_MAX} events, got {batch_events}")
+        if not isinstance(name, str) or not name:
+            raise UsageError("a processor needs a name")
+        checked_count(segments, "segments", highest=SEGMENTS_MAX)
+        checked_seconds(lease_s, "lease_s")
+        checked_count(batch_events, "batch_events", highest=BATCH_EVENTS_MAX)
         self._store = store
         self._name = name
         self._handler = handler

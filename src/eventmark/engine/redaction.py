@@ -19,12 +19,13 @@ REDACTED_KEY = "eventmark_redacted"
 
 _KEPT = """
 select metadata::text from {table}
-where tenant_id = $1 and event_id = $2 and octet_length(metadata::text) <= $3
+where tenant_id = $1 and event_id = $2 and pg_catalog.octet_length(metadata::text) <= $3
 """
 _REDACT = """
-update {table} set payload = '{{}}', metadata = coalesce($3::jsonb, '{{}}') || jsonb_build_object(
-    $5::text, jsonb_build_object(
-        'at', now(), 'by', session_user, 'reason', $4::text, 'payload_bytes', pg_column_size(payload),
+update {table} set payload = '{{}}', metadata = coalesce($3::jsonb, '{{}}') || pg_catalog.jsonb_build_object(
+    $5::text, pg_catalog.jsonb_build_object(
+        'at', pg_catalog.now(), 'by', session_user, 'reason', $4::text,
+        'payload_bytes', pg_catalog.pg_column_size(payload),
         'metadata_kept', $3::jsonb is not null
     )
 )

@@ -29,6 +29,7 @@ from eventmark.engine.encoding import CheckedBatch
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
 from eventmark.engine.opening import open_pool
 from eventmark.engine.orderings import ORDERINGS, Ordering
+from eventmark.engine.parameters import SECONDS_MAX, checked_count, checked_seconds
 from eventmark.engine.pool import Pool
 from eventmark.engine.reads import Reads, check_limit
 from eventmark.engine.receiving import BATCH_BYTES_MAX
@@ -45,7 +46,6 @@ from eventmark.errors import (
     AlreadyStoredError,
     SnapshotRefusedError,
     TokenRefusedError,
-    UsageError,
     VersionConflictError,
 )
 
@@ -116,8 +116,8 @@ class PostgresEventStore:
         transaction and keeps no prepared statements, such as PgBouncer before 1.21: each operation is then a
         transaction of four round trips, and consumers poll.
         """
-        if not poll_interval_s > 0:
-            raise UsageError(f"a polling interval must be above 0 s, got {poll_interval_s!r}")
+        checked_seconds(poll_interval_s, "poll_interval_s")
+        checked_count(batch_bytes_max, "batch_bytes_max")
         pool, marker, every_tenant = await open_pool(
             dsn,
             schema,
@@ -245,7 +245,7 @@ class PostgresEventStore:
             self._check_reads_every_tenant()
         else:
             encoding.checked_id(tenant_id, "tenant_id")
-        if wait_s <= 0:
+        if checked_seconds(wait_s, "wait_s", above=-SECONDS_MAX) <= 0:
             return await self._read_after(token, limit, tenant_id)
         return await self._wait_after(token, limit, tenant_id, time.monotonic() + wait_s)
 

@@ -1,0 +1,67 @@
+"""What callers set: numbers that can be used as such, and a DSN that can be read. Anything else is a ``UsageError``."""
+
+from __future__ import annotations
+
+import math
+import re
+from urllib.parse import parse_qs, urlsplit
+
+from eventmark.errors import UsageError
+
+SECONDS_MAX = 1e9
+"""Some 30 years: what is beyond does not fit the server's or Python's types in every place."""
+
+COUNT_MAX = 2**31 - 1
+_REMEDY = "check its parameters, and percent-encode what is special in user and password"
+_HOST_AND_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::(?P<port>.*))?", re.DOTALL)
+
+
+def checked_seconds(value: object, name: str, *, above: float = 0.0) -> float:
+    """A time in seconds: a finite number above ``above``, no ``bool``."""
+    if type(value) not in (int, float):
+        raise UsageError(f"{name} must be a number of seconds, got {type(value).__name__}")
+    assert isinstance(value, int | float)
+    if not (math.isfinite(value) and above < value <= SECONDS_MAX):
+        bound = f"above {above:g} and " if above >= 0 else ""
+        raise UsageError(f"{name} must be {bound}at most {SECONDS_MAX:g} s, got {_shown(value)}")
+    return value
+
+
+def checked_count(value: object, name: str, *, lowest: int = 1, highest: int = COUNT_MAX) -> int:
+    """A number of things: an ``int``, no ``bool``, from ``lowest`` to ``highest``."""
+    if type(value) is not int:
+        raise UsageError(f"{name} must be an int, got {type(value).__name__}")
+    assert isinstance(value, int)
+    if not lowest <= value <= highest:
+        raise UsageError(f"{name} must be from {lowest} to {highest}, got {_shown(value)}")
+    return value
+
+
+def check_dsn(dsn: object) -> None:
+    """Raises ``UsageError``, without a part of the DSN, where the driver would stumble over it or misread it.
+
+    The driver takes a port beyond 65,535 modulo 65,536.
+    """
+    if not isinstance(dsn, str):
+        raise UsageError(f"a DSN must be a str, got {type(dsn).__name__}")
+    try:
+        parts = urlsplit(dsn)
+        dsn.encode()
+        hosts = parts.netloc.rpartition("@")[2].split(",") if parts.netloc else []
+        ports = [
+            match["port"] for host in hosts if (match := _HOST_AND_PORT.fullmatch(host)) and match["port"]
+        ]
+        ports += [port for value in parse_qs(parts.query).get("port", []) for port in value.split(",")]
+    except ValueError:
+        raise unreadable_dsn() from None
+    if any(not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536) for port in ports):
+        raise UsageError("the DSN's port must be from 1 to 65535", remedy=_REMEDY)
+
+
+def unreadable_dsn() -> UsageError:
+    """For what the driver refuses: its own words may quote a part of the password."""
+    return UsageError("the DSN cannot be read", remedy=_REMEDY)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value) if abs(value) < 10**20 else "a huge one"
