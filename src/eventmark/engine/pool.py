@@ -19,7 +19,7 @@ from eventmark.engine.fence import replaced_error
 from eventmark.engine.parameters import check_dsn, checked_count, checked_seconds
 from eventmark.engine.sessions import SETTINGS, EngineConnection, close_connection, open_connection
 from eventmark.engine.translation import is_connection_lost
-from eventmark.errors import BatchTooLargeError, StoreReplacedError, StoreUnavailableError
+from eventmark.errors import BatchTooLargeError, StoreReplacedError, StoreUnavailableError, UsageError
 
 
 class Observer(Protocol):
