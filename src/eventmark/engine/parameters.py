@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,7 +20,7 @@ def checked_seconds(value: object, name: str, *, above: float = 0.0) -> float:
     if type(value) not in (int, float):
         raise UsageError(f"{name} must be a number of seconds, got {type(value).__name__}")
     assert isinstance(value, int | float)
-    if not (math.isfinite(value) and above < value <= SECONDS_MAX):
+    if not above < value <= SECONDS_MAX:  # no comparison holds for nan
         bound = f"above {above:g} and " if above >= 0 else ""
         raise UsageError(f"{name} must be {bound}at most {SECONDS_MAX:g} s, got {_shown(value)}")
     return value
