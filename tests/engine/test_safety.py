@@ -21,6 +21,7 @@ from eventmark.engine import (
 )
 from eventmark.engine.migrations import migrate_schema, migrations
 from eventmark.engine.rebase import rebase_store
+from eventmark.engine.roles import safety_script
 from eventmark.engine.schema import SCHEMA_VERSION
 from eventmark.errors import (
     CannotRunError,
@@ -209,7 +210,8 @@ async def test_whom_row_level_security_does_not_bind_is_refused(
 CATALOGUE = """
     select 'column' as kind, c.relname || '.' || a.attname as name,
         format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull || ' ' || a.attidentity::text
-            || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '') as definition
+            || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+            || ' ' || coalesce((select collname from pg_collation where oid = a.attcollation), '') as definition
     from pg_attribute a join pg_class c on c.oid = a.attrelid left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
     where c.relnamespace = $1::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
     union all
@@ -252,6 +254,7 @@ async def test_an_installation_equals_the_sum_of_all_migrations(owner: Connectio
     await owner.execute(f"drop schema {SCHEMA} cascade")
     await installed_at(owner, 1)
     assert await migrate_schema(owner, SCHEMA) == (1, SCHEMA_VERSION)
+    await owner.execute(safety_script("key_collation", SCHEMA))  # which no migration does unasked
     assert await catalogue(owner) == installed
     assert len(installed) > 40
 
@@ -349,3 +352,16 @@ async def test_every_member_of_the_owners_role_can_rebase_and_processors_tokens_
         text = await owner.fetchval(f"select token from {SCHEMA}.tracking_tokens")
         rest = await read_on(store, TrackingToken.parse(text), 1)
         assert [(event.aggregate_id, event.sequence_number) for event in rest.events] == [("b", 2)]
+
+
+@pytest.mark.parametrize("ordering", ORDERINGS)
+async def test_no_index_depends_on_how_a_language_sorts(owner: Connection, ordering: str) -> None:
+    await install_schema(owner, SCHEMA, ordering=ordering)
+    collations = await owner.fetch(
+        "select i.indexrelid::regclass::text as index, c.collname from pg_index i"
+        " join pg_class r on r.oid = i.indrelid and r.relnamespace = $1::regnamespace,"
+        " unnest(i.indcollation) as used join pg_collation c on c.oid = used",
+        SCHEMA,
+    )
+    assert {row["collname"] for row in collations} == {"C"}
+    assert len(collations) > 6
