@@ -34,7 +34,7 @@ from eventmark.stores import find_store, make_scratch_store
 from tests.experiments.advice.conftest import MakeCopies
 
 COST, SIZES = AppendCost(wal_bytes=2000, pages=30), Sizes(table_bytes=1000, index_bytes=1000, events=10)
-ALIKE = Ratio(1.0, 0.98, 1.02, 8)
+ALIKE = Ratio(value=1.0, low=0.98, high=1.02, count=8)
 
 
 def candidate(name: str, **more: object) -> Candidate:
@@ -61,10 +61,10 @@ WORSE = Difference(statement="load_aggregate", condition="any", what="3 pages, t
     [
         (trial("a", wal_bytes=1500), True),
         (trial("a", wal_bytes=1990), False),
-        (trial("a", wal_bytes=1990, rate=Ratio(1.2, 1.1, 1.3, 8)), True),
-        (trial("a", wal_bytes=1990, rate=Ratio(1.02, 1.01, 1.03, 8)), False),
-        (trial("a", wal_bytes=1990, rate=Ratio(1.2, 0.9, 1.6, 8)), False),
-        (trial("a", wal_bytes=1500, rate=Ratio(0.8, 0.7, 0.9, 8)), False),
+        (trial("a", wal_bytes=1990, rate=Ratio(value=1.2, low=1.1, high=1.3, count=8)), True),
+        (trial("a", wal_bytes=1990, rate=Ratio(value=1.02, low=1.01, high=1.03, count=8)), False),
+        (trial("a", wal_bytes=1990, rate=Ratio(value=1.2, low=0.9, high=1.6, count=8)), False),
+        (trial("a", wal_bytes=1500, rate=Ratio(value=0.8, low=0.7, high=0.9, count=8)), False),
         (trial("a", wal_bytes=1500, worse=(WORSE,)), False),
         (trial("a", wal_bytes=1500, refusal="refused"), False),
         (replace(trial("a", wal_bytes=1000), candidate=candidate("a", weakens="integrity")), False),
@@ -75,8 +75,11 @@ def test_worth_it_is_what_saves_work_and_makes_nothing_worse_or_weaker(tried: Tr
 
 
 def test_the_whole_comes_first_then_its_parts_by_what_they_bring() -> None:
-    parts = trial("a", rate=Ratio(1.05, 1.0, 1.1, 3)), trial("b", rate=Ratio(1.3, 1.2, 1.4, 3))
-    whole = trial("all", wal_bytes=1200, rate=Ratio(1.4, 1.35, 1.45, 8))
+    parts = (
+        trial("a", rate=Ratio(value=1.05, low=1.0, high=1.1, count=3)),
+        trial("b", rate=Ratio(value=1.3, low=1.2, high=1.4, count=3)),
+    )
+    whole = trial("all", wal_bytes=1200, rate=Ratio(value=1.4, low=1.35, high=1.45, count=8))
     found = advice_on_schema(changes(whole, *parts))
     assert [(one.what, one.gain) for one in found] == [("all", 1.4), ("b", 1.3), ("a", 1.05)]
     figures = figures_of(found, changes(whole, *parts))
@@ -88,7 +91,7 @@ def test_the_whole_comes_first_then_its_parts_by_what_they_bring() -> None:
 
 
 def test_changes_and_settings_at_once_come_before_the_changes_alone() -> None:
-    whole = trial("with settings", wal_bytes=1200, rate=Ratio(1.5, 1.4, 1.6, 8))
+    whole = trial("with settings", wal_bytes=1200, rate=Ratio(value=1.5, low=1.4, high=1.6, count=8))
     assert [(one.what, one.gain) for one in advice_on_everything(whole)] == [("with settings", 1.5)]
     assert advice_on_everything(None) == []
     assert advice_on_everything(replace(whole, worse=(WORSE,))) == []
@@ -100,7 +103,7 @@ def test_changes_and_settings_at_once_come_before_the_changes_alone() -> None:
 def test_a_setting_that_makes_plans_worse_is_no_advice_however_quick_appends_are() -> None:
     quick = SettingTrial(
         name="plan_cache_mode", now="auto", value="force_generic_plan", reason="", generic_plans=True,
-        rate=Ratio(1.2, 1.1, 1.3, 8),
+        rate=Ratio(value=1.2, low=1.1, high=1.3, count=8),
     )  # fmt: skip
     assert quick.is_advice
     assert not replace(quick, worse_plans=1).is_advice
@@ -120,15 +123,17 @@ def test_changes_are_tried_with_settings_and_no_plan_is_worse(copies_of: MakeCop
 
 
 def test_a_store_that_can_be_bettered_is_not_broken() -> None:
-    found = changes(trial("all", wal_bytes=1000, rate=Ratio(2.0, 1.9, 2.1, 8)), trial("a"))
+    found = changes(
+        trial("all", wal_bytes=1000, rate=Ratio(value=2.0, low=1.9, high=2.1, count=8)), trial("a")
+    )
     assert judge_trials(found) == (Verdict.MET, [])
 
 
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (changes(None, alike=Ratio(1.2, 1.1, 1.3, 8)), "copies that are alike differ"),
-        (changes(None, alike=Ratio(0.8, 0.7, 0.9, 8)), "copies that are alike differ"),
+        (changes(None, alike=Ratio(value=1.2, low=1.1, high=1.3, count=8)), "copies that are alike differ"),
+        (changes(None, alike=Ratio(value=0.8, low=0.7, high=0.9, count=8)), "copies that are alike differ"),
         (changes(trial("all", worse=(WORSE,))), "load_aggregate 3 pages, then 300"),
         (changes(Trial(candidate=candidate("all"), refusal="deadlock")), "deadlock"),
     ],
@@ -175,7 +180,7 @@ def test_what_a_server_can_be_asked_for_is_bounded_and_durability_is_never_trade
     assert set(found) == set(current)
     assert found["wal_compression"].value == "lz4"
     assert [name for name, one in found.items() if one.weakens] == ["synchronous_commit"]
-    off = replace(found["synchronous_commit"], rate=Ratio(3.0, 2.9, 3.1, 8))
+    off = replace(found["synchronous_commit"], rate=Ratio(value=3.0, low=2.9, high=3.1, count=8))
     assert not off.is_advice
     tuned = current | {
         "jit": ("off", []),
@@ -221,6 +226,7 @@ def advised(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[R
     return Advice(parts=("schema", "application"), out=out).run(job), out
 
 
+@pytest.mark.long
 def test_the_table_as_first_published_is_advised_on_and_nothing_is_left(
     server: Server, advised: tuple[RunResult, Path]
 ) -> None:
@@ -242,6 +248,7 @@ def test_the_table_as_first_published_is_advised_on_and_nothing_is_left(
     assert left == []
 
 
+@pytest.mark.long
 def test_the_script_runs_as_it_is_on_a_store_in_use(server: Server, advised: tuple[RunResult, Path]) -> None:
     _, out = advised
     asyncio.run(make_scratch_store(server.dsn, find_store("eaf-v3"), "advised"))
