@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from uuid import UUID, uuid4
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventmark.verify import Consumption, Fault, History, Outcome, check
-from eventmark.verify.history import STORED, TENANTS, segment_of_number
+from eventmark.verify.history import (
+    DELIVERED,
+    NO_STREAM,
+    STORED,
+    STRANGER,
+    TENANTS,
+    event_id,
+    key_of_event,
+    segment_of_number,
+)
 from tests.verify.conftest import consumption, delivered, history, token
 
 OK, CONFLICT, FAILED, UNKNOWN = Outcome.OK, Outcome.CONFLICT, Outcome.FAILED, Outcome.UNKNOWN
@@ -88,6 +99,99 @@ PLANTED_IN_A_CONSUMER = {
 def test_a_fault_planted_in_a_consumer_is_found(what: str) -> None:
     invariant, planted = PLANTED_IN_A_CONSUMER[what]
     assert (invariant, what) in found(history(ATTEMPTS, consumptions=[planted]))
+
+
+def test_an_append_of_one_transaction_is_not_stored_by_two() -> None:
+    rows = [(1, 8, 1, 1, 1), (2, 8, 2, 9, 2), *STORED_ROWS[2:]]
+    torn = history(ATTEMPTS, stored=rows, consumptions=[], has_transaction_ids=True)
+    assert ("I6", "stored by several transactions") in found(torn)
+    whole = history(ATTEMPTS, consumptions=[], has_transaction_ids=True)
+    assert found(whole) == set()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "place", "faults"),
+    [
+        (CONFLICT, (8, 1), set()),
+        (OK, (8, 1), set()),  # the same append, acknowledged again
+        (FAILED, (9, 2), set()),
+        (OK, (9, 2), {("I1", "stored at another place")}),
+    ],
+)
+def test_an_event_that_is_sent_twice_is_stored_once_and_where_it_was_acknowledged(
+    outcome: Outcome, place: tuple[int, int], faults: set[tuple[str, str]]
+) -> None:
+    attempts = [(OK, 8, 1, 1, 2), (OK, 9, 3, 1, 1), (outcome, place[0], 1, place[1], 1)]
+    rows = [(1, 8, 1, 1, 1), (2, 8, 2, 1, 2), (3, 9, 1, 2, 3)]
+    late = consumption([], name="late", start=token(2, 3), made_ns=1)
+    again = history(attempts, stored=rows, consumptions=[consumption([1, 2, 3]), late])
+    assert found(again) == faults
+
+
+def test_an_event_that_the_hunt_did_not_write_is_counted_and_ends_nothing() -> None:
+    stranger = (STRANGER, NO_STREAM, -1, 9, 99)
+    consumptions = [consumption([*ALL, STRANGER, STRANGER])]
+    rows = [*STORED_ROWS, stranger, stranger]
+    seen = history(ATTEMPTS, stored=rows, consumptions=consumptions)
+    assert {(one.what, one.count) for one in check(seen)} == {
+        ("stored and never sent", 2), ("delivered and never sent of tail", 2),
+    }  # fmt: skip
+    assert check(history(ATTEMPTS, stored=rows, consumptions=consumptions, alone=False)) == []
+
+
+def test_events_of_another_tenant_are_found_by_where_they_are_stored() -> None:
+    silent = consumption([1, 2, 7, 3], tenant=0)  # 3 is tenant 1's, whatever it says
+    assert ("I10", "events of other tenants of tail") in found(history(ATTEMPTS, consumptions=[silent]))
+
+
+def test_what_a_consumer_had_passed_before_it_was_committed_is_the_cause_of_its_loss() -> None:
+    seen = consumption([])
+    seen.delivered = np.array([(3, 0, 0), (7, 0, 0)], DELIVERED)
+    (lost,) = (one for one in check(history(ATTEMPTS, consumptions=[seen])) if one.what == "lost of tail")
+    assert (lost.count, lost.due, lost.passed, lost.begun_beyond) == (2, 4, 2, 0)
+    seen.delivered = np.array([(3, 99, 99), (7, 99, 99)], DELIVERED)
+    (lost,) = (one for one in check(history(ATTEMPTS, consumptions=[seen])) if one.what == "lost of tail")
+    assert (lost.count, lost.passed) == (2, 0)
+    head = consumption([], name="head", start=token(5, 7), made_ns=1)
+    (lost,) = check(history(ATTEMPTS, consumptions=[head]))
+    assert lost.begun_beyond == lost.count
+
+
+class Row:
+    """An event as some store might answer with it."""
+
+    def __init__(self, event_id: object = KeyError("event_id"), payload: object = None) -> None:
+        self._id, self._payload = event_id, payload
+
+    @property
+    def event_id(self) -> object:
+        if isinstance(self._id, Exception):
+            raise self._id
+        return self._id
+
+    def payload(self) -> object:
+        if isinstance(self._payload, Exception):
+            raise self._payload
+        return self._payload
+
+
+OWN_ID = event_id(7)
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        (Row(OWN_ID), 7), (Row(str(OWN_ID)), 7), (Row(OWN_ID.hex.upper()), 7), (Row(OWN_ID.bytes), 7),
+        (Row(UUID(int=2**128 - 1)), STRANGER), (Row(uuid4()), STRANGER), (Row(None), STRANGER),
+        (Row(UUID(int=OWN_ID.int | 1 << 63)), STRANGER), (Row("no uuid"), STRANGER), (Row(17), STRANGER),
+        (Row(b"short"), STRANGER), (Row(payload={"key": 7}), 7), (Row(payload={"key": 2**63}), STRANGER),
+        (Row(payload={"key": "7"}), STRANGER), (Row(payload={"key": True}), STRANGER),
+        (Row(payload={}), STRANGER), (Row(payload=[]), STRANGER), (Row(payload=None), STRANGER),
+        (Row(payload=msgspec.DecodeError("no JSON")), STRANGER), (Row(payload=TypeError("NULL")), STRANGER),
+    ],
+)  # fmt: skip
+def test_whatever_a_store_delivers_is_an_event_of_the_hunt_or_a_stranger(row: Row, key: int) -> None:
+    assert key_of_event(row) == key  # type: ignore[arg-type]
 
 
 def test_what_was_committed_after_a_token_was_made_is_due_wherever_the_token_lies() -> None:

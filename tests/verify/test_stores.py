@@ -52,7 +52,7 @@ def test_a_store_without_event_ids_that_appends_one_by_one_is_hunted_by_its_payl
 ) -> None:
     rewrite(own / "store.toml", ('event_id = "id"\n', ""))
     rewrite(own / "schema.sql", ("    id uuid not null,\n", ""), ("data jsonb", "data text"))
-    rewrite(own / "indexes.sql", ("create unique index events_id on {schema}.events (id);", ""))
+    rewrite(own / "indexes.sql", ("create unique index events_id on {schema}.events (tenant, id);", ""))
     for name in ("load_aggregate", "stream_events", "stream_tenant_events"):
         rewrite(own / f"{name}.sql", (" id as event_id,", ""))
     (own / "append_events.sql").write_text(

@@ -22,7 +22,7 @@ HEAD = (
     "ordering", "committed", "lost", "twice", "out of order", "conflicts", "appends/s", "events/s",
     "append ms", "visible ms", "handled ms",
 )  # fmt: skip
-FINDING_MAX = 160
+FINDING_MAX = 400
 NOTE = (
     "Lost, twice and out of order are summed over the consumers; rates are of writers at full speed; latencies "
     "are p50 / p95 of single appends at a steady rate beside slow transactions: until acknowledged, from there until "
@@ -51,9 +51,13 @@ def render_orderings(orderings: Sequence[OrderingResult]) -> RenderableType:
         table.add_row(*map(Text, price_row(one)))
     lines: list[RenderableType] = [table]
     for one in orderings:
+        told: list[str] = []
         for finding in faults_of(one):
             said = f"{one.ordering}: {finding.name}, {finding.expected}: {cut(finding.observed, FINDING_MAX)}"
             lines.append(Padding(Text(one_line(said)), (0, 0, 0, 2)))
+            if finding.remedy and finding.remedy not in told:
+                told.append(finding.remedy)
+                lines.append(Padding(Text(f"What to do: {one_line(finding.remedy)}"), (0, 0, 0, 4)))
         if faults_of(one) and one.replay:
             lines.append(Padding(Text(f"again: {one_line(one.replay)}", style="dim"), (0, 0, 0, 4)))
     return Group(*lines)

@@ -212,6 +212,9 @@ class OrderingResult(Document, frozen=True, kw_only=True):
     client_cpu_share: float  # of one core, writers at full speed
     findings: list[Finding]
     replay: str  # the command that runs it again
+    not_asked: dict[str, str] = {}  # invariant -> why the store's shape forbids to ask for it
+    raced: int = 0  # appends that lost a version to one that ran at the same time
+    overtaken: int = 0  # transactions that ended after one that began later
 
 
 class Figure(Document, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from eventmark.domain import (
 )
 from eventmark.domain.tokens import tenant_mark
 from eventmark.engine import encoding
+from eventmark.engine.appending import append_result
 from eventmark.engine.pool import Pool, Session
 from eventmark.engine.receiving import BATCH_BYTES_MAX, Cutter
 from eventmark.engine.records import EventRecord
@@ -216,18 +217,12 @@ class SqlEventStore:
         self, rows: Sequence[Any], stream: StreamId, expected_version: int, count: int
     ) -> AppendResult:
         row: dict[str, Any] = dict(rows[-1]) if rows else {}
-        if "last_global_sequence" in row and row["last_global_sequence"] is None:
-            raise VersionConflictError(
-                tenant_id=stream.tenant_id,
-                aggregate_id=stream.aggregate_id,
-                expected_version=expected_version,
-                actual_version=row.get("actual_version", -1),
-            )
-        return AppendResult(
-            last_sequence_number=SequenceNumber(expected_version + count),
-            last_global_sequence=GlobalSequence(row.get("last_global_sequence", 0)),
-            transaction_id=TransactionId(row.get("transaction_id", 0)),
+        answer = (
+            row.get("last_global_sequence", 0),
+            row.get("actual_version", -1),
+            row.get("transaction_id", 0),
         )
+        return append_result(answer, stream, expected_version, count)
 
     def _append_error(self, error: Exception, stream: StreamId, values: Mapping[str, Any]) -> EventStoreError:
         if isinstance(error, asyncpg.UniqueViolationError):

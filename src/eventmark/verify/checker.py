@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.verify.history import TENANTS, Consumption, History, Outcome, Table, segment_of_number
+from eventmark.verify.history import (
+    STRANGER,
+    TENANTS,
+    Consumption,
+    History,
+    Outcome,
+    Table,
+    segment_of_number,
+)
 
 EXAMPLES_MAX = 5
 
@@ -31,16 +39,27 @@ INVARIANTS = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An invariant that does not hold: what kind, how often, and the first few cases."""
+    """An invariant that does not hold: what kind, how often, and the first few cases.
+
+    Of lost events, ``due`` is how many the consumer was to be given, and ``passed`` how many of the lost ones
+    it had passed before they were committed, ``begun_beyond`` how many its first token had passed.
+    """
 
     invariant: str
     what: str  # "lost", "duplicated", "out of order", ...
     count: int
     examples: tuple[str, ...] = ()
+    consumer: str = ""
+    due: int = 0
+    passed: int = 0
+    begun_beyond: int = 0
 
 
 def check(history: History) -> list[Fault]:
     """Every fault of the history; none where all invariants hold."""
+    strangers = history.stored["key"] == STRANGER
+    found = [Fault("I2", "stored and never sent", int(strangers.sum()))] if history.alone else []
+    history = replace(history, stored=history.stored[~strangers])
     checks: tuple[Callable[[History], Iterator[Fault]], ...] = (
         _acknowledged,
         _refused,
@@ -50,7 +69,7 @@ def check(history: History) -> list[Fault]:
         _whole,
         _told,
     )
-    found = [fault for one in checks for fault in one(history)]
+    found += [fault for one in checks for fault in one(history)]
     for consumption in history.consumptions:
         found += _consumed(history, consumption)
     return [fault for fault in found if fault.count]
@@ -74,6 +93,7 @@ def _acknowledged(history: History) -> Iterator[Fault]:
 def _refused(history: History) -> Iterator[Fault]:
     outcomes = _outcomes(history)
     refused = history.written[(outcomes == Outcome.CONFLICT) | (outcomes == Outcome.FAILED)]
+    refused = refused[~np.isin(refused["key"], _accepted(history)["key"])]  # sent again, and stored before
     there = refused[np.isin(refused["key"], history.stored["key"])]
     yield Fault("I2", "refused and stored", len(there), _keys(there["key"]))
     strange = history.stored[~np.isin(history.stored["key"], history.written["key"])]
@@ -99,19 +119,45 @@ def _one_winner(history: History) -> Iterator[Fault]:
     sent = history.written[_outcomes(history) == Outcome.OK]
     sent = sent[np.lexsort((sent["sequence"], sent["stream"]))]
     again = ~_first_of_stream(sent["stream"]) & (sent["sequence"] == np.roll(sent["sequence"], 1))
+    again &= sent["key"] != np.roll(sent["key"], 1)  # the same append twice is no second winner
     yield Fault("I5", "won by several", int(again.sum()), _keys(sent["key"][again]))
 
 
 def _whole(history: History) -> Iterator[Fault]:
-    there = np.isin(history.written["key"], history.stored["key"])
+    written = history.written
+    there = np.isin(written["key"], history.stored["key"])
+    _, first, counts = np.unique(written["key"], return_inverse=True, return_counts=True)
+    again = np.flatnonzero(
+        counts[first] > 1
+    )  # of keys sent several times, what is stored at the attempt's place
+    places = (
+        {tuple(row) for row in history.stored[["key", "stream", "sequence"]].tolist()} if len(again) else ()
+    )
+    for place, row in zip(again, written[again][["key", "stream", "sequence"]].tolist(), strict=True):
+        there[place] = tuple(row) in places
     attempts = len(history.attempts)
-    stored = np.bincount(history.written["attempt"], weights=there, minlength=attempts)
-    sent = np.bincount(history.written["attempt"], minlength=attempts)
+    stored = np.bincount(written["attempt"], weights=there, minlength=attempts)
+    sent = np.bincount(written["attempt"], minlength=attempts)
     parted = np.flatnonzero((stored > 0) & (stored < sent))
     examples = tuple(
         f"{int(stored[one])} of {int(sent[one])} events of an append" for one in parted[:EXAMPLES_MAX]
     )
     yield Fault("I6", "stored in part", len(parted), examples)
+    if history.has_transaction_ids:
+        yield Fault("I6", "stored by several transactions", _torn(history, written[counts[first] == 1]))
+
+
+def _torn(history: History, written: Table) -> int:
+    """Appends whose events were not all written by one transaction."""
+    rows = history.stored[np.argsort(history.stored["key"], kind="stable")]
+    written = written[np.isin(written["key"], rows["key"])]
+    if not len(written):
+        return 0
+    transactions = rows["transaction_id"][np.searchsorted(rows["key"], written["key"])]
+    order = np.lexsort((transactions, written["attempt"]))
+    attempts, transactions = written["attempt"][order], transactions[order]
+    other = ~_first_of_stream(attempts) & (transactions != np.roll(transactions, 1))
+    return len(np.unique(attempts[other]))
 
 
 def _told(history: History) -> Iterator[Fault]:
@@ -120,34 +166,65 @@ def _told(history: History) -> Iterator[Fault]:
 
 
 def _consumed(history: History, consumption: Consumption) -> Iterator[Fault]:
-    stored, keys = history.stored, consumption.delivered["key"]
-    who = f" of {consumption.name}"
+    stored, who = history.stored, f" of {consumption.name}"
+    given = consumption.delivered[consumption.delivered["key"] != STRANGER]
+    keys = given["key"]
     due = _due(history, consumption)
-    lost = stored[due & ~np.isin(stored["key"], keys)]
-    yield Fault("I7", "lost" + who, len(np.unique(lost["key"])), _events(lost))
+    missing = due & ~np.isin(stored["key"], keys)
+    lost = stored[missing]
+    yield Fault(
+        "I7", "lost" + who, len(np.unique(lost["key"])), _events(lost), consumer=consumption.name,
+        due=len(np.unique(stored["key"][due])), passed=_passed(history, given, lost),
+        begun_beyond=int((missing & ~_beyond(history, consumption)).sum()),
+    )  # fmt: skip
     yield Fault("I7", "duplicated" + who, len(keys) - len(np.unique(keys)))
     early = keys[~np.isin(keys, stored["key"][due])]
     yield Fault("I7", "delivered unasked" + who, len(early), _keys(early))
+    if history.alone:
+        yield Fault("I7", "delivered and never sent" + who, len(consumption.delivered) - len(given))
     yield Fault("I8", "out of order" + who, *_out_of_order(history, keys))
     yield Fault("I9", "tokens back" + who, consumption.tokens_back)
-    yield Fault("I10", "events of other tenants" + who, consumption.foreign)
+    foreign = max(consumption.foreign, _foreign(history, consumption))
+    yield Fault("I10", "events of other tenants" + who, foreign)
     yield Fault("I12", "never caught up" + who, int(not consumption.caught_up))
+
+
+def _foreign(history: History, consumption: Consumption) -> int:
+    """Events given to a consumer of one tenant that are stored as another's, whatever the store said they are."""
+    if consumption.tenant is None:
+        return 0
+    others = history.stored["key"][history.stored["stream"] % TENANTS != consumption.tenant]
+    return int(np.isin(consumption.delivered["key"], others).sum())
+
+
+def _passed(history: History, given: Table, lost: Table) -> int:
+    """Of the lost events, those whose place in the log the consumer was past before they were committed."""
+    rows = history.stored[np.argsort(history.stored["key"], kind="stable")]
+    given = given[np.isin(given["key"], rows["key"])]
+    sent = history.written[np.argsort(history.written["key"], kind="stable")]
+    lost = lost[np.isin(lost["key"], sent["key"])]
+    if not len(lost) or not len(given):
+        return 0
+    places = _places(rows, by_number=history.by_number)
+    there = places[np.searchsorted(rows["key"], given["key"])]
+    order = np.argsort(there, kind="stable")
+    at_ns = np.minimum.accumulate(given["at_ns"][order][::-1])[
+        ::-1
+    ]  # the earliest of this place and later ones
+    after = np.searchsorted(there[order], places[np.searchsorted(rows["key"], lost["key"])], side="right")
+    ended_ns = history.attempts["ended_ns"][sent["attempt"][np.searchsorted(sent["key"], lost["key"])]]
+    beyond = after < len(at_ns)
+    return int((at_ns[after[beyond]] <= ended_ns[beyond]).sum())
 
 
 def _due(history: History, consumption: Consumption) -> NDArray[np.bool_]:
     """Which stored events the consumer is to be given: those after its first token, and those that were
     committed after it had that token, wherever the token says they are."""
-    stored, start = history.stored, consumption.start
-    if history.by_number:
-        due = stored["number"] > start.global_sequence
-        for first, last in start.gaps:
-            due |= (stored["number"] >= first) & (stored["number"] <= last)
-    else:
-        due = (stored["transaction_id"] > start.transaction_id) | (
-            (stored["transaction_id"] == start.transaction_id) & (stored["number"] > start.global_sequence)
-        )
-    later = history.attempts["commit_ns"] > consumption.made_ns
-    due |= np.isin(stored["key"], history.written["key"][later[history.written["attempt"]]])
+    stored = history.stored
+    due = _beyond(history, consumption)
+    accepted = _accepted(history)
+    later = history.attempts["commit_ns"][accepted["attempt"]] > consumption.made_ns
+    due |= np.isin(stored["key"], accepted["key"][later])
     if consumption.tenant is not None:
         due &= stored["stream"] % TENANTS == consumption.tenant
     if consumption.segment is not None:
@@ -155,6 +232,27 @@ def _due(history: History, consumption: Consumption) -> NDArray[np.bool_]:
         segments = np.array([segment_of_number(stream) for stream in streams.tolist()], np.int64)
         due &= segments[place] == consumption.segment
     return due
+
+
+def _beyond(history: History, consumption: Consumption) -> NDArray[np.bool_]:
+    """Which stored events are after the consumer's first token."""
+    stored, start = history.stored, consumption.start
+    beyond: NDArray[np.bool_] = stored["number"] > start.global_sequence
+    if not history.by_number:
+        beyond &= stored["transaction_id"] == start.transaction_id
+        return beyond | (stored["transaction_id"] > start.transaction_id)
+    for first, last in start.gaps:
+        beyond |= (stored["number"] >= first) & (stored["number"] <= last)
+    return beyond
+
+
+def _accepted(history: History) -> Table:
+    """The events of attempts that may be stored; of one that was sent several times, the first."""
+    outcomes = _outcomes(history)
+    rows = history.written[(outcomes == Outcome.OK) | (outcomes == Outcome.UNKNOWN)]
+    _, first = np.unique(rows["key"], return_index=True)
+    accepted: Table = rows[first]
+    return accepted
 
 
 def _out_of_order(history: History, keys: NDArray[np.int64]) -> tuple[int, tuple[str, ...]]:

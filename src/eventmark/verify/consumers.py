@@ -12,12 +12,20 @@ from pathlib import Path
 import asyncpg
 import numpy as np
 
-from eventmark.domain import EventBatch, StoredEvent, TrackingToken
+from eventmark.domain import EventBatch, TrackingToken
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.processor import segment_of
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.stores import SqlEventStore, find_store, open_store
-from eventmark.verify.history import DELIVERED, SEGMENTS, Consumption, key_of_event, tenant_of
+from eventmark.verify.history import (
+    DELIVERED,
+    SEGMENTS,
+    STRANGER,
+    Consumption,
+    is_foreign,
+    key_of_event,
+    tenant_of,
+)
 from eventmark.verify.subject import Start
 from eventmark.workers import loop_factory
 
@@ -25,6 +33,7 @@ BATCH = 1000
 WAIT_S = 0.1
 CATCH_UP_S = 120.0
 MIDDLE_BEFORE = timedelta(seconds=0.5)
+STUCK_MAX = 100  # batches in a row whose token is not beyond the one asked with: it reads the same for ever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +68,20 @@ async def _run(task: ConsumerTask) -> list[Consumption]:
         return await asyncio.gather(*(_Consumer(store, task, start).run() for start in task.starts))
 
 
+async def first_token(
+    store: PostgresEventStore | SqlEventStore, start: Start, instant: datetime
+) -> TrackingToken:
+    """Where a consumer begins; ``instant`` is what one in the middle asks for."""
+    tenant = {} if start.tenant is None else {"tenant_id": tenant_of(start.tenant)}
+    if isinstance(store, SqlEventStore):
+        tenant = {}  # its tokens are places for everybody
+    if start.place == "tail":
+        return await store.create_tail_token()
+    if start.place == "head":
+        return await store.create_head_token(**tenant)
+    return await store.create_token_at(instant, **tenant)
+
+
 class _Consumer:
     def __init__(self, store: PostgresEventStore | SqlEventStore, task: ConsumerTask, start: Start) -> None:
         self._store = store
@@ -69,12 +92,14 @@ class _Consumer:
         self._ended = False
 
     async def run(self) -> Consumption:
-        token = await self._first_token()
+        token = await self._store.create_tail_token()
         seen = Consumption(
             self._start.name, self._start.tenant, token, time.monotonic_ns(), np.empty(0, DELIVERED),
             segment=self._start.segment,
         )  # fmt: skip
         try:
+            token = seen.start = await self._first_token()
+            seen.made_ns = time.monotonic_ns()
             await self._read_on(token, seen)
         except Exception as error:  # none is expected here: the history says so
             seen.errors.append(f"{type(error).__name__}: {error}"[:300])
@@ -83,24 +108,22 @@ class _Consumer:
         return seen
 
     async def _first_token(self) -> TrackingToken:
-        if self._start.place == "tail":
-            return await self._store.create_tail_token()
-        while not (self._task.later.exists() or self._task.done.exists()):  # noqa: ASYNC110 - from a process apart
-            await asyncio.sleep(0.02)
-        tenant = {} if self._tenant_id is None else {"tenant_id": self._tenant_id}
-        if self._start.place == "head":
-            return await self._store.create_head_token(**tenant)
-        return await self._store.create_token_at(datetime.now(UTC) - MIDDLE_BEFORE, **tenant)
+        if self._start.place != "tail":
+            while not (self._task.later.exists() or self._task.done.exists()):  # noqa: ASYNC110 - from a process apart
+                await asyncio.sleep(0.02)
+        return await first_token(self._store, self._start, datetime.now(UTC) - MIDDLE_BEFORE)
 
     async def _read_on(self, token: TrackingToken, seen: Consumption) -> None:
-        deadline_s = None
+        deadline_s, stuck = None, 0
         while True:
             ended = self._ended = self._ended or await self._all_ended()
             batch = await self._store.stream_events(
                 TrackingToken.parse(str(token)), limit=BATCH, tenant_id=self._tenant_id,
                 wait_s=0.0 if ended else WAIT_S,
             )  # fmt: skip
-            seen.tokens_back += batch.token.compare(token) < 0
+            step = batch.token.compare(token)
+            seen.tokens_back += step < 0
+            stuck = stuck + 1 if batch.events and step <= 0 else 0
             token = batch.token
             if batch.events:
                 self._handle(batch, seen)
@@ -108,20 +131,22 @@ class _Consumer:
                 return  # nothing was there after the last transaction had ended
             if self._task.done.exists():
                 deadline_s = deadline_s or time.monotonic() + CATCH_UP_S
-                if time.monotonic() > deadline_s:
-                    seen.caught_up = False
-                    return
+            if stuck >= STUCK_MAX or (deadline_s and time.monotonic() > deadline_s):
+                seen.caught_up = False
+                return
 
     def _handle(self, batch: EventBatch, seen: Consumption) -> None:
         at_ns = time.monotonic_ns()
         segment = self._start.segment
         keys = [
-            key_of_event(event)
+            key
             for event in batch.events
-            if segment is None or segment_of(event, SEGMENTS) == segment
+            if (key := key_of_event(event)) == STRANGER
+            or segment is None
+            or segment_of(event, SEGMENTS) == segment
         ]
         if self._tenant_id is not None:
-            seen.foreign += sum(_is_foreign(event, self._tenant_id) for event in batch.events)
+            seen.foreign += sum(is_foreign(event, self._tenant_id) for event in batch.events)
         self._batches.append((keys, at_ns, time.monotonic_ns()))
 
     async def _all_ended(self) -> bool:
@@ -144,14 +169,6 @@ class _Consumer:
         rows["at_ns"] = np.repeat(_column(self._batches, 1), counts)
         rows["handled_ns"] = np.repeat(_column(self._batches, 2), counts)
         return rows
-
-
-def _is_foreign(event: StoredEvent, tenant_id: str) -> bool:
-    """Whether it says to be another tenant's. One that does not say is found by its key, as not asked for."""
-    try:
-        return event.tenant_id != tenant_id
-    except KeyError:
-        return False
 
 
 def _column(batches: Sequence[tuple[list[int], int, int]], place: int) -> np.ndarray:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.domain import StoredEvent, StreamId, TrackingToken
+from eventmark.domain import NewEvent, StoredEvent, StreamId, TrackingToken
 from eventmark.engine.processor import segment_of_stream
 
 TENANTS = 8
@@ -46,20 +49,35 @@ STORED = np.dtype(
 )
 DELIVERED = np.dtype([("key", "i8"), ("at_ns", "i8"), ("handled_ns", "i8")])
 
+STRANGER = 0
+"""The key of an event that the hunt's writers did not make."""
+
+NO_STREAM = -1
+"""The number of a stream that is none of the hunt's."""
+
+KEY_MAX = (1 << 63) - 1
+ID_PREFIX = "45564d4b00007000"  # of every event id, as hexadecimal digits: the first half
+AGGREGATE_PREFIX = "00000000-0000-4000-8000-"
+TENANT_PREFIX = "tenant-"
+
 _KEY_BITS = 64
-_ID_BASE = 0x45564D4B_00007000 << _KEY_BITS
+_ID_HIGH = int(ID_PREFIX, 16)
 
 
 def tenant_of(stream: int) -> str:
-    return f"tenant-{stream % TENANTS}"
+    return f"{TENANT_PREFIX}{stream % TENANTS}"
 
 
 def stream_id(stream: int) -> StreamId:
-    """A stream whose aggregate id is a UUID, as stores may ask for; its last twelve digits are the number."""
+    """A stream whose aggregate id is a UUID, as stores may ask for.
+
+    ``TENANTS`` streams in a row, one of each tenant, have the same aggregate id: a store that does not keep
+    tenants apart mixes them up.
+    """
     return StreamId(
         tenant_id=tenant_of(stream),
         aggregate_type="Hunt",
-        aggregate_id=f"00000000-0000-4000-8000-{stream:012d}",
+        aggregate_id=f"{AGGREGATE_PREFIX}{stream // TENANTS:012d}",
     )
 
 
@@ -70,22 +88,71 @@ def segment_of_number(stream: int) -> int:
 
 
 def event_id(key: int) -> UUID:
-    """The id of the event with a key (1 to 2^63 - 1)."""
-    return UUID(int=_ID_BASE | key)
+    """The id of the event with a key (1 to ``KEY_MAX``)."""
+    return UUID(int=(_ID_HIGH << _KEY_BITS) | key)
+
+
+def payload_of(key: int) -> dict[str, object]:
+    """The payload of the event with a key; ``stored.count_damaged`` has the server make the same."""
+    digest = hashlib.md5(str(key).encode(), usedforsecurity=False).hexdigest()
+    return {"key": key, "text": digest * (key % 8)}
+
+
+def new_event(key: int) -> NewEvent:
+    """The event with a key, as every writer makes it."""
+    return NewEvent(
+        event_id=event_id(key), event_type="Hunted", payload=payload_of(key), metadata={},
+        timestamp=datetime.now(UTC), payload_type="Hunted",
+    )  # fmt: skip
 
 
 def key_of(event_id: UUID) -> int:
-    """The key of an event by its id."""
-    return event_id.int & ((1 << _KEY_BITS) - 1)
+    """The key of an event by its id; ``STRANGER`` where ``event_id`` did not make it."""
+    high, key = divmod(event_id.int, 1 << _KEY_BITS)
+    return key if high == _ID_HIGH and key <= KEY_MAX else STRANGER
 
 
 def key_of_event(event: StoredEvent) -> int:
-    """By its id, or by its payload where the store does not answer with ids."""
+    """By its id, or by its payload where the store does not answer with ids.
+
+    ``STRANGER`` for whatever else a store delivers: it is counted, and never ends the hunt.
+    """
     try:
-        found: object = event.event_id
+        return key_of_id(event.event_id)
     except KeyError:
-        return int(event.payload()["key"])
-    return key_of(found if isinstance(found, UUID) else UUID(str(found)))
+        return _key_of_payload(event)
+
+
+def is_foreign(event: StoredEvent, tenant_id: str) -> bool:
+    """Whether it says to be another tenant's. One that does not say is found by where it is stored."""
+    try:
+        return str(event.tenant_id) != tenant_id
+    except KeyError:
+        return False
+
+
+def key_of_id(found: object) -> int:
+    """The key of an event by its id in whatever form a store answers with it."""
+    try:
+        if isinstance(found, bytes):
+            return key_of(UUID(bytes=found))
+        return key_of(found if isinstance(found, UUID) else UUID(str(found)))
+    except ValueError:
+        return STRANGER
+
+
+def _key_of_payload(event: StoredEvent) -> int:
+    try:
+        key = event.payload()["key"]
+    except (
+        KeyError,
+        TypeError,
+        IndexError,
+        ValueError,
+        msgspec.MsgspecError,
+    ):  # not a document of the hunt's
+        return STRANGER
+    return key if type(key) is int and 0 < key <= KEY_MAX else STRANGER
 
 
 @dataclass(slots=True)
@@ -122,10 +189,16 @@ class Consumption:
 
 @dataclass(slots=True, kw_only=True)
 class History:
-    """Everything that is known about one hunt. ``damaged`` counts stored events that are not as they were sent."""
+    """Everything that is known about one hunt. ``damaged`` counts stored events that are not as they were sent.
+
+    ``alone``: nobody but the hunt writes to the store. ``has_transaction_ids``: what is stored as such is
+    the id of the whole transaction, not of a part of it.
+    """
 
     total_order: bool
     by_number: bool
+    alone: bool = True
+    has_transaction_ids: bool = False
     attempts: Table
     written: Table
     stored: Table

@@ -20,6 +20,7 @@ from eventmark.seeding.progress import Progress, no_progress
 from eventmark.stores import drop_scratch_schema, open_store
 from eventmark.verify.checker import check
 from eventmark.verify.consumers import ConsumerTask, run_consumers
+from eventmark.verify.forced import forced_faults
 from eventmark.verify.history import Consumption, History, WriterLog, joined
 from eventmark.verify.price import FullSpeed, ordering_result
 from eventmark.verify.stored import StoredTable, count_damaged, read_stored, replay_differences
@@ -61,13 +62,15 @@ def hunt(
     """
     asyncio.run(plan.subject.make(dsn, schema))
     try:
+        forced = asyncio.run(forced_faults(dsn, schema, plan.subject))
+        asyncio.run(plan.subject.make(dsn, schema))
         history, full_speed = _run(dsn, schema, plan, progress)
     finally:
         asyncio.run(drop_scratch_schema(dsn, schema))
     faults = check(history)
     if faults and keep_history is not None:
         history.save(keep_history)
-    return ordering_result(plan.subject, history, faults, full_speed, replay=replay)
+    return ordering_result(plan.subject, history, faults, full_speed, forced=forced, replay=replay)
 
 
 def _run(dsn: str, schema: str, plan: HuntPlan, progress: Progress) -> tuple[History, FullSpeed]:
@@ -144,6 +147,7 @@ async def _watch(
         while not all(future.done() for future in writing):
             await asyncio.sleep(LOOK_EVERY_S)
             drawn = await connection.fetchval(last_number)
+            drawn = drawn if isinstance(drawn, int) else 0  # a store's numbers may be anything
             share = min(max(drawn / plan.events, (time.monotonic() - began_s) / plan.seconds), 1.0)
             progress(f"verify {plan.subject.name}", share, 1.0)
             if share >= LATER_SHARE:
@@ -191,6 +195,7 @@ async def _history(
     return History(
         total_order=subject.total_order,
         by_number=not subject.by_transaction_id,
+        has_transaction_ids="transaction_id" in subject.definition.columns,
         attempts=attempts,
         written=written,
         stored=stored,

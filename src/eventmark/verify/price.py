@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from eventmark.results.results import Finding, Latency, OrderingResult, Verdict
+from eventmark.results.results import Latency, OrderingResult, Verdict
 from eventmark.stats.quantiles import latency_of
-from eventmark.verify.checker import INVARIANTS, Fault
+from eventmark.verify.checker import Fault
+from eventmark.verify.concurrency import overtaken, raced, undecided
+from eventmark.verify.findings import Reader, findings, merged, said
 from eventmark.verify.history import History, Outcome
 from eventmark.verify.subject import Subject
 
@@ -24,13 +26,22 @@ class FullSpeed:
 
 
 def ordering_result(
-    subject: Subject, history: History, faults: Sequence[Fault], run: FullSpeed, *, replay: str
-) -> OrderingResult:
-    """The result of one subject. An ordering that promises nothing is BROKEN all the same when it lost events."""
+    subject: Subject, history: History, faults: Sequence[Fault], run: FullSpeed, *, forced: Sequence[Fault] = (),
+    replay: str,
+) -> OrderingResult:  # fmt: skip
+    """The result of one subject: what its hunt found, and the interleavings forced before it.
+
+    An ordering that promises nothing is BROKEN when the hunt itself lost events: it is there to show that a
+    hunt finds them.
+    """
     outcomes = history.attempts["outcome"]
     fast = np.arange(len(outcomes)) >= run.paced
     stored_fast = int(np.count_nonzero(fast[history.written["attempt"]] & _stored(history)))
-    verdict, reason = _verdict(faults, history)
+    reader = Reader(by_number=history.by_number, statement="" if subject.ordering else f"{subject.reads}.sql")
+    missing = undecided(history, contends=subject.contends)
+    missing = {name: why for name, why in missing.items() if name not in subject.not_asked}
+    every = merged(faults, forced) if subject.lossless else list(faults)
+    verdict, reason = _verdict(every, history, reader, missing)
     visible, handled = _delivery_latencies(history, run.paced)
     return OrderingResult(
         ordering=subject.name,
@@ -54,39 +65,25 @@ def ordering_result(
         visible_ms=visible,
         handled_ms=handled,
         client_cpu_share=round(run.cpu_s / run.seconds, 3),
-        findings=findings(faults),
+        findings=findings(
+            merged(faults, forced), reader=reader, not_asked=subject.not_asked, undecided=missing
+        ),
         replay=replay,
+        not_asked=dict(subject.not_asked),
+        raced=raced(history),
+        overtaken=overtaken(history),
     )
 
 
-def findings(faults: Iterable[Fault]) -> list[Finding]:
-    """One for each invariant, and one more for each further fault of it."""
-    found: dict[str, list[Fault]] = {name: [] for name in INVARIANTS}
-    for fault in faults:
-        found[fault.invariant].append(fault)
-    return [
-        finding
-        for name, rule in INVARIANTS.items()
-        for finding in (
-            [_broken(name, rule, fault) for fault in found[name]]
-            or [Finding(name=name, verdict=Verdict.MET, observed="no exception", expected=rule)]
-        )
-    ]
-
-
-def _broken(name: str, rule: str, fault: Fault) -> Finding:
-    examples = "; ".join(fault.examples)
-    return Finding(
-        name=name, verdict=Verdict.BROKEN, expected=rule,
-        observed=f"{fault.count} {fault.what}" + (f", such as {examples}" if examples else ""),
-    )  # fmt: skip
-
-
-def _verdict(faults: Sequence[Fault], history: History) -> tuple[Verdict, str]:
+def _verdict(
+    faults: Sequence[Fault], history: History, reader: Reader, missing: Mapping[str, str]
+) -> tuple[Verdict, str]:
     if faults:
-        return Verdict.BROKEN, "; ".join(f"{fault.count} {fault.what}" for fault in faults)
+        return Verdict.BROKEN, "; ".join(said(fault, reader) for fault in faults)
     if not len(history.stored) or not any(len(one.delivered) for one in history.consumptions):
         return Verdict.INCONCLUSIVE, "nothing was written, or nothing was delivered"
+    if missing:
+        return Verdict.INCONCLUSIVE, "; ".join(missing.values())
     return Verdict.MET, ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 import numpy as np
@@ -13,7 +13,9 @@ import numpy as np
 from eventmark.domain import EventBatch, NewEvent, TrackingToken
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.transaction import StoreTransaction
-from eventmark.stores import find_store
+from eventmark.stores import SqlEventStore, StoreDefinition, find_store
+from eventmark.stores.sql_transaction import SqlStoreTransaction
+from eventmark.verify.attempts import Attempt
 from eventmark.verify.checker import Fault, check
 from eventmark.verify.history import (
     ATTEMPT,
@@ -23,34 +25,34 @@ from eventmark.verify.history import (
     History,
     Outcome,
     WriterLog,
-    event_id,
     expanded,
-    key_of,
+    is_foreign,
+    key_of_event,
+    new_event,
     stream_id,
+    tenant_of,
 )
 from eventmark.verify.stored import StoredTable, count_damaged, read_stored
 from eventmark.verify.subject import ENGINE_STORE
-from eventmark.verify.writers import payload_of
 
 Read = Callable[[TrackingToken], Awaitable[EventBatch]]
 
 
 def events(first: int, count: int) -> list[NewEvent]:
-    return [
-        NewEvent(
-            event_id=event_id(key), event_type="Hunted", payload=payload_of(key), metadata={},
-            timestamp=datetime.now(UTC), payload_type="Hunted",
-        )
-        for key in range(first, first + count)
-    ]  # fmt: skip
+    return [new_event(key) for key in range(first, first + count)]
 
 
 @dataclass
 class Recording:
-    """What was done in a schema, in the form that the checker takes."""
+    """What was done in a schema, in the form that the checker takes.
 
-    store: PostgresEventStore
+    ``alone``: nobody else writes to the store, so that every other event is a fault.
+    """
+
+    store: PostgresEventStore | SqlEventStore
     schema: str
+    alone: bool = True
+    errors: list[str] = field(default_factory=list)  # of no kind that a store may raise
     attempts: list[tuple[int, bool, int, int, int]] = field(default_factory=list)
     parts: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     consumptions: list[Consumption] = field(default_factory=list)
@@ -60,8 +62,14 @@ class Recording:
         self, outcome: Outcome, stream: int, first: int, sequence: int, count: int, *, commit_ns: int = 0
     ) -> None:
         now = time.monotonic_ns()
-        self.parts.append((len(self.attempts), stream, first, sequence, count))
-        self.attempts.append((outcome, count == 1, now, commit_ns or now, now))
+        attempt = Attempt(count == 1, now, commit_ns or now, [(stream, first, sequence, count)])
+        self.note_attempt(outcome, attempt)
+
+    def note_attempt(self, outcome: Outcome, attempt: Attempt) -> None:
+        self.parts += [(len(self.attempts), *part) for part in attempt.parts]
+        self.attempts.append(
+            (outcome, attempt.single, attempt.invoked_ns, attempt.commit_ns, time.monotonic_ns())
+        )
 
     def new(self, count: int) -> tuple[int, list[NewEvent]]:
         first = self.next_key
@@ -73,7 +81,9 @@ class Recording:
         await self.store.append_events(stream_id(stream), new, expected_version=version)
         self.note(Outcome.OK, stream, first, version + 1, count)
 
-    async def append_in(self, transaction: StoreTransaction, stream: int, count: int = 1) -> int:
+    async def append_in(
+        self, transaction: StoreTransaction | SqlStoreTransaction, stream: int, count: int = 1
+    ) -> int:
         """Appends; to be noted when the transaction has ended. Returns the first key."""
         first, new = self.new(count)
         await transaction.append_events(stream_id(stream), new, expected_version=0)
@@ -93,24 +103,35 @@ class Recording:
             batch = await read(token)
             seen.tokens_back += batch.token.compare(token) < 0
             token = batch.token
-            keys = [key_of(event.event_id) for event in batch.events]
-            seen.foreign += sum(
-                tenant is not None and event.tenant_id != f"tenant-{tenant}" for event in batch.events
-            )
+            keys = [key_of_event(event) for event in batch.events]
+            if tenant is not None:
+                seen.foreign += sum(is_foreign(event, tenant_of(tenant)) for event in batch.events)
+            now = time.monotonic_ns()
             seen.delivered = np.concatenate(
-                (seen.delivered, np.array([(key, 0, 0) for key in keys], DELIVERED))
+                (seen.delivered, np.array([(key, now, now) for key in keys], DELIVERED))
             )
         return token
 
-    async def faults(self, connection: asyncpg.Connection) -> list[Fault]:
+    @property
+    def definition(self) -> StoreDefinition:
+        return self.store.definition if isinstance(self.store, SqlEventStore) else find_store(ENGINE_STORE)
+
+    async def history(self, connection: asyncpg.Connection[Any]) -> History:
+        """Everything up to now, held against what the table holds."""
         parts = WriterLog(parts=np.array(self.parts, PART)).parts
-        ordering = self.store.ordering
-        table = await StoredTable.of(connection, self.schema, find_store(ENGINE_STORE))
-        return check(
-            History(
-                total_order=ordering.total_order, by_number=not ordering.by_transaction_id,
-                attempts=np.array(self.attempts, ATTEMPT), written=expanded(parts),
-                stored=await read_stored(connection, table), consumptions=self.consumptions,
-                damaged=await count_damaged(connection, table),
-            )
+        if isinstance(self.store, SqlEventStore):
+            total_order, by_number = True, self.definition.ordering != "transaction-id"
+        else:
+            ordering = self.store.ordering
+            total_order, by_number = ordering.total_order, not ordering.by_transaction_id
+        table = await StoredTable.of(connection, self.schema, self.definition)
+        return History(
+            total_order=total_order, by_number=by_number, alone=self.alone,
+            has_transaction_ids="transaction_id" in self.definition.columns,
+            attempts=np.array(self.attempts, ATTEMPT), written=expanded(parts),
+            stored=await read_stored(connection, table), consumptions=self.consumptions,
+            damaged=await count_damaged(connection, table), errors=self.errors,
         )  # fmt: skip
+
+    async def faults(self, connection: asyncpg.Connection[Any]) -> list[Fault]:
+        return check(await self.history(connection))

@@ -14,7 +14,20 @@ import numpy as np
 from eventmark.domain import EventStore, SequenceNumber, Snapshot
 from eventmark.engine.statements import quoted_schema
 from eventmark.stores import StoreDefinition
-from eventmark.verify.history import STORED, TENANTS, Table, key_of_event, stream_id, tenant_of
+from eventmark.verify.history import (
+    AGGREGATE_PREFIX,
+    ID_PREFIX,
+    NO_STREAM,
+    STORED,
+    STRANGER,
+    TENANT_PREFIX,
+    TENANTS,
+    Table,
+    key_of_event,
+    payload_of,
+    stream_id,
+    tenant_of,
+)
 
 REPLAYED_STREAMS = 20
 
@@ -24,11 +37,14 @@ _FIELDS = ("key", "stream", "sequence", "transaction_id", "number")
 
 @dataclass(frozen=True, slots=True)
 class StoredTable:
-    """A store's table of events, and how its columns are read in the terms of a history."""
+    """A store's table of events, and how its columns are read in the terms of a history.
+
+    Whatever a column holds, reading it is no error: what the hunt did not write is a stranger.
+    """
 
     relation: str
     columns: Mapping[str, str]
-    document: str  # the payload as jsonb
+    payload_type: str
 
     @classmethod
     async def of(
@@ -36,30 +52,56 @@ class StoredTable:
     ) -> StoredTable:
         relation = f'{quoted_schema(schema)}."{definition.events_table}"'
         columns = {name: f'"{column}"' for name, column in definition.columns.items()}
-        kind = await connection.fetchval(
+        payload_type = await connection.fetchval(
             "select format_type(atttypid, null) from pg_attribute"
             " where attrelid = to_regclass($1) and attname = $2",
             relation,
             definition.columns["payload"],
         )
-        payload = columns["payload"]
-        return cls(relation, columns, payload if kind == "jsonb" else f"({payload}::text)::jsonb")
+        return cls(relation, columns, payload_type)
+
+    @property
+    def is_jsonb(self) -> bool:
+        return self.payload_type == "jsonb"
+
+    @property
+    def document(self) -> str:
+        """The payload as text."""
+        payload = self.columns["payload"]
+        return f"encode({payload}, 'escape')" if self.payload_type == "bytea" else f"{payload}::text"
 
     @property
     def key(self) -> str:
         """The event's key, from its id where there is one."""
         if "event_id" not in self.columns:
-            return f"({self.document} ->> 'key')::bigint"
-        return f"('x' || right(replace({self.columns['event_id']}::text, '-', ''), 16))::bit(64)::bigint"
+            return f"coalesce(substring({self.document} from '\"key\"\\s*:\\s*([0-9]{{1,18}})\\y')::bigint, {STRANGER})"
+        digits = f"lower(replace({self.columns['event_id']}::text, '-', ''))"
+        return (
+            f"case when {digits} ~ '{ID_PREFIX}[0-7][0-9a-f]{{15}}$'"
+            f" then ('x' || right({digits}, 16))::bit(64)::bigint else {STRANGER} end"
+        )
 
     @property
     def stream(self) -> str:
-        return f"right({self.columns['aggregate_id']}::text, 12)::bigint"
+        aggregate, tenant = f"{self.columns['aggregate_id']}::text", f"{self.columns['tenant_id']}::text"
+        return (
+            f"case when {aggregate} ~ '^{AGGREGATE_PREFIX}[0-9]{{12}}$'"
+            f" and {tenant} ~ '^{TENANT_PREFIX}[0-{TENANTS - 1}]$'"
+            f" then right({aggregate}, 12)::bigint * {TENANTS} + right({tenant}, 1)::bigint else {NO_STREAM} end"
+        )
 
     @property
     def transaction(self) -> str:
         """The transaction that wrote an event; the server knows it where the table does not."""
-        return f"{self.columns.get('transaction_id', 'xmin')}::text::bigint"
+        return self.number_in("transaction_id") if "transaction_id" in self.columns else number_of("xmin")
+
+    def number_in(self, name: str) -> str:
+        return number_of(self.columns[name])
+
+
+def number_of(column: str) -> str:
+    """A column of any type as a number; -1 for what is none, or more than any hunt comes to."""
+    return f"case when {column}::text ~ '^-?[0-9]{{1,18}}$' then {column}::text::bigint else -1 end"
 
 
 async def read_stored(connection: asyncpg.Connection[Any], table: StoredTable) -> Table:
@@ -70,8 +112,8 @@ async def read_stored(connection: asyncpg.Connection[Any], table: StoredTable) -
         chunks.append(bytes(chunk))
 
     await connection.copy_from_query(
-        f"select {table.key}, {table.stream}, {table.columns['sequence_number']}::bigint, {table.transaction},"
-        f" {table.columns['global_sequence_id']}::bigint from {table.relation}",
+        f"select {table.key}, {table.stream}, {table.number_in('sequence_number')}, {table.transaction},"
+        f" {table.number_in('global_sequence_id')} from {table.relation}",
         output=keep,
         format="binary",
     )
@@ -88,20 +130,38 @@ async def read_stored(connection: asyncpg.Connection[Any], table: StoredTable) -
 
 
 async def count_damaged(connection: asyncpg.Connection[Any], table: StoredTable) -> int:
-    """Stored events whose payload or tenant is not as their writer made it."""
+    """The hunt's stored events whose payload is not as their writer made it."""
+    if not table.is_jsonb:
+        return await _count_damaged_texts(connection, table)
     damaged: int = await connection.fetchval(
-        f"with event as (select {table.key} as key, {table.document} as payload,"
-        f" {table.columns['tenant_id']}::text as tenant_id, {table.stream} as stream from {table.relation})"
-        " select count(*) from event where tenant_id <> 'tenant-' || stream % $1 or payload is distinct from"
+        f"with event as (select {table.key} as key, {table.columns['payload']} as payload from {table.relation})"
+        " select count(*) from event where key <> $1 and payload is distinct from"
         " jsonb_build_object('key', key, 'text', repeat(md5(key::text), (key % 8)::int))",
-        TENANTS,
+        STRANGER,
     )
     return damaged
 
 
+async def _count_damaged_texts(connection: asyncpg.Connection[Any], table: StoredTable) -> int:
+    """Of documents that are kept as text: one that is none is a damaged one, and no error of the server's."""
+    damaged = 0
+    query = f"select {table.key} as key, {table.document} as document from {table.relation}"
+    async with connection.transaction():
+        async for row in connection.cursor(query, prefetch=10_000):
+            damaged += row["key"] != STRANGER and _decoded(row["document"]) != payload_of(row["key"])
+    return damaged
+
+
+def _decoded(document: str | None) -> object:
+    try:
+        return msgspec.json.decode(document or "")
+    except msgspec.MsgspecError:
+        return None
+
+
 async def replay_differences(store: EventStore, stored: Table) -> int:
     """Of the longest streams: those whose snapshot and following events are not their full replay."""
-    streams, lengths = np.unique(stored["stream"], return_counts=True)
+    streams, lengths = np.unique(stored["stream"][stored["stream"] != NO_STREAM], return_counts=True)
     differences = 0
     for place in np.argsort(lengths)[::-1][:REPLAYED_STREAMS].tolist():
         differences += not await _replays_alike(store, int(streams[place]), int(lengths[place]))

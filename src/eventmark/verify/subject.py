@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from eventmark.engine import ORDERINGS
 from eventmark.stores import StoreDefinition, find_store, make_scratch_schema, make_scratch_store
 from eventmark.verify.history import SEGMENTS, tenant_of
 
 ENGINE_STORE = "eaf"
+
+NO_CONSUMERS = "the store has no stream_events.sql: what its consumers would miss is not known"
+NO_VERSIONS = "append_events.sql takes no expected version"
+NO_SNAPSHOTS = "the store has no snapshots, or load_aggregate.sql loads no part of a stream"
+NO_EVENT_IDS = "the store keeps no event ids"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Subject:
 
     ``store`` is a name or folder, for processes to find it again; ``ordering`` is one of the engine's, "" for
     a store of SQL files. ``starts`` are the consumers of each process. ``absent`` tells what cannot be
-    hunted, with the reason.
+    hunted, and ``not_asked`` which invariants, each with the reason.
     """
 
     name: str
@@ -45,7 +51,20 @@ class Subject:
     starts: tuple[tuple[Start, ...], ...]
     contends: bool = True
     has_snapshots: bool = True
+    has_event_ids: bool = True
     absent: tuple[tuple[str, str], ...] = ()
+    not_asked: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def first_start(self) -> Start | None:
+        """The consumer that reads the most, from the log's tail."""
+        return self.starts[0][0] if self.starts else None
+
+    @property
+    def reads(self) -> str:
+        """The statement by which most consumers read."""
+        first = self.first_start
+        return "stream_events" if first is None or first.tenant is None else "stream_tenant_events"
 
     @property
     def definition(self) -> StoreDefinition:
@@ -79,26 +98,48 @@ def store_subject(store: str) -> Subject:
     statements = definition.statements
     early = [Start("tail")] if "stream_events" in statements else []
     late: list[Start] = []
-    absent = []
+    absent = {}
     if "stream_tenant_events" in statements:
         early += [Start("tail", 0)] if early else [Start("tail", 0), Start("tail", 1)]
     if not early:
-        absent.append(("consumers", "the store has no stream_events.sql: what they would miss is not known"))
+        absent["consumers"] = NO_CONSUMERS
     if "stream_events" in statements and "create_head_token" in statements:
         late.append(Start("head"))
         late += [Start("middle")] if "create_token_at" in statements else []
     elif early:
-        absent.append(("consumers that begin at the head", "the store has no create_head_token.sql"))
+        absent["consumers that begin at the head"] = "the store has no create_head_token.sql"
     contends = definition.capabilities.expected_version
     if not contends:
-        absent.append(("contention for a version", "append_events.sql takes no expected version"))
+        absent["contention for a version"] = NO_VERSIONS
     replays = any(parameter.name == "from_sequence" for parameter in statements["load_aggregate"].parameters)
     has_snapshots = definition.capabilities.snapshots and replays
     if not has_snapshots:
-        absent.append(("replay from snapshots", "the store has no snapshots, or loads no part of a stream"))
+        absent["replay from snapshots"] = NO_SNAPSHOTS
+    has_event_ids = "event_id" in definition.columns
+    if not has_event_ids:
+        absent["appends repeated by event id"] = NO_EVENT_IDS
+    reads_by_tenant = "stream_tenant_events" in statements
+    if early and not reads_by_tenant:
+        absent["consumers of one tenant"] = "the store has no stream_tenant_events.sql"
     return Subject(
         name=definition.name, description=definition.description, store=store, ordering="", lossless=True,
         total_order=True, by_transaction_id=definition.ordering == "transaction-id",
         starts=tuple(tuple(one) for one in (early, late) if one), contends=contends, has_snapshots=has_snapshots,
-        absent=tuple(absent),
+        has_event_ids=has_event_ids, absent=tuple(absent.items()),
+        not_asked=_not_asked(definition, consumers=bool(early), contends=contends, has_snapshots=has_snapshots),
     )  # fmt: skip
+
+
+def _not_asked(
+    definition: StoreDefinition, *, consumers: bool, contends: bool, has_snapshots: bool
+) -> dict[str, str]:
+    """The invariants that the store's shape forbids to ask for, with the reason."""
+    has_event_ids = "event_id" in definition.columns
+    torn = has_event_ids or "transaction_id" in definition.columns
+    return {
+        **({} if has_event_ids else {"I3": NO_EVENT_IDS}),
+        **({} if contends else {"I5": NO_VERSIONS}),
+        **({} if torn else {"I6": f"{NO_EVENT_IDS} and no transaction ids: an append in parts is not seen"}),
+        **({} if consumers else dict.fromkeys(("I7", "I8", "I9", "I12"), NO_CONSUMERS)),
+        **({} if has_snapshots else {"I11": NO_SNAPSHOTS}),
+    }

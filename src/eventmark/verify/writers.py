@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import resource
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import numpy as np
 
 from eventmark.domain import NewEvent
 from eventmark.engine import PostgresEventStore
-from eventmark.errors import CannotRunError, EventStoreError, OutcomeUnknownError, VersionConflictError
+from eventmark.errors import CannotRunError, EventStoreError, VersionConflictError
 from eventmark.stores import SqlEventStore, find_store, open_store
-from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, event_id, stream_id
+from eventmark.verify.attempts import Attempt, RolledBack, outcome_after
+from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, new_event, stream_id
 from eventmark.workers import loop_factory
 
 STREAMS = 200
@@ -34,6 +33,9 @@ SLOW_S = (0.02, 0.1)  # a transaction that holds its events back
 SLOW_PAUSE_S = 0.5
 IDLE_S = (0.5, 1.0)  # one that has its id early and appends late
 IDLE_PAUSE_S = 1.0
+LATE_SHARE = 0.5  # of those, how many append to a stream that others append to
+
+VERSION_MAX = 1 << 62  # more than any stream of a hunt comes to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +58,6 @@ class WriterTask:
     rate_per_s: float = 0.0
     held_s: float = 0.0
     contends: bool = True
-
-
-def payload_of(key: int) -> dict[str, object]:
-    """The payload of the event with a key; ``damaged.sql`` makes the same."""
-    digest = hashlib.md5(str(key).encode(), usedforsecurity=False).hexdigest()
-    return {"key": key, "text": digest * (key % 8)}
 
 
 def run_writer(task: WriterTask) -> WriterLog:
@@ -88,16 +84,6 @@ class _Log:
     errors: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """One transaction's events: (stream, first key, first sequence number, count)."""
-
-    single: bool
-    invoked_ns: int = field(default_factory=time.monotonic_ns)
-    commit_ns: int = 0
-    parts: list[tuple[int, int, int, int]] = field(default_factory=list)
-
-
 class _Writer:
     def __init__(self, store: PostgresEventStore | SqlEventStore, task: WriterTask) -> None:
         self._store = store
@@ -110,7 +96,7 @@ class _Writer:
         self._ends_s = time.monotonic() + task.seconds
 
     async def run(self) -> WriterLog:
-        began_s = time.monotonic()
+        began_s, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._slow())]
             if not self._task.rate_per_s:
@@ -128,7 +114,7 @@ class _Writer:
             parts=np.array(self._log.parts, PART),
             errors=self._log.errors,
             seconds=seconds,
-            cpu_s=usage.ru_utime + usage.ru_stime,
+            cpu_s=usage.ru_utime + usage.ru_stime - before.ru_utime - before.ru_stime,
         )
 
     def _over(self) -> bool:
@@ -165,7 +151,7 @@ class _Writer:
 
     async def _append(self, stream: int, count: int, *, version: int | None = None) -> None:
         """One append by itself; after a conflict the next one to the stream knows its version."""
-        attempt = _Attempt(single=count == 1)
+        attempt = Attempt(single=count == 1)
         expected = self._versions.get(stream, 0) if version is None else version
         events = self._events(attempt, stream, count, expected)
         attempt.commit_ns = time.monotonic_ns()
@@ -182,11 +168,17 @@ class _Writer:
     async def _roll_back(self, stream: int) -> None:
         await self._in_transaction(stream, commits=False)
 
-    async def _in_transaction(
-        self, stream: int, *, commits: bool, before_s: float = 0.0, after_s: float = 0.0
+    async def _in_transaction(self, stream: int, *, commits: bool, after_s: float = 0.0) -> None:
+        """Several appends in one transaction. ``after_s``: before it ends."""
+        # Of one tenant: two that lock several tenants in opposite order would deadlock.
+        await self._transact((stream, stream + TENANTS, stream), commits=commits, after_s=after_s)
+
+    async def _transact(
+        self, streams: Sequence[int], *, commits: bool, before_s: float = 0.0, after_s: float = 0.0
     ) -> None:
-        """Several appends in one transaction. ``before_s``: with its id taken; ``after_s``: before it ends."""
-        attempt = _Attempt(single=False)
+        """An append to each stream in one transaction. ``before_s``: with its id taken; what others have
+        appended meanwhile is looked up."""
+        attempt = Attempt(single=False)
         versions: dict[int, int] = {}
 
         async def transact() -> None:
@@ -194,8 +186,8 @@ class _Writer:
                 if before_s:
                     await transaction.connection.execute("select pg_current_xact_id()")
                     await asyncio.sleep(before_s)
-                # Of one tenant: two that lock several tenants in opposite order would deadlock.
-                for other in (stream, stream + TENANTS, stream):
+                    versions.update({one: await self._version_after(one) for one in dict.fromkeys(streams)})
+                for other in streams:
                     version = versions.get(other, self._versions.get(other, 0))
                     count = self._random.randint(1, 4)
                     events = self._events(attempt, other, count, version)
@@ -203,7 +195,7 @@ class _Writer:
                     versions[other] = version + count
                 await asyncio.sleep(after_s)
                 if not commits:
-                    raise _RolledBack
+                    raise RolledBack
                 attempt.commit_ns = time.monotonic_ns()
 
         if await self._try(attempt, transact):
@@ -218,84 +210,67 @@ class _Writer:
             )  # fmt: skip
 
     async def _idle(self) -> None:
+        """Ids taken early, appends that come late: to streams of its own, and to ones that others append to."""
         while True:
             await asyncio.sleep(self._random.random() * 2 * IDLE_PAUSE_S)
-            await self._in_transaction(
-                self._own_stream(TASKS + 1), commits=self._random.random() < 0.7,
-                before_s=self._random.uniform(*IDLE_S),
-            )  # fmt: skip
+            own = self._own_stream(TASKS + 1)
+            streams: tuple[int, ...] = (own, own + TENANTS, own)
+            if self._task.contends and self._random.random() < LATE_SHARE:
+                streams = (self._random.randrange(CONTENDED),)
+            commits, before_s = self._random.random() < 0.7, self._random.uniform(*IDLE_S)
+            await self._transact(streams, commits=commits, before_s=before_s)
 
     async def _held(self, seconds: float) -> None:
         await self._in_transaction(self._own_stream(TASKS + 2), commits=True, after_s=seconds)
 
-    async def _try(self, attempt: _Attempt, action: Callable[[], Awaitable[None]]) -> bool:
+    async def _try(self, attempt: Attempt, action: Callable[[], Awaitable[None]]) -> bool:
         """Run it and write down how it ended. A cancelled one rolls back."""
-        outcome = Outcome.FAILED
+        outcome, failure = Outcome.FAILED, None
         try:
             await action()
-            outcome = Outcome.OK
-        except _RolledBack:
-            pass
-        except VersionConflictError as error:
-            outcome = Outcome.CONFLICT
-            for stream, *_ in attempt.parts[-1:]:
-                self._versions[stream] = await self._version_after(stream, error.actual_version)
-        except OutcomeUnknownError:
-            outcome = Outcome.UNKNOWN
-        except EventStoreError:
-            pass
+        except Exception as error:
+            failure = error
         except asyncio.CancelledError:  # this writer's end; the server may have got the commit
-            outcome = Outcome.UNKNOWN if attempt.commit_ns else Outcome.FAILED
+            self._note(Outcome.UNKNOWN if attempt.commit_ns else Outcome.FAILED, attempt)
             raise
-        except Exception as error:  # none that a store may raise: the history says so
-            outcome = Outcome.UNKNOWN
-            self._log.errors.append(f"{type(error).__name__}: {error}"[:300])
-        finally:
-            number = len(self._log.attempts)
-            self._log.attempts.append(
-                (outcome, attempt.single, attempt.invoked_ns, attempt.commit_ns, time.monotonic_ns())
-            )
-            self._log.parts += [(number, *part) for part in attempt.parts]
+        outcome = outcome_after(failure, self._log.errors)
+        self._note(outcome, attempt)
+        if isinstance(failure, VersionConflictError):
+            for stream, *_ in attempt.parts[-1:]:
+                self._versions[stream] = await self._version_after(stream, failure.actual_version)
         if outcome is not Outcome.OK:
             return False
         self._committed += sum(count for *_, count in attempt.parts)
         return True
 
-    async def _version_after(self, stream: int, told: int) -> int:
+    def _note(self, outcome: Outcome, attempt: Attempt) -> None:
+        number = len(self._log.attempts)
+        self._log.attempts.append(
+            (outcome, attempt.single, attempt.invoked_ns, attempt.commit_ns, time.monotonic_ns())
+        )
+        self._log.parts += [(number, *part) for part in attempt.parts]
+
+    async def _version_after(self, stream: int, told: object = None) -> int:
         """A stream's version after a conflict; one that the store did not tell is looked up."""
-        if told >= 0:
+        if isinstance(told, int) and 0 <= told < VERSION_MAX:
             return told
         known, name = self._versions.get(stream, 0), stream_id(stream)
         try:
             events = await self._store.load_aggregate(
                 name.tenant_id, name.aggregate_id, from_sequence=known + 1
             )
-        except EventStoreError:
+            versions = [int(event.sequence_number) for event in events]
+        except (EventStoreError, TypeError, ValueError):  # the checker says what is wrong with what is stored
             return known
-        return max((event.sequence_number for event in events), default=known)
+        return max((one for one in versions if one < VERSION_MAX), default=known)
 
-    def _events(self, attempt: _Attempt, stream: int, count: int, version: int) -> list[NewEvent]:
+    def _events(self, attempt: Attempt, stream: int, count: int, version: int) -> list[NewEvent]:
         first = self._next_key
         self._next_key += count
         attempt.parts.append((stream, first, version + 1, count))
-        now = datetime.now(UTC)
-        return [
-            NewEvent(
-                event_id=event_id(key),
-                event_type="Hunted",
-                payload=payload_of(key),
-                metadata={},
-                timestamp=now,
-                payload_type="Hunted",
-            )
-            for key in range(first, first + count)
-        ]
+        return [new_event(key) for key in range(first, first + count)]
 
     def _own_stream(self, task: int) -> int:
         """One of the streams that only this task of this process appends to; two neighbours go with it."""
         place = (task * STREAMS + self._random.randrange(STREAMS)) * 2 * TENANTS
         return (self._task.number + 1) * _WRITER_STREAMS + place + self._random.randrange(TENANTS)
-
-
-class _RolledBack(Exception):
-    """Ends a transaction that is meant to roll back."""

@@ -176,10 +176,6 @@ def test_a_trigger_that_may_do_more_than_fill_columns_weakens_the_store(
 
 @pytest.mark.long
 def test_a_table_whose_keys_hold_the_tenant_is_tried_in_partitions(copies_of: MakeCopies, own: Path) -> None:
-    rewrite(
-        own / "indexes.sql",
-        ("events_id on {schema}.events (id)", "events_id on {schema}.events (tenant, id)"),
-    )
     copies = copies_of(str(own))
 
     async def read() -> list[Candidate | Trial]:

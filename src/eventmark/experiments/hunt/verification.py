@@ -18,6 +18,7 @@ from eventmark.results.results import OrderingResult, Verdict
 from eventmark.seeding.progress import Progress
 from eventmark.stores import StoreDefinition, scratch_name
 from eventmark.verify import HuntPlan, Subject, engine_subject, hunt, store_subject
+from eventmark.verify.invariants import invariants_section
 
 ALL = "all"
 SCHEMA_SUFFIX = "_hunted"
@@ -64,10 +65,12 @@ class Verification(Experiment):
 
     def measure(self, run: Run) -> Findings:
         job, progress = run.job, run.progress
-        if not job.definition.engine:
-            return Findings(orderings=self._hunt_store(job, run, progress))
-        plans = [self._plan(job, engine_subject(ordering)) for ordering in self.orderings]
-        return Findings(orderings=[self._hunt(job, plan, run, progress) for plan in plans])
+        if job.definition.engine:
+            plans = [self._plan(job, engine_subject(ordering)) for ordering in self.orderings]
+            orderings = [self._hunt(job, plan, run, progress) for plan in plans]
+        else:
+            orderings = self._hunt_store(job, run, progress)
+        return Findings(orderings=orderings, sections=[invariants_section(orderings)])
 
     def _hunt_store(self, job: Job, run: Run, progress: Progress) -> list[OrderingResult]:
         subject = store_subject(job.store)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import numpy as np
@@ -29,8 +29,9 @@ from eventmark.errors import (
 from eventmark.results.results import Finding
 from eventmark.stores import StoreDefinition
 from eventmark.verify import History, Outcome, check
-from eventmark.verify.history import ATTEMPT, PART, STORED, event_id, expanded, key_of
-from eventmark.verify.price import findings
+from eventmark.verify.findings import findings
+from eventmark.verify.history import ATTEMPT, PART, STORED, event_id, expanded, key_of_id
+from eventmark.verify.stored import number_of
 
 CHECKED = ("I1", "I2", "I3", "I4", "I5", "I6", "I13")
 """Invariants of appends; consumers are not asked here."""
@@ -140,9 +141,10 @@ class Book:
         """What the table holds of the book's streams. Where it keeps no event id, an event is known by its place."""
         columns = {name: f'"{column}"' for name, column in self._definition.columns.items()}
         known = "event_id" in columns
+        sequence, number = (number_of(columns[name]) for name in ("sequence_number", "global_sequence_id"))
         rows = await connection.fetch(
             f"select {columns['event_id'] if known else 'null'} as id, {columns['aggregate_id']}::text as aggregate,"
-            f" {columns['sequence_number']}::bigint as sequence, {columns['global_sequence_id']}::bigint as number"
+            f" {sequence} as sequence, {number} as number"
             f' from {quoted_schema(schema)}."{self._definition.events_table}"'
             f" where {columns['tenant_id']}::text = any($1) and {columns['aggregate_id']}::text = any($2)",
             sorted({stream.tenant_id for stream in self._streams}),
@@ -153,7 +155,7 @@ class Book:
         stored = np.empty(len(rows), STORED)
         for at, row in enumerate(rows):
             place = places[row["aggregate"]]
-            key = _key(row["id"]) if known else by_place.get((place, row["sequence"]), _NEVER_SENT + at)
+            key = key_of_id(row["id"]) if known else by_place.get((place, row["sequence"]), _NEVER_SENT + at)
             stored[at] = (key, place, row["sequence"], 0, row["number"])
         return stored
 
@@ -168,7 +170,3 @@ class Book:
 
     def _number(self, stream: StreamId) -> int:
         return int(stream.aggregate_id.rpartition("-")[2])
-
-
-def _key(stored_id: Any) -> int:
-    return key_of(stored_id if isinstance(stored_id, UUID) else UUID(str(stored_id)))

@@ -1,0 +1,57 @@
+"""How much there was to go wrong: without transactions that overlap, no store loses anything."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eventmark.verify.history import History, Outcome
+
+OVERTAKEN_MIN = 20
+"""Transactions that ended after one that began later: with fewer, nothing lost says nothing."""
+
+
+def overtaken(history: History) -> int:
+    """Committed transactions that one that began later ended before."""
+    attempts = history.attempts[history.attempts["outcome"] == Outcome.OK]
+    if not len(attempts):
+        return 0
+    ended = attempts["ended_ns"][np.argsort(attempts["invoked_ns"], kind="stable")]
+    earliest_after = np.minimum.accumulate(ended[::-1])[::-1]
+    return int((earliest_after[1:] < ended[:-1]).sum())
+
+
+def raced(history: History) -> int:
+    """Appends refused because another one, that ran at the same time, got the version they expected."""
+    outcomes = history.attempts["outcome"][history.written["attempt"]]
+    won, lost = (history.written[outcomes == one] for one in (Outcome.OK, Outcome.CONFLICT))
+    winner = {
+        (stream, sequence): attempt
+        for attempt, stream, sequence in won[np.isin(won["stream"], lost["stream"])][
+            ["attempt", "stream", "sequence"]
+        ].tolist()
+    }
+    losers = set()
+    times = history.attempts[["invoked_ns", "ended_ns"]]
+    for attempt, stream, sequence in lost[["attempt", "stream", "sequence"]].tolist():
+        other = winner.get((stream, sequence))
+        if other is not None and _overlap(times[attempt], times[other]):
+            losers.add(attempt)
+    return len(losers)
+
+
+def _overlap(one: np.void, other: np.void) -> bool:
+    return bool(one["invoked_ns"] < other["ended_ns"] and other["invoked_ns"] < one["ended_ns"])
+
+
+def undecided(history: History, *, contends: bool) -> dict[str, str]:
+    """The invariants that this history could not have broken, with what was missing."""
+    missing = {}
+    if contends and not raced(history):
+        missing["I5"] = "races were not hunted: no two appends expected one version at the same time"
+    overlapping = overtaken(history)
+    if overlapping < OVERTAKEN_MIN:
+        missing["I7"] = (
+            f"too little happened at once: {overlapping} transactions ended after one that began later, "
+            f"{OVERTAKEN_MIN} are needed"
+        )
+    return missing

@@ -1,0 +1,34 @@
+"""The invariants of every subject of a hunt, as one table: what held, what broke, what could not be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eventmark.results.results import Column, OrderingResult, Section, Table, Verdict
+from eventmark.verify.checker import INVARIANTS
+
+NOT_ASKED = "not asked"
+
+
+def invariants_section(orderings: Sequence[OrderingResult]) -> Section:
+    """Invariant by invariant, the verdict on each ordering; then why some were not asked for."""
+    rows: list[list[str | float | None]] = [
+        [f"{name}: {rule}", *(invariant_verdict(one, name) for one in orderings)]
+        for name, rule in INVARIANTS.items()
+    ]
+    head = [Column(name="invariant"), *(Column(name=one.ordering) for one in orderings)]
+    reasons: list[list[str | float | None]] = [
+        [name, one.ordering, reason] for one in orderings for name, reason in one.not_asked.items()
+    ]
+    tables = [Table(title="", columns=head, rows=rows)]
+    if reasons:
+        why = [Column(name="invariant"), Column(name="store"), Column(name="why it was not asked")]
+        tables.append(Table(title="Not asked", columns=why, rows=reasons))
+    return Section(name="invariants", title="Invariants", tables=tables)
+
+
+def invariant_verdict(one: OrderingResult, name: str) -> str:
+    """MET, BROKEN, INCONCLUSIVE, or that it was not asked."""
+    verdicts = {finding.verdict for finding in one.findings if finding.name == name}
+    order = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.MET)
+    return next((verdict.value for verdict in order if verdict in verdicts), NOT_ASKED)
