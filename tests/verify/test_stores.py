@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from eventmark.results.results import OrderingResult, Verdict
 from eventmark.stores import write_template
 from eventmark.verify import HuntPlan, hunt, store_subject
+from eventmark.verify.checker import INVARIANTS
+from eventmark.verify.concurrency import OVERTAKEN_MIN
 
 
 @pytest.fixture
@@ -20,6 +23,10 @@ def own(tmp_path: Path) -> Path:
 def hunted(dsn: str, store: str, *, events: int = 4000) -> OrderingResult:
     plan = HuntPlan(subject=store_subject(store), events=events, seconds=120, paced_s=0.5, held_s=0.5)
     return hunt(dsn, "hunted", plan)
+
+
+def broken(result: OrderingResult) -> set[str]:
+    return {one.name for one in result.findings if one.verdict is Verdict.BROKEN}
 
 
 def rewrite(path: Path, *changes: tuple[str, str]) -> None:
@@ -34,7 +41,8 @@ def test_a_store_that_goes_by_the_last_number_loses_events(database: str) -> Non
     result = hunted(database, "eaf-v3")
     assert result.verdict is Verdict.BROKEN
     assert result.lost > 0
-    assert {one.name for one in result.findings if one.verdict is Verdict.BROKEN} == {"I7"}
+    assert "Cause: `stream_events.sql` reads by number" in result.reason
+    assert broken(result) == {"I4", "I7"}  # a version that nobody has come to is taken, and leaves a gap
 
 
 def test_the_example_loses_nothing_and_every_invariant_is_checked(database: str, own: Path) -> None:
@@ -45,6 +53,11 @@ def test_the_example_loses_nothing_and_every_invariant_is_checked(database: str,
     assert result.delivered > 0
     assert result.conflicts > 0
     assert result.rolled_back > 0
+    assert result.raced > 0
+    assert result.overtaken >= OVERTAKEN_MIN
+    assert result.not_asked == {}
+    assert {one.name: one.verdict for one in result.findings} == dict.fromkeys(INVARIANTS, Verdict.MET)
+    assert result.client_cpu_share <= (os.cpu_count() or 1) * 1.1
 
 
 def test_a_store_without_event_ids_that_appends_one_by_one_is_hunted_by_its_payloads(
@@ -59,12 +72,19 @@ def test_a_store_without_event_ids_that_appends_one_by_one_is_hunted_by_its_payl
         "-- name: append_events\n"
         "-- parameters: tenant_id text, aggregate_id text, sequence_number bigint, event_type text, payload text,"
         " metadata jsonb, timestamp timestamptz\n"
+        "with last_event as (select version, written_by from {schema}.events"
+        " where tenant = :tenant_id and stream = :aggregate_id order by version desc limit 1), appended as ("
         "insert into {schema}.events (tenant, stream, version, type, data, meta, recorded_at)"
-        " values (:tenant_id, :aggregate_id, :sequence_number, :event_type, :payload, :metadata, :timestamp)"
+        " select :tenant_id, :aggregate_id, :sequence_number, :event_type, :payload, :metadata::jsonb, :timestamp::timestamptz"
+        " where coalesce((select version from last_event), 0) = :sequence_number - 1"
+        " and coalesce((select written_by <= pg_current_xact_id() from last_event), true) returning position)"
+        " select (select max(position) from appended) as last_global_sequence"
     )
     result = hunted(database, str(own), events=2000)
     assert result.verdict is Verdict.MET, result.findings
     assert result.committed >= 2000
+    assert result.not_asked == {"I3": "the store keeps no event ids"}
+    assert "I3" not in {one.name for one in result.findings}
 
 
 def test_a_payload_that_is_not_stored_as_sent_is_found(database: str, own: Path) -> None:
@@ -82,4 +102,55 @@ def test_a_store_that_nobody_can_consume_is_not_said_to_hold(database: str, own:
     for name in ("stream_events", "stream_tenant_events"):
         (own / f"{name}.sql").unlink()
     assert "consumers" in dict(store_subject(str(own)).absent)
-    assert hunted(database, str(own), events=1000).verdict is Verdict.INCONCLUSIVE
+    result = hunted(database, str(own), events=1000)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert set(result.not_asked) == {"I7", "I8", "I9", "I12"}
+    assert not set(result.not_asked) & {one.name for one in result.findings}
+
+
+def test_a_reader_of_several_snapshots_loses_events(database: str, own: Path) -> None:
+    """Reads the rows first, and asks afterwards which transactions have ended."""
+    with (own / "schema.sql").open("a") as script:
+        script.write(
+            "\ncreate function {schema}.after(tid xid8, number bigint, count bigint)"
+            " returns setof {schema}.events language plpgsql volatile as $$\n"
+            "declare seen {schema}.events[];\nbegin\n"
+            "    seen := array(select event from {schema}.events as event"
+            " where (written_by, position) > (tid, number) order by written_by, position limit count);\n"
+            "    perform pg_sleep(0.02);\n"
+            "    return query select * from unnest(seen) where written_by < pg_snapshot_xmin(pg_current_snapshot());\n"
+            "end $$;\n"
+        )
+    rewrite(
+        own / "stream_events.sql",
+        ("from {schema}.events\nwhere (written_by, position) > (:transaction_id, :global_sequence)\n"
+         "    and written_by < pg_snapshot_xmin(pg_current_snapshot())\n",
+         "from {schema}.after(:transaction_id, :global_sequence, :batch_size)\n"),
+    )  # fmt: skip
+    result = hunted(database, str(own), events=3000)
+    assert result.lost > 0
+    assert broken(result) == {"I7"}
+
+
+@pytest.mark.parametrize("foreign", ["gen_random_uuid()", "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "null"])
+def test_an_event_that_the_hunt_did_not_write_is_counted_and_ends_nothing(
+    database: str, own: Path, foreign: str
+) -> None:
+    rewrite(
+        own / "schema.sql",
+        ("    id uuid not null,", "    id uuid,"),
+        ("version bigint not", "version numeric not"),
+    )
+    rewrite(own / "load_aggregate.sql", ("version as sequence_number", "version::bigint as sequence_number"))
+    for name in ("stream_events", "stream_tenant_events"):
+        rewrite(own / f"{name}.sql", ("version as sequence_number", "version::bigint as sequence_number"))
+    with (own / "schema.sql").open("a") as script:
+        script.write(
+            "\ninsert into {schema}.events (id, tenant, stream, version, type, data, meta, recorded_at) values"
+            f" ({foreign}, 'tenant-0', 'somebody''s', 3, 'Other', '[]', '{{}}', now() - interval '1 day');\n"
+        )
+    result = hunted(database, str(own), events=500)
+    assert result.verdict is Verdict.BROKEN
+    assert broken(result) == {"I2", "I7"}
+    assert "1 stored and never sent" in result.reason
+    assert result.lost == 0
