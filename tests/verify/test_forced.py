@@ -11,7 +11,7 @@ import pytest
 from eventmark.engine import ORDERINGS
 from eventmark.stores import drop_scratch_schema, write_template
 from eventmark.verify import Subject, engine_subject, store_subject
-from eventmark.verify.forced import forced_faults
+from eventmark.verify.forced import force
 
 HORIZON_OF = "    and written_by < pg_snapshot_xmin(pg_current_snapshot())\n"
 
@@ -36,7 +36,7 @@ def forced(dsn: str, subject: Subject) -> set[str]:
     async def run() -> set[str]:
         await subject.make(dsn, "forced")
         try:
-            return {f"{one.invariant} {one.what}" for one in await forced_faults(dsn, "forced", subject)}
+            return {f"{one.invariant} {one.what}" for one in (await force(dsn, "forced", subject)).faults}
         finally:
             await drop_scratch_schema(dsn, "forced")
 

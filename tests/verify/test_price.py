@@ -7,6 +7,7 @@ from dataclasses import replace
 from eventmark.results.results import Verdict
 from eventmark.verify import Fault, Outcome, check, engine_subject
 from eventmark.verify.findings import Reader, findings, said
+from eventmark.verify.forced import NOTHING_FORCED, Forced
 from eventmark.verify.invariants import invariants_section
 from eventmark.verify.price import FullSpeed, ordering_result
 from tests.verify.conftest import consumption, history
@@ -14,7 +15,7 @@ from tests.verify.conftest import consumption, history
 ATTEMPTS = [(Outcome.OK, 8, 1, 1, 1), (Outcome.OK, 9, 2, 1, 3), (Outcome.CONFLICT, 8, 5, 1, 1)]
 
 
-def priced(paced: int, *more, attempts=ATTEMPTS, ordering="horizon", forced=()):  # type: ignore[no-untyped-def]
+def priced(paced: int, *more, attempts=ATTEMPTS, ordering="horizon", forced=NOTHING_FORCED):  # type: ignore[no-untyped-def]
     one = history(attempts, consumptions=[consumption([1, 2, 3, 4])])
     for attempt, invoked_ns, ended_ns in more:
         one.attempts[attempt]["invoked_ns"], one.attempts[attempt]["ended_ns"] = invoked_ns, ended_ns
@@ -61,6 +62,8 @@ def test_an_append_that_lost_a_version_while_its_winner_ran_is_a_race() -> None:
     assert result.raced == 1
     assert verdicts(result)["I5"] is Verdict.MET
     assert priced(0, (0, 0, 4), (2, 5, 12)).raced == 0  # stale, and no race
+    forced = priced(0, forced=Forced(faults=[], raced=1))
+    assert (forced.raced, verdicts(forced)["I5"]) == (1, Verdict.MET)
 
 
 def test_transactions_that_end_after_one_that_began_later_are_counted() -> None:
@@ -70,14 +73,14 @@ def test_transactions_that_end_after_one_that_began_later_are_counted() -> None:
 
 def test_what_was_forced_breaks_a_store_and_does_not_stand_for_the_hunt_of_a_control() -> None:
     lost = Fault("I7", "lost of tail", 1, consumer="tail, all tenants", due=4, passed=1)
-    broken = priced(0, forced=[lost])
+    broken = priced(0, forced=Forced(faults=[lost], raced=0))
     assert broken.verdict is Verdict.BROKEN
     assert broken.lost == 0  # what is counted is what the hunt lost
     assert (
         "Your consumers miss events: a consumer that reads from the log's start (all tenants)"
         in broken.reason
     )
-    assert priced(0, ordering="naive", forced=[lost]).verdict is not Verdict.BROKEN
+    assert priced(0, ordering="naive", forced=Forced(faults=[lost], raced=0)).verdict is not Verdict.BROKEN
 
 
 def test_lost_events_come_with_their_cause_and_what_to_do() -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from eventmark.errors import VersionConflictError
 from eventmark.results.results import OrderingResult, Verdict
-from eventmark.stores import write_template
+from eventmark.stores import make_scratch_store, open_store, read_definition, write_template
 from eventmark.verify import HuntPlan, hunt, store_subject
 from eventmark.verify.checker import INVARIANTS
 from eventmark.verify.concurrency import OVERTAKEN_MIN
+from eventmark.verify.history import stream_id
+from eventmark.verify.recording import events
 
 
 @pytest.fixture
@@ -60,9 +63,8 @@ def test_the_example_loses_nothing_and_every_invariant_is_checked(database: str,
     assert result.client_cpu_share <= (os.cpu_count() or 1) * 1.1
 
 
-def test_a_store_without_event_ids_that_appends_one_by_one_is_hunted_by_its_payloads(
-    database: str, own: Path
-) -> None:
+def by_event(own: Path) -> None:
+    """No event ids, payloads kept as text, a statement for each event."""
     rewrite(own / "store.toml", ('event_id = "id"\n', ""))
     rewrite(own / "schema.sql", ("    id uuid not null,\n", ""), ("data jsonb", "data text"))
     rewrite(own / "indexes.sql", ("create unique index events_id on {schema}.events (tenant, id);", ""))
@@ -75,11 +77,18 @@ def test_a_store_without_event_ids_that_appends_one_by_one_is_hunted_by_its_payl
         "with last_event as (select version, written_by from {schema}.events"
         " where tenant = :tenant_id and stream = :aggregate_id order by version desc limit 1), appended as ("
         "insert into {schema}.events (tenant, stream, version, type, data, meta, recorded_at)"
-        " select :tenant_id, :aggregate_id, :sequence_number, :event_type, :payload, :metadata::jsonb, :timestamp::timestamptz"
-        " where coalesce((select version from last_event), 0) = :sequence_number - 1"
+        " select :tenant_id, :aggregate_id, :sequence_number::bigint, :event_type, :payload, :metadata::jsonb,"
+        " :timestamp::timestamptz"
+        " where coalesce((select version from last_event), 0) = :sequence_number::bigint - 1"
         " and coalesce((select written_by <= pg_current_xact_id() from last_event), true) returning position)"
         " select (select max(position) from appended) as last_global_sequence"
     )
+
+
+def test_a_store_without_event_ids_that_appends_one_by_one_is_hunted_by_its_payloads(
+    database: str, own: Path
+) -> None:
+    by_event(own)
     result = hunted(database, str(own), events=2000)
     assert result.verdict is Verdict.MET, result.findings
     assert result.committed >= 2000
@@ -154,3 +163,19 @@ def test_an_event_that_the_hunt_did_not_write_is_counted_and_ends_nothing(
     assert broken(result) == {"I2", "I7"}
     assert "1 stored and never sent" in result.reason
     assert result.lost == 0
+
+
+async def test_an_append_event_by_event_is_refused_whole_where_its_first_event_is_stale(
+    database: str, own: Path
+) -> None:
+    """The second one would follow what somebody else has appended."""
+    by_event(own)
+    definition = read_definition(own)
+    await make_scratch_store(database, definition, "hunted")
+    async with await open_store(definition, database, schema="hunted") as store:
+        stream = stream_id(8)
+        await store.append_events(stream, events(1, 1), expected_version=0)
+        with pytest.raises(VersionConflictError):
+            await store.append_events(stream, events(2, 2), expected_version=0)
+        loaded = await store.load_aggregate(stream.tenant_id, stream.aggregate_id)
+        assert [event.sequence_number for event in loaded] == [1]

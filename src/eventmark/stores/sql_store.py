@@ -198,31 +198,22 @@ class SqlEventStore:
         values = append_values(stream, events, expected_version)
         try:
             if set(self._parameters["append_events"]) & set(PER_EVENT_PARAMETERS):
-                rows = await self._append_one_by_one(session, values)
-            else:
-                rows = await session.fetch("append_events", *self._arguments("append_events", values))
+                return await self._append_one_by_one(session, stream, values)
+            rows = await session.fetch("append_events", *self._arguments("append_events", values))
         except DRIVER_ERRORS as error:
             raise self._append_error(error, stream, values) from error
-        return self._append_result(rows, stream, expected_version, len(events))
+        return _append_result(rows, stream, expected_version, len(events))
 
-    async def _append_one_by_one(self, session: Session, values: Mapping[str, Any]) -> list[Any]:
-        rows: list[Any] = []
+    async def _append_one_by_one(
+        self, session: Session, stream: StreamId, values: Mapping[str, Any]
+    ) -> AppendResult:
+        """All or nothing: an event that is refused takes those before it back."""
         async with session.connection.transaction():
             for place in range(len(values["event_ids"])):
                 one = {**values, **event_values(values, place)}
                 rows = await session.fetch("append_events", *self._arguments("append_events", one))
-        return rows
-
-    def _append_result(
-        self, rows: Sequence[Any], stream: StreamId, expected_version: int, count: int
-    ) -> AppendResult:
-        row: dict[str, Any] = dict(rows[-1]) if rows else {}
-        answer = (
-            row.get("last_global_sequence", 0),
-            row.get("actual_version", -1),
-            row.get("transaction_id", 0),
-        )
-        return append_result(answer, stream, expected_version, count)
+                result = _append_result(rows, stream, one["expected_version"], 1)
+        return result
 
     def _append_error(self, error: Exception, stream: StreamId, values: Mapping[str, Any]) -> EventStoreError:
         if isinstance(error, asyncpg.UniqueViolationError):
@@ -308,6 +299,13 @@ def _stream_values(stream: StreamId) -> dict[str, Any]:
         "aggregate_type": stream.aggregate_type,
         "stream_id": f"{stream.aggregate_type}:{stream.aggregate_id}",
     }
+
+
+def _append_result(rows: Sequence[Any], stream: StreamId, expected_version: int, count: int) -> AppendResult:
+    """Of what the statement answered with, if anything: a ``last_global_sequence`` of null stored nothing."""
+    row: dict[str, Any] = dict(rows[-1]) if rows else {}
+    answer = (row.get("last_global_sequence", 0), row.get("actual_version", -1), row.get("transaction_id", 0))
+    return append_result(answer, stream, expected_version, count)
 
 
 def append_values(stream: StreamId, events: Sequence[NewEvent], expected_version: int) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from eventmark.errors import EventStoreError
 from eventmark.stores import open_store
 from eventmark.stores.sql_transaction import SqlStoreTransaction
 from eventmark.verify.attempts import Attempt, RolledBack, described, outcome_after
-from eventmark.verify.checker import Fault
+from eventmark.verify.checker import Fault, check
+from eventmark.verify.concurrency import raced
 from eventmark.verify.consumers import first_token
 from eventmark.verify.history import (
     NO_STREAM,
@@ -44,17 +45,28 @@ DEADLINE_S = 30.0  # for a transaction to end, a statement to wait
 POLLS_SPARE = 20
 
 
-async def forced_faults(dsn: str, schema: str, subject: Subject) -> list[Fault]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forced:
+    """What was found, and how many appends lost a version to one that ran at the same time."""
+
+    faults: Sequence[Fault]
+    raced: int
+
+
+NOTHING_FORCED = Forced(faults=(), raced=0)
+
+
+async def force(dsn: str, schema: str, subject: Subject) -> Forced:
     """What is wrong with the store in ``schema``, which is empty, when it is asked step by step."""
     observer = await asyncpg.connect(dsn)
     try:
         async with await open_store(subject.definition, dsn, schema=schema, pool_max=6) as store:
-            return await _Forced(Recording(store, schema), subject, observer).run()
+            return await _Steps(Recording(store, schema), subject, observer).run()
     finally:
         await observer.close()
 
 
-class _Forced:
+class _Steps:
     def __init__(self, record: Recording, subject: Subject, observer: asyncpg.Connection[Any]) -> None:
         self._record = record
         self._subject = subject
@@ -64,7 +76,7 @@ class _Forced:
         self._tokens: dict[Start, TrackingToken] = {}
         self._running: list[asyncio.Task[Outcome]] = []
 
-    async def run(self) -> list[Fault]:
+    async def run(self) -> Forced:
         for step, asked in (
             (self._overtaken, True),
             (self._late, True),
@@ -77,10 +89,11 @@ class _Forced:
         ):
             if asked:
                 await self._told(step)
-        found = await self._record.faults(self._observer)
+        history = await self._record.history(self._observer)
+        found = check(history)
         if self._subject.has_event_ids:  # last: the history knows an event by its id alone
             await self._told(self._one_id_in_two_tenants)
-        return [*found, *self._beside]
+        return Forced(faults=[*found, *self._beside], raced=raced(history))
 
     async def _told(self, step: Callable[[], Awaitable[None]]) -> None:
         """Whatever a store answers with, the next step is taken."""
@@ -325,7 +338,7 @@ class _Forced:
 class _Held:
     """A transaction that is open, and what was done in it."""
 
-    forced: _Forced
+    steps: _Steps
     attempt: Attempt = field(default_factory=lambda: Attempt(single=False))
     transaction: StoreTransaction | SqlStoreTransaction | None = None
 
@@ -338,7 +351,7 @@ class _Held:
         await self.connection.execute("select pg_current_xact_id()")
 
     async def append(self, stream: int, what: int | Sequence[int], *, version: int) -> None:
-        keys = self.forced._new(what) if isinstance(what, int) else what
+        keys = self.steps._new(what) if isinstance(what, int) else what
         self.attempt.parts += _parts(stream, keys, version)
         assert self.transaction is not None
         await self.transaction.append_events(stream_id(stream), _events(keys), expected_version=version)

@@ -20,7 +20,7 @@ from eventmark.seeding.progress import Progress, no_progress
 from eventmark.stores import drop_scratch_schema, open_store
 from eventmark.verify.checker import check
 from eventmark.verify.consumers import ConsumerTask, run_consumers
-from eventmark.verify.forced import forced_faults
+from eventmark.verify.forced import force
 from eventmark.verify.history import Consumption, History, WriterLog, joined
 from eventmark.verify.price import FullSpeed, ordering_result
 from eventmark.verify.stored import StoredTable, count_damaged, read_stored, replay_differences
@@ -62,7 +62,7 @@ def hunt(
     """
     asyncio.run(plan.subject.make(dsn, schema))
     try:
-        forced = asyncio.run(forced_faults(dsn, schema, plan.subject))
+        forced = asyncio.run(force(dsn, schema, plan.subject))
         asyncio.run(plan.subject.make(dsn, schema))
         history, full_speed = _run(dsn, schema, plan, progress)
     finally:

@@ -12,6 +12,7 @@ from eventmark.stats.quantiles import latency_of
 from eventmark.verify.checker import Fault
 from eventmark.verify.concurrency import overtaken, raced, undecided
 from eventmark.verify.findings import Reader, findings, merged, said
+from eventmark.verify.forced import NOTHING_FORCED, Forced
 from eventmark.verify.history import History, Outcome
 from eventmark.verify.subject import Subject
 
@@ -26,7 +27,7 @@ class FullSpeed:
 
 
 def ordering_result(
-    subject: Subject, history: History, faults: Sequence[Fault], run: FullSpeed, *, forced: Sequence[Fault] = (),
+    subject: Subject, history: History, faults: Sequence[Fault], run: FullSpeed, *, forced: Forced = NOTHING_FORCED,
     replay: str,
 ) -> OrderingResult:  # fmt: skip
     """The result of one subject: what its hunt found, and the interleavings forced before it.
@@ -38,9 +39,9 @@ def ordering_result(
     fast = np.arange(len(outcomes)) >= run.paced
     stored_fast = int(np.count_nonzero(fast[history.written["attempt"]] & _stored(history)))
     reader = Reader(by_number=history.by_number, statement="" if subject.ordering else f"{subject.reads}.sql")
-    missing = undecided(history, contends=subject.contends)
+    missing = undecided(history, contends=subject.contends and not forced.raced)
     missing = {name: why for name, why in missing.items() if name not in subject.not_asked}
-    every = merged(faults, forced) if subject.lossless else list(faults)
+    every = merged(faults, forced.faults) if subject.lossless else list(faults)
     verdict, reason = _verdict(every, history, reader, missing)
     visible, handled = _delivery_latencies(history, run.paced)
     return OrderingResult(
@@ -66,11 +67,11 @@ def ordering_result(
         handled_ms=handled,
         client_cpu_share=round(run.cpu_s / run.seconds, 3),
         findings=findings(
-            merged(faults, forced), reader=reader, not_asked=subject.not_asked, undecided=missing
+            merged(faults, forced.faults), reader=reader, not_asked=subject.not_asked, undecided=missing
         ),
         replay=replay,
         not_asked=dict(subject.not_asked),
-        raced=raced(history),
+        raced=raced(history) + forced.raced,
         overtaken=overtaken(history),
     )
 

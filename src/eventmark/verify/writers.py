@@ -33,7 +33,7 @@ SLOW_S = (0.02, 0.1)  # a transaction that holds its events back
 SLOW_PAUSE_S = 0.5
 IDLE_S = (0.5, 1.0)  # one that has its id early and appends late
 IDLE_PAUSE_S = 1.0
-LATE_SHARE = 0.5  # of those, how many append to a stream that others append to
+CONTENDED_SHARE = 0.5  # of both, how many append to a stream that all writers append to
 
 VERSION_MAX = 1 << 62  # more than any stream of a hunt comes to
 
@@ -186,8 +186,9 @@ class _Writer:
                 if before_s:
                     await transaction.connection.execute("select pg_current_xact_id()")
                     await asyncio.sleep(before_s)
-                    versions.update({one: await self._version_after(one) for one in dict.fromkeys(streams)})
                 for other in streams:
+                    if other < CONTENDED:
+                        self._versions[other] = await self._version_after(other)
                     version = versions.get(other, self._versions.get(other, 0))
                     count = self._random.randint(1, 4)
                     events = self._events(attempt, other, count, version)
@@ -202,23 +203,27 @@ class _Writer:
             self._versions |= versions
 
     async def _slow(self) -> None:
+        """Events held back: in streams of its own, and in ones whose next version others then wait for."""
         while True:
             await asyncio.sleep(self._random.random() * 2 * SLOW_PAUSE_S)
-            await self._in_transaction(
-                self._own_stream(TASKS), commits=self._random.random() < 0.7,
-                after_s=self._random.uniform(*SLOW_S),
-            )  # fmt: skip
+            streams = self._own_or_contended(TASKS)
+            commits, after_s = self._random.random() < 0.7, self._random.uniform(*SLOW_S)
+            await self._transact(streams, commits=commits, after_s=after_s)
 
     async def _idle(self) -> None:
         """Ids taken early, appends that come late: to streams of its own, and to ones that others append to."""
         while True:
             await asyncio.sleep(self._random.random() * 2 * IDLE_PAUSE_S)
-            own = self._own_stream(TASKS + 1)
-            streams: tuple[int, ...] = (own, own + TENANTS, own)
-            if self._task.contends and self._random.random() < LATE_SHARE:
-                streams = (self._random.randrange(CONTENDED),)
+            streams = self._own_or_contended(TASKS + 1)
             commits, before_s = self._random.random() < 0.7, self._random.uniform(*IDLE_S)
             await self._transact(streams, commits=commits, before_s=before_s)
+
+    def _own_or_contended(self, task: int) -> Sequence[int]:
+        """Streams for one transaction: two of a task's own, or one that all writers append to."""
+        if self._task.contends and self._random.random() < CONTENDED_SHARE:
+            return (self._random.randrange(CONTENDED),)
+        own = self._own_stream(task)
+        return own, own + TENANTS, own
 
     async def _held(self, seconds: float) -> None:
         await self._in_transaction(self._own_stream(TASKS + 2), commits=True, after_s=seconds)
