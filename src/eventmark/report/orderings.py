@@ -14,7 +14,7 @@ from rich.text import Text
 
 from eventmark.report.numbers import NONE, significant, whole
 from eventmark.report.palette import INK, chart_of, colours, digits
-from eventmark.report.text import cut
+from eventmark.report.text import counted, cut
 from eventmark.results.results import Finding, Latency, OrderingResult, Verdict
 from eventmark.text import one_line
 
@@ -23,6 +23,7 @@ HEAD = (
     "append ms", "visible ms", "handled ms",
 )  # fmt: skip
 FINDING_MAX = 400
+FINDINGS_MAX = 4  # of one ordering, on a terminal
 NOTE = (
     "Lost, twice and out of order are summed over the consumers; rates are of writers at full speed; latencies "
     "are p50 / p95 of single appends at a steady rate beside slow transactions: until acknowledged, from there until "
@@ -52,12 +53,19 @@ def render_orderings(orderings: Sequence[OrderingResult]) -> RenderableType:
     lines: list[RenderableType] = [table]
     for one in orderings:
         told: list[str] = []
-        for finding in faults_of(one):
+        for finding in faults_of(one)[:FINDINGS_MAX]:
             said = f"{one.ordering}: {finding.name}, {finding.expected}: {cut(finding.observed, FINDING_MAX)}"
             lines.append(Padding(Text(one_line(said)), (0, 0, 0, 2)))
             if finding.remedy and finding.remedy not in told:
                 told.append(finding.remedy)
                 lines.append(Padding(Text(f"What to do: {one_line(finding.remedy)}"), (0, 0, 0, 4)))
+        if more := len(faults_of(one)[FINDINGS_MAX:]):
+            lines.append(
+                Padding(
+                    Text(f"{one_line(one.ordering)}: {counted(more, 'more finding')} in the report"),
+                    (0, 0, 0, 2),
+                )
+            )
         if faults_of(one) and one.replay:
             lines.append(Padding(Text(f"again: {one_line(one.replay)}", style="dim"), (0, 0, 0, 4)))
     return Group(*lines)
