@@ -12,6 +12,7 @@ import pytest
 from eventmark.errors import EventmarkError, StoreDefinitionError
 from eventmark.server import Server
 from eventmark.stores import check_store, make_scratch_store, read_definition, write_template
+from eventmark.stores.script import qualified_names
 from tests.database import drop_database, execute, fetch
 
 MIGRATIONS = """
@@ -253,3 +254,10 @@ def test_a_check_that_is_cut_off_leaves_nothing(somebodys: str, own: Path) -> No
     with pytest.raises((EventmarkError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         check(somebodys, own)
     assert fetch(somebodys, EVERYTHING) == before
+
+
+def test_a_text_with_an_apostrophe_is_no_sql_and_hides_no_name() -> None:
+    names = qualified_names(
+        "insert into public.notes values ('it''s', $$select 'she''s' from public.events$$)", 1
+    )
+    assert [(one.schema, one.name) for one in names] == [("public", "notes"), ("public", "events")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,7 +142,8 @@ def qualified_names(sql: str, first_line: int) -> Iterator[QualifiedName]:
     for place, (kind, text, start) in enumerate(tokens):
         line = first_line + raw.count(b"\n", 0, start)
         if kind in _LITERALS:
-            yield from qualified_names(_content(text), line)
+            with suppress(postgast.PgQueryError):  # a text such as "it's", and no body of a function
+                yield from qualified_names(_content(text), line)
         elif text == "." and 0 < place < len(tokens) - 1 and (place < 2 or tokens[place - 2][1] != "."):
             before = [word.lower() for _, word, _ in tokens[max(place - 4, 0) : place - 1]]
             yield QualifiedName(
