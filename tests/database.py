@@ -15,6 +15,19 @@ from eventmark.server import Server
 Answer = TypeVar("Answer")
 
 
+FORGET_ROLES = """
+do $$ declare name text; begin
+    for name in select rolname from pg_roles where shobj_description(oid, 'pg_authid') like 'eventmark store %' loop
+        begin
+            execute format('drop role %I', name);
+        exception when dependent_objects_still_exist then null;  -- another database's
+        end;
+    end loop;
+end $$
+"""
+"""Roles are the cluster's: those of stores that are gone, so that the next test's are not taken for somebody else's."""
+
+
 def execute(dsn: str, *statements: str) -> None:
     """One after the other, each a transaction of its own unless it says otherwise."""
 
@@ -36,7 +49,12 @@ def drop_database(dsn: str, name: str) -> None:
     It has room for 5,000: those of thousands of tests would drive out the ones that a test is counting.
     """
     number = fetch(dsn, f"select oid from pg_database where datname = '{name}'")
-    execute(dsn, f"drop database {name} with (force)", f"select pg_stat_statements_reset(0, {number}, 0)")
+    execute(
+        dsn,
+        f"drop database {name} with (force)",
+        f"select pg_stat_statements_reset(0, {number}, 0)",
+        FORGET_ROLES,
+    )
 
 
 @contextmanager

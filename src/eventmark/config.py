@@ -15,6 +15,9 @@ from eventmark.errors import UsageError
 from eventmark.redaction import looks_like_dsn
 
 CONFIG_FILE = Path("eventmark.toml")
+CORPUS_SCHEMA = (
+    "eventmark_corpus"  # not the library's default: a corpus never stands where a store in use does
+)
 _COUNT = re.compile(r"(?P<number>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?)\s*(?P<unit>[kKmMgG]?)")
 _COUNT_LENGTH_MAX = 40
 DSN_KEYS = ("server", "base", "candidate")
@@ -34,7 +37,7 @@ class Settings:
     profile: str = "standard"
     store: str = "eaf"
     server: str = "embedded"
-    schema: str = "eventmark"
+    schema: str = CORPUS_SCHEMA
     targets: str = ""
     out: str = "out"
     directory: str = ""

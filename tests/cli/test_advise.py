@@ -26,7 +26,7 @@ def test_advice_on_a_store_is_shown_and_written_as_a_script(
     assert "drop row trigger" in done.out
     script = (tmp_path / "out" / "advice.sql").read_text()
     assert 'drop index concurrently if exists "idx_events_payload_type";' in script
-    assert 'set search_path = "eventmark";' in script
+    assert 'set search_path = "eventmark_corpus";' in script
     assert "idx_events_payload_type" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert asyncio.run(schemas(database)) == ["public"]
 

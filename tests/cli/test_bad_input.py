@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from eventmark.config import CORPUS_SCHEMA
 from eventmark.engine import install_schema
+from eventmark.engine.schema import Purpose
 from eventmark.results.results import RESULT_FORMAT
 from eventmark.server import Server
 from tests.cli.conftest import Command, Done
@@ -115,7 +117,7 @@ def test_an_odd_schema_name_is_refused_before_a_server_starts(
         ("seed", "--out"),
         ("audit", "--profile"),
         ("stores check", "--events"),
-        ("store roles", "--events"),
+        ("admin roles", "--events"),
     ],
 )
 def test_a_flag_that_a_verb_would_not_heed_is_refused(command: Command, verb: str, flags: str) -> None:
@@ -327,14 +329,14 @@ def test_a_store_of_another_version_is_named(command: Command, database: str) ->
     async def older() -> None:
         connection = await asyncpg.connect(database)
         try:
-            await install_schema(connection, "eventmark")
-            await connection.execute("update eventmark.eventmark_store set schema_version = 1")
+            await install_schema(connection, CORPUS_SCHEMA, purpose=Purpose.CORPUS)
+            await connection.execute(f"update {CORPUS_SCHEMA}.eventmark_store set schema_version = 1")
         finally:
             await connection.close()
 
     asyncio.run(older())
     done = command("seed", "--server", database, "--events", "1k")
-    check(done, CANNOT_RUN, "schema 'eventmark' is of version 1", "eventmark store migrate")
+    check(done, CANNOT_RUN, "schema 'eventmark_corpus' is of version 1", "eventmark admin migrate")
 
 
 def test_another_corpus_in_the_schema_is_kept_unless_it_may_be_replaced(

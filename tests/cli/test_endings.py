@@ -39,7 +39,7 @@ def started(*arguments: str, at: Path, **settings: str) -> subprocess.Popen[str]
 async def batches_loaded(dsn: str) -> int:
     connection = await asyncpg.connect(dsn)
     try:
-        return int(await connection.fetchval("select count(*) from eventmark.eventmark_seed_batches"))
+        return int(await connection.fetchval("select count(*) from eventmark_corpus.eventmark_seed_batches"))
     except asyncpg.UndefinedTableError:
         return 0
     finally:

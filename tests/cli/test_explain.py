@@ -51,7 +51,7 @@ def test_plans_of_a_users_own_store_are_approved_into_its_folder_and_a_change_is
     folder = folder_of(Path("my-store"), server.version_num // 10000)
     assert {path.stem for path in folder.iterdir()} >= {"append_events", "load_aggregate", "stream_events"}
     assert explain("--golden", *store, database=database) == 0
-    asyncio.run(execute(database, "drop index eventmark.events_recorded_at"))
+    asyncio.run(execute(database, "drop index eventmark_corpus.events_recorded_at"))
     assert explain("--golden", *store, database=database) == 1
     shown = capsys.readouterr().out
     assert "create_token_at, approved" in shown
@@ -71,10 +71,10 @@ def test_plans_of_another_corpus_are_no_comparison(
 STATE = """
     select count(*), sum(hashint8(global_sequence_id)), max(relpages), max(relallvisible), max(reltuples),
         (select md5(string_agg(coalesce(most_common_vals::text, '') || coalesce(histogram_bounds::text, ''), ',' order by attname))
-         from pg_stats where schemaname = 'eventmark' and tablename = 'domain_events'),
-        (select string_agg(indexdef, ',' order by indexdef) from pg_indexes where schemaname = 'eventmark')
-    from eventmark.domain_events, pg_class
-    where oid = 'eventmark.domain_events'::regclass
+         from pg_stats where schemaname = 'eventmark_corpus' and tablename = 'domain_events'),
+        (select string_agg(indexdef, ',' order by indexdef) from pg_indexes where schemaname = 'eventmark_corpus')
+    from eventmark_corpus.domain_events, pg_class
+    where oid = 'eventmark_corpus.domain_events'::regclass
 """
 
 

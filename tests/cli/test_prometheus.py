@@ -29,10 +29,10 @@ EVENTS = 20_000
 DEADLINE_S = 120.0
 PLANTED = {"append_events[1]", "append_events[10]"}
 _SLOW = """
-create function eventmark.planted_delay() returns trigger language plpgsql as
+create function eventmark_corpus.planted_delay() returns trigger language plpgsql as
 $$ begin perform pg_sleep(0.03); return null; end $$;
-create trigger planted after insert on eventmark.domain_events
-for each statement execute function eventmark.planted_delay();
+create trigger planted after insert on eventmark_corpus.domain_events
+for each statement execute function eventmark_corpus.planted_delay();
 """
 
 
@@ -80,7 +80,7 @@ def plant(dsn: str) -> None:
 def test_a_planted_breach_of_a_target_raises_its_alert_and_no_other_target_s(
     database: str, tmp_path: Path
 ) -> None:
-    seed(database, find_store("eaf"), CorpusPlan(EVENTS), schema="eventmark", workers=2)
+    seed(database, find_store("eaf"), CorpusPlan(EVENTS), schema="eventmark_corpus", workers=2)
     plant(database)
     # Only what is planted can miss its target, however busy the machine is.
     targets = dict.fromkeys(DEFAULT_TARGETS, 10000) | dict.fromkeys(PLANTED, 10)

@@ -65,9 +65,9 @@ ODD_NAMES = [
 @pytest.mark.parametrize("name", ODD_NAMES, ids=repr)
 def test_a_schema_name_that_is_not_plain_is_refused_by_every_verb(refused, database: str, name: str) -> None:  # type: ignore[no-untyped-def]
     for verb in (
-        ("store", "migrate"),
-        ("store", "roles"),
-        ("store", "rebase"),
+        ("admin", "migrate"),
+        ("admin", "roles"),
+        ("admin", "rebase"),
         ("audit",),
         ("doctor",),
         ("verify",),
@@ -78,16 +78,16 @@ def test_a_schema_name_that_is_not_plain_is_refused_by_every_verb(refused, datab
 def test_a_reserved_word_is_a_schema_name_like_any_other(database: str, tmp_path: Path) -> None:
     for name in ("select", "user", "table"):
         install(database, name)
-        assert run_command(["store", "migrate", "--dsn", database, "--schema", name]) == 0
+        assert run_command(["admin", "migrate", "--dsn", database, "--schema", name]) == 0
 
 
 def test_a_store_that_is_missing_older_newer_or_somebody_elses_is_left_alone(refused, database: str) -> None:  # type: ignore[no-untyped-def]
-    verbs = (("store", "rebase"), ("store", "roles"))
+    verbs = (("admin", "rebase"), ("admin", "roles"))
     for verb in verbs:
         refused(*verb, "--server", database, code=4, said="there is no event store in schema 'eventmark'")
     install(database)
     for version, said in (
-        (SCHEMA_VERSION - 1, "eventmark store migrate"),
+        (SCHEMA_VERSION - 1, "eventmark admin migrate"),
         (SCHEMA_VERSION + 1, "or a newer one"),
     ):
         execute(database, f"update eventmark.eventmark_store set schema_version = {version}")
@@ -98,13 +98,15 @@ def test_a_store_that_is_missing_older_newer_or_somebody_elses_is_left_alone(ref
         database, "drop schema eventmark cascade; create schema eventmark; create table eventmark.kept ()"
     )
     for verb in (*verbs, ("seed", "--events", "10k")):
-        refused(*verb, "--server", database, code=4, said="was not created by Eventmark")
+        refused(
+            *verb, "--server", database, "--schema", "eventmark", code=4, said="was not created by Eventmark"
+        )
     execute(database, "table eventmark.kept")
 
 
 def test_a_database_that_is_read_only_is_refused(refused, server: Server, database: str) -> None:  # type: ignore[no-untyped-def]
     execute(database, f"alter database {database.rsplit('/', 1)[1]} set default_transaction_read_only = on")
-    for verb in (("seed", "--events", "1k"), ("verify", "--events", "1k"), ("store", "migrate"), ("doctor",)):
+    for verb in (("seed", "--events", "1k"), ("verify", "--events", "1k"), ("admin", "migrate"), ("doctor",)):
         refused(*verb, "--server", database, code=4, said="is read-only")
 
 
@@ -130,7 +132,7 @@ def test_a_dsn_that_leads_nowhere_is_refused_without_its_password(
 def test_a_wrong_password_is_refused_without_it(refused, server: Server) -> None:  # type: ignore[no-untyped-def]
     parts = urlsplit(server.dsn)
     dsn = f"postgresql://eventmark:{SECRET}@{parts.hostname}:{parts.port}/postgres"
-    refused("store", "migrate", "--dsn", dsn, code=4, said="password authentication failed")
+    refused("admin", "migrate", "--dsn", dsn, code=4, said="password authentication failed")
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "1e3", "10_000_000_000_000", "9" * 30, "1,5k", "nan", ""])

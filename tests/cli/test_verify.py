@@ -105,13 +105,13 @@ def test_a_store_is_migrated_given_roles_and_rebased(command: Command, database:
         (("rebase",), "epoch 2, 0 events moved"),
         (("roles", "--rls"), "row-level security is on"),
     ):
-        done = command("store", *verb, "--dsn", database)
+        done = command("admin", *verb, "--dsn", database)
         assert done.code == 0, done.err
         assert said in " ".join(done.out.split())
-    done = command("store", "migrate", "--dsn", database, "--schema", "nowhere")
+    done = command("admin", "migrate", "--dsn", database, "--schema", "nowhere")
     assert done.code == 4
     assert "no event store in schema 'nowhere'" in done.err
-    done = command("store", "migrate")
+    done = command("admin", "migrate")
     assert done.code == 2
     assert "which server?" in done.err
 

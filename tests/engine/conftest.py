@@ -12,7 +12,7 @@ import pytest
 from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.engine.orderings import HORIZON, gap_aware
 from eventmark.server import Server
-from tests.database import drop_database
+from tests.database import FORGET_ROLES, drop_database
 from tests.engine.builders import SCHEMA, opened
 
 _CLEAR = """
@@ -36,7 +36,7 @@ def engine_database(server: Server) -> Iterator[str]:
 @pytest.fixture
 async def cleared_dsn(engine_database: str) -> str:
     """The DSN of a database with nothing in it, and nobody: a wire that was cut may have left a session behind."""
-    await _execute(engine_database, _CLEAR)
+    await _execute(engine_database, _CLEAR + ";" + FORGET_ROLES)
     return engine_database
 
 

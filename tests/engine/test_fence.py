@@ -200,7 +200,7 @@ async def test_a_store_without_the_fence_of_its_marker_is_opened_after_a_migrati
     marker = await read_marker(connection, SCHEMA)
     assert marker is not None
     await connection.execute(damage.format(f"{SCHEMA}.{marker.fence}", schema=SCHEMA))
-    with pytest.raises(CannotRunError, match="eventmark store migrate"):
+    with pytest.raises(CannotRunError, match="eventmark admin migrate"):
         await PostgresEventStore.connect(dsn)
     await migrate_schema(connection, SCHEMA)
     async with await PostgresEventStore.connect(dsn) as store:

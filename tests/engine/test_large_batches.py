@@ -145,7 +145,7 @@ async def test_an_event_that_cannot_be_read_is_named_and_can_be_redacted(
     assert [event.event_id for event in found] == [event.event_id for event in events[:2]]
     assert (error.event_id, error.tenant_id, error.aggregate_id) == (bad.event_id, "acme", "a-1")
     assert (error.sequence_number, error.global_sequence) == (3, found[-1].global_sequence + 1)
-    assert "eventmark store redact" in str(error)
+    assert "eventmark admin redact" in str(error)
     assert "nothing was written" not in str(error).lower()
     with pytest.raises(UnreadableEventError) as loading:
         await ordered.load_aggregate("acme", "a-1")

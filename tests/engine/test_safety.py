@@ -21,8 +21,8 @@ from eventmark.engine import (
 )
 from eventmark.engine.migrations import migrate_schema, migrations
 from eventmark.engine.rebase import rebase_store
-from eventmark.engine.roles import safety_script
-from eventmark.engine.schema import SCHEMA_VERSION
+from eventmark.engine.roles import grant_roles, safety_script
+from eventmark.engine.schema import SCHEMA_VERSION, Purpose, drop_schema
 from eventmark.errors import (
     CannotRunError,
     EventStoreError,
@@ -268,7 +268,7 @@ async def test_an_older_store_is_refused_until_it_is_migrated_and_keeps_its_even
         " stream_id, aggregate_type, aggregate_id, event_type, payload_type, payload_revision, payload, metadata)"
         " values (1, 0, now(), gen_random_uuid(), 'acme', 'Order:a-1', 'Order', 'a-1', 't', 't', '1', '{}', '{}')"
     )
-    with pytest.raises(CannotRunError, match="eventmark store migrate"):
+    with pytest.raises(CannotRunError, match="eventmark admin migrate"):
         await PostgresEventStore.connect(cleared_dsn)
     await migrate_schema(owner, SCHEMA)
     async with await PostgresEventStore.connect(cleared_dsn, notify=False) as store:
@@ -300,7 +300,7 @@ async def test_a_store_restored_from_a_server_that_was_ahead_is_served_after_a_r
         token = (await read_on(store, await store.create_tail_token(), 24)).token
     await owner.execute(AHEAD)
     await owner.execute(f"alter table {SCHEMA}.domain_events enable always trigger domain_events_append_only")
-    with pytest.raises(CannotRunError, match="eventmark store rebase"):
+    with pytest.raises(CannotRunError, match="eventmark admin rebase"):
         await PostgresEventStore.connect(cleared_dsn)
     done = await rebase_store(owner, SCHEMA)
     assert (done.epoch, done.events_moved) == (2, 24)
@@ -365,3 +365,41 @@ async def test_no_index_depends_on_how_a_language_sorts(owner: Connection, order
     )
     assert {row["collname"] for row in collations} == {"C"}
     assert len(collations) > 6
+
+
+async def test_roles_of_somebody_else_s_are_refused_and_not_taken_over(owner: Connection) -> None:
+    await install_schema(owner, SCHEMA)
+    await owner.execute("create role eventmark_appender nologin")
+    try:
+        with pytest.raises(
+            CannotRunError, match="eventmark_appender is there already and is not this store's"
+        ) as refused:
+            await grant_roles(owner, SCHEMA)
+        assert await owner.fetchval("select count(*) from pg_roles where rolname = 'eventmark_owner'") == 0
+        assert not await owner.fetchval(
+            "select has_schema_privilege('eventmark_appender', 'eventmark', 'usage')"
+        )
+        mark = refused.value.remedy.partition("if it is meant for this store: ")[2]
+        await owner.execute(mark)  # the remedy that is told
+        await grant_roles(owner, SCHEMA)
+        await grant_roles(owner, SCHEMA)
+    finally:
+        await owner.execute("drop schema eventmark cascade; drop role if exists eventmark_appender")
+
+
+async def test_the_roles_of_another_database_s_store_are_refused(owner: Connection, database: str) -> None:
+    await install_schema(owner, SCHEMA, roles=True)
+    other = await asyncpg.connect(database)
+    with pytest.raises(CannotRunError, match="is not this store's"):
+        await install_schema(other, SCHEMA, roles=True)
+    assert await read_marker(other, SCHEMA) is None
+    await other.close()
+
+
+@pytest.mark.parametrize("secured", [False, True])
+async def test_a_scratch_schema_takes_its_roles_with_it(owner: Connection, secured: bool) -> None:
+    before = await owner.fetchval("select array_agg(rolname order by 1) from pg_roles")
+    await install_schema(owner, "passing", roles=True, row_level_security=secured, purpose=Purpose.SCRATCH)
+    assert await owner.fetchval("select count(*) from pg_roles where rolname like 'passing%'") == 3 + secured
+    await drop_schema(owner, "passing", purposes={Purpose.SCRATCH})
+    assert await owner.fetchval("select array_agg(rolname order by 1) from pg_roles") == before

@@ -145,7 +145,7 @@ async def test_a_dump_restored_into_a_younger_cluster_hides_no_event_behind_an_o
         token = (await read_on(store, await store.create_tail_token(), 18, tenant_id="acme")).token
     target = await restored(server, database, younger, tmp_path, f"restored_{ordering}")
     if ordering == "horizon":
-        with pytest.raises(CannotRunError, match="eventmark store rebase"):
+        with pytest.raises(CannotRunError, match="eventmark admin rebase"):
             await PostgresEventStore.connect(target, schema=SCHEMA)
         done = await asyncio.to_thread(rebase, target, tmp_path)
         assert "epoch 2, 18 events moved" in " ".join(done.split())
@@ -168,7 +168,7 @@ async def test_a_dump_restored_into_a_younger_cluster_hides_no_event_behind_an_o
 
 def rebase(dsn: str, at: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "eventmark.cli.main", "store", "rebase", "--dsn", dsn], cwd=at, check=False,
+        [sys.executable, "-m", "eventmark.cli.main", "admin", "rebase", "--dsn", dsn], cwd=at, check=False,
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

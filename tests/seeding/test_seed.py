@@ -275,6 +275,8 @@ def test_a_server_that_refuses_half_way_is_told_in_one_line(database: str) -> No
         database,
         "update eventmark.eventmark_corpus set stage = 'loading'",
         "delete from eventmark.eventmark_seed_batches where batch = 1",
+        "alter table eventmark.domain_events disable trigger user",
+        "delete from eventmark.domain_events where global_sequence_id <= 10000",  # no more than is accounted for
     )
     with pytest.raises(CannotRunError, match="batch 1 could not be loaded"):  # its events are there already
         seed(database, definition, PLAN, schema="eventmark", workers=2)

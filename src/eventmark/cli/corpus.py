@@ -17,32 +17,34 @@ from eventmark.seeding import seed as seed_corpus
 def seed(*, options: CorpusOptions | None = None) -> int:
     """Fill a store with a corpus and keep it. Goes on where an interrupted seeding stopped."""
     settings = (options or CorpusOptions()).settings()
-    with job_of(settings, keep=True) as job, progress_bars(console) as progress:
-        prepare_store(job)
-        report = seed_corpus(
-            job.server.dsn,
-            job.definition,
-            job.corpus,
-            schema=job.schema,
-            replace=job.replace,
-            progress=progress,
-        )
-    if report.reused:
-        screen.print(f"the corpus of {job.corpus.events:,} events is there already")
-    else:
-        stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.stage_seconds.items())
-        screen.print(
-            f"{report.events:,} events in {report.seconds:.1f} s, {report.events_per_s:,.0f} events/s ({stages})"
-        )
+    with job_of(settings, keep=True) as job:
+        with progress_bars(console) as progress:
+            prepare_store(job)
+            report = seed_corpus(
+                job.server.dsn,
+                job.definition,
+                job.corpus,
+                schema=job.schema,
+                replace=job.replace,
+                progress=progress,
+            )
+        if report.reused:
+            screen.print(f"the corpus of {job.corpus.events:,} events is there already")
+        else:
+            stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.stage_seconds.items())
+            screen.print(
+                f"{report.events:,} events in {report.seconds:.1f} s, {report.events_per_s:,.0f} events/s ({stages})"
+            )
     return 0
 
 
 def audit(*, options: CorpusOptions | None = None) -> int:
     """Prove from the table itself what is in a corpus that was seeded."""
     settings = (options or CorpusOptions()).settings()
-    with job_of(settings, keep=True, there=True) as job, progress_bars(console) as progress:
-        report = asyncio.run(
-            audit_corpus(job.server.dsn, job.definition, schema=job.schema, progress=progress)
-        )
-    screen.print(render_findings("audit", report.findings))
+    with job_of(settings, keep=True, there=True) as job:
+        with progress_bars(console) as progress:
+            report = asyncio.run(
+                audit_corpus(job.server.dsn, job.definition, schema=job.schema, progress=progress)
+            )
+        screen.print(render_findings("audit", report.findings))
     return exit_code(report.verdict)

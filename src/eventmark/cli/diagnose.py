@@ -12,7 +12,7 @@ from rich.table import Table
 
 from eventmark.cli.options import CorpusOptions
 from eventmark.cli.run import check_writable
-from eventmark.cli.session import running_server, screen
+from eventmark.cli.session import running_server, screen, tell_what_stays
 from eventmark.engine import Stall, find_stall
 from eventmark.judgement.verdicts import exit_code, worst
 from eventmark.report import render_findings, render_terminal, write_reports
@@ -45,6 +45,7 @@ def doctor(
     screen.print(
         f"horizon: held by {stall}" if stall else "horizon: no transaction holds consumers up", markup=False
     )
+    tell_what_stays(settings, server)
     return exit_code(worst(findings))
 
 

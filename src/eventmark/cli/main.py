@@ -51,7 +51,8 @@ _VERBS = {
     "diagnose:report": "Show a result again, and write its reports anew.",
     "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
     "diagnose:doctor": "Whether this machine and server are fit to measure on.",
-    "store:store": "Migrate a store, make its roles, rebase it after a restore.",
+    "admin:admin": "Migrate a store, make its roles, rebase it after a restore; drop what Eventmark seeded.",
+    "admin:store": "The old name of admin.",
     "stores:stores": "List the stores, make one of your own, check it.",
 }
 for place, summary in _VERBS.items():

@@ -28,7 +28,7 @@ class ServerOptions:
         Parameter(group=_SERVER, help="embedded, local, docker or postgresql://user@host/database."),
     ] = None
     schema: Annotated[
-        str | None, Parameter(group=_SERVER, help="Schema that Eventmark creates [eventmark].")
+        str | None, Parameter(group=_SERVER, help="Schema that Eventmark creates [eventmark_corpus].")
     ] = None
     directory: Annotated[
         str | None, Parameter(group=_SERVER, help="Where the cluster lives [.eventmark when it is kept].")

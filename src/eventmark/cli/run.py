@@ -53,15 +53,16 @@ def run_watched(make: Callable[[Watcher], Experiment], settings: Settings, *, ke
     check_writable(Path(settings.out))
     check_published(settings)
     check_profiler(settings.profiler)
-    with job_of(settings, keep=keep) as job, _served(job, settings) as metering:
-        with live_view(console) as (progress, watch):
-            scenario = make(watch)
-            result, profiles = _profiled(lambda: scenario.run(job, progress), settings)
-        if profiles:
-            console.print(f"profiles: {', '.join(str(file) for file in profiles)}", soft_wrap=True)
-        if metering is not None:
-            metering.finish(result)
-    return finish(settings, result)
+    with job_of(settings, keep=keep) as job:
+        with _served(job, settings) as metering:
+            with live_view(console) as (progress, watch):
+                scenario = make(watch)
+                result, profiles = _profiled(lambda: scenario.run(job, progress), settings)
+            if profiles:
+                console.print(f"profiles: {', '.join(str(file) for file in profiles)}", soft_wrap=True)
+            if metering is not None:
+                metering.finish(result)
+        return finish(settings, result)
 
 
 def _profiled(run: Callable[[], RunResult], settings: Settings) -> tuple[RunResult, list[Path]]:

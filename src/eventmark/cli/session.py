@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
 
 from eventmark.cli.output import console, screen
 from eventmark.config import Settings
@@ -17,16 +21,26 @@ from eventmark.jobs.job import Job, targets_of
 from eventmark.jobs.profiles import find_profile
 from eventmark.redaction import is_dsn, looks_like_dsn, redact
 from eventmark.results.targets import Target, read_targets
-from eventmark.seeding import estimated_bytes
+from eventmark.seeding import Kept, check_usable, estimated_bytes, settle
 from eventmark.server import Server, check_disk_space, provision
 from eventmark.server.directory import MARKER_FILE
-from eventmark.stores import StoreDefinition, find_store
+from eventmark.stores import StoreDefinition, begin_run, claimed, find_store
 from eventmark.workload import CorpusPlan
 
-__all__ = ["chosen_targets", "console", "job_of", "running_server", "screen"]
+__all__ = [
+    "chosen_targets",
+    "connected",
+    "console",
+    "job_of",
+    "running_server",
+    "screen",
+    "tell_what_stays",
+]
 
 KEPT_DIRECTORY = Path(".eventmark")
 OWN_SERVERS = ("embedded", "local")
+
+_Answer = TypeVar("_Answer")
 
 
 @contextmanager
@@ -35,6 +49,7 @@ def running_server(settings: Settings, *, keep: bool = False) -> Iterator[tuple[
 
     ``keep`` is for verbs that make no sense on a cluster that is gone afterwards.
     """
+    begin_run()
     quoted_schema(settings.schema)  # a wrong name costs nobody the start of a server
     keep = keep or settings.keep
     directory = _directory(settings, keep=keep)
@@ -86,7 +101,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
     _check_place(settings, corpus, keep=keep or settings.keep, there=there)
     kept = keep or settings.keep or is_dsn(settings.server)
     try:
-        with running_server(settings, keep=keep) as (server, place):
+        with running_server(settings, keep=keep) as (server, place), _schema_of(settings, server):
             yield Job(
                 server=server,
                 store=settings.store,
@@ -104,10 +119,58 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
     except KeyboardInterrupt:
         raise CannotRunError(
             "interrupted",
-            remedy="the same command goes on where it stopped"
+            remedy=("without --replace it" if settings.replace else "the same command")
+            + " goes on where it stopped"
             if kept
             else "nothing was kept; with --keep, the same command would go on where it stopped",
         ) from None
+
+
+@contextmanager
+def _schema_of(settings: Settings, server: Server) -> Iterator[None]:
+    """The schema claimed for the run, once it is shown that the run may write to it.
+
+    When the run ends, in whatever way, what it leaves is accounted for, and told. Raises ``CannotRunError``.
+    """
+    with claimed(server.dsn, settings.schema):
+        connected(server.dsn, lambda connection: check_usable(connection, settings.schema))
+        try:
+            yield
+        finally:
+            with suppress(
+                OSError, asyncpg.PostgresError, asyncpg.InterfaceError
+            ):  # the server may be what has ended
+                kept = connected(server.dsn, lambda connection: settle(connection, settings.schema))
+                tell_what_stays(settings, server, kept)
+
+
+def tell_what_stays(settings: Settings, server: Server, kept: Sequence[Kept] = ()) -> None:
+    """The last lines of a verb on a server that is not ours."""
+    if server.ours:
+        return
+    shown = console if settings.json else screen
+    for one in kept:
+        size = f"{one.events:,} events, {one.size_bytes / 2**20:,.0f} MiB"
+        remove = f"eventmark admin drop --schema {one.schema} --server {server.address}"
+        shown.print(
+            f"Left on the server: schema {one.schema} ({size}). The next run reuses it; remove it with: {remove}",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+    if not kept:
+        shown.print("Left on the server: nothing.")
+
+
+def connected(dsn: str, ask: Callable[[asyncpg.Connection[Any]], Awaitable[_Answer]]) -> _Answer:
+    """What ``ask`` answers when it is given a connection."""
+
+    async def run() -> _Answer:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await ask(connection)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
 
 
 def command_line() -> str:

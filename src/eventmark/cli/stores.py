@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import asyncpg
 from cyclopts import App
 from rich.table import Table
 
 from eventmark.cli.options import StoreOptions
-from eventmark.cli.session import running_server, screen
-from eventmark.stores import StoreDefinition, check_store, find_store, store_names, write_template
+from eventmark.cli.session import connected, running_server, screen, tell_what_stays
+from eventmark.stores import check_store, claimed, find_store, store_names, write_template
 
 stores = App(name="stores", help="List the stores that can be tested, make one of your own, check it.")
 
@@ -43,17 +41,10 @@ def check(*, options: StoreOptions | None = None) -> int:
     """Try every statement of --store on a server, without seeding anything."""
     settings = (options or StoreOptions()).settings()
     definition = find_store(settings.store)
-    with running_server(settings) as (server, _):
-        asyncio.run(_check(server.dsn, definition, settings.schema))
+    with running_server(settings) as (server, _), claimed(server.dsn, settings.schema):
+        connected(server.dsn, lambda connection: check_store(connection, definition, settings.schema))
     screen.print(f"{definition.name}: {len(definition.statements)} statements are right")
     for reason in definition.absent.values():
         screen.print(f"skipped: {reason}")
+    tell_what_stays(settings, server)
     return 0
-
-
-async def _check(dsn: str, definition: StoreDefinition, schema: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await check_store(connection, definition, schema)
-    finally:
-        await connection.close()

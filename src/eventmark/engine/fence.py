@@ -74,7 +74,7 @@ async def check_fence(connection: asyncpg.Connection[Any], schema: str, name: st
     ):
         raise CannotRunError(
             f"schema {schema!r} has no fence for what its marker says: it is an older store, or was altered by hand",
-            remedy="run eventmark store migrate",
+            remedy="run eventmark admin migrate",
         )
 
 

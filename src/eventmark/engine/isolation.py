@@ -16,7 +16,7 @@ import asyncpg
 
 from eventmark.engine.fence import refuse_clients, set_fence
 from eventmark.engine.orderings import ORDERINGS
-from eventmark.engine.roles import grant_roles, refused_roles, safety_script
+from eventmark.engine.roles import TENANTS_ROLE, grant_roles, make_roles, refused_roles, safety_script
 from eventmark.engine.sessions import owner_transaction
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import CannotRunError
@@ -74,6 +74,7 @@ async def enable_row_level_security(
                 if not is_new:
                     await refuse_clients(connection, "switch it on")
                 await grant_roles(connection, schema)
+                await make_roles(connection, schema, TENANTS_ROLE)
                 await connection.execute(safety_script("row_level_security", schema))
                 await set_fence(connection, schema)
             else:
@@ -103,7 +104,7 @@ async def check_tenant_functions(connection: asyncpg.Connection[Any], schema: st
     if missing is not None:
         raise CannotRunError(
             f"schema {schema!r} has no function {missing}, which this release needs for row-level security",
-            remedy="run eventmark store migrate",
+            remedy="run eventmark admin migrate",
         )
 
 

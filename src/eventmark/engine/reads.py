@@ -85,7 +85,7 @@ class Reads:
             raise UnreadableEventError(
                 f"event {place.event_id} (number {place.sequence_number} of aggregate {place.aggregate_id!r} of "
                 f"tenant {place.tenant_id!r}): {error.message}",
-                remedy="take its content out: eventmark store redact",
+                remedy="take its content out: eventmark admin redact",
                 event_id=place.event_id,
                 tenant_id=place.tenant_id,
                 aggregate_id=place.aggregate_id,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -29,6 +31,11 @@ where c.oid = pg_catalog.to_regclass($1)::oid and r.rolname = current_user
 """
 
 
+STORE_ROLES = ("owner", "appender", "reader")
+TENANTS_ROLE = "consumer"  # with row-level security: who reads every tenant's events
+_MARK = "eventmark store {store_id}"
+
+
 def safety_script(name: str, schema: str) -> str:
     """The script ``name`` of sql/safety, for ``schema`` and the roles called after it."""
     text = (SAFETY_DIRECTORY / f"{name}.sql").read_text(encoding="utf-8")
@@ -38,14 +45,37 @@ def safety_script(name: str, schema: str) -> str:
 async def grant_roles(connection: asyncpg.Connection[Any], schema: str) -> None:
     """Make ``<schema>_owner``, ``<schema>_appender`` and ``<schema>_reader`` and grant them what is theirs.
 
-    They are groups without login, the cluster's own: two databases with a schema of the same name share them.
-    The schema comes to belong to the owner's role. Raises ``CannotRunError``.
+    They are groups without login, the cluster's own, and this store's alone: a role of such a name that is somebody
+    else's, the store's of another database for one, is refused. The schema comes to belong to the owner's role.
+    Raises ``CannotRunError``.
     """
     try:
         async with owner_transaction(connection):
+            await make_roles(connection, schema, *STORE_ROLES)
             await connection.execute(safety_script("roles", schema))
     except (asyncpg.InsufficientPrivilegeError, asyncpg.DuplicateObjectError) as error:
         raise refused_roles(schema, error) from error
+
+
+async def make_roles(connection: asyncpg.Connection[Any], schema: str, *kinds: str) -> None:
+    """``<schema>_<kind>`` for each, marked as this store's. Raises ``DuplicateObjectError`` for one that is not."""
+    for kind in kinds:
+        await connection.execute(safety_script("role", schema).replace("{role}", f"{schema}_{kind}"))
+
+
+async def drop_roles(connection: asyncpg.Connection[Any], schema: str, store_id: UUID) -> None:
+    """Drop those that ``make_roles`` made for a store that is gone; one that is in use elsewhere stays."""
+    for kind in (*STORE_ROLES, TENANTS_ROLE):
+        made = await connection.fetchval(
+            "select exists (select from pg_roles"
+            " where rolname = $1 and pg_catalog.shobj_description(oid, 'pg_authid') = $2)",
+            f"{schema}_{kind}",
+            _MARK.format(store_id=store_id),
+        )
+        if made:
+            with suppress(asyncpg.DependentObjectsStillExistError, asyncpg.InsufficientPrivilegeError):
+                async with connection.transaction():
+                    await connection.execute(f'drop role "{schema}_{kind}"')
 
 
 async def roles_are_granted(connection: asyncpg.Connection[Any], schema: str) -> bool:
@@ -85,7 +115,8 @@ async def check_runtime_role(connection: asyncpg.Connection[Any], schema: str) -
 
 def refused_roles(schema: str, error: asyncpg.PostgresError) -> CannotRunError:
     """What a server says that does not let roles be made."""
-    remedy = "run eventmark store roles as a role with CREATEROLE that owns the schema"
+    remedy = "run eventmark admin roles as a role with CREATEROLE that owns the schema"
     if isinstance(error, asyncpg.DuplicateObjectError):
-        remedy = "take LOGIN and other attributes from it, or rename it"
+        meant = f"; if it is meant for this store: {error.hint}" if error.hint else ""
+        remedy = "rename it, or give the schema another name" + meant
     return CannotRunError(f"the roles of schema {schema!r} cannot be made: {error}", remedy=remedy)

@@ -19,7 +19,7 @@ from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import ENGINE_STORE_NAME, migrations
 from eventmark.engine.orderings import HORIZON, ORDERINGS
 from eventmark.engine.orderings.ordering import SQL_DIRECTORY
-from eventmark.engine.roles import grant_roles
+from eventmark.engine.roles import drop_roles, grant_roles
 from eventmark.engine.sessions import owner_transaction
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError, UsageError
@@ -192,7 +192,7 @@ def _other_version(schema: str, row: asyncpg.Record) -> CannotRunError:
     older = row["schema_version"] < SCHEMA_VERSION
     return CannotRunError(
         f"schema {schema!r} is of version {row['schema_version']}, this release reads {SCHEMA_VERSION}",
-        remedy="run eventmark store migrate" if older else "use the release that made it, or a newer one",
+        remedy="run eventmark admin migrate" if older else "use the release that made it, or a newer one",
     )
 
 
@@ -219,14 +219,14 @@ async def check_transaction_ids(
     if ahead:
         raise CannotRunError(
             f"schema {schema!r} was restored from a server whose transaction ids were ahead of this one's",
-            remedy="run eventmark store rebase: it orders these events before new ones and refuses old tokens",
+            remedy="run eventmark admin rebase: it orders these events before new ones and refuses old tokens",
         )
 
 
 async def drop_schema(
     connection: asyncpg.Connection[Any], schema: str, *, purposes: Collection[Purpose], owner: str = ""
 ) -> None:
-    """Drop a schema that Eventmark made for itself, if it is there; nothing else drops one.
+    """Drop a schema that Eventmark made for itself, and its roles, if it is there; nothing else drops one.
 
     Raises ``CannotRunError`` for a schema in use or of a purpose that is not among ``purposes``, for one without a
     marker, and for a scratch schema of a run, other than ``owner``, that is still going on.
@@ -244,6 +244,7 @@ async def drop_schema(
             assert row is not None
             await _refuse_to_drop(connection, schema, row, purposes, owner)
             await connection.execute(f"drop schema {quoted_schema(schema)} cascade")
+            await drop_roles(connection, schema, row["store_id"])
     except asyncpg.InsufficientPrivilegeError as error:
         raise CannotRunError(
             f"this role may not drop schema {schema!r}: {error}", remedy="connect as the schema's owner"
@@ -255,7 +256,7 @@ async def _refuse_to_drop(
 ) -> None:  # fmt: skip
     if row["schema_version"] > SCHEMA_VERSION:
         raise _other_version(schema, row)
-    purpose = Purpose(row.get("purpose") or await _purpose_before_it_was_noted(connection, schema))
+    purpose = await _purpose(connection, schema, row)
     if purpose is Purpose.IN_USE:
         raise in_use(schema)
     if purpose not in purposes:
@@ -272,8 +273,16 @@ async def _refuse_to_drop(
             )
 
 
-async def _purpose_before_it_was_noted(connection: asyncpg.Connection[Any], schema: str) -> Purpose:
-    """Of a schema of an older release: what has a ledger of the seeding was seeded."""
+async def purpose_of(connection: asyncpg.Connection[Any], schema: str) -> Purpose | None:
+    """What a schema is for, of whatever version; None where there is none. A foreign one is refused."""
+    row = await _marker_row(connection, schema)
+    return None if row is None else await _purpose(connection, schema, row)
+
+
+async def _purpose(connection: asyncpg.Connection[Any], schema: str, row: asyncpg.Record) -> Purpose:
+    """As the marker tells. Older releases noted none: what has a ledger of the seeding was seeded."""
+    if noted := row.get("purpose"):
+        return Purpose(noted)
     ledger = f"{quoted_schema(schema)}.{LEDGER_TABLE}"
     seeded = await connection.fetchval("select pg_catalog.to_regclass($1) is not null", ledger)
     return Purpose.CORPUS if seeded else Purpose.IN_USE

@@ -85,7 +85,7 @@ def fill(job: Job, progress: Progress) -> SeedReport:
         asyncio.run(rejuvenate(job.server.dsn, job.definition, job.schema))
         asyncio.run(remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events))
         if job.server.directory is not None:  # just started by us, with nothing in its cache
-            asyncio.run(warm(job.server.dsn, (job.schema,)))
+            asyncio.run(warm(job.server, (job.schema,)))
     if job.aged:
         asyncio.run(age(job.server.dsn, job.definition, job.schema, job.corpus, progress))
     return seeded

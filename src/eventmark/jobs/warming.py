@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import asyncpg
 
 from eventmark.engine.statements import quoted_schema
+from eventmark.server import Server
+from eventmark.server.extensions import missing_extension
 
 PATIENCE_S = 3600.0  # for reading a whole corpus once
 
@@ -26,14 +26,14 @@ order by kind desc, size_bytes desc, name
 """
 
 
-async def warm(dsn: str, schemas: tuple[str, ...]) -> str:
+async def warm(server: Server, schemas: tuple[str, ...]) -> str:
     """Read every page of the schemas into shared buffers, the last schema last; why not, where not.
 
     As much stays as there is room for: so each corpus is found as a server has it that has run for some time.
     """
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(server.dsn)
     try:
-        missing = await made_extension(connection, "pg_prewarm")
+        missing = await missing_extension(connection, "pg_prewarm", ours=server.ours)
         if missing:
             return missing
         for schema in schemas:
@@ -45,12 +45,3 @@ async def warm(dsn: str, schemas: tuple[str, ...]) -> str:
         return ""
     finally:
         await connection.close()
-
-
-async def made_extension(connection: asyncpg.Connection[Any], name: str) -> str:
-    """Make it; why not, where the server refuses."""
-    try:
-        await connection.execute(f"create extension if not exists {name}")
-    except asyncpg.PostgresError as error:
-        return f"{name}: {str(error).partition(chr(10))[0]}"
-    return ""

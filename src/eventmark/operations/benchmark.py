@@ -131,7 +131,7 @@ def _task(plan: BenchmarkPlan, name: str, fork: int, *, cold: bool = False) -> F
 def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: Measured) -> None:
     if not OPERATIONS[name].has_cold:
         return
-    into.cold_note = asyncio.run(BufferCache(plan.server.dsn, plan.schema).evict())
+    into.cold_note = asyncio.run(BufferCache(plan.server, plan.schema).evict())
     if not into.cold_note:
         into.cold = executor.submit(run_fork, _task(plan, name, 500, cold=True)).result()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncpg
 
 from eventmark.engine.statements import quoted_schema
+from eventmark.server import Server
+from eventmark.server.extensions import missing_extension
 
 NOT_TOLD = "cold was not measured: "
 
@@ -26,20 +28,22 @@ where c.relnamespace = $1::regnamespace
 class BufferCache:
     """Evicts a schema's pages from shared buffers by ``pg_buffercache``; PostgreSQL 18 and a superuser."""
 
-    def __init__(self, dsn: str, schema: str) -> None:
-        self._dsn = dsn
+    def __init__(self, server: Server, schema: str) -> None:
+        self._server = server
         self._schema = schema
 
     async def evict(self) -> str:
         """Empty when it worked, else why it did not. The operating system's cache is not touched."""
         try:
-            connection = await asyncpg.connect(self._dsn)
+            connection = await asyncpg.connect(self._server.dsn)
         except (OSError, asyncpg.PostgresError) as error:
             return f"{NOT_TOLD}{error}"
         try:
             if connection.get_server_version().major < 18:
                 return f"{NOT_TOLD}pages can be evicted from PostgreSQL 18 on"
-            await connection.execute("create extension if not exists pg_buffercache")
+            missing = await missing_extension(connection, "pg_buffercache", ours=self._server.ours)
+            if missing:
+                return f"{NOT_TOLD}{missing}"
             await connection.execute("checkpoint")
             names = await connection.fetch(_RELATIONS, quoted_schema(self._schema))
             for row in names:

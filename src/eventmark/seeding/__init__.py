@@ -1,6 +1,6 @@
 """Filling a store with a corpus, proving what is in it, drawing from it."""
 
-from eventmark.seeding.accounts import drop_corpus, drop_corpus_schema
+from eventmark.seeding.accounts import Kept, check_usable, drop_corpus, drop_corpus_schema, settle
 from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.indexes import mend_right_edges, remove_appended
@@ -19,11 +19,13 @@ __all__ = [
     "Aging",
     "AuditReport",
     "CorpusSample",
+    "Kept",
     "Progress",
     "SampledStream",
     "SeedReport",
     "age",
     "audit",
+    "check_usable",
     "drop_corpus",
     "drop_corpus_schema",
     "estimated_bytes",
@@ -37,5 +39,6 @@ __all__ = [
     "sample_corpus",
     "seed",
     "seeded_events",
+    "settle",
     "whole_batches",
 ]

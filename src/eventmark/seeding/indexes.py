@@ -126,7 +126,17 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
     connection = await asyncpg.connect(dsn)
     try:
         table = f'{quoted_schema(schema)}."{definition.events_table}"'
-        place = await _after_the_corpus(connection, definition, schema, events)
+        transaction = (
+            definition.columns["transaction_id"] if definition.ordering == "transaction-id" else None
+        )
+        place = await after_the_corpus(
+            connection,
+            schema,
+            events,
+            definition.events_table,
+            definition.columns["global_sequence_id"],
+            transaction,
+        )
         delete = f"delete from {table} where {place}"
         if definition.engine:
             done = await _delete_as_owner(connection, table, delete)
@@ -161,25 +171,28 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
         await connection.close()
 
 
-async def _after_the_corpus(
-    connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str, events: int
+async def after_the_corpus(
+    connection: asyncpg.Connection[Any],
+    schema: str,
+    events: int,
+    table: str,
+    position: str,
+    transaction: str | None,
 ) -> str:
     """The condition for events that are not the corpus'.
 
-    By transaction id as well where the log is ordered by it, so that an index finds them; unless the last event of
-    the corpus has another id than the ledger knows, as after a rebase.
+    By transaction id as well where a column ``transaction`` orders the log, so that an index finds them; unless the
+    last event of the corpus has another id than the ledger knows, as after a rebase.
     """
-    position = definition.columns["global_sequence_id"]
     condition = f'"{position}" > {events}'
     corpus = await read_ledger(connection, schema)
-    if corpus is None or definition.ordering != "transaction-id":
+    if corpus is None or transaction is None:
         return condition
-    transaction = definition.columns["transaction_id"]
     last = max(await batches_done(connection, schema), default=-1) * BATCH_EVENTS + BATCH_EVENTS
     last = min(last, corpus.plan.events)
     last_id = corpus.first_transaction_id + transaction_ids_needed(last) - 1
     known = await connection.fetchval(
-        f'select exists (select from {quoted_schema(schema)}."{definition.events_table}"'
+        f'select exists (select from {quoted_schema(schema)}."{table}"'
         f' where "{transaction}" = \'{last_id}\' and "{position}" = {last})'
     )
     return f"{condition} and \"{transaction}\" > '{last_id}'" if known else condition

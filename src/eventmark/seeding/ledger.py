@@ -1,6 +1,7 @@
 """What has been seeded, kept in the store's own schema, so that it can be resumed, reused and audited.
 
-``eventmark_corpus`` has one row: the plan, the transaction ids taken for it, how far it has come.
+``eventmark_corpus`` has one row: the plan, the transaction ids taken for it, how far it has come, and what may be in
+the schema beside it: the tables it began with, and events appended by measuring (see ``accounts``).
 ``eventmark_seed_batches`` has one row per batch, written in the batch's own transaction: a batch is there
 with its row or not at all, whenever the seeder is killed.
 """
@@ -16,6 +17,7 @@ import asyncpg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
+from eventmark.stores import StoreDefinition
 from eventmark.workload import COHORT_EVENTS, CorpusPlan, transaction_ids_needed
 
 _TABLES = """
@@ -29,6 +31,12 @@ create table {schema}.eventmark_corpus (
     first_transaction_id bigint not null,
     stage text not null,
     audited boolean not null default false,
+    events_table text not null,
+    position_column text not null,
+    transaction_column text,
+    relations text[] not null,
+    appending text,
+    appended bigint not null default 0,
     changed_at timestamptz not null default now()
 );
 create table {schema}.eventmark_seed_batches (
@@ -38,6 +46,12 @@ create table {schema}.eventmark_seed_batches (
     checksum text not null,
     longest jsonb not null
 );
+"""
+
+RELATIONS = """
+select c.relname::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = {schema} and c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
+    and c.relname not like 'eventmark\\_%'
 """
 
 _BURN = "do $$ begin for i in 1..{count} loop perform pg_current_xact_id(); commit; end loop; end $$"
@@ -65,7 +79,9 @@ class SeededCorpus:
     audited: bool
 
 
-async def create_ledger(connection: asyncpg.Connection[Any], schema: str, plan: CorpusPlan) -> SeededCorpus:
+async def create_ledger(
+    connection: asyncpg.Connection[Any], schema: str, plan: CorpusPlan, definition: StoreDefinition
+) -> SeededCorpus:
     """Make the ledger, and take the transaction ids that the corpus' events will bear.
 
     They are used up here, before the first event is written, so that every one of them is below the
@@ -78,10 +94,15 @@ async def create_ledger(connection: asyncpg.Connection[Any], schema: str, plan: 
         await connection.execute(_TABLES.replace("{schema}", quoted))
         await connection.execute(
             f"insert into {quoted}.eventmark_corpus"
-            " (events, seed, tenant_count, payload_profile, cohort_events, first_transaction_id, stage)"
-            " values ($1, $2, $3, $4, $5, $6, $7)",
+            " (events, seed, tenant_count, payload_profile, cohort_events, first_transaction_id, stage,"
+            " events_table, position_column, transaction_column, relations)"
+            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+            f" (select coalesce(array_agg(name), '{{}}') from ({RELATIONS.format(schema='$11')}) as made))",
             plan.events, plan.seed, plan.tenant_count, plan.payload_profile, plan.cohort_events,
-            first_transaction_id, Stage.LOADING.value,
+            first_transaction_id, Stage.LOADING.value, definition.events_table,
+            definition.columns["global_sequence_id"],
+            definition.columns["transaction_id"] if definition.ordering == "transaction-id" else None,
+            schema,
         )  # fmt: skip
     return SeededCorpus(
         plan=plan, first_transaction_id=first_transaction_id, stage=Stage.LOADING, audited=False

@@ -16,7 +16,7 @@ from eventmark.engine import read_marker
 from eventmark.engine.schema import Marker, Purpose, in_use
 from eventmark.errors import CannotRunError
 from eventmark.results.results import Series
-from eventmark.seeding.accounts import drop_corpus
+from eventmark.seeding.accounts import begin_appending, check_accounts, drop_corpus
 from eventmark.seeding.indexes import finish_table, refresh_table, set_next_position
 from eventmark.seeding.ledger import (
     SeededCorpus,
@@ -155,10 +155,14 @@ async def _begin(
             found = await read_ledger(connection, schema)
             if found is not None:
                 _refuse_another(schema, marker, found, definition, plan)
+                await check_accounts(connection, schema)
+                await begin_appending(connection, schema)
                 return found, True
         await drop_corpus(connection, schema)
         await install_store(connection, definition, schema, with_indexes=False, purpose=purpose)
-        return await create_ledger(connection, schema, plan), False
+        corpus = await create_ledger(connection, schema, plan, definition)
+        await begin_appending(connection, schema)
+        return corpus, False
     finally:
         await connection.close()
 

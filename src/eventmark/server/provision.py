@@ -55,6 +55,11 @@ class Server:
         register(*split_password(self.dsn)[1].values(), public=(SUPERUSER,))
 
     @property
+    def ours(self) -> bool:
+        """Whether Eventmark started it, so that all that is in it is its own."""
+        return self.kind != "dsn"
+
+    @property
     def address(self) -> str:
         """The DSN without its password, to show."""
         return redact(self.dsn)

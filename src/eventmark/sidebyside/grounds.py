@@ -16,13 +16,13 @@ from urllib.parse import urlencode
 import asyncpg
 import msgspec
 
+from eventmark.engine.schema import Purpose, drop_schema
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.job import Job
-from eventmark.seeding import drop_corpus_schema
 from eventmark.server import Server, provision
 from eventmark.sidebyside.protocol import Answer, Failure, Place, Request, decode_answer, encode
 from eventmark.sidebyside.sides import Side
-from eventmark.stores import scratch_name
+from eventmark.stores import claimed, drop_scratch_schema, run_id, scratch_name
 
 PROCESS_TIMEOUT_S = 7200.0
 _SESSION_CONTEXTS = ("user", "superuser")
@@ -126,15 +126,27 @@ def grounds(job: Job, sides: tuple[Side, Side], scratch: Path) -> Iterator[tuple
             asyncio.run(_check_connects(dsn, side))
             place = Place(dsn=dsn, schema=scratch_name(job.schema, f"_gate_{side.role}"), store=side.store)
             ground = Ground(side=side, place=place, sample=scratch / f"{side.role}.sample.json")
+            if side.dsn:  # a server that the run has not claimed
+                stack.enter_context(claimed(dsn, place.schema))
+            asyncio.run(drop_scratch_schema(dsn, place.schema))
             stack.callback(_drop, place)
-            _drop(place)
             made.append(ground)
         yield made[0], made[1]
 
 
 def _drop(place: Place) -> None:
-    """A base of an older revision notes no purpose: its schema counts as a corpus, which it seeded."""
-    asyncio.run(drop_corpus_schema(place.dsn, place.schema))
+    asyncio.run(_drop_made(place))
+
+
+async def _drop_made(place: Place) -> None:
+    """What a side has made in a schema that was not there before. An older revision's marker tells no purpose."""
+    connection = await asyncpg.connect(place.dsn)
+    try:
+        await drop_schema(
+            connection, place.schema, purposes={Purpose.CORPUS, Purpose.SCRATCH}, owner=run_id()
+        )
+    finally:
+        await connection.close()
 
 
 def _dsn_of(job: Job, side: Side, for_servers: list[str], stack: ExitStack) -> str:

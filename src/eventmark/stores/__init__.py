@@ -2,6 +2,7 @@
 
 from eventmark.stores.beside import append_beside
 from eventmark.stores.catalogue import find_store, store_names, write_template
+from eventmark.stores.claims import claimed
 from eventmark.stores.definition import StoreDefinition, read_definition
 from eventmark.stores.install import (
     METRICS_VARIABLE,
@@ -11,7 +12,7 @@ from eventmark.stores.install import (
     open_store,
 )
 from eventmark.stores.scratch import (
-    RUN_VARIABLE,
+    begin_run,
     drop_scratch,
     drop_scratch_schema,
     make_scratch_schema,
@@ -22,12 +23,13 @@ from eventmark.stores.sql_store import SqlEventStore, append_values, event_value
 
 __all__ = [
     "METRICS_VARIABLE",
-    "RUN_VARIABLE",
     "SqlEventStore",
     "StoreDefinition",
     "append_beside",
     "append_values",
+    "begin_run",
     "check_store",
+    "claimed",
     "drop_scratch",
     "drop_scratch_schema",
     "event_values",

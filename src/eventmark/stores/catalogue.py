@@ -6,10 +6,11 @@ import difflib
 from pathlib import Path
 
 from eventmark.errors import UsageError
-from eventmark.stores.definition import StoreDefinition, read_definition
+from eventmark.stores.definition import StoreDefinition, read_definition, store_name_of
 
 _HERE = Path(__file__).parent
 _TEMPLATE = _HERE / "template"
+_TEMPLATE_NAME = 'name = "my-store"'
 
 
 def store_names() -> tuple[str, ...]:
@@ -37,15 +38,20 @@ def find_store(name: str) -> StoreDefinition:
 
 
 def write_template(directory: Path) -> list[Path]:
-    """Write the commented example into ``directory``, which must be new or empty; the files written."""
+    """Write the commented example into ``directory``, which must be new or empty; the files written.
+
+    The store is called as its folder is: two stores of one name would share a corpus.
+    """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise UsageError(f"{directory} is not empty", remedy="name a new folder")
+    name = store_name_of(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         written = []
         for source in sorted(_TEMPLATE.iterdir()):
             target = directory / source.name
-            target.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+            text = source.read_text(encoding="utf-8")
+            target.write_text(text.replace(_TEMPLATE_NAME, f'name = "{name}"'), encoding="utf-8")
             written.append(target)
     except OSError as error:
         raise UsageError(

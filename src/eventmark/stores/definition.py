@@ -77,6 +77,12 @@ class StoreDefinition:
         return schema_digest(self.schema_script, self.indexes_script)
 
 
+def store_name_of(directory: Path) -> str:
+    """A name for the store in a folder: the folder's, in letters that names may have."""
+    name = re.sub(r"[^a-z0-9_-]+", "-", directory.resolve().name.lower()).strip("-_")[:48]
+    return name if _NAME.fullmatch(name) else "my-store"
+
+
 def read_definition(directory: Path) -> StoreDefinition:
     """Read a store's folder. Raises ``StoreDefinitionError`` that names file and line."""
     toml_path = directory / "store.toml"

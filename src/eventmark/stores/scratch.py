@@ -21,6 +21,11 @@ def run_id() -> str:
     return os.environ.setdefault(RUN_VARIABLE, uuid4().hex)
 
 
+def begin_run() -> None:
+    """A new run in this process: what an earlier one left is no longer its own."""
+    os.environ[RUN_VARIABLE] = uuid4().hex
+
+
 def scratch_name(schema: str, suffix: str) -> str:
     """A schema's name beside ``schema``, no longer than names may be."""
     return schema[: SCHEMA_LENGTH_MAX - len(suffix)] + suffix

@@ -133,7 +133,7 @@ def test_without_statistics_of_statements_latencies_are_measured_and_the_rest_is
 
 def test_indexes_are_told_with_their_levels_and_all_pages_are_brought_in(job: Job) -> None:
     seed(job.server.dsn, find_store("eaf"), CorpusPlan(20_000), schema=LARGE)
-    relations, missing = asyncio.run(relations_of(job.server.dsn, LARGE))
+    relations, missing = asyncio.run(relations_of(job.server, LARGE))
     assert missing == ""
     kinds = {one.name: one.kind for one in relations}
     assert kinds["domain_events"] == "table"
@@ -143,4 +143,4 @@ def test_indexes_are_told_with_their_levels_and_all_pages_are_brought_in(job: Jo
     assert stream.levels in (1, 2)
     assert stream.leaf_density is not None
     assert 0.8 < stream.leaf_density < 1
-    assert asyncio.run(warm(job.server.dsn, (LARGE,))) == ""
+    assert asyncio.run(warm(job.server, (LARGE,))) == ""

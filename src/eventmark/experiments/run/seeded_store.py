@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from eventmark.config import parse_count
@@ -20,7 +20,7 @@ from eventmark.results.results import OperationResult, PlanResult
 from eventmark.results.targets import Target
 from eventmark.seeding import drop_corpus_schema, no_progress
 from eventmark.server import Server
-from eventmark.stores import find_store, open_store
+from eventmark.stores import claimed, find_store, open_store
 from eventmark.workload import CorpusPlan
 
 
@@ -83,10 +83,11 @@ def seeded_store(
         targets=targets_of(definition, None), command="pytest --eventmark", place=server.directory or Path.cwd(),
         with_floors=False,
     )  # fmt: skip
-    prepare_store(job)
-    asyncio.run(drop_corpus_schema(server.dsn, schema))
-    try:
-        fill(replace(job, replace=True), no_progress)
-        yield SeededStore(job)
-    finally:
+    with claimed(server.dsn, schema):
+        prepare_store(job)
         asyncio.run(drop_corpus_schema(server.dsn, schema))
+        try:
+            fill(job, no_progress)
+            yield SeededStore(job)
+        finally:
+            asyncio.run(drop_corpus_schema(server.dsn, schema))

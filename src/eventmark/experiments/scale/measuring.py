@@ -103,12 +103,12 @@ def measure_volume(
 ) -> Step:
     """Everything of one volume; what was appended meanwhile is taken out again. Raises ``CannotRunError``."""
     began_s = time.monotonic()
-    dsn, notes = large.job.server.dsn, {}
-    relations_large, missing = asyncio.run(relations_of(dsn, large.job.schema))
-    relations_small, _ = asyncio.run(relations_of(dsn, small.job.schema))
+    server, dsn, notes = large.job.server, large.job.server.dsn, {}
+    relations_large, missing = asyncio.run(relations_of(server, large.job.schema))
+    relations_small, _ = asyncio.run(relations_of(server, small.job.schema))
     if missing:
         notes["levels of indexes"] = missing
-    if missing := asyncio.run(warm(dsn, (large.job.schema, small.job.schema))):
+    if missing := asyncio.run(warm(server, (large.job.schema, small.job.schema))):
         notes["corpora brought into the cache beforehand"] = missing
     hits, reads = asyncio.run(cache_counts(dsn, large.job.schema))
     found = _Rounds()

@@ -8,7 +8,9 @@ import asyncpg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.experiments.scale.steps import Relation
-from eventmark.jobs.warming import PATIENCE_S, RELATIONS, made_extension
+from eventmark.jobs.warming import PATIENCE_S, RELATIONS
+from eventmark.server import Server
+from eventmark.server.extensions import missing_extension
 
 _SHAPE = "select tree_level, avg_leaf_density, leaf_fragmentation from pgstatindex($1::text::regclass)"
 _CACHE = """
@@ -22,11 +24,11 @@ from pg_statio_all_tables where schemaname = $1
 _SCANS = "select indexrelname as name, idx_scan as scans from pg_stat_all_indexes where schemaname = $1"
 
 
-async def relations_of(dsn: str, schema: str) -> tuple[list[Relation], str]:
+async def relations_of(server: Server, schema: str) -> tuple[list[Relation], str]:
     """A schema's relations; and why its indexes' shapes are not told, where they are not."""
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(server.dsn)
     try:
-        missing = await made_extension(connection, "pgstattuple")
+        missing = await missing_extension(connection, "pgstattuple", ours=server.ours)
         rows = await connection.fetch(RELATIONS, quoted_schema(schema))
         found = []
         for row in rows:

@@ -13,6 +13,7 @@ import asyncpg
 from eventmark.jobs.job import Job
 from eventmark.results.results import Series
 from eventmark.server import ProcessTree, Relation, relations_now, relations_snapshot
+from eventmark.server.extensions import missing_extension
 
 MIB = 2**20
 _UNITS = {
@@ -79,13 +80,9 @@ async def relations_after(job: Job) -> dict[str, Relation]:
 
 async def install_inspection(job: Job) -> None:
     """pgstattuple on a server of our own; on another's it is used where it is installed."""
-    if job.server.directory is None:
-        return
     connection = await asyncpg.connect(job.server.dsn)
     try:
-        await connection.execute("create extension if not exists pgstattuple")
-    except asyncpg.PostgresError:  # binaries without contributed modules
-        pass
+        await missing_extension(connection, "pgstattuple", ours=job.server.ours)
     finally:
         await connection.close()
 

@@ -27,7 +27,7 @@ NORMAL_RATIO_MAX = 2.0
 NORMAL_WITHIN_S = 30.0
 CONFIDENCE_DRAWS = 400
 
-_OURS = "(application_name like 'eventmark%' and application_name not in ('eventmark-monitor', 'eventmark-waits'))"
+_OURS = "(application_name like 'eventmark%' and application_name !~ '^eventmark-(monitor|waits|run)')"
 _LEFT = f"""
 select
     (select count(*) from pg_stat_activity

@@ -1,19 +1,6 @@
--- The store's three roles: groups without login, to be granted to the roles that log in. Can be run again.
--- Needs CREATEROLE, or that the roles are there already.
+-- What the store's roles may do, once role.sql has made them. Can be run again.
 do $$
-declare
-    name text;
 begin
-    foreach name in array array['{prefix}_owner', '{prefix}_appender', '{prefix}_reader'] loop
-        if not exists (select from pg_roles where rolname = name) then
-            execute pg_catalog.format('create role %I nologin', name);
-        elsif exists (
-            select from pg_roles
-            where rolname = name and (rolcanlogin or rolsuper or rolbypassrls or rolcreaterole or rolcreatedb)
-        ) then
-            raise exception 'role % is there already and is more than a group', name using errcode = 'duplicate_object';
-        end if;
-    end loop;
     if not pg_catalog.pg_has_role('{prefix}_owner', 'usage') then
         execute pg_catalog.format('grant %I to %I', '{prefix}_owner', current_user);
     end if;

@@ -1,19 +1,5 @@
 -- Each tenant's rows are seen and written only by a transaction that has said to be that tenant's, by
 -- set_config('eventmark.tenant_id', ..., true). Unset it is null, and '' where it was set once: neither sees a row.
-do $$
-begin
-    if not exists (select from pg_roles where rolname = '{prefix}_consumer') then
-        create role "{prefix}_consumer" nologin;
-    elsif exists (
-        select from pg_roles
-        where rolname = '{prefix}_consumer' and (rolcanlogin or rolsuper or rolbypassrls or rolcreaterole or rolcreatedb)
-    ) then
-        raise exception 'role % is there already and is more than a group', '{prefix}_consumer'
-            using errcode = 'duplicate_object';
-    end if;
-end
-$$;
-
 alter table {schema}.domain_events enable row level security, force row level security;
 alter table {schema}.aggregate_snapshots enable row level security, force row level security;
 

@@ -1,9 +1,9 @@
-"""store: look after a store that is in use."""
+"""admin: look after a store that is in use, and remove what Eventmark seeded."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -11,25 +11,32 @@ import asyncpg
 from cyclopts import App, Parameter
 
 from eventmark.cli.options import ServerOptions
-from eventmark.cli.session import running_server, screen
+from eventmark.cli.session import connected, console, running_server, screen
 from eventmark.engine import read_marker
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import migrate_schema
 from eventmark.engine.rebase import rebase_store
 from eventmark.engine.redaction import redact_event
 from eventmark.engine.roles import grant_roles
+from eventmark.engine.schema import schema_exists
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.redaction import is_dsn
+from eventmark.seeding import drop_corpus
+from eventmark.stores import claimed
 
-store = App(
-    name="store", help="Migrate a store's schema, make its roles, rebase it after a restore, redact an event."
+STORE_SCHEMA = "eventmark"  # where the library's stores are; a corpus of the command line's is elsewhere
+
+admin = App(
+    name="admin",
+    help="Migrate a store's schema, make its roles, rebase it after a restore, redact an event; drop what Eventmark seeded.",
 )
+store = App(name="store", help="The old name of eventmark admin.")
 
 _Answer = TypeVar("_Answer")
 _Dsn = Annotated[str | None, Parameter(help="The same as --server with a DSN.")]
 
 
-@store.command(name="migrate")
+@admin.command(name="migrate")
 def migrate(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
     """Bring the schema to this release's version."""
     before, after = _on_server(dsn, options, migrate_schema)
@@ -37,7 +44,7 @@ def migrate(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
     return 0
 
 
-@store.command(name="rebase")
+@admin.command(name="rebase")
 def rebase(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
     """Begin a new epoch after a restore or a failover: stored events come before new ones, old tokens are refused."""
     done = _on_server(dsn, options, rebase_store)
@@ -52,7 +59,7 @@ def rebase(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
     return 0
 
 
-@store.command(name="redact")
+@admin.command(name="redact")
 def redact(
     event_id: UUID,
     *,
@@ -71,7 +78,7 @@ def redact(
     return 0
 
 
-@store.command(name="roles")
+@admin.command(name="roles")
 def roles(
     *,
     rls: Annotated[bool, Parameter(negative=(), help="Switch row-level security on as well.")] = False,
@@ -96,22 +103,50 @@ def roles(
     return 0
 
 
+@admin.command(name="drop")
+def drop(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
+    """Drop the schema that Eventmark seeded, the corpus in it and all. A store in use is refused."""
+
+    async def remove(connection: asyncpg.Connection[Any], schema: str) -> str:
+        if not await schema_exists(connection, schema):
+            return f"there is no schema {schema!r}"
+        await drop_corpus(connection, schema)
+        return f"schema {schema!r} is dropped"
+
+    screen.print(_on_server(dsn, options, remove, schema=None))
+    return 0
+
+
 def _on_server(
     dsn: str | None,
     options: ServerOptions | None,
     action: Callable[[asyncpg.Connection[Any], str], Awaitable[_Answer]],
+    *,
+    schema: str | None = STORE_SCHEMA,
 ) -> _Answer:
-    """``await action(connection, schema)`` on a server that is in use: one of our own is made for a run alone."""
-    settings = (options or ServerOptions()).settings(**({"server": dsn} if dsn else {}))
+    """``await action(connection, schema)`` on a server that is in use: one of our own is made for a run alone.
+
+    ``schema`` is the verb's default; None: that of every run.
+    """
+    given = options or ServerOptions()
+    defaults = {"schema": schema} if schema else None
+    settings = given.settings(defaults, **({"server": dsn} if dsn else {}))
     if not is_dsn(settings.server):
         raise UsageError("which server?", remedy="name it: --dsn postgresql://user@host/database")
+    with running_server(settings) as (server, _), claimed(server.dsn, settings.schema):
+        return connected(server.dsn, lambda connection: action(connection, settings.schema))
 
-    async def run(address: str) -> _Answer:
-        connection = await asyncpg.connect(address)
-        try:
-            return await action(connection, settings.schema)
-        finally:
-            await connection.close()
 
-    with running_server(settings) as (server, _):
-        return asyncio.run(run(server.dsn))
+def _by_its_old_name(verb: Callable[..., int]) -> Callable[..., int]:
+    @wraps(verb)
+    def renamed(*arguments: Any, **named: Any) -> int:
+        console.print(
+            "eventmark store is called eventmark admin now; the old name goes with the next version"
+        )
+        return verb(*arguments, **named)
+
+    return renamed
+
+
+for _verb in (migrate, rebase, roles):
+    store.command(_by_its_old_name(_verb), name=_verb.__name__)
