@@ -162,7 +162,7 @@ def test_verbs_that_only_look_leave_everything_as_it_was_and_say_so(
 
 
 @pytest.mark.parametrize(
-    ("verb", "suffix"), [("stores check", "_trial"), ("verify", "_hunted"), ("museum", "_museum")]
+    ("verb", "suffix"), [("bench --group", "_grouped"), ("verify", "_hunted"), ("museum", "_museum")]
 )
 def test_a_store_in_use_under_the_name_of_a_scratch_schema_is_left_alone(
     command: Command, database: str, verb: str, suffix: str
