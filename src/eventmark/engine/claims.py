@@ -16,7 +16,7 @@ select a.pid, a.application_name, a.usename, a.client_addr::text as client,
     pg_catalog.to_char(a.backend_start at time zone 'utc', 'YYYY-MM-DD HH24:MI') as since
 from pg_locks l join pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-    and l.database = (select oid from pg_database where datname = pg_catalog.pg_catalog.current_database())
+    and l.database = (select oid from pg_database where datname = pg_catalog.current_database())
     and ((l.classid::bigint << 32) | l.objid::bigint) = $1
 limit 1
 """

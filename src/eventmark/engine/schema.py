@@ -235,7 +235,7 @@ async def drop_schema(
     if row is None:
         return
     try:
-        async with connection.transaction():
+        async with owner_transaction(connection):
             # nobody changes the marker between the question and the answer
             await connection.execute(
                 f"lock table {quoted_schema(schema)}.eventmark_store in access exclusive mode"
