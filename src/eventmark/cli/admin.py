@@ -28,7 +28,7 @@ STORE_SCHEMA = "eventmark"  # where the library's stores are; a corpus of the co
 
 admin = App(
     name="admin",
-    help="Migrate a store's schema, make its roles, rebase it after a restore, redact an event; drop what Eventmark seeded.",
+    help="Migrate a store's schema, make its roles, rebase it after a restore, redact an event; drop a corpus.",
 )
 store = App(name="store", help="The old name of eventmark admin.")
 
