@@ -29,7 +29,8 @@ def eventmark(*arguments: str, at: Path, timeout_s: float = 400) -> subprocess.C
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     at = tmp_path_factory.mktemp("run")
     server = os.environ.get("EVENTMARK_TEST_SERVER", "embedded")
-    return at, eventmark("run", "--events", "30k", "--profile", "quick", "--server", server, at=at)
+    asked = ("--events", "30k", "--profile", "quick", "--no-floors", "--server", server)
+    return at, eventmark("run", *asked, at=at)
 
 
 def test_the_main_job_ends_with_a_verdict_and_every_report(
