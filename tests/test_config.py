@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from eventmark.config import load_settings, parse_count
@@ -33,31 +31,6 @@ def test_what_is_no_count_is_refused(text: str) -> None:
         parse_count(text)
 
 
-def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
-    path = tmp_path / "eventmark.toml"
-    path.write_text('events = "50k"\nseed = 9\n')
-    settings = load_settings({"seed": 4, "store": None}, path)
+def test_flags_win_over_defaults_and_what_was_not_given_does_not() -> None:
+    settings = load_settings({"seed": 4, "store": None}, {"events": "50k", "seed": 9})
     assert (settings.event_count, settings.seed, settings.store) == (50_000, 4, "eaf")
-
-
-@pytest.mark.parametrize(
-    ("content", "named"),
-    [
-        ('event = "50k"\n', "did you mean 'events'"),
-        ('events = "none"\n', "number of events"),
-        ("seed = true\n", "seed must be a whole number"),
-        ("keep = 1\n", "keep must be true or false"),
-        ("events = [1]\n", "events must be a text"),
-        ("= broken\n", "not TOML"),
-    ],
-)
-def test_a_wrong_file_is_refused_with_the_key(tmp_path: Path, content: str, named: str) -> None:
-    path = tmp_path / "eventmark.toml"
-    path.write_text(content)
-    with pytest.raises(UsageError, match=named):
-        load_settings({}, path)
-
-
-def test_a_missing_file_is_refused_when_it_was_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
-        load_settings({}, tmp_path / "none.toml")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from eventmark.errors import UsageError
-from eventmark.redaction import looks_like_dsn
 
 CONFIG_FILE = Path("eventmark.toml")
 CORPUS_SCHEMA = (
@@ -109,19 +106,13 @@ def parse_share(text: str) -> float:
     return share
 
 
-def load_settings(
-    flags: Mapping[str, Any], path: Path | None = None, defaults: Mapping[str, Any] | None = None
-) -> Settings:
-    """Defaults, overlaid by the file, overlaid by the flags that were given (not None).
+def load_settings(flags: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Settings:
+    """Defaults, overlaid by what was given (not None) as flags or in a settings file.
 
-    ``defaults`` are a verb's own, where they are not everybody's. ``path`` None reads ``eventmark.toml`` of the
-    working directory where there is one. Raises ``UsageError``.
+    ``defaults`` are a verb's own, where they are not everybody's. Raises ``UsageError``.
     """
-    settings = Settings(**(defaults or {}))
-    if path is not None or CONFIG_FILE.exists():
-        settings = replace(settings, **_read_file(path or CONFIG_FILE))
     given = {name: value for name, value in flags.items() if value is not None}
-    settings = replace(settings, **given)
+    settings = replace(Settings(**(defaults or {})), **given)
     _ = settings.event_count
     for port in (settings.port, settings.metrics_port):
         if not 0 <= port <= PORT_MAX:
@@ -129,54 +120,3 @@ def load_settings(
                 f"{port} is not a port", remedy=f"a port is 1 to {PORT_MAX}; leave it out for a free one"
             )
     return settings
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a mark
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a TOML file") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not TOML: it is not UTF-8", remedy="name a TOML file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {error}", remedy="correct it") from error
-    _check_dsns(path, table)
-    known = {field.name: field for field in fields(Settings)}
-    for key, value in table.items():
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, 1)
-            raise UsageError(
-                f"{path}: unknown key {key!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
-                remedy=f"known are {', '.join(known)}",
-            )
-        table[key] = _typed(path, key, value, str(known[key].type))
-    return table
-
-
-def _check_dsns(path: Path, value: Any, key: str = "") -> None:
-    """Raises ``UsageError`` for a DSN anywhere but at a key that takes one: no error may quote it."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _check_dsns(path, name)
-            _check_dsns(path, item, f"{key}.{name}" if key else name)
-    elif isinstance(value, list):
-        for item in value:
-            _check_dsns(path, item, f"{key}[]")
-    elif isinstance(value, str) and key not in DSN_KEYS and looks_like_dsn(value):
-        raise UsageError(
-            f"{path}: a DSN stands {f'at {key}' if key else 'for a key'}, where none belongs",
-            remedy="name a server at the key server",
-        )
-
-
-def _typed(path: Path, key: str, value: Any, kind: str) -> Any:
-    if key == "events" and type(value) is int:
-        return str(value)
-    if kind == "float" and type(value) is int:
-        return float(value)
-    expected = {"str": str, "int": int, "bool": bool, "float": float}[kind]
-    if type(value) is not expected:
-        articles = {"str": "a text", "int": "a whole number", "bool": "true or false", "float": "a number"}
-        article = articles[kind]
-        raise UsageError(f"{path}: {key} must be {article}, got {value!r}", remedy="correct it")
-    return value

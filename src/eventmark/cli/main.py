@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError
 from eventmark import __version__
 from eventmark.cli.arguments import check_arguments
 from eventmark.cli.output import console, drop_output, screen, tolerate_encodings
+from eventmark.cli.settings_file import settings_file
 from eventmark.errors import EventmarkError, UsageError
 from eventmark.redaction import guarded_output, redact_text
 from eventmark.text import one_line
@@ -59,6 +60,9 @@ for place, summary in _VERBS.items():
     app.command(f"eventmark.cli.{place}", name=place.partition(":")[2], help=summary)
 
 
+VERBS = tuple(place.partition(":")[2] for place in _VERBS)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program's entry point."""
     signal.signal(signal.SIGTERM, _interrupt)
@@ -75,6 +79,8 @@ def run_command(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         check_arguments(arguments)
+        settings = settings_file(arguments, VERBS)
+        app.config = () if settings is None else (settings,)
         answer = app(
             arguments, exit_on_error=False, print_error=False, result_action="return_value", console=screen
         )

@@ -1,4 +1,4 @@
-"""The flags that verbs share. Each overlays the key of the same name in ``eventmark.toml``."""
+"""The flags that verbs share. Each is a key at the top of ``eventmark.toml``."""
 
 from __future__ import annotations
 
@@ -44,12 +44,13 @@ class ServerOptions:
     def settings(
         self, defaults: Mapping[str, str | int] | None = None, /, **own: str | int | float | None
     ) -> Settings:
-        """The file, the flags, and a verb's ``own`` flags together; a verb may have ``defaults`` of its own.
+        """The shared flags and a verb's ``own`` together; a verb may have ``defaults`` of its own.
 
         Raises ``UsageError``.
         """
         given = asdict(self) | own
-        return load_settings(given, given.pop("config"), defaults)
+        del given["config"]  # was read before the verb was called
+        return load_settings(given, defaults)
 
 
 @Parameter(name="*")

@@ -1,0 +1,160 @@
+"""``eventmark.toml``: shared keys at its top, a table for each verb over them; flags win over both.
+
+Every flag of a verb is a key, under its own name. ``[soak] rate = 1000`` is soak's alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App, ArgumentCollection
+from cyclopts.config import Dict
+
+from eventmark.cli.options import Options
+from eventmark.config import DSN_KEYS
+from eventmark.errors import UsageError
+from eventmark.redaction import looks_like_dsn
+
+FILE = Path("eventmark.toml")
+SHARED = tuple(field.name for field in fields(Options) if field.name != "config")
+"""Keys that may stand at the top of the file: flags that verbs share."""
+
+_FLAG = "--config"
+_TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsFile:
+    """A settings file for ``App.config``: gives a verb's flags that were not given what the file says."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Raises ``UsageError`` for a key that the verb has no flag for."""
+        if not commands:
+            return
+        flags = flags_of(arguments)
+        verb = commands[0]
+        own = self.content.get(verb)
+        table = own if isinstance(own, dict) else {}  # ``seed`` is a verb, and a key
+        for key in table:
+            if key not in flags and commands == (verb,):
+                raise UsageError(
+                    f"{self.path}: [{verb}] has an unknown key {key!r}{_nearest(key, flags)}",
+                    remedy=f"its keys are {', '.join(sorted(flags))}",
+                )
+        shared = {key: value for key, value in self.content.items() if not isinstance(value, dict)}
+        chosen = shared | table
+        chosen = {_key(key): value for key, value in chosen.items() if key in flags}
+        for key, value in chosen.items():
+            self._check_type(f"[{verb}] {key}" if key in table else key, value, flags[key])
+        data: dict[str, Any] = {key.replace("_", "-"): value for key, value in chosen.items()}
+        for command in reversed(commands):
+            data = {command: data}
+        Dict(data=data, source=str(self.path))(app, commands, arguments)
+
+    def _check_type(self, where: str, value: Any, hint: Any) -> None:
+        wanted = next(
+            (kind for kind in _TYPES if kind is hint or kind in getattr(hint, "__args__", ())), None
+        )
+        if wanted is None or type(value) is wanted or (type(value) is int and wanted in (float, str)):
+            return
+        raise UsageError(
+            f"{self.path}: {where} must be {_TYPES[wanted]}, got {value!r}",
+            remedy=f"write {_TYPES[wanted]} as TOML does",
+        )
+
+
+def flags_of(arguments: ArgumentCollection) -> dict[str, Any]:
+    """The keys that a verb's flags are, each with its type; not the names that say no to one."""
+    return {
+        _key(name): argument.hint
+        for argument in arguments
+        for name in argument.names
+        if name.startswith("--") and name != _FLAG and not name.startswith("--no-")
+    }
+
+
+def settings_file(arguments: Sequence[str], verbs: Sequence[str]) -> SettingsFile | None:
+    """The file that ``--config`` names, else ``eventmark.toml`` where there is one. Raises ``UsageError``."""
+    named = _named(arguments)
+    if named is None and not FILE.exists():
+        return None
+    path = named or FILE
+    content = _read(path)
+    for key, value in content.items():
+        if isinstance(value, dict):
+            if key not in verbs:
+                raise UsageError(
+                    f"{path}: [{key}] is no verb{_nearest(key, verbs)}",
+                    remedy=f"a table is a verb's: {', '.join(verbs)}",
+                )
+        elif key not in SHARED:
+            raise UsageError(
+                f"{path}: {key!r} is no key that verbs share{_nearest(key, SHARED)}",
+                remedy=f"write it into its verb's table, such as [load]; shared are {', '.join(SHARED)}",
+            )
+    return SettingsFile(path, content)
+
+
+def _named(arguments: Sequence[str]) -> Path | None:
+    for number, word in enumerate(arguments):
+        if word == _FLAG and number + 1 < len(arguments):
+            return Path(arguments[number + 1])
+        if word.startswith(f"{_FLAG}="):
+            return Path(word.partition("=")[2])
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a mark
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not TOML: it is not UTF-8", remedy="name a TOML file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"{path} is not TOML: {error}", remedy="mend it at the place that is named"
+        ) from error
+    _check_dsns(path, content)
+    return _keyed(content)
+
+
+def _keyed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags may be written as on the command line, with a dash."""
+    return {
+        _key(key): {_key(name): item for name, item in value.items()} if isinstance(value, dict) else value
+        for key, value in content.items()
+    }
+
+
+def _key(name: str) -> str:
+    return name.lstrip("-").replace("-", "_")
+
+
+def _nearest(key: str, known: Any) -> str:
+    nearest = difflib.get_close_matches(key, list(known), 1)
+    return f", did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def _check_dsns(path: Path, value: Any, key: str = "") -> None:
+    """Raises ``UsageError`` for a DSN anywhere but at a key that takes one: no error may quote it."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_dsns(path, name)
+            _check_dsns(path, item, name)
+    elif isinstance(value, list):
+        for item in value:
+            _check_dsns(path, item)
+    elif isinstance(value, str) and key not in DSN_KEYS and looks_like_dsn(value):
+        raise UsageError(
+            f"{path}: a DSN stands {f'at {key}' if key else 'for a key'}, where none belongs",
+            remedy="name a server at the key server",
+        )

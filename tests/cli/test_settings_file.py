@@ -1,0 +1,116 @@
+"""The settings file: every flag is a key, a verb's table is its own, and every mistake is named."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventmark.cli.main import _VERBS, VERBS, app, run_command
+from eventmark.cli.settings_file import SHARED, flags_of, settings_file
+from eventmark.errors import UsageError
+
+TRIED = {bool: True, int: 7, float: 7.5, str: "7"}
+
+
+def flags_with_types() -> list[tuple[str, str, type]]:
+    """Every flag of every verb that takes a value of one of the types above."""
+    return [
+        (verb, key, kind)
+        for verb in VERBS
+        if (command := app[verb]).default_command is not None
+        for key, hint in flags_of(command.assemble_argument_collection()).items()
+        for kind in TRIED
+        if kind is hint or kind in getattr(hint, "__args__", ())
+    ]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_afterwards() -> Iterator[None]:
+    yield
+    app.config = ()
+
+
+def bound(verb: str, content: str, place: Path, *words: str) -> dict[str, Any]:
+    """A verb's arguments by a settings file and words, as the function gets them; options of groups among them."""
+    (place / "eventmark.toml").write_text(content)
+    words = (verb, *words)
+    with contextlib.chdir(place):
+        found = settings_file(words, VERBS)
+    assert found is not None
+    app.config = (found,)
+    _, arguments, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    flat: dict[str, Any] = {}
+    for name, value in arguments.arguments.items():
+        flat |= vars(value) if hasattr(value, "__dataclass_fields__") else {name: value}
+    return flat
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_flag_is_a_key_of_its_verbs_table(verb: str, tmp_path: Path) -> None:
+    own = [(key, kind) for name, key, kind in flags_with_types() if name == verb]
+    for key, kind in own:
+        value = str(TRIED[kind]).lower() if kind is not str else f'"{TRIED[kind]}"'
+        flat = bound(verb, f"[{verb}]\n{key} = {value}\n", tmp_path, *required(verb))
+        assert TRIED[kind] in flat.values(), key
+
+
+def required(verb: str) -> tuple[str, ...]:
+    """Arguments without which a verb cannot be called."""
+    return {"compare": ("a.json", "b.json"), "report": ("a.json",)}.get(verb, ())
+
+
+def test_there_are_flags_to_be_tried() -> None:
+    assert len(flags_with_types()) > 200
+    assert {"rate", "group", "cliffs", "recent", "across_schemas"} <= {
+        key for _, key, _ in flags_with_types()
+    }
+
+
+def test_one_key_is_what_its_verb_means_by_it_and_nothing_to_others(tmp_path: Path) -> None:
+    content = "[soak]\nrate = 300\n[load]\nrate = 40\n"
+    rates = {
+        verb: bound(verb, content, tmp_path).get("rate") for verb in ("soak", "load", "isolate", "capacity")
+    }
+    assert rates == {"soak": 300, "load": 40, "isolate": None, "capacity": None}
+
+
+def test_a_shared_key_is_everybodys_a_table_wins_over_it_and_a_flag_over_both(tmp_path: Path) -> None:
+    content = 'events = "50k"\nmetrics-port = 9000\n[load]\nevents = "60k"\n'
+    assert bound("soak", content, tmp_path)["events"] == "50k"
+    assert bound("soak", content, tmp_path)["metrics_port"] == 9000
+    assert bound("load", content, tmp_path)["events"] == "60k"
+    assert bound("load", content, tmp_path, "--events", "70k")["events"] == "70k"
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("rate = 300", "'rate' is no key that verbs share"),
+        ('event = "50k"', "did you mean 'events'"),
+        ("seed = true", "seed must be a whole number, got True"),
+        ("keep = 1", "keep must be true or false, got 1"),
+        ("events = [1]", "events must be a text"),
+        ("[lod]\nrate = 1", "did you mean 'load'"),
+        ("[load]\nrates = 1", r"\[load\] has an unknown key 'rates', did you mean 'rate'"),
+        ('[load]\nrate = "x"', r"\[load\] rate must be a whole number"),
+        ("= broken", "not TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_key(content: str, named: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=named):
+        bound("load", content + "\n", tmp_path)
+
+
+def test_a_missing_file_is_refused_when_it_was_named(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["load", "--config", "none.toml"]) == 2
+    assert "none.toml cannot be read" in " ".join(capfd.readouterr().err.split())
+
+
+def test_shared_keys_are_those_of_the_options_that_verbs_share() -> None:
+    assert {"events", "server", "profile", "out"} <= set(SHARED)
+    assert all(import_module(f"eventmark.cli.{place.partition(':')[0]}") for place in _VERBS)
