@@ -151,7 +151,7 @@ def test_an_unknown_flag_is_named(refused, flag: str) -> None:  # type: ignore[n
         ('evets = "1k"', "did you mean 'events'"),
         ('events = "1k"\nevents = "2k"', "is not TOML"),
         ("events = 1.5", "must be a text"),
-        ('seconds = "long"', "must be a whole number"),
+        ('[verify]\nseconds = "long"', "must be a whole number"),
     ],
 )
 def test_a_settings_file_that_is_wrong_is_refused_by_its_key(

@@ -47,7 +47,7 @@ def test_flags_and_file_make_the_same_volumes(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.chdir(tmp_path)
     assert run_command(["scale", "--events", "20k", "--profile", "quick", "--payloads", "lean"]) == 0
     Path("eventmark.toml").write_text(
-        'events = "20k"\nsteps = "20k,40k,80k"\npayload = "lean"\nprofile = "quick"\n'
+        'events = "20k"\npayload = "lean"\nprofile = "quick"\n[scale]\nsteps = "20k,40k,80k"\n'
     )
     assert run_command(["scale"]) == 0
     assert seen[0][0] == seen[1][0] == (20_000, 40_000, 80_000)

@@ -40,7 +40,7 @@ def bound(verb: str, content: str, place: Path, *words: str) -> dict[str, Any]:
     (place / "eventmark.toml").write_text(content)
     words = (verb, *words)
     with contextlib.chdir(place):
-        found = settings_file(words, VERBS)
+        found = settings_file(words, app, VERBS)
     assert found is not None
     app.config = (found,)
     _, arguments, _ = app.parse_args(words, exit_on_error=False, print_error=False)
@@ -90,7 +90,10 @@ def test_a_shared_key_is_everybodys_a_table_wins_over_it_and_a_flag_over_both(tm
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        ("rate = 300", "'rate' is no key that verbs share"),
+        (
+            "rate = 300",
+            r"'rate' belongs to single verbs: it is a key of \[soak\], \[isolate\], \[load\], \[capacity\]",
+        ),
         ('event = "50k"', "did you mean 'events'"),
         ("seed = true", "seed must be a whole number, got True"),
         ("keep = 1", "keep must be true or false, got 1"),

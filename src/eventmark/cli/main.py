@@ -79,7 +79,7 @@ def run_command(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         check_arguments(arguments)
-        settings = settings_file(arguments, VERBS)
+        settings = settings_file(arguments, app, VERBS)
         app.config = () if settings is None else (settings,)
         answer = app(
             arguments, exit_on_error=False, print_error=False, result_action="return_value", console=screen

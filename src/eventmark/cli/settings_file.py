@@ -81,7 +81,7 @@ def flags_of(arguments: ArgumentCollection) -> dict[str, Any]:
     }
 
 
-def settings_file(arguments: Sequence[str], verbs: Sequence[str]) -> SettingsFile | None:
+def settings_file(arguments: Sequence[str], app: App, verbs: Sequence[str]) -> SettingsFile | None:
     """The file that ``--config`` names, else ``eventmark.toml`` where there is one. Raises ``UsageError``."""
     named = _named(arguments)
     if named is None and not FILE.exists():
@@ -96,11 +96,25 @@ def settings_file(arguments: Sequence[str], verbs: Sequence[str]) -> SettingsFil
                     remedy=f"a table is a verb's: {', '.join(verbs)}",
                 )
         elif key not in SHARED:
-            raise UsageError(
-                f"{path}: {key!r} is no key that verbs share{_nearest(key, SHARED)}",
-                remedy=f"write it into its verb's table, such as [load]; shared are {', '.join(SHARED)}",
-            )
+            raise _not_shared(path, key, app, verbs)
     return SettingsFile(path, content)
+
+
+def _not_shared(path: Path, key: str, app: App, verbs: Sequence[str]) -> UsageError:
+    """Where the key belongs: once all keys stood at the top, and meant a different thing to each verb."""
+    tables = [
+        f"[{verb}]"
+        for verb in verbs
+        if app[verb].default_command is not None and key in flags_of(app[verb].assemble_argument_collection())
+    ]
+    if tables:
+        return UsageError(
+            f"{path}: {key!r} belongs to single verbs: it is a key of {', '.join(tables)}",
+            remedy=f"move it into the table it is meant for, below a line {tables[0]}",
+        )
+    return UsageError(
+        f"{path}: unknown key {key!r}{_nearest(key, SHARED)}", remedy=f"verbs share {', '.join(SHARED)}"
+    )
 
 
 def _named(arguments: Sequence[str]) -> Path | None:
