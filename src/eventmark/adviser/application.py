@@ -102,7 +102,7 @@ def measure_application(copies: Copies) -> Application:
 
 def _by_connections(copies: Copies, missing: dict[str, str]) -> dict[int, float]:
     """Appends per second by so many connections, as far as the server lets them in."""
-    server, scripts = copies.job.server, copies.scripts(copies.plain)
+    server, scripts = copies.job.server.confined(copies.plain), copies.scripts(copies.plain)
     chosen = CONNECTIONS if copies.effort.single_pairs else CONNECTIONS_QUICK
     rates: dict[int, float] = {}
     for count in chosen:
@@ -118,7 +118,7 @@ def _by_connections(copies: Copies, missing: dict[str, str]) -> dict[int, float]
 
 def _prepared_ratio(copies: Copies) -> Ratio:
     """Appends per second with statements prepared once, over statements parsed at each call."""
-    server, scripts = copies.job.server, copies.scripts(copies.plain)
+    server, scripts = copies.job.server.confined(copies.plain), copies.scripts(copies.plain)
     return ratio_in_turns(
         lambda: pgbench_rate(server, scripts, seconds=copies.effort.seconds, mode="extended"),
         lambda: pgbench_rate(server, scripts, seconds=copies.effort.seconds),

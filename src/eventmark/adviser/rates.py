@@ -45,7 +45,11 @@ def measured_ratios(
     """
     options = session_options(settings or {})
     plain, changed = copies.scripts(copies.plain), copies.scripts(copies.changed, types)
-    one, other = in_turns(lambda: _run(copies, plain), lambda: _run(copies, changed, options), pairs)
+    one, other = in_turns(
+        lambda: _run(copies, copies.plain, plain),
+        lambda: _run(copies, copies.changed, changed, options),
+        pairs,
+    )
     cpu = [[run.per_cpu_s for run in side if run.per_cpu_s] for side in (one, other)]
     known = len(cpu[0]) == len(cpu[1]) == pairs
     return Ratios(
@@ -75,9 +79,9 @@ def ratio_in_turns(unchanged: Callable[[], float], changed: Callable[[], float],
     return paired_ratio(after, before)
 
 
-def _run(copies: Copies, scripts: list[str], options: str = "") -> _Run:
+def _run(copies: Copies, schema: str, scripts: list[str], options: str = "") -> _Run:
     """The processor time is that of sessions that have ended: pgbench's, when it has ended."""
-    server, seconds = copies.job.server, copies.effort.seconds
+    server, seconds = copies.job.server.confined(schema), copies.effort.seconds
     if server.pid is None:
         return _Run(pgbench_rate(server, scripts, seconds=seconds, options=options), None)
     sessions, before_s = children_count(server.pid), ended_children_cpu_s(server.pid)

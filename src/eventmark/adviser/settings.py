@@ -162,7 +162,8 @@ def _try(copies: Copies, trial: SettingTrial) -> SettingTrial:
 
 
 def _by_rate(copies: Copies, trial: SettingTrial) -> Ratio:
-    server, scripts, seconds = copies.job.server, copies.scripts(copies.plain), copies.effort.seconds
+    server, scripts = copies.job.server.confined(copies.plain), copies.scripts(copies.plain)
+    seconds = copies.effort.seconds
     if trial.generic_plans:
         scripts, seconds = copies.scripts(copies.plain, count=SETTLED_SCRIPTS), max(SETTLED_S, seconds)
 
@@ -211,7 +212,9 @@ def _checkpoint_effect(copies: Copies) -> tuple[float | None, float | None]:
 def _wal_per_append(copies: Copies) -> float:
     before = asyncio.run(_wal_place(copies))
     seconds = copies.effort.seconds
-    rate = pgbench_rate(copies.job.server, copies.scripts(copies.plain), seconds=seconds)
+    rate = pgbench_rate(
+        copies.job.server.confined(copies.plain), copies.scripts(copies.plain), seconds=seconds
+    )
     return (asyncio.run(_wal_place(copies)) - before) / (rate * max(round(seconds), 1))
 
 

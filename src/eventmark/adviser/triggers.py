@@ -16,6 +16,7 @@ from eventmark.adviser.candidate import Candidate
 from eventmark.adviser.copies import Copies, apply
 from eventmark.adviser.table_facts import TableFacts, TriggerFacts
 from eventmark.plans.sampling import quoted_name
+from eventmark.server.search_path import confine
 from eventmark.workload import example_payloads
 from eventmark.workload.lifecycles import EVENT_TYPES
 
@@ -127,6 +128,7 @@ async def _appended(
     savepoint = connection.transaction()
     await savepoint.start()
     try:
+        await confine(connection, copies.changed, local=True)
         before = await _written_elsewhere(connection, definition.events_table)
         await connection.fetch(statement.sql(copies.changed), *call.arguments)
         stored = await connection.fetchval(

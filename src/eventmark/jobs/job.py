@@ -38,7 +38,10 @@ from eventmark.workload import CorpusPlan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to do on which server. ``store`` is the name or folder that ``definition`` was read from."""
+    """What to do on which server. ``store`` is the name or folder that ``definition`` was read from.
+
+    Unqualified names of the server's sessions lead to ``schema``.
+    """
 
     server: Server
     store: str
@@ -52,6 +55,10 @@ class Job:
     with_floors: bool = True
     replace: bool = False
     aged: bool = False
+
+    def __post_init__(self) -> None:
+        # Whatever connects to a job's server finds the job's schema, also once one is replaced by another.
+        object.__setattr__(self, "server", self.server.confined(self.schema))
 
 
 def targets_of(definition: StoreDefinition, chosen: Mapping[str, Target] | None) -> dict[str, Target]:

@@ -6,7 +6,7 @@ import asyncpg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.server import Server
-from eventmark.server.extensions import missing_extension
+from eventmark.server.extensions import extension_schema, missing_extension
 
 PATIENCE_S = 3600.0  # for reading a whole corpus once
 
@@ -36,11 +36,12 @@ async def warm(server: Server, schemas: tuple[str, ...]) -> str:
         missing = await missing_extension(connection, "pg_prewarm", ours=server.ours)
         if missing:
             return missing
+        place = await extension_schema(connection, "pg_prewarm")
         for schema in schemas:
             for row in await connection.fetch(RELATIONS, quoted_schema(schema)):
                 if row["size_bytes"]:
                     await connection.execute(
-                        "select pg_prewarm($1::text::regclass)", row["place"], timeout=PATIENCE_S
+                        f"select {place}.pg_prewarm($1::text::regclass)", row["place"], timeout=PATIENCE_S
                     )
         return ""
     finally:

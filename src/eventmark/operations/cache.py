@@ -6,7 +6,7 @@ import asyncpg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.server import Server
-from eventmark.server.extensions import missing_extension
+from eventmark.server.extensions import extension_schema, missing_extension
 
 NOT_TOLD = "cold was not measured: "
 
@@ -35,7 +35,7 @@ class BufferCache:
     async def evict(self) -> str:
         """Empty when it worked, else why it did not. The operating system's cache is not touched."""
         try:
-            connection = await asyncpg.connect(self._server.dsn)
+            connection = await asyncpg.connect(self._server.admin_dsn)
         except (OSError, asyncpg.PostgresError) as error:
             return f"{NOT_TOLD}{error}"
         try:
@@ -44,10 +44,13 @@ class BufferCache:
             missing = await missing_extension(connection, "pg_buffercache", ours=self._server.ours)
             if missing:
                 return f"{NOT_TOLD}{missing}"
+            place = await extension_schema(connection, "pg_buffercache")
             await connection.execute("checkpoint")
             names = await connection.fetch(_RELATIONS, quoted_schema(self._schema))
             for row in names:
-                await connection.execute("select pg_buffercache_evict_relation($1::text::regclass)", row[0])
+                await connection.execute(
+                    f"select {place}.pg_buffercache_evict_relation($1::text::regclass)", row[0]
+                )
             return ""
         except asyncpg.PostgresError as error:
             return f"{NOT_TOLD}{str(error).partition(chr(10))[0]}"

@@ -171,8 +171,9 @@ def copy_floor(
                 for number, file in enumerate(files)
             )
             asyncio.run(make_scratch_store(server.dsn, definition, floor_schema))
+            loading = _Psql(server.bin_directory / "psql", server.confined(floor_schema))
             began_s = time.monotonic()
-            psql.run_all(
+            loading.run_all(
                 f'\\copy {quoted_schema(floor_schema)}."{definition.events_table}" ({columns})'
                 f" from '{file}' with (format binary)"
                 for file in files

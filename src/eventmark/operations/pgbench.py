@@ -19,6 +19,7 @@ import asyncpg
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.server import Server
+from eventmark.server.search_path import with_options
 
 RATE_CLIENTS = 32
 
@@ -117,12 +118,9 @@ def _rate(server: Server, arguments: Sequence[str], *, options: str = "") -> flo
         raise CannotRunError("pgbench was not found", remedy="install PostgreSQL's client programs")
     try:
         done = subprocess.run(
-            [str(server.bin_directory / "pgbench"), "-n", *arguments, server.program_dsn],
+            [str(server.bin_directory / "pgbench"), "-n", *arguments, with_options(server.program_dsn, options)],
             capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
-            env={
-                **os.environ, **server.program_environment, "LC_ALL": "C",
-                **({"PGOPTIONS": options} if options else {}),
-            },
+            env={**os.environ, **server.program_environment, "LC_ALL": "C"},
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotRunError(f"pgbench failed: {error}") from error

@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.statements import Statement
+from eventmark.server.search_path import confine
 
 STATEMENT_TIMEOUT_S = 60  # no statement of an event store may take nearly as long
 LOCK_TIMEOUT_S = 5  # an examination must not queue behind a schema change, and others behind it
@@ -104,6 +105,7 @@ async def _prepared(
             **changes.settings,
         }
         await connection.execute("; ".join(f"set local {key} = {value}" for key, value in settings.items()))
+        await confine(connection, schema, local=True)
         for change in changes.statements:
             await connection.execute(change)
         literals = await _literals(connection, statement, arguments)

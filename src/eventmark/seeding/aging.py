@@ -24,6 +24,7 @@ from eventmark.domain import EventStore, NewEvent, StreamId
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.statements import quoted_schema
 from eventmark.seeding.progress import Progress, no_progress
+from eventmark.server.search_path import confined_dsn
 from eventmark.stores import StoreDefinition, append_beside, open_store
 from eventmark.workload import CorpusPlan, example_payloads, uuid_7
 
@@ -77,6 +78,7 @@ async def age(
 
     The same plan ages alike. Raises what the store raises, and leaves a mark that ``rejuvenate`` knows.
     """
+    dsn = confined_dsn(dsn, schema)
     connection = await asyncpg.connect(dsn)
     try:
         await connection.execute(_LEDGER.format(schema=quoted_schema(schema)))
@@ -105,6 +107,7 @@ async def rejuvenate(dsn: str, definition: StoreDefinition, schema: str) -> bool
 
     ``remove_appended`` is to follow: it takes out the tail, as all that measuring appends, and vacuums.
     """
+    dsn = confined_dsn(dsn, schema)
     connection = await asyncpg.connect(dsn)
     try:
         if not await _is_marked(connection, schema):

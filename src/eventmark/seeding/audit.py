@@ -20,6 +20,7 @@ from eventmark.errors import CannotRunError
 from eventmark.results.results import Finding, Verdict
 from eventmark.seeding.ledger import SeededCorpus, Stage, read_ledger, set_stage
 from eventmark.seeding.progress import Progress, no_progress
+from eventmark.server.search_path import confined_dsn
 from eventmark.stores import StoreDefinition
 from eventmark.workload import BATCH_EVENTS, PROFILES, SNAPSHOT_EVERY_EVENTS, CorpusPlan, make_batch
 
@@ -56,6 +57,7 @@ async def audit(
     dsn: str, definition: StoreDefinition, *, schema: str, progress: Progress = no_progress
 ) -> AuditReport:
     """Audit the corpus in ``schema`` and note in its ledger when it passes. Raises ``CannotRunError``."""
+    dsn = confined_dsn(dsn, schema)
     connection = await asyncpg.connect(dsn)
     try:
         corpus = await read_ledger(connection, schema)

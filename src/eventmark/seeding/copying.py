@@ -10,11 +10,11 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.engine.schema import split_statements
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.seeding.indexes import set_next_position
-from eventmark.stores import StoreDefinition, drop_scratch, install_store
+from eventmark.server.search_path import confine
+from eventmark.stores import StoreDefinition, drop_scratch, index_statements, install_store
 
 _COLUMNS = (
     "select attname from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped"
@@ -31,10 +31,12 @@ async def make_empty_copy(
 ) -> None:
     """The store's tables in ``schema``, without indexes that come after a load, in place of what was there of ours.
 
+    From then on, unqualified names of the connection lead to the copy.
     Raises ``CannotRunError`` for a schema that is not Eventmark's.
     """
     await drop_scratch(connection, schema)
     await install_store(connection, definition, schema, with_indexes=False)
+    await confine(connection, schema)  # what hangs on the copy's tables must not lead back to the corpus
     for row in await connection.fetch(_TABLES, quoted_schema(schema)):
         await connection.execute(
             f'alter table {quoted_schema(schema)}."{row["relname"]}"'
@@ -82,8 +84,8 @@ async def build_indexes(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
 ) -> None:
     """What the store builds after a load."""
-    for statement in split_statements(definition.indexes_script.replace("{schema}", quoted_schema(schema))):
-        await connection.execute(statement)
+    for statement in index_statements(definition, schema):
+        await connection.execute(statement.sql)
 
 
 async def tidy(

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from typing import Any
 
 import asyncpg
 
-from eventmark.engine.schema import split_statements
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.seeding.ledger import Stage, batches_done, read_ledger, set_stage
 from eventmark.seeding.progress import Progress
-from eventmark.stores import StoreDefinition
+from eventmark.server.search_path import confined_dsn
+from eventmark.stores import ScriptStatement, StoreDefinition, index_statements
 from eventmark.workload import BATCH_EVENTS, SNAPSHOT_EVERY_EVENTS, transaction_ids_needed
 
 INDEX_CONNECTIONS = 2
-
-_CREATE_INDEX = re.compile(r"(--[^\n]*\n|\s)*create\s+(unique\s+)?index\s+(?P<name>\w+)", re.IGNORECASE)
 
 
 async def set_next_position(
@@ -43,17 +40,17 @@ async def finish_table(
     ``then`` is the stage the corpus has when its indexes are there. Raises ``CannotRunError`` with what the
     server said.
     """
-    script = definition.indexes_script.replace("{schema}", quoted_schema(schema))
-    statements = split_statements(script)
-    indexes = [statement for statement in statements if _CREATE_INDEX.match(statement)]
-    others = [statement for statement in statements if not _CREATE_INDEX.match(statement)]
+    dsn = confined_dsn(dsn, schema)
+    statements = index_statements(definition, schema)
+    indexes = [statement for statement in statements if statement.index]
+    others = [statement for statement in statements if not statement.index]
     began_s = time.monotonic()
     connection = await asyncpg.connect(dsn)
     try:
         await _build_side_by_side(dsn, schema, indexes, progress)
         async with connection.transaction():
             for statement in others:
-                await connection.execute(statement)
+                await connection.execute(statement.sql)
             await set_stage(connection, schema, then)
     except asyncpg.PostgresError as error:
         raise CannotRunError(
@@ -70,6 +67,7 @@ async def refresh_table(
     dsn: str, definition: StoreDefinition, schema: str, progress: Progress
 ) -> dict[str, float]:
     """ANALYZE and VACUUM, as a server does by itself sooner or later; the seconds each took."""
+    dsn = confined_dsn(dsn, schema)
     seconds = {}
     connection = await asyncpg.connect(dsn)
     try:
@@ -85,7 +83,9 @@ async def refresh_table(
     return seconds
 
 
-async def _build_side_by_side(dsn: str, schema: str, statements: list[str], progress: Progress) -> None:
+async def _build_side_by_side(
+    dsn: str, schema: str, statements: list[ScriptStatement], progress: Progress
+) -> None:
     """Each statement on the next free of a few connections; an index that is there already is left."""
     waiting = list(statements)
     progress("indexes", 0, len(statements))
@@ -95,8 +95,8 @@ async def _build_side_by_side(dsn: str, schema: str, statements: list[str], prog
         try:
             while waiting:
                 statement = waiting.pop(0)
-                if not await _is_built(connection, schema, statement):
-                    await connection.execute(statement)
+                if not await _is_built(connection, schema, statement.index):
+                    await connection.execute(statement.sql)
                 progress("indexes", len(statements) - len(waiting), len(statements))
         finally:
             await connection.close()
@@ -106,9 +106,7 @@ async def _build_side_by_side(dsn: str, schema: str, statements: list[str], prog
             group.create_task(build())
 
 
-async def _is_built(connection: asyncpg.Connection[Any], schema: str, statement: str) -> bool:
-    found = _CREATE_INDEX.match(statement)
-    name = found["name"] if found else ""
+async def _is_built(connection: asyncpg.Connection[Any], schema: str, name: str) -> bool:
     built: bool = await connection.fetchval(
         "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where n.nspname = $1 and c.relname = $2)",
@@ -123,6 +121,7 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
 
     ``events`` are those of the corpus' plan, also while not all of them are there yet.
     """
+    dsn = confined_dsn(dsn, schema)
     connection = await asyncpg.connect(dsn)
     try:
         table = f'{quoted_schema(schema)}."{definition.events_table}"'
@@ -214,6 +213,7 @@ async def mend_right_edges(dsn: str, definition: StoreDefinition, schema: str) -
     before it, the rule that a full last page stays full: they would be split in halves, which no log in use sees.
     Full pages are what a rebuild makes as well. Returns the names of the indexes.
     """
+    dsn = confined_dsn(dsn, schema)
     rising = [
         definition.columns.get(name) for name in ("transaction_id", "global_sequence_id", "timestamp_utc")
     ]

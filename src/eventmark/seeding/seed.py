@@ -28,6 +28,7 @@ from eventmark.seeding.ledger import (
 )
 from eventmark.seeding.load import LoadedBatch, LoadTask, load_batch, load_task
 from eventmark.seeding.progress import Progress, no_progress
+from eventmark.server.search_path import confined_dsn
 from eventmark.stores import StoreDefinition, install_store
 from eventmark.workers import own_peak_rss_mib, worker_executor
 from eventmark.workload import BATCH_EVENTS, CorpusPlan
@@ -101,6 +102,7 @@ def seed(
     Ctrl-C lets the batches under way finish and leaves a store that the same call goes on with. Raises
     ``CannotRunError``.
     """
+    dsn = confined_dsn(dsn, schema)
     wanted = plan.events if events is None else min(events, plan.events)
     corpus, found = asyncio.run(_begin(dsn, definition, plan, schema, replace, purpose))
     missing = asyncio.run(_missing(dsn, schema, plan, wanted))

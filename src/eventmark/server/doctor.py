@@ -19,6 +19,7 @@ from eventmark.errors import CannotRunError
 from eventmark.judgement.machine import DURABILITY
 from eventmark.results.results import Finding, Verdict
 from eventmark.server import machine
+from eventmark.server.extensions import extension_schema
 from eventmark.server.fitness import machine_findings
 from eventmark.server.provision import Server
 
@@ -168,7 +169,8 @@ async def _durability_finding(connection: asyncpg.Connection) -> Finding:
 
 async def _statistics_finding(connection: asyncpg.Connection) -> Finding:
     try:
-        await connection.fetchval("select count(*) from pg_stat_statements(false)")
+        place = await extension_schema(connection, "pg_stat_statements")
+        await connection.fetchval(f"select count(*) from {place or 'public'}.pg_stat_statements(false)")
         observed, verdict = "answers", Verdict.MET
     except asyncpg.PostgresError as error:
         observed, verdict = str(error).partition("\n")[0], Verdict.INCONCLUSIVE

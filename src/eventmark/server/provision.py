@@ -27,6 +27,8 @@ from eventmark.server.cluster import SUPERUSER, Cluster
 from eventmark.server.dsn import VERSION_NUM_MIN, check_server, read_dsn, split_password
 from eventmark.server.processes import postmaster_of
 from eventmark.server.programs import service_of
+from eventmark.server.role import STORE_ROLE, make_store_role, store_dsn
+from eventmark.server.search_path import confined_dsn, extension_schemas, keeps_search_path, unconfined_dsn
 from eventmark.server.tuning import Setting, production_settings
 
 DATABASE = "postgres"
@@ -39,7 +41,10 @@ _Answer = TypeVar("_Answer")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A server that answers. ``pid`` is its postmaster's, where it runs on this machine; ``directory`` is known only
-    of one that we started."""
+    of one that we started.
+
+    ``dsn`` is what a store's SQL runs by: of ``STORE_ROLE`` on servers of our own.
+    """
 
     kind: str
     dsn: str = field(repr=False)
@@ -50,9 +55,21 @@ class Server:
     directory: Path | None = None
     pid: int | None = None
     kept: bool = False
+    extension_schemas: tuple[str, ...] = ()
+    superuser_dsn: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        register(*split_password(self.dsn)[1].values(), public=(SUPERUSER,))
+        for dsn in filter(None, (self.dsn, self.superuser_dsn)):
+            register(*split_password(dsn)[1].values(), public=(SUPERUSER, STORE_ROLE))
+
+    def confined(self, schema: str) -> Server:
+        """The same, with sessions whose unqualified names lead to ``schema``, then to those of extensions."""
+        return replace(self, dsn=confined_dsn(self.dsn, schema, self.extension_schemas))
+
+    @property
+    def admin_dsn(self) -> str:
+        """For what needs a superuser, on servers of our own. Never where a store's SQL or its triggers run."""
+        return self.superuser_dsn or self.dsn
 
     @property
     def ours(self) -> bool:
@@ -62,7 +79,7 @@ class Server:
     @property
     def address(self) -> str:
         """The DSN without its password, to show."""
-        return redact(self.dsn)
+        return redact(unconfined_dsn(self.dsn))
 
     @property
     def program_dsn(self) -> str:
@@ -145,10 +162,9 @@ def _own_cluster(
             kept = cluster.prepare(settings)
             cluster.start()
             dsn = f"postgresql://{SUPERUSER}:{cluster.password}@127.0.0.1:{cluster.port}/{DATABASE}"
-            _run(_create_statistics(dsn, settings))
             yield Server(
                 kind=kind,
-                dsn=dsn,
+                **_run(_prepared(dsn, settings)),
                 version=_version(version_num),
                 version_num=version_num,
                 tuning=settings,
@@ -176,18 +192,21 @@ def _version(version_num: int) -> str:
     return f"{version_num // 10000}.{version_num % 10000}"
 
 
-async def _create_statistics(dsn: str, settings: tuple[Setting, ...]) -> None:
-    """pg_stat_statements in the database that instruments connect to; its view spans the cluster."""
-    if not any(setting.name == "shared_preload_libraries" for setting in settings):
-        return
+async def _prepared(dsn: str, settings: tuple[Setting, ...]) -> dict[str, Any]:
+    """What a server of our own is reached by, once a superuser has made the role of lesser rights."""
+    with_statistics = any(setting.name == "shared_preload_libraries" for setting in settings)
+    await make_store_role(dsn, with_statistics=with_statistics)
+    return {
+        "dsn": store_dsn(dsn),
+        "superuser_dsn": dsn,
+        "extension_schemas": await _extension_schemas(dsn),
+    }
+
+
+async def _extension_schemas(dsn: str) -> tuple[str, ...]:
     connection = await asyncpg.connect(dsn)
     try:
-        await connection.execute("create extension if not exists pg_stat_statements")
-    except asyncpg.PostgresError as error:
-        raise CannotRunError(
-            f"the server started but refused an extension: {str(error).partition(chr(10))[0]}",
-            remedy="delete the cluster's directory, or name another",
-        ) from error
+        return await extension_schemas(connection)
     finally:
         await connection.close()
 
@@ -273,10 +292,16 @@ def _major(installation: Path) -> float:
 @contextmanager
 def _existing(dsn: str) -> Iterator[Server]:
     version_num, version = _run(check_server(dsn))
+    if not _run(keeps_search_path(dsn)):
+        raise CannotRunError(
+            f"{redact(dsn)} does not let a session choose its search path",
+            remedy="connect to the server itself, not by way of a pooler",
+        )
     yield Server(
         kind="dsn",
         dsn=dsn,
         pid=_run(_postmaster(dsn)),
+        extension_schemas=_run(_extension_schemas(dsn)),
         version=version,
         version_num=version_num,
         tuning=(),
@@ -303,10 +328,9 @@ def _container() -> Iterator[Server]:
         shared_memory_bytes=_CONTAINER_SHARED_MEMORY_BYTES,
     )
     with _started_container(image, settings) as dsn:
-        _run(_create_statistics(dsn, settings))
         version_num, version = _run(check_server(dsn))
         yield Server(
-            kind="docker", dsn=dsn, version=version, version_num=version_num, tuning=settings,
+            kind="docker", **_run(_prepared(dsn, settings)), version=version, version_num=version_num, tuning=settings,
             bin_directory=_client_programs(),
         )  # fmt: skip
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import asyncpg
 
+from eventmark.server.extensions import extension_schema
+
 INSPECTED_BYTES_MAX = 2 * 2**30
 """Larger indexes are not read whole to learn how full their pages are."""
 
@@ -36,10 +38,9 @@ select
 from pg_class c left join pg_stat_all_tables s on s.relid = c.oid
 where c.relnamespace = to_regnamespace($1) and c.relkind = 'r'
 """
-_HAS_PGSTATTUPLE = "select exists (select from pg_extension where extname = 'pgstattuple')"
 _FULLNESS = """
 select c.relname as name, (s).avg_leaf_density / 100 as leaf_density
-from pg_class c join pg_am a on a.oid = c.relam, lateral pgstatindex(c.oid::regclass) s
+from pg_class c join pg_am a on a.oid = c.relam, lateral {place}.pgstatindex(c.oid::regclass) s
 where c.relnamespace = to_regnamespace($1) and c.relkind = 'i' and a.amname = 'btree'
     and pg_relation_size(c.oid) between 1 and $2
 """
@@ -75,10 +76,11 @@ async def relations_snapshot(connection: asyncpg.Connection[Any], schema: str) -
 
 
 async def _leaf_density(connection: asyncpg.Connection[Any], schema: str) -> Mapping[str, float]:
-    if not await connection.fetchval(_HAS_PGSTATTUPLE):
+    place = await extension_schema(connection, "pgstattuple")
+    if place is None:
         return {}
     try:
-        rows = await connection.fetch(_FULLNESS, f'"{schema}"', INSPECTED_BYTES_MAX)
+        rows = await connection.fetch(_FULLNESS.format(place=place), f'"{schema}"', INSPECTED_BYTES_MAX)
     except asyncpg.PostgresError:  # a role that may not run it
         return {}
     # An index without an entry has leaves that are neither full nor empty: not a number.

@@ -14,75 +14,82 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import asyncpg
 
-_NO_STORE = "pg_catalog"
-_OPTION = re.compile(r"\s*-csearch_path=(\S*)$")
+_OPTION = re.compile(r"(?:^|\s+)-csearch_path=(\"\S*)$")  # as it is written here, and nowhere else
 
 # Of extensions alone: where anybody else keeps a table or a function, an unqualified name could mean theirs.
-EXTENSION_SCHEMAS = """
-select coalesce(array_agg(n.nspname::text order by n.nspname), '{}')
-from pg_namespace n
+_EXTENSION_SCHEMAS = """
+select n.nspname::text as name
+from pg_catalog.pg_namespace n
 where n.nspname <> 'pg_catalog' and has_schema_privilege(n.oid, 'usage')
-    and exists (select from pg_extension e where e.extnamespace = n.oid)
+    and exists (select from pg_catalog.pg_extension e where e.extnamespace = n.oid)
     and not exists (
         select from (
-            select 'pg_class'::regclass as class, c.oid from pg_class c
+            select 'pg_catalog.pg_class'::regclass as class, c.oid from pg_catalog.pg_class c
             where c.relnamespace = n.oid and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
             union all
-            select 'pg_proc'::regclass, p.oid from pg_proc p where p.pronamespace = n.oid
+            select 'pg_catalog.pg_proc'::regclass, p.oid from pg_catalog.pg_proc p where p.pronamespace = n.oid
         ) as own
         where not exists (
-            select from pg_depend d where d.classid = own.class and d.objid = own.oid and d.deptype = 'e'
+            select from pg_catalog.pg_depend d
+            where d.classid = own.class and d.objid = own.oid and d.deptype = 'e'
         )
     )
 """
+_CONFINE = f"""
+select pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', $1::text, (
+    select pg_catalog.string_agg(pg_catalog.quote_ident(name), ', ' order by name)
+    from ({_EXTENSION_SCHEMAS}) extensions where pg_catalog.quote_ident(name) <> $1::text and name <> $3
+)), $2)
+"""
 
 
-def confined_dsn(dsn: str, schema: str) -> str:
-    """The DSN whose sessions find unqualified names in ``schema``, then where ``without_store`` left them."""
-    found = _OPTION.search(_query(dsn).get("options", ""))
-    extensions = found[1].split(",")[1:] if found else []
-    return _with_path(dsn, [_quoted(schema), *extensions])
+def confined_dsn(dsn: str, schema: str, extension_schemas: Sequence[str] | None = None) -> str:
+    """The DSN whose sessions find unqualified names in ``schema``, then in those of extensions.
+
+    Without ``extension_schemas`` these are those of the DSN, where it is confined to another schema already.
+    """
+    options = _query(dsn).get("options", "")
+    found = _OPTION.search(options)
+    names = found[1].split(",")[1:] if found else []
+    if extension_schemas is not None:
+        names = [_quoted(name) for name in extension_schemas if name != schema]
+    path = ",".join([_quoted(schema), *names]).replace("\\", "\\\\").replace(" ", "\\ ")
+    return _with_options(dsn, [_OPTION.sub("", options), f"-csearch_path={path}"])
 
 
-def without_store(dsn: str, extension_schemas: Sequence[str]) -> str:
-    """The DSN whose sessions find unqualified names in no schema but those of extensions."""
-    return _with_path(dsn, [_NO_STORE, *map(_quoted, extension_schemas)])
+def unconfined_dsn(dsn: str) -> str:
+    """The DSN as it was before ``confined_dsn``."""
+    options = _query(dsn).get("options", "")
+    return _with_options(dsn, [_OPTION.sub("", options)]) if _OPTION.search(options) else dsn
 
 
 def with_options(dsn: str, options: str) -> str:
-    """The DSN with more of a session's settings, ``-c name=value ...``."""
+    """The DSN with more of a session's settings, ``-c name=value ...``, where it stays confined."""
     before = _query(dsn).get("options", "")
     path = _OPTION.search(before)
-    kept = before[: path.start()] if path else before
-    return _with_query(
-        dsn, {"options": " ".join(filter(None, (kept, options, path[0].strip() if path else "")))}
-    )
+    return _with_options(dsn, [_OPTION.sub("", before), options, path[0].strip() if path else ""])
 
 
 async def confine(connection: asyncpg.Connection[Any], schema: str, *, local: bool = False) -> None:
     """Let unqualified names of this session lead to ``schema``; ``local`` for its transaction alone."""
-    extensions = await connection.fetchval(EXTENSION_SCHEMAS)
-    path = ", ".join(map(_quoted, [schema, *(one for one in extensions if one != schema)]))
-    await connection.execute("select pg_catalog.set_config('search_path', $1, $2)", path, local)
+    await connection.fetchval(_CONFINE, _quoted(schema), local, schema)
 
 
-async def extensions_path(dsn: str) -> tuple[str, bool]:
-    """``without_store`` of the DSN, and whether its sessions keep to it: a pooler may drop or refuse it."""
-    connection = await asyncpg.connect(dsn)
+async def extension_schemas(connection: asyncpg.Connection[Any]) -> tuple[str, ...]:
+    """The schemas where nobody but extensions keeps anything."""
+    return tuple(row["name"] for row in await connection.fetch(f"{_EXTENSION_SCHEMAS} order by name"))
+
+
+async def keeps_search_path(dsn: str) -> bool:
+    """Whether sessions have the path that the DSN asks for: a pooler may refuse it, or drop it."""
     try:
-        schemas = await connection.fetchval(EXTENSION_SCHEMAS)
-    finally:
-        await connection.close()
-    bare = without_store(dsn, schemas)
-    try:
-        connection = await asyncpg.connect(bare)
+        connection = await asyncpg.connect(confined_dsn(dsn, "eventmark_path", ()))
     except asyncpg.PostgresError:
-        return bare, False
+        return False
     try:
-        path = await connection.fetchval("select current_setting('search_path')")
+        return bool(await connection.fetchval("select current_setting('search_path') = '\"eventmark_path\"'"))
     finally:
         await connection.close()
-    return bare, path.split(",") == [_NO_STORE, *map(_quoted, schemas)]
 
 
 def _quoted(name: str) -> str:
@@ -93,14 +100,13 @@ def _query(dsn: str) -> dict[str, str]:
     return dict(parse_qsl(dsn.partition("?")[2], keep_blank_values=True))
 
 
-def _with_path(dsn: str, names: Sequence[str]) -> str:
-    kept = _OPTION.sub("", _query(dsn).get("options", ""))
-    escaped = ",".join(name.replace("\\", "\\\\").replace(" ", "\\ ") for name in names)
-    return _with_query(dsn, {"options": f"{kept} -csearch_path={escaped}".strip()})
-
-
-def _with_query(dsn: str, changed: dict[str, str]) -> str:
+def _with_options(dsn: str, options: Sequence[str]) -> str:
     # The driver sends search_path= of a DSN as a setting, which would come after the options.
-    query = {name: value for name, value in _query(dsn).items() if name.lower() != "search_path"} | changed
+    query = {
+        name: value for name, value in _query(dsn).items() if name.lower() not in ("search_path", "options")
+    }
+    if joined := " ".join(filter(None, options)):
+        query["options"] = joined
     # libpq reads %20 for a blank, and takes + for itself.
-    return f"{dsn.partition('?')[0]}?{urlencode(query, quote_via=quote)}"
+    text = urlencode(query, quote_via=quote, safe="/,")
+    return f"{dsn.partition('?')[0]}{'?' if text else ''}{text}"

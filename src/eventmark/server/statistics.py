@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 import asyncpg
 
+from eventmark.server.extensions import extension_schema
+
 STATEMENTS_MAX = 200
 
 # Utility statements can hold a password in clear text; they are left out by their text.
@@ -25,7 +27,7 @@ select
     temp_blks_written as temp_written_buffers,
     wal_records,
     wal_bytes::float8 as wal_bytes
-from pg_stat_statements(true)
+from {place}.pg_stat_statements(true)
 where dbid = (select oid from pg_database where datname = current_database())
     and queryid is not null
     and query !~* 'password|pg_stat_|pgstatindex'
@@ -56,9 +58,12 @@ class StatementStatistics:
 
 async def statements_snapshot(connection: asyncpg.Connection) -> dict[str, StatementStatistics] | None:
     """Totals of this database's statements by id, or None where pg_stat_statements is not to be had."""
+    place = await extension_schema(connection, "pg_stat_statements")
+    if place is None:
+        return None
     try:
-        rows = await connection.fetch(_STATEMENTS.format(read_time=read_time_column(connection)))
-    except asyncpg.PostgresError:  # not preloaded, no extension, no permission: all say the same
+        rows = await connection.fetch(_STATEMENTS.format(read_time=read_time_column(connection), place=place))
+    except asyncpg.PostgresError:  # not preloaded, no permission: both say the same
         return None
     totals: dict[str, StatementStatistics] = {}
     for row in rows:

@@ -20,6 +20,7 @@ from eventmark.engine.schema import Purpose, drop_schema
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.job import Job
 from eventmark.server import Server, provision
+from eventmark.server.search_path import confined_dsn
 from eventmark.sidebyside.protocol import Answer, Failure, Place, Request, decode_answer, encode
 from eventmark.sidebyside.sides import Side
 from eventmark.stores import claimed, drop_scratch_schema, run_id, scratch_name
@@ -124,7 +125,8 @@ def grounds(job: Job, sides: tuple[Side, Side], scratch: Path) -> Iterator[tuple
         for side in sides:
             dsn = _dsn_of(job, side, for_servers, stack)
             asyncio.run(_check_connects(dsn, side))
-            place = Place(dsn=dsn, schema=scratch_name(job.schema, f"_gate_{side.role}"), store=side.store)
+            schema = scratch_name(job.schema, f"_gate_{side.role}")
+            place = Place(dsn=confined_dsn(dsn, schema), schema=schema, store=side.store)
             ground = Ground(side=side, place=place, sample=scratch / f"{side.role}.sample.json")
             if side.dsn:  # a server that the run has not claimed
                 stack.enter_context(claimed(dsn, place.schema))

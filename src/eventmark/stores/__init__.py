@@ -19,10 +19,12 @@ from eventmark.stores.scratch import (
     run_id,
     scratch_name,
 )
+from eventmark.stores.script import ScriptStatement, index_statements
 from eventmark.stores.sql_store import SqlEventStore, append_values, event_values, snapshot_values
 
 __all__ = [
     "METRICS_VARIABLE",
+    "ScriptStatement",
     "SqlEventStore",
     "StoreDefinition",
     "append_beside",
@@ -34,6 +36,7 @@ __all__ = [
     "drop_scratch_schema",
     "event_values",
     "find_store",
+    "index_statements",
     "install_store",
     "make_scratch_schema",
     "make_scratch_store",

@@ -46,6 +46,7 @@ from eventmark.errors import (
     TokenRefusedError,
     VersionConflictError,
 )
+from eventmark.server.search_path import confined_dsn
 from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.sql_transaction import SqlStoreTransaction
 
@@ -82,7 +83,7 @@ class SqlEventStore:
         """Open the store in ``schema``. Raises ``CannotRunError`` where there is none."""
         sql = {name: statement.sql(schema) for name, statement in definition.statements.items()}
         pool = Pool(
-            dsn,
+            confined_dsn(dsn, schema),
             sql,
             record_class=EventRecord,
             size_max=pool_max,

@@ -17,6 +17,7 @@ import asyncpg
 from eventmark.engine.statements import quoted_schema
 from eventmark.results.results import OrderingResult
 from eventmark.seeding.progress import Progress, no_progress
+from eventmark.server.search_path import confined_dsn
 from eventmark.stores import drop_scratch_schema, open_store
 from eventmark.verify.checker import check
 from eventmark.verify.consumers import ConsumerTask, run_consumers
@@ -60,6 +61,7 @@ def hunt(
     ``keep_history`` names the file for the history of a hunt that found something. Raises
     ``CannotRunError``.
     """
+    dsn = confined_dsn(dsn, schema)
     asyncio.run(plan.subject.make(dsn, schema))
     try:
         forced = asyncio.run(force(dsn, schema, plan.subject))

@@ -21,6 +21,7 @@ from eventmark.instruments.clock import now_ns
 from eventmark.operations.forks import ForkTask, ready_operation
 from eventmark.operations.operation import Operation
 from eventmark.operations.work import own_statements
+from eventmark.server.extensions import extension_schema
 from eventmark.server.statistics import read_time_column, statements_snapshot
 from eventmark.workers import loop_factory
 
@@ -30,7 +31,7 @@ WARM_CALLS = 12
 _COUNTS = """
 select coalesce(sum(shared_blks_hit + shared_blks_read), 0)::bigint, coalesce(sum(shared_blks_read), 0)::bigint,
     coalesce(sum({read_time}), 0)::float8
-from pg_stat_statements(false)
+from {place}.pg_stat_statements(false)
 where queryid = any($1::bigint[]) and dbid = (select oid from pg_database where datname = current_database())
 """
 
@@ -96,9 +97,9 @@ async def _open_book(fork: ForkTask, stack: AsyncExitStack) -> _Book | None:
     if before is None or after is None:
         return None
     ids = [int(one.statement_id) for one in own_statements(before, after, WARM_CALLS)]
-    return _Book(
-        operation, ids, await connection.prepare(_COUNTS.format(read_time=read_time_column(connection)))
-    )
+    place = await extension_schema(connection, "pg_stat_statements")
+    counts = _COUNTS.format(read_time=read_time_column(connection), place=place)
+    return _Book(operation, ids, await connection.prepare(counts))
 
 
 async def _call(operation: Operation) -> int | None:

@@ -10,9 +10,11 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.experiments.scale.steps import Relation
 from eventmark.jobs.warming import PATIENCE_S, RELATIONS
 from eventmark.server import Server
-from eventmark.server.extensions import missing_extension
+from eventmark.server.extensions import extension_schema, missing_extension
 
-_SHAPE = "select tree_level, avg_leaf_density, leaf_fragmentation from pgstatindex($1::text::regclass)"
+_SHAPE = (
+    "select tree_level, avg_leaf_density, leaf_fragmentation from {place}.pgstatindex($1::text::regclass)"
+)
 _CACHE = """
 select
     coalesce(sum(heap_blks_hit + coalesce(idx_blks_hit, 0) + coalesce(toast_blks_hit, 0)
@@ -29,12 +31,13 @@ async def relations_of(server: Server, schema: str) -> tuple[list[Relation], str
     connection = await asyncpg.connect(server.dsn)
     try:
         missing = await missing_extension(connection, "pgstattuple", ours=server.ours)
+        shape_of = _SHAPE.format(place=await extension_schema(connection, "pgstattuple"))
         rows = await connection.fetch(RELATIONS, quoted_schema(schema))
         found = []
         for row in rows:
             shape = None
             if row["kind"] == "index" and not missing:
-                shape = await connection.fetchrow(_SHAPE, row["place"], timeout=PATIENCE_S)
+                shape = await connection.fetchrow(shape_of, row["place"], timeout=PATIENCE_S)
             found.append(_relation(row, shape))
         return found, missing
     finally:
