@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -34,10 +35,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """PostgreSQL 18, or with EVENTMARK_TEST_SERVER=local the installed one; not durable, so it is quick."""
+    """PostgreSQL 18, or with EVENTMARK_TEST_SERVER=local the installed one; not durable, so it is quick.
+
+    Tests make databases and roles: its ``dsn`` is the superuser's.
+    """
     with provision(os.environ.get("EVENTMARK_TEST_SERVER", "embedded"), durable=False) as started:
-        execute(started.dsn, "create extension if not exists pg_stat_statements")
-        yield started
+        yield replace(started, dsn=started.admin_dsn)
 
 
 @pytest.fixture

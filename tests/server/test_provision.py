@@ -286,3 +286,53 @@ def assert_gone(pid: int, directory: Path) -> None:
     while psutil.pid_exists(pid) or directory.exists():
         assert time.monotonic() < deadline, "the server or its files outlived the run"
         time.sleep(0.05)
+
+
+def test_a_link_planted_in_a_kept_cluster_is_never_written_through(place: Path) -> None:
+    directory, victim = place / "cluster", place / "victim"
+    with provision(KIND, directory=directory, keep=True, durable=False):
+        pass
+    victim.write_text("not to be touched")
+    planted = [directory / "data" / "postgresql.auto.conf", directory / "data" / ".postgresql.auto.conf.new"]
+    for path in planted:
+        path.unlink(missing_ok=True)
+        path.symlink_to(victim)
+    with provision(KIND, directory=directory, keep=True, durable=False) as second:
+        assert fetch(second.dsn, "select 1") == 1
+        assert not planted[0].is_symlink()
+    assert victim.read_text() == "not to be touched"
+
+
+@pytest.mark.parametrize("planted", ["server.log", "data/PG_VERSION", "data/postmaster.pid"])
+def test_a_file_that_is_a_link_is_refused_not_followed(place: Path, planted: str) -> None:
+    directory, victim = place / "cluster", place / "victim"
+    with provision(KIND, directory=directory, keep=True, durable=False):
+        pass
+    victim.write_text("18")
+    (directory / planted).unlink(missing_ok=True)
+    (directory / planted).symlink_to(victim)
+    with pytest.raises(CannotRunError, match="cannot"), provision(KIND, directory=directory, durable=False):
+        pass
+    assert victim.read_text() == "18"
+
+
+def test_what_may_hold_data_is_its_owners_alone(place: Path) -> None:
+    with provision(KIND, directory=place / "cluster", keep=True, durable=False) as started:
+        assert started.directory is not None
+        for name in ("server.log", "password", "data/postgresql.auto.conf"):
+            assert (started.directory / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_stores_sql_runs_as_no_superuser_and_cannot_get_back_to_one(place: Path) -> None:
+    with provision(KIND, durable=False) as started:
+        assert fetch(started.admin_dsn, "show is_superuser") == "on"
+        assert fetch(started.dsn, "show is_superuser") == "off"
+        for refused in (
+            "copy (select 1) to program 'id'", "select pg_read_file('PG_VERSION')", "alter system set work_mem = '1GB'",
+            "set session_replication_role = replica", "set role eventmark", "set session authorization eventmark",
+            "reset role; reset session authorization; create role more superuser",
+            "grant pg_execute_server_program to eventmark_store", "create extension file_fdw",
+        ):  # fmt: skip
+            with pytest.raises(asyncpg.PostgresError):
+                execute(started.dsn, refused)
+        execute(started.dsn, "checkpoint", "set wal_compression = on", "create schema own", "drop schema own")

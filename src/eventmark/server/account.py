@@ -39,7 +39,7 @@ class Account:
     def own(self, path: Path) -> None:
         """Give ``path`` to this user."""
         if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def may(self, permission: str, path: Path) -> bool:
         """Whether this user may read ("r"), write ("w") or enter and run ("x") ``path``."""

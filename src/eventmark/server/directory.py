@@ -20,6 +20,7 @@ import psutil
 
 from eventmark.errors import CannotRunError
 from eventmark.server.account import Account
+from eventmark.server.own_files import open_file, read_file, write_file
 
 MARKER_FILE = "eventmark-cluster"
 STOPPING_TIMEOUT_S = 30.0
@@ -29,7 +30,7 @@ class ClusterDirectory:
     """``root`` with the files of one cluster, whose server runs as ``account``."""
 
     def __init__(self, root: Path, account: Account) -> None:
-        self.root = root.absolute()  # programs are run from elsewhere
+        self.root = root.resolve()  # programs are run from elsewhere; only here may a link lead to it
         self.data = self.root / "data"
         self.log = self.root / "server.log"
         self._account = account
@@ -63,7 +64,7 @@ class ClusterDirectory:
             raise CannotRunError(
                 f"the cluster in {self.root} was never finished", remedy="delete this directory"
             )
-        kept_major = version_file.read_text().strip()
+        kept_major = read_file(version_file).strip()
         if kept_major != str(major_version):
             raise CannotRunError(
                 f"the cluster in {self.root} is of PostgreSQL {kept_major}, "
@@ -76,7 +77,7 @@ class ClusterDirectory:
 
     def _check_account(self) -> None:
         uid = os.geteuid() if self._account.uid is None else self._account.uid
-        if self.data.stat().st_uid != uid:
+        if self.data.lstat().st_uid != uid:
             raise CannotRunError(
                 f"the cluster in {self.root} belongs to another user",
                 remedy="name another directory, or run as the user who made it",
@@ -116,7 +117,7 @@ class ClusterDirectory:
 
     def _pid_lines(self) -> list[str]:
         try:
-            return (self.data / "postmaster.pid").read_text().splitlines()
+            return read_file(self.data / "postmaster.pid").splitlines()
         except FileNotFoundError:
             return []
 
@@ -125,7 +126,7 @@ class ClusterDirectory:
         self._made_root = not self.root.exists()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            (self.root / MARKER_FILE).write_text("This cluster was made by Eventmark and may be deleted.\n")
+            write_file(self.root / MARKER_FILE, "This cluster was made by Eventmark and may be deleted.\n")
             self._made_cluster = True
             self.data.mkdir(mode=0o700)
             self._account.own(self.data)
@@ -142,14 +143,12 @@ class ClusterDirectory:
             )
 
     def write_password(self, password: str) -> None:
-        descriptor = os.open(self.root / "password", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(password)
+        write_file(self.root / "password", password)
 
     def read_password(self) -> str:
         """Of the cluster kept here."""
         try:
-            return (self.root / "password").read_text()
+            return read_file(self.root / "password")
         except OSError as error:
             raise CannotRunError(
                 f"cannot read {self.root / 'password'}: {error.strerror}",
@@ -159,21 +158,31 @@ class ClusterDirectory:
     def write_settings(self, lines: Sequence[str]) -> None:
         """The whole of postgresql.auto.conf."""
         try:
-            (self.data / "postgresql.auto.conf").write_text("\n".join(lines) + "\n")
+            write_file(self.data / "postgresql.auto.conf", "\n".join(lines) + "\n", owner=self._account)
         except OSError as error:
             raise CannotRunError(
                 f"cannot write to {self.data}: {error.strerror}", remedy="name another directory"
             ) from error
 
     def open_log(self) -> BinaryIO:
-        """The server's log, to append to; what this start adds to it begins here."""
-        log = self.log.open("ab")
+        """The server's log, to append to; what this start adds to it begins here. Raises ``CannotRunError``.
+
+        It can hold data, as statements that failed: it is ours alone to read.
+        """
+        try:
+            log = os.fdopen(open_file(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
+        except OSError as error:
+            raise CannotRunError(
+                f"cannot write to {self.log}: {error.strerror}", remedy="delete it, or name another directory"
+            ) from error
         self._log_start = log.tell()
         return log
 
     def log_of_this_start(self) -> str:
         try:
-            return self.log.read_bytes()[self._log_start :].decode(errors="replace")
+            with os.fdopen(open_file(self.log, os.O_RDONLY), "rb") as log:
+                log.seek(self._log_start)
+                return log.read().decode(errors="replace")
         except OSError:
             return ""
 

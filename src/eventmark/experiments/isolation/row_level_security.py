@@ -76,7 +76,7 @@ def measure_row_level_security(
     ``share`` of the calls are made. Two schemas are made and dropped, and a role that logs in, as
     row-level security needs one. Raises ``CannotRunError``.
     """
-    return asyncio.run(_measure_all(server.dsn, schema, share, seed))
+    return asyncio.run(_measure_all(server.admin_dsn, schema, share, seed))
 
 
 async def _measure_all(dsn: str, schema: str, share: float, seed: int) -> dict[str, OperationResult]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import asyncpg
@@ -103,11 +103,11 @@ def _room(job: Job) -> Room:
 
 
 def room_for(server: Server, schema: str, profile: str, *, seed: int = 1) -> Room:
-    """The room that a profile gives exhibits on a server."""
+    """The room that a profile gives exhibits on a server: all SQL is Eventmark's own, and makes roles."""
     events, hunted_events, seconds = EXTENTS[profile]
     return Room(
-        server=server, schema=schema, seed=seed, events=events, hunted_events=hunted_events, seconds=seconds,
-        progress=no_progress,
+        server=replace(server, dsn=server.admin_dsn), schema=schema, seed=seed, events=events,
+        hunted_events=hunted_events, seconds=seconds, progress=no_progress,
     )  # fmt: skip
 
 
