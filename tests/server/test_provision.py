@@ -20,7 +20,7 @@ from eventmark.server import Server, provision
 from eventmark.server.account import Account, readable_installation, server_account
 from eventmark.server.directory import MARKER_FILE
 from eventmark.server.provision import _embedded_installation
-from tests.database import fetch
+from tests.database import execute, fetch
 
 KIND = os.environ.get("EVENTMARK_TEST_SERVER", "embedded")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as other users")
@@ -86,11 +86,11 @@ def test_kept_cluster_keeps_its_rows_is_reused_and_survives_a_run_that_does_not_
     directory = place / "cluster"
     with provision(KIND, directory=directory, keep=True, durable=False) as first:
         assert not first.kept
-        fetch(first.dsn, "create table kept as select 7 as answer")
+        execute(first.dsn, "create schema mine", "create table mine.kept as select 7 as answer")
     with provision(KIND, directory=directory, durable=False) as second:
         assert second.kept
     with provision(KIND, directory=directory, durable=False) as third:
-        assert fetch(third.dsn, "select answer from kept") == 7
+        assert fetch(third.dsn, "select answer from mine.kept") == 7
 
 
 def test_second_run_on_a_running_cluster_is_refused_and_harms_nothing(place: Path) -> None:
@@ -106,12 +106,12 @@ def test_second_run_on_a_running_cluster_is_refused_and_harms_nothing(place: Pat
 def test_killed_server_is_started_again_on_what_it_left(place: Path) -> None:
     directory = place / "cluster"
     with provision(KIND, directory=directory, keep=True, durable=False) as first:
-        fetch(first.dsn, "create table kept as select 7 as answer")
+        execute(first.dsn, "create schema mine", "create table mine.kept as select 7 as answer")
         assert first.pid is not None
         os.kill(first.pid, signal.SIGKILL)
     assert (directory / "data" / "postmaster.pid").exists()
     with provision(KIND, directory=directory, durable=False) as second:
-        assert fetch(second.dsn, "select answer from kept") == 7
+        assert fetch(second.dsn, "select answer from mine.kept") == 7
 
 
 def test_stale_pid_file_naming_a_living_stranger_is_cleared_away(place: Path) -> None:
