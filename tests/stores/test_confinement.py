@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
+from eventmark.domain import NewEvent, StreamId
 from eventmark.errors import EventmarkError, StoreDefinitionError
+from eventmark.seeding import seed
 from eventmark.server import Server
-from eventmark.stores import check_store, make_scratch_store, read_definition, write_template
+from eventmark.server.role import STORE_ROLE, store_dsn
+from eventmark.stores import SqlEventStore, check_store, make_scratch_store, read_definition, write_template
 from eventmark.stores.script import qualified_names
+from eventmark.workload import CorpusPlan
 from tests.database import drop_database, execute, fetch
 
 MIGRATIONS = """
@@ -261,3 +267,70 @@ def test_a_text_with_an_apostrophe_is_no_sql_and_hides_no_name() -> None:
         "insert into public.notes values ('it''s', $$select 'she''s' from public.events$$)", 1
     )
     assert [(one.schema, one.name) for one in names] == [("public", "notes"), ("public", "events")]
+
+
+TRIGGER = """
+create function {schema}.note() returns trigger language plpgsql as $$
+begin
+    insert into outbox (id) values (new.version);
+    return new;
+end $$;
+create table {schema}.outbox (id bigint);
+create trigger note before insert on {schema}.events for each row execute function {schema}.note();
+"""
+
+
+def test_seeding_and_appending_reach_no_table_of_the_same_name_elsewhere(database: str, own: Path) -> None:
+    """Neither by a statement without a schema, nor by a function that a trigger calls."""
+    execute(database, SOMEBODYS, "create table public.outbox (id bigint)")
+    append_to(own, "schema.sql", TRIGGER)
+    for path in (own / "append_events.sql", own / "load_aggregate.sql"):
+        path.write_text(path.read_text().replace("{schema}.", ""))
+    before = fetch(database, EVERYTHING)
+    definition = read_definition(own)
+    plan = CorpusPlan(1000)
+    seed(database, definition, plan, schema="shop", workers=1)
+
+    async def append() -> int:
+        stream = StreamId(tenant_id="t", aggregate_type="order", aggregate_id="1")
+        event = NewEvent(event_id=uuid4(), event_type="made", payload={}, timestamp=datetime.now(UTC))
+        async with await SqlEventStore.connect(database, definition, schema="shop") as store:
+            await store.append_events(stream, [event], expected_version=0)
+            return len(await store.load_aggregate("t", "1"))
+
+    assert asyncio.run(append()) == 1
+    assert fetch(database, "select count(*) from shop.events") == plan.events + 1
+    assert fetch(database, "select count(*) from shop.outbox") == plan.events + 1
+    assert fetch(database, "select count(*) from public.outbox") == 0
+    execute(database, "drop schema shop cascade")
+    assert fetch(database, EVERYTHING) == before
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        "do $$ begin execute 'co' || 'py (select 1) to program ''touch {victim}'''; end $$;",
+        "create function {schema}.run() returns trigger language plpgsql as $$ begin\n"
+        "execute 'co' || 'py (select 1) to program ''touch {victim}'''; return new; end $$;\n"
+        "create trigger run before insert on {schema}.events for each row execute function {schema}.run();",
+        "create function {schema}.run() returns text language plpgsql as $$ begin\n"
+        "execute 'reset role; reset session authorization; co' || 'py (select 1) to program ''touch {victim}''';\n"
+        "return 'x'; end $$;\n"
+        "alter table {schema}.events alter column type set default {schema}.run(), add column more text default {schema}.run();",
+        "create function {schema}.run() returns text language sql security definer as 'select pg_read_file(''PG_VERSION'')';\n"
+        "select {schema}.run();",
+    ],
+    ids=["do", "trigger", "default", "security definer"],
+)  # fmt: skip
+def test_a_folder_runs_no_program_and_reads_no_file_on_a_server_of_our_own(
+    server: Server, database: str, own: Path, tmp_path: Path, does: str
+) -> None:
+    name, victim = database.rsplit("/", 1)[1], tmp_path / "victim"
+    tmp_path.chmod(0o777)
+    execute(database, f"grant create on database {name} to {STORE_ROLE}")
+    dsn = store_dsn(server.superuser_dsn).rsplit("/", 1)[0] + f"/{name}"
+    append_to(own, "schema.sql", does.replace("{victim}", str(victim)))
+    with pytest.raises(EventmarkError, match="permission denied"):
+        check(dsn, own)
+        seed(dsn, read_definition(own), CorpusPlan(100), schema="shop", workers=1)
+    assert not victim.exists()

@@ -24,7 +24,8 @@ from eventmark.results.targets import Target, read_targets
 from eventmark.seeding import Kept, check_usable, estimated_bytes, settle
 from eventmark.server import Server, check_disk_space, provision
 from eventmark.server.directory import MARKER_FILE
-from eventmark.stores import StoreDefinition, begin_run, claimed, find_store
+from eventmark.server.role import runs_programs
+from eventmark.stores import StoreDefinition, begin_run, claimed, find_store, store_names
 from eventmark.workload import CorpusPlan
 
 __all__ = [
@@ -54,7 +55,19 @@ def running_server(settings: Settings, *, keep: bool = False) -> Iterator[tuple[
     keep = keep or settings.keep
     directory = _directory(settings, keep=keep)
     with provision(settings.server, directory=directory, keep=keep, port=settings.port or None) as server:
+        if server.kind == "dsn" and settings.store not in store_names():
+            _warn_of_programs(server, settings.store)
         yield server, server.directory or Path.cwd()
+
+
+def _warn_of_programs(server: Server, store: str) -> None:
+    """A folder's SQL has the rights of the DSN's role, which Eventmark cannot take from it for good."""
+    if asyncio.run(runs_programs(server.dsn)):
+        console.print(
+            f"warning: the SQL of {store} may run programs on the server's machine, as the role of --server may;"
+            " connect as a role that is no superuser",
+            soft_wrap=True, markup=False, highlight=False,
+        )  # fmt: skip
 
 
 def _directory(settings: Settings, *, keep: bool) -> Path | None:
