@@ -293,7 +293,14 @@ def test_seeding_and_appending_reach_no_table_of_the_same_name_elsewhere(databas
 
     async def append() -> int:
         stream = StreamId(tenant_id="t", aggregate_type="order", aggregate_id="1")
-        event = NewEvent(event_id=uuid4(), event_type="made", payload={}, timestamp=datetime.now(UTC))
+        event = NewEvent(
+            event_id=uuid4(),
+            event_type="made",
+            payload={},
+            metadata={},
+            payload_type="",
+            timestamp=datetime.now(UTC),
+        )
         async with await SqlEventStore.connect(database, definition, schema="shop") as store:
             await store.append_events(stream, [event], expected_version=0)
             return len(await store.load_aggregate("t", "1"))

@@ -120,9 +120,10 @@ async def create_marked_schema(
     """Create ``schema`` with Eventmark's marker and run ``scripts`` in it, in one transaction."""
     quoted = quoted_schema(schema)
     marker = (SQL_DIRECTORY / "marker.sql").read_text()
+    create = f"create schema {quoted}"
     try:
         async with connection.transaction():
-            await connection.execute(f"create schema {quoted}")
+            await connection.execute(create)
             for script in (marker, *scripts):
                 await connection.execute(script.replace("{schema}", quoted))
             await connection.execute(
@@ -136,6 +137,8 @@ async def create_marked_schema(
             f"schema {schema!r} exists already", remedy="choose another name with --schema"
         ) from error
     except asyncpg.InsufficientPrivilegeError as error:
+        if getattr(error, "query", None) != create:  # a script's, which its caller knows
+            raise
         raise CannotRunError(
             f"no permission to create schema {schema!r}",
             remedy="grant CREATE on the database to this role, or connect as another",
