@@ -298,7 +298,7 @@ def test_seeding_and_appending_reach_no_table_of_the_same_name_elsewhere(databas
             event_type="made",
             payload={},
             metadata={},
-            payload_type="",
+            payload_type="made",
             timestamp=datetime.now(UTC),
         )
         async with await SqlEventStore.connect(database, definition, schema="shop") as store:
