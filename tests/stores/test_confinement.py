@@ -337,7 +337,7 @@ def test_a_folder_runs_no_program_and_reads_no_file_on_a_server_of_our_own(
     execute(database, f"grant create on database {name} to {STORE_ROLE}")
     dsn = store_dsn(server.superuser_dsn).rsplit("/", 1)[0] + f"/{name}"
     append_to(own, "schema.sql", does.replace("{victim}", str(victim)))
-    with pytest.raises(EventmarkError, match="permission denied|must be superuser"):
+    with pytest.raises(EventmarkError, match=r"permission denied|must be superuser"):
         check(dsn, own)
         seed(dsn, read_definition(own), CorpusPlan(100), schema="shop", workers=1)
     assert not victim.exists()
