@@ -24,7 +24,7 @@ tests = $(BIN)/pytest -n auto --dist worksteal --durations 20 -m '$(1) and not a
 
 # A server in a container; not part of the other tests. Needs docker and debootstrap (apt-get install docker.io debootstrap).
 test-docker: install
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers,docker]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ./src --editable '.[dev,peers,docker]'
 	tests/server/docker.sh
 
 lint: install
@@ -40,9 +40,9 @@ docs: install
 
 install: $(INSTALLED)
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml src/pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ./src --editable '.[dev,peers]'
 	touch $@
 
 # A browser to look at the report with, a pooler to share connections through, a clock that can be set, and who reads the

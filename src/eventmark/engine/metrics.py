@@ -13,16 +13,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    GCCollector,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    start_http_server,
-)
 
 from eventmark.domain import TrackingToken
 from eventmark.engine.appending import group_counts
@@ -30,6 +20,20 @@ from eventmark.engine.parameters import checked_count, checked_seconds
 from eventmark.engine.stalls import find_stall
 from eventmark.engine.store import PostgresEventStore
 from eventmark.errors import CannotRunError, EventStoreError
+
+try:
+    from prometheus_client import (
+        CollectorRegistry,
+        Counter,
+        Gauge,
+        GCCollector,
+        Histogram,
+        PlatformCollector,
+        ProcessCollector,
+        start_http_server,
+    )
+except ImportError as error:
+    raise ImportError("metrics need prometheus-client: pip install 'eventmark-engine[metrics]'") from error
 
 PORT = 9464
 INTERVAL_S = 5.0

@@ -29,7 +29,7 @@ from eventmark.stores import store_names
 BASE, CANDIDATE = "base", "candidate"
 WORK_TREE = "."
 INSTALL_TIMEOUT_S = 900.0
-_OWN_NAME = "eventmark"
+_OWN_NAME, _ENGINE_NAME = "eventmark", "eventmark-engine"
 PROGRAM = "eventmark.sidebyside.side"
 _PROGRAMS = (PROGRAM, "eventmark.scenarios.gate.side")  # today's, and where older revisions have it
 _KINDS = ("git", "store", "server")
@@ -200,14 +200,14 @@ def _program(source: Path) -> str:
 
 def _interpreter(tree: Path, scratch: Path, name: str) -> str:
     """Ours where what the revision needs is installed here; else one of an environment of its own."""
-    project = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    if all_installed(project.get("dependencies", ())):
+    projects = _projects(tree)
+    if all_installed(_required(projects)):
         return sys.executable
     place = scratch.with_name(f"{scratch.name}-venv")
     program = place / ("Scripts" if os.name == "nt" else "bin") / "python"
     for command in (
         [sys.executable, "-m", "venv", str(place)],
-        [str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(tree)],
+        [str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *map(str, projects)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False)
         if done.returncode != 0:
@@ -217,6 +217,21 @@ def _interpreter(tree: Path, scratch: Path, name: str) -> str:
                 remedy="install it, or choose another base",
             )
     return str(program)
+
+
+def _projects(tree: Path) -> list[Path]:
+    """The folders of a revision that are installed: the proving ground, and the engine where it is a project."""
+    return [place for place in (tree, tree / "src") if (place / "pyproject.toml").is_file()]
+
+
+def _required(projects: Iterable[Path]) -> list[str]:
+    """What the projects require of others, the engine's extra included that the proving ground asks for."""
+    required: list[str] = []
+    for place in projects:
+        project = tomllib.loads((place / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        required += project.get("dependencies", ())
+        required += project.get("optional-dependencies", {}).get("metrics", ())
+    return [text for text in required if not text.startswith(_ENGINE_NAME)]
 
 
 def all_installed(requirements: Iterable[str]) -> bool:

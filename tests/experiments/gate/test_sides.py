@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eventmark.errors import CannotRunError, UsageError
+from eventmark.sidebyside import sides
 from eventmark.sidebyside.grounds import with_settings
 from eventmark.sidebyside.sides import PROGRAM, Side, all_installed, both_sides
 from eventmark.stores import write_template
@@ -145,6 +146,22 @@ def test_a_revision_of_eventmark_itself_runs_its_own_code(tmp_path: Path, progra
         assert base.environment["PYTHONPATH"] == str(base.source)
         assert base.python == sys.executable  # what it needs is installed here
         assert base.store == "eaf"
+
+
+def test_a_revision_needs_what_its_engine_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the engine itself is no requirement of it: its code lies in the revision."""
+    asked: list[str] = []
+    monkeypatch.setattr(sides, "all_installed", lambda requirements: not asked.extend(requirements))
+    place = eventmarks_own(tmp_path, dependencies='["asyncpg>=0.1", "eventmark-engine[metrics]==9"]')
+    (place / "src" / "pyproject.toml").write_text(
+        '[project]\nname = "eventmark-engine"\ndependencies = ["jiter>=0.1"]\n'
+        '[project.optional-dependencies]\nmetrics = ["prometheus-client"]\n'
+    )
+    git(place, "add", "-A")
+    git(place, "commit", "-q", "-m", "engine")
+    with both_sides("HEAD", "HEAD", "eaf", place) as (base, _):
+        assert base.python == sys.executable
+    assert asked == ["asyncpg>=0.1", "jiter>=0.1", "prometheus-client"] * 2
 
 
 def test_a_revision_older_than_the_gate_cannot_be_measured(tmp_path: Path) -> None:
