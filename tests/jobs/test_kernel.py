@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import pkgutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,9 @@ import eventmark.adviser
 import eventmark.experiments
 from eventmark.jobs import kernel
 from eventmark.jobs.bottleneck import SECTION_NAME
-from eventmark.jobs.kernel import Experiment, Findings, concluded
+from eventmark.jobs.findings import Findings
+from eventmark.jobs.kernel import Experiment, Interrupted, concluded
+from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import Evidence
 from eventmark.judgement.machine import BUSY_SHARE
 from eventmark.judgement.operation import client_of, judged_operation
@@ -71,6 +75,21 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "environment_of", lambda job, fitness: environment(fitness))
 
 
+def job() -> Any:
+    return SimpleNamespace(
+        command="eventmark", profile=SimpleNamespace(name="quick"), corpus=SimpleNamespace(seed=1, events=1000),
+        aged=False, server=SimpleNamespace(directory=None),
+    )  # fmt: skip
+
+
+def run_for(job: Any, *, fitness: Sequence[Finding] = (), others_share: Any = lambda stretches: 0.0) -> Any:
+    return SimpleNamespace(
+        job=job, fitness=list(fitness), phases=[], skipped={}, unseen={}, now_s=1.0, at_s=lambda at_s: at_s,
+        sampled=list, began_at=SimpleNamespace(isoformat=lambda timespec: "2026-01-01T00:00:00+00:00"),
+        others_share=others_share, so_far=None,
+    )  # fmt: skip
+
+
 def result_of(
     experiment: type[Experiment],
     found: Findings,
@@ -80,15 +99,9 @@ def result_of(
     busy_in: dict[tuple[float, float], float] | None = None,
     evidence: Evidence | None = EVIDENCE,
 ) -> RunResult:
-    job = SimpleNamespace(
-        command="eventmark", profile=SimpleNamespace(name="quick"), corpus=SimpleNamespace(seed=1, events=1000),
-        aged=False,
-    )  # fmt: skip
-    run: Any = SimpleNamespace(
-        job=job, fitness=list(fitness), phases=[], skipped={}, unseen={}, now_s=1.0, at_s=lambda at_s: at_s,
-        sampled=list, began_at=SimpleNamespace(isoformat=lambda timespec: "2026-01-01T00:00:00+00:00"),
-        others_share=lambda stretches: (busy_in or {}).get(stretches[0], busy),
-    )  # fmt: skip
+    run = run_for(
+        job(), fitness=fitness, others_share=lambda stretches: (busy_in or {}).get(stretches[0], busy)
+    )
     return concluded(object.__new__(experiment), run, found, evidence, (0.0, 1.0))
 
 
@@ -235,3 +248,46 @@ def test_findings_that_are_not_timed_are_left_as_they_are() -> None:
     result = result_of(EXPERIMENTS[0], Findings(sections=[section]), busy=0.9)
     assert result.sections[0] == section
     assert msgspec.structs.replace(counted, timed=True).timed
+
+
+def test_an_interrupted_run_keeps_what_was_measured_and_is_never_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Halves(Experiment):
+        name = "halves"
+        seeds = False
+        watched = False
+
+        def measure(self, run: Run) -> Findings:
+            run.so_far = lambda: Findings(operations={"first": QUICK})
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def entered(job: Any, progress: Any, *, events_to_come: int) -> Iterator[Any]:
+        yield run_for(job)
+
+    monkeypatch.setattr(kernel, "Run", entered)
+    with pytest.raises(Interrupted) as ended:
+        Halves().run(job())
+    assert list(ended.value.result.operations) == ["first"]
+    assert ended.value.result.verdict is INCONCLUSIVE
+    assert "interrupted after" in ended.value.result.reasons[0]
+
+
+def test_a_run_interrupted_before_anything_was_measured_has_no_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Nothing(Experiment):
+        name = "nothing"
+        seeds = False
+        watched = False
+
+        def measure(self, run: Run) -> Findings:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def entered(job: Any, progress: Any, *, events_to_come: int) -> Iterator[Any]:
+        yield run_for(job)
+
+    monkeypatch.setattr(kernel, "Run", entered)
+    with pytest.raises(KeyboardInterrupt) as ended:
+        Nothing().run(job())
+    assert not isinstance(ended.value, Interrupted)

@@ -24,8 +24,9 @@ from eventmark.adviser.sections import advice_section, figures_of, index_section
 from eventmark.adviser.settings import try_settings
 from eventmark.adviser.use_sections import application_section, server_section
 from eventmark.errors import UsageError
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job, prepare_store
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.results.files import write_whole
 from eventmark.results.results import Section, Verdict

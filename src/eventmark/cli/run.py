@@ -25,7 +25,7 @@ from eventmark.experiments.run.main_job import CoreOperations, Limits, MainJob, 
 from eventmark.experiments.run.repetition import RepeatedPlans
 from eventmark.instruments.profiler import check_profiler, profiling
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment
+from eventmark.jobs.kernel import Experiment, Interrupted
 from eventmark.jobs.metering import Metering, metered
 from eventmark.jobs.profiled import as_profiled
 from eventmark.judgement.verdicts import exit_code
@@ -55,9 +55,13 @@ def run_watched(make: Callable[[Watcher], Experiment], settings: Settings, *, ke
     check_profiler(settings.profiler)
     with job_of(settings, keep=keep) as job:
         with _served(job, settings) as metering:
-            with live_view(console) as (progress, watch):
-                scenario = make(watch)
-                result, profiles = _profiled(lambda: scenario.run(job, progress), settings)
+            try:
+                with live_view(console) as (progress, watch):
+                    scenario = make(watch)
+                    result, profiles = _profiled(lambda: scenario.run(job, progress), settings)
+            except Interrupted as interruption:
+                finish(settings, interruption.result)
+                raise
             if profiles:
                 console.print(f"profiles: {', '.join(str(file) for file in profiles)}", soft_wrap=True)
             if metering is not None:

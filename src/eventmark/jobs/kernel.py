@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from typing import ClassVar, final
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ import msgspec
 
 from eventmark.jobs.aged import aged_sections
 from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job, check_room, environment_of, fill, prepare_store
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import NOT_TIMED, Evidence
@@ -35,27 +36,6 @@ from eventmark.seeding import Progress, no_progress
 
 Part = tuple[str, Verdict, str]
 """What counts towards a verdict: its name, its verdict, the reason."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
-    """What an experiment measured.
-
-    Operations, plans, the corpus' audit, orderings and the findings of sections that have a verdict count towards the
-    run's verdict; of the operations only those named in ``counted``, where it is given. ``decided`` is the verdict
-    instead, with its reasons, where a test of the experiment's own decides.
-    ``evidence`` is of what limited it, where the experiment watched by itself.
-    """
-
-    operations: Mapping[str, OperationResult] = field(default_factory=dict)
-    counted: Collection[str] | None = None
-    plans: Sequence[PlanResult] = ()
-    corpus: CorpusResult | None = None
-    orderings: Sequence[OrderingResult] = ()
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    sections: Sequence[Section] = ()
-    decided: tuple[Verdict, list[str]] | None = None
-    evidence: Evidence | None = None
 
 
 class Experiment(ABC):
@@ -87,8 +67,16 @@ class Experiment(ABC):
         return run_experiment(self, job, progress)
 
 
+class Interrupted(KeyboardInterrupt):
+    """The user ended a run. ``result`` is what was measured until then."""
+
+    def __init__(self, result: RunResult) -> None:
+        super().__init__("interrupted")
+        self.result = result
+
+
 def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_progress) -> RunResult:
-    """Prepare, measure, judge. Raises ``CannotRunError`` or ``UsageError``."""
+    """Prepare, measure, judge. Raises ``CannotRunError`` or ``UsageError``, and ``Interrupted`` with what there is."""
     job = experiment.job_for(job)
     to_come = experiment.scratch_events(job) + (prepare_store(job) if experiment.seeds else 0)
     check_room(job, to_come)
@@ -97,14 +85,19 @@ def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_pro
             with run.phase("seed"):
                 run.seeded = fill(job, progress)
         began_s = run.now_s
-        if experiment.watched:
-            with run.watch() as watch:
+        watch = run.watch() if experiment.watched else None
+        try:
+            with watch or nullcontext():
                 found = experiment.measure(run)
-            evidence: Evidence | None = watch.evidence(NOT_TIMED, application=STORE_APPLICATION)
-        else:
-            found = experiment.measure(run)
-            evidence = None
+        except KeyboardInterrupt:
+            if run.so_far is None:
+                raise
+            so_far = run.so_far()
+            raise Interrupted(
+                concluded(experiment, run, so_far, None, (began_s, run.now_s), whole=False)
+            ) from None
         ended_s = run.now_s
+    evidence = None if watch is None else watch.evidence(NOT_TIMED, application=STORE_APPLICATION)
     return concluded(experiment, run, found, found.evidence or evidence, (began_s, ended_s))
 
 
@@ -114,14 +107,22 @@ def concluded(
     found: Findings,
     evidence: Evidence | None,
     measured: tuple[float, float],
+    *,
+    whole: bool = True,
 ) -> RunResult:
-    """The result: everything found, doubted where the machine may be the reason, and the verdict on all of it."""
+    """The result: everything found, doubted where the machine may be the reason, and the verdict on all of it.
+
+    Of a run that is not ``whole`` nothing is MET.
+    """
     machine = Machine(findings=run.fitness, busy_share=run.others_share([measured]))
     operations = {name: _placed(run, machine, one) for name, one in found.operations.items()}
     sections = [doubted_section(section, machine.slower) for section in found.sections]
     parts = [*_operation_parts(operations, found.counted), *_plan_parts(found.plans), *_corpus_parts(found.corpus),
              *_section_parts(sections), *_ordering_parts(found.orderings)]  # fmt: skip
     verdict, reasons = found.decided or overall([*parts, *_machine_parts(machine, found, sections)])
+    if not whole:
+        verdict = Verdict.BROKEN if verdict is Verdict.BROKEN else Verdict.INCONCLUSIVE
+        reasons = [f"interrupted after {run.now_s:.0f} s: this is what was measured until then", *reasons]
     if machine.busy and verdict is not Verdict.MET:
         reasons = [machine.busy_reason, *reasons]
     return RunResult(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job, draw_sample
 from eventmark.results.results import Finding, Phase, Series
 from eventmark.seeding import CorpusSample, Progress, SeedReport, estimated_bytes, no_progress
@@ -25,6 +26,7 @@ class Run:
 
     ``skipped`` is what could not be done, by name, with the reason, and ``series`` what an experiment sampled by
     itself; experiments add to them. ``seeded`` says how the corpus came to be there, None where none was filled.
+    ``so_far`` tells what is measured already, for a run that is interrupted; experiments set it.
     ``events_to_come`` need room on disk.
     """
 
@@ -40,6 +42,7 @@ class Run:
         self.skipped: dict[str, str] = {}
         self.series: list[Series] = []
         self.fitness: list[Finding] = []
+        self.so_far: Callable[[], Findings] | None = None
 
     def __enter__(self) -> Self:
         with self.phase("doctor"):

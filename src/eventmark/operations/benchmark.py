@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -62,10 +62,16 @@ class Measured:
     work: dict[str, float] = field(default_factory=dict)
 
 
+SoFar = Callable[[], dict[str, OperationResult]]
+
+
 def run_benchmark(
-    plan: BenchmarkPlan, *, progress: Progress = no_progress
+    plan: BenchmarkPlan,
+    *,
+    progress: Progress = no_progress,
+    begun: Callable[[SoFar], None] = lambda so_far: None,
 ) -> tuple[dict[str, OperationResult], dict[str, str]]:
-    """Results by operation, and what was skipped with its reason.
+    """Results by operation, and what was skipped with its reason. ``begun`` is given what tells the results so far.
 
     Rounds go around all operations, so that a drift of the machine meets every operation alike; each floor
     is measured right after its fork, so that it meets both sides of a ratio alike.
@@ -78,6 +84,16 @@ def run_benchmark(
         plan.server, plan.definition, plan.schema, int(profile.samples * FLOOR_CALLS_SHARE), profile.forks
     )
     total = len(names) * (profile.forks + 1)
+    random = np.random.default_rng([plan.seed, 5])
+
+    def results() -> dict[str, OperationResult]:
+        return {
+            name: operation_result(name, one, plan.targets.get(name), random)
+            for name, one in measured.items()
+            if one.forks
+        }
+
+    begun(results)
     with worker_executor(1, fresh=True) as executor:
         for number, name in enumerate(names):
             progress("measure", number, total)
@@ -96,13 +112,7 @@ def run_benchmark(
     for name, one in measured.items():
         unknown = [tool for tool, rounds in one.floors.items() if rounds.floor() is None]
         skipped |= {f"{tool} beside {name}": TOO_NOISY for tool in unknown}
-    random = np.random.default_rng([plan.seed, 5])
-    results = {
-        name: operation_result(name, measured[name], plan.targets.get(name), random)
-        for name in names
-        if measured[name].forks
-    }
-    return results, skipped
+    return results(), skipped
 
 
 def _missing(name: str, plan: BenchmarkPlan) -> str:

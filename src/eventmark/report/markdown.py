@@ -9,7 +9,14 @@ from eventmark.report import numbers
 from eventmark.report.numbers import NONE, floor_text, interval, milliseconds, whole
 from eventmark.report.orderings import HEAD, NOTE, faults_of, price_row
 from eventmark.report.sections import is_number_column, row_texts
-from eventmark.report.summary import faults, parts_shown, tally, verdict_sentence, worst_plans_first
+from eventmark.report.summary import (
+    faults,
+    parts_shown,
+    tally,
+    tuning_sentence,
+    verdict_sentence,
+    worst_plans_first,
+)
 from eventmark.report.text import counted, cut
 from eventmark.results.results import (
     CorpusResult,
@@ -150,6 +157,7 @@ def _head(result: RunResult) -> list[str]:
         + (f", {whole(result.corpus.events)} events" if result.corpus else ""),
         "",
         cell(verdict_sentence(result)),
+        *(("", cell(tuned)) if (tuned := tuning_sentence(result)) else ()),
         "",
         *reasons,
         *([""] if reasons else []),

@@ -96,6 +96,17 @@ def verdict_sentence(result: RunResult) -> str:
     )
 
 
+def tuning_sentence(result: RunResult) -> str:
+    """What a reader has to know who takes the figures to a server of their own; empty where nothing was tuned."""
+    count = len(result.environment.server.tuning)
+    if not count:
+        return ""
+    return (
+        f"Measured on a server that Eventmark tuned ({counted(count, 'setting')}, see the environment): "
+        "a server with other settings may do otherwise."
+    )
+
+
 def worst_plans_first(plans: Iterable[PlanResult]) -> list[PlanResult]:
     return sorted(plans, key=lambda plan: WORST_FIRST[plan.verdict])
 

@@ -14,7 +14,7 @@ from eventmark.report import numbers
 from eventmark.report.numbers import NONE, milliseconds, whole
 from eventmark.report.orderings import render_orderings
 from eventmark.report.sections import render_section
-from eventmark.report.summary import faults, parts_shown, verdict_sentence, worst_plans_first
+from eventmark.report.summary import faults, parts_shown, tuning_sentence, verdict_sentence, worst_plans_first
 from eventmark.report.text import counted, cut
 from eventmark.results.results import (
     CorpusResult,
@@ -53,6 +53,8 @@ def render_terminal(result: RunResult) -> RenderableType:
     parts.append(
         Text("verdict: ") + verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
     )
+    if tuned := tuning_sentence(result):
+        parts.append(_line(tuned))
     parts += [_line(reason) for reason in result.reasons[:REASONS_MAX]]
     if len(result.reasons) > REASONS_MAX:
         parts.append(_line(f"and {len(result.reasons) - REASONS_MAX} more, see the report"))

@@ -11,8 +11,9 @@ import asyncpg
 
 from eventmark.experiments.cliffs.sections import cliffs_section
 from eventmark.experiments.cliffs.states import STATES, StateWalk, fill_copy
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.plans.cliffs.cells import PLAN_KINDS, Cell
 from eventmark.plans.cliffs.finder import find_cliffs, judge_cells

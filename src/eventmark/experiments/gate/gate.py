@@ -11,8 +11,9 @@ import numpy as np
 
 from eventmark.errors import UsageError
 from eventmark.experiments.gate.gate_section import gate_sections
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.plan_changes import PlanChange, compare_plans
 from eventmark.results.results import Figure, PlanResult

@@ -19,7 +19,8 @@ from eventmark.domain import NewEvent, StreamId
 from eventmark.engine import GroupAppender, PostgresEventStore
 from eventmark.engine.orderings import HORIZON
 from eventmark.instruments.clock import LoopLag
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.findings import Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.operation import client_of, judged_operation
 from eventmark.judgement.verdicts import overall

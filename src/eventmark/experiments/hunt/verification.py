@@ -11,8 +11,9 @@ from typing import ClassVar
 from eventmark.engine import ORDERINGS
 from eventmark.engine.orderings import NAIVE
 from eventmark.errors import UsageError
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.results.results import OrderingResult, Verdict
 from eventmark.seeding.progress import Progress
@@ -67,7 +68,9 @@ class Verification(Experiment):
         job, progress = run.job, run.progress
         if job.definition.engine:
             plans = [self._plan(job, engine_subject(ordering)) for ordering in self.orderings]
-            orderings = [self._hunt(job, plan, run, progress) for plan in plans]
+            orderings: list[OrderingResult] = []
+            run.so_far = lambda: Findings(orderings=orderings)
+            orderings += (self._hunt(job, plan, run, progress) for plan in plans)
         else:
             orderings = self._hunt_store(job, run, progress)
         return Findings(orderings=orderings, sections=[invariants_section(orderings)])

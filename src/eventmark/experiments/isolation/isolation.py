@@ -28,8 +28,9 @@ from eventmark.experiments.isolation.tenant_filter import (
     stream_table,
 )
 from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.loadgen.generator import of_tenants
 from eventmark.loadgen.judge import to_results

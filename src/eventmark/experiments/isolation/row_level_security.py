@@ -18,7 +18,8 @@ from eventmark.domain import NewEvent, SequenceNumber, Snapshot, StreamId
 from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.engine.schema import Purpose
 from eventmark.instruments.clock import LoopLag
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.findings import Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.operation import client_of, judged_operation
 from eventmark.results.results import Floor, OperationResult

@@ -10,8 +10,9 @@ from typing import ClassVar
 from eventmark.errors import CannotRunError
 from eventmark.experiments.load.search import PROBES_MAX, Answer, Capacity, Probe, find_capacity
 from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import Evidence
 from eventmark.loadgen.generator import OnPulse, Watcher, on_pulse, possible_mix, run_load

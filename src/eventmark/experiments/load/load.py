@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from eventmark.jobs.bottleneck import STORE_APPLICATION
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.findings import Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.loadgen.generator import Watcher, on_pulse, possible_mix, run_load
 from eventmark.loadgen.judge import to_results

@@ -10,8 +10,9 @@ from typing import ClassVar
 from eventmark.experiments.load.levels import Level, Swept, swept
 from eventmark.experiments.load.sweep_sections import sweep_figures, sweep_sections
 from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.bottleneck import find_bottleneck
 from eventmark.judgement.evidence import Evidence
@@ -57,7 +58,10 @@ class Sweep(Experiment):
         names = list(possible_mix(wanted, job, run, run.sample).shares)
         with worker_executor(self.workers) as executor:
             sweeper = _Sweeper(self, job, run.sample, run, executor, on_pulse(run, self.watch))
-            found = []
+            found: list[Swept] = []
+            run.so_far = lambda: Findings(
+                figures=sweep_figures(found), sections=sweep_sections(found) if found else []
+            )
             for number, name in enumerate(names):
                 progress(STAGE, number, len(names))
                 with run.phase(name):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from eventmark.jobs.examination import examine_all_plans
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.findings import Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
 from eventmark.plans.golden import (

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from eventmark.errors import CannotRunError
 from eventmark.jobs.examination import examine_all_plans
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
-from eventmark.operations.benchmark import BenchmarkPlan, run_benchmark
+from eventmark.operations.benchmark import BenchmarkPlan, SoFar, run_benchmark
 from eventmark.operations.floors import copy_floor
 from eventmark.results.results import (
     CorpusResult,
@@ -28,9 +29,11 @@ class MainJob(Experiment):
     name: ClassVar[str] = "run"
 
     def measure(self, run: Run) -> Findings:
-        return Findings(
-            corpus=audited_corpus(run), operations=measured_operations(run), plans=examined_plans(run)
-        )
+        corpus = audited_corpus(run)
+        run.so_far = lambda: Findings(corpus=corpus)
+        operations = measured_operations(run, corpus)
+        run.so_far = lambda: Findings(corpus=corpus, operations=operations)
+        return Findings(corpus=corpus, operations=operations, plans=examined_plans(run))
 
 
 class CoreOperations(Experiment):
@@ -51,7 +54,8 @@ class Limits(Experiment):
         return replace(job, with_floors=True)
 
     def measure(self, run: Run) -> Findings:
-        return Findings(corpus=audited_corpus(run), operations=measured_operations(run))
+        corpus = audited_corpus(run)
+        return Findings(corpus=corpus, operations=measured_operations(run, corpus))
 
 
 class Plans(Experiment):
@@ -81,9 +85,13 @@ def audited_corpus(run: Run) -> CorpusResult:
     return _corpus_result(seeded, audited, [floor] if floor else [])
 
 
-def measured_operations(run: Run) -> dict[str, OperationResult]:
+def measured_operations(run: Run, corpus: CorpusResult | None = None) -> dict[str, OperationResult]:
     """The core operations on the corpus that is there; what is skipped is noted in the run."""
     job = run.job
+
+    def begun(so_far: SoFar) -> None:
+        run.so_far = lambda: Findings(corpus=corpus, operations=so_far())
+
     with run.phase("measure"):
         operations, skipped = run_benchmark(
             BenchmarkPlan(
@@ -98,6 +106,7 @@ def measured_operations(run: Run) -> dict[str, OperationResult]:
                 with_floors=job.with_floors,
             ),
             progress=run.progress,
+            begun=begun,
         )
     run.skipped |= skipped | dict(job.definition.absent)
     return operations

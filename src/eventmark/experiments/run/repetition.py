@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from eventmark.jobs.examination import examine_repeatedly
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.findings import Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
 from eventmark.results.results import Column, Figure, Finding, PlanResult, Section, Table, Verdict

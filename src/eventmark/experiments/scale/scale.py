@@ -32,8 +32,9 @@ from eventmark.experiments.scale.sections import (
 from eventmark.experiments.scale.steps import Growth, Step, StepLedger
 from eventmark.experiments.scale.volumes import plan_of
 from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job, prepare_store
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import NOT_TIMED
 from eventmark.operations.benchmark import Measured as MeasuredForks

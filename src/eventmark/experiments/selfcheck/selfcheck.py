@@ -29,7 +29,8 @@ from eventmark.experiments.selfcheck.delays import (
 from eventmark.experiments.selfcheck.judges import check_audit, check_percentiles, check_plan_judge
 from eventmark.experiments.selfcheck.proving import Proving, proving_ground
 from eventmark.experiments.selfcheck.stall import measure_stall, stall_finding
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.findings import Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
 from eventmark.results.results import Column, Figure, Finding, Section, Table, Verdict

@@ -12,7 +12,8 @@ from eventmark.experiments.soak.soaked import Soaked
 from eventmark.experiments.soak.upkeep import Upkeep, autovacuum_of, install_inspection, relations_after
 from eventmark.experiments.soak.upkeep_report import upkeep_section
 from eventmark.jobs.bottleneck import STORE_APPLICATION
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.findings import Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.loadgen.generator import Watcher, on_pulse, possible_mix, run_load
 from eventmark.loadgen.judge import to_results

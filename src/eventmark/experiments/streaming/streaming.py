@@ -30,8 +30,9 @@ from eventmark.experiments.streaming.sections import (
 )
 from eventmark.experiments.streaming.sizes import SIZES
 from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import NOT_TIMED
 from eventmark.results.results import Figure, Finding, Verdict

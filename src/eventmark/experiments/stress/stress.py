@@ -18,8 +18,9 @@ from eventmark.experiments.stress.long_transaction import LongTransaction
 from eventmark.experiments.stress.pools import ConnectionsRefused, PoolExhausted, PoolTooSmall
 from eventmark.experiments.stress.stage import Stage, back_to_normal, probe
 from eventmark.jobs.bottleneck import SECTION_NAME
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
-from eventmark.jobs.kernel import Experiment, Findings
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.bottleneck import find_bottleneck
 from eventmark.judgement.verdicts import worst
@@ -65,6 +66,7 @@ class Stress(Experiment):
         job, sections = run.job, list[Section]()
         reports: dict[str, CaseReport] = {}
         figures: dict[str, Figure] = {}
+        run.so_far = lambda: Findings(figures=figures, sections=[*sections, _limits(reports)])
         tenants = tuple(sorted({one.stream.tenant_id for one in run.sample.streams}))
         for number, name in enumerate(self.cases):
             run.progress("stress", number, len(self.cases))
@@ -78,7 +80,7 @@ class Stress(Experiment):
             figures |= {f"{name}:{figure}": value for figure, value in report.figures.items()}
             sections.append(_section(case, report, findings))
         run.progress("stress", len(self.cases), len(self.cases))
-        return Findings(figures=figures, sections=[*sections, _limits(reports)])
+        return run.so_far()
 
 
 async def _run_case(job: Job, case: Case, tenants: tuple[str, ...]) -> tuple[CaseReport, list[Finding]]:
