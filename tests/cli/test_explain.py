@@ -10,6 +10,7 @@ import pytest
 
 from eventmark.cli.main import run_command
 from eventmark.experiments.run.repetition import busy_machine
+from eventmark.jobs.bottleneck import SECTION_NAME
 from eventmark.plans.golden import folder_of
 from eventmark.results.files import read_result
 from eventmark.results.results import Verdict
@@ -91,7 +92,8 @@ def test_a_good_store_has_no_cliff_and_its_corpus_is_as_it_was(
     assert asyncio.run(fetchrow(database, schemas)) == ("eventmark,information_schema,public",)
     result = read_result(Path("out/result.json"))
     assert result.figures["plan_cliffs"].value == 0
-    (section,) = result.sections
+    section, bottleneck = result.sections
+    assert bottleneck.name == SECTION_NAME
     assert {finding.name for finding in section.findings} == set(find_store("eaf").statements)
     cells = {point.x for chart in section.charts for point in chart.points}
     assert len(cells) == 24  # three kinds of plan in eight states
@@ -107,7 +109,7 @@ def test_a_store_without_its_index_has_a_cliff_with_its_plan_and_what_avoids_it(
     indexes.write_text(";".join(kept))
     asked = ("--events", EVENTS, "--server", database, "--store", "./my-store", "--profile", "quick")
     assert run_command(["explain", "--cliffs", *asked]) == 1
-    (section,) = read_result(Path("out/result.json")).sections
+    section, _ = read_result(Path("out/result.json")).sections
     (broken, *_) = [finding for finding in section.findings if finding.verdict is Verdict.BROKEN]
     assert broken.name.startswith("stream_tenant_events")
     assert "rows thrown away" in broken.observed and broken.remedy

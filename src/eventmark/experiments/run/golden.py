@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from eventmark.jobs.examination import examine_all_plans
 from eventmark.jobs.findings import Findings
+from eventmark.jobs.job import Job
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
@@ -32,18 +34,32 @@ class GoldenPlans(Experiment):
     name: ClassVar[str] = "golden plans"
     approve: bool = False
 
+    def job_for(self, job: Job) -> Job:
+        """Raises ``UsageError`` where the approved plans are another corpus's, before anything is seeded."""
+        self._approved(job)
+        return job
+
     def measure(self, run: Run) -> Findings:
-        """Raises ``UsageError`` where the approved plans are another corpus's."""
-        job, major = run.job, run.job.server.version_num // 10000
-        folder, corpus = folder_of(job.definition.directory, major), _corpus_name(job.corpus)
-        approved = {} if self.approve else read_golden(folder, corpus)
+        job, corpus = run.job, _corpus_name(run.job.corpus)
         with run.phase("plans"):
             found = texts_of(examine_all_plans(run, settings=PINNED_SETTINGS), corpus)
         if not self.approve:
-            return Findings(sections=[compared_section(approved, found, major)])
+            return Findings(sections=[compared_section(self._approved(job), found, _major(job))])
+        folder = _folder(job)
         write_golden(folder, found)
-        said = f"{folder} holds the plans of {corpus} on PostgreSQL {major}."
+        said = f"{folder} holds the plans of {corpus} on PostgreSQL {_major(job)}."
         return Findings(sections=[_approved_section(found, said)])
+
+    def _approved(self, job: Job) -> Mapping[str, str]:
+        return {} if self.approve else read_golden(_folder(job), _corpus_name(job.corpus))
+
+
+def _major(job: Job) -> int:
+    return job.server.version_num // 10000
+
+
+def _folder(job: Job) -> Path:
+    return folder_of(job.definition.directory, _major(job))
 
 
 def compared_section(approved: Mapping[str, str], found: Mapping[str, str], major: int) -> Section:
