@@ -12,7 +12,8 @@ import pytest
 from eventmark.report.html import render_html
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
-from eventmark.report.sections import cell_text, drawn_chart, is_number_column
+from eventmark.report.section_charts import drawn_chart
+from eventmark.report.sections import cell_text, is_number_column
 from eventmark.results.files import read_result, write_result
 from eventmark.results.results import Chart, Column, Point, RunResult, Section, Table
 from tests.report.browser import BROWSER, look_at

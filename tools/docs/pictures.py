@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import vl_convert
 
-from eventmark.report.sections import drawn_chart
+from eventmark.report.section_charts import drawn_chart
 from eventmark.results.results import Chart
 
 WIDTH = 760

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.cli.options import Options
-from eventmark.cli.run import check_writable
+from eventmark.cli.output import check_writable
 from eventmark.cli.session import chosen_targets, screen
 from eventmark.history import read_runs
 from eventmark.report.history_page import render_history_page

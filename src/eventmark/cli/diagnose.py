@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import asyncpg
 from cyclopts import Parameter
 from rich.table import Table
 
 from eventmark.cli.options import CorpusOptions
-from eventmark.cli.run import check_writable
-from eventmark.cli.session import running_server, screen, tell_what_stays
-from eventmark.engine import Stall, find_stall
+from eventmark.cli.output import check_writable, screen
 from eventmark.judgement.verdicts import exit_code, worst
 from eventmark.report import render_findings, render_terminal, write_reports
 from eventmark.results.files import read_result
-from eventmark.seeding import estimated_bytes
-from eventmark.server import examine
-from eventmark.workload import CorpusPlan
+
+if TYPE_CHECKING:
+    from eventmark.engine import Stall
 
 
 def doctor(
@@ -28,6 +25,11 @@ def doctor(
     options: CorpusOptions | None = None,
 ) -> int:
     """Say whether this machine and server are fit to measure, how the server is tuned, and who holds consumers up."""
+    from eventmark.cli.session import running_server, tell_what_stays  # not for --help: they bring every room
+    from eventmark.seeding import estimated_bytes
+    from eventmark.server import examine
+    from eventmark.workload import CorpusPlan
+
     settings = (options or CorpusOptions()).settings(**({"server": dsn} if dsn else {}))
     corpus = CorpusPlan(settings.event_count, tenant_count=settings.tenants, payload_profile=settings.payload)
     with running_server(settings) as (server, place):
@@ -50,6 +52,10 @@ def doctor(
 
 
 async def _stall(dsn: str) -> Stall | None:
+    import asyncpg
+
+    from eventmark.engine import find_stall
+
     connection = await asyncpg.connect(dsn)
     try:
         return await find_stall(connection)

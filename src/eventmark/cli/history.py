@@ -9,8 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from eventmark.cli.output import check_writable
 from eventmark.cli.publish import announce
-from eventmark.cli.run import check_writable
 from eventmark.cli.session import command_line, console, screen
 from eventmark.config import Settings, load_settings, parse_share
 from eventmark.errors import UsageError

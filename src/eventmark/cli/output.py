@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import codecs
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
+from eventmark.errors import CannotRunError
 from eventmark.text import plain
 
+OUT_BYTES_MIN = 32 * 2**20  # several times what a long run's result and reports take
 SCREEN_WIDTH = 110  # where the output goes into a file or a pipe
 _SPELLED = {"\u202f": " ", "×": "x", "–": "-", "→": "->", "µ": "u", "…": "..."}
 
@@ -59,3 +64,25 @@ console = Screen(stderr=True, highlight=False)
 screen = Screen(
     highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else SCREEN_WIDTH
 )
+
+
+def check_writable(out: Path) -> None:
+    """Before an hour's work, not after it: a folder that can be written, or made, on a disk with room for reports.
+
+    Makes nothing. Raises ``CannotRunError``.
+    """
+    from eventmark.server.machine import existing_part  # --help of all verbs imports this module
+
+    try:
+        place = existing_part(out)
+        with tempfile.TemporaryFile(dir=place):
+            free_bytes = shutil.disk_usage(place).free
+    except OSError as error:
+        raise CannotRunError(
+            f"{out} cannot be written: {error.strerror}", remedy="name a folder that can be, with --out"
+        ) from error
+    if free_bytes < OUT_BYTES_MIN:
+        raise CannotRunError(
+            f"the disk of {out} has {free_bytes / 2**20:.0f} MiB free",
+            remedy=f"make room for the reports, {OUT_BYTES_MIN // 2**20} MiB will do",
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +11,11 @@ from cyclopts import Parameter
 
 from eventmark.cli.live import live_view
 from eventmark.cli.options import Options
+from eventmark.cli.output import check_writable
 from eventmark.cli.publish import announce, check_published, held_against_baseline
 from eventmark.cli.session import console, job_of, screen
 from eventmark.config import Settings
-from eventmark.errors import CannotRunError, UsageError
+from eventmark.errors import UsageError
 from eventmark.experiments.cliffs.cliffs import Cliffs
 from eventmark.experiments.group_append.group_append import GroupAppend
 from eventmark.experiments.isolation.row_level_security import RowLevelSecurity
@@ -33,9 +32,6 @@ from eventmark.loadgen.generator import Watcher
 from eventmark.report import render_terminal, write_reports
 from eventmark.results.files import without_secrets, write_result
 from eventmark.results.results import RunResult
-from eventmark.server.machine import existing_part
-
-OUT_BYTES_MIN = 32 * 2**20  # several times what a long run's result and reports take
 
 
 def run(*, options: Options | None = None) -> int:
@@ -164,23 +160,3 @@ def _examination(*, cliffs: bool, golden: bool, approve: bool, repeat: int | Non
 def limits(*, options: Options | None = None) -> int:
     """How far each operation is from what pgbench, psql, the bare driver and a known library do."""
     return run_scenario(Limits(), (options or Options()).settings(), keep=True)
-
-
-def check_writable(out: Path) -> None:
-    """Before an hour's work, not after it: a folder that can be written, or made, on a disk with room for reports.
-
-    Makes nothing. Raises ``CannotRunError``.
-    """
-    try:
-        place = existing_part(out)
-        with tempfile.TemporaryFile(dir=place):
-            free_bytes = shutil.disk_usage(place).free
-    except OSError as error:
-        raise CannotRunError(
-            f"{out} cannot be written: {error.strerror}", remedy="name a folder that can be, with --out"
-        ) from error
-    if free_bytes < OUT_BYTES_MIN:
-        raise CannotRunError(
-            f"the disk of {out} has {free_bytes / 2**20:.0f} MiB free",
-            remedy=f"make room for the reports, {OUT_BYTES_MIN // 2**20} MiB will do",
-        )

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from eventmark.results.results import Document
 from eventmark.stats.ratios import welch, welch_ratio
+from eventmark.stats.student import student_quantile
 
 POWER = 0.9
 FORKS_MIN = 2  # a side; a single fork says nothing of how forks differ
@@ -43,7 +43,7 @@ def ratio_effect(base: Sequence[float], candidate: Sequence[float], *, confidenc
     if not ratio.bounded:
         return RatioEffect(ratio=ratio.value, confidence=confidence)
     _, error, freedom = welch(candidate, base)
-    beyond = float(stdtrit(freedom, (1 + confidence) / 2) + stdtrit(freedom, POWER)) * error
+    beyond = (student_quantile(freedom, (1 + confidence) / 2) + student_quantile(freedom, POWER)) * error
     return RatioEffect(
         ratio=ratio.value, low=ratio.low, high=ratio.high, confidence=confidence, detectable=math.exp(beyond)
     )

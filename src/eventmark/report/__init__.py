@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eventmark.report.html import render_html
 from eventmark.report.jmh import render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
@@ -15,8 +14,15 @@ from eventmark.results.results import RunResult
 
 __all__ = ["render_findings", "render_terminal", "write_reports"]
 
+
+def _render_html(result: RunResult) -> str:
+    from eventmark.report.html import render_html  # altair and what draws its charts: half a second
+
+    return render_html(result)
+
+
 _WRITERS = {
-    "report.html": render_html,
+    "report.html": _render_html,
     "report.md": render_markdown,
     "junit.xml": render_junit,
     "jmh.json": render_jmh,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eventmark.history import Run
 from eventmark.report.html import page_environment, page_parts
-from eventmark.report.sections import drawn_chart
+from eventmark.report.section_charts import drawn_chart
 from eventmark.report.text import counted
 from eventmark.results.results import Chart, Column, Point, Table
 

@@ -7,10 +7,9 @@ import math
 import re
 from typing import Any
 
-from scipy.special import stdtrit
-
 from eventmark.report.histogram import Decoded, decode
 from eventmark.results.results import OperationResult, RunResult
+from eventmark.stats.student import student_quantile
 from eventmark.text import one_line
 
 JMH_VERSION = "1.37"  # whose fields these are
@@ -67,7 +66,7 @@ def _score(found: Decoded) -> dict[str, Any]:
     mean_ms, samples = found.mean_ms, found.samples
     if samples < 3:
         return {"score": mean_ms, "scoreError": "NaN", "scoreConfidence": ["NaN", "NaN"]}
-    factor = float(stdtrit(samples - 1, 1 - (1 - CONFIDENCE) / 2))
+    factor = student_quantile(samples - 1, 1 - (1 - CONFIDENCE) / 2)
     error_ms = factor * found.deviation_ms / math.sqrt(samples)
     return {
         "score": mean_ms,

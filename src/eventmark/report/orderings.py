@@ -1,11 +1,9 @@
-"""What each ordering lost and what it costs: one table for the terminal and for Markdown, one chart."""
+"""What each ordering lost and what it costs: one table for the terminal and for Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import altair as alt
 from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -13,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from eventmark.report.numbers import NONE, significant, whole
-from eventmark.report.palette import INK, chart_of, colours, digits
 from eventmark.report.text import counted, cut
 from eventmark.results.results import Finding, Latency, OrderingResult, Verdict
 from eventmark.text import one_line
@@ -74,35 +71,6 @@ def render_orderings(orderings: Sequence[OrderingResult]) -> RenderableType:
 def faults_of(one: OrderingResult) -> list[Finding]:
     """The invariants that do not hold."""
     return [finding for finding in one.findings if finding.verdict is not Verdict.MET]
-
-
-def price_chart(orderings: Sequence[OrderingResult]) -> alt.TopLevelMixin | None:
-    """Latency of each ordering, p50 to p99 with p95 marked, on a logarithmic scale."""
-    rows: list[dict[str, Any]] = [
-        {
-            "ordering": one.ordering, "what": what, "p50": max(digits(latency.p50), 0.001),
-            "p95": max(digits(latency.p95), 0.001), "p99": max(digits(latency.p99), 0.001),
-        }
-        for one in orderings
-        for what, latency in (("append", one.append_ms), ("visible", one.visible_ms), ("handled", one.handled_ms))
-        if latency is not None
-    ]  # fmt: skip
-    if not rows:
-        return None
-    kinds = ["append", "visible", "handled"]
-    base = chart_of(rows).encode(
-        y=alt.Y("ordering:N", sort=None, title=None),
-        yOffset=alt.YOffset("what:N", sort=kinds),
-        tooltip=["ordering:N", "what:N", "p50:Q", "p95:Q", "p99:Q"],
-    )
-    tone = alt.Color("what:N", title=None, sort=kinds, scale=alt.Scale(domain=kinds, range=colours(3)))
-    scale = alt.Scale(type="log", nice=False)
-    axis = alt.X("p50:Q", scale=scale, title="milliseconds, logarithmic")
-    bars = base.mark_bar(height=8, cornerRadius=3, opacity=0.6).encode(x=axis, x2="p99:Q", color=tone)
-    dots = base.mark_point(filled=True, size=36, color=INK, opacity=1).encode(x="p95:Q")
-    return alt.layer(bars, dots).properties(
-        width="container", height=52 * len({row["ordering"] for row in rows}) + 50
-    )
 
 
 def _two(latency: Latency | None) -> str:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from eventmark.stats.dependence import Samples
+from eventmark.stats.student import student_quantile
 
 BLOCKS_MIN = 20
 """Fewer maxima say too little about how far the next one may lie."""
@@ -50,7 +50,7 @@ def block_maxima_bound(samples_by_fork: Sequence[Samples], *, confidence: float)
     if logs.size < BLOCKS_MIN or _rises(logs):
         return None
     spread = float(logs.std(ddof=1)) * (1 + 1 / logs.size) ** 0.5
-    beyond = float(stdtrit(logs.size - 1, (1 + confidence) / 2)) * spread
+    beyond = student_quantile(logs.size - 1, (1 + confidence) / 2) * spread
     return max(math.exp(float(logs.mean()) + beyond), MARGIN * math.exp(float(logs.max())))
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, bdtrik
 
 from eventmark.results.results import Latency, LatencyInterval
 from eventmark.results.targets import QUANTILES
@@ -113,6 +112,8 @@ def _binomial_quantile(probability: float, n: int, q: float) -> int:
 
     By the special functions alone: all of ``scipy.stats`` takes half a second to import, in every process.
     """
+    from scipy.special import bdtr, bdtrik  # see ``student``
+
     k: int = math.ceil(bdtrik(probability, n, q))
     return k - 1 if k > 0 and bdtr(k - 1, n, q) >= probability else k
 

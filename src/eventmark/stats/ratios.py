@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from eventmark.results.results import Verdict
 from eventmark.stats.dependence import Samples, dependence_of
 from eventmark.stats.ranks import CONFIDENCE, nearest_rank
+from eventmark.stats.student import student_quantile
 
 RESAMPLES = 400
 SHOWN_MAX = 100.0
@@ -119,7 +119,7 @@ def _of_logs(shift: float, error: float, freedom: float, confidence: float, coun
     value = math.exp(shift)
     if not math.isfinite(error):
         return Ratio(value=value, low=0.0, high=math.inf, count=count)
-    reach = math.exp(float(stdtrit(freedom, (1 + confidence) / 2)) * error)
+    reach = math.exp(student_quantile(freedom, (1 + confidence) / 2) * error)
     return Ratio(value=value, low=value / reach, high=value * reach, count=count)
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from eventmark.results.results import Verdict
 from eventmark.stats.ranks import CONFIDENCE
@@ -51,6 +50,8 @@ def trend_of(at_s: Sequence[float], values: Sequence[float]) -> Trend | None:
     that statistic's variance (Hamed and Rao, 1998), and by Student's quantile for the windows that are left
     independent: a series that wanders is not taken for one that rises.
     """
+    from scipy import stats  # see ``student``
+
     x, y = _windows(np.asarray(at_s, float), np.asarray(values, float))
     if len(x) < WINDOWS_MIN:
         return None
@@ -86,8 +87,10 @@ def _variance_inflation(residuals: NDArray[np.float64]) -> float:
 
     Each correlation is taken for a little more than it seems: a line fitted to few points has taken some of it.
     """
+    from scipy.stats import rankdata
+
     n = len(residuals)
-    ranks = stats.rankdata(residuals)
+    ranks = rankdata(residuals)
     centred = ranks - ranks.mean()
     variance = float(centred @ centred)
     if variance <= 0:
