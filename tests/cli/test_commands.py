@@ -74,7 +74,7 @@ def test_nothing_is_left_behind_and_no_password_is_shown(
     at, done = quick_run
     assert [path.name for path in at.iterdir()] == ["out"]
     text = (at / "out" / "result.json").read_text() + done.stdout + done.stderr
-    assert "eventmark@127.0.0.1" in text
+    assert "eventmark_store@127.0.0.1" in text
     assert "eventmark:" not in text.replace("eventmark: ", "")
 
 

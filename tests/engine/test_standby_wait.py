@@ -30,8 +30,8 @@ def lonely_dsn() -> Iterator[str]:
         await connection.close()
 
     with provision(os.environ.get("EVENTMARK_TEST_SERVER", "embedded"), durable=True) as server:
-        asyncio.run(install(server.dsn))
-        yield server.dsn
+        asyncio.run(install(server.admin_dsn))
+        yield server.admin_dsn
 
 
 async def cancelled(dsn: str, append: Awaitable[Any]) -> OutcomeUnknownError:

@@ -68,10 +68,12 @@ async def test_arguments_reach_the_server_unchanged(connection: Connection) -> N
     instant = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     values = ("it's \\ $1", [document, document], instant, 2**63, [None, "a,b", '"'])
     types = ("text", "jsonb[]", "timestamptz", "xid8", "text[]")
-    await connection.execute("create table seen (t text, d jsonb[], i timestamptz, x xid8, a text[])")
-    await connection.execute("insert into seen values ($1, $2, $3, $4, $5)", *values)
+    await connection.execute(
+        f"create table {SCHEMA}.seen (t text, d jsonb[], i timestamptz, x xid8, a text[])"
+    )
+    await connection.execute(f"insert into {SCHEMA}.seen values ($1, $2, $3, $4, $5)", *values)
     statement = _statement(
-        "select from seen where t = :t and d = :d and i = :i and x = :x and a is not distinct from :a",
+        "select from {schema}.seen where t = :t and d = :d and i = :i and x = :x and a is not distinct from :a",
         *zip("tdixa", types, strict=True),
     )
     for generic in (True, False):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,9 +30,16 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as oth
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A directory that other users may enter: pytest's own are closed to them."""
-    for directory in (tmp_path, *tmp_path.parents[:2]):
+    return opened(tmp_path)
+
+
+def opened(place: Path) -> Path:
+    """The directory, and those above it that pytest made, which may be entered by all from now on."""
+    for directory in (place, *place.parents):
+        if directory == Path(tempfile.gettempdir()):
+            break
         directory.chmod(0o755)
-    return tmp_path
+    return place
 
 
 def test_server_answers_with_the_tuning_it_claims(server: Server) -> None:
@@ -208,8 +216,7 @@ def test_installation_out_of_the_servers_reach_is_copied_once_and_works(
     (closed / "pginstall").symlink_to(original)
     account = server_account()
     (tmp_path / "cache").mkdir()
-    for directory in (tmp_path, *tmp_path.parents[:2], tmp_path / "cache"):
-        directory.chmod(0o755)
+    opened(tmp_path / "cache")
     monkeypatch.setattr("eventmark.server.account._private_directory", lambda _: tmp_path / "cache")
     copy = readable_installation(closed / "pginstall", account)
     assert copy != closed / "pginstall" and account.may("x", copy / "bin" / "initdb")

@@ -51,7 +51,7 @@ def test_a_store_that_goes_by_the_last_number_loses_events(database: str) -> Non
 def test_the_example_loses_nothing_and_every_invariant_is_checked(database: str, own: Path) -> None:
     result = hunted(database, str(own))
     assert result.verdict is Verdict.MET, result.findings
-    assert (result.ordering, result.consumers) == ("my-store", 4)
+    assert (result.ordering, result.consumers) == ("own", 4)
     assert result.committed >= 4000
     assert result.delivered > 0
     assert result.conflicts > 0

@@ -16,9 +16,13 @@ class MachineLoad:
         self._idle_s: float | None = None
         self._at_s = 0.0
 
+    @property
+    def is_visible(self) -> bool:
+        return psutil.cpu_count() == machine.cpu_count()
+
     def cores_since_last(self) -> float | None:
         """Cores in use on average since the last call; None at the first, and where they are not to be seen."""
-        if psutil.cpu_count() != machine.cpu_count():
+        if not self.is_visible:
             return None
         now_s, idle_s = time.monotonic(), _idle_s()
         before_s, before_idle_s = self._at_s, self._idle_s

@@ -161,9 +161,9 @@ class Monitor:
             else:
                 self._add_usage(side, at_s, usage)
                 own_cores += usage.cpu_s / usage.interval_s if usage.interval_s else 0.0
-        if busy_cores is None:
+        if not self._machine.is_visible:
             self.missing[OTHERS] = "the machine's cores are not to be seen from here"
-        elif own_cores:
+        elif busy_cores is not None and own_cores:
             others = max(busy_cores - own_cores, 0.0) / machine.cpu_count()
             self._samples.add(OTHERS, "share of all cores", at_s, others)
 

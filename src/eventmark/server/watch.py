@@ -33,6 +33,9 @@ PROCESSES_EVERY_S = 0.5
 STATEMENTS_SHOWN = 20
 STATEMENT_ENDS = 70  # characters of its beginning and of its end: what it is, and on what condition
 _SCHEMA = re.compile(r'"[a-z_0-9]+"\.')  # the same statement in another schema may have the same id
+_FENCE = re.compile(r"^\s*with eventmark_fence as \(select fence_[0-9a-f]+\(\)\),?", re.IGNORECASE)
+"""What every statement of an open store begins with; it tells nothing of the statement."""
+
 _CONNECT_TIMEOUT_S = 10.0
 _QUERY_TIMEOUT_S = 5.0
 _STOP_TIMEOUT_S = 15.0
@@ -204,7 +207,7 @@ def _statement_times(statements: Sequence[StatementStatistics], waits: WaitSampl
 
 
 def _short(query: str) -> str:
-    text = " ".join(_SCHEMA.sub("", query).split())
+    text = " ".join(_FENCE.sub("", _SCHEMA.sub("", query)).split())
     return (
         text if len(text) <= 2 * STATEMENT_ENDS + 3 else f"{text[:STATEMENT_ENDS]} … {text[-STATEMENT_ENDS:]}"
     )

@@ -273,7 +273,7 @@ def test_a_pilot_finds_the_delay_of_which_half_is_hidden(monkeypatch: pytest.Mon
     (pilot,) = run_pilots(cast(Proving, Ground()), 0.10, {"read_snapshot": 2.0}, pairs=3).values()
     assert pilot.factor == pytest.approx(1.95, abs=0.02)
     assert pilot.ratio.value == pytest.approx(1.10, abs=0.005)
-    assert pilot.ratio.pairs == 3
+    assert pilot.ratio.count == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system has no class for idle work")
