@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from eventmark.domain.events import (
     GlobalSequence,
@@ -48,10 +49,23 @@ class EventBatch:
 
 
 class EventStore(Protocol):
-    """The storage operations, as coroutines. Errors are the ``EventStoreError`` branch of ``errors``."""
+    """The storage operations, as coroutines. Errors are the ``EventStoreError`` branch of ``errors``.
+
+    ``async with store`` closes it.
+    """
 
     @property
     def capabilities(self) -> Capabilities: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
 
     async def append_events(
         self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from eventmark.domain import EventStore
 from eventmark.errors import (
     CannotRunError,
     EventStoreError,
@@ -43,7 +42,7 @@ from eventmark.operations.catalogue import OPERATIONS, StreamEvents
 from eventmark.operations.operation import Operation
 from eventmark.operations.streams import StreamVersions
 from eventmark.seeding import CorpusSample
-from eventmark.stores import find_store, open_store
+from eventmark.stores import PooledStore, find_store, open_store
 from eventmark.workers import loop_factory
 
 BURST = 32
@@ -96,7 +95,7 @@ async def _run(task: WorkerTask) -> WorkerRecords:
         await store.close()
 
 
-async def _generate(task: WorkerTask, store: EventStore, size: int, link: WorkerLink) -> WorkerRecords:
+async def _generate(task: WorkerTask, store: PooledStore, size: int, link: WorkerLink) -> WorkerRecords:
     async with Alarm() as alarm:
         generator = _Generator(task, store, alarm)
         await generator.prepare(size)
@@ -121,7 +120,7 @@ async def _generate(task: WorkerTask, store: EventStore, size: int, link: Worker
 class _Generator:
     """The operations of one worker, and what is under way."""
 
-    def __init__(self, task: WorkerTask, store: EventStore, alarm: Alarm) -> None:
+    def __init__(self, task: WorkerTask, store: PooledStore, alarm: Alarm) -> None:
         self._plan = task.plan
         self._number = task.number
         self._store = store
@@ -134,9 +133,7 @@ class _Generator:
         self._overdue: set[asyncio.Task[Any]] = set()
         self._recovering: set[asyncio.Task[Any]] = set()
         self._waits_ns: dict[asyncio.Task[Any], int] = {}
-        pool = getattr(store, "pool", None)
-        if pool is not None:
-            pool.on_wait = self._note_wait
+        store.pool.on_wait = self._note_wait
 
     async def prepare(self, connections: int) -> None:
         """Make the operations ready, and call each on every connection, so that nothing is met for the first time."""
@@ -330,7 +327,7 @@ class _Generator:
             offered, skipped = list(recorder.offered), list(recorder.skipped)
 
 
-def _operations(task: WorkerTask, store: EventStore) -> list[Operation]:
+def _operations(task: WorkerTask, store: PooledStore) -> list[Operation]:
     """The mix's operations, with streams that no other worker appends to, but for the contended ones."""
     plan = task.plan
     streams = task.sample.streams

@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, ClassVar
 
-from eventmark.domain import (
-    Capabilities,
-    NewEvent,
-)
+import numpy as np
+
+from eventmark.domain import Capabilities, NewEvent
 from eventmark.errors import EventStoreError, OutcomeUnknownError, VersionConflictError
 from eventmark.operations.operation import Operation
 from eventmark.operations.streams import KnownStream, StreamVersions
@@ -37,6 +36,33 @@ class Append:
         return self.version + len(self.events)
 
 
+class Batches:
+    """Batches of new events without end. Ids are version 7, as the corpus has them."""
+
+    def __init__(self, size: int, random: np.random.Generator) -> None:
+        self._size = size
+        # One number at a time it is many times as quick as numpy's: a draw must not keep the loop from others.
+        self._quick = Random(int(random.integers(2**63)))
+        self._payloads = example_payloads(PAYLOADS, random)
+
+    def draw(self) -> list[NewEvent]:
+        """The next batch."""
+        now = datetime.now(UTC)
+        milliseconds = int(now.timestamp() * 1000)
+        payloads, draw_bits, draw_number = self._payloads, self._quick.getrandbits, self._quick.randrange
+        return [
+            NewEvent(
+                event_id=uuid_7(milliseconds, draw_bits(80)),
+                event_type="OrderLineAdded",
+                payload=payloads[draw_number(PAYLOADS)],
+                metadata=_METADATA,
+                timestamp=now,
+                payload_type="OrderLineAdded",
+            )
+            for _ in range(self._size)
+        ]
+
+
 class AppendEvents(Operation):
     """Appends to streams of this process' own; one in ten is new.
 
@@ -49,9 +75,7 @@ class AppendEvents(Operation):
 
     async def prepare(self) -> None:
         self._versions = self.versions or StreamVersions(self.sample.streams)
-        # One number at a time it is many times as quick as numpy's: a draw must not keep the loop from others.
-        self._quick = Random(int(self.random.integers(2**63)))
-        self._payloads = example_payloads(PAYLOADS, self.random)
+        self._batches = Batches(self.batch_events, self.random)
 
     @classmethod
     def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
@@ -59,7 +83,7 @@ class AppendEvents(Operation):
 
     def draw(self) -> Append:
         known = self._versions.take(self.random)
-        return Append(known, self._events(), known.version)
+        return Append(known, self._batches.draw(), known.version)
 
     def call(self, arguments: Append) -> Awaitable[Any]:
         return self.store.append_events(
@@ -97,23 +121,6 @@ class AppendEvents(Operation):
             stream.tenant_id, stream.aggregate_id, from_sequence=arguments.version + 1
         )
         return arguments.version + len(after)
-
-    def _events(self) -> list[NewEvent]:
-        """Ids are version 7, as the corpus has them."""
-        now = datetime.now(UTC)
-        milliseconds = int(now.timestamp() * 1000)
-        payloads, draw_bits, draw_number = self._payloads, self._quick.getrandbits, self._quick.randrange
-        return [
-            NewEvent(
-                event_id=uuid_7(milliseconds, draw_bits(80)),
-                event_type="OrderLineAdded",
-                payload=payloads[draw_number(PAYLOADS)],
-                metadata=_METADATA,
-                timestamp=now,
-                payload_type="OrderLineAdded",
-            )
-            for _ in range(self.batch_events)
-        ]
 
 
 class AppendEvents1(AppendEvents):

@@ -20,7 +20,6 @@ from typing import Any
 import asyncpg
 import numpy as np
 
-from eventmark.domain import EventStore
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.operations.catalogue import OPERATIONS
@@ -29,8 +28,13 @@ from eventmark.operations.pgbench import lay_down_arguments, pgbench_mean_ms
 from eventmark.results.results import Floor
 from eventmark.seeding import SeedReport
 from eventmark.server import Server
-from eventmark.stores import StoreDefinition, drop_scratch_schema, make_scratch_store
-from eventmark.stores.sql_store import PER_EVENT_PARAMETERS
+from eventmark.stores import (
+    PER_EVENT_PARAMETERS,
+    PooledStore,
+    StoreDefinition,
+    drop_scratch_schema,
+    make_scratch_store,
+)
 
 COPY_CONNECTIONS = 2
 COPY_EVENTS_MAX = 1_000_000
@@ -88,7 +92,7 @@ class PgbenchFloors:
     def has(self, operation: str) -> bool:
         return self._statement(operation) is not None and operation not in self.missing
 
-    async def prepare(self, operation: str, task: ForkTask, store: EventStore) -> None:
+    async def prepare(self, operation: str, task: ForkTask, store: PooledStore) -> None:
         """Draw and lay down the arguments of every round of ``operation``."""
         statement = self._statement(operation)
         if statement is None:

@@ -158,7 +158,7 @@ class _Warmed:
         self._cpu_s = 0.0
         self._tally = Tally(operation)
         self._measured: list[np.ndarray] = []
-        self._waits = getattr(getattr(operation.store, "pool", None), "waited_s", [])
+        self._waits = operation.store.pool.waited_s
         self._waited_before = 0
 
     async def warm_up(self, profile: Profile, times: int) -> None:

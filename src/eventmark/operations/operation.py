@@ -8,12 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eventmark.domain import (
-    Capabilities,
-    EventStore,
-)
+from eventmark.domain import Capabilities
 from eventmark.errors import EventStoreError
 from eventmark.seeding import CorpusSample
+from eventmark.stores import PooledStore
 
 
 class Operation(ABC):
@@ -23,7 +21,7 @@ class Operation(ABC):
     statement: ClassVar[str] = ""  # the SQL file it runs, "" where it needs none
     has_cold: ClassVar[bool] = False
 
-    def __init__(self, store: EventStore, sample: CorpusSample, random: np.random.Generator) -> None:
+    def __init__(self, store: PooledStore, sample: CorpusSample, random: np.random.Generator) -> None:
         self.store = store
         self.sample = sample
         self.random = random

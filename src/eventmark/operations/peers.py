@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from eventmark.engine.schema import Purpose, create_marked_schema
 from eventmark.errors import CannotRunError
 from eventmark.instruments.clock import now_ns
-from eventmark.operations.appends import AppendEvents
+from eventmark.operations.appends import AppendEvents, Batches
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.forks import ForkTask
 from eventmark.stores import drop_scratch, drop_scratch_schema, find_store, open_store, run_id
@@ -92,11 +92,10 @@ def run_library_fork(task: ForkTask) -> float:
     try:
         recorder = PostgresApplicationRecorder(datastore)
         recorder.create_table()
-        operation = kind(None, task.sample, np.random.default_rng([task.seed, 7]))  # type: ignore[arg-type]
-        asyncio.run(operation.prepare())
+        batches = Batches(kind.batch_events, np.random.default_rng([task.seed, 7]))
 
         def call() -> int:
-            batch = operation._events()
+            batch = batches.draw()
             stored = [
                 StoredEvent(batch[0].event_id, place, event.event_type, _state(event.payload))
                 for place, event in enumerate(batch, 1)

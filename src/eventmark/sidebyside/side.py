@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 
 from eventmark import __version__
-from eventmark.domain import EventStore
 from eventmark.engine.schema import Purpose
 from eventmark.errors import EventmarkError, UsageError
 from eventmark.jobs.profiles import PROFILES
@@ -46,7 +45,7 @@ from eventmark.sidebyside.protocol import (
     decode_request,
     encode,
 )
-from eventmark.stores import StoreDefinition, check_store, find_store, open_store
+from eventmark.stores import PooledStore, StoreDefinition, check_store, find_store, open_store
 from eventmark.workers import loop_factory
 from eventmark.workload import CorpusPlan
 
@@ -88,7 +87,7 @@ class Fork:
     """An open store and its operations, measured turn by turn."""
 
     place: Place
-    store: EventStore
+    store: PooledStore
     tallies: Mapping[str, Tally]
 
     @classmethod

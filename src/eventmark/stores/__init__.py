@@ -1,7 +1,7 @@
 """Stores that can be tested: one folder each, ours and the user's."""
 
 from eventmark.stores.beside import append_beside
-from eventmark.stores.catalogue import find_store, store_names, write_template
+from eventmark.stores.catalogue import engine_store, find_store, store_names, write_template
 from eventmark.stores.claims import claimed
 from eventmark.stores.definition import StoreDefinition, read_definition
 from eventmark.stores.install import (
@@ -11,6 +11,7 @@ from eventmark.stores.install import (
     make_scratch_store,
     open_store,
 )
+from eventmark.stores.pooled import PooledStore
 from eventmark.stores.scratch import (
     begin_run,
     drop_scratch,
@@ -20,10 +21,18 @@ from eventmark.stores.scratch import (
     scratch_name,
 )
 from eventmark.stores.script import ScriptStatement, index_statements
-from eventmark.stores.sql_store import SqlEventStore, append_values, event_values, snapshot_values
+from eventmark.stores.sql_store import (
+    PER_EVENT_PARAMETERS,
+    SqlEventStore,
+    append_values,
+    event_values,
+    snapshot_values,
+)
 
 __all__ = [
     "METRICS_VARIABLE",
+    "PER_EVENT_PARAMETERS",
+    "PooledStore",
     "ScriptStatement",
     "SqlEventStore",
     "StoreDefinition",
@@ -34,6 +43,7 @@ __all__ = [
     "claimed",
     "drop_scratch",
     "drop_scratch_schema",
+    "engine_store",
     "event_values",
     "find_store",
     "index_statements",

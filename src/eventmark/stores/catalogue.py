@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
+from eventmark.engine.migrations import ENGINE_STORE_NAME
 from eventmark.errors import UsageError
 from eventmark.stores.definition import StoreDefinition, read_definition, store_name_of
 
@@ -35,6 +36,11 @@ def find_store(name: str) -> StoreDefinition:
         f"unknown store {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
         remedy=f"use {', '.join(store_names())} or the path of a store's folder, such as ./my-store",
     )
+
+
+def engine_store() -> StoreDefinition:
+    """The store that our engine runs."""
+    return find_store(ENGINE_STORE_NAME)
 
 
 def write_template(directory: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from eventmark.engine.orderings import HORIZON
 from eventmark.engine.pool import Observer
 from eventmark.engine.schema import Marker, Purpose, create_marked_schema
 from eventmark.engine.statements import Statement, quoted_schema
+from eventmark.engine.store import POLL_INTERVAL_S
 from eventmark.errors import CannotRunError, EventmarkError, StoreDefinitionError
 from eventmark.server.search_path import confine
 from eventmark.stores.definition import StoreDefinition
@@ -57,15 +58,30 @@ _RESULT_COLUMNS = {
 
 
 async def open_store(
-    definition: StoreDefinition, dsn: str, *, schema: str, pool_min: int = 1, pool_max: int = 20
+    definition: StoreDefinition,
+    dsn: str,
+    *,
+    schema: str,
+    pool_min: int = 1,
+    pool_max: int = 20,
+    notify: bool = True,
+    poll_interval_s: float = POLL_INTERVAL_S,
 ) -> PostgresEventStore | SqlEventStore:
     """The store in ``schema``, connected, with the engine its definition names.
 
+    ``notify`` and ``poll_interval_s`` are our engine's; a store of SQL files has no notifications.
     Where ``METRICS_VARIABLE`` is set, in a worker of a run whose metrics are served, its calls are counted.
     """
     store: PostgresEventStore | SqlEventStore
     if definition.engine:
-        store = await PostgresEventStore.connect(dsn, schema=schema, pool_min=pool_min, pool_max=pool_max)
+        store = await PostgresEventStore.connect(
+            dsn,
+            schema=schema,
+            pool_min=pool_min,
+            pool_max=pool_max,
+            notify=notify,
+            poll_interval_s=poll_interval_s,
+        )
     else:
         store = await SqlEventStore.connect(
             dsn, definition, schema=schema, pool_min=pool_min, pool_max=pool_max

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from eventmark.engine import ORDERINGS
-from eventmark.engine.orderings import NAIVE
+from eventmark.engine.orderings import NAIVE, ORDERINGS
 from eventmark.errors import UsageError
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job

@@ -8,16 +8,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import numpy as np
 
-from eventmark.domain import EventStore, NewEvent, StreamId
+from eventmark.domain import NewEvent, StreamId
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.seeding import CorpusSample
-from eventmark.stores import StoreDefinition, append_beside, find_store, open_store
+from eventmark.stores import PooledStore, StoreDefinition, append_beside, find_store, open_store
 from eventmark.workers import loop_factory
 from eventmark.workload import example_payloads
 
@@ -88,19 +87,18 @@ async def _run(task: AggressorTask) -> AggressorWork:
     return AggressorWork(work.calls, work.failed, seconds)
 
 
-async def rename_sessions(store: EventStore, count: int, application: str) -> None:
+async def rename_sessions(store: PooledStore, count: int, application: str) -> None:
     """All ``count`` connections of a store's pool, so that what they wait for is told from what others wait for."""
-    pool: Any = store.pool  # type: ignore[attr-defined]  # every store of the catalogue has one
-    sessions = [await pool.acquire() for _ in range(count)]
+    sessions = [await store.pool.acquire() for _ in range(count)]
     for session in sessions:
         await session.connection.execute(f"set application_name = '{application}'")
-        pool.release(session)
+        store.pool.release(session)
 
 
 class _Work:
     """One kind of work, by any number of users."""
 
-    def __init__(self, task: AggressorTask, definition: StoreDefinition, store: EventStore) -> None:
+    def __init__(self, task: AggressorTask, definition: StoreDefinition, store: PooledStore) -> None:
         self._task = task
         self._definition = definition
         self._store = store

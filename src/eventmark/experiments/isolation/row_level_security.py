@@ -14,9 +14,8 @@ from uuid import uuid4
 import asyncpg
 import numpy as np
 
-from eventmark.domain import NewEvent, SequenceNumber, Snapshot, StreamId
-from eventmark.engine import PostgresEventStore, install_schema
-from eventmark.engine.schema import Purpose
+from eventmark.domain import EventStore, NewEvent, SequenceNumber, Snapshot, StreamId
+from eventmark.engine.schema import Purpose, install_schema
 from eventmark.instruments.clock import LoopLag
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.kernel import Experiment
@@ -26,7 +25,7 @@ from eventmark.results.results import Floor, OperationResult
 from eventmark.results.targets import DEFAULT_TARGETS
 from eventmark.server import Server
 from eventmark.stats.quantiles import latency_of
-from eventmark.stores import drop_scratch, run_id
+from eventmark.stores import drop_scratch, engine_store, open_store, run_id
 from eventmark.workload import example_payloads
 
 STREAMS = 20
@@ -40,7 +39,7 @@ CALLS = {
 SUFFIX_PLAIN, SUFFIX_BOUND = "_open", "_rls"
 _PAYLOADS = 200
 
-Call = Callable[[PostgresEventStore, int], Awaitable[object]]
+Call = Callable[[EventStore, int], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +92,10 @@ async def _measure_all(dsn: str, schema: str, share: float, seed: int) -> dict[s
             )
         await admin.execute(f"create role {role} login password '{password}'")
         await admin.execute(f"grant {plain}_appender, {bound}_appender to {role}")
-        own = _as_role(dsn, role, password)
+        own, engine = _as_role(dsn, role, password), engine_store()
         async with (
-            await PostgresEventStore.connect(own, schema=plain, pool_max=1, notify=False) as without,
-            await PostgresEventStore.connect(own, schema=bound, pool_max=1, notify=False) as secured_store,
+            await open_store(engine, own, schema=plain, pool_max=1, notify=False) as without,
+            await open_store(engine, own, schema=bound, pool_max=1, notify=False) as secured_store,
         ):
             stores = (secured_store, without)
             calls = await _prepare(stores, seed)
@@ -115,7 +114,7 @@ async def _measure_all(dsn: str, schema: str, share: float, seed: int) -> dict[s
         await admin.close()
 
 
-async def _prepare(stores: Sequence[PostgresEventStore], seed: int) -> dict[str, Call]:
+async def _prepare(stores: Sequence[EventStore], seed: int) -> dict[str, Call]:
     """Fill both stores with the same streams; what each operation does to one of them."""
     random = np.random.default_rng(seed)
     payloads = example_payloads(_PAYLOADS, random)
@@ -137,20 +136,20 @@ async def _prepare(stores: Sequence[PostgresEventStore], seed: int) -> dict[str,
             )  # fmt: skip
     tails = {id(store): await store.create_tail_token() for store in stores}
 
-    async def append(store: PostgresEventStore, number: int) -> object:
+    async def append(store: EventStore, number: int) -> object:
         stream = StreamId(
             tenant_id=f"tenant-{number % 5}", aggregate_type="Order", aggregate_id=f"new-{number}"
         )
         return await store.append_events(stream, [_event(payloads[number % _PAYLOADS])], expected_version=0)
 
-    async def load(store: PostgresEventStore, number: int) -> object:
+    async def load(store: EventStore, number: int) -> object:
         stream = streams[number % STREAMS]
         return await store.load_aggregate(stream.tenant_id, stream.aggregate_id)
 
-    async def read(store: PostgresEventStore, number: int) -> object:
+    async def read(store: EventStore, number: int) -> object:
         return await store.stream_events(tails[id(store)], limit=1000, tenant_id=f"tenant-{number % 5}")
 
-    async def restore(store: PostgresEventStore, number: int) -> object:
+    async def restore(store: EventStore, number: int) -> object:
         stream = streams[number % STREAMS]
         return await store.read_snapshot(stream.tenant_id, stream.aggregate_id)
 
@@ -166,7 +165,7 @@ def _event(payload: str) -> NewEvent:
     )  # fmt: skip
 
 
-async def _in_turns(stores: Sequence[PostgresEventStore], call: Call, calls: int) -> _Measured:
+async def _in_turns(stores: Sequence[EventStore], call: Call, calls: int) -> _Measured:
     """One call here, one there, so that whatever drifts drifts for both; a tenth before that to warm up."""
     for number in range(calls // 10):
         for store in stores:

@@ -12,13 +12,12 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.engine import PostgresEventStore
 from eventmark.engine.statements import Statement
 from eventmark.errors import VersionConflictError
 from eventmark.experiments.museum.exhibit import STATEMENTS, Exhibit, Room, Trial
 from eventmark.experiments.museum.log import empty_log
 from eventmark.results.results import Verdict
-from eventmark.stores import scratch_name
+from eventmark.stores import engine_store, open_store, scratch_name
 from eventmark.verify import Fault, HuntPlan, Outcome, engine_subject, hunt
 from eventmark.verify.history import stream_id
 from eventmark.verify.recording import Recording
@@ -212,7 +211,7 @@ async def _recording(
 ) -> AsyncIterator[tuple[Recording, asyncpg.Connection[Any]]]:
     async with (
         empty_log(room, ordering=ordering) as (connection, schema),
-        await PostgresEventStore.connect(room.server.dsn, schema=schema, notify=False) as store,
+        await open_store(engine_store(), room.server.dsn, schema=schema, notify=False) as store,
     ):
         yield Recording(store, schema), connection
 

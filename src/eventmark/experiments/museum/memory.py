@@ -7,10 +7,10 @@ import tracemalloc
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from eventmark.domain import SequenceNumber, Snapshot, StreamId
-from eventmark.engine import PostgresEventStore
+from eventmark.domain import EventStore, SequenceNumber, Snapshot, StreamId
 from eventmark.experiments.museum.exhibit import Exhibit, Limit, Room, Trial, judge_counters
 from eventmark.experiments.museum.log import empty_log
+from eventmark.stores import engine_store, open_store
 
 EVENTS = 20_000
 TAIL_EVENTS = 100
@@ -37,7 +37,7 @@ async def _loads(room: Room) -> Sequence[Trial]:
             _FILL.format(schema=f'"{schema}"', events=EVENTS, repeats=PAYLOAD_BYTES // 32)
         )
         await connection.execute(f'vacuum analyze "{schema}".domain_events')
-        async with await PostgresEventStore.connect(room.server.dsn, schema=schema, notify=False) as store:
+        async with await open_store(engine_store(), room.server.dsn, schema=schema, notify=False) as store:
             await store.store_snapshot(
                 Snapshot(
                     stream=_STREAM, sequence_number=SequenceNumber(EVENTS - TAIL_EVENTS), payload={"orders": EVENTS},
@@ -50,7 +50,7 @@ async def _loads(room: Room) -> Sequence[Trial]:
             ]
 
 
-async def _loaded(store: PostgresEventStore, variant: str, *, from_snapshot: bool) -> Trial:
+async def _loaded(store: EventStore, variant: str, *, from_snapshot: bool) -> Trial:
     """Traced, and not the process' resident memory: what was freed before would hide what is taken now."""
     tracemalloc.start()
     try:

@@ -13,13 +13,13 @@ from uuid import uuid4
 import asyncpg
 
 from eventmark.domain import NewEvent, StreamId
-from eventmark.engine import PostgresEventStore
 from eventmark.engine.notifications import Notifier
 from eventmark.engine.store import NOTIFY_INTERVAL_S
 from eventmark.experiments.museum.exhibit import Exhibit, Limit, Room, Trial, judge_counters
 from eventmark.experiments.museum.log import empty_log
 from eventmark.results.results import Verdict
 from eventmark.server import Monitor
+from eventmark.stores import PooledStore, engine_store, open_store
 
 WRITERS = 10
 SAMPLE_EVERY_S = 0.01
@@ -98,8 +98,8 @@ async def _total_order(room: Room) -> Sequence[Trial]:
 async def _ordered(room: Room, ordering: str, variant: str, *, good: bool) -> Trial:
     async with (
         empty_log(room, ordering=ordering) as (_, schema),
-        await PostgresEventStore.connect(
-            room.server.dsn, schema=schema, pool_min=WRITERS, pool_max=WRITERS, notify=False
+        await open_store(
+            engine_store(), room.server.dsn, schema=schema, pool_min=WRITERS, pool_max=WRITERS, notify=False
         ) as store,
     ):
 
@@ -110,7 +110,7 @@ async def _ordered(room: Room, ordering: str, variant: str, *, good: bool) -> Tr
         return await _watched(room, write, variant, good=good)
 
 
-async def _append_until(store: PostgresEventStore, until_s: float) -> int:
+async def _append_until(store: PooledStore, until_s: float) -> int:
     """Single appends, each to a stream of its own and in a transaction of the client's; how many."""
     appended = 0
     while time.monotonic() < until_s:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.forks import Tally
 from eventmark.results.results import Finding, Verdict
 from eventmark.stats.quantiles import quantile_interval
-from eventmark.stores import find_store, open_store
+from eventmark.stores import PooledStore, find_store, open_store
 
 OPERATION, STATEMENT = "read_snapshot", "read_snapshot"
 DELAYS_MS: Mapping[float, int] = {0.1: 2000, 1.0: 600, 10.0: 80}
@@ -104,7 +103,7 @@ async def _differences(
             await store.close()
 
 
-async def _busy_ns(store: Any) -> int:
+async def _busy_ns(store: PooledStore) -> int:
     """How long the session's last delay was, as it says."""
     session = await store.pool.acquire()
     try:

@@ -176,12 +176,11 @@ async def _run(task: ConsumerTask) -> WorkerConsumption:
 
 
 async def _open(task: ConsumerTask) -> EventStore:
-    definition, size = find_store(task.store), CONNECTIONS_EACH * len(task.specs)
-    if definition.engine:
-        return await PostgresEventStore.connect(
-            task.dsn, schema=task.schema, pool_min=size, pool_max=size, poll_interval_s=task.poll_interval_s
-        )
-    return await open_store(definition, task.dsn, schema=task.schema, pool_min=size, pool_max=size)
+    size = CONNECTIONS_EACH * len(task.specs)
+    return await open_store(
+        find_store(task.store), task.dsn, schema=task.schema, pool_min=size, pool_max=size,
+        poll_interval_s=task.poll_interval_s,
+    )  # fmt: skip
 
 
 async def _consume(task: ConsumerTask, store: EventStore, link: WorkerLink) -> WorkerConsumption:

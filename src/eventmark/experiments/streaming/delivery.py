@@ -11,8 +11,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.domain import EventStore, NewEvent, StreamId
-from eventmark.engine import PostgresEventStore
+from eventmark.domain import NewEvent, StreamId
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.experiments.streaming.consumers import NUMBER_KEY, ConsumerSpec
 from eventmark.experiments.streaming.group import GroupPlan, Setting
@@ -136,11 +135,7 @@ def run_writer(task: WriterTask) -> Written:
 
 async def _write(task: WriterTask) -> Written:
     definition = find_store(task.store)
-    store: EventStore
-    if definition.engine:
-        store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=2, notify=task.notify)
-    else:
-        store = await open_store(definition, task.dsn, schema=task.schema, pool_max=2)
+    store = await open_store(definition, task.dsn, schema=task.schema, pool_max=2, notify=task.notify)
     invoked_ns, ended_ns = (np.zeros(len(task.due_s), np.int64) for _ in range(2))
     try:
         async with Alarm() as alarm:

@@ -7,15 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.domain import EventStore, StreamId
+from eventmark.domain import StreamId
 from eventmark.errors import EventStoreError, VersionConflictError
 from eventmark.experiments.stress.stage import Stage
 from eventmark.judgement.evidence import CallTimes
+from eventmark.stores import PooledStore
 
 
 @dataclass(slots=True)
@@ -55,32 +55,31 @@ class Calls:
         return CallTimes(calls=calls, total_s=self.all_ns / 1e9, pool_wait_s=self.pool_wait_s)
 
 
-async def append_alone(stage: Stage, store: EventStore, callers: int, seconds: float) -> Calls:
+async def append_alone(stage: Stage, store: PooledStore, callers: int, seconds: float) -> Calls:
     """Each caller appends to a stream of its own."""
     return await _append_to(stage, store, [stage.book.new_stream() for _ in range(callers)], seconds)
 
 
-async def append_to_one(stage: Stage, store: EventStore, writers: int, seconds: float) -> Calls:
+async def append_to_one(stage: Stage, store: PooledStore, writers: int, seconds: float) -> Calls:
     """All append to one new stream. One that lost tries again at the version it is told: a new attempt."""
     return await _append_to(stage, store, [stage.book.new_stream()] * writers, seconds)
 
 
-async def _append_to(stage: Stage, store: EventStore, streams: Sequence[StreamId], seconds: float) -> Calls:
+async def _append_to(stage: Stage, store: PooledStore, streams: Sequence[StreamId], seconds: float) -> Calls:
     """A caller for each of the streams, which may be the same."""
     calls, waits_s = Calls(), list[float]()
-    pool: Any = store.pool  # type: ignore[attr-defined]  # every store of the catalogue has one
-    pool.on_wait = waits_s.append
+    store.pool.on_wait = waits_s.append
     began_s = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for stream in streams:
             group.create_task(_append_until(stage, store, stream, began_s + seconds, calls))
     calls.seconds, calls.pool_wait_s = time.monotonic() - began_s, sum(waits_s)
-    pool.on_wait = None
+    store.pool.on_wait = None
     return calls
 
 
 async def _append_until(
-    stage: Stage, store: EventStore, stream: StreamId, ends_s: float, calls: Calls
+    stage: Stage, store: PooledStore, stream: StreamId, ends_s: float, calls: Calls
 ) -> None:
     version = 0
     while time.monotonic() < ends_s:

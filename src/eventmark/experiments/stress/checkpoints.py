@@ -10,13 +10,13 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.domain import EventStore
 from eventmark.experiments.stress.case import CaseReport
 from eventmark.experiments.stress.stage import Stage
 from eventmark.jobs.job import Job
 from eventmark.judgement.evidence import CallTimes
 from eventmark.results.results import Chart, Column, Figure, Finding, Point, Table, Verdict
 from eventmark.server import Watch
+from eventmark.stores import PooledStore
 
 APPENDS_PER_S = 100.0
 CHECKPOINTS = 3
@@ -81,7 +81,7 @@ def _not_allowed() -> Finding:
 
 
 async def _timed_appends(
-    stage: Stage, store: EventStore, seconds: float
+    stage: Stage, store: PooledStore, seconds: float
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """When each append was due, from the beginning on, and nanoseconds from then to its answer.
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import asyncpg
 
 from eventmark.domain import EventStore, TrackingToken
-from eventmark.engine import find_stall
+from eventmark.engine.stalls import find_stall
 from eventmark.experiments.stress.case import CaseReport, met
 from eventmark.experiments.stress.stage import Stage
 from eventmark.jobs.job import Job

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import asyncpg
 
-from eventmark.domain import EventStore
 from eventmark.errors import CannotRunError, EventStoreError, StoreUnavailableError
 from eventmark.experiments.stress.callers import Calls, append_alone
 from eventmark.experiments.stress.case import CaseReport, met
@@ -18,6 +17,7 @@ from eventmark.jobs.job import Job
 from eventmark.judgement.bottleneck import find_bottleneck
 from eventmark.results.results import Column, Figure, Finding, Table
 from eventmark.server import Watch
+from eventmark.stores import PooledStore
 
 CALLERS = 32
 SMALL_POOL = 1
@@ -85,7 +85,7 @@ class PoolExhausted:
 
     async def run(self, stage: Stage) -> CaseReport:
         async with stage.store(2) as store:
-            pool: Any = store.pool  # type: ignore[attr-defined]  # every store of the catalogue has one
+            pool = store.pool
             pool.acquire_timeout_s = ACQUIRE_TIMEOUT_S
             held = [await pool.acquire() for _ in range(2)]
             try:
@@ -129,11 +129,10 @@ class ConnectionsRefused:
     async def run(self, stage: Stage) -> CaseReport:
         async with stage.store(10) as store:
             await append_alone(stage, store, 1, 0.05)  # it has a connection or two, and room for others
-            pool: Any = store.pool  # type: ignore[attr-defined]
             taken = await _take_all(stage)
             try:
                 opening = await _open_refused(stage)
-                refused, _ = await _refusals(stage, store, 1, beside=pool.open)
+                refused, _ = await _refusals(stage, store, 1, beside=store.pool.open)
                 kept = await append_alone(stage, store, 1, stage.step_s / 4)
             finally:
                 await asyncio.gather(*(connection.close() for connection in taken))
@@ -184,7 +183,7 @@ async def _open_refused(stage: Stage) -> str:
 
 
 async def _refusals(
-    stage: Stage, store: EventStore, callers: int, *, beside: int = 0
+    stage: Stage, store: PooledStore, callers: int, *, beside: int = 0
 ) -> tuple[Counter[str], list[float]]:
     """What so many callers at once are answered who cannot have a connection, and how long each waited.
 
@@ -202,13 +201,12 @@ async def _refusals(
             answers[type(error).__name__] += 1
         waits_s.append(time.monotonic() - began_s)
 
-    pool: Any = store.pool  # type: ignore[attr-defined]
-    held = [await pool.acquire() for _ in range(beside)]
+    held = [await store.pool.acquire() for _ in range(beside)]
     try:
         await asyncio.gather(*(one() for _ in range(callers)))
     finally:
         for session in held:
-            pool.release(session)
+            store.pool.release(session)
     return answers, waits_s
 
 

@@ -13,11 +13,10 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.domain import EventStore
 from eventmark.experiments.stress.book import Book
 from eventmark.jobs.job import Job
 from eventmark.results.results import Finding, Verdict
-from eventmark.stores import open_store
+from eventmark.stores import PooledStore, open_store
 
 APPLICATION = "eventmark-stress"
 PROBE_CALLS = 60
@@ -53,7 +52,7 @@ class Stage:
         return self.job.server.dsn
 
     @asynccontextmanager
-    async def store(self, pool_max: int, *, pool_min: int = 1) -> AsyncIterator[EventStore]:
+    async def store(self, pool_max: int, *, pool_min: int = 1) -> AsyncIterator[PooledStore]:
         """The job's store with a pool of its own."""
         opened = await open_store(
             self.job.definition, self.dsn, schema=self.job.schema, pool_min=pool_min, pool_max=pool_max
