@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,52 +11,56 @@ from pathlib import Path
 import pytest
 
 from eventmark.stores import write_template
+from tests.test_documentation import ROOT, blocks
 
-TESTS = """
-import asyncio
-
-def test_anything_else(): pass
-
-def test_targets(assert_within_targets):
-    results = assert_within_targets("create_head_token")
-    assert results["create_head_token"].samples > 100
-
-def test_by_hand(eventmark_store):
-    async def ask():
-        async with await eventmark_store.open() as store:
-            return await store.create_head_token()
-    assert asyncio.run(ask()).global_sequence == eventmark_store.events == 20_000
-
-def test_plans(eventmark_store):
-    assert {plan.verdict.value for plan in eventmark_store.examine_plans()} == {"MET"}
-"""
+SECTION = (ROOT / "docs" / "regressions.md").read_text().partition("## Beside your other tests")[2]
+EXAMPLE, SETTINGS = blocks(SECTION, "python")[0], blocks(SECTION, "ini")[0]
+GENEROUS = '{ quantile = "p50", limit_ms = 10_000 }'  # a median: few samples bound it, also where they depend
 
 
 @pytest.fixture
 def team(pytester: pytest.Pytester, database: str) -> pytest.Pytester:
     write_template(pytester.path / "my-store")
-    pytester.makeini(
-        f"""
-        [pytest]
-        eventmark_store = my-store
-        eventmark_events = 20k
-        eventmark_server = {database}
-        """
-    )
+    pytester.makeini(SETTINGS.replace("50k", "20k") + f"eventmark_server = {database}\n")
     return pytester
 
 
 def test_what_needs_a_store_is_skipped_unless_it_is_asked_for(team: pytest.Pytester) -> None:
-    team.makepyfile(TESTS)
+    team.makepyfile(EXAMPLE + "\ndef test_anything_else() -> None: pass")
     team.runpytest_subprocess("-rs").assert_outcomes(passed=1, skipped=3)
 
 
-def test_a_teams_store_is_seeded_once_and_held_to_its_targets(team: pytest.Pytester) -> None:
-    # A median: few samples bound it, also where they depend on each other
-    target = '"create_head_token" = { quantile = "p50", limit_ms = 1000 }\n'
-    (team.path / "my-store" / "store.toml").open("a").write(target)
-    team.makepyfile(TESTS)
-    team.runpytest_subprocess("--eventmark", "-rs").assert_outcomes(passed=4)
+def test_the_documented_example_runs_as_it_stands_and_without_another_plugin(team: pytest.Pytester) -> None:
+    definition = team.path / "my-store" / "store.toml"
+    definition.write_text(
+        re.sub(r'^("\w+\[\d+\]") = \d+$', rf"\1 = {GENEROUS}", definition.read_text(), flags=re.M)
+    )
+    team.makepyfile(EXAMPLE)
+    team.runpytest_subprocess("--eventmark", "-rs", "-p", "no:asyncio").assert_outcomes(passed=3)
+
+
+def test_the_documented_example_passes_a_strict_type_check(tmp_path: Path) -> None:
+    (tmp_path / "test_store.py").write_text(EXAMPLE)
+    (tmp_path / "test_wrong.py").write_text(
+        EXAMPLE.replace("eventmark_store.events > 0", "eventmark_store.evnts")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "silent", "--cache-dir",
+         ROOT / ".mypy_cache" / "example", "test_store.py", "test_wrong.py"],
+        cwd=tmp_path, env={**os.environ, "MYPYPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert [line.partition(":")[0] for line in done.stdout.splitlines() if "error:" in line] == [
+        "test_wrong.py"
+    ]
+    assert "evnts" in done.stdout
+
+
+def test_a_plan_that_is_broken_is_named_with_its_reason(team: pytest.Pytester) -> None:
+    (team.path / "my-store" / "indexes.sql").write_text("")
+    team.makepyfile("def test_plans(assert_plans_met): assert_plans_met()")
+    done = team.runpytest_subprocess("--eventmark")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*_events, *: *, expected *"])
 
 
 UNMET = """
@@ -89,7 +95,9 @@ def test_a_store_that_is_wrong_is_one_clear_error(team: pytest.Pytester) -> None
     team.makepyfile("def test_it(eventmark_store): pass")
     done = team.runpytest_subprocess("--eventmark")
     done.assert_outcomes(errors=1)
-    done.stdout.fnmatch_lines(["*StoreDefinitionError: *schema.sql:*"])
+    done.stdout.fnmatch_lines(["StoreDefinitionError: *schema.sql:*"])
+    assert "Traceback" not in done.stdout.str()
+    assert "seeded_store" not in done.stdout.str()  # no line of ours
 
 
 def test_the_plugin_costs_nothing_where_it_is_not_used() -> None:

@@ -1,24 +1,27 @@
 """A team's own store under test beside its other tests: ``pytest --eventmark``.
 
-Fixtures of the session: ``eventmark_server``, ``eventmark_store`` (seeded, with what it can
-do in ``experiments.run.seeded_store``), and ``assert_within_targets``. Tests that use one are skipped
-without ``--eventmark``.
+Fixtures of the session: ``eventmark_server``, ``eventmark_store`` (seeded), ``assert_within_targets`` and
+``assert_plans_met``; their types are in ``eventmark.testing``. Tests that use one are skipped without ``--eventmark``.
 Loaded by every pytest that runs where Eventmark is installed: nothing is imported here that costs time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from eventmark.experiments.run.seeded_store import SeededStore
-    from eventmark.server import Server
+from eventmark.errors import EventmarkError
 
-_FIXTURES = frozenset(("eventmark_server", "eventmark_store", "assert_within_targets"))
+if TYPE_CHECKING:
+    from eventmark.results.results import OperationResult, PlanResult, Verdict
+    from eventmark.server import Server
+    from eventmark.testing import AssertPlansMet, AssertWithinTargets, SeededStore
+
+_FIXTURES = frozenset(("eventmark_server", "eventmark_store", "assert_within_targets", "assert_plans_met"))
 _SETTINGS = {
     "store": ("eaf", "the store: its name, or its folder relative to the settings file"),
     "server": ("embedded", "embedded, local, docker or postgresql://user@host/database"),
@@ -59,7 +62,7 @@ def eventmark_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """A server as ``eventmark_server`` names it, gone afterwards if it was started here."""
     from eventmark.server import provision
 
-    with provision(_setting(pytestconfig, "server")) as server:
+    with _in_one_line(), provision(_setting(pytestconfig, "server")) as server:
         yield server
 
 
@@ -68,42 +71,87 @@ def eventmark_store(pytestconfig: pytest.Config, eventmark_server: Server) -> It
     """The store, seeded in a schema of its own; everything that can be wrong with it is found first."""
     from eventmark.experiments.run.seeded_store import seeded_store
 
-    with seeded_store(
-        eventmark_server,
-        _store(pytestconfig),
-        events=_setting(pytestconfig, "events"),
-        profile=_setting(pytestconfig, "profile"),
-        schema=_setting(pytestconfig, "schema"),
-    ) as store:
+    with (
+        _in_one_line(),
+        seeded_store(
+            eventmark_server,
+            _store(pytestconfig),
+            events=_setting(pytestconfig, "events"),
+            profile=_setting(pytestconfig, "profile"),
+            schema=_setting(pytestconfig, "schema"),
+        ) as store,
+    ):
         yield store
 
 
 @pytest.fixture(scope="session")
-def assert_within_targets(
-    pytestconfig: pytest.Config, eventmark_store: SeededStore
-) -> Callable[..., dict[str, Any]]:
+def assert_within_targets(pytestconfig: pytest.Config, eventmark_store: SeededStore) -> AssertWithinTargets:
     """Measure operations, by name, and fail where one breaks its target; all that the store has where none is named.
 
     One that the evidence does not decide skips the test with the reason, or fails it with ``--eventmark-strict``.
     Gives the results back by name.
     """
-    from eventmark.results.results import Verdict
 
-    def check(*operations: str) -> dict[str, Any]:
-        results = eventmark_store.measure(*operations)
-        said = {
-            verdict: [f"{name}: {one.reason}" for name, one in results.items() if one.verdict is verdict]
-            for verdict in Verdict
-        }
-        if said[Verdict.BROKEN]:
-            pytest.fail("\n".join(said[Verdict.BROKEN]), pytrace=False)
-        if unsure := said[Verdict.INCONCLUSIVE]:
-            if pytestconfig.getoption("--eventmark-strict"):
-                pytest.fail("\n".join(unsure), pytrace=False)
-            pytest.skip("; ".join(unsure))
+    def check(*operations: str) -> dict[str, OperationResult]:
+        with _in_one_line():
+            results = eventmark_store.measure(*operations)
+        _decide(pytestconfig, ((one.verdict, f"{name}: {one.reason}") for name, one in results.items()))
         return results
 
     return check
+
+
+@pytest.fixture(scope="session")
+def assert_plans_met(pytestconfig: pytest.Config, eventmark_store: SeededStore) -> AssertPlansMet:
+    """Examine the plan of every statement, and fail with the reason of each that is broken.
+
+    One that is not decided skips the test, or fails it with ``--eventmark-strict``. Gives the plans back.
+    """
+
+    def check() -> list[PlanResult]:
+        with _in_one_line():
+            plans = eventmark_store.examine_plans()
+        _decide(pytestconfig, ((plan.verdict, _faults(plan)) for plan in plans))
+        return plans
+
+    return check
+
+
+def _faults(plan: PlanResult) -> str:
+    said = (
+        f"{found.name}: {found.observed}, expected {found.expected}"
+        for found in plan.findings
+        if found.verdict is plan.verdict
+    )
+    return f"{plan.statement}, {plan.condition}: {'; '.join(said)}"
+
+
+def _decide(config: pytest.Config, judged: Iterable[tuple[Verdict, str]]) -> None:
+    """Fail for what is broken; skip for what is not decided, or fail for it with ``--eventmark-strict``."""
+    from eventmark.results.results import Verdict
+
+    reasons: dict[Verdict, list[str]] = {verdict: [] for verdict in Verdict}
+    for verdict, reason in judged:
+        reasons[verdict].append(reason)
+    if reasons[Verdict.BROKEN]:
+        pytest.fail("\n".join(reasons[Verdict.BROKEN]), pytrace=False)
+    if unsure := reasons[Verdict.INCONCLUSIVE]:
+        if config.getoption("--eventmark-strict"):
+            pytest.fail("\n".join(unsure), pytrace=False)
+        pytest.skip("; ".join(unsure))
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """What is wrong with a store or a server is said in one line, as by the command line, and without a traceback."""
+    from eventmark.redaction import redact_text
+
+    try:
+        yield
+        return
+    except EventmarkError as error:
+        said = redact_text(f"{type(error).__name__}: {error}")
+    pytest.fail(said, pytrace=False)  # not where the error is handled: pytest would show it as well
 
 
 def _setting(config: pytest.Config, name: str) -> str:

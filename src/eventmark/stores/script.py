@@ -10,14 +10,18 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-
-import postgast
-from postgast.pg_query_pb2 import FuncCall, RawStmt, Token
+from typing import Any
 
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import StoreDefinitionError
 from eventmark.stores.definition import StoreDefinition
+
+# Not by an import: a stub of release 0.2 is no Python, and who checks types against this package would stop there.
+postgast: Any = import_module("postgast")
+_FuncCall: Any = postgast.pg_query_pb2.FuncCall
+_Token: Any = postgast.pg_query_pb2.Token
 
 _NO_TRANSACTION = "delete the line: Eventmark runs the file in one transaction of its own"
 _NO_SETTING = (
@@ -58,8 +62,8 @@ _ALLOWED = frozenset(
     """.split()
 )
 _OPERATIONS = frozenset({"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt"})
-_COMMENTS = (Token.SQL_COMMENT, Token.C_COMMENT)
-_LITERALS = (Token.SCONST, Token.USCONST)
+_COMMENTS = (_Token.SQL_COMMENT, _Token.C_COMMENT)
+_LITERALS = (_Token.SCONST, _Token.USCONST)
 _PSQL = "psql runs such lines by itself; delete it, or write it as SQL"
 
 
@@ -154,7 +158,7 @@ def qualified_names(sql: str, first_line: int) -> Iterator[QualifiedName]:
             )
 
 
-def _parsed(path: Path, text: str, first_line: int) -> Iterator[RawStmt]:
+def _parsed(path: Path, text: str, first_line: int) -> Iterator[Any]:
     try:
         yield from postgast.parse(text).stmts
     except postgast.PgQueryError as error:
@@ -169,10 +173,10 @@ def _parsed(path: Path, text: str, first_line: int) -> Iterator[RawStmt]:
         ) from error
 
 
-def _refuse_kind(parsed: RawStmt, path: Path, line: int, *, allowed: frozenset[str]) -> None:
+def _refuse_kind(parsed: Any, path: Path, line: int, *, allowed: frozenset[str]) -> None:
     kind = parsed.stmt.WhichOneof("node") or ""
     does, remedy = _REFUSED.get(kind, ("", ""))
-    if any(call.funcname[-1].string.sval == "set_config" for call in postgast.find_nodes(parsed, FuncCall)):
+    if any(call.funcname[-1].string.sval == "set_config" for call in postgast.find_nodes(parsed, _FuncCall)):
         does, remedy = _REFUSED["variable_set_stmt"]
     elif kind not in allowed and not does:
         does, remedy = f"is {kind.removesuffix('_stmt').replace('_', ' ').upper()}", "delete the line"
@@ -187,7 +191,7 @@ def _refuse_kind(parsed: RawStmt, path: Path, line: int, *, allowed: frozenset[s
 
 def _without_concurrently(sql: str) -> str:
     raw = sql.encode()
-    token = next(one for one in postgast.scan(sql).tokens if one.token == Token.CONCURRENTLY)
+    token = next(one for one in postgast.scan(sql).tokens if one.token == _Token.CONCURRENTLY)
     return (raw[: token.start] + raw[token.end :].lstrip()).decode()
 
 

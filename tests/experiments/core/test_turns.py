@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from eventmark.jobs.profiles import PROFILES
 from eventmark.operations.forks import measure_in_turns
 from eventmark.operations.operation import Operation
 from eventmark.operations.turns import TURN_CALLS_MAX, calls_of_a_turn
+from eventmark.seeding import CorpusSample
+from eventmark.stores import PooledStore
 
 PROFILE = replace(PROFILES["quick"], warmup_calls=2, warmup_iterations_max=2, samples=130, seconds_max=30.0)
 WARM = PROFILE.warmup_calls * PROFILE.warmup_iterations_max
@@ -25,7 +28,8 @@ class Sleeping(Operation):
     statement = "nothing"
 
     def __init__(self, letter: str, seconds: float, called: list[str]) -> None:
-        super().__init__(None, None, np.random.default_rng(1))  # type: ignore[arg-type]
+        store = SimpleNamespace(pool=SimpleNamespace(waited_s=[]))
+        super().__init__(cast(PooledStore, store), cast(CorpusSample, None), np.random.default_rng(1))
         self._letter, self._seconds, self._called = letter, seconds, called
 
     def draw(self) -> Any:

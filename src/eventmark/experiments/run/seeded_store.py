@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from eventmark.config import parse_count
 from eventmark.domain import EventStore
@@ -23,28 +24,39 @@ from eventmark.server import Server
 from eventmark.stores import claimed, find_store, open_store
 from eventmark.workload import CorpusPlan
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True, slots=True)
 class SeededStore:
     """``dsn`` and ``schema`` are for tests that ask the server themselves."""
 
-    job: Job
+    _job: Job
 
     @property
     def dsn(self) -> str:
-        return self.job.server.dsn
+        return self._job.server.dsn
 
     @property
     def schema(self) -> str:
-        return self.job.schema
+        return self._job.schema
 
     @property
     def events(self) -> int:
-        return self.job.corpus.events
+        return self._job.corpus.events
+
+    def run(self, use: Callable[[EventStore], Coroutine[Any, Any, Answer]]) -> Answer:
+        """What ``use`` returns, awaited with the store; for tests that are no coroutines."""
+
+        async def used() -> Answer:
+            async with await self.open() as store:
+                return await use(store)
+
+        return asyncio.run(used())
 
     async def open(self, *, pool_max: int = 5) -> EventStore:
         """The store, connected; the caller closes it."""
-        return await open_store(self.job.definition, self.dsn, schema=self.schema, pool_max=pool_max)
+        return await open_store(self._job.definition, self.dsn, schema=self.schema, pool_max=pool_max)
 
     def measure(
         self, *operations: str, targets: Mapping[str, Target] | None = None
@@ -55,7 +67,7 @@ class SeededStore:
         """
         if unknown := [name for name in operations if name not in OPERATIONS]:
             raise UsageError(f"unknown operation {unknown[0]!r}", remedy=f"use {', '.join(OPERATIONS)}")
-        job = self.job
+        job = self._job
         plan = BenchmarkPlan(
             server=job.server, store=job.store, definition=job.definition, schema=job.schema, sample=draw_sample(job),
             profile=job.profile, targets={**job.targets, **(targets or {})}, seed=job.corpus.seed, with_floors=False,
@@ -68,7 +80,7 @@ class SeededStore:
 
     def examine_plans(self) -> list[PlanResult]:
         """The plan of every statement, judged."""
-        return examine_repeatedly(self.job, no_progress, runs=1)[0]
+        return examine_repeatedly(self._job, no_progress, runs=1)[0]
 
 
 @contextmanager
