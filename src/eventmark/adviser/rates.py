@@ -45,7 +45,7 @@ def measured_ratios(
     """
     options = session_options(settings or {})
     plain, changed = copies.scripts(copies.plain), copies.scripts(copies.changed, types)
-    one, other = in_turns(
+    one, other = _in_turns(
         lambda: _run(copies, copies.plain, plain),
         lambda: _run(copies, copies.changed, changed, options),
         pairs,
@@ -63,7 +63,7 @@ def session_options(settings: Mapping[str, str]) -> str:
     return " ".join(f"-c {name}={value}" for name, value in settings.items())
 
 
-def in_turns(
+def _in_turns(
     unchanged: Callable[[], _Answer], changed: Callable[[], _Answer], pairs: int
 ) -> tuple[list[_Answer], list[_Answer]]:
     """Each called so many times, every other pair the other way round: A B B A and so on."""
@@ -75,7 +75,7 @@ def in_turns(
 
 
 def ratio_in_turns(unchanged: Callable[[], float], changed: Callable[[], float], pairs: int) -> Ratio:
-    before, after = in_turns(unchanged, changed, pairs)
+    before, after = _in_turns(unchanged, changed, pairs)
     return paired_ratio(after, before)
 
 

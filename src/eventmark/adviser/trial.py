@@ -55,14 +55,14 @@ async def examine_state(
     """
     drawn = cases if cases is not None else await copies.cases(connection, schema)
     work = await measure_work(connection, copies.definition.statements, schema, drawn)
-    cost = await append_cost(
+    cost = await _append_cost(
         connection, copies.definition.statements["append_events"], schema, copies.templates,
         copies.effort.cost_appends,
     )  # fmt: skip
     return State(cases=drawn, work=work, cost=cost)
 
 
-async def append_cost(
+async def _append_cost(
     connection: asyncpg.Connection[Any],
     statement: Statement,
     schema: str,

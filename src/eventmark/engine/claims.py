@@ -22,7 +22,7 @@ limit 1
 """
 
 
-def claim_key(name: str) -> int:
+def _claim_key(name: str) -> int:
     """The advisory lock's key of ``name``: a signed number of 64 bits."""
     digest = hashlib.blake2b(f"eventmark claim {name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, signed=True)
@@ -30,13 +30,13 @@ def claim_key(name: str) -> int:
 
 async def claim(connection: asyncpg.Connection[Any], name: str) -> bool:
     """Hold ``name`` until the connection is closed; False where another session holds it."""
-    held: bool = await connection.fetchval("select pg_catalog.pg_try_advisory_lock($1)", claim_key(name))
+    held: bool = await connection.fetchval("select pg_catalog.pg_try_advisory_lock($1)", _claim_key(name))
     return held
 
 
 async def holder_of(connection: asyncpg.Connection[Any], name: str) -> str:
     """Who holds ``name``, in words; empty where nobody does."""
-    row = await connection.fetchrow(_HOLDER, claim_key(name))
+    row = await connection.fetchrow(_HOLDER, _claim_key(name))
     if row is None:
         return ""
     since = f", since {row['since']} UTC" if row["since"] else ""  # hidden from other roles

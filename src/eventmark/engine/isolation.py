@@ -35,12 +35,12 @@ $eventmark$
 """
 
 
-def tenant_statements(statements: Mapping[str, Statement]) -> list[Statement]:
+def _tenant_statements(statements: Mapping[str, Statement]) -> list[Statement]:
     """The statements that are about one tenant."""
     return [s for s in statements.values() if any(p.name == _TENANT for p in s.parameters)]
 
 
-def function_name(statement: Statement) -> str:
+def _function_name(statement: Statement) -> str:
     """Carries a digest of what it does, so that releases that differ in it can run side by side."""
     text = f"{_FUNCTION}{statement.parameters}{statement.template}"
     digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
@@ -50,10 +50,10 @@ def function_name(statement: Statement) -> str:
 def tenant_sql(statements: Mapping[str, Statement], schema: str) -> dict[str, str]:
     """By name, what a store with row-level security runs in place of its tenants' statements."""
     calls = {}
-    for statement in tenant_statements(statements):
+    for statement in _tenant_statements(statements):
         arguments = ", ".join(f"${number}" for number in range(1, len(statement.parameters) + 1))
         calls[statement.name] = (
-            f"select * from {quoted_schema(schema)}.{function_name(statement)}({arguments})"
+            f"select * from {quoted_schema(schema)}.{_function_name(statement)}({arguments})"
         )
     return calls
 
@@ -86,14 +86,14 @@ async def enable_row_level_security(
 
 async def create_tenant_functions(connection: asyncpg.Connection[Any], schema: str, ordering: str) -> None:
     """Make the functions of this release's statements; those of other releases stay."""
-    for statement in tenant_statements(ORDERINGS[ordering].statements()):
+    for statement in _tenant_statements(ORDERINGS[ordering].statements()):
         prepared = await connection.prepare(statement.sql(schema))
         await connection.execute(_definition(statement, schema, prepared.get_attributes()))
 
 
 async def check_tenant_functions(connection: asyncpg.Connection[Any], schema: str, ordering: str) -> None:
     """Raises ``CannotRunError`` where this release's functions are not there."""
-    names = [function_name(statement) for statement in tenant_statements(ORDERINGS[ordering].statements())]
+    names = [_function_name(statement) for statement in _tenant_statements(ORDERINGS[ordering].statements())]
     missing = await connection.fetchval(
         "select pg_catalog.min(name) from pg_catalog.unnest($1::text[]) as wanted (name) where not exists"
         " (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
@@ -111,7 +111,7 @@ async def check_tenant_functions(connection: asyncpg.Connection[Any], schema: st
 def _definition(statement: Statement, schema: str, columns: Iterable[asyncpg.Attribute]) -> str:
     place = [parameter.name for parameter in statement.parameters].index(_TENANT) + 1
     return _FUNCTION.format(
-        name=f"{quoted_schema(schema)}.{function_name(statement)}",
+        name=f"{quoted_schema(schema)}.{_function_name(statement)}",
         parameters=", ".join(parameter.sql_type for parameter in statement.parameters),
         columns=", ".join(f'"{c.name}" {_type_name(c.type)}' for c in columns),
         tenant=f"${place}",

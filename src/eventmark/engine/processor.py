@@ -81,7 +81,7 @@ def _tenant_crc(tenant_id: str) -> int:
     return zlib.crc32(f"{tenant_id}\0".encode())
 
 
-def own_events(events: Sequence[StoredEvent], claim: Claim) -> Sequence[StoredEvent]:
+def _own_events(events: Sequence[StoredEvent], claim: Claim) -> Sequence[StoredEvent]:
     """Those of the claimed segment's streams."""
     if claim.segments == 1:
         return events
@@ -260,7 +260,7 @@ class EventProcessor:
         self._ahead = ahead = ReadAhead(self._read, token)
         try:
             while not self._stopping.is_set() and (batch := await ahead.next()) is not None:
-                events = own_events(batch.events, claim)
+                events = _own_events(batch.events, claim)
                 if events:
                     await self._handle(claim, events, batch.token)
                 elif batch.token != token and time.monotonic() - saved_s > self._lease_s / 3:

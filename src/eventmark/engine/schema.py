@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -27,8 +26,6 @@ from eventmark.errors import CannotRunError, UsageError
 SCHEMA_VERSION = migrations()[-1].number
 LEDGER_TABLE = "eventmark_corpus"  # of the seeding
 OTHER_SCHEMA = "name another with --schema"
-
-_STATEMENT_END = re.compile(r";\s*(?:\n|\Z)")
 
 
 class Purpose(enum.StrEnum):
@@ -74,11 +71,6 @@ class Marker:
 def schema_digest(schema_script: str, indexes_script: str) -> str:
     """Of all that makes a store's tables: a schema that was made from other files is another one."""
     return hashlib.sha256((schema_script + indexes_script).encode()).hexdigest()
-
-
-def split_statements(script: str) -> tuple[str, ...]:
-    """The statements of an SQL file, each with the comment above it; one ends where a line ends in ``;``."""
-    return tuple(part.strip() for part in _STATEMENT_END.split(script) if part.strip())
 
 
 async def install_schema(

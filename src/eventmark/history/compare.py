@@ -71,7 +71,7 @@ def compare_results(
     )
 
 
-def outcome_of(effect: RatioEffect, slowdown: float) -> Outcome:
+def _outcome_of(effect: RatioEffect, slowdown: float) -> Outcome:
     """SAME where the interval lies within the slowdown that matters, either way; else what it excludes."""
     if effect.low is None or effect.high is None:
         return Outcome.CANNOT_TELL
@@ -130,7 +130,7 @@ def _judged(
         return Outcome.CANNOT_TELL, f"measured in another mode: {base.mode} before, {candidate.mode} now"
     if not effects:
         return Outcome.CANNOT_TELL, "no forks were kept"
-    outcomes = {name: outcome_of(effect, slowdown) for name, effect in effects.items()}
+    outcomes = {name: _outcome_of(effect, slowdown) for name, effect in effects.items()}
     for outcome in (Outcome.SLOWER, Outcome.CANNOT_TELL, Outcome.FASTER, Outcome.NOT_SLOWER):
         for name, found in outcomes.items():
             if found is outcome:
@@ -191,7 +191,7 @@ def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[Out
     effect = RatioEffect(
         ratio=ratio, low=ratio * math.exp(-width), high=ratio * math.exp(width), confidence=CONFIDENCE
     )
-    return outcome_of(effect, slowdown), (
+    return _outcome_of(effect, slowdown), (
         f"{base.value:.4g} {base.unit} before, {candidate.value:.4g} now: {ratio:.2f} times as bad, "
         f"between {effect.low:.2f} and {effect.high:.2f}"
     )

@@ -108,12 +108,12 @@ def environment_of(job: Job, fitness: list[Finding]) -> Environment:
     return Environment(
         host=host_environment(),
         server=asyncio.run(_server_environment(job)),
-        store=store_environment(job.definition),
+        store=_store_environment(job.definition),
         fitness=fitness,
     )
 
 
-def store_environment(definition: StoreDefinition) -> StoreEnvironment:
+def _store_environment(definition: StoreDefinition) -> StoreEnvironment:
     capabilities = definition.capabilities
     return StoreEnvironment(
         name=definition.name,

@@ -27,7 +27,7 @@ def to_results(outcome: LoadOutcome, targets: Mapping[str, Target]) -> dict[str,
     }
 
 
-def generator_limit(outcome: LoadOutcome, one: OperationLoad, target: Target | None) -> str:
+def _generator_limit(outcome: LoadOutcome, one: OperationLoad, target: Target | None) -> str:
     """How the generator explains that an operation missed its target; empty where it does not.
 
     By a worker that used its core up, or where the target would have been met without what the generator
@@ -53,7 +53,7 @@ def generator_limit(outcome: LoadOutcome, one: OperationLoad, target: Target | N
 def _result(
     outcome: LoadOutcome, one: OperationLoad, target: Target | None, random: np.random.Generator
 ) -> OperationResult:
-    limit = generator_limit(outcome, one, target)
+    limit = _generator_limit(outcome, one, target)
     waits = one.pool_wait_ns
     failure = ", ".join(f"{count} {name}" for name, count in one.failures.items())
     return judged_operation(

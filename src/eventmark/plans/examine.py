@@ -111,7 +111,7 @@ async def _examine_plan(
         plan_kind=kind,
         verdict=worst(findings),
         findings=findings,
-        parameters=printable_parameters(statement, case.arguments),
+        parameters=_printable_parameters(statement, case.arguments),
         query=statement.sql(schema),
         expected_index=index,
         work=work,
@@ -181,7 +181,7 @@ def _refused(error: Exception) -> Finding:
     )
 
 
-def printable_parameters(statement: Statement, arguments: Sequence[object]) -> dict[str, str]:
+def _printable_parameters(statement: Statement, arguments: Sequence[object]) -> dict[str, str]:
     """Short strings, one per parameter; long documents and arrays are cut."""
     return {
         parameter.name: _printable(argument)

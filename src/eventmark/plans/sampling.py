@@ -177,7 +177,7 @@ async def aggregates_of(
         f" {of_tenant} limit {TENANT_ROWS_SAMPLED}) as looked_at",
         *arguments,
     )
-    drawn = Counter(row["aggregate_id"] for row in sample if is_of(row, tenant)).most_common()
+    drawn = Counter(row["aggregate_id"] for row in sample if _is_of(row, tenant)).most_common()
     candidates = [aggregate for aggregate, _ in drawn][: AGGREGATES_PROBED_MAX // 2]
     candidates += [row["aggregate_id"] for row in near[: AGGREGATES_PROBED_MAX - len(candidates)]]
     found = await aggregates_at(events, tenant, list(dict.fromkeys(candidates)))
@@ -237,7 +237,7 @@ def instant_of(row: Row) -> datetime | None:
     return row.get("timestamp_utc")
 
 
-def is_of(row: Row, tenant: object) -> bool:
+def _is_of(row: Row, tenant: object) -> bool:
     """Whether a row is the tenant's; everything is None's."""
     return tenant is None or row["tenant_id"] == tenant
 

@@ -30,7 +30,7 @@ def chart_specs(result: RunResult) -> dict[str, dict[str, Any]]:
         for number, (name, one) in enumerate(result.operations.items()):
             charts[f"density{number}"] = density_chart(name, one)
     if result.orderings:
-        charts["price"] = price_chart(result.orderings)
+        charts["price"] = _price_chart(result.orderings)
         charts["ordering_rates"] = bars_chart({one.ordering: one.events_per_s for one in result.orderings})
     charts["timeline"] = timeline_chart(result.series, result.phases, result.seconds)
     if result.corpus is not None:
@@ -72,7 +72,7 @@ def _bars(counts: Mapping[str, float]) -> list[dict[str, Any]]:
     return [{"label": label, "value": value} for label, value in shown]
 
 
-def price_chart(orderings: Sequence[OrderingResult]) -> alt.TopLevelMixin | None:
+def _price_chart(orderings: Sequence[OrderingResult]) -> alt.TopLevelMixin | None:
     """Latency of each ordering, p50 to p99 with p95 marked, on a logarithmic scale."""
     rows: list[dict[str, Any]] = [
         {

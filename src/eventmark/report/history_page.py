@@ -25,7 +25,7 @@ def render_history_page(runs: Sequence[Run], page: Path) -> str:
             last=runs[-1].result,
             titles=[chart.title for chart in charts],
             charts={f"history{number}": drawn_chart(chart).to_dict() for number, chart in enumerate(charts)},
-            tables=[*last_verdicts(runs), *figures_tables(runs)],
+            tables=[*_last_verdicts(runs), *_figures_tables(runs)],
             links={run.path: link for run in runs if (link := _report_link(run, page))},
             counted=counted,
             **page_parts(),
@@ -86,7 +86,7 @@ def _store_of(run: Run) -> tuple[str, int]:
     return environment.store.name, environment.server.version_num // 10_000
 
 
-def last_verdicts(runs: Sequence[Run]) -> Iterator[Table]:
+def _last_verdicts(runs: Sequence[Run]) -> Iterator[Table]:
     """For each kind of run, each operation's newest figure beside the one before it."""
     for kind in reversed(dict.fromkeys(run.kind for run in runs)):
         alike = [run for run in runs if run.kind == kind]
@@ -108,7 +108,7 @@ def _last_row(name: str, runs: Sequence[Run]) -> list[str | float | None]:
     return [name, one.verdict.value, now, one.target_ms, change, float(len(found)), run.day]
 
 
-def figures_tables(runs: Sequence[Run]) -> Iterator[Table]:
+def _figures_tables(runs: Sequence[Run]) -> Iterator[Table]:
     """The newest of each figure, with its interval."""
     rows: list[list[str | float | None]] = []
     for name in _names(one.result.figures for one in runs):

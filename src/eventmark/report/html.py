@@ -47,7 +47,7 @@ def render_html(result: RunResult) -> str:
             leading=leading(result),
             plan_groups=summary.plans_by_statement(shown),
             plans_left_out=len(result.plans) - len(shown),
-            limits=limit_rows(result),
+            limits=_limit_rows(result),
             **page_parts(),
         )
     )
@@ -68,7 +68,7 @@ def leading(result: RunResult) -> dict[str, OperationResult]:
     return found or dict(list(result.operations.items())[: len(LEADING)])
 
 
-def limit_rows(result: RunResult) -> list[LimitRow]:
+def _limit_rows(result: RunResult) -> list[LimitRow]:
     """Everything that another tool did beside us, seeding first."""
     rows = []
     if result.corpus is not None:

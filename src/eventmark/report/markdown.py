@@ -76,7 +76,7 @@ def section_lines(section: Section, *, level: int = 2) -> list[str]:
         rows = [[cell(text) for text in row_texts(one, row)] for row in one.rows]
         lines += [*table([cell(column.name) for column in one.columns], rows, sides), ""]
         lines += [cell(one.note), ""] if one.note else []
-    lines += [*findings_table(section.findings), ""] if section.findings else []
+    lines += [*_findings_table(section.findings), ""] if section.findings else []
     for block in section.blocks:
         folded = ["<details><summary>" + cell(block.title) + "</summary>", ""]
         lines += [*folded, *fenced(block.text, block.language), "", "</details>", ""]
@@ -89,7 +89,7 @@ def _orderings(orderings: Sequence[OrderingResult]) -> list[str]:
     lines = ["## Orderings", "", *price_table(orderings), "", f"{NOTE}", ""]
     for one in orderings:
         if found := faults_of(one):
-            lines += [f"### {MARKS[one.verdict]} {cell(one.ordering)}", "", *findings_table(found), ""]
+            lines += [f"### {MARKS[one.verdict]} {cell(one.ordering)}", "", *_findings_table(found), ""]
             lines += [f"Again: {code(one.replay)}", ""] if one.replay else []
     return lines
 
@@ -113,7 +113,7 @@ def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:
     return table(head, rows, "lrrrrrrrll")
 
 
-def findings_table(findings: Sequence[Finding]) -> list[str]:
+def _findings_table(findings: Sequence[Finding]) -> list[str]:
     rows = [
         [cell(one.name), MARKS[one.verdict], cell(one.observed), cell(one.expected), cell(one.remedy)]
         for one in findings
@@ -204,7 +204,7 @@ def _corpus(corpus: CorpusResult | None) -> list[str]:
         + "".join(f"; limit {cell(floor_text(floor))}" for floor in corpus.floors)
         + ".",
         "",
-        *(findings_table(corpus.audit) if corpus.audit else ["Not audited."]),
+        *(_findings_table(corpus.audit) if corpus.audit else ["Not audited."]),
         "",
     ]  # fmt: skip
 
@@ -219,7 +219,7 @@ def _plans(plans: Sequence[PlanResult]) -> list[str]:
     for plan in unmet[:PLANS_MAX]:
         lines += [f"### {MARKS[plan.verdict]} {cell(plan.statement)}: {cell(plan.condition)}", ""]
         index = code(plan.expected_index) if plan.expected_index else "none"
-        lines += [*findings_table(faults(plan)), "", f"Expected index: {index}.", ""]
+        lines += [*_findings_table(faults(plan)), "", f"Expected index: {index}.", ""]
         lines += ["<details><summary>Query</summary>", "", *fenced(plan.query, "sql"), "", "</details>", ""]
     if len(unmet) > PLANS_MAX:
         lines += [f"And {len(unmet) - PLANS_MAX} more, see the page.", ""]
@@ -243,6 +243,6 @@ def _environment(environment: Environment) -> list[str]:
         + f"; {cell(server.kind)} PostgreSQL {cell(server.version)}, flush {milliseconds(server.fsync_ms)}; "
         f"store {cell(store.name)}, ordered by {cell(store.ordering)}.",
         "",
-        *(findings_table(environment.fitness) if environment.fitness else ["Fitness was not examined."]),
+        *(_findings_table(environment.fitness) if environment.fitness else ["Fitness was not examined."]),
         "",
     ]  # fmt: skip

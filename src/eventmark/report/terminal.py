@@ -51,7 +51,7 @@ def render_terminal(result: RunResult) -> RenderableType:
         parts += [*map(_skipped, result.skipped.items()), Text()]
     parts += _sections(result, closing=True)
     parts.append(
-        Text("verdict: ") + verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
+        Text("verdict: ") + _verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
     )
     if tuned := tuning_sentence(result):
         parts.append(_line(tuned))
@@ -88,7 +88,7 @@ def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
             Text(one_line(name)),
             *(milliseconds(one.quantile_ms(name)) for name in ("p50", "p95", "p99")),
             _target(one) + "\n" + _interval(one),
-            verdict_text(one.verdict) + Text(f"\n{whole(one.samples)} samples", style="dim"),
+            _verdict_text(one.verdict) + Text(f"\n{whole(one.samples)} samples", style="dim"),
             Text("\n".join(map(_limit, one.floors)) or NONE),
         )
     return table
@@ -106,7 +106,7 @@ def _plans(plans: Sequence[PlanResult]) -> RenderableType:
     unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
     for plan in unmet[:PLANS_MAX]:
         title = Text(f" {one_line(plan.statement)}, {one_line(plan.condition)}")
-        lines.append(Padding(verdict_text(plan.verdict) + title, (0, 0, 0, 2)))
+        lines.append(Padding(_verdict_text(plan.verdict) + title, (0, 0, 0, 2)))
         for one in faults(plan):
             said = f"{one.name}: {one.observed}, expected {one.expected}" + (
                 f"; {one.remedy}" if one.remedy else ""
@@ -125,13 +125,13 @@ def render_findings(title: str, findings: Sequence[Finding]) -> RenderableType:
         table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(
-            Text(plain(finding.name)), verdict_text(finding.verdict), Text(plain(finding.observed)),
+            Text(plain(finding.name)), _verdict_text(finding.verdict), Text(plain(finding.observed)),
             Text(plain(finding.expected)), Text(plain(finding.remedy)),
         )  # fmt: skip
     return table
 
 
-def verdict_text(verdict: Verdict) -> Text:
+def _verdict_text(verdict: Verdict) -> Text:
     return Text(verdict.value, style=_STYLES[verdict])
 
 
@@ -178,5 +178,5 @@ def _line(text: str, indent: int = 2) -> RenderableType:
 def _verdicts(items: Iterable[PlanResult | Finding]) -> Text:
     """``12 MET, 1 BROKEN``."""
     counts = [item.verdict for item in items]
-    parts = [Text(f"{counts.count(one)} ") + verdict_text(one) for one in Verdict if one in counts]
+    parts = [Text(f"{counts.count(one)} ") + _verdict_text(one) for one in Verdict if one in counts]
     return Text(", ").join(parts) if parts else Text("none")

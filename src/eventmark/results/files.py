@@ -124,13 +124,13 @@ def decode_result(content: bytes, path: str) -> RunResult:
         )
     try:
         if head.format_version == 1:
-            return upgraded(msgspec.json.decode(content))
+            return _upgraded(msgspec.json.decode(content))
         return msgspec.json.decode(content, type=RunResult)
     except msgspec.MsgspecError as error:
         raise UsageError(f"{path} is damaged: {error}", remedy="run again") from error
 
 
-def upgraded(document: dict[str, Any]) -> RunResult:
+def _upgraded(document: dict[str, Any]) -> RunResult:
     """A document of version 1 as one of today: its scenario is told by the command that made it.
 
     Raises ``msgspec.ValidationError``. In version 1 an operation of which no call succeeded had a latency of 0.
@@ -140,11 +140,11 @@ def upgraded(document: dict[str, Any]) -> RunResult:
     for operation in operations.values() if isinstance(operations, dict) else ():
         if isinstance(operation, dict) and not operation.get("latency_ms", {}).get("max"):
             operation["latency_ms"] = None
-    changed = {"format_version": RESULT_FORMAT_VERSION, "scenario": scenario_of_command(command)}
+    changed = {"format_version": RESULT_FORMAT_VERSION, "scenario": _scenario_of_command(command)}
     return msgspec.convert(document | changed, type=RunResult)
 
 
-def scenario_of_command(command: str) -> str:
+def _scenario_of_command(command: str) -> str:
     """The scenario that a command line of version 1 ran; the verb where no flag made it another."""
     words = command.split()
     verb = words[1] if len(words) > 1 and words[0] == "eventmark" else (words or [""])[0]

@@ -45,7 +45,7 @@ def free_port() -> int:
         return port
 
 
-def check_port_free(port: int) -> None:
+def _check_port_free(port: int) -> None:
     """Raises ``UsageError`` for what is no port, ``CannotRunError`` for one that cannot be had."""
     if not 1 <= port <= 65535:
         raise UsageError(f"{port} is not a port", remedy="a port is 1 to 65535; leave it out for a free one")
@@ -95,7 +95,7 @@ class Cluster:
         not writable; what was made until then is removed.
         """
         if self._fixed_port is not None:
-            check_port_free(self._fixed_port)
+            _check_port_free(self._fixed_port)
         kept = self._files.holds_cluster(major_version=self.version_num() // 10000)
         if kept:
             self.password = self._files.read_password()
@@ -117,7 +117,7 @@ class Cluster:
         """Start the postmaster and wait until it answers."""
         for attempt in range(1, START_ATTEMPTS_MAX + 1):
             self.port = self._fixed_port or free_port()
-            check_port_free(self.port)
+            _check_port_free(self.port)
             self._launch()
             try:
                 self._wait_until_ready()

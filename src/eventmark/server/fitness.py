@@ -35,7 +35,7 @@ def machine_findings() -> list[Finding]:
     return [
         clock_finding(),
         frequency_finding(_CPU),
-        steadiness_finding(),
+        _steadiness_finding(),
         steal_finding(getattr(sampled, "steal", None)),
         other_work_finding(1 - sampled.idle / 100, psutil.getloadavg()[0]),
         memory_finding(psutil.virtual_memory().available),
@@ -82,7 +82,7 @@ def frequency_finding(cpu_directory: Path) -> Finding:
     )
 
 
-def steadiness_finding() -> Finding:
+def _steadiness_finding() -> Finding:
     """The same work over and over: how much longer the slower runs of it take."""
     times_ns = []
     for _ in range(60):

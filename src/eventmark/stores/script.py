@@ -91,16 +91,16 @@ def store_scripts(
     definition: StoreDefinition, schema: str, *, with_indexes: bool = True
 ) -> list[ScriptStatement]:
     """The statements of schema.sql and indexes.sql. Raises ``StoreDefinitionError`` by file and line."""
-    found = read_script(definition.schema_path, definition.schema_script, schema)
+    found = _read_script(definition.schema_path, definition.schema_script, schema)
     return [*found, *index_statements(definition, schema)] if with_indexes else found
 
 
 def index_statements(definition: StoreDefinition, schema: str) -> list[ScriptStatement]:
     """The statements of indexes.sql. Raises ``StoreDefinitionError`` by file and line."""
-    return read_script(definition.indexes_path, definition.indexes_script, schema)
+    return _read_script(definition.indexes_path, definition.indexes_script, schema)
 
 
-def read_script(path: Path, script: str, schema: str) -> list[ScriptStatement]:
+def _read_script(path: Path, script: str, schema: str) -> list[ScriptStatement]:
     """The statements of a file, those that Eventmark does not run refused by ``StoreDefinitionError``.
 
     CONCURRENTLY is left out: nobody else uses the tables, and it does not work in a transaction.

@@ -106,7 +106,7 @@ def new_event(key: int) -> NewEvent:
     )  # fmt: skip
 
 
-def key_of(event_id: UUID) -> int:
+def _key_of(event_id: UUID) -> int:
     """The key of an event by its id; ``STRANGER`` where ``event_id`` did not make it."""
     high, key = divmod(event_id.int, 1 << _KEY_BITS)
     return key if high == _ID_HIGH and key <= KEY_MAX else STRANGER
@@ -135,8 +135,8 @@ def key_of_id(found: object) -> int:
     """The key of an event by its id in whatever form a store answers with it."""
     try:
         if isinstance(found, bytes):
-            return key_of(UUID(bytes=found))
-        return key_of(found if isinstance(found, UUID) else UUID(str(found)))
+            return _key_of(UUID(bytes=found))
+        return _key_of(found if isinstance(found, UUID) else UUID(str(found)))
     except ValueError:
         return STRANGER
 

@@ -13,7 +13,7 @@ NOT_ASKED = "not asked"
 def invariants_section(orderings: Sequence[OrderingResult]) -> Section:
     """Invariant by invariant, the verdict on each ordering; then why some were not asked for."""
     rows: list[list[str | float | None]] = [
-        [f"{name}: {rule}", *(invariant_verdict(one, name) for one in orderings)]
+        [f"{name}: {rule}", *(_invariant_verdict(one, name) for one in orderings)]
         for name, rule in INVARIANTS.items()
     ]
     head = [Column(name="invariant"), *(Column(name=one.ordering) for one in orderings)]
@@ -27,7 +27,7 @@ def invariants_section(orderings: Sequence[OrderingResult]) -> Section:
     return Section(name="invariants", title="Invariants", tables=tables)
 
 
-def invariant_verdict(one: OrderingResult, name: str) -> str:
+def _invariant_verdict(one: OrderingResult, name: str) -> str:
     """MET, BROKEN, INCONCLUSIVE, or that it was not asked."""
     verdicts = {finding.verdict for finding in one.findings if finding.name == name}
     order = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.MET)

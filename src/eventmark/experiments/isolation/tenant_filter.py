@@ -244,7 +244,7 @@ def stream_table(found: Sequence[StreamCost]) -> Table:
     )  # fmt: skip
 
 
-def filter_table(found: Sequence[FilterCost]) -> Table:
+def _filter_table(found: Sequence[FilterCost]) -> Table:
     rows: list[list[str | float | None]] = [
         [
             one.statement, one.rows, one.with_ms, one.without_ms, one.ratio.value if one.ratio else None,
@@ -276,5 +276,5 @@ def filter_section(found: Sequence[FilterCost], tables: Sequence[Table]) -> Sect
         text=[
             "What it costs that every query names its tenant, and that a tenant's events lie among others'."
         ],
-        tables=[*([filter_table(found)] if found else []), *tables],
+        tables=[*([_filter_table(found)] if found else []), *tables],
     )

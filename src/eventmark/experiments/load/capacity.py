@@ -145,10 +145,10 @@ class Prober:
         self.probed.append(
             Probed(rate_per_s=rate_per_s, outcome=outcome, operations=operations, evidence=evidence)
         )
-        return answer_of(outcome, operations, self.job.targets, confirming=confirming)
+        return _answer_of(outcome, operations, self.job.targets, confirming=confirming)
 
 
-def answer_of(
+def _answer_of(
     outcome: LoadOutcome,
     operations: Mapping[str, OperationResult],
     targets: Mapping[str, Target],
@@ -240,7 +240,7 @@ def _figures(confirmed: Probed | None) -> dict[str, Figure]:
     return {f"capacity_{name}": figure for name, figure in load_figures(confirmed.outcome).items()}
 
 
-def capacity_sentence(figures: Mapping[str, Figure], *, at_least: bool) -> str:
+def _capacity_sentence(figures: Mapping[str, Figure], *, at_least: bool) -> str:
     """``1,640 appends/s and 100,000 events/s streamed within targets``, of what the mix has."""
     parts = [
         f"{figures[name].value:,.0f} {what}"
@@ -273,7 +273,7 @@ def _text(found: Capacity, confirmed: Probed | None) -> Iterator[str]:
     if confirmed is None:
         yield "No rate was confirmed: " + _judged(found)[1] + "."
     else:
-        sentence = capacity_sentence(_figures(confirmed), at_least=found.at_least)
+        sentence = _capacity_sentence(_figures(confirmed), at_least=found.at_least)
         yield f"{sentence[0].upper()}{sentence[1:]}."
         yield (
             f"Confirmed for {confirmed.outcome.seconds:g} s at {confirmed.rate_per_s:g} operations/s of the mix "

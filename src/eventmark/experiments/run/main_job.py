@@ -29,11 +29,11 @@ class MainJob(Experiment):
     name: ClassVar[str] = "run"
 
     def measure(self, run: Run) -> Findings:
-        corpus = audited_corpus(run)
+        corpus = _audited_corpus(run)
         run.so_far = lambda: Findings(corpus=corpus)
         operations = measured_operations(run, corpus)
         run.so_far = lambda: Findings(corpus=corpus, operations=operations)
-        return Findings(corpus=corpus, operations=operations, plans=examined_plans(run))
+        return Findings(corpus=corpus, operations=operations, plans=_examined_plans(run))
 
 
 class CoreOperations(Experiment):
@@ -54,7 +54,7 @@ class Limits(Experiment):
         return replace(job, with_floors=True)
 
     def measure(self, run: Run) -> Findings:
-        corpus = audited_corpus(run)
+        corpus = _audited_corpus(run)
         return Findings(corpus=corpus, operations=measured_operations(run, corpus))
 
 
@@ -64,10 +64,10 @@ class Plans(Experiment):
     name: ClassVar[str] = "explain"
 
     def measure(self, run: Run) -> Findings:
-        return Findings(plans=examined_plans(run))
+        return Findings(plans=_examined_plans(run))
 
 
-def audited_corpus(run: Run) -> CorpusResult:
+def _audited_corpus(run: Run) -> CorpusResult:
     """The corpus as the table shows it, and the baseline of seeding where something was seeded."""
     job, seeded, floor = run.job, run.seeded, None
     assert seeded is not None
@@ -112,7 +112,7 @@ def measured_operations(run: Run, corpus: CorpusResult | None = None) -> dict[st
     return operations
 
 
-def examined_plans(run: Run) -> list[PlanResult]:
+def _examined_plans(run: Run) -> list[PlanResult]:
     with run.phase("plans"):
         return examine_all_plans(run)
 

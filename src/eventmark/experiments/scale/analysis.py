@@ -197,7 +197,7 @@ def pages_of(step: Step, operation: str) -> Pages | None:
     small, large = (_pages(step.accounts.get(operation, []), side) for side in ("small", "large"))
     if not small.sum() or not large.sum():
         return None
-    of_levels = pages_of_levels(step, operation)
+    of_levels = _pages_of_levels(step, operation)
     return Pages(
         small=float(small.mean()),
         large=float(large.mean()),
@@ -249,7 +249,7 @@ def events_per_call(operation: str) -> int:
     return int(number) if number.isdigit() else 1
 
 
-def levels_gained(step: Step) -> dict[str, int]:
+def _levels_gained(step: Step) -> dict[str, int]:
     """By index: how many levels more the large corpus' has than the small one's."""
     small = {one.name: one for one in step.relations_small if one.levels is not None}
     return {
@@ -259,7 +259,7 @@ def levels_gained(step: Step) -> dict[str, int]:
     }
 
 
-def pages_of_levels(step: Step, operation: str) -> float:
+def _pages_of_levels(step: Step, operation: str) -> float:
     """How many pages more a call must touch because indexes have more levels: one for each level and descent.
 
     An append descends every index once for each event, and others as often as they were searched in.
@@ -269,7 +269,7 @@ def pages_of_levels(step: Step, operation: str) -> float:
     of_events = _indexes_of_events(step.relations_large)
     return sum(
         gained * (scans.get(name, 0.0) + (inserted if name in of_events else 0))
-        for name, gained in levels_gained(step).items()
+        for name, gained in _levels_gained(step).items()
     )
 
 

@@ -66,7 +66,7 @@ def measure_clients(proving: Proving) -> tuple[ClientHealth, ClientHealth]:
     ]
     with worker_executor(1, fresh=True) as executor:
         busy, waiting = (
-            client_of_forks("read_snapshot", [executor.submit(run_client, task).result()]) for task in tasks
+            client_of_forks("read_snapshot", [executor.submit(_run_client, task).result()]) for task in tasks
         )
     return busy, waiting
 
@@ -90,7 +90,7 @@ def client_findings(busy_client: ClientHealth, slow_server: ClientHealth) -> lis
     ]
 
 
-def run_client(task: ClientTask) -> ForkSamples:
+def _run_client(task: ClientTask) -> ForkSamples:
     """Run in a fresh process."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_measure(task))

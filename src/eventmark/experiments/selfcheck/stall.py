@@ -79,10 +79,10 @@ def measure_stall(proving: Proving) -> StallSeen:
     table = f'{quoted_schema(job.schema)}."{job.definition.events_table}"'
     with _HeldLock(job.server.dsn, table) as lock:
         outcome = run_load(job, draw_sample(job), plan, watch=lock.begin)
-    return stall_seen(outcome.operations[OPERATION])
+    return _stall_seen(outcome.operations[OPERATION])
 
 
-def stall_seen(load: OperationLoad) -> StallSeen:
+def _stall_seen(load: OperationLoad) -> StallSeen:
     service_ms = load.service_ns / _NS_PER_MS
     return StallSeen(
         stall_ms=STALL_S * 1e3,

@@ -281,7 +281,7 @@ class _Running:
         consumed.saved_ns.append(saved_ns)
         consumed.events.append(len(events))
         if self._with_numbers:
-            consumed.numbers += [event_number(event) for event in events]
+            consumed.numbers += [_event_number(event) for event in events]
             consumed.given_ns += [self._given_ns] * len(events)
             consumed.ended_ns += [saved_ns] * len(events)
         self.handled += len(events)
@@ -297,7 +297,7 @@ class _Running:
         return self._spec.expected[self.consumed.segment]
 
 
-def event_number(event: StoredEvent) -> int:
+def _event_number(event: StoredEvent) -> int:
     """The number that ``delivery`` wrote into the payload: all that every store gives back."""
     number: int = event.payload()[NUMBER_KEY]
     return number

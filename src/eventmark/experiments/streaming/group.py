@@ -76,7 +76,7 @@ class Group:
         ]
 
 
-def shared_out(specs: Sequence[ConsumerSpec]) -> list[tuple[ConsumerSpec, ...]]:
+def _shared_out(specs: Sequence[ConsumerSpec]) -> list[tuple[ConsumerSpec, ...]]:
     """The consumers of each process, no more processes than there are cores."""
     processes = _processes(len(specs))
     return [tuple(specs[number::processes]) for number in range(processes)]
@@ -141,7 +141,7 @@ async def _consume(
     meanwhile: Meanwhile | None,
     progress: Progress,
 ) -> Group:
-    parts = shared_out(plan.specs)
+    parts = _shared_out(plan.specs)
     async with Rendezvous(len(parts)) as rendezvous:
         futures = [
             asyncio.wrap_future(executor.submit(run_consumers, _task(job, plan, rendezvous, number, specs)))
