@@ -10,9 +10,10 @@ from eventmark.server.extensions import extension_schema, missing_extension
 
 PATIENCE_S = 3600.0  # for reading a whole corpus once
 
+# By number: TOAST tables are in a schema whose names only a superuser may look up.
 RELATIONS = """
 select
-    c.oid::regclass::text as place,
+    c.oid,
     case when c.relkind = 't' then 'TOAST of ' || owner.relname else c.relname end as name,
     case c.relkind when 'i' then 'index' when 't' then 'toast' else 'table' end as kind,
     pg_relation_size(c.oid) as size_bytes
@@ -41,7 +42,7 @@ async def warm(server: Server, schemas: tuple[str, ...]) -> str:
             for row in await connection.fetch(RELATIONS, quoted_schema(schema)):
                 if row["size_bytes"]:
                     await connection.execute(
-                        f"select {place}.pg_prewarm($1::text::regclass)", row["place"], timeout=PATIENCE_S
+                        f"select {place}.pg_prewarm($1::oid::regclass)", row["oid"], timeout=PATIENCE_S
                     )
         return ""
     finally:

@@ -11,15 +11,15 @@ from eventmark.server.extensions import extension_schema, missing_extension
 NOT_TOLD = "cold was not measured: "
 
 _RELATIONS = """
-select c.oid::regclass::text
+select c.oid
 from pg_class c
 where c.relnamespace = $1::regnamespace and c.relkind in ('r', 'm', 'i', 'p')
 union all
-select t.oid::regclass::text
+select t.oid
 from pg_class c join pg_class t on t.oid = c.reltoastrelid
 where c.relnamespace = $1::regnamespace
 union all
-select i.indexrelid::regclass::text
+select i.indexrelid
 from pg_class c join pg_index i on i.indrelid = c.reltoastrelid
 where c.relnamespace = $1::regnamespace
 """
@@ -49,7 +49,7 @@ class BufferCache:
             names = await connection.fetch(_RELATIONS, quoted_schema(self._schema))
             for row in names:
                 await connection.execute(
-                    f"select {place}.pg_buffercache_evict_relation($1::text::regclass)", row[0]
+                    f"select {place}.pg_buffercache_evict_relation($1::oid::regclass)", row[0]
                 )
             return ""
         except asyncpg.PostgresError as error:

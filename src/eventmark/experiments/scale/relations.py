@@ -12,9 +12,7 @@ from eventmark.jobs.warming import PATIENCE_S, RELATIONS
 from eventmark.server import Server
 from eventmark.server.extensions import extension_schema, missing_extension
 
-_SHAPE = (
-    "select tree_level, avg_leaf_density, leaf_fragmentation from {place}.pgstatindex($1::text::regclass)"
-)
+_SHAPE = "select tree_level, avg_leaf_density, leaf_fragmentation from {place}.pgstatindex($1::oid::regclass)"
 _CACHE = """
 select
     coalesce(sum(heap_blks_hit + coalesce(idx_blks_hit, 0) + coalesce(toast_blks_hit, 0)
@@ -37,7 +35,7 @@ async def relations_of(server: Server, schema: str) -> tuple[list[Relation], str
         for row in rows:
             shape = None
             if row["kind"] == "index" and not missing:
-                shape = await connection.fetchrow(shape_of, row["place"], timeout=PATIENCE_S)
+                shape = await connection.fetchrow(shape_of, row["oid"], timeout=PATIENCE_S)
             found.append(_relation(row, shape))
         return found, missing
     finally:
