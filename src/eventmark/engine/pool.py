@@ -1,7 +1,7 @@
 """Connections with their prepared statements, kept ready and handed out.
 
-The driver's own pool resets a connection with a round trip of its own at each release and wraps each call
-in a proxy; the engine leaves no session state behind, so neither is needed here. Every wait is counted.
+The driver's own pool wraps each call in a proxy, and keeps no prepared statement from one use of a connection to the
+next; the engine leaves no session state behind, so neither is needed here (docs/adr/0002). Every wait is counted.
 """
 
 from __future__ import annotations
