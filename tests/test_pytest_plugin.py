@@ -90,13 +90,28 @@ def test_a_target_that_is_broken_fails_and_one_that_cannot_be_told_is_no_pass(
     done.stdout.fnmatch_lines(["create_head_token: *p95 * ms, 95% interval *, target 0.0001 ms"])
 
 
-def test_a_store_that_is_wrong_is_one_clear_error(team: pytest.Pytester) -> None:
-    (team.path / "my-store" / "schema.sql").write_text("create table {schema}.events (nothing int")
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("tenant text", "tenant", "StoreDefinitionError: *schema.sql:*"),
+        (
+            "tenant text",
+            "tenant uuid",
+            "CannotRunError: *does not fit table 'events': invalid UUID*are text)",
+        ),
+    ],
+)
+def test_a_store_that_is_wrong_is_one_clear_error(
+    team: pytest.Pytester, right: str, wrong: str, said: str
+) -> None:
+    schema = team.path / "my-store" / "schema.sql"
+    schema.write_text(schema.read_text().replace(right, wrong))
     team.makepyfile("def test_it(eventmark_store): pass")
     done = team.runpytest_subprocess("--eventmark")
     done.assert_outcomes(errors=1)
-    done.stdout.fnmatch_lines(["StoreDefinitionError: *schema.sql:*"])
+    done.stdout.fnmatch_lines([said])
     assert "Traceback" not in done.stdout.str()
+    assert "During handling" not in done.stdout.str()
     assert "seeded_store" not in done.stdout.str()  # no line of ours
 
 

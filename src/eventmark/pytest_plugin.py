@@ -148,10 +148,9 @@ def _in_one_line() -> Iterator[None]:
 
     try:
         yield
-        return
     except EventmarkError as error:
         said = redact_text(f"{type(error).__name__}: {error}")
-    pytest.fail(said, pytrace=False)  # not where the error is handled: pytest would show it as well
+        raise pytest.fail.Exception(said, pytrace=False) from None
 
 
 def _setting(config: pytest.Config, name: str) -> str:

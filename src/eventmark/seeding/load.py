@@ -180,9 +180,19 @@ async def _copy_events(
         )
         return
     rows, columns = _mapped(event_rows(batch), EventRow._fields, task.columns)
-    await connection.copy_records_to_table(
-        task.events_table, schema_name=task.schema, columns=columns, records=rows
-    )
+    try:
+        await connection.copy_records_to_table(
+            task.events_table, schema_name=task.schema, columns=columns, records=rows
+        )
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:  # from the driver, which encodes a value by its column
+        raise CannotRunError(
+            f"an event of the corpus does not fit table {task.events_table!r}: {error}",
+            remedy="use column types that take it: the corpus' tenants and streams are text",
+        ) from None
 
 
 async def _one_by_one(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
