@@ -18,10 +18,11 @@ from eventmark.server import Server, provision
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan
 from tests.database import cloned, drop_database, execute
+from tests.experiments.results import minimal_result
 from tests.experiments.seeded import EVENTS
 from tests.virtual_time import virtual_time
 
-__all__ = ["database", "server", "virtual_time"]
+__all__ = ["database", "minimal_result", "server", "virtual_time"]
 
 PROCESSES_MAX = 8  # each has a server
 _numbers = count(1)

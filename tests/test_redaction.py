@@ -22,7 +22,7 @@ from eventmark.redaction import (
     register,
 )
 from eventmark.results.files import without_secrets
-from tests.measure.test_files import run_result
+from tests.results.test_files import run_result
 
 SECRET = "s3cr3t/n@ver"
 

@@ -22,7 +22,7 @@ from eventmark.results.targets import DEFAULT_TARGETS
 from eventmark.seeding import seed
 from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
-from tests.experiments.test_metering import free_port
+from tests.jobs.test_metering import free_port
 
 PROMETHEUS = shutil.which("prometheus")
 EVENTS = 20_000

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from eventmark.results.results import (
     Environment,
     Finding,
     HostEnvironment,
+    RunResult,
     ServerEnvironment,
     StoreEnvironment,
+    Verdict,
 )
 
 
@@ -26,4 +30,14 @@ def environment(fitness: Sequence[Finding] = ()) -> Environment:
             name="eaf", ordering="transaction-id", schema_sha256="", indexes=[], capabilities={}
         ),
         fitness=list(fitness),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def minimal_result() -> RunResult:
+    """A result of nothing but its verdict."""
+    return RunResult(
+        scenario="run", run_id="1", started_at="2026-11-24T01:02:03+00:00", seconds=1.0, command="eventmark run", profile="quick",
+        seed=1, verdict=Verdict.MET, reasons=[], environment=environment(), corpus=None, operations={}, plans=[],
+        skipped={}, phases=[], series=[],
     )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from eventmark.stats.dependence import Samples
 from eventmark.stats.ratios import mean_ratio, quantile_ratio, ratio_of_means
-from tests.measure.series import correlated, independent
+from tests.stats.series import correlated, independent
 
 
 def rounds_of(

@@ -12,7 +12,7 @@ from eventmark.adviser.appends import Template, append_call, append_script
 from eventmark.operations.pgbench import pgbench_rate
 from eventmark.server import Server
 from eventmark.stores import StoreDefinition, find_store, make_scratch_store, read_definition
-from tests.experiments.advice.conftest import MakeCopies
+from tests.adviser.conftest import MakeCopies
 
 HOSTILE = Template(
     tenant_id="o'neill:acme", aggregate_type="Order", event_type="Order:Placed",

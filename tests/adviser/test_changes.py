@@ -15,7 +15,7 @@ from eventmark.adviser.trial import examine_state, try_kept
 from eventmark.adviser.triggers import without_trigger
 from eventmark.adviser.variants import read_subject, variants
 from eventmark.judgement.counters import PAGE_PLACES
-from tests.experiments.advice.conftest import MakeCopies, rewrite
+from tests.adviser.conftest import MakeCopies, rewrite
 
 
 def tried(copies: Copies) -> _Small:

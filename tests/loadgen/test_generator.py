@@ -24,8 +24,8 @@ from eventmark.loadgen.records import DEADLINE
 from eventmark.operations.catalogue import OPERATIONS, ReadSnapshot
 from eventmark.workload.arrivals import Arrivals
 from tests.database import execute, fetch
-from tests.experiments.load.conftest import Loaded
 from tests.experiments.seeded import EVENTS
+from tests.loadgen.conftest import Loaded
 
 APPEND = "append_events[1]"
 BUSY = "append_events[1]=60, append_events[10]=10, load_aggregate[1000]=10, stream_events[1000]=10, read_snapshot=10"

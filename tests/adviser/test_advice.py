@@ -31,7 +31,7 @@ from eventmark.results.results import RunResult, Verdict
 from eventmark.server import Server
 from eventmark.stats.ratios import Ratio
 from eventmark.stores import find_store, make_scratch_store
-from tests.experiments.advice.conftest import MakeCopies
+from tests.adviser.conftest import MakeCopies
 
 COST, SIZES = AppendCost(wal_bytes=2000, pages=30), Sizes(table_bytes=1000, index_bytes=1000, events=10)
 ALIKE = Ratio(value=1.0, low=0.98, high=1.02, count=8)

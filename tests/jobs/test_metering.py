@@ -19,7 +19,7 @@ from eventmark.results.results import Figure, RunResult
 from eventmark.server import Server
 from eventmark.stores import METRICS_VARIABLE
 from eventmark.workers import worker_executor
-from tests.experiments.core.test_benchmark import EVENTS, PROFILE, _sample
+from tests.operations.test_benchmark import EVENTS, PROFILE, _sample
 
 
 def free_port() -> int:

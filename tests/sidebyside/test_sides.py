@@ -14,7 +14,7 @@ from eventmark.sidebyside.grounds import with_settings
 from eventmark.sidebyside.sides import PROGRAM, Side, all_installed, both_sides
 from eventmark.stores import write_template
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 
 def git(place: Path, *arguments: str) -> str:
