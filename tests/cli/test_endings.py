@@ -85,7 +85,7 @@ def a_worker(process: subprocess.Popen[str]) -> None:
     ("how", "said"),
     [
         (whole_group, "the same command goes on where it stopped"),
-        (a_worker, "a worker process was killed"),
+        pytest.param(a_worker, "a worker process was killed", marks=pytest.mark.long),
     ],
 )
 def test_a_seeder_that_was_ended_is_gone_on_with_and_nothing_is_lost_or_doubled(

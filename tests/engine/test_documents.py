@@ -213,6 +213,7 @@ async def test_a_document_is_the_one_the_server_itself_makes_of_the_text(
     assert event.payload_json == expected
 
 
+@pytest.mark.long
 async def test_a_batch_of_more_than_the_server_takes_in_one_message_is_refused(
     common_store: PostgresEventStore, tenant: str
 ) -> None:

@@ -125,7 +125,12 @@ async def _unreadable(
 
 
 @pytest.mark.parametrize(
-    ("ordering", "column"), [("horizon", "payload"), ("horizon", "metadata"), ("gap_aware", "payload")]
+    ("ordering", "column"),
+    [
+        ("horizon", "payload"),
+        pytest.param("horizon", "metadata", marks=pytest.mark.long),
+        pytest.param("gap_aware", "payload", marks=pytest.mark.long),
+    ],
 )
 async def test_an_event_that_cannot_be_read_is_named_and_can_be_redacted(
     ordered: PostgresEventStore, observer: Connection, column: str

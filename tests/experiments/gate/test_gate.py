@@ -145,6 +145,7 @@ def test_a_candidate_that_answers_wrong_is_broken(job: Job, store: Callable[...,
     assert found.reasons[0].startswith(f"{LOAD}: failed")
 
 
+@pytest.mark.long
 def test_alike_sides_do_the_same_work_and_no_plan_is_worse(job: Job, store: Callable[..., Path]) -> None:
     """The time is over before much is known: what can be told by then is that nothing is worse."""
     found = gate(job, store("one"), store("two"), only=(LOAD, "append_events[1]"), seconds=8)

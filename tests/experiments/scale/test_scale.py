@@ -54,6 +54,7 @@ def interrupted_at(stage: str):  # type: ignore[no-untyped-def]
     return progress
 
 
+@pytest.mark.long
 def test_interrupted_it_goes_on_with_the_next_volume_and_finds_what_was_planted_meanwhile(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +86,6 @@ def test_interrupted_it_goes_on_with_the_next_volume_and_finds_what_was_planted_
     assert not [phase for phase in again.phases if phase.name.startswith("measure")]
 
 
-@pytest.mark.long
 def test_a_log_that_has_grown_beyond_a_volume_is_not_measured_at_it(job: Job) -> None:
     plan = replace(CorpusPlan(40_000), cohort_events=20_000)
     seed(job.server.dsn, job.definition, plan, schema=LARGE)
