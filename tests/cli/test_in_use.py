@@ -307,6 +307,7 @@ def test_a_run_that_is_ended_takes_its_roles_and_scratch_schemas_with_it(
     run = subprocess.Popen(
         [sys.executable, "-m", "eventmark.cli.main", "bench", "--rls", *SMALL, "--server", database],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background shell ignores it
     )  # fmt: skip
     made = f"select count(*) from pg_roles where rolname like '{CORPUS_SCHEMA}%visitor%'"
     while not fetch(database, made):

@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError
@@ -127,9 +128,16 @@ def _unforeseen(error: Exception) -> int:
     return EventmarkError.exit_code
 
 
-def _interrupt(*_: object) -> None:
-    """Told to end (SIGTERM): the same orderly way as by Ctrl-C."""
-    raise KeyboardInterrupt
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End as by Ctrl-C, and by the same way: a running event loop cancels what it does.
+
+    Raised here, an exception could come up in the middle of a driver's callback, which is C and not made for it.
+    """
+    by_keyboard = signal.getsignal(signal.SIGINT)
+    if callable(by_keyboard):
+        by_keyboard(signal.SIGINT, frame)
+    else:  # a background shell lets programs ignore the keyboard
+        raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
