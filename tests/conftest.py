@@ -30,8 +30,8 @@ _numbers = count(1)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: one more than there are processors, as tests also wait for time to pass."""
-    return min((os.cpu_count() or 1) + 1, PROCESSES_MAX)
+    """``-n auto``: two more than there are processors, as tests also wait for time to pass."""
+    return min((os.cpu_count() or 1) + 2, PROCESSES_MAX)
 
 
 @pytest.fixture(scope="session")
