@@ -61,6 +61,7 @@ from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
 
 MS = 1_000_000
+WAKING_MS_MAX = 2.0  # half of a scheduler's turn on a crowded machine: more is no waking
 
 
 def job_on(server: Server) -> Job:
@@ -79,14 +80,15 @@ def proving(server: Server) -> Iterator[Proving]:
 
 @pytest.mark.alone
 def test_planted_delays_are_measured_right(proving: Proving) -> None:
-    """Whatever else this machine does: what is measured beyond the server's own account lies around nought."""
-    with (
-        awake_cores()
-    ):  # as the selfcheck has them: one that sleeps wakes late, and the call does take longer
+    """A delay is never measured as less than it is; what waking the client adds is this machine's, and no verdict's.
+
+    Whether that is within 5% is what the certificate says of a machine; its rule is tested on drawn samples below.
+    """
+    with awake_cores():
         measured = measure_delays(proving, {1.0: 200, 10.0: 30})
     for one in measured:
-        assert one.verdict is not Verdict.BROKEN, delay_findings([one])
-    assert measured[1].measured_ms == pytest.approx(10.0, abs=2.0)
+        assert 0.95 * one.planted_ms <= one.measured_ms, delay_findings([one])
+        assert one.measured_ms <= one.planted_ms + WAKING_MS_MAX, delay_findings([one])
     assert 0 < smallest_delay_ms(measured) < 10.0
 
 
