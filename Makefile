@@ -37,6 +37,7 @@ docs: install
 	$(BIN)/python -m tools.docs.performance docs/results docs/performance.md docs/ordering.md
 	$(BIN)/python -m tools.docs.museum docs/results docs/museum.md
 	$(BIN)/python -m tools.docs.advice docs/results docs/advice.md
+	$(BIN)/python -m tools.docs.story docs/results docs/story.md
 
 install: $(INSTALLED)
 
