@@ -11,7 +11,9 @@ from pathlib import Path
 from eventmark.errors import CannotRunError, UsageError
 
 TIMEOUT_S = 120.0
-UNSHALLOW = "fetch the whole history: fetch-depth: 0 (GitHub), GIT_DEPTH: 0 (GitLab), or git fetch --unshallow"
+UNSHALLOW = (
+    "fetch the whole history: fetch-depth: 0 (GitHub), GIT_DEPTH: 0 (GitLab), or git fetch --unshallow"
+)
 
 
 class GitError(UsageError):
