@@ -15,7 +15,9 @@ from eventmark.errors import CannotRunError, EventmarkError, StoreUnavailableErr
 from tests.engine.builders import DEADLINE_S, new_event, stream_of, until
 
 
-def pool_of(dsn: str, *, size_max: int = 2, acquire_timeout_s: float = DEADLINE_S) -> Pool:
+def pool_of(
+    dsn: str, *, size_max: int = 2, acquire_timeout_s: float = DEADLINE_S, tenant_max: int | None = None
+) -> Pool:
     return Pool(
         dsn,
         {"one": "select 1 as one"},
@@ -23,6 +25,7 @@ def pool_of(dsn: str, *, size_max: int = 2, acquire_timeout_s: float = DEADLINE_
         size_max=size_max,
         acquire_timeout_s=acquire_timeout_s,
         application_name="pool-test",
+        tenant_max=tenant_max,
     )
 
 
@@ -382,3 +385,55 @@ async def test_a_store_that_is_not_opened_leaves_no_connection_open(
             await until(lambda: own_connection.fetchval(others))
     finally:
         await own_connection.execute("drop owned by crowd; drop role crowd")
+
+
+async def test_tenants_that_wait_are_served_in_turn(pool: Pool) -> None:
+    held = [await pool.acquire("flood"), await pool.acquire("flood")]
+    served: list[str] = []
+
+    async def work(tenant: str) -> None:
+        session = await pool.acquire(tenant)
+        served.append(tenant)
+        pool.release(session)
+
+    tasks = []
+    for tenant in ["flood"] * 5 + ["quiet"]:
+        tasks.append(asyncio.create_task(work(tenant)))
+        await _settle()
+    for session in held:
+        pool.release(session)
+    await asyncio.gather(*tasks)
+    assert served[0] == "quiet"
+    assert pool.in_use == 0
+
+
+async def test_a_tenant_at_its_bound_waits_until_the_others_have_gone(
+    common_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventmark.engine.turns.PRESENCE_S", 0.2)
+    monkeypatch.setattr("eventmark.engine.pool.PRESENCE_S", 0.2)
+    pool = pool_of(common_dsn, size_max=4, tenant_max=1)
+    pool.release(await pool.acquire("quiet"))
+    first = await pool.acquire("flood")
+    waiting = asyncio.create_task(pool.acquire("flood"))
+    await _settle()
+    assert not waiting.done()
+    other = await pool.acquire("quiet")
+    pool.release(other)
+    async with asyncio.timeout(DEADLINE_S):
+        second = await waiting
+    for session in (first, second):
+        pool.release(session)
+    assert (pool.in_use, pool.waited_total) == (0, 1)
+    await pool.close()
+
+
+async def test_a_bound_that_is_reached_is_named(common_dsn: str) -> None:
+    pool = pool_of(common_dsn, size_max=4, tenant_max=1)
+    other, first = await pool.acquire("quiet"), await pool.acquire("flood")
+    pool.acquire_timeout_s = 0.05
+    with pytest.raises(StoreUnavailableError, match="tenant 'flood' holds all 1 that one tenant may hold"):
+        await pool.acquire("flood")
+    for session in (other, first):
+        pool.release(session)
+    await pool.close()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from eventmark.domain import AppendResult, NewEvent, StreamId
 from eventmark.engine.appending import append_result
 from eventmark.engine.encoding import CheckedBatch, checked_batch
 from eventmark.engine.parameters import checked_count
+from eventmark.engine.turns import Rotation
 from eventmark.errors import (
     DuplicateEventError,
     EventStoreError,
@@ -78,7 +78,7 @@ class GroupAppender:
         self._store = store
         self._groups_at_a_time = groups_at_a_time
         self._group_events_max = group_events_max
-        self._waiting: deque[_Append] = deque()
+        self._waiting: Rotation[_Append] = Rotation()
         self._streams_under_way: set[tuple[str, str]] = set()
         self._under_way: set[asyncio.Future[None]] = set()
         self._callers = 0  # lately
@@ -111,7 +111,7 @@ class GroupAppender:
         if not self._under_way and not self._waiting and not self._crowded:
             return await self._append_alone(stream, key, batch)
         outcome: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Append(stream, key, batch, outcome))
+        self._waiting.append(stream.tenant_id, _Append(stream, key, batch, outcome))
         self._send_waiting()
         return await outcome
 
@@ -155,7 +155,7 @@ class GroupAppender:
             self._under_way.discard(task)
 
     def _next_group(self) -> list[_Append]:
-        """The next appends, of streams apart, none of which is under way; sorted by stream."""
+        """The next appends, of tenants in turn and of streams apart, none of which is under way; sorted by stream."""
         group: list[_Append] = []
         left: list[_Append] = []
         count = 0
@@ -166,14 +166,15 @@ class GroupAppender:
         self._callers = max(callers, (3 * self._callers + callers) // 4)
         share = max(-(-self._callers // self._groups_at_a_time), GROUP_SHARED_FROM)
         while self._waiting and count < self._group_events_max and len(group) < share:
-            append = self._waiting.popleft()
+            append = self._waiting.pop()
             if append.key in busy:
                 left.append(append)
             else:
                 busy.add(append.key)
                 group.append(append)
                 count += len(append.batch.events)
-        self._waiting.extendleft(reversed(left))
+        for append in reversed(left):
+            self._waiting.put_back(append.stream.tenant_id, append)
         if group:
             self._crowded = len(group) > 1
         group.sort(key=attrgetter("key"))
@@ -227,7 +228,7 @@ class GroupAppender:
             return
         since_s = time.monotonic() - self._store.pool.acquire_timeout_s
         for append in [append for append in self._waiting if append.since_s <= since_s]:
-            self._waiting.remove(append)
+            self._waiting.remove(append.stream.tenant_id, append)
             _set_error(append, copy(error))
 
 

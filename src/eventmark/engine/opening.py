@@ -41,6 +41,7 @@ async def open_pool(
     acquire_timeout_s: float,
     operation_timeout_s: float,
     transaction_pooling: bool,
+    tenant_pool_max: int | None = None,
 ) -> tuple[Pool, Marker, bool]:
     """The pool, the store's marker, and whether the role reads every tenant's events.
 
@@ -57,6 +58,7 @@ async def open_pool(
         acquire_timeout_s=acquire_timeout_s,
         operation_timeout_s=operation_timeout_s,
         transaction_pooling=transaction_pooling,
+        tenant_max=tenant_pool_max,
         application_name="eventmark",
     )
     try:

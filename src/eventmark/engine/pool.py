@@ -19,6 +19,7 @@ from eventmark.engine.fence import replaced_error
 from eventmark.engine.parameters import check_dsn, checked_count, checked_seconds
 from eventmark.engine.sessions import SETTINGS, EngineConnection, close_connection, open_connection
 from eventmark.engine.translation import is_connection_lost
+from eventmark.engine.turns import NO_TENANT, PRESENCE_S, Lane, Turns
 from eventmark.errors import BatchTooLargeError, StoreReplacedError, StoreUnavailableError, UsageError
 
 
@@ -37,7 +38,7 @@ class Observer(Protocol):
 class Session:
     """One connection of a pool and its prepared statements, made at first use."""
 
-    __slots__ = ("_pool", "_prepared", "_record_class", "_sql", "connection")
+    __slots__ = ("_pool", "_prepared", "_record_class", "_sql", "connection", "lane", "since_s")
 
     def __init__(
         self,
@@ -51,6 +52,8 @@ class Session:
         self._record_class = record_class
         self._pool = pool
         self._prepared: dict[str, PreparedStatement[Any]] = {}
+        self.lane: Lane[Session | None] | None = None  # of the tenant that it is handed out to
+        self.since_s = 0.0
 
     async def fetch(self, name: str, *arguments: object) -> list[Any]:
         """Run the statement called ``name``; one round trip, after the first time."""
@@ -125,6 +128,8 @@ class Session:
 class Pool:
     """At most ``size_max`` sessions. ``acquire`` waits its turn, for at most ``acquire_timeout_s``.
 
+    Tenants take turns, and each holds at most ``tenant_max`` sessions while another tenant is present: see ``turns``.
+
     A statement that is not answered within ``operation_timeout_s`` fails with ``TimeoutError``.
     ``transaction_pooling``: nothing of a session is kept on the server from one transaction to the next.
     ``settings`` hold for every statement: see ``sessions``.
@@ -142,9 +147,12 @@ class Pool:
         operation_timeout_s: float | None = None,
         transaction_pooling: bool = False,
         settings: Mapping[str, str] = SETTINGS,
+        tenant_max: int | None = None,
     ) -> None:
         check_dsn(dsn)
         checked_count(size_max, "pool_max")
+        if tenant_max is not None:
+            checked_count(tenant_max, "tenant_pool_max")
         checked_seconds(acquire_timeout_s, "acquire_timeout_s")
         if operation_timeout_s is not None:
             checked_seconds(operation_timeout_s, "operation_timeout_s")
@@ -154,7 +162,8 @@ class Pool:
         self._application_name = application_name
         self._settings = settings
         self._idle: list[Session] = []
-        self._waiters: deque[asyncio.Future[Session | None]] = deque()
+        self._turns: Turns[Session | None] = Turns(tenant_max)
+        self._look_again: asyncio.TimerHandle | None = None
         self._open = 0
         self._reserved = 0
         self._closed = False
@@ -204,41 +213,48 @@ class Pool:
             for session in sessions:
                 self.release(session)
 
-    async def acquire(self) -> Session:
-        """A session of one's own, to be given back by ``release`` or ``discard``."""
+    async def acquire(self, tenant: str = NO_TENANT) -> Session:
+        """A session of one's own, to be given back by ``release`` or ``discard``. Work for a tenant names it."""
         if self.replaced is not None:
             raise StoreReplacedError(self.replaced.message, remedy=self.replaced.remedy)
         self.acquired_total += 1
-        while self._idle:
-            session = self._idle.pop()
-            if not session.connection.is_closed():
-                return session
-            self._open -= 1
         if self._closed:
             raise StoreUnavailableError("the event store is closed")
-        if self._open < self.size_max:
-            self._open += 1
-            return await self._connect()
-        return await self._wait()
+        lane = self._turns.lane(tenant)
+        # Where a session or a place is free, whoever waits may hold no more: nobody is overtaken.
+        if self._turns.may_hold(lane):
+            while self._idle:
+                session = self._idle.pop()
+                if not session.connection.is_closed():
+                    return self._lend(session, lane)
+                self._open -= 1
+            if self._open < self.size_max:
+                self._open += 1
+                self._turns.took(lane)
+                return await self._connect(lane)
+        return await self._wait(lane)
 
     def release(self, session: Session) -> None:
         """Give a session back in good order."""
         if session.connection.is_closed() or self._closed:
             self.discard(session)
             return
+        self._take_back(session)
         if not self._hand_over(session):
             self._idle.append(session)
 
     def discard(self, session: Session) -> None:
         """Give back a session whose state is not known: it is cut, and its place is free again."""
         session.connection.terminate()
+        self._take_back(session)
         self._free_place()
 
     async def close(self) -> None:
         """Close the idle sessions now and each other one when it comes back."""
         self._closed = True
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        if self._look_again is not None:
+            self._look_again.cancel()
+        for waiter in self._turns.waiters():
             if not waiter.done():
                 waiter.set_exception(StoreUnavailableError("the event store was closed"))
         idle, self._idle = self._idle, []
@@ -260,33 +276,48 @@ class Pool:
         """A session outside the pool, to be closed by the caller."""
         return Session(await self.connect(), self._sql, self._record_class, self)
 
-    async def _connect(self) -> Session:
-        """A new session in a place that is counted already."""
+    def _lend(self, session: Session, lane: Lane[Session | None]) -> Session:
+        self._turns.took(lane)
+        session.lane, session.since_s = lane, time.monotonic()
+        return session
+
+    def _take_back(self, session: Session) -> None:
+        if session.lane is not None:
+            self._turns.gave_back(session.lane, time.monotonic() - session.since_s)
+            session.lane = None
+
+    async def _connect(self, lane: Lane[Session | None]) -> Session:
+        """A new session in a place that is counted already, for the pool and for the lane."""
         try:
-            return await self.connect_apart()
+            session = await self.connect_apart()
         except BaseException:
+            self._turns.gave_back(lane, 0.0)
             self._free_place()
             raise
+        session.lane, session.since_s = lane, time.monotonic()
+        return session
 
     def _free_place(self) -> None:
         # A place handed over stays counted: else whoever asks before the waiter runs would take it as well.
         if not self._hand_over(None):
             self._open -= 1
 
-    async def _wait(self) -> Session:
+    async def _wait(self, lane: Lane[Session | None]) -> Session:
         waiter: asyncio.Future[Session | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._turns.wait(lane, waiter)
+        if self._idle or self._open < self.size_max:
+            self._look_again_soon()
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self.acquire_timeout_s):
-                session = await self._served(waiter)
+                session = await self._served(waiter, lane)
         except TimeoutError as error:
             raise StoreUnavailableError(
-                f"no connection became free within {self.acquire_timeout_s:g} s, "
-                f"all {self.size_max} are in use",
+                f"no connection became free within {self.acquire_timeout_s:g} s, {self._refusal(lane)}",
                 remedy="raise the pool's size, or hold connections for less long",
             ) from error
         finally:
+            self._turns.leave(lane, waiter)
             waited_s = time.perf_counter() - started
             self.waited_total += 1
             self.waited_s.append(waited_s)
@@ -294,9 +325,16 @@ class Pool:
                 self.observer.waited(waited_s)
             if self.on_wait is not None:
                 self.on_wait(waited_s)
-        return session if session is not None else await self._connect()
+        return session if session is not None else await self._connect(lane)
 
-    async def _served(self, waiter: asyncio.Future[Session | None]) -> Session | None:
+    def _refusal(self, lane: Lane[Session | None]) -> str:
+        if self._idle or self._open < self.size_max:
+            return f"tenant {lane.tenant!r} holds all {self._turns.tenant_max} that one tenant may hold"
+        return f"all {self.size_max} are in use"
+
+    async def _served(
+        self, waiter: asyncio.Future[Session | None], lane: Lane[Session | None]
+    ) -> Session | None:
         """What the waiter is handed. Cancelled, or out of time, in the moment it is served, it gives it back.
 
         Not ``wait_for``: before Python 3.12 it swallows such a cancellation, since then it loses the session.
@@ -306,14 +344,36 @@ class Pool:
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 session = waiter.result()
-                self._free_place() if session is None else self.release(session)
+                if session is None:
+                    self._turns.gave_back(lane, 0.0)
+                    self._free_place()
+                else:
+                    self.release(session)
             raise
 
     def _hand_over(self, session: Session | None) -> bool:
-        """Wake the longest waiting: with a session, or with None for a free place to connect in."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(session)
-                return True
-        return False
+        """Wake whoever's turn it is: with a session, or with None for a free place to connect in."""
+        turn = self._turns.next()
+        if turn is None:
+            return False
+        lane, waiter = turn
+        if session is None:
+            self._turns.took(lane)
+        else:
+            self._lend(session, lane)
+        waiter.set_result(session)
+        return True
+
+    def _look_again_soon(self) -> None:
+        """Whoever may hold no more while others are present is served when those have gone."""
+        if self._look_again is None:
+            self._look_again = asyncio.get_running_loop().call_later(PRESENCE_S, self._serve_free)
+
+    def _serve_free(self) -> None:
+        self._look_again = None
+        while self._idle and (self._idle[-1].connection.is_closed() or self._hand_over(self._idle[-1])):
+            self._open -= self._idle.pop().connection.is_closed()
+        while self._open < self.size_max and self._hand_over(None):
+            self._open += 1
+        if (self._idle or self._open < self.size_max) and self._turns.waiters():
+            self._look_again_soon()

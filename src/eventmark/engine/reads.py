@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from eventmark.engine.pool import Pool
 from eventmark.engine.receiving import Cutter
 from eventmark.engine.records import EventRecord
+from eventmark.engine.statements import Statement
 from eventmark.engine.translation import (
     DRIVER_ERRORS,
     is_connection_lost,
     reason_of,
     translated_read_error,
 )
+from eventmark.engine.turns import NO_TENANT
 from eventmark.errors import (
     BatchTooLargeError,
     InvalidEventError,
@@ -28,8 +30,13 @@ _Batch = TypeVar("_Batch")
 class Reads:
     """Runs a store's statements on its pool. Their errors are the engine's."""
 
-    def __init__(self, pool: Pool, bytes_max: int) -> None:
+    def __init__(self, pool: Pool, bytes_max: int, statements: Mapping[str, Statement]) -> None:
         self._pool = pool
+        self._tenant_places = {
+            name: [parameter.name for parameter in statement.parameters].index("tenant_id")
+            for name, statement in statements.items()
+            if any(parameter.name == "tenant_id" for parameter in statement.parameters)
+        }
         self._bytes_max = bytes_max
         self._cutter = Cutter()
 
@@ -103,7 +110,8 @@ class Reads:
     async def fetch(self, name: str, *arguments: object, bytes_max: int | None = None) -> list[Any]:
         pool = self._pool
         try:
-            session = await pool.acquire()
+            place = self._tenant_places.get(name)
+            session = await pool.acquire(NO_TENANT if place is None else str(arguments[place]))
         except DRIVER_ERRORS as error:
             raise StoreUnavailableError(f"no connection to the server: {reason_of(error)}") from error
         try:

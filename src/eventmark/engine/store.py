@@ -81,7 +81,7 @@ class PostgresEventStore:
         self.store_id = marker.store_id
         self.epoch = marker.epoch
         self._tail = TrackingToken(marker.store_id, marker.epoch, TransactionId(0), GlobalSequence(0))
-        self._reads = Reads(pool, batch_bytes_max)
+        self._reads = Reads(pool, batch_bytes_max, self.ordering.statements())
         self._read, self._fetch = self._reads.read, self._reads.fetch
         self._reader = self.ordering.reader(self._reads.read, self._tail)
         self._single_reader = self.ordering.reader(self._reads.read_single, self._tail)
@@ -106,6 +106,7 @@ class PostgresEventStore:
         poll_interval_s: float = POLL_INTERVAL_S,
         batch_bytes_max: int = BATCH_BYTES_MAX,
         transaction_pooling: bool = False,
+        tenant_pool_max: int | None = None,
     ) -> Self:
         """Open the store in ``schema``. Raises ``CannotRunError`` where there is none.
 
@@ -115,6 +116,11 @@ class PostgresEventStore:
         there. ``transaction_pooling`` is for a pooler that hands out another server process for each
         transaction and keeps no prepared statements, such as PgBouncer before 1.21: each operation is then a
         transaction of four round trips, and consumers poll.
+
+        Tenants that wait for a connection are served in turn. ``tenant_pool_max`` bounds the connections of one
+        tenant while other tenants are present (within the last second), so that one tenant's load occupies neither
+        the pool nor the server; a tenant that is alone may use them all. Transactions, groups of appends and
+        reads of all tenants are not bounded.
         """
         checked_seconds(poll_interval_s, "poll_interval_s")
         checked_count(batch_bytes_max, "batch_bytes_max")
@@ -126,6 +132,7 @@ class PostgresEventStore:
             acquire_timeout_s=acquire_timeout_s,
             operation_timeout_s=operation_timeout_s,
             transaction_pooling=transaction_pooling,
+            tenant_pool_max=tenant_pool_max,
         )
         return cls(
             pool, marker, channel=f"eventmark_{schema}", notify=notify, reads_every_tenant=every_tenant,
