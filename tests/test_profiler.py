@@ -11,7 +11,7 @@ import pytest
 from eventmark.errors import UsageError
 from eventmark.instruments import profiler
 from eventmark.instruments.profiler import check_profiler, profiling
-from eventmark.workers import worker_executor
+from eventmark.workers import call, worker_processes
 
 
 def burn_the_worker(seconds: float) -> int:
@@ -27,9 +27,9 @@ def test_workers_and_the_parent_are_profiled_and_work_as_before(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["eventmark", "load", "--server", "postgresql://u:s3cret@127.0.0.1/x"])
-    with profiling(kind, tmp_path) as profiles, worker_executor(1) as executor:
+    with profiling(kind, tmp_path) as profiles, worker_processes(1) as executor:
         assert profiles is not None
-        assert profiles.run(lambda: executor.submit(burn_the_worker, 0.2).result()) > 0
+        assert profiles.run(lambda: call(executor, burn_the_worker, 0.2)) > 0
     assert [file.name for file in profiles.files] == [
         f"profile-{kind}-00-parent.html", f"profile-{kind}-01-burn_the_worker.html",
     ]  # fmt: skip

@@ -33,7 +33,7 @@ def test_load_writes_its_reports_and_a_flame_graph_of_each_worker_beside_them(
     assert done.code == {Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
     names = {path.name for path in (tmp_path / "out").glob("profile-*")}
     assert "profile-cpu-00-parent.html" in names
-    assert sum(name.endswith("-worker.html") for name in names) == 2
+    assert sum(name.endswith("-load_worker.html") for name in names) == 2
     assert "Bottleneck" in done.out
     assert all(name in done.err for name in names)
 

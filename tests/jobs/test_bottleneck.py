@@ -21,7 +21,7 @@ from eventmark.judgement.evidence import CallTimes, Evidence
 from eventmark.judgement.symptoms import Limit
 from eventmark.results.results import Verdict
 from eventmark.server import Server, Watch
-from eventmark.workers import worker_executor
+from eventmark.workers import call, worker_processes
 
 SECONDS = 1.5
 Call = Callable[[int], Awaitable[object]]
@@ -136,27 +136,24 @@ async def test_a_pool_of_one_is_named(server: Server, database: str, admin: asyn
     assert max(found.budget, key=lambda part: found.budget[part]) == "waiting for a connection"
 
 
-def burn(dsn: str, seconds: float) -> CallTimes:
+async def burn(asked: tuple[str, float]) -> CallTimes:
     """In a worker process: a few callers, each of which works for 20 ms of a core after every call."""
+    dsn, seconds = asked
+    took: list[float] = []
+    ends_s = time.monotonic() + seconds
+    async with await PostgresEventStore.connect(dsn, pool_max=8, notify=False) as store:
 
-    async def run() -> CallTimes:
-        took: list[float] = []
-        ends_s = time.monotonic() + seconds
-        async with await PostgresEventStore.connect(dsn, pool_max=8, notify=False) as store:
+        async def call() -> None:
+            while time.monotonic() < ends_s:
+                began_s = time.monotonic()
+                await store.append_events(stream(uuid4()), [event()], expected_version=0)
+                took.append(time.monotonic() - began_s)
+                busy_until_s = time.thread_time() + 0.02
+                while time.thread_time() < busy_until_s:
+                    pass
 
-            async def call() -> None:
-                while time.monotonic() < ends_s:
-                    began_s = time.monotonic()
-                    await store.append_events(stream(uuid4()), [event()], expected_version=0)
-                    took.append(time.monotonic() - began_s)
-                    busy_until_s = time.thread_time() + 0.02
-                    while time.thread_time() < busy_until_s:
-                        pass
-
-            await asyncio.gather(*(call() for _ in range(8)))
-        return CallTimes(calls=len(took), total_s=sum(took))
-
-    return asyncio.run(run())
+        await asyncio.gather(*(call() for _ in range(8)))
+    return CallTimes(calls=len(took), total_s=sum(took))
 
 
 def test_a_client_that_burns_its_core_is_named(server: Server, database: str) -> None:
@@ -167,10 +164,10 @@ def test_a_client_that_burns_its_core_is_named(server: Server, database: str) ->
         await connection.close()
 
     asyncio.run(install())
-    with worker_executor(1) as executor:
-        executor.submit(burn, database, 0.1).result()  # the process is there
+    with worker_processes(1) as executor:
+        call(executor, burn, (database, 0.1))  # the process is there
         with Watch(replace(server, dsn=database)) as watch:
-            calls = executor.submit(burn, database, 2 * SECONDS).result()
+            calls = call(executor, burn, (database, 2 * SECONDS))
     evidence = watch.evidence(calls)
     if crowded(
         evidence

@@ -18,7 +18,7 @@ from eventmark.operations.forks import ForkTask, run_fork
 from eventmark.results.results import Figure, RunResult
 from eventmark.server import Server
 from eventmark.stores import METRICS_VARIABLE
-from eventmark.workers import worker_executor
+from eventmark.workers import call, worker_processes
 from tests.operations.test_benchmark import EVENTS, PROFILE, _sample
 
 
@@ -50,9 +50,9 @@ def test_operations_of_all_workers_are_added_up_and_the_log_s_head_is_shown(
     )  # fmt: skip
     with (
         metered(replace(server, dsn=corpus), "eventmark", port),
-        worker_executor(1, fresh=True) as executor,
+        worker_processes(1, fresh=True) as executor,
     ):
-        calls = sum(executor.submit(run_fork, replace(task, seed=number)).result().calls for number in (1, 2))
+        calls = sum(call(executor, run_fork, replace(task, seed=number)).calls for number in (1, 2))
         head, deadline_s = (
             f"eventmark_head_position {float(EVENTS)}",
             time.monotonic() + 60,

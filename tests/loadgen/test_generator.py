@@ -16,12 +16,12 @@ import pytest
 
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.job import Job, draw_sample
-from eventmark.loadgen import generator
 from eventmark.loadgen.generator import Pulse, run_load
 from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.records import DEADLINE
 from eventmark.operations.catalogue import OPERATIONS, ReadSnapshot
+from eventmark.workers import crew
 from eventmark.workload.arrivals import Arrivals
 from tests.database import execute, fetch
 from tests.experiments.seeded import EVENTS
@@ -296,7 +296,9 @@ def test_a_worker_process_that_dies_ends_the_load_with_one_clear_error(job: Job)
             workers[0].kill()
 
     began_s = time.monotonic()
-    with pytest.raises(CannotRunError, match="a worker process ended"):
+    with pytest.raises(
+        CannotRunError, match="a worker process was killed by SIGKILL while it worked on: load worker"
+    ):
         run_load(job, draw_sample(job), plan, watch=kill_one)
     assert time.monotonic() - began_s < 300  # bound: half of what it was to run
 
@@ -325,7 +327,7 @@ class _Elsewhere(ThreadPoolExecutor):
 
 
 def test_an_executor_that_is_too_small_is_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generator, "READY_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(crew, "READY_TIMEOUT_S", 3.0)
     plan = LoadPlan(mix=parse_mix("read_snapshot=1"), users=2, workers=2, seconds=0.5, warm_rounds=1)
     with (
         ThreadPoolExecutor(1) as executor,

@@ -30,7 +30,7 @@ from eventmark.results.results import OperationResult
 from eventmark.seeding import CorpusSample, sample_corpus
 from eventmark.stats.ratios import Ratio
 from eventmark.stores import find_store, open_store, scratch_name
-from eventmark.workers import loop_factory, worker_executor
+from eventmark.workers import call, worker_processes
 
 BATCHES_EVENTS = (1, 10, 100, 1000)
 TAILS_EVENTS = (1, 10, 100, 300, 1000)
@@ -159,8 +159,8 @@ def _in_worker(copies: Copies) -> _Measured:
         dsn=copies.job.server.dsn, store=copies.job.store, schema=copies.plain, templates=copies.templates,
         sample=asyncio.run(_sample(copies)), seconds=copies.effort.seconds,
     )  # fmt: skip
-    with worker_executor(1, fresh=True) as executor:
-        return executor.submit(_run, task).result()
+    with worker_processes(1, fresh=True) as executor:
+        return call(executor, _run, task)
 
 
 async def _sample(copies: Copies) -> CorpusSample:
@@ -168,12 +168,7 @@ async def _sample(copies: Copies) -> CorpusSample:
         return await sample_corpus(connection, copies.definition, schema=copies.plain, events=copies.events)
 
 
-def _run(task: _Task) -> _Measured:
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_measure(task))
-
-
-async def _measure(task: _Task) -> _Measured:
+async def _run(task: _Task) -> _Measured:
     definition = find_store(task.store)
     store = await open_store(definition, task.dsn, schema=task.schema, pool_max=1)
     try:

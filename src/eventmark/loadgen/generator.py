@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
 
 import asyncpg
 import numpy as np
@@ -16,14 +14,13 @@ import numpy as np
 from eventmark.errors import CannotRunError
 from eventmark.jobs.job import Job
 from eventmark.jobs.run import Run
-from eventmark.loadgen.link import BEAT_S, LOOPBACK, READY_TIMEOUT_S, Beat, Rendezvous
 from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome, merged
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.records import WorkerRecords
-from eventmark.loadgen.worker import WorkerTask, run_worker
+from eventmark.loadgen.worker import BEAT_S, Beat, WorkerTask, run_load_worker
 from eventmark.seeding import CorpusSample, Progress, no_progress, refreshed_sample
-from eventmark.workers import worker_executor
+from eventmark.workers import Crew, worker_processes
 
 STAGE = "generate"
 
@@ -85,17 +82,15 @@ def run_load(
     progress: Progress = no_progress,
     watch: OnPulse | None = None,
     during: AbstractContextManager[object] | None = None,
-    host: str = LOOPBACK,
 ) -> LoadOutcome:
     """Generate the load on the job's store, by workers taken from ``executor`` (processes of our own when None).
 
-    The executor must run as many tasks at once as the plan has workers; where it runs them on other
-    machines, ``host`` is the address of this one for them. What the mix names must be possible
+    The executor must run as many tasks at once as the plan has workers. What the mix names must be possible
     (``Mix.available``). The streams' versions are read anew, so that loads can follow each other. ``during``
     is entered when all workers are ready, and left when the last operation has ended. Raises
     ``CannotRunError``.
     """
-    return asyncio.run(generate(job, sample, plan, executor, progress, watch, during or nullcontext(), host))
+    return asyncio.run(generate(job, sample, plan, executor, progress, watch, _entered(during)))
 
 
 async def generate(
@@ -103,39 +98,31 @@ async def generate(
     sample: CorpusSample,
     plan: LoadPlan,
     executor: Executor | None,
-    progress: Progress,
-    watch: OnPulse | None,
-    during: AbstractContextManager[object],
-    host: str = LOOPBACK,
+    progress: Progress = no_progress,
+    watch: OnPulse | None = None,
+    during: AbstractAsyncContextManager[object] | None = None,
 ) -> LoadOutcome:
     """``run_load`` within a running event loop."""
     sample = of_tenants(await _refreshed(job, sample), plan.tenants)
-    with worker_executor(plan.worker_count) if executor is None else nullcontext(executor) as workers:
-        async with Rendezvous(plan.worker_count, host) as rendezvous:
-            futures = [
-                asyncio.wrap_future(
-                    workers.submit(
-                        run_worker,
-                        WorkerTask(
-                            dsn=job.server.dsn, store=job.store, schema=job.schema, sample=sample, plan=plan,
-                            number=number, address=rendezvous.address, token=rendezvous.token,
-                        ),
-                    )
-                )
-                for number in range(plan.worker_count)
-            ]  # fmt: skip
-            for (
-                future
-            ) in futures:  # the first error is raised; those of the others, who are stopped, say no more
-                future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-            try:
-                await until_ready(rendezvous, futures)
-                with during:
-                    started_s = rendezvous.start()
-                    parts = await _watched(rendezvous, futures, plan, progress, watch)
-            except BrokenProcessPool:
-                raise CannotRunError("a worker process ended before its load did") from None
-    return merged(plan, parts, started_s)
+    tasks = [
+        WorkerTask(
+            dsn=job.server.dsn, store=job.store, schema=job.schema, sample=sample, plan=plan, number=number
+        )
+        for number in range(plan.worker_count)
+    ]
+    with worker_processes(plan.worker_count) if executor is None else nullcontext(executor) as workers:
+        async with Crew(workers, run_load_worker, tasks) as crew:
+            await crew.ready()
+            async with during or nullcontext():
+                started_s = crew.start()
+                await _watched(crew, plan, progress, watch)
+            return merged(plan, await crew.results(), started_s)
+
+
+@asynccontextmanager
+async def _entered(during: AbstractContextManager[object] | None) -> AsyncIterator[None]:
+    with during or nullcontext():
+        yield
 
 
 def of_tenants(sample: CorpusSample, tenants: Sequence[str]) -> CorpusSample:
@@ -158,44 +145,18 @@ async def _refreshed(job: Job, sample: CorpusSample) -> CorpusSample:
         await connection.close()
 
 
-async def until_ready(rendezvous: Rendezvous, futures: Sequence[asyncio.Future[Any]]) -> None:
-    """Return when all workers wait for the start; raise what kept one from it."""
-    ready = asyncio.create_task(rendezvous.wait_until_ready())
-    either: list[asyncio.Future[Any]] = [ready, *futures]
-    await asyncio.wait(either, timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-    if ready.done():
-        return
-    ready.cancel()
-    for future in futures:
-        if future.done():
-            future.result()  # raises: no worker ends before the start
-    raise CannotRunError(
-        f"{rendezvous.missing} of {len(futures)} workers were not ready within {READY_TIMEOUT_S:g} s",
-        remedy="name fewer workers, or an executor that runs as many at once",
-    )
-
-
 async def _watched(
-    rendezvous: Rendezvous,
-    futures: Sequence[asyncio.Future[WorkerRecords]],
-    plan: LoadPlan,
-    progress: Progress,
-    watch: OnPulse | None,
-) -> list[WorkerRecords]:
-    """The workers' records, in order; progress and pulses are told meanwhile. Raises what a worker raised."""
+    crew: Crew[WorkerRecords], plan: LoadPlan, progress: Progress, watch: OnPulse | None
+) -> None:
+    """Until the workers end: tell progress and pulses. Raises what a worker raised."""
     names, at_s = list(plan.mix.shares), 0.0
-    pending: set[asyncio.Future[WorkerRecords]] = set(futures)
-    while pending:
-        progress(STAGE, min(at_s, plan.seconds), plan.seconds)
-        done, pending = await asyncio.wait(pending, timeout=BEAT_S, return_when=asyncio.FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-        beats = rendezvous.take()
+    async for _ in crew.at_work(BEAT_S):
+        beats = [beat for _, beat in crew.reports(Beat)]
         at_s = max([at_s, *(beat.at_s for beat in beats)])
+        progress(STAGE, min(at_s, plan.seconds), plan.seconds)
         if watch is not None and beats:
             watch(_pulse(names, beats, plan))
     progress(STAGE, plan.seconds, plan.seconds)
-    return [future.result() for future in futures]
 
 
 def _pulse(names: Sequence[str], beats: Sequence[Beat], plan: LoadPlan) -> Pulse:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from eventmark.errors import (
@@ -24,7 +25,6 @@ from eventmark.errors import (
 )
 from eventmark.instruments.alarm import Alarm
 from eventmark.instruments.clock import GcPauses, LoopLag, now_ns
-from eventmark.loadgen.link import BEAT_S, Beat, WorkerLink
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.records import (
     CONFLICTED,
@@ -43,11 +43,12 @@ from eventmark.operations.operation import Operation
 from eventmark.operations.streams import StreamVersions
 from eventmark.seeding import CorpusSample
 from eventmark.stores import PooledStore, find_store, open_store
-from eventmark.workers import loop_factory
+from eventmark.workers import WorkerLink
 
 BURST = 32
 """Arrivals begun in a row by a worker that is behind, before it looks at the network again."""
 
+BEAT_S = 0.5
 SWEEP_S = 0.02
 """How often operations past their deadline are looked for."""
 
@@ -59,7 +60,7 @@ CONFLICTS = (VersionConflictError, TransactionOrderError)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerTask:
-    """What travels to a worker process: the load, the worker's number, and where its parent listens."""
+    """What travels to a worker process: the load, and the worker's number."""
 
     dsn: str
     store: str
@@ -67,17 +68,26 @@ class WorkerTask:
     sample: CorpusSample
     plan: LoadPlan
     number: int
-    address: tuple[str, int]
-    token: str
 
 
-def run_worker(task: WorkerTask) -> WorkerRecords:
+class Beat(msgspec.Struct):
+    """What a worker did since its last beat. Latencies are packed float32, milliseconds, by place in the mix."""
+
+    worker: int
+    at_s: float
+    offered: list[int]
+    skipped: list[int]
+    succeeded: list[int]
+    conflicted: list[int]
+    failed: list[int]
+    in_flight: int
+    latencies_ms: list[bytes]
+    schedule_lag_ms: float
+    cpu_share: float
+
+
+async def run_load_worker(task: WorkerTask, link: WorkerLink) -> WorkerRecords:
     """Run in a process of its own. Raises ``CannotRunError`` where the store cannot be opened."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_run(task))
-
-
-async def _run(task: WorkerTask) -> WorkerRecords:
     size = task.plan.part(task.plan.pool_max, task.number)
     try:
         store = await open_store(
@@ -86,11 +96,7 @@ async def _run(task: WorkerTask) -> WorkerRecords:
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     try:
-        link = await WorkerLink.open(task.address)
-        try:
-            return await _generate(task, store, size, link)
-        finally:
-            await link.close()
+        return await _generate(task, store, size, link)
     finally:
         await store.close()
 
@@ -103,16 +109,7 @@ async def _generate(task: WorkerTask, store: PooledStore, size: int, link: Worke
         gc.collect()
         gc.freeze()
         try:
-            start_ns = await link.ready(task.token, task.number)
-            work = asyncio.create_task(generator.run(start_ns, link))
-            lost = asyncio.create_task(link.lost())
-            await asyncio.wait((work, lost), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                work.cancel()
-                await asyncio.gather(work, return_exceptions=True)
-                raise CannotRunError("a worker was stopped: its parent has hung up")
-            lost.cancel()
-            return work.result()
+            return await generator.run(await link.ready(), link)
         finally:
             gc.unfreeze()
 

@@ -29,7 +29,7 @@ from eventmark.seeding import CorpusSample, Progress, no_progress
 from eventmark.server import Server
 from eventmark.stats.quantiles import latency_of
 from eventmark.stores import StoreDefinition, open_store
-from eventmark.workers import worker_executor
+from eventmark.workers import call, worker_processes
 
 FLOOR_CALLS_SHARE = 1.0  # of a fork's samples
 TOO_NOISY = "it took no longer with the statement than without: too much else went on"
@@ -94,7 +94,7 @@ def run_benchmark(
         }
 
     begun(results)
-    with worker_executor(1, fresh=True) as executor:
+    with worker_processes(1, fresh=True) as executor:
         for number, name in enumerate(names):
             progress("measure", number, total)
             _measure_cold(plan, executor, name, measured[name])
@@ -143,7 +143,7 @@ def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: Meas
         return
     into.cold_note = asyncio.run(BufferCache(plan.server, plan.schema).evict())
     if not into.cold_note:
-        into.cold = executor.submit(run_fork, _task(plan, name, 500, cold=True)).result()
+        into.cold = call(executor, run_fork, _task(plan, name, 500, cold=True))
 
 
 async def _prepare_floors(plan: BenchmarkPlan, floors: PgbenchFloors, names: Iterable[str]) -> None:
@@ -167,7 +167,7 @@ def _measure_round(
     forks = plan.profile.forks
     task = _task(plan, name, number)
     before = asyncio.run(statements_now(plan.server.dsn))
-    found = executor.submit(run_fork, own_part(task, number, 2 * forks)).result()
+    found = call(executor, run_fork, own_part(task, number, 2 * forks))
     into.work = work_per_call(before, asyncio.run(statements_now(plan.server.dsn)), found.calls) or into.work
     into.forks.append(found)
     if not plan.with_floors or not len(found.samples_ns):
@@ -181,9 +181,9 @@ def _measure_round(
     if floors.has(name):
         note("pgbench", floors.measure_ms(name, number))
     if name in BARE_OPERATIONS and plan.profile.with_peers:
-        note("asyncpg", executor.submit(run_bare_fork, task).result())
+        note("asyncpg", call(executor, run_bare_fork, task))
     if name in LIBRARY_OPERATIONS and plan.profile.with_peers and library_is_installed():
-        note("eventsourcing", executor.submit(run_library_fork, task).result())
+        note("eventsourcing", call(executor, run_library_fork, task))
 
 
 def operation_result(

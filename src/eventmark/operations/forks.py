@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import math
 import time
@@ -23,7 +22,7 @@ from eventmark.operations.turns import calls_of_a_turn
 from eventmark.seeding import CorpusSample
 from eventmark.stats.steadiness import WarmUp
 from eventmark.stores import find_store, open_store
-from eventmark.workers import loop_factory, own_peak_rss_mib
+from eventmark.workers import own_peak_rss_mib
 
 CALLS_WITHOUT_SERVER = (
     20  # times as many calls where nothing is sent: neighbours are alike within microseconds
@@ -88,13 +87,8 @@ def _writers() -> list[str]:
     return [name for name, kind in OPERATIONS.items() if issubclass(kind, AppendEvents | StoreSnapshot)]
 
 
-def run_fork(task: ForkTask) -> ForkSamples:
+async def run_fork(task: ForkTask) -> ForkSamples:
     """Run in a fresh process. Raises ``CannotRunError`` where the store cannot be opened."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_measure(task))
-
-
-async def _measure(task: ForkTask) -> ForkSamples:
     async with ready_operation(task) as operation:
         if task.cold:
             return await _measure_cold(operation, task)

@@ -20,7 +20,6 @@ from eventmark.operations.appends import AppendEvents, Batches
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.forks import ForkTask
 from eventmark.stores import drop_scratch, drop_scratch_schema, find_store, open_store, run_id
-from eventmark.workers import loop_factory
 
 BARE_OPERATIONS = ("load_aggregate[1000]", "stream_events[1000]")
 LIBRARY_OPERATIONS = ("append_events[1]", "append_events[10]", "append_events[100]")
@@ -28,13 +27,8 @@ PEER_SCHEMA_SUFFIX = "_peer"
 _NS_PER_MS = 1e6
 
 
-def run_bare_fork(task: ForkTask) -> float:
+async def run_bare_fork(task: ForkTask) -> float:
     """Median milliseconds of ``fetch`` of the operation's statement by the driver alone, with a fork's draws."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_fetch_bare(task))
-
-
-async def _fetch_bare(task: ForkTask) -> float:
     definition = find_store(task.store)
     store = await open_store(definition, task.dsn, schema=task.schema, pool_max=1)
     connection = await asyncpg.connect(task.dsn)

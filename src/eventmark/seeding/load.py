@@ -126,8 +126,9 @@ def kept_plan(plan: CorpusPlan) -> CorpusPlan:
     return plan
 
 
-def load_batch(task: LoadTask, number: int) -> LoadedBatch:
+def load_batch(numbered: tuple[LoadTask, int]) -> LoadedBatch:
     """Run in a worker process. Raises ``CannotRunError`` with what the server said."""
+    task, number = numbered
     worker = _workers.setdefault(task.dsn, _Worker(task.dsn))
     try:
         return worker.load(task, number)

@@ -30,7 +30,7 @@ from eventmark.seeding.load import LoadedBatch, LoadTask, load_batch, load_task
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores import StoreDefinition, install_store
-from eventmark.workers import own_peak_rss_mib, worker_executor
+from eventmark.workers import hand_over, own_peak_rss_mib, worker_processes
 from eventmark.workload import BATCH_EVENTS, CorpusPlan
 
 WORKERS = 2  # as many as keep the server busy: a batch is made while the other worker's is loaded
@@ -209,7 +209,7 @@ def _load(
         return loaded
     before = wanted - sum(_events_of(plan, number) for number in missing)
     progress("load", before, wanted)
-    with worker_executor(min(workers, len(missing))) as executor:
+    with worker_processes(min(workers, len(missing))) as executor:
         for batch in _in_flight(executor, task, missing, limit=2 * workers):
             loaded.append(batch)
             before += batch.events
@@ -231,7 +231,7 @@ def _in_flight(
     try:
         while True:
             for number in waiting:
-                running.add(executor.submit(load_batch, task, number))
+                running.add(hand_over(executor, load_batch, (task, number)))
                 if len(running) >= limit:
                     break
             if not running:
@@ -242,6 +242,7 @@ def _in_flight(
     except BaseException:
         for future in running:
             future.cancel()
+        wait(running)  # a batch under way finishes
         raise
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import asyncpg
 import numpy as np
@@ -27,37 +26,44 @@ from eventmark.verify.history import (
     tenant_of,
 )
 from eventmark.verify.subject import Start
-from eventmark.workers import loop_factory
+from eventmark.workers import WorkerLink
 
 BATCH = 1000
 WAIT_S = 0.1
 CATCH_UP_S = 120.0
 MIDDLE_BEFORE = timedelta(seconds=0.5)
+LATER = 0  # no transaction has this id
 STUCK_MAX = 100  # batches in a row whose token is not beyond the one asked with: it reads the same for ever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerTask:
-    """The consumers of one process; travels to it. Those that do not begin at the tail begin
-    when ``later`` is there; all end when ``done`` is, and they have been given everything: it holds a
-    transaction id above all writers'.
+    """The consumers of one process; travels to it. Those that do not begin at the tail begin when it is told ``LATER``;
+    all end when it is told a transaction id above all writers', and they have been given everything.
     """
 
     dsn: str
     store: str
     schema: str
     starts: tuple[Start, ...]
-    later: Path
-    done: Path
 
 
-def run_consumers(task: ConsumerTask) -> list[Consumption]:
+class _Signals:
+    """What the parent has told: to begin in the middle, and the transaction id that is above all writers'."""
+
+    def __init__(self) -> None:
+        self.later = asyncio.Event()
+        self.above_all: int | None = None
+
+    async def listen(self, link: WorkerLink) -> None:
+        while self.above_all is None:
+            told = await link.receive(int)
+            self.above_all = None if told == LATER else told
+            self.later.set()
+
+
+async def run_consumers(task: ConsumerTask, link: WorkerLink) -> list[Consumption]:
     """Run in a worker process. Raises ``CannotRunError`` where the store cannot be opened."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_run(task))
-
-
-async def _run(task: ConsumerTask) -> list[Consumption]:
     try:
         store = await open_store(
             find_store(task.store), task.dsn, schema=task.schema, pool_max=len(task.starts)
@@ -65,7 +71,12 @@ async def _run(task: ConsumerTask) -> list[Consumption]:
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     async with store:
-        return await asyncio.gather(*(_Consumer(store, task, start).run() for start in task.starts))
+        signals = _Signals()
+        listening = asyncio.create_task(signals.listen(link))
+        await link.ready()
+        seen = await asyncio.gather(*(_Consumer(store, task, start, signals).run() for start in task.starts))
+        listening.cancel()
+        return seen
 
 
 async def first_token(
@@ -83,10 +94,13 @@ async def first_token(
 
 
 class _Consumer:
-    def __init__(self, store: PostgresEventStore | SqlEventStore, task: ConsumerTask, start: Start) -> None:
+    def __init__(
+        self, store: PostgresEventStore | SqlEventStore, task: ConsumerTask, start: Start, signals: _Signals
+    ) -> None:
         self._store = store
         self._task = task
         self._start = start
+        self._signals = signals
         self._tenant_id = None if start.tenant is None else tenant_of(start.tenant)
         self._batches: list[tuple[list[int], int, int]] = []
         self._ended = False
@@ -109,8 +123,7 @@ class _Consumer:
 
     async def _first_token(self) -> TrackingToken:
         if self._start.place != "tail":
-            while not (self._task.later.exists() or self._task.done.exists()):  # noqa: ASYNC110 - from a process apart
-                await asyncio.sleep(0.02)
+            await self._signals.later.wait()
         return await first_token(self._store, self._start, datetime.now(UTC) - MIDDLE_BEFORE)
 
     async def _read_on(self, token: TrackingToken, seen: Consumption) -> None:
@@ -129,7 +142,7 @@ class _Consumer:
                 self._handle(batch, seen)
             elif ended and not token.gaps:
                 return  # nothing was there after the last transaction had ended
-            if self._task.done.exists():
+            if self._signals.above_all is not None:
                 deadline_s = deadline_s or time.monotonic() + CATCH_UP_S
             if stuck >= STUCK_MAX or (deadline_s and time.monotonic() > deadline_s):
                 seen.caught_up = False
@@ -151,12 +164,12 @@ class _Consumer:
 
     async def _all_ended(self) -> bool:
         """Whether every transaction of the writers has ended. Asked only once they are said to be done."""
-        if not self._task.done.exists():
+        if self._signals.above_all is None:
             return False
         connection = await asyncpg.connect(self._task.dsn)
         try:
             ended: bool = await connection.fetchval(
-                "select pg_snapshot_xmin(pg_current_snapshot()) > $1::xid8", int(self._task.done.read_text())
+                "select pg_snapshot_xmin(pg_current_snapshot()) > $1::xid8", self._signals.above_all
             )
             return ended
         finally:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +17,14 @@ from eventmark.seeding.progress import Progress, no_progress
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores import drop_scratch_schema, open_store
 from eventmark.verify.checker import check
-from eventmark.verify.consumers import ConsumerTask, run_consumers
+from eventmark.verify.consumers import LATER, ConsumerTask, run_consumers
 from eventmark.verify.forced import force
 from eventmark.verify.history import Consumption, History, WriterLog, joined
 from eventmark.verify.price import FullSpeed, ordering_result
 from eventmark.verify.stored import StoredTable, count_damaged, read_stored, replay_differences
 from eventmark.verify.subject import Subject
 from eventmark.verify.writers import WriterTask, run_writer
-from eventmark.workers import worker_executor
+from eventmark.workers import Crew, hand_over, worker_processes
 
 WRITERS = 3
 CONSUMER_PROCESSES = 2
@@ -66,7 +63,7 @@ def hunt(
     try:
         forced = asyncio.run(force(dsn, schema, plan.subject))
         asyncio.run(plan.subject.make(dsn, schema))
-        history, full_speed = _run(dsn, schema, plan, progress)
+        history, full_speed = asyncio.run(_run(dsn, schema, plan, progress))
     finally:
         asyncio.run(drop_scratch_schema(dsn, schema))
     faults = check(history)
@@ -75,32 +72,28 @@ def hunt(
     return ordering_result(plan.subject, history, faults, full_speed, forced=forced, replay=replay)
 
 
-def _run(dsn: str, schema: str, plan: HuntPlan, progress: Progress) -> tuple[History, FullSpeed]:
-    with (
-        tempfile.TemporaryDirectory(prefix="eventmark-") as place,
-        worker_executor(WRITERS + CONSUMER_PROCESSES) as executor,
-        _ended(Path(place) / "done") as done,
-    ):
-        later = Path(place) / "later"
-        consuming = [
-            executor.submit(
-                run_consumers,
-                ConsumerTask(
-                    dsn=dsn, store=plan.subject.store, schema=schema, starts=starts, later=later, done=done
-                ),
-            )
-            for starts in plan.subject.starts
-        ]
-        paced = executor.submit(run_writer, _paced_task(dsn, schema, plan))
-        logs = [paced.result()]
-        writing = [executor.submit(run_writer, task) for task in _tasks(dsn, schema, plan)]
-        asyncio.run(_watch(dsn, schema, plan, writing, later, progress))
-        logs += [future.result() for future in writing]
-        done.with_suffix(".new").write_text(str(asyncio.run(_bound(dsn))))
-        done.with_suffix(".new").rename(done)
-        consumptions = [one for future in consuming for one in future.result()]
-    history = asyncio.run(_history(dsn, schema, plan.subject, logs, consumptions))
-    return history, _full_speed(logs)
+async def _run(dsn: str, schema: str, plan: HuntPlan, progress: Progress) -> tuple[History, FullSpeed]:
+    """Writers at work, paced at first and then at full speed, under the eyes of consumers."""
+    store = plan.subject.store
+    consumers = [
+        ConsumerTask(dsn=dsn, store=store, schema=schema, starts=starts) for starts in plan.subject.starts
+    ]
+    with worker_processes(WRITERS + CONSUMER_PROCESSES) as executor:
+        async with Crew(executor, run_consumers, consumers) as consuming:
+            await consuming.ready()
+            consuming.start()
+            logs = [
+                await asyncio.wrap_future(hand_over(executor, run_writer, _paced_task(dsn, schema, plan)))
+            ]
+            writing = [
+                asyncio.wrap_future(hand_over(executor, run_writer, task))
+                for task in _tasks(dsn, schema, plan)
+            ]
+            await _watch(dsn, schema, plan, writing, consuming, progress)
+            logs += [await future for future in writing]
+            consuming.tell(await _bound(dsn))
+            consumptions = [one for worker in await consuming.results() for one in worker]
+    return await _history(dsn, schema, plan.subject, logs, consumptions), _full_speed(logs)
 
 
 def _full_speed(logs: list[WriterLog]) -> FullSpeed:
@@ -128,18 +121,13 @@ def _tasks(dsn: str, schema: str, plan: HuntPlan) -> Iterator[WriterTask]:
         )  # fmt: skip
 
 
-@contextmanager
-def _ended(done: Path) -> Iterator[Path]:
-    """However this ends, consumers are told so: they would wait for ever."""
-    try:
-        yield done
-    finally:
-        if not done.exists():
-            done.write_text("0")
-
-
 async def _watch(
-    dsn: str, schema: str, plan: HuntPlan, writing: list[Future[WriterLog]], later: Path, progress: Progress
+    dsn: str,
+    schema: str,
+    plan: HuntPlan,
+    writing: list[asyncio.Future[WriterLog]],
+    consuming: Crew[list[Consumption]],
+    progress: Progress,
 ) -> None:
     """Until the writers end: say how far they are, and let the later consumers begin."""
     connection = await asyncpg.connect(dsn)
@@ -153,7 +141,7 @@ async def _watch(
             share = min(max(drawn / plan.events, (time.monotonic() - began_s) / plan.seconds), 1.0)
             progress(f"verify {plan.subject.name}", share, 1.0)
             if share >= LATER_SHARE:
-                later.touch()  # noqa: ASYNC240 - once, and at once
+                consuming.tell(LATER)
         progress(f"verify {plan.subject.name}", 1.0, 1.0)
     finally:
         await connection.close()

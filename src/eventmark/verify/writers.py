@@ -17,7 +17,6 @@ from eventmark.errors import CannotRunError, EventStoreError, VersionConflictErr
 from eventmark.stores import SqlEventStore, find_store, open_store
 from eventmark.verify.attempts import Attempt, RolledBack, outcome_after
 from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, new_event, stream_id
-from eventmark.workers import loop_factory
 
 STREAMS = 200
 """Streams that belong to one task of a writer alone."""
@@ -60,13 +59,8 @@ class WriterTask:
     contends: bool = True
 
 
-def run_writer(task: WriterTask) -> WriterLog:
+async def run_writer(task: WriterTask) -> WriterLog:
     """Run in a worker process. Raises ``CannotRunError`` where the store cannot be opened."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_run(task))
-
-
-async def _run(task: WriterTask) -> WriterLog:
     try:
         store = await open_store(find_store(task.store), task.dsn, schema=task.schema, pool_max=TASKS + 3)
     except EventStoreError as error:

@@ -36,7 +36,7 @@ from eventmark.results.targets import Target
 from eventmark.server import Server
 from eventmark.stats.ratios import mean_ratio
 from eventmark.stores import drop_scratch_schema, make_scratch_schema, scratch_name
-from eventmark.workers import loop_factory, worker_executor
+from eventmark.workers import call, worker_processes
 from eventmark.workload import example_payloads
 
 CALLERS = (1, 64, 256)
@@ -221,19 +221,14 @@ def measure_group_append(
                     dsn=server.dsn, schema=schema, callers=kind.callers, grouped=kind.grouped, seconds=seconds,
                     seed=seed + number,
                 )  # fmt: skip
-                with worker_executor(1, fresh=True) as executor:
-                    found.append(executor.submit(_run_callers, task).result())
+                with worker_processes(1, fresh=True) as executor:
+                    found.append(call(executor, _run_callers, task))
     finally:
         asyncio.run(drop_scratch_schema(server.dsn, schema))
     return Grouped(rounds=measured, pgbench=pgbench)
 
 
-def _run_callers(task: _Task) -> _Round:
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_callers(task))
-
-
-async def _callers(task: _Task) -> _Round:
+async def _run_callers(task: _Task) -> _Round:
     """Warm up for a quarter of the time, then measure. Appends are made beforehand, as a caller has them."""
     store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=3, notify=False)
     async with store, GroupAppender(store) as appender:

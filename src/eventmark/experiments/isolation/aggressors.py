@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -17,19 +16,20 @@ from eventmark.domain import NewEvent, StreamId
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.seeding import CorpusSample
 from eventmark.stores import PooledStore, StoreDefinition, append_beside, find_store, open_store
-from eventmark.workers import loop_factory
+from eventmark.workers import WorkerLink
 from eventmark.workload import example_payloads
 
 APPLICATION = "eventmark-aggressor"
 BULK_EVENTS = 100
 REPLAY_BATCH_EVENTS = 1000
-LOOK_EVERY_S = 0.02
+FAILED_WAIT_S = 0.02
+STOP = "stop"
 _PAYLOADS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AggressorTask:
-    """What travels to the process. It works from when it writes ``ready`` until ``stop`` is there."""
+    """What travels to the process. It works from the start until it is told ``STOP``."""
 
     dsn: str
     store: str
@@ -39,8 +39,6 @@ class AggressorTask:
     sample: CorpusSample
     users: int
     seed: int
-    ready: Path
-    stop: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +50,8 @@ class AggressorWork:
     seconds: float
 
 
-def run_aggressor(task: AggressorTask) -> AggressorWork:
+async def run_aggressor(task: AggressorTask, link: WorkerLink) -> AggressorWork:
     """Run in a process of its own. Raises ``CannotRunError`` where the store cannot be opened."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_run(task))
-
-
-async def _run(task: AggressorTask) -> AggressorWork:
     definition = find_store(task.store)
     loop = asyncio.get_running_loop()
     try:
@@ -70,20 +63,20 @@ async def _run(task: AggressorTask) -> AggressorWork:
     try:
         await rename_sessions(store, task.users, APPLICATION)
         work = _Work(task, definition, store)
+        await link.ready()
         users = [asyncio.create_task(work.run(number)) for number in range(task.users)]
         began_s = loop.time()
-        task.ready.touch()
-        while not task.stop.exists() and not any(user.done() for user in users):  # noqa: ASYNC110 - another process'
-            await asyncio.sleep(LOOK_EVERY_S)
+        told = asyncio.create_task(link.receive(str))
+        await asyncio.wait((told, *users), return_when=asyncio.FIRST_COMPLETED)
         seconds = loop.time() - began_s
-        for user in users:
-            user.cancel()
+        for one in (told, *users):
+            one.cancel()
         ended = await asyncio.gather(*users, return_exceptions=True)
     finally:
         await store.close()
-    for one in ended:
-        if isinstance(one, Exception):
-            raise CannotRunError(f"the aggressor ended: {type(one).__name__}: {one}") from None
+    for outcome in ended:
+        if isinstance(outcome, Exception):
+            raise CannotRunError(f"the aggressor ended: {type(outcome).__name__}: {outcome}") from None
     return AggressorWork(work.calls, work.failed, seconds)
 
 
@@ -120,7 +113,7 @@ class _Work:
                 self.calls += 1
             except EventStoreError:
                 self.failed += 1
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(FAILED_WAIT_S)
 
     async def _prepared(self, number: int) -> Callable[[], Awaitable[object]]:
         task, store = self._task, self._store

@@ -38,7 +38,7 @@ from eventmark.loadgen.mix import Mix, parse_mix
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.results.results import Finding, OperationResult, Section, Table, Verdict
 from eventmark.seeding import CorpusSample, Progress
-from eventmark.workers import worker_executor
+from eventmark.workers import worker_processes
 from eventmark.workload.arrivals import Arrivals
 
 ALL = "all"
@@ -124,7 +124,7 @@ class Isolation(Experiment):
         """Every kind in turns with the victim alone. Processes are kept from leg to leg."""
         pairs: list[Pair] = []
         total, done = 2 * self.rounds * len(self.kinds), 0
-        with worker_executor(1) as victims, worker_executor(1) as aggressors:
+        with worker_processes(1) as victims, worker_processes(1) as aggressors:
             for kind in self.kinds:
                 if reason := missing(kind, duel.job.definition, duel.sample, duel.aggressor_tenant):
                     run.skipped[kind] = reason

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import ExitStack, contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from eventmark.errors import CannotRunError
-from eventmark.experiments.isolation.aggressors import AggressorTask, AggressorWork, run_aggressor
+from eventmark.experiments.isolation.aggressors import STOP, AggressorTask, AggressorWork, run_aggressor
 from eventmark.experiments.isolation.follower import Follower
 from eventmark.jobs.job import Job
 from eventmark.judgement.evidence import Wait
-from eventmark.loadgen.generator import run_load
+from eventmark.loadgen.generator import generate
 from eventmark.loadgen.outcome import GeneratorHealth, LoadOutcome, OperationLoad
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.seeding import CorpusSample
 from eventmark.server import Watch
 from eventmark.server.waits import WaitSamples
+from eventmark.workers import Crew
 
 SETTLE_S = 0.2
 """From the aggressor's beginning to the victim's: it is to be in full swing."""
-
-READY_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,59 +68,51 @@ def order_of(rounds: int) -> Iterator[bool]:
 
 def run_leg(duel: Duel, kind: str | None, number: int, victims: Executor, aggressors: Executor) -> Leg:
     """One leg; ``kind`` None is alone. Raises ``CannotRunError``."""
+    return asyncio.run(_leg(duel, kind, number, victims, aggressors))
+
+
+async def _leg(duel: Duel, kind: str | None, number: int, victims: Executor, aggressors: Executor) -> Leg:
     follower = Follower(duel.job, duel.victim_tenant) if duel.follows else None
     watch = Watch(duel.job.server)
-    working: list[Future[AggressorWork]] = []
+    works: list[AggressorWork] = []
     plan = replace(duel.victim, seed=duel.victim.seed + number)
 
-    @contextmanager
-    def during() -> Iterator[None]:
+    @asynccontextmanager
+    async def during() -> AsyncIterator[None]:
         """Around the victim's load: its consumer first, then the aggressor, then the look at both."""
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
             if follower is not None:
                 stack.enter_context(follower)
             if kind is not None:
-                working.append(stack.enter_context(_aggression(duel, kind, number, aggressors)))
+                await stack.enter_async_context(_aggression(duel, kind, number, aggressors, works))
             stack.enter_context(watch)
             yield
 
-    outcome = run_load(duel.job, duel.sample, plan, executor=victims, during=during())
+    outcome = await generate(duel.job, duel.sample, plan, victims, during=during())
     if follower is not None and follower.failure:
         raise CannotRunError(f"the victim's consumer failed: {follower.failure}")
     return Leg(
         outcome=outcome, waits=watch.waits, watch=watch, lag_s=tuple(follower.lag_s) if follower else (),
-        work=working[0].result() if working else None,
+        work=works[0] if works else None,
     )  # fmt: skip
 
 
-@contextmanager
-def _aggression(duel: Duel, kind: str, number: int, executor: Executor) -> Iterator[Future[AggressorWork]]:
-    """The aggressor at work from entering to leaving."""
-    with tempfile.TemporaryDirectory(prefix="eventmark-") as place:
-        task = AggressorTask(
-            dsn=duel.job.server.dsn, store=duel.job.store, schema=duel.job.schema, kind=kind,
-            tenant=duel.aggressor_tenant, sample=duel.sample, users=duel.users, seed=duel.victim.seed + number,
-            ready=Path(place) / "ready", stop=Path(place) / "stop",
-        )  # fmt: skip
-        future = executor.submit(run_aggressor, task)
-        try:
-            _wait_until_ready(task.ready, future)
-            time.sleep(SETTLE_S)
-            yield future
-        finally:
-            task.stop.touch()
-            future.exception(READY_TIMEOUT_S)  # it has ended before its place is gone
-
-
-def _wait_until_ready(ready: Path, future: Future[AggressorWork]) -> None:
-    deadline_s = time.monotonic() + READY_TIMEOUT_S
-    while not ready.exists():
-        if future.done():
-            future.result()  # raises what kept it from its work
-            raise CannotRunError("the aggressor ended before it began")
-        if time.monotonic() > deadline_s:
-            raise CannotRunError(f"the aggressor was not ready within {READY_TIMEOUT_S:g} s")
-        time.sleep(0.01)
+@asynccontextmanager
+async def _aggression(
+    duel: Duel, kind: str, number: int, executor: Executor, into: list[AggressorWork]
+) -> AsyncIterator[None]:
+    """The aggressor at work from entering to leaving; what it did comes ``into``."""
+    task = AggressorTask(
+        dsn=duel.job.server.dsn, store=duel.job.store, schema=duel.job.schema, kind=kind,
+        tenant=duel.aggressor_tenant, sample=duel.sample, users=duel.users, seed=duel.victim.seed + number,
+    )  # fmt: skip
+    async with Crew(executor, run_aggressor, [task]) as crew:
+        await crew.ready()
+        crew.start()
+        await asyncio.sleep(SETTLE_S)
+        yield
+        crew.tell(STOP)
+        into += await crew.results()
 
 
 def joined(legs: Sequence[Leg]) -> LoadOutcome:

@@ -34,7 +34,7 @@ from eventmark.results.results import (
 )
 from eventmark.results.targets import Target
 from eventmark.seeding import CorpusSample, Progress
-from eventmark.workers import worker_executor
+from eventmark.workers import worker_processes
 from eventmark.workload.arrivals import Arrivals
 
 STAGE = "capacity"
@@ -103,7 +103,7 @@ class CapacitySearch(Experiment):
                 "no operation of the mix has a target",
                 remedy="name one that has, or give targets with --targets",
             )
-        with worker_executor(plan.load.worker_count) as executor:
+        with worker_processes(plan.load.worker_count) as executor:
             prober = Prober(job, run.sample, plan, run, executor, on_pulse(run, self.watch), run.progress)
             arrivals = plan.load.arrivals
             assert arrivals is not None

@@ -25,7 +25,7 @@ from eventmark.loadgen.plan import LoadPlan
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.seeding import CorpusSample
 from eventmark.stats.quantiles import latency_of
-from eventmark.workers import worker_executor
+from eventmark.workers import worker_processes
 
 STAGE = "sweep"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
@@ -56,7 +56,7 @@ class Sweep(Experiment):
         job, progress = run.job, run.progress
         wanted = Mix.of(dict.fromkeys(self.operations, 1.0))
         names = list(possible_mix(wanted, job, run, run.sample).shares)
-        with worker_executor(self.workers) as executor:
+        with worker_processes(self.workers) as executor:
             sweeper = _Sweeper(self, job, run.sample, run, executor, on_pulse(run, self.watch))
             found: list[Swept] = []
             run.so_far = lambda: Findings(

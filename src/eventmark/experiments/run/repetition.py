@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from eventmark.jobs.examination import examine_repeatedly
@@ -16,7 +15,7 @@ from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
 from eventmark.results.results import Column, Figure, Finding, PlanResult, Section, Table, Verdict
-from eventmark.workers import worker_executor
+from eventmark.workers import hand_over, worker_processes
 
 BURNERS_PER_CORE = 2
 _SPIN = 1_000_000
@@ -39,15 +38,13 @@ class RepeatedPlans(Experiment):
 def busy_machine() -> Iterator[None]:
     """More processes than cores, computing from entering to leaving."""
     count = BURNERS_PER_CORE * (os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory(prefix="eventmark-") as place, worker_executor(count) as executor:
-        done = Path(place) / "done"
-        burning = [executor.submit(_burn, done) for _ in range(count)]
+    with worker_processes(count) as executor:
+        for _ in range(count):
+            hand_over(executor, _burn, _SPIN)
         try:
             yield
         finally:
-            done.touch()
-            for one in burning:
-                one.result()
+            executor.stop()
 
 
 def repetition_section(runs: Sequence[Sequence[PlanResult]]) -> Section:
@@ -139,6 +136,8 @@ def _spread(plans: Iterable[Sequence[PlanResult]], counter: str) -> float:
     return round(max(spreads, default=1.0), 2)
 
 
-def _burn(done: Path) -> None:
-    while not done.exists():
-        sum(range(_SPIN))
+async def _burn(spin: int) -> None:
+    """Compute until it is cancelled."""
+    while True:
+        sum(range(spin))
+        await asyncio.sleep(0)

@@ -6,7 +6,6 @@ less closely than in a round, and their latencies are compared with each other a
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +22,6 @@ from eventmark.operations.operation import Operation
 from eventmark.operations.work import own_statements
 from eventmark.server.extensions import extension_schema
 from eventmark.server.statistics import read_time_column, statements_snapshot
-from eventmark.workers import loop_factory
 
 WARM_CALLS = 12
 """Enough for the server to settle on a plan, whose making is not counted then, and to tell whose statements count."""
@@ -44,14 +42,8 @@ class AccountTask:
     calls: int
 
 
-def run_accounted(task: AccountTask) -> AccountPair | None:
+async def run_accounted(task: AccountTask) -> AccountPair | None:
     """Run in a worker process; None where the server has no statistics of statements. Raises ``CannotRunError``."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_run(task))
-
-
-async def _run(task: AccountTask) -> AccountPair | None:
-    """Call by call on both sides, now the one first and now the other."""
     async with AsyncExitStack() as stack:
         books = [await _open_book(one, stack) for one in (task.sides.small, task.sides.large)]
         if None in books:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from eventmark.domain import GlobalSequence, TransactionId
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.experiments.scale.steps import LargeRead
 from eventmark.stores import find_store, open_store
-from eventmark.workers import loop_factory, own_peak_rss_mib
+from eventmark.workers import own_peak_rss_mib
 
 EVENTS = (1_000, 10_000, 100_000)
 """Of one call; the last is the most that a call may ask for."""
@@ -38,16 +37,15 @@ def places_for(positions: Sequence[tuple[int, int]], volume: int) -> dict[int, t
     return found
 
 
-def run_large_read(task: LargeReadTask) -> LargeRead:
+async def run_large_read(task: LargeReadTask) -> LargeRead:
     """Run in a fresh process. Raises ``CannotRunError``."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        try:
-            return runner.run(_run(task))
-        except EventStoreError as error:
-            raise CannotRunError(f"{task.events:,} events could not be read: {error}") from None
+    try:
+        return await _read(task)
+    except EventStoreError as error:
+        raise CannotRunError(f"{task.events:,} events could not be read: {error}") from None
 
 
-async def _run(task: LargeReadTask) -> LargeRead:
+async def _read(task: LargeReadTask) -> LargeRead:
     store = await open_store(find_store(task.store), task.dsn, schema=task.schema, pool_max=1)
     try:
         token = await store.create_tail_token()

@@ -27,7 +27,7 @@ from eventmark.jobs.warming import warm
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.forks import ForkTask, own_part
 from eventmark.seeding import CorpusSample, Progress, remove_appended
-from eventmark.workers import worker_executor
+from eventmark.workers import call, worker_processes
 from eventmark.workload import CorpusPlan
 
 SETTLE_S = 0.1
@@ -147,12 +147,12 @@ def _measure_rounds(
     """Rounds go around all operations, so that a drift of the machine meets all of them."""
     names, _ = operations_of(large, effort)
     stage, total = f"measure {volume:,}", len(names) * effort.rounds
-    with worker_executor(1, fresh=effort.fresh) as executor:
+    with worker_processes(1, fresh=effort.fresh) as executor:
         for number in range(effort.rounds):
             for place, name in enumerate(names):
                 progress(stage, number * len(names) + place, total)
                 task = _task(name, small, large, effort, number)
-                found.rounds[name].append(executor.submit(run_round, task).result())
+                found.rounds[name].append(call(executor, run_round, task))
     progress(stage, total, total)
 
 
@@ -175,7 +175,7 @@ def _account(
     """Single calls, by a process that stays."""
     names = [name for name in operations_of(large, effort)[0] if OPERATIONS[name].statement]
     stage = f"account {volume:,}"
-    with worker_executor(1) as executor:
+    with worker_processes(1) as executor:
         for place, name in enumerate(names):
             progress(stage, place, len(names))
             scans = asyncio.run(index_scans(large.job.server.dsn, large.job.schema))
@@ -183,7 +183,7 @@ def _account(
             for number in range(effort.accounts):
                 sides = _task(name, small, large, effort, effort.rounds + number)
                 task = AccountTask(sides=sides, calls=effort.account_calls)
-                pairs.append(executor.submit(run_accounted, task).result())
+                pairs.append(call(executor, run_accounted, task))
             time.sleep(SETTLE_S)
             accounts = [pair for pair in pairs if pair is not None and len(pair.large.latency_ns)]
             found.scans[name] = _scans_per_call(scans, large, accounts)
@@ -209,15 +209,13 @@ def _read_much(volume: int, large: Side) -> list[LargeRead]:
     if not large.job.definition.capabilities.all_tenants_stream:
         return []
     places = places_for(large.sample.positions, volume)
-    with worker_executor(1, fresh=True) as executor:
+    with worker_processes(1, fresh=True) as executor:
         return [
-            executor.submit(
-                run_large_read,
+            call(executor, run_large_read,
                 LargeReadTask(
                     dsn=large.job.server.dsn, store=large.job.store, schema=large.job.schema, events=events,
                     place=place,
-                ),
-            ).result()
+                ))
             for events, place in places.items()
         ]  # fmt: skip
 

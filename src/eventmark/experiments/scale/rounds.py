@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from eventmark.experiments.scale.steps import Round
 from eventmark.operations.forks import ForkTask, measure_in_turns, ready_operation
-from eventmark.workers import loop_factory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +17,8 @@ class RoundTask:
     large: ForkTask
 
 
-def run_round(task: RoundTask) -> Round:
+async def run_round(task: RoundTask) -> Round:
     """Run in a fresh process. Raises ``CannotRunError``."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_run(task))
-
-
-async def _run(task: RoundTask) -> Round:
     async with AsyncExitStack() as stack:
         both = [await stack.enter_async_context(ready_operation(one)) for one in (task.small, task.large)]
         small, large = await measure_in_turns(both, task.large.profile)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from eventmark.operations.forks import ForkSamples, measure_warm
 from eventmark.results.results import ClientHealth, Finding, Verdict
 from eventmark.seeding import CorpusSample
 from eventmark.stores import find_store, open_store
-from eventmark.workers import loop_factory, worker_executor
+from eventmark.workers import call, worker_processes
 
 COMPUTING_MS = 5.0
 """Of the client, or of the server, in each call."""
@@ -64,9 +63,9 @@ def measure_clients(proving: Proving) -> tuple[ClientHealth, ClientHealth]:
         ClientTask(dsn=job.server.dsn, store=store, schema=job.schema, sample=sample, computing=computing)
         for store, computing in ((job.store, True), (slow, False))
     ]
-    with worker_executor(1, fresh=True) as executor:
+    with worker_processes(1, fresh=True) as executor:
         busy, waiting = (
-            client_of_forks("read_snapshot", [executor.submit(_run_client, task).result()]) for task in tasks
+            client_of_forks("read_snapshot", [call(executor, _run_client, task)]) for task in tasks
         )
     return busy, waiting
 
@@ -90,13 +89,8 @@ def client_findings(busy_client: ClientHealth, slow_server: ClientHealth) -> lis
     ]
 
 
-def _run_client(task: ClientTask) -> ForkSamples:
+async def _run_client(task: ClientTask) -> ForkSamples:
     """Run in a fresh process."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_measure(task))
-
-
-async def _measure(task: ClientTask) -> ForkSamples:
     store = await open_store(find_store(task.store), task.dsn, schema=task.schema, pool_max=1)
     try:
         kind = ComputingClient if task.computing else ReadSnapshot

@@ -17,7 +17,7 @@ from eventmark.loadgen.generator import generate
 from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
-from eventmark.seeding import CorpusSample, no_progress
+from eventmark.seeding import CorpusSample
 from eventmark.stats.ratios import Ratio, mean_ratio
 from eventmark.workload.arrivals import Arrivals
 
@@ -136,11 +136,11 @@ class _Begun:
         self.began_s = 0.0
         self.ended_s = 0.0
 
-    def __enter__(self) -> None:
+    async def __aenter__(self) -> None:
         self.began_s = time.monotonic()
         self.event.set()
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.ended_s = time.monotonic()
@@ -161,9 +161,7 @@ def _beside_writers(setting: Setting, sample: CorpusSample, found: CatchUp) -> N
     writing: list[asyncio.Task[LoadOutcome]] = []
 
     async def begin() -> None:
-        writing.append(
-            asyncio.create_task(generate(job, sample, load_plan, setting.executor, no_progress, None, begun))
-        )
+        writing.append(asyncio.create_task(generate(job, sample, load_plan, setting.executor, during=begun)))
         waiting = asyncio.create_task(begun.event.wait())
         await asyncio.wait((waiting, writing[0]), return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()

@@ -21,9 +21,8 @@ from eventmark.domain import EventStore, StoredEvent, TrackingToken
 from eventmark.engine import EventProcessor, PostgresEventStore
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.instruments.clock import LoopLag, now_ns
-from eventmark.loadgen.link import WorkerLink
 from eventmark.stores import find_store, open_store
-from eventmark.workers import loop_factory
+from eventmark.workers import WorkerLink
 
 BATCH_EVENTS = 1000
 TELL_EVERY_S = 0.25
@@ -60,9 +59,6 @@ class ConsumerTask:
     store: str
     schema: str
     specs: tuple[ConsumerSpec, ...]
-    number: int
-    address: tuple[str, int]
-    token: str
     seconds: float
     poll_interval_s: float
     settle_s: float = 0.0
@@ -154,23 +150,14 @@ class PlainConsumer:
                     await self._stopping.wait()
 
 
-def run_consumers(task: ConsumerTask) -> WorkerConsumption:
+async def run_consumers(task: ConsumerTask, link: WorkerLink) -> WorkerConsumption:
     """Run in a process of its own. Raises ``CannotRunError`` where the store cannot be opened."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_run(task))
-
-
-async def _run(task: ConsumerTask) -> WorkerConsumption:
     try:
         store = await _open(task)
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     try:
-        link = await WorkerLink.open(task.address)
-        try:
-            return await _consume(task, store, link)
-        finally:
-            await link.close()
+        return await _consume(task, store, link)
     finally:
         await store.close()
 
@@ -187,19 +174,15 @@ async def _consume(task: ConsumerTask, store: EventStore, link: WorkerLink) -> W
     running = [_Running(store, spec, task) for spec in task.specs]
     gc.collect()
     gc.freeze()
-    start_ns = await link.ready(task.token, task.number)
+    start_ns = await link.ready()
     await asyncio.sleep(max(start_ns - now_ns(), 0) / 1e9)
-    beside = [
-        asyncio.create_task(_tell(link, task.number, running)),
-        asyncio.create_task(_stop_when_lost(link, running)),
-    ]
+    reporting = asyncio.create_task(_report(link, running))
     clock = _Clock()
     asyncio.get_running_loop().call_later(task.settle_s, clock.begin)
     async with LoopLag() as lag:
         await asyncio.gather(*(one.run(task.seconds) for one in running))
     seconds, cpu_s = clock.spent()
-    for one in beside:
-        one.cancel()
+    reporting.cancel()
     gc.unfreeze()
     return WorkerConsumption(
         start_ns=start_ns, consumed=tuple(one.consumed for one in running), cpu_s=cpu_s, seconds=seconds,
@@ -220,16 +203,11 @@ class _Clock:
         return time.monotonic() - self._began_s, time.process_time() - self._cpu_began_s
 
 
-async def _tell(link: WorkerLink, number: int, running: Sequence[_Running]) -> None:
+async def _report(link: WorkerLink, running: Sequence[_Running]) -> None:
+    """How many events all of them have handled, again and again."""
     while True:
         await asyncio.sleep(TELL_EVERY_S)
-        link.tell(number, float(sum(one.handled for one in running)))
-
-
-async def _stop_when_lost(link: WorkerLink, running: Sequence[_Running]) -> None:
-    await link.lost()
-    for one in running:
-        one.stop()
+        link.send(sum(one.handled for one in running))
 
 
 class _Running:

@@ -22,7 +22,7 @@ from eventmark.jobs.job import Job
 from eventmark.results.results import Latency
 from eventmark.stats.quantiles import latency_of
 from eventmark.stores import find_store, open_store
-from eventmark.workers import loop_factory
+from eventmark.workers import hand_over
 from eventmark.workload.arrivals import Arrivals
 
 STAGE = "deliver"
@@ -87,7 +87,7 @@ def _deliver(setting: Setting, way: Waiting, seed: int) -> Delivery:
     written: list[Written] = []
 
     async def write() -> None:
-        written.append(await asyncio.wrap_future(setting.executor.submit(run_writer, task)))
+        written.append(await asyncio.wrap_future(hand_over(setting.executor, run_writer, task)))
 
     spec = ConsumerSpec(
         name=f"eventmark-delivery-{uuid4().hex[:8]}",
@@ -124,13 +124,12 @@ async def head_token(job: Job) -> str:
         await store.close()
 
 
-def run_writer(task: WriterTask) -> Written:
+async def run_writer(task: WriterTask) -> Written:
     """Run in a process of its own. Raises ``CannotRunError`` for the first append that fails."""
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        try:
-            return runner.run(_write(task))
-        except EventStoreError as error:
-            raise CannotRunError(f"an append failed: {error}") from None
+    try:
+        return await _write(task)
+    except EventStoreError as error:
+        raise CannotRunError(f"an append failed: {error}") from None
 
 
 async def _write(task: WriterTask) -> Written:

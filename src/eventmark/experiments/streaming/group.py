@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eventmark.errors import CannotRunError
 from eventmark.experiments.streaming.consumers import (
     Consumed,
     ConsumerSpec,
@@ -22,11 +20,9 @@ from eventmark.experiments.streaming.consumers import (
 )
 from eventmark.experiments.streaming.sizes import Sizes, Waiting
 from eventmark.jobs.job import Job
-from eventmark.loadgen.generator import until_ready
-from eventmark.loadgen.link import Rendezvous
 from eventmark.seeding import Progress
 from eventmark.server import machine
-from eventmark.workers import worker_executor
+from eventmark.workers import Crew, worker_processes
 
 PROCESSES_MAX = 4
 POLL_INTERVAL_S = 0.1
@@ -105,7 +101,7 @@ class GroupPlan:
 
 def executor_of_workers() -> Executor:
     """As many processes as the consumers of a group, and one for whoever writes beside them."""
-    return worker_executor(_processes(PROCESSES_MAX) + 1)
+    return worker_processes(_processes(PROCESSES_MAX) + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,21 +137,14 @@ async def _consume(
     meanwhile: Meanwhile | None,
     progress: Progress,
 ) -> Group:
-    parts = _shared_out(plan.specs)
-    async with Rendezvous(len(parts)) as rendezvous:
-        futures = [
-            asyncio.wrap_future(executor.submit(run_consumers, _task(job, plan, rendezvous, number, specs)))
-            for number, specs in enumerate(parts)
-        ]
-        try:
-            await until_ready(rendezvous, futures)
-            if at_start is not None:
-                await at_start()
-            rendezvous.start()
-            await _together(_told(rendezvous, futures, plan, progress), *([meanwhile()] if meanwhile else []))
-        except BrokenProcessPool:
-            raise CannotRunError("a worker process ended before its consumers did") from None
-        return Group(tuple(future.result() for future in futures))
+    tasks = [_task(job, plan, specs) for specs in _shared_out(plan.specs)]
+    async with Crew(executor, run_consumers, tasks) as crew:
+        await crew.ready()
+        if at_start is not None:
+            await at_start()
+        crew.start()
+        await _together(_watched(crew, plan, progress), *([meanwhile()] if meanwhile else []))
+        return Group(tuple(await crew.results()))
 
 
 async def _together(*work: Coroutine[Any, Any, None]) -> None:
@@ -168,31 +157,21 @@ async def _together(*work: Coroutine[Any, Any, None]) -> None:
             task.cancel()
 
 
-def _task(
-    job: Job, plan: GroupPlan, rendezvous: Rendezvous, number: int, specs: tuple[ConsumerSpec, ...]
-) -> ConsumerTask:
+def _task(job: Job, plan: GroupPlan, specs: tuple[ConsumerSpec, ...]) -> ConsumerTask:
     return ConsumerTask(
-        dsn=job.server.dsn, store=job.store, schema=job.schema, specs=specs, number=number,
-        address=rendezvous.address, token=rendezvous.token, seconds=plan.seconds,
+        dsn=job.server.dsn, store=job.store, schema=job.schema, specs=specs, seconds=plan.seconds,
         poll_interval_s=plan.poll_interval_s, settle_s=plan.settle_s, with_numbers=plan.with_numbers,
     )  # fmt: skip
 
 
-async def _told(
-    rendezvous: Rendezvous,
-    futures: Sequence[asyncio.Future[WorkerConsumption]],
-    plan: GroupPlan,
-    progress: Progress,
-) -> None:
+async def _watched(crew: Crew[WorkerConsumption], plan: GroupPlan, progress: Progress) -> None:
     """Until the workers end, say how far they are. Raises what one raised."""
     expected = float(plan.expected)
     watched = bool(plan.stage and expected)
-    pending: set[asyncio.Future[WorkerConsumption]] = set(futures)
-    while pending:
+    handled: dict[int, int] = {}
+    async for _ in crew.at_work(TELL_EVERY_S):
+        handled |= dict(crew.reports(int))
         if watched:
-            progress(plan.stage, min(rendezvous.done, expected), expected)
-        done, pending = await asyncio.wait(pending, timeout=TELL_EVERY_S, return_when=asyncio.FIRST_EXCEPTION)
-        for future in done:
-            future.result()
+            progress(plan.stage, min(float(sum(handled.values())), expected), expected)
     if watched:
         progress(plan.stage, expected, expected)
