@@ -63,7 +63,8 @@ def test_every_file_is_in_one_of_the_two_wheels(wheels: dict[Path, Path]) -> Non
     assert sorted(held) == sorted(there)
     rooms = {"/".join(name.split("/")[:2]) for name in of_eventmark(wheels[ENGINE])}
     assert rooms == {
-        f"eventmark/{name}" for name in ("__init__.py", "domain", "engine", "errors.py", "py.typed")
+        f"eventmark/{name}"
+        for name in ("__init__.py", "domain", "engine", "errors.py", "py.typed", "text_files.py")
     }
     assert all(
         "dist-info/licenses/LICENSE" in " ".join(ZipFile(wheel).namelist()) for wheel in wheels.values()

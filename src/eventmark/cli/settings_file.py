@@ -19,6 +19,7 @@ from eventmark.cli.options import Options
 from eventmark.config import DSN_KEYS
 from eventmark.errors import UsageError
 from eventmark.redaction import looks_like_dsn
+from eventmark.text_files import NotTextError, read_text
 
 FILE = Path("eventmark.toml")
 SHARED = tuple(field.name for field in fields(Options) if field.name != "config")
@@ -128,11 +129,13 @@ def _named(arguments: Sequence[str]) -> Path | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a mark
+        content = tomllib.loads(read_text(path))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a TOML file") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not TOML: it is not UTF-8", remedy="name a TOML file") from error
+    except NotTextError as error:
+        raise UsageError(
+            f"{path} is not TOML: line {error.line}: {error.message}", remedy=error.remedy
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"{path} is not TOML: {error}", remedy="mend it at the place that is named"

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventmark.errors import StoreDefinitionError, UsageError
+from eventmark.text_files import NotTextError, read_text
 
 _HEADER = re.compile(r"^--\s*(?P<key>[a-z_]+):\s*(?P<value>.*)$")
 _HEADER_KEYS = ("name", "purpose", "parameters", "index", "order")
@@ -95,9 +96,13 @@ def quoted_schema(schema: str) -> str:
 def read_statement(path: Path) -> Statement:
     """Read and check one statement file. Raises ``StoreDefinitionError`` naming file and line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).split("\n")
+    except OSError as error:
         raise StoreDefinitionError(f"cannot be read: {error}", path=str(path)) from error
+    except NotTextError as error:
+        raise StoreDefinitionError(
+            error.message, path=str(path), line=error.line, remedy=error.remedy
+        ) from error
     header, body_at = _read_header(path, lines)
     template = "\n".join(lines[body_at:]).strip().rstrip(";")
     if not template:

@@ -14,6 +14,7 @@ from pathlib import Path
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.plans.shape import INDENT, shape_of
 from eventmark.results.results import PlanResult
+from eventmark.text_files import NotTextError, read_text
 
 SUFFIX = ".txt"
 NOT_EXAMINED = "not examined"
@@ -64,8 +65,8 @@ def read_golden(folder: Path, corpus: str) -> dict[str, str]:
     texts = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_text(path)
+        except (OSError, NotTextError) as error:
             raise CannotRunError(
                 f"{path} cannot be read: {error}", remedy="approve the plans again"
             ) from error

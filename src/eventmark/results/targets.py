@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eventmark.errors import UsageError
+from eventmark.text_files import NotTextError, read_text
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 DEFAULT_QUANTILE = "p95"
@@ -45,8 +46,8 @@ DEFAULT_TARGETS: dict[str, Target] = {
 def read_targets(path: Path) -> dict[str, Target]:
     """The table ``[targets]`` of a TOML file, to be laid over other targets. Raises ``UsageError``."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows begin with a mark
-    except (OSError, UnicodeDecodeError) as error:
+        document = tomllib.loads(read_text(path))
+    except (OSError, NotTextError) as error:
         raise UsageError(
             f"the targets in {path} cannot be read: {error}", remedy="name a TOML file"
         ) from error

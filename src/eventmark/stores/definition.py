@@ -17,6 +17,7 @@ from eventmark.engine.schema import schema_digest
 from eventmark.engine.statements import Statement, read_statements
 from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.results.targets import Target, targets_from
+from eventmark.text_files import NotTextError, read_text
 
 EVENT_COLUMNS = (
     "global_sequence_id", "transaction_id", "sequence_number", "expected_version", "timestamp_utc",
@@ -133,14 +134,18 @@ def read_definition(directory: Path) -> StoreDefinition:
 
 def _read_toml(path: Path) -> tuple[dict[str, Any], str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         return tomllib.loads(text), text
     except FileNotFoundError as error:
         raise StoreDefinitionError(
             "there is no such file", path=str(path), remedy="make a store with: eventmark stores new DIR"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise StoreDefinitionError(f"cannot be read: {error}", path=str(path)) from error
+    except NotTextError as error:
+        raise StoreDefinitionError(
+            error.message, path=str(path), line=error.line, remedy=error.remedy
+        ) from error
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
         raise StoreDefinitionError(str(error), path=str(path), line=int(found[1]) if found else 1) from error
@@ -148,15 +153,19 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], str]:
 
 def _read_script(path: Path, *, required: bool) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError as error:
         if not required:
             return ""
         raise StoreDefinitionError(
             "there is no such file", path=str(path), remedy="write the store's tables into it"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise StoreDefinitionError(f"cannot be read: {error}", path=str(path)) from error
+    except NotTextError as error:
+        raise StoreDefinitionError(
+            error.message, path=str(path), line=error.line, remedy=error.remedy
+        ) from error
 
 
 def _engine_statements() -> dict[str, Statement]:

@@ -26,6 +26,7 @@ from eventmark.stores.outside import Watched, outside, read_surroundings, refuse
 from eventmark.stores.scratch import drop_scratch, run_id, scratch_name
 from eventmark.stores.script import ScriptStatement, check_operation, store_scripts
 from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, SqlEventStore
+from eventmark.text_files import read_text
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the metrics library's own
 
@@ -291,7 +292,7 @@ async def _check_columns(
 
 def _line_of(path: Path, value: str) -> int:
     """Where ``= "value"`` stands in a settings file; its first line where that is not to be found."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = read_text(path).split("\n") if path.exists() else []
     return next((number for number, line in enumerate(lines, 1) if f'= "{value}"' in line), 1)
 
 
