@@ -18,6 +18,7 @@ from eventmark.report.annotations import ANNOTATIONS_MAX, render_annotations
 from eventmark.results.files import read_result, write_result
 from eventmark.results.results import RunResult, Verdict
 from tests.history.builders import APPEND, changed, operation, plan, result
+from tests.history.imported import benchmark, jmh_files, levels, table
 from tests.history.test_trends import history, stepped
 
 
@@ -159,6 +160,44 @@ def test_trend_has_an_exit_code_for_each_ending(
     done = eventmark("trend", *arguments, at=folder)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout + done.stderr
+
+
+def test_files_a_folder_and_a_branch_of_a_table_are_imported(eventmark: Eventmark, tmp_path: Path) -> None:
+    files = jmh_files(tmp_path / "jmh", [[benchmark(value)] for value in levels((9, 1.0), (5, 1.3))])
+    for arguments in (["--import", *map(str, files)], ["--import", "jmh"]):
+        done = eventmark("trend", *arguments, at=tmp_path)
+        assert (done.returncode, "since jmh-9.json" in done.stdout) == (1, True)
+    columns = {"branch": ["main", "x"] * 30, "append_ms": levels((44, 1.0), (16, 1.5))}
+    table(tmp_path / "a.csv", columns)
+    done = eventmark("trend", "--import", "a.csv", "--branch", "main", at=tmp_path)
+    assert (done.returncode, "\n  append_ms: " in done.stdout) == (1, True)
+    done = eventmark("trend", "--import", "a.csv", "--branch", "dev", at=tmp_path)
+    assert (done.returncode, "branches are main, x" in done.stderr) == (2, True)
+
+
+def test_a_rename_is_told_by_a_flag_or_the_settings_file(eventmark: Eventmark, tmp_path: Path) -> None:
+    values = levels((8, 1.0), (22, 1.5))
+    columns = {"my-append(n=1)": [*values[:15], *[""] * 15], "append": [*[""] * 15, *values[15:]]}
+    table(tmp_path / "a.csv", columns)
+    plain = eventmark("trend", "--import", "a.csv", "--recent", "25", at=tmp_path)
+    assert (plain.returncode, "not measured in the last 15 of 30 runs" in plain.stdout) == (1, False)
+    assert eventmark("trend", "--import", "a.csv", at=tmp_path).returncode == 0
+    told = ("trend", "--import", "a.csv", "--json")
+    by_flag = eventmark(*told, "--rename", "my-append(n=1)=append", at=tmp_path)
+    (tmp_path / "eventmark.toml").write_text('[renames]\n"my-append(n=1)" = "append"\n')
+    by_file = eventmark(*told, at=tmp_path)
+    for done in (by_flag, by_file):
+        assert [len(trend["values"]) for trend in json.loads(done.stdout)["trends"]] == [30]
+    (tmp_path / "eventmark.toml").write_text('[renames]\n"old" = 1\n')
+    assert "[renames]" in eventmark(*told, at=tmp_path).stderr
+
+
+def test_a_short_history_passes_where_that_is_asked_for(eventmark: Eventmark, tmp_path: Path) -> None:
+    for one in history([1.0, 1.0]):
+        write_result(one, tmp_path / "results" / f"{one.run_id}.json")
+    assert eventmark("trend", "results", at=tmp_path).returncode == 3
+    done = eventmark("trend", "results", "--few-ok", at=tmp_path)
+    assert (done.returncode, "nothing to compare yet: 2 runs" in done.stdout) == (0, True)
 
 
 def test_a_run_is_held_against_its_baseline(tmp_path: Path) -> None:

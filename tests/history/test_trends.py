@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from eventmark.errors import UsageError
+from eventmark.git import commit_places
 from eventmark.history import (
     FailOn,
     Run,
@@ -21,8 +23,8 @@ from eventmark.history import (
     judge_trends,
     read_branch,
     read_jmh,
-    read_otava,
     read_runs,
+    read_table,
     trend_result,
     write_otava,
 )
@@ -109,10 +111,13 @@ def test_what_is_not_comparable_with_the_last_run_is_left_out() -> None:
     results[3] = msgspec.structs.replace(results[3], corpus=corpus(1_000_000))
     results[5] = changed(results[5], "host", cpu_model="Another")
     trends = find_trends([entry_of(run) for run in runs_of(results)])
-    lengths = {trend.name: len(trend.values) for trend in trends.trends}
+    lengths = {
+        trend.label: len(trend.values) for trend in trends.trends
+    }  # of others with what tells them apart
     assert lengths[f"{APPEND} p50"] == 18
     assert lengths[f"{APPEND} rows"] == 19  # counters of another machine stay
-    assert sum(trends.left_out.values()) == 2
+    assert any("Fewer than 8 runs, and not judged: " in note and "1,000,000" in note for note in trends.notes)
+    assert any("Another" in note for note in trends.notes)
 
 
 def test_an_empty_history_is_refused(tmp_path: Path) -> None:
@@ -129,7 +134,13 @@ def test_a_folder_is_read_in_the_order_of_time_and_other_files_are_passed_over(t
         write_result(one, tmp_path / f"at{number}" / "result.json")
     (tmp_path / "jmh.json").write_text("[]")
     (tmp_path / "broken.json").write_text('{"format": "eventmark-result"')
-    assert [run.result.run_id for run in read_runs(tmp_path)] == ["run-0", "run-1", "run-2"]
+    found = read_runs(tmp_path)
+    assert [run.result.run_id for run in found.runs] == ["run-0", "run-1", "run-2"]
+    assert list(found.damaged) == [
+        str(tmp_path / "broken.json")
+    ]  # ours once, and not to be passed over in silence
+    trends = find_trends([entry_of(run) for run in found.runs], damaged=found.damaged)
+    assert any("broken.json is damaged" in reason for reason in judge_trends(trends)[1])
 
 
 @pytest.fixture
@@ -157,11 +168,11 @@ def git(place: Path, *arguments: str) -> str:
 
 
 def test_a_branch_is_a_history_with_the_commit_of_each_result(repository: Path) -> None:
-    runs = read_branch(repository, "main:results")
+    runs = read_branch(repository, "main:results").runs
     assert [run.result.run_id for run in runs] == ["run-0", "run-1", "run-2"]
     assert runs[0].commit == f"{0:040x}"
     assert runs[1].commit == git(repository, "rev-parse", "main~2")  # the result does not tell: who wrote it
-    assert [run.commit for run in read_branch(repository, "main:results/latest.json")] == [
+    assert [run.commit for run in read_branch(repository, "main:results/latest.json").runs] == [
         run.commit for run in runs
     ]
 
@@ -170,6 +181,57 @@ def test_a_branch_is_a_history_with_the_commit_of_each_result(repository: Path) 
 def test_what_is_no_branch_or_holds_no_result_is_refused(repository: Path, named: str) -> None:
     with pytest.raises(UsageError):
         read_branch(repository, named)
+
+
+def test_an_old_commit_that_was_measured_late_is_old(tmp_path: Path) -> None:
+    """Backfilled: the newest commits are slower, and measured before the older ones."""
+    git(tmp_path, "init", "-q", "-b", "main")
+    for number in range(24):
+        git(tmp_path, "commit", "-q", "--allow-empty", "-m", f"{number}")
+    commits = git(tmp_path, "rev-list", "--reverse", "HEAD").split()
+    runs = runs_of(history([*stepped()[16:], *stepped()[:16]]))
+    entries = [
+        dataclasses.replace(entry_of(run), commit=commit)
+        for run, commit in zip(runs, [*commits[16:], *commits[:16]], strict=True)
+    ]
+    assert judge_trends(find_trends(entries))[0] is Verdict.MET  # by time, it became faster
+    found = find_trends(entries, commits=commit_places(tmp_path))
+    verdict, reasons = judge_trends(found)
+    assert verdict is Verdict.BROKEN
+    assert commits[16][:12] in reasons[0]
+    assert any("in the order of their commits" in note for note in found.notes)
+    short = [dataclasses.replace(entry, commit=entry.commit[:9]) for entry in entries]
+    assert judge_trends(find_trends(short, commits=commit_places(tmp_path)))[0] is Verdict.BROKEN
+    short[3] = dataclasses.replace(short[3], commit="f" * 40)
+    found = find_trends(short, commits=commit_places(tmp_path))
+    assert judge_trends(found)[0] is Verdict.MET
+    assert "1 of 24 commits are not in this repository" in found.notes[0]
+
+
+def test_an_operation_that_is_gone_is_named_while_that_is_recent() -> None:
+    results = [
+        msgspec.structs.replace(
+            one, operations=one.operations | ({"old": operation()} if number < 17 else {})
+        )
+        for number, one in enumerate(history([1.0] * 20))
+    ]
+    verdict, reasons = judge_trends(find_trends([entry_of(run) for run in runs_of(results)]))
+    assert verdict is Verdict.INCONCLUSIVE
+    assert reasons[0].startswith(
+        "old p50: not measured in the last 3 of 20 runs; last on 2026-11-01 16:00:00, commit"
+    )
+    assert judge_trends(find_trends([entry_of(run) for run in runs_of(results)], recent=2))[0] is Verdict.MET
+
+
+def test_a_run_that_lacks_an_operation_is_named_while_it_is_recent() -> None:
+    for place, expected in ((18, Verdict.INCONCLUSIVE), (2, Verdict.MET)):
+        results = history([1.0] * 20)
+        results[place] = msgspec.structs.replace(results[place], operations={"other": operation()})
+        verdict, reasons = judge_trends(
+            find_trends([entry_of(run) for run in runs_of(results)]), FailOn.SLOWER
+        )
+        assert verdict is expected or place == 2
+        assert any(f"run-{place}.json" in reason for reason in reasons) is (place == 18)
 
 
 def test_every_report_shows_the_trends() -> None:
@@ -191,7 +253,7 @@ def test_otava_is_given_a_table_without_holes_and_reads_it_back(tmp_path: Path) 
     assert set(rows[0]) == {"time", "commit", f"{APPEND} p50", f"{APPEND} p95"}
     assert all(all(row.values()) for row in rows)
     assert f'"{APPEND} p50"' in settings.read_text(encoding="utf-8")
-    again = read_otava(table)
+    again = read_table(table)
     assert [entry.commit for entry in again] == [entry.commit for entry in entries]
     assert judge_trends(find_trends(again))[0] is Verdict.BROKEN
 
@@ -219,9 +281,9 @@ def test_otava_itself_finds_the_step_at_the_same_commit(tmp_path: Path) -> None:
 def test_a_table_of_otavas_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("commit,metric\nabc,1\n")
     with pytest.raises(UsageError, match="column called time"):
-        read_otava(tmp_path / "a.csv")
+        read_table(tmp_path / "a.csv")
     with pytest.raises(UsageError, match="cannot be read"):
-        read_otava(tmp_path / "none.csv")
+        read_table(tmp_path / "none.csv")
 
 
 def test_what_we_write_for_jmhs_readers_is_read_as_theirs(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def history(result: RunResult, shown: RunResult, tmp_path: Path) -> list[Run]:
         write_result(found, tmp_path / f"run-{number}" / "result.json")
     (tmp_path / "run-1" / "report.html").write_text("<p>a report</p>")
     (tmp_path / "other.json").write_text("{}")
-    return read_runs(tmp_path)
+    return read_runs(tmp_path).runs
 
 
 def test_results_of_a_folder_and_below_it_are_read_the_oldest_first(history: list[Run]) -> None:

@@ -32,7 +32,7 @@ def dashboards(
     check_writable(out)
     if html is not None:
         page = out / "dashboard.html"
-        write_whole(page, render_history_page(read_runs(html), page).encode("utf-8", "replace"))
+        write_whole(page, render_history_page(read_runs(html).runs, page).encode("utf-8", "replace"))
         screen.print(str(page))
         return 0
     targets = chosen_targets(settings, find_store(settings.store))

@@ -1,6 +1,7 @@
 """``eventmark.toml``: shared keys at its top, a table for each verb over them; flags win over both.
 
 Every flag of a verb is a key, under its own name. ``[soak] rate = 1000`` is soak's alone.
+``[renames]`` gives names of old in a history those of today.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ FILE = Path("eventmark.toml")
 SHARED = tuple(field.name for field in fields(Options) if field.name != "config")
 """Keys that may stand at the top of the file: flags that verbs share."""
 
+RENAMES = "renames"  # the table
+_RENAME = "rename"  # the flag that takes it
 _FLAG = "--config"
 _TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
@@ -53,6 +56,8 @@ class SettingsFile:
         shared = {key: value for key, value in self.content.items() if not isinstance(value, dict)}
         chosen = shared | table
         chosen = {_key(key): value for key, value in chosen.items() if key in flags}
+        if _RENAME in flags and isinstance(names := self.content.get(RENAMES), dict):
+            chosen[_RENAME] = [f"{old}={new}" for old, new in names.items()]
         for key, value in chosen.items():
             self._check_type(f"[{verb}] {key}" if key in table else key, value, flags[key])
         data: dict[str, Any] = {key.replace("_", "-"): value for key, value in chosen.items()}
@@ -90,7 +95,9 @@ def settings_file(arguments: Sequence[str], app: App, verbs: Sequence[str]) -> S
     path = named or FILE
     content = _read(path)
     for key, value in content.items():
-        if isinstance(value, dict):
+        if key == RENAMES:
+            _check_renames(path, value)
+        elif isinstance(value, dict):
             if key not in verbs:
                 raise UsageError(
                     f"{path}: [{key}] is no verb{_nearest(key, verbs)}",
@@ -99,6 +106,13 @@ def settings_file(arguments: Sequence[str], app: App, verbs: Sequence[str]) -> S
         elif key not in SHARED:
             raise _not_shared(path, key, app, verbs)
     return SettingsFile(path, content)
+
+
+def _check_renames(path: Path, table: Any) -> None:
+    if not isinstance(table, dict) or not all(isinstance(new, str) and new for new in table.values()):
+        raise UsageError(
+            f"{path}: [{RENAMES}] is no table of names", remedy='write [renames] and "old name" = "new name"'
+        )
 
 
 def _not_shared(path: Path, key: str, app: App, verbs: Sequence[str]) -> UsageError:
@@ -147,7 +161,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _keyed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Flags may be written as on the command line, with a dash."""
     return {
-        _key(key): {_key(name): item for name, item in value.items()} if isinstance(value, dict) else value
+        _key(key): {_key(name): item for name, item in value.items()}
+        if isinstance(value, dict) and key != RENAMES
+        else value
         for key, value in content.items()
     }
 

@@ -11,7 +11,7 @@ from eventmark.errors import UsageError
 from eventmark.history.effects import RatioEffect
 from eventmark.judgement.counters import Change, CounterChange
 from eventmark.judgement.plan_changes import PlanChange, worse_by_statement
-from eventmark.judgement.verdicts import overall
+from eventmark.judgement.verdicts import exit_code, overall
 from eventmark.results.results import Document, RunResult, Verdict
 
 COMPARISON_FORMAT = "eventmark-comparison"
@@ -125,6 +125,11 @@ def judge(comparison: Comparison, fail_on: FailOn = FailOn.ANY) -> tuple[Verdict
     if fail_on is FailOn.NEVER:
         return Verdict.MET, []
     return overall(parts)
+
+
+def comparison_exit_code(verdict: Verdict, fail_on: FailOn) -> int:
+    """The verdict's; 0 for what cannot be told where only what is proven slower fails."""
+    return 0 if verdict is Verdict.INCONCLUSIVE and fail_on is FailOn.SLOWER else exit_code(verdict)
 
 
 VERDICTS = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from eventmark.history.runs import Run
+from eventmark.history.times import read_times
 from eventmark.judgement.counters import WORK_TOLERANCES, with_buffers
 from eventmark.results.results import RunResult
 
@@ -14,7 +15,7 @@ QUANTILES = ("p50", "p95")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One number. ``exact`` tells a counter from a time; ``better`` as in ``results.Figure``."""
+    """One finite number. ``exact`` tells a counter from a time; ``better`` as in ``results.Figure``."""
 
     value: float
     unit: str
@@ -24,67 +25,32 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One run. Entries of one ``kind`` are comparable; their times only if they are of one ``machine`` as well."""
+    """One run. Entries of one ``kind`` and ``branch`` are comparable; their times only if they are of one ``machine``.
 
+    ``at`` is its time in seconds since 1970, None where only its place among the entries is known. ``place`` is where
+    it stands, for messages. ``unjudged`` tells of what has no number that can be judged why, by name; ``blanks`` are
+    names for which a table has a cell with nothing in it.
+    """
+
+    at: float | None
     moment: str
     commit: str
     file: str
+    place: str
     kind: str
     machine: str
     measurements: Mapping[str, Measurement]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """One number over the runs that can be compared, the oldest first."""
-
-    name: str
-    unit: str
-    better: str
-    exact: bool
-    values: list[float]
-    entries: list[Entry]
+    branch: str = ""
+    unjudged: Mapping[str, str] = field(default_factory=dict)
+    blanks: frozenset[str] = frozenset()
 
 
 def entry_of(run: Run) -> Entry:
+    at = read_times([run.result.started_at], lambda _: f"{run.path}, started_at")[0]
     return Entry(
-        moment=run.day, commit=run.commit, file=str(run.path), kind=run.kind, machine=run.machine,
-        measurements=dict(_measurements(run.result)),
+        at=at.timestamp(), moment=run.day, commit=run.commit, file=str(run.path), place=str(run.path), kind=run.kind,
+        machine=run.machine, measurements=dict(_measurements(run.result)),
     )  # fmt: skip
-
-
-def courses(entries: Sequence[Entry]) -> list[Course]:
-    """Of each number of the last entry's kind its course, times only over the last entry's machine."""
-    if not entries:
-        return []
-    alike = [entry for entry in entries if entry.kind == entries[-1].kind]
-    found = []
-    for name in dict.fromkeys(name for entry in alike for name in entry.measurements):
-        having = [entry for entry in alike if name in entry.measurements]
-        last = having[-1].measurements[name]
-        if not last.exact:
-            having = [entry for entry in having if entry.machine == entries[-1].machine]
-        if having:
-            values = [entry.measurements[name].value for entry in having]
-            found.append(
-                Course(
-                    name=name, unit=last.unit, better=last.better, exact=last.exact, values=values, entries=having
-                )
-            )  # fmt: skip
-    return found
-
-
-def left_out(entries: Sequence[Entry]) -> dict[str, int]:
-    """How many entries are of another kind, or of another machine, than the last."""
-    last = entries[-1]
-    return {
-        "of another scenario, store, volume, profile or server": sum(
-            entry.kind != last.kind for entry in entries
-        ),
-        "of another machine, for times": sum(
-            entry.kind == last.kind and entry.machine != last.machine for entry in entries
-        ),
-    }
 
 
 def _measurements(result: RunResult) -> Iterator[tuple[str, Measurement]]:

@@ -2,72 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from eventmark.errors import UsageError
 from eventmark.history.entries import Entry, Measurement
+from eventmark.history.units import is_rate
 
-_RATES = ("thrpt",)
 _REMEDY = "write it with: java -jar benchmarks.jar -rf json"
-
-
-class _Metric(msgspec.Struct):
-    """What JMH tells of a benchmark's metric; numbers that it does not have are the text NaN."""
-
-    score: float | str
-    scoreUnit: str
-    scorePercentiles: dict[str, float | str] = {}
-
-
-class _Benchmark(msgspec.Struct):
-    benchmark: str
-    mode: str
-    primaryMetric: _Metric
-    params: dict[str, str] = {}
+_DIGITS = re.compile(r"(\d+)")
+CHECKOUT_S = 120.0
+"""Files whose times lie closer than this were copied or checked out together: their times tell nothing."""
 
 
 def read_jmh(path: Path) -> Entry:
-    """One file as one entry, whose moment is the file's own time: JMH keeps none. Raises ``UsageError``."""
+    """One file as one entry, whose moment is the file's own time: JMH keeps none. Raises ``UsageError``.
+
+    A benchmark whose score is no number is told as ``unjudged``, so that one bad run does not end a history.
+    """
     try:
-        benchmarks = msgspec.json.decode(path.read_bytes(), type=list[_Benchmark])
+        found = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
         changed_s = path.stat().st_mtime
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a file of JMH's") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no result of JMH's: {error}", remedy=_REMEDY) from error
+    if not isinstance(found, list) or not found or not all(map(_is_benchmark, found)):
+        raise UsageError(f"{path} holds no benchmark of JMH's", remedy=_REMEDY)
     measurements: dict[str, Measurement] = {}
-    for one in benchmarks:
-        measurements |= dict(_measurements(one))
-    if not measurements:
-        raise UsageError(f"{path} holds no benchmark", remedy=_REMEDY)
-    moment = datetime.fromtimestamp(changed_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    unjudged: dict[str, str] = {}
+    for one in found:
+        for name, score, unit, better in _scores(one):
+            if name in measurements or name in unjudged:
+                unjudged[name] = "two values of one run"
+                measurements.pop(name, None)
+            elif (value := _number(score)) is None:
+                unjudged[name] = f"{score!r:.40} is not a number"
+            else:
+                measurements[name] = Measurement(value=value, unit=unit, better=better)
     return Entry(
-        moment=moment, commit="", file=str(path), kind="JMH", machine="JMH", measurements=measurements
+        at=changed_s, moment=datetime.fromtimestamp(changed_s, UTC).strftime("%Y-%m-%d %H:%M:%S"), commit="",
+        file=str(path), place=str(path), kind="JMH", machine="JMH", measurements=measurements, unjudged=unjudged,
+    )  # fmt: skip
+
+
+def read_jmh_files(paths: Sequence[Path]) -> list[Entry]:
+    """Several files, in the order of their numbers where names differ in nothing else, as run-2 and run-10 do.
+
+    Other names are in the order of the files' times; where those are all the same, in the order given.
+    """
+    entries = [read_jmh(path) for path in paths]
+    if len({_DIGITS.sub("0", str(path)) for path in paths}) == 1 and len(paths) > 1:
+        return [_by_name(entry) for entry in sorted(entries, key=lambda entry: _natural(entry.file))]
+    times = [entry.at or 0.0 for entry in entries]
+    if len(entries) > 1 and max(times) - min(times) < CHECKOUT_S:
+        return [_by_name(entry) for entry in entries]
+    return sorted(entries, key=lambda entry: entry.at or 0.0)
+
+
+def _by_name(entry: Entry) -> Entry:
+    return replace(entry, at=None, moment=Path(entry.file).name)
+
+
+def _natural(name: str) -> list[int]:
+    return [int(digits) for digits in _DIGITS.findall(name)]
+
+
+def _is_benchmark(one: Any) -> bool:
+    return (
+        isinstance(one, dict)
+        and all(isinstance(one.get(key), str) for key in ("benchmark", "mode"))
+        and isinstance(one.get("primaryMetric"), dict)
     )
 
 
-def _measurements(one: _Benchmark) -> Iterator[tuple[str, Measurement]]:
-    """The median and the 95th percentile of times that were sampled, else the score."""
-    metric, name = one.primaryMetric, _name(one.benchmark, one.params)
-    quantiles = {
-        label: value
-        for label, key in (("p50", "50.0"), ("p95", "95.0"))
-        if isinstance(value := metric.scorePercentiles.get(key), float)
-    }
-    if one.mode == "sample" and quantiles:
-        for label, value in quantiles.items():
-            yield f"{name} {label}", Measurement(value=value, unit=metric.scoreUnit)
-    elif isinstance(metric.score, float):
-        better = "more" if one.mode in _RATES else "less"
-        yield f"{name} {one.mode}", Measurement(value=metric.score, unit=metric.scoreUnit, better=better)
+def _scores(one: dict[str, Any]) -> Iterator[tuple[str, Any, str, str]]:
+    """Name, score, unit and what is better: the median and the 95th percentile of sampled times, else the score."""
+    metric, mode, name = one["primaryMetric"], one["mode"], _name(one)
+    unit = metric.get("scoreUnit") if isinstance(metric.get("scoreUnit"), str) else ""
+    better = "more" if mode == "thrpt" or is_rate(unit) else "less"
+    quantiles = metric.get("scorePercentiles")
+    if mode == "sample" and isinstance(quantiles, dict) and "50.0" in quantiles:
+        for label, key in (("p50", "50.0"), ("p95", "95.0")):
+            yield f"{name} {label}", quantiles.get(key), unit, better
+    else:
+        yield f"{name} {mode}", metric.get("score"), unit, better
 
 
-def _name(benchmark: str, params: Mapping[str, Any]) -> str:
-    """With its parameters: the same benchmark on another volume is another number."""
-    given = ", ".join(f"{name}={value}" for name, value in sorted(params.items()))
-    return f"{benchmark}({given})" if given else benchmark
+def _number(score: Any) -> float | None:
+    """A finite number; None for anything else, the text NaN included."""
+    try:
+        value = float(score) if isinstance(score, int | float) and not isinstance(score, bool) else math.nan
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _name(one: dict[str, Any]) -> str:
+    """With its parameters and threads: the same benchmark with others is another number."""
+    params = one.get("params")
+    given = dict(params) if isinstance(params, dict) else {}
+    if one.get("threads", 1) != 1:
+        given["threads"] = one["threads"]
+    parts = ", ".join(f"{key}={value}" for key, value in sorted(given.items()))
+    return f"{one['benchmark']}({parts})" if parts else str(one["benchmark"])
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found

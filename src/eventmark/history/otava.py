@@ -1,4 +1,4 @@
-"""Apache Otava, the change detector: a history written for it to analyse, and its tables read.
+"""Apache Otava, the change detector: a history written for it to analyse.
 
 Its importer for CSV takes a column of times, columns of attributes such as the commit, and columns of metrics;
 ``otava.yaml`` says which is which, and of each metric whether more or less is better (1 or -1).
@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eventmark.errors import UsageError
-from eventmark.history.entries import Entry, Measurement
+from eventmark.history.entries import Entry
 from eventmark.results.files import write_whole
 from eventmark.text import one_line
 
 CSV_FILE, CONFIG_FILE = "eventmark.csv", "otava.yaml"
 TEST_NAME = "eventmark"
 TIME_COLUMN, COMMIT_COLUMN = "time", "commit"
-ROWS_MAX = 100_000
 
 
 def write_otava(entries: Sequence[Entry], directory: Path) -> list[Path]:
@@ -32,7 +31,8 @@ def write_otava(entries: Sequence[Entry], directory: Path) -> list[Path]:
     if not entries:
         raise UsageError("the history is empty", remedy="name a folder of results")
     last = entries[-1]
-    rows = [one for one in entries if (one.kind, one.machine) == (last.kind, last.machine)]
+    shared = (last.kind, last.branch, last.machine)
+    rows = [one for one in entries if (one.kind, one.branch, one.machine) == shared]
     names = [name for name in last.measurements if all(name in one.measurements for one in rows)]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -45,40 +45,6 @@ def write_otava(entries: Sequence[Entry], directory: Path) -> list[Path]:
     for name, content in written.items():
         write_whole(directory / name, content.encode())
     return [directory / name for name in written]
-
-
-def read_otava(path: Path, better: str = "less") -> list[Entry]:
-    """A table as Otava reads it: every column of numbers is one, all others are the commit or nothing.
-
-    ``better`` is of all numbers, for a table does not tell. Raises ``UsageError``.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row, _ in zip(csv.DictReader(file), range(ROWS_MAX), strict=False)]
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a CSV file") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no CSV: {error}", remedy="name a CSV file") from error
-    if not rows or TIME_COLUMN not in rows[0]:
-        raise UsageError(
-            f"{path} has no column called {TIME_COLUMN}", remedy="its first line names the columns"
-        )
-    return sorted((_entry(row, path, better) for row in rows), key=lambda entry: entry.moment)
-
-
-def _entry(row: dict[str, str | None], path: Path, better: str) -> Entry:
-    measurements = {}
-    for name, text in row.items():
-        if name in (None, TIME_COLUMN, COMMIT_COLUMN):
-            continue
-        try:
-            measurements[name] = Measurement(value=float(text or ""), unit="", better=better)
-        except ValueError:
-            continue
-    return Entry(
-        moment=row.get(TIME_COLUMN) or "", commit=row.get(COMMIT_COLUMN) or "", file=str(path), kind="Otava",
-        machine="Otava", measurements=measurements,
-    )  # fmt: skip
 
 
 def _settings(table: Path, directions: dict[str, int]) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from eventmark.errors import UsageError
-from eventmark.git import commit_of, run_git
-from eventmark.results.files import decode_result, read_result
+from eventmark.git import commit_of, is_shallow, run_git
+from eventmark.results.files import decode_result, is_of_ours, read_result
 from eventmark.results.results import RunResult
 
 RUNS_MAX = 500  # the newest
@@ -48,27 +48,36 @@ class Run:
         return self.day[5:16]
 
 
-def read_runs(directory: Path) -> list[Run]:
-    """Every result in a folder and the folders below it, the oldest first.
+@dataclass(frozen=True, slots=True)
+class History:
+    """Runs, the oldest first; results that cannot be read, each with the reason; and what is to be told about both."""
+
+    runs: list[Run]
+    damaged: dict[str, str]
+    notes: list[str]
+
+
+def read_runs(directory: Path) -> History:
+    """Every result in a folder and the folders below it.
 
     Other JSON files are passed over. Raises ``UsageError`` where there is no result at all.
     """
     if not directory.is_dir():
         raise UsageError(f"{directory} is no folder", remedy="name a folder of results")
-    runs = []
+    runs, damaged = [], {}
     for path in sorted(directory.rglob("*.json")):
         try:
             result = read_result(path)
-        except UsageError:
+        except UsageError as error:
+            if is_of_ours(path):
+                damaged[str(path)] = error.message
             continue
         runs.append(Run(path, result, result.environment.host.revision))
-    if not runs:
-        raise UsageError(f"there is no result in {directory}", remedy="name a folder of result.json files")
-    return in_time(runs)
+    return _history(runs, damaged, str(directory))
 
 
-def read_branch(repository: Path, named: str) -> list[Run]:
-    """``BRANCH:path``: every version of every result that the branch has held at ``path``, the oldest first.
+def read_branch(repository: Path, named: str) -> History:
+    """``BRANCH:path``: every version of every result that the branch has held at ``path``.
 
     ``path`` is a file that is written anew with each commit, or a folder that files are added to. Raises
     ``UsageError`` for what is no branch, and where there is no result.
@@ -79,18 +88,33 @@ def read_branch(repository: Path, named: str) -> list[Run]:
             f"{named!r} names no folder of a branch", remedy="write for example main:docs/results"
         )
     head = commit_of(repository, branch)
-    runs = [
-        run for commit in _commits(repository, head, path) for run in _of_commit(repository, commit, path)
-    ]
-    if not runs:
-        raise UsageError(f"there is no result in {named}", remedy="name a folder of result.json files")
-    return in_time(runs)
+    runs: list[Run] = []
+    damaged: dict[str, str] = {}
+    for commit in _commits(repository, head, path):
+        for name, content in _of_commit(repository, commit, path):
+            try:
+                result = decode_result(content, name)
+            except UsageError as error:
+                if is_of_ours(content):
+                    damaged[f"{commit[:12]}:{name}"] = error.message
+                continue
+            runs.append(Run(Path(name), result, result.environment.host.revision or commit))
+    shallow = ["The clone is shallow: results from before it was cut off are not seen."]
+    return _history(runs, damaged, named, shallow if is_shallow(repository) else ())
 
 
-def in_time(runs: Iterable[Run]) -> list[Run]:
+def _history(runs: Iterable[Run], damaged: dict[str, str], named: str, notes: Iterable[str] = ()) -> History:
     """The oldest first, each run once, the newest ``RUNS_MAX`` of them."""
     once = {run.result.run_id: run for run in runs}
-    return sorted(once.values(), key=lambda run: run.result.started_at)[-RUNS_MAX:]
+    if not once:
+        why = next(iter(damaged.values()), f"there is no result in {named}")
+        raise UsageError(why, remedy="name a folder of result.json files")
+    ordered = sorted(once.values(), key=lambda run: run.result.started_at)
+    left = len(ordered) - RUNS_MAX
+    return History(
+        runs=ordered[-RUNS_MAX:], damaged=damaged,
+        notes=[*notes, *([f"{left} runs older than the newest {RUNS_MAX} are left out."] if left > 0 else [])],
+    )  # fmt: skip
 
 
 def _commits(repository: Path, head: str, path: str) -> list[str]:
@@ -101,17 +125,12 @@ def _commits(repository: Path, head: str, path: str) -> list[str]:
     return found.decode().split()
 
 
-def _of_commit(repository: Path, commit: str, path: str) -> Iterator[Run]:
-    """The results that the commit added or wrote anew."""
+def _of_commit(repository: Path, commit: str, path: str) -> Iterator[tuple[str, bytes]]:
+    """The JSON files that the commit added or wrote anew."""
     listed = run_git(
         repository, "diff-tree", "-z", "--root", "-r", "-m", "--no-commit-id", "--name-only", "--diff-filter=AM",
         commit, "--", f":(top){path}",
     )  # fmt: skip
     for name in dict.fromkeys(filter(None, listed.decode(errors="surrogateescape").split("\0"))):
-        if PurePosixPath(name).suffix != ".json":
-            continue
-        try:
-            result = decode_result(run_git(repository, "cat-file", "blob", f"{commit}:{name}"), name)
-        except UsageError:
-            continue
-        yield Run(Path(name), result, result.environment.host.revision or commit)
+        if PurePosixPath(name).suffix == ".json":
+            yield name, run_git(repository, "cat-file", "blob", f"{commit}:{name}")

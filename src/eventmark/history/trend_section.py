@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from eventmark.history.change_points import Step
 from eventmark.history.comparison import FailOn
-from eventmark.history.trends import Trend, Trends, judge_trends, worsening
+from eventmark.history.trends import UNDECIDED, Trend, Trends, judge_trends, worsening
 from eventmark.results.results import Chart, Column, Finding, Point, RunResult, Section, Table, Verdict
 
 CHARTS_MAX = 12
+STEP = "step"
 
 
 def trend_result(
@@ -30,35 +32,70 @@ def trend_section(trends: Trends, fail_on: FailOn = FailOn.ANY) -> Section:
         name="trends",
         title="Trends",
         verdict=verdict,
-        text=[*_text(trends, len(changed)), *(reasons if verdict is Verdict.INCONCLUSIVE else [])],
-        findings=[_finding(trend, trends.recent) for trend in changed],
+        text=_text(trends, len(changed)),
+        findings=[
+            *(_finding(trend, trends) for trend in changed),
+            *(
+                _unjudged(reason)
+                for reason in reasons
+                if verdict is Verdict.INCONCLUSIVE or _is_undecided(reason)
+            ),
+        ],
         tables=[table for table in [_table(changed)] if table.rows],
-        charts=[_chart(trend) for trend in shown[:CHARTS_MAX]],
+        charts=[_chart(trend, trends) for trend in shown[:CHARTS_MAX]],
     )
 
 
 def _text(trends: Trends, changed: int) -> list[str]:
-    left_out = "; ".join(f"{count} {what}" for what, count in trends.left_out.items())
     return [
-        f"{trends.runs} runs, {len(trends.trends)} numbers, {changed} of them changed. Left out: {left_out or 'none'}.",
-        f"A step for the worse counts while it is among the last {trends.recent} runs, a drift as long as it lasts. "
+        f"{trends.runs} runs, {len(trends.trends)} numbers, {changed} of them changed.",
+        f"A step for the worse counts while it is among the last {trends.recent} runs, a drift as long as it lasts; "
+        f"both from {trends.slowdown:.0%} on. "
         "Confidence takes runs for independent: where a machine has good and bad weeks, steps are its weeks.",
+        *trends.notes,
     ]
 
 
-def _finding(trend: Trend, recent: int) -> Finding:
-    worse = worsening(trend, recent)
+def _is_undecided(reason: str) -> bool:
+    return reason.startswith(UNDECIDED)
+
+
+def _unjudged(reason: str) -> Finding:
+    name, _, why = reason.removeprefix(UNDECIDED).partition(": ")
+    return Finding(name=name, verdict=Verdict.INCONCLUSIVE, observed=why, expected="a number in each run")
+
+
+def _finding(trend: Trend, trends: Trends) -> Finding:
+    worse = worsening(trend, trends.recent, trends.slowdown)
     said = [trend.said_of_step(step) for step in trend.changes.steps[-1:]]
     if trend.changes.drift is not None:
         said.append(trend.said_of_drift(trend.changes.drift))
     return Finding(
-        name=trend.name,
+        name=trend.label,
         verdict=Verdict.BROKEN if worse else Verdict.MET,
         observed=worse or "; ".join(said),
         expected="no recent step and no drift for the worse",
-        remedy="see what the commit changed: eventmark gate --base COMMIT~1 --candidate COMMIT"
-        if worse
-        else "",
+        remedy=_remedy(trend, trends.recent) if worse else "",
+    )
+
+
+def _remedy(trend: Trend, recent: int) -> str:
+    """How to see what the change came with."""
+    steps = trend.recent_steps(recent)
+    if not steps:
+        return "a drift has no single commit: compare its first run with the last, eventmark compare"
+    return _remedy_of_step(trend, steps[-1])
+
+
+def _remedy_of_step(trend: Trend, step: Step) -> str:
+    before, since = trend.runs[step.at - 1], trend.runs[step.at]
+    if not since.commit or not before.commit:
+        return f"see what changed between {before.moment} and {since.moment}"
+    if since.commit == before.commit:
+        return f"commit {since.commit[:12]} was faster before: see what changed on the machine or its server"
+    return (
+        "see what the commits in between changed: "
+        f"eventmark gate --base {before.commit[:12]} --candidate {since.commit[:12]}"
     )
 
 
@@ -68,14 +105,14 @@ def _table(changed: list[Trend]) -> Table:
         for step in trend.changes.steps:
             run = trend.runs[step.at]
             rows.append([
-                trend.name, "step", step.before, step.after, trend.unit, f"{step.ratio - 1:+.1%}", run.moment,
+                trend.label, "step", step.before, step.after, trend.unit, f"{step.ratio - 1:+.1%}", run.moment,
                 run.commit[:12] or None, step.confidence,
             ])  # fmt: skip
         drift = trend.changes.drift
         if drift is not None:
             run = trend.runs[drift.since]
             rows.append([
-                trend.name, f"drift over {drift.runs} runs", None, trend.values[-1], trend.unit,
+                trend.label, f"drift over {drift.runs} runs", None, trend.values[-1], trend.unit,
                 f"{drift.ratio - 1:+.1%}", run.moment, run.commit[:12] or None, drift.confidence,
             ])  # fmt: skip
     return Table(
@@ -89,11 +126,17 @@ def _table(changed: list[Trend]) -> Table:
     )  # fmt: skip
 
 
-def _chart(trend: Trend) -> Chart:
-    """The runs and their levels."""
+def _chart(trend: Trend, trends: Trends) -> Chart:
+    """The runs and their levels, with the steps marked."""
     runs = [Point(x=float(number), y=value, series="runs") for number, value in enumerate(trend.values, 1)]
     levels = [
         Point(x=float(number), y=level, series="level")
         for number, level in enumerate(trend.changes.levels, 1)
     ]
-    return Chart(title=trend.name, mark="line", x="run", y=trend.unit or "count", points=[*runs, *levels])
+    steps = [
+        Point(x=float(step.at + 1), y=trend.values[step.at], series=STEP) for step in trend.changes.steps
+    ]
+    return Chart(
+        title=trend.label, mark="line", x="run", y=trend.unit or "count", points=[*runs, *levels, *steps],
+        dots=[STEP] if steps else [],
+    )  # fmt: skip

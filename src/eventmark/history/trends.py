@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from eventmark.errors import UsageError
 from eventmark.history.change_points import RUNS_MIN, Changes, Drift, Step, find_changes
-from eventmark.history.comparison import FailOn
-from eventmark.history.entries import Course, Entry, courses, left_out
+from eventmark.history.comparison import FailOn, comparison_exit_code
+from eventmark.history.courses import Course, Group, courses, in_order, renamed
+from eventmark.history.entries import Entry
 from eventmark.judgement.verdicts import overall
 from eventmark.results.results import Document, Verdict
 
 TRENDS_FORMAT = "eventmark-trends"
-TRENDS_FORMAT_VERSION = 1
+TRENDS_FORMAT_VERSION = 2
 RECENT_RUNS = 10
+SLOWDOWN = 0.10
+FEW_SHOWN = 20
+UNDECIDED = "undecided: "
+TOO_FEW = "nothing to compare yet"
 
 
 class When(Document, frozen=True, kw_only=True):
@@ -27,35 +33,52 @@ class When(Document, frozen=True, kw_only=True):
 
 
 class Trend(Document, frozen=True, kw_only=True):
-    """One number's course. ``better`` as in ``results.Figure``."""
+    """One number's course. ``better`` as in ``results.Figure``; ``label`` also tells its branch and machine apart.
+
+    ``places`` are where it was measured among the ``of`` runs that could have. ``live``: whether such runs still come.
+    """
 
     name: str
+    label: str
+    kind: str
+    branch: str
+    machine: str
     unit: str
     better: str
     exact: bool
     values: list[float]
     runs: list[When]
+    places: list[int]
+    of: int
+    live: bool
     changes: Changes
 
-    def is_worse(self, ratio: float) -> bool:
-        """Whether a change by this factor is for the worse; never where neither direction is better."""
-        return ratio > 1 if self.better == "less" else ratio < 1 if self.better == "more" else False
+    def is_worse(self, ratio: float, slowdown: float = 0.0) -> bool:
+        """Whether a change by this factor is for the worse, by ``slowdown`` at least; never where nothing is better."""
+        limit = 1 if self.exact else 1 + slowdown
+        return (
+            ratio > limit if self.better == "less" else ratio < 1 / limit if self.better == "more" else False
+        )
+
+    def recent_steps(self, recent: int) -> list[Step]:
+        """The steps among the last ``recent`` runs of those that could have measured it."""
+        return [step for step in self.changes.steps if self.places[step.at] >= self.of - recent]
 
     @property
-    def last_step(self) -> Step | None:
-        return self.changes.steps[-1] if self.changes.steps else None
+    def missed(self) -> int:
+        """How many runs there were since it was last measured."""
+        return self.of - 1 - self.places[-1]
 
-    def recently(self, recent: int) -> Step | None:
-        """The last step, where it is among the last ``recent`` runs."""
-        step = self.last_step
-        return step if step is not None and step.at >= len(self.values) - recent else None
+    @property
+    def said_of_end(self) -> str:
+        return (
+            f"not measured in the last {self.missed} of {self.of} runs; last on {_said_of_run(self.runs[-1])}"
+        )
 
     def said_of_step(self, step: Step) -> str:
-        run = self.runs[step.at]
-        commit = f", commit {run.commit[:12]}" if run.commit else ""
         return (
             f"{step.before:.4g} to {step.after:.4g} {self.unit}".rstrip()
-            + f", {step.ratio - 1:+.1%}, since {run.moment}{commit}, confidence {step.confidence:.1%}"
+            + f", {step.ratio - 1:+.1%}, since {_said_of_run(self.runs[step.at])}, confidence {step.confidence:.1%}"
         )
 
     def said_of_drift(self, drift: Drift) -> str:
@@ -65,26 +88,77 @@ class Trend(Document, frozen=True, kw_only=True):
         )
 
 
+class Unjudged(Document, frozen=True, kw_only=True):
+    """A number that a run should have and that cannot be judged: where, and why."""
+
+    name: str
+    place: str
+    why: str
+
+    @property
+    def said(self) -> str:
+        return f"{self.why} ({self.place})"
+
+
 class Trends(Document, frozen=True, kw_only=True):
-    """The whole history. ``recent``: a step among so many last runs still counts."""
+    """The whole history. ``recent``: a step among so many last runs still counts; ``slowdown``: from so much on."""
 
     format: str = TRENDS_FORMAT
     format_version: int = TRENDS_FORMAT_VERSION
     runs: int
     recent: int
-    left_out: dict[str, int]
+    slowdown: float
+    notes: list[str]  # about the order, and what was left out
     trends: list[Trend]
+    unjudged: list[Unjudged]
+    newest: tuple[str, str, str]  # kind, branch and machine of the newest run
+
+    def of_newest(self, *, exact: bool) -> list[Trend]:
+        """The numbers of the newest run's kind."""
+        kind, branch, machine = self.newest
+        return [
+            one
+            for one in self.trends
+            if one.exact is exact
+            and (one.kind, one.branch) == (kind, branch)
+            and one.machine in ("", machine)
+        ]
 
 
-def find_trends(entries: Sequence[Entry], *, recent: int = RECENT_RUNS) -> Trends:
-    """Raises ``UsageError`` for an empty history."""
+def find_trends(
+    entries: Sequence[Entry],
+    *,
+    recent: int = RECENT_RUNS,
+    slowdown: float = SLOWDOWN,
+    renames: Sequence[tuple[str, str]] = (),
+    commits: Mapping[str, int] | None = None,
+    notes: Sequence[str] = (),
+    damaged: Mapping[str, str] | None = None,
+) -> Trends:
+    """The changes of every course. ``commits`` are the repository's, by their place in its history; ``damaged`` are
+    files of the history that cannot be read, each with the reason.
+
+    Raises ``UsageError`` for an empty history, and for a rename that joins two numbers.
+    """
     if not entries:
         raise UsageError("the history is empty", remedy="name a folder of results, or --branch, or --import")
+    ordered, order = in_order(renamed(entries, renames), commits)
+    found = courses(ordered, recent=recent)
+    newest = ordered[-1].kind, ordered[-1].branch, ordered[-1].machine
+    branches = len({entry.branch for entry in ordered}) > 1
+    trends = [_trend(course, _apart(course.group, newest, branches)) for course in found]
     return Trends(
         runs=len(entries),
         recent=recent,
-        left_out={what: count for what, count in left_out(entries).items() if count},
-        trends=[_trend(course) for course in courses(entries)],
+        slowdown=slowdown,
+        notes=[*notes, *filter(None, [order]), *_unused(entries, renames), *_notes(trends, newest, recent)],
+        trends=trends,
+        unjudged=[
+            *_damaged(damaged or {}),
+            *_unjudged(ordered),
+            *(_hole(course, run) for course in found for run in course.holes(recent)),
+        ],
+        newest=newest,
     )
 
 
@@ -93,39 +167,141 @@ def encode_trends(trends: Trends) -> bytes:
 
 
 def judge_trends(trends: Trends, fail_on: FailOn = FailOn.ANY) -> tuple[Verdict, list[str]]:
-    """BROKEN by a recent step or a drift for the worse; INCONCLUSIVE where the history is too short to show any."""
+    """BROKEN by a recent step or a drift for the worse; INCONCLUSIVE by what is no longer measured or is no number,
+    and where the history is too short to show anything.
+    """
     if fail_on is FailOn.NEVER:
         return Verdict.MET, []
     asked = [
-        trend
-        for trend in trends.trends
-        if fail_on is FailOn.ANY or trend.exact is (fail_on is FailOn.COUNTERS)
+        one for one in trends.trends if fail_on is FailOn.ANY or one.exact is (fail_on is FailOn.COUNTERS)
     ]
-    told = [trend for trend in asked if trend.changes.told]
-    if not told:
-        longest = max((len(trend.values) for trend in asked), default=0)
-        return Verdict.INCONCLUSIVE, [f"{longest} runs that can be compared, at least {RUNS_MIN} are needed"]
-    parts = []
-    for trend in told:
-        worse = worsening(trend, trends.recent)
-        parts.append((trend.name, Verdict.BROKEN if worse else Verdict.MET, worse))
-    return overall(parts)
+    parts = [(trend.label, *_judged(trend, trends)) for trend in asked]
+    parts += [(name, Verdict.INCONCLUSIVE, why) for name, why in _unjudged_by_name(trends.unjudged)]
+    if few := _too_few(trends, fail_on):
+        parts.append((TOO_FEW, Verdict.INCONCLUSIVE, few))
+    verdict, _ = overall(parts)
+    return verdict, [
+        f"{'' if found is verdict else UNDECIDED}{name}: {why}"
+        for wanted in (Verdict.BROKEN, Verdict.INCONCLUSIVE)
+        for name, found, why in parts
+        if found is wanted
+    ]
 
 
-def worsening(trend: Trend, recent: int) -> str:
-    """What is worse about it now, in words; empty where nothing is."""
+def trends_exit_code(trends: Trends, fail_on: FailOn, *, few_ok: bool) -> int:
+    """The verdict's; 0 where only what is proven slower fails, or where ``few_ok`` lets a short history pass."""
+    verdict, reasons = judge_trends(trends, fail_on)
+    short = verdict is Verdict.INCONCLUSIVE and all(reason.startswith(TOO_FEW) for reason in reasons)
+    return 0 if few_ok and short else comparison_exit_code(verdict, fail_on)
+
+
+def worsening(trend: Trend, recent: int, slowdown: float = SLOWDOWN) -> str:
+    """What is worse about it now, in words; empty where nothing is, and where it has not been measured for long."""
+    if not trend.live or trend.missed >= recent:
+        return ""
     said = []
-    step, drift = trend.recently(recent), trend.changes.drift
-    if step is not None and trend.is_worse(step.ratio):
-        said.append(trend.said_of_step(step))
-    if drift is not None and trend.is_worse(drift.ratio):
+    steps, drift = trend.recent_steps(recent), trend.changes.drift
+    if steps:
+        worst = (max if trend.better == "less" else min)(steps, key=lambda step: step.ratio)
+        whole = Step(at=worst.at, before=steps[0].before, after=steps[-1].after, confidence=worst.confidence)
+        if trend.is_worse(whole.ratio, slowdown):
+            more = f", and {len(steps) - 1} other steps beside" if len(steps) > 1 else ""
+            said.append(trend.said_of_step(whole) + more)
+    if drift is not None and trend.is_worse(drift.ratio, slowdown):
         said.append(trend.said_of_drift(drift))
     return "; ".join(said)
 
 
-def _trend(course: Course) -> Trend:
-    return Trend(
-        name=course.name, unit=course.unit, better=course.better, exact=course.exact, values=course.values,
-        runs=[When(moment=one.moment, commit=one.commit, file=one.file) for one in course.entries],
-        changes=find_changes(course.values),
+def _judged(trend: Trend, trends: Trends) -> tuple[Verdict, str]:
+    if worse := worsening(trend, trends.recent, trends.slowdown):
+        return Verdict.BROKEN, worse
+    if trend.live and 0 < trend.missed <= trends.recent:
+        return Verdict.INCONCLUSIVE, trend.said_of_end
+    return Verdict.MET, ""
+
+
+def _apart(group: Group, newest: Group, branches: bool) -> str:
+    """What tells a course from one of the same name: its branch where there are several, what the newest run is not."""
+    kind, branch, machine = group
+    parts = (
+        kind if kind != newest[0] else "", branch if branches else "", machine if machine != newest[2] else ""
     )  # fmt: skip
+    return ", ".join(part for part in parts if part)
+
+
+def _trend(course: Course, apart: str) -> Trend:
+    kind, branch, machine = course.group
+    return Trend(
+        name=course.name, label=f"{course.name} ({apart})" if apart else course.name, kind=kind, branch=branch,
+        machine=machine, unit=course.unit, better=course.better, exact=course.exact, values=course.values,
+        runs=[When(moment=one.moment, commit=one.commit, file=one.file) for one in course.entries],
+        places=course.places, of=len(course.runs), live=course.live, changes=find_changes(course.values),
+    )  # fmt: skip
+
+
+def _notes(trends: Sequence[Trend], newest: Group, recent: int) -> list[str]:
+    """What is told and not judged: numbers that ended long ago, runs that are no longer made, too few runs."""
+    notes = [f"{one.label}: {one.said_of_end}." for one in trends if one.live and one.missed > recent]
+    few = [one for one in trends if one.live and not one.changes.told and one.missed <= recent]
+    new = [f"{one.label} ({len(one.values)})" for one in few if (one.kind, one.branch) == newest[:2]]
+    if new:
+        more = f" and {len(new) - FEW_SHOWN} more" if len(new) > FEW_SHOWN else ""
+        notes.append(f"Fewer than {RUNS_MIN} runs, and not judged yet: {', '.join(new[:FEW_SHOWN])}{more}.")
+    others = [one for one in few if (one.kind, one.branch) != newest[:2]]
+    for said, ones in (
+        (f"Fewer than {RUNS_MIN} runs, and not judged", others),
+        ("No longer run, and not judged", [one for one in trends if not one.live]),
+    ):
+        groups = Counter(", ".join(filter(None, (one.kind, one.branch, one.machine))) for one in ones)
+        notes += [f"{said}: {count} of {group}." for group, count in groups.items()]
+    return notes
+
+
+def _too_few(trends: Trends, fail_on: FailOn) -> str:
+    """Why the newest run is not judged: by its times, or its counters where it has no times; empty where it is."""
+    exact = fail_on is FailOn.COUNTERS or (fail_on is FailOn.ANY and not trends.of_newest(exact=False))
+    its = trends.of_newest(exact=exact)
+    if any(one.changes.told for one in its):
+        return ""
+    longest = max((len(one.values) for one in its), default=0)
+    return f"{longest} runs that can be compared, at least {RUNS_MIN} are needed"
+
+
+def _unused(entries: Sequence[Entry], renames: Sequence[tuple[str, str]]) -> list[str]:
+    names = {name for entry in entries for name in (*entry.measurements, *entry.unjudged)}
+    return [
+        f"Renamed, and not in the history: {old}."
+        for old, _ in renames
+        if not any(name == old or name.startswith(f"{old} ") for name in names)
+    ]
+
+
+def _unjudged(entries: Sequence[Entry]) -> list[Unjudged]:
+    return [
+        Unjudged(name=name, place=entry.place, why=why)
+        for entry in entries
+        for name, why in entry.unjudged.items()
+    ]
+
+
+def _damaged(files: Mapping[str, str]) -> list[Unjudged]:
+    return [Unjudged(name="a result", place=place, why=why) for place, why in files.items()]
+
+
+def _hole(course: Course, run: Entry) -> Unjudged:
+    return Unjudged(name=course.name, place=run.place, why="no value")
+
+
+def _unjudged_by_name(unjudged: Sequence[Unjudged]) -> list[tuple[str, str]]:
+    """Each name once, with the first and the number of the others."""
+    found: dict[str, list[Unjudged]] = {}
+    for one in unjudged:
+        found.setdefault(one.name, []).append(one)
+    return [
+        (name, ones[0].said + (f", and {len(ones) - 1} more" if len(ones) > 1 else ""))
+        for name, ones in found.items()
+    ]
+
+
+def _said_of_run(run: When) -> str:
+    return f"{run.moment}, commit {run.commit[:12]}" if run.commit else run.moment

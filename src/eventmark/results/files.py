@@ -14,6 +14,7 @@ from eventmark.redaction import mask, redact_text
 from eventmark.results.results import RESULT_FORMAT, RESULT_FORMAT_VERSION, RunResult
 
 RESULT_BYTES_MAX = 512 * 2**20
+HEAD_BYTES = 4096
 SCHEMA_ID = f"urn:{RESULT_FORMAT}:{RESULT_FORMAT_VERSION}"
 READ_VERSIONS = (1, RESULT_FORMAT_VERSION)
 _SCENARIO_OF_FLAG = {
@@ -128,6 +129,20 @@ def decode_result(content: bytes, path: str) -> RunResult:
         return msgspec.json.decode(content, type=RunResult)
     except msgspec.MsgspecError as error:
         raise UsageError(f"{path} is damaged: {error}", remedy="run again") from error
+
+
+def is_of_ours(file: Path | bytes) -> bool:
+    """Whether a file, damaged or not, was written as a result, as far as its beginning tells."""
+    try:
+        head = file if isinstance(file, bytes) else _beginning(file)
+    except OSError:
+        return False
+    return f'"{RESULT_FORMAT}"'.encode() in head[:HEAD_BYTES]
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def _upgraded(document: dict[str, Any]) -> RunResult:
