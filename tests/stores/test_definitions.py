@@ -113,7 +113,7 @@ def test_what_a_store_lacks_is_known_with_the_reason(own: Path) -> None:
         (own / f"{name}.sql").unlink()
     definition = read_definition(own)
     assert not definition.capabilities.snapshots
-    assert not definition.capabilities.tokens
+    assert not definition.capabilities.all_tenants_stream
     assert definition.absent["create_token_at"] == "the store has no create_token_at.sql"
 
 

@@ -19,16 +19,37 @@ from eventmark.domain.events import (
 from eventmark.domain.snapshots import Snapshot
 from eventmark.domain.tokens import TrackingToken
 
+LACKING = {
+    "snapshots": "the store keeps no snapshots",
+    "all_tenants_stream": "the store has no stream_events.sql",
+    "tenant_stream": "the store has no stream_tenant_events.sql",
+    "tokens": "the store has neither stream_events.sql nor stream_tenant_events.sql",
+    "head_token": "the store has no create_head_token.sql",
+    "token_at": "the store has no create_token_at.sql",
+    "expected_version": "append_events.sql takes no expected version",
+}
+"""Why what needs a capability cannot be done on a store that has not got it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a store can do. What it cannot is skipped, with that as the reason."""
+    """What a store can do. What it cannot is skipped in every experiment, with the reason that ``lack`` gives."""
 
     snapshots: bool = True
-    tokens: bool = True
+    all_tenants_stream: bool = True
+    tenant_stream: bool = True
+    head_token: bool = True
     token_at: bool = True
     expected_version: bool = True
-    all_tenants_stream: bool = True
+
+    @property
+    def tokens(self) -> bool:
+        """Whether consumers can go on from where they were."""
+        return self.all_tenants_stream or self.tenant_stream
+
+    def lack(self, *needed: str) -> str:
+        """Why something that needs all of these cannot be done; empty when it can."""
+        return next((LACKING[name] for name in needed if not getattr(self, name)), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eventmark.domain import Capabilities, NewEvent
+from eventmark.domain import NewEvent
 from eventmark.errors import EventStoreError, OutcomeUnknownError, VersionConflictError
 from eventmark.operations.operation import Operation
 from eventmark.operations.streams import KnownStream, StreamVersions
@@ -78,7 +78,7 @@ class AppendEvents(Operation):
         self._batches = Batches(self.batch_events, self.random)
 
     @classmethod
-    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
+    def not_in(cls, sample: CorpusSample) -> str:
         return "" if sample.streams else "the corpus has no streams to append to"
 
     def draw(self) -> Append:

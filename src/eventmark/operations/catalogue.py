@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from eventmark.domain import (
-    Capabilities,
     GlobalSequence,
     SequenceNumber,
     Snapshot,
@@ -40,7 +39,7 @@ class LoadAggregate(Operation):
     has_cold = True
 
     @classmethod
-    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
+    def not_in(cls, sample: CorpusSample) -> str:
         return (
             ""
             if sample.long_streams
@@ -78,12 +77,11 @@ class StreamEvents(Operation):
     name = "stream_events[1000]"
     statement = "stream_events"
     has_cold = True
+    needs = ("all_tenants_stream",)
     tenants: Sequence[str] = ()
 
     @classmethod
-    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
-        if not capabilities.tokens:
-            return "the store has no stream_events.sql"
+    def not_in(cls, sample: CorpusSample) -> str:
         return "" if sample.events > STREAM_BATCH_EVENTS else "the corpus has no 1000 events"
 
     async def prepare(self) -> None:
@@ -126,11 +124,10 @@ class StoreSnapshot(Operation):
 
     name = "store_snapshot"
     statement = "store_snapshot"
+    needs = ("snapshots",)
 
     @classmethod
-    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
-        if not capabilities.snapshots:
-            return "the store keeps no snapshots"
+    def not_in(cls, sample: CorpusSample) -> str:
         return "" if sample.streams else "the corpus has no streams"
 
     async def prepare(self) -> None:
@@ -159,11 +156,10 @@ class ReadSnapshot(Operation):
     name = "read_snapshot"
     statement = "read_snapshot"
     has_cold = True
+    needs = ("snapshots",)
 
     @classmethod
-    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
-        if not capabilities.snapshots:
-            return "the store keeps no snapshots"
+    def not_in(cls, sample: CorpusSample) -> str:
         return "" if sample.snapshot_streams else "the corpus has no snapshots, seed 20,000 events or more"
 
     def draw(self) -> StreamId:
@@ -182,10 +178,7 @@ class ReadSnapshot(Operation):
 class CreateHeadToken(Operation):
     name = "create_head_token"
     statement = "create_head_token"
-
-    @classmethod
-    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
-        return "" if capabilities.tokens else "the store has no tokens"
+    needs = ("head_token",)
 
     def draw(self) -> None:
         return None
@@ -194,9 +187,12 @@ class CreateHeadToken(Operation):
         return self.store.create_head_token()
 
 
-class CreateTailToken(CreateHeadToken):
+class CreateTailToken(Operation):
     name = "create_tail_token"
-    statement = ""
+    needs = ("tokens",)
+
+    def draw(self) -> None:
+        return None
 
     def call(self, arguments: None) -> Awaitable[Any]:
         return self.store.create_tail_token()
@@ -208,10 +204,7 @@ class CreateTokenAt(Operation):
     name = "create_token_at"
     statement = "create_token_at"
     has_cold = True
-
-    @classmethod
-    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
-        return "" if capabilities.token_at else "the store has no create_token_at.sql"
+    needs = ("token_at",)
 
     def draw(self) -> datetime:
         return self.sample.instants[int(self.random.integers(len(self.sample.instants)))]
@@ -227,10 +220,7 @@ class CompareTokens(Operation):
     """Compares two tokens of random places. Nothing is sent anywhere."""
 
     name = "compare_tokens"
-
-    @classmethod
-    def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
-        return "" if capabilities.tokens else "the store has no tokens"
+    needs = ("tokens",)
 
     async def prepare(self) -> None:
         tail = await self.store.create_tail_token()

@@ -20,6 +20,7 @@ class Operation(ABC):
     name: ClassVar[str]
     statement: ClassVar[str] = ""  # the SQL file it runs, "" where it needs none
     has_cold: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()  # fields of ``Capabilities``
 
     def __init__(self, store: PooledStore, sample: CorpusSample, random: np.random.Generator) -> None:
         self.store = store
@@ -29,6 +30,11 @@ class Operation(ABC):
     @classmethod
     def missing(cls, capabilities: Capabilities, sample: CorpusSample) -> str:
         """Why the operation cannot be measured on this store and corpus; empty when it can."""
+        return capabilities.lack(*cls.needs) or cls.not_in(sample)
+
+    @classmethod
+    def not_in(cls, sample: CorpusSample) -> str:
+        """What the corpus lacks for it; empty when nothing."""
         return ""
 
     async def prepare(self) -> None:  # noqa: B027 - most operations need none

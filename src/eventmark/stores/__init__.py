@@ -11,6 +11,7 @@ from eventmark.stores.install import (
     make_scratch_store,
     open_store,
 )
+from eventmark.stores.log_end import end_of_log
 from eventmark.stores.pooled import PooledStore
 from eventmark.stores.scratch import (
     begin_run,
@@ -43,6 +44,7 @@ __all__ = [
     "claimed",
     "drop_scratch",
     "drop_scratch_schema",
+    "end_of_log",
     "engine_store",
     "event_values",
     "find_store",

@@ -208,10 +208,11 @@ def _capabilities(
         snapshots=snapshots_table is not None
         and "store_snapshot" not in absent
         and "read_snapshot" not in absent,
-        tokens="stream_events" not in absent,
+        all_tenants_stream="stream_events" not in absent,
+        tenant_stream="stream_tenant_events" in statements,
+        head_token="create_head_token" not in absent,
         token_at="create_token_at" not in absent,
         expected_version=bool(append & {"expected_version", "sequence_number", "sequence_numbers"}),
-        all_tenants_stream="stream_events" not in absent,
     )
     return capabilities, absent
 

@@ -188,7 +188,9 @@ class SqlEventStore:
     async def create_token_at(self, instant: datetime) -> TrackingToken:
         rows = await self._read("create_token_at", {"instant": instant})
         if not rows:
-            return await self.create_head_token()
+            return await (
+                self.create_head_token() if self.capabilities.head_token else self.create_tail_token()
+            )
         place = dict(rows[0])
         place["global_sequence_id"] = place.get("global_sequence_id", 1) - 1
         return self._token(place)

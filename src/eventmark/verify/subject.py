@@ -12,7 +12,6 @@ from eventmark.verify.history import SEGMENTS, tenant_of
 ENGINE_STORE = "eaf"
 
 NO_CONSUMERS = "the store has no stream_events.sql: what its consumers would miss is not known"
-NO_VERSIONS = "append_events.sql takes no expected version"
 NO_SNAPSHOTS = "the store has no snapshots, or load_aggregate.sql loads no part of a stream"
 NO_EVENT_IDS = "the store keeps no event ids"
 
@@ -96,31 +95,30 @@ def store_subject(store: str) -> Subject:
     """A store of SQL files, by name or folder. Whatever its ordering, it is expected to lose nothing."""
     definition = find_store(store)
     statements = definition.statements
-    early = [Start("tail")] if "stream_events" in statements else []
+    can = definition.capabilities
+    early = [Start("tail")] if can.all_tenants_stream else []
     late: list[Start] = []
-    absent = {}
-    if "stream_tenant_events" in statements:
+    absent: dict[str, str] = {}
+    if can.tenant_stream:
         early += [Start("tail", 0)] if early else [Start("tail", 0), Start("tail", 1)]
     if not early:
         absent["consumers"] = NO_CONSUMERS
-    if "stream_events" in statements and "create_head_token" in statements:
-        late.append(Start("head"))
-        late += [Start("middle")] if "create_token_at" in statements else []
-    elif early:
-        absent["consumers that begin at the head"] = "the store has no create_head_token.sql"
-    contends = definition.capabilities.expected_version
-    if not contends:
-        absent["contention for a version"] = NO_VERSIONS
+    if can.all_tenants_stream:
+        late += [Start("head")] if can.head_token else []
+        late += [Start("middle")] if can.token_at else []
+        absent |= _why({"consumers that begin at the head": can.lack("head_token")})
+        absent |= _why({"consumers that begin at an instant": can.lack("token_at")})
+    contends = can.expected_version
+    absent |= _why({"contention for a version": can.lack("expected_version")})
     replays = any(parameter.name == "from_sequence" for parameter in statements["load_aggregate"].parameters)
-    has_snapshots = definition.capabilities.snapshots and replays
+    has_snapshots = can.snapshots and replays
     if not has_snapshots:
         absent["replay from snapshots"] = NO_SNAPSHOTS
     has_event_ids = "event_id" in definition.columns
     if not has_event_ids:
         absent["appends repeated by event id"] = NO_EVENT_IDS
-    reads_by_tenant = "stream_tenant_events" in statements
-    if early and not reads_by_tenant:
-        absent["consumers of one tenant"] = "the store has no stream_tenant_events.sql"
+    if early:
+        absent |= _why({"consumers of one tenant": can.lack("tenant_stream")})
     return Subject(
         name=definition.name, description=definition.description, store=store, ordering="", lossless=True,
         total_order=True, by_transaction_id=definition.ordering == "transaction-id",
@@ -128,6 +126,11 @@ def store_subject(store: str) -> Subject:
         has_event_ids=has_event_ids, absent=tuple(absent.items()),
         not_asked=_not_asked(definition, consumers=bool(early), contends=contends, has_snapshots=has_snapshots),
     )  # fmt: skip
+
+
+def _why(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Those that there are."""
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _not_asked(
@@ -138,7 +141,7 @@ def _not_asked(
     torn = has_event_ids or "transaction_id" in definition.columns
     return {
         **({} if has_event_ids else {"I3": NO_EVENT_IDS}),
-        **({} if contends else {"I5": NO_VERSIONS}),
+        **({} if contends else {"I5": definition.capabilities.lack("expected_version")}),
         **({} if torn else {"I6": f"{NO_EVENT_IDS} and no transaction ids: an append in parts is not seen"}),
         **({} if consumers else dict.fromkeys(("I7", "I8", "I9", "I12"), NO_CONSUMERS)),
         **({} if has_snapshots else {"I11": NO_SNAPSHOTS}),

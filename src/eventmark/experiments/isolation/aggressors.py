@@ -188,8 +188,8 @@ DESCRIPTIONS = {
 
 def missing(kind: str, definition: StoreDefinition, sample: CorpusSample, tenant: str) -> str:
     """Why a kind cannot be had on this store and corpus; empty when it can."""
-    if kind == FULL_REPLAY and "stream_tenant_events" not in definition.statements:
-        return "the store has no stream_tenant_events.sql"
+    if kind == FULL_REPLAY and (reason := definition.capabilities.lack("tenant_stream")):
+        return reason
     if kind == AGGREGATE_LOADS and not _longest(sample, tenant):
         return f"the corpus has no streams of {tenant}"
     return ""

@@ -12,7 +12,7 @@ from eventmark.domain import EventStore, TrackingToken
 from eventmark.errors import EventStoreError
 from eventmark.experiments.isolation.aggressors import rename_sessions
 from eventmark.jobs.job import Job
-from eventmark.stores import open_store
+from eventmark.stores import end_of_log, open_store
 
 APPLICATION = "eventmark-follower"
 POLL_EVERY_S = 0.02
@@ -63,7 +63,7 @@ class Follower:
         store = await open_store(job.definition, job.server.dsn, schema=job.schema, pool_max=1)
         try:
             await rename_sessions(store, 1, APPLICATION)
-            token = await store.create_head_token()
+            token = await end_of_log(store, self._tenant)
             self._began.set()
             stopped_s = 0.0
             seen_s = time.monotonic()

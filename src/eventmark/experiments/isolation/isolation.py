@@ -108,16 +108,15 @@ class Isolation(Experiment):
     def _duel(self, job: Job, run: Run, sample: CorpusSample) -> Duel:
         victim, aggressor = chosen_tenants(job, sample, self.victim, self.aggressor)
         mix = _possible(self.mix, job, run, of_tenants(sample, [victim]))
-        follows = "stream_tenant_events" in job.definition.statements
-        if not follows:
-            run.skipped["the victim's lag"] = "the store has no stream_tenant_events.sql"
+        if reason := job.definition.capabilities.lack("tenant_stream"):
+            run.skipped["the victim's lag"] = reason
         plan = LoadPlan(
             mix=mix, seconds=self.leg_s, arrivals=Arrivals("poisson", self.rate_per_s), workers=1,
             pool_max=self.pool_max, seed=job.corpus.seed, tenants=(victim,), warm_rounds=self.warm_rounds,
         )  # fmt: skip
         return Duel(
             job=job, sample=sample, victim=plan, victim_tenant=victim, aggressor_tenant=aggressor,
-            users=self.users, follows=follows,
+            users=self.users, follows=not reason,
         )  # fmt: skip
 
     def _fight(self, duel: Duel, run: Run, progress: Progress) -> list[Pair]:
@@ -173,9 +172,9 @@ def _possible(mix: Mix, job: Job, run: Run, sample: CorpusSample) -> Mix:
     possible, left_out = mix.available(job.definition.capabilities, sample)
     run.skipped |= left_out
     shares = dict(possible.shares) if possible else {}
-    if "stream_tenant_events" not in job.definition.statements and "stream_events[1000]" in shares:
+    if "stream_events[1000]" in shares and (reason := job.definition.capabilities.lack("tenant_stream")):
         del shares["stream_events[1000]"]
-        run.skipped["stream_events[1000]"] = "the store has no stream_tenant_events.sql"
+        run.skipped["stream_events[1000]"] = reason
     if not shares:
         raise CannotRunError(
             "nothing of the mix can be done for one tenant", remedy="name another with --mix"

@@ -21,7 +21,7 @@ from eventmark.instruments.clock import now_ns
 from eventmark.jobs.job import Job
 from eventmark.results.results import Latency
 from eventmark.stats.quantiles import latency_of
-from eventmark.stores import find_store, open_store
+from eventmark.stores import end_of_log, find_store, open_store
 from eventmark.workers import hand_over
 from eventmark.workload.arrivals import Arrivals
 
@@ -119,7 +119,7 @@ async def head_token(job: Job) -> str:
     """The log's head now, as text."""
     store = await open_store(job.definition, job.server.dsn, schema=job.schema, pool_max=1)
     try:
-        return str(await store.create_head_token())
+        return str(await end_of_log(store))
     finally:
         await store.close()
 

@@ -49,9 +49,9 @@ class Streaming(Experiment):
     name: ClassVar[str] = "stream"
 
     def job_for(self, job: Job) -> Job:
-        if not job.definition.capabilities.all_tenants_stream:
+        if reason := job.definition.capabilities.lack("all_tenants_stream"):
             raise CannotRunError(
-                f"store {job.definition.name!r} cannot be streamed: {job.definition.absent.get('stream_events', '')}",
+                f"store {job.definition.name!r} cannot be streamed: {reason}",
                 remedy="write stream_events.sql",
             )
         return job

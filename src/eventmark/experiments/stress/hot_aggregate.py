@@ -23,9 +23,7 @@ class HotAggregates:
     title: ClassVar[str] = "Hot aggregate"
 
     def missing(self, job: Job) -> str:
-        if not job.definition.capabilities.expected_version:
-            return "the store does not look at the expected version"
-        return ""
+        return job.definition.capabilities.lack("expected_version")
 
     async def run(self, stage: Stage) -> CaseReport:
         found: dict[int, tuple[Calls, Evidence]] = {}

@@ -17,6 +17,7 @@ from eventmark.jobs.job import Job
 from eventmark.judgement.evidence import NOT_TIMED
 from eventmark.results.results import Chart, Column, Figure, Finding, Point, Table
 from eventmark.server import Watch
+from eventmark.stores import end_of_log
 
 APPENDS_PER_S = 100.0
 LOOK_EVERY_S = 0.05
@@ -53,14 +54,11 @@ class LongTransaction:
     title: ClassVar[str] = "Long transaction"
 
     def missing(self, job: Job) -> str:
-        capabilities = job.definition.capabilities
-        if not (capabilities.tokens and capabilities.all_tenants_stream):
-            return "the store has no stream of all tenants that a consumer could follow"
-        return ""
+        return job.definition.capabilities.lack("all_tenants_stream")
 
     async def run(self, stage: Stage) -> CaseReport:
         async with stage.store(4) as store, stage.connection() as holder, Watch(stage.job.server) as watch:
-            followed = _Followed(await store.create_head_token())
+            followed = _Followed(await end_of_log(store))
             began_s = time.monotonic()
             work = asyncio.create_task(_append_steadily(stage, store, followed, 2 * stage.step_s))
             following = asyncio.create_task(_follow(store, followed, began_s))
