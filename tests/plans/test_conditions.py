@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -9,10 +10,17 @@ import asyncpg
 from eventmark.engine.statements import Parameter, Statement
 from eventmark.plans import PlanCase, examine_plans, sampled_cases
 from eventmark.results.results import Verdict
-from eventmark.stores import install_store, read_definition, write_template
+from eventmark.stores import StoreDefinition, install_store, read_definition, write_template
 from tests.plans.conftest import COLUMNS, EVENTS, SCHEMA
 
 Connection = asyncpg.Connection
+
+
+def _statement(name: str, template: str, index: str, *parameters: tuple[str, str]) -> Statement:
+    return Statement(
+        name=name, purpose="", parameters=tuple(Parameter(*pair) for pair in parameters), index=index,
+        template=template, path=f"{name}.sql", first_line=1,
+    )  # fmt: skip
 
 
 async def _cases(connection: Connection, statements: dict[str, Statement]) -> list[PlanCase]:
@@ -150,31 +158,64 @@ async def test_the_store_template_is_met(connection: Connection, tmp_path: Path)
         from store.aggregate_snapshots;
         analyze own.events, own.snapshots;
     """)
-    one_by_one = _statement(
-        "append_one",
-        "insert into {schema}.events (tenant, stream, version, id, type, data, meta, recorded_at) values"
-        " (:tenant_id, :aggregate_id, :sequence_number, :event_id, :event_type, :payload, :metadata, :timestamp)",
-        "",
-        *((name, "text") for name in ("tenant_id", "aggregate_id", "event_type")),
-        *(("sequence_number", "bigint"), ("event_id", "uuid"), ("timestamp", "timestamptz")),
-        *(("payload", "jsonb"), ("metadata", "jsonb")),
-    )
-    statements = {**store.statements, "append_one": one_by_one}
+    assert set(await _met(connection, store, store.statements)) == set(store.statements)
+    await connection.execute(f"{_FUNCTION}; alter table own.events alter id set default gen_random_uuid()")
+    for append in (_ONE_BY_ONE, _IDS_BY_THE_SERVER, _BY_A_FUNCTION):
+        assert await _met(connection, store, {"append_events": append})
+
+
+_EVENT = (
+    *((name, "text") for name in ("tenant_id", "aggregate_id", "event_type")),
+    *(("sequence_number", "bigint"), ("timestamp", "timestamptz"), ("payload", "jsonb"), ("metadata", "jsonb")),
+)  # fmt: skip
+_ONE_BY_ONE = _statement(
+    "append_events",
+    "insert into {schema}.events (tenant, stream, version, id, type, data, meta, recorded_at) values"
+    " (:tenant_id, :aggregate_id, :sequence_number, :event_id, :event_type, :payload, :metadata, :timestamp)",
+    "",
+    *_EVENT,
+    ("event_id", "uuid"),
+)
+_IDS_BY_THE_SERVER = _statement(
+    "append_events",
+    "insert into {schema}.events (tenant, stream, version, type, data, meta, recorded_at) values"
+    " (:tenant_id, :aggregate_id, :sequence_number, :event_type, :payload, :metadata, :timestamp)",
+    "",
+    *_EVENT,
+)
+_FUNCTION = """
+    create function own.put(whose text, name text, expected bigint, ids uuid[], bodies jsonb[]) returns bigint
+    language sql begin atomic
+        insert into own.events (tenant, stream, version, id, type, data, meta, recorded_at)
+        select whose, name, expected + place, id, 'Put', body, '{}', now()
+        from unnest(ids, bodies) with ordinality as batch (id, body, place);
+        select max(position) from own.events where tenant = whose and stream = name
+            and version > expected;
+    end
+"""
+_BY_A_FUNCTION = _statement(
+    "append_events",
+    "select {schema}.put(:tenant_id, :aggregate_id, :expected_version, :event_ids, :payloads) as last_global_sequence",
+    "",
+    ("tenant_id", "text"),
+    ("aggregate_id", "text"),
+    ("expected_version", "bigint"),
+    ("event_ids", "uuid[]"),
+    ("payloads", "jsonb[]"),
+)
+
+
+async def _met(
+    connection: Connection, store: StoreDefinition, statements: Mapping[str, Statement]
+) -> list[str]:
+    """The statements examined; all plans of them have to be MET."""
     cases = await sampled_cases(
         connection, statements, "own", store.columns, store.events_table, store.snapshots_table,
         snapshot_columns=store.snapshot_columns,
     )  # fmt: skip
     results = await examine_plans(connection, statements, "own", cases)
-    assert {result.statement for result in results} == set(statements)
-    assert [
-        (result.statement, result.condition, result.findings)
-        for result in results
-        if result.verdict is not Verdict.MET
-    ] == []
-
-
-def _statement(name: str, template: str, index: str, *parameters: tuple[str, str]) -> Statement:
-    return Statement(
-        name=name, purpose="", parameters=tuple(Parameter(*pair) for pair in parameters), index=index,
-        template=template, path=f"{name}.sql", first_line=1,
-    )  # fmt: skip
+    for result in results:
+        assert result.verdict is Verdict.MET, (result.statement, result.condition, result.findings)
+    appended = {result.condition: result.work["rows_written"] for result in results if result.work["writes"]}
+    assert all(rows == 100 for condition, rows in appended.items() if "batch of 100" in condition)
+    return [result.statement for result in results]

@@ -215,6 +215,23 @@ async def test_a_second_statement_behind_a_semicolon_is_refused_and_not_run(
     assert await connection.fetchval("select to_regclass('store.domain_events') is not null")
 
 
+async def test_a_plan_that_a_setting_of_the_server_alone_puts_out_of_bounds_is_not_the_stores_fault(
+    connection: Connection, statements: Statements
+) -> None:
+    await connection.execute("set random_page_cost = 30")
+    results = await _examine(connection, statements)
+    assert _names_of_faults(results) == set()
+    told = [one for result in results for one in result.findings if one.verdict is Verdict.INCONCLUSIVE]
+    assert told
+    assert all(
+        "with random_page_cost = 1.1 the plan is within bounds, here it is 30" in one.observed for one in told
+    )
+    assert all("set random_page_cost = 1.1" in one.remedy for one in told)
+    await connection.execute("drop index store.domain_events_stream")
+    results = await _examine(connection, {"load_aggregate": statements["load_aggregate"]})
+    assert "sequential scan" in _names_of_faults(results)  # no setting makes up for an index that lacks
+
+
 async def test_no_rows_where_rows_were_expected_is_inconclusive(
     connection: Connection, statements: Statements
 ) -> None:

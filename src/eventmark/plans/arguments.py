@@ -42,10 +42,10 @@ class Situation:
 def fill(statement: Statement, situation: Situation) -> tuple[object, ...]:
     """The statement's arguments in its order. Raises ``UsageError`` naming a parameter nobody knows."""
     filled = []
-    appends_one = any(parameter.name == "event_id" for parameter in statement.parameters)
+    appends = statement.name == "append_events"
     for parameter in statement.parameters:
         value = _fill_one(statement, parameter, situation)
-        if appends_one and parameter.name == "sequence_number":
+        if appends and parameter.name == "sequence_number":
             value = situation.version + 1  # the new event's, where else it is the stream's last
         filled.append(value)
     return tuple(filled)

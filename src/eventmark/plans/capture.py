@@ -17,12 +17,19 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.statements import Statement
+from eventmark.plans.work import ROWS_WRITTEN
 from eventmark.server.search_path import confine
 
 STATEMENT_TIMEOUT_S = 60  # no statement of an event store may take nearly as long
 LOCK_TIMEOUT_S = 5  # an examination must not queue behind a schema change, and others behind it
 EXECUTIONS_BEFORE_CHOICE = 5  # as many custom plans the server makes before it thinks of a generic one
 
+_WRITING = ("append_events", "store_snapshot")
+# With what is not yet handed in of earlier transactions: only differences mean anything
+_COUNTS = (
+    "select relid, n_tup_ins + n_tup_upd + n_tup_del as written"
+    " from pg_stat_xact_all_tables where schemaname = $1"
+)
 _ESTIMATE = "explain (format json)"
 _EXPLAIN = "explain (analyze, buffers, settings, wal, format json)"
 _numbers = count(1)
@@ -54,11 +61,12 @@ async def explain(
     ``arguments`` are in the order of ``statement.parameters``. Parameter types are left to the server, as
     drivers leave them. The transaction is rolled back: rows are gone, but a sequence has moved on, a
     transaction id is used up and vacuum finds a few dead rows. Values in TOAST are not fetched, because
-    EXPLAIN sends no rows. Raises what the server raises.
+    EXPLAIN sends no rows. Of a statement that writes, ``ROWS_WRITTEN`` is what it wrote in the table it wrote
+    most to, which the plan of a call of a function does not show. Raises what the server raises.
     """
     mode = "force_generic_plan" if generic else "force_custom_plan"
     async with _prepared(connection, statement, schema, arguments, mode, changes) as (_, call):
-        return _root(await connection.fetchval(f"{_EXPLAIN} {call}"))
+        return await _explained(connection, statement, schema, call)
 
 
 async def explain_sixth(
@@ -76,11 +84,27 @@ async def explain_sixth(
     async with _prepared(connection, statement, schema, arguments, "auto", changes) as (name, call):
         for _ in range(EXECUTIONS_BEFORE_CHOICE):
             await connection.fetchval(f"{_ESTIMATE} {call}")
-        plan = _root(await connection.fetchval(f"{_EXPLAIN} {call}"))
+        plan = await _explained(connection, statement, schema, call)
         generic_plans = await connection.fetchval(
             "select generic_plans from pg_prepared_statements where name = $1", name
         )
         return plan, generic_plans > 0
+
+
+async def _explained(
+    connection: asyncpg.Connection[Any], statement: Statement, schema: str, call: str
+) -> dict[str, Any]:
+    before = await _written(connection, statement, schema)
+    plan = _root(await connection.fetchval(f"{_EXPLAIN} {call}"))
+    after = await _written(connection, statement, schema)
+    written = max((count - before.get(table, 0) for table, count in after.items()), default=0)
+    return {**plan, ROWS_WRITTEN: written} if written else plan
+
+
+async def _written(connection: asyncpg.Connection[Any], statement: Statement, schema: str) -> dict[int, int]:
+    if statement.name not in _WRITING:
+        return {}
+    return {row["relid"]: row["written"] for row in await connection.fetch(_COUNTS, schema)}
 
 
 @asynccontextmanager

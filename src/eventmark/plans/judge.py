@@ -100,8 +100,7 @@ def _index(statement: Statement, plan: dict[str, Any], of_work: Verdict) -> Find
         observed=observed,
         expected=f"uses {index}",
         remedy=f"see that {index} exists and is valid, that its first columns are compared with = to bare "
-        "parameters of the columns' types, and that the table was analyzed; random_page_cost is 1.1 on solid "
-        "state disks",
+        "parameters of the columns' types, and that the table was analyzed",
     )
 
 
@@ -182,7 +181,7 @@ def _sort(work: dict[str, float]) -> Finding:
         remedy=""
         if met
         else "an index in the order asked for; if there is one, the planner thought it dearer than to sort: "
-        "analyze the table, and random_page_cost is 1.1 on solid state disks",
+        "analyze the table",
     )
 
 
