@@ -74,15 +74,16 @@ class InvalidEventError(EventStoreError):
 class VersionConflictError(EventStoreError):
     """The stream is not at the expected version. Nothing was written.
 
-    ``expected_version`` and ``actual_version`` are sequence numbers of the last event; 0 is "no event yet".
+    ``expected_version`` and ``actual_version`` are sequence numbers of the last event; 0 is "no event yet". An
+    ``actual_version`` below 0: the store does not tell.
     """
 
     def __init__(
         self, *, tenant_id: str, aggregate_id: str, expected_version: int, actual_version: int
     ) -> None:
+        at = f"is at version {actual_version}" if actual_version >= 0 else "is at another version"
         super().__init__(
-            f"aggregate {aggregate_id!r} of tenant {tenant_id!r} is at version {actual_version}, "
-            f"expected {expected_version}",
+            f"aggregate {aggregate_id!r} of tenant {tenant_id!r} {at}, expected {expected_version}",
             remedy="load the aggregate again, decide again, append again",
         )
         self.tenant_id = tenant_id

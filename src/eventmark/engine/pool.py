@@ -61,6 +61,10 @@ class Session:
             return await self._observed(self._pool.observer, name, arguments)
         return await self._run(name, arguments)
 
+    def prepared(self, name: str) -> PreparedStatement[Any]:
+        """The statement called ``name`` as this session has run it."""
+        return self._prepared[name]
+
     async def fetch_bounded(self, bytes_max: int | None, name: str, *arguments: object) -> list[Any]:
         """The same. Raises ``BatchTooLargeError`` where the answer is of more bytes; the connection is closed then."""
         receiving = self.connection.receiving

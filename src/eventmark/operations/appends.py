@@ -120,7 +120,7 @@ class AppendEvents(Operation):
         after = await self.store.load_aggregate(
             stream.tenant_id, stream.aggregate_id, from_sequence=arguments.version + 1
         )
-        return arguments.version + len(after)
+        return max((int(event.sequence_number) for event in after), default=arguments.version)
 
 
 class AppendEvents1(AppendEvents):

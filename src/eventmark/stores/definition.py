@@ -17,6 +17,7 @@ from eventmark.engine.schema import schema_digest
 from eventmark.engine.statements import Statement, read_statements
 from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.results.targets import Target, targets_from
+from eventmark.stores.conflict import ConflictForm
 from eventmark.text_files import NotTextError, read_text
 
 EVENT_COLUMNS = (
@@ -40,9 +41,10 @@ _STATEMENTS = (
     "store_snapshot", "read_snapshot", "stream_version",
 )  # fmt: skip
 _KEYS = (
-    "name", "description", "engine", "ordering", "tables", "columns", "snapshot_columns", "targets",
+    "name", "description", "engine", "ordering", "tables", "columns", "snapshot_columns", "targets", "conflict",
 )  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
+_SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -71,6 +73,7 @@ class StoreDefinition:
     targets: Mapping[str, Target]
     capabilities: Capabilities
     absent: Mapping[str, str] = field(default_factory=dict)
+    conflict: ConflictForm = field(default_factory=ConflictForm)
 
     @property
     def schema_sha256(self) -> str:
@@ -129,6 +132,7 @@ def read_definition(directory: Path) -> StoreDefinition:
         targets=_targets(where, settings),
         capabilities=capabilities,
         absent=absent,
+        conflict=_conflict(where, settings),
     )
 
 
@@ -215,6 +219,15 @@ def _capabilities(
         expected_version=bool(append & {"expected_version", "sequence_number", "sequence_numbers"}),
     )
     return capabilities, absent
+
+
+def _conflict(where: _Where, settings: Mapping[str, Any]) -> ConflictForm:
+    table = where.table(settings, "conflict")
+    where.check_keys(table, ("sqlstate", "message"))
+    if table and "sqlstate" not in table:
+        raise where.error("conflict", "conflict names no sqlstate", 'add a line: sqlstate = "P0001"')
+    sqlstate = where.text(table, "sqlstate", _SQLSTATE, default="")
+    return ConflictForm(sqlstate=sqlstate, message=where.text(table, "message", default="") or "*")
 
 
 def _targets(where: _Where, settings: Mapping[str, Any]) -> dict[str, Target]:

@@ -47,12 +47,15 @@ from eventmark.errors import (
     VersionConflictError,
 )
 from eventmark.server.search_path import confined_dsn
+from eventmark.stores.conflict import is_conflict, stored_nothing
 from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.sql_transaction import SqlStoreTransaction
 
 POLL_INTERVAL_S = 0.02
 ACQUIRE_TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 60.0
+
+NOT_TOLD = -1  # the version of a stream, by a refusal that does not say it
 
 # Parameters that stand for one event: a statement with any of them is run once per event.
 PER_EVENT_PARAMETERS = (
@@ -205,7 +208,7 @@ class SqlEventStore:
             rows = await session.fetch("append_events", *self._arguments("append_events", values))
         except DRIVER_ERRORS as error:
             raise self._append_error(error, stream, values) from error
-        return _append_result(rows, stream, expected_version, len(events))
+        return _append_result(session, rows, stream, expected_version, len(events))
 
     async def _append_one_by_one(
         self, session: Session, stream: StreamId, values: Mapping[str, Any]
@@ -215,18 +218,18 @@ class SqlEventStore:
             for place in range(len(values["event_ids"])):
                 one = {**values, **event_values(values, place)}
                 rows = await session.fetch("append_events", *self._arguments("append_events", one))
-                result = _append_result(rows, stream, one["expected_version"], 1)
+                result = _append_result(session, rows, stream, one["expected_version"], 1)
         return result
 
     def _append_error(self, error: Exception, stream: StreamId, values: Mapping[str, Any]) -> EventStoreError:
-        if isinstance(error, asyncpg.UniqueViolationError):
-            if self._is_about_the_event_id(error):
-                return DuplicateEventError(tenant_id=stream.tenant_id, event_ids=tuple(values["event_ids"]))
+        if isinstance(error, asyncpg.UniqueViolationError) and self._is_about_the_event_id(error):
+            return DuplicateEventError(tenant_id=stream.tenant_id, event_ids=tuple(values["event_ids"]))
+        if is_conflict(error, self.definition.conflict):
             return VersionConflictError(
                 tenant_id=stream.tenant_id,
                 aggregate_id=stream.aggregate_id,
                 expected_version=values["expected_version"],
-                actual_version=-1,  # the statement does not tell
+                actual_version=NOT_TOLD,
             )
         return translated_write_error(error, stream.tenant_id, values["event_ids"])
 
@@ -304,10 +307,17 @@ def _stream_values(stream: StreamId) -> dict[str, Any]:
     }
 
 
-def _append_result(rows: Sequence[Any], stream: StreamId, expected_version: int, count: int) -> AppendResult:
-    """Of what the statement answered with, if anything: a ``last_global_sequence`` of null stored nothing."""
+def _append_result(
+    session: Session, rows: Sequence[Any], stream: StreamId, expected_version: int, count: int
+) -> AppendResult:
+    """Of what the statement answered with, if anything."""
     row: dict[str, Any] = dict(rows[-1]) if rows else {}
-    answer = (row.get("last_global_sequence", 0), row.get("actual_version", -1), row.get("transaction_id", 0))
+    refused = stored_nothing(rows, session.prepared("append_events"))
+    answer = (
+        None if refused else row.get("last_global_sequence", 0),
+        row.get("actual_version", NOT_TOLD),
+        row.get("transaction_id", 0),
+    )
     return append_result(answer, stream, expected_version, count)
 
 

@@ -1,0 +1,60 @@
+"""How a store of SQL files says that a stream is not at the expected version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+
+_BROKEN_CONSTRAINTS = (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError)
+
+FORMS = (
+    "a conflict is a broken unique constraint, no row, a last_global_sequence of null, or the exception that "
+    "[conflict] in store.toml names"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictForm:
+    """The exception by which an append refuses: its SQLSTATE, and a pattern of its message with ``*`` and ``?``."""
+
+    sqlstate: str = ""
+    message: str = "*"
+
+    def names(self, error: Exception) -> bool:
+        return (
+            isinstance(error, asyncpg.PostgresError)
+            and error.sqlstate == self.sqlstate
+            and fnmatchcase(error.message or "", self.message)
+        )
+
+
+def is_conflict(error: Exception, form: ConflictForm) -> bool:
+    """Whether an error of the statement that appends is a conflict."""
+    return isinstance(error, _BROKEN_CONSTRAINTS) or form.names(error)
+
+
+def stored_nothing(rows: Sequence[Any], prepared: PreparedStatement[Any]) -> bool:
+    """Whether the answer of the statement that appends is that it appended nothing.
+
+    A statement without a result is known by the count of its command tag, a row without ``last_global_sequence`` by
+    holding nothing but nulls.
+    """
+    if not rows:
+        return bool(prepared.get_statusmsg().rpartition(" ")[2] == "0")
+    row = rows[-1]
+    if "last_global_sequence" in row.keys():  # noqa: SIM118 - a record holds values
+        return bool(row["last_global_sequence"] is None)
+    return all(value is None for value in row) and any(
+        column.type.name != "void" for column in prepared.get_attributes()
+    )
+
+
+def example_of(error: asyncpg.PostgresError) -> str:
+    """The lines of store.toml that would name this exception."""
+    words = (error.message or "").replace("\\", "").replace('"', "?")
+    return f'[conflict] sqlstate = "{error.sqlstate}", message = "{words}"'
