@@ -153,7 +153,11 @@ def test_verbs_that_only_look_leave_everything_as_it_was_and_say_so(
 ) -> None:
     before = everything(used)
     done = command(*verb.split(), "--server", used)
-    assert done.out.strip().splitlines()[-1] == "Left on the server: nothing."
+    *_, verdict, left = done.out.strip().splitlines()
+    assert left == "Left on the server: nothing."
+    assert verdict.startswith(
+        {0: "verdict: MET", 1: "verdict: BROKEN", 3: "verdict: INCONCLUSIVE"}[done.code]
+    )
     after = everything(used)
     assert {name: after[name] for name in after if name != "catalogue"} == {
         name: before[name] for name in before if name != "catalogue"
@@ -246,7 +250,11 @@ def test_what_is_left_on_a_server_is_told_with_the_command_that_removes_it(
     assert command(*words[1:-1], database).out == "schema 'shop' is dropped\n"
     assert command(*words[1:-1], database).out == "there is no schema 'shop'\n"
     done = command("doctor", "--server", database)
-    assert done.out.strip().splitlines()[-1] == "Left on the server: nothing."
+    *_, verdict, left = done.out.strip().splitlines()
+    assert left == "Left on the server: nothing."
+    assert verdict.startswith(
+        {0: "verdict: MET", 1: "verdict: BROKEN", 3: "verdict: INCONCLUSIVE"}[done.code]
+    )
 
 
 @pytest.mark.parametrize(

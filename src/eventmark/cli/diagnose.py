@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from eventmark.cli.output import check_writable, screen
 from eventmark.judgement.verdicts import exit_code, worst
 from eventmark.report import render_findings, render_terminal, write_reports
 from eventmark.results.files import read_result
+from eventmark.results.results import Finding, Verdict
 
 if TYPE_CHECKING:
     from eventmark.engine import Stall
@@ -47,8 +49,20 @@ def doctor(
     screen.print(
         f"horizon: held by {stall}" if stall else "horizon: no transaction holds consumers up", markup=False
     )
+    screen.print(_verdict_line(findings), markup=False, soft_wrap=True)
     tell_what_stays(settings, server)
     return exit_code(worst(findings))
+
+
+def _verdict_line(findings: Sequence[Finding]) -> str:
+    verdict = worst(findings)
+    names = ", ".join(one.name for one in findings if one.verdict is verdict)
+    meaning = {
+        Verdict.MET: "fit to measure on",
+        Verdict.BROKEN: f"measurements here would mislead: {names}",
+        Verdict.INCONCLUSIVE: f"measurements here may mislead: {names}",
+    }
+    return f"verdict: {verdict.value}  {meaning[verdict]}"
 
 
 async def _stall(dsn: str) -> Stall | None:
