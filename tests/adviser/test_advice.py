@@ -134,6 +134,9 @@ def test_a_store_that_can_be_bettered_is_not_broken() -> None:
     [
         (changes(None, alike=Ratio(value=1.2, low=1.1, high=1.3, count=8)), "copies that are alike differ"),
         (changes(None, alike=Ratio(value=0.8, low=0.7, high=0.9, count=8)), "copies that are alike differ"),
+        (changes(None, alike=Ratio(value=0.824, low=0.0114, high=59.7, count=2)), "the rates decide nothing"),
+        (changes(None, alike=Ratio(value=1.0, low=0.9, high=1.6, count=3)), "the rates decide nothing"),
+        (changes(None, alike=Ratio(value=1.0, low=0.6, high=1.1, count=3)), "the rates decide nothing"),
         (changes(trial("all", worse=(WORSE,))), "load_aggregate 3 pages, then 300"),
         (changes(Trial(candidate=candidate("all"), refusal="deadlock")), "deadlock"),
     ],

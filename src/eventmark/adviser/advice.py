@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from eventmark.adviser.application import measure_application
-from eventmark.adviser.candidate import WORTH_RATIO, Candidate, Trial
+from eventmark.adviser.candidate import ALIKE_RATIO_MAX, WORTH_RATIO, Candidate, Trial
 from eventmark.adviser.changes import Changes, try_changes, try_everything
 from eventmark.adviser.copies import EFFORTS, Copies
 from eventmark.adviser.ranking import (
@@ -158,6 +158,12 @@ def judge_trials(changes: Changes | None, everything: Trial | None = None) -> tu
         alike = changes.alike
         if alike.is_above(WORTH_RATIO) or alike.is_below(1 / WORTH_RATIO):
             reasons.append(f"copies that are alike differ: one appends {alike} what the other does")
+        elif not (alike.is_above(1 / ALIKE_RATIO_MAX) and alike.is_below(ALIKE_RATIO_MAX)):
+            reasons.append(
+                f"the rates decide nothing: of two unchanged copies one appends {alike} what the other does, and the "
+                f"interval has to lie within {1 / ALIKE_RATIO_MAX:.2f} and {ALIKE_RATIO_MAX:g}; run it on a quiet "
+                "machine, or with --profile standard"
+            )
         for together in (changes.together, everything):
             if together is not None and together.refusal:
                 reasons.append(f"what is sound by itself is not together: {together.refusal}")

@@ -14,6 +14,9 @@ from eventmark.stats.ratios import Ratio
 WORTH_RATIO = 1.05
 """Advice brings 5% more appends at least: less is within the noise of most machines."""
 
+ALIKE_RATIO_MAX = 1.5
+"""Beyond, two unchanged copies cannot be told to be alike, and a change that brings 5% cannot be told from noise."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
