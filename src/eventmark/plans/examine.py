@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from eventmark.engine.statements import Statement
 from eventmark.judgement.verdicts import worst
@@ -164,7 +164,7 @@ def _by_setting(finding: Finding, now: str) -> Finding:
     if finding.verdict is not Verdict.BROKEN:
         return finding
     setting = f"{PAGE_COST} = {PAGE_COST_OF_FAST_DISKS}"
-    return replace(
+    return msgspec.structs.replace(
         finding,
         verdict=Verdict.INCONCLUSIVE,
         observed=f"{finding.observed}; with {setting} the plan is within bounds, here it is {now}",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from eventmark.domain import TrackingToken
 from eventmark.verify.history import (
     STRANGER,
     TENANTS,
@@ -171,11 +172,13 @@ def _consumed(history: History, consumption: Consumption) -> Iterator[Fault]:
     keys = given["key"]
     due = _due(history, consumption)
     missing = due & ~np.isin(stored["key"], keys)
+    if consumption.ended and consumption.last is not None:  # what is beyond its last token it never came to
+        missing &= ~_beyond(history, consumption.last)
     lost = stored[missing]
     yield Fault(
         "I7", "lost" + who, len(np.unique(lost["key"])), _events(lost), consumer=consumption.name,
         due=len(np.unique(stored["key"][due])), passed=_passed(history, given, lost),
-        begun_beyond=int((missing & ~_beyond(history, consumption)).sum()),
+        begun_beyond=int((missing & ~_beyond(history, consumption.start)).sum()),
     )  # fmt: skip
     yield Fault("I7", "duplicated" + who, len(keys) - len(np.unique(keys)))
     early = keys[~np.isin(keys, stored["key"][due])]
@@ -186,7 +189,7 @@ def _consumed(history: History, consumption: Consumption) -> Iterator[Fault]:
     yield Fault("I9", "tokens back" + who, consumption.tokens_back)
     foreign = max(consumption.foreign, _foreign(history, consumption))
     yield Fault("I10", "events of other tenants" + who, foreign)
-    yield Fault("I12", "never caught up" + who, int(not consumption.caught_up))
+    yield Fault("I12", "never caught up" + who, int(not (consumption.caught_up or consumption.ended)))
 
 
 def _foreign(history: History, consumption: Consumption) -> int:
@@ -221,7 +224,7 @@ def _due(history: History, consumption: Consumption) -> NDArray[np.bool_]:
     """Which stored events the consumer is to be given: those after its first token, and those that were
     committed after it had that token, wherever the token says they are."""
     stored = history.stored
-    due = _beyond(history, consumption)
+    due = _beyond(history, consumption.start)
     accepted = _accepted(history)
     later = history.attempts["commit_ns"][accepted["attempt"]] > consumption.made_ns
     due |= np.isin(stored["key"], accepted["key"][later])
@@ -234,9 +237,9 @@ def _due(history: History, consumption: Consumption) -> NDArray[np.bool_]:
     return due
 
 
-def _beyond(history: History, consumption: Consumption) -> NDArray[np.bool_]:
-    """Which stored events are after the consumer's first token."""
-    stored, start = history.stored, consumption.start
+def _beyond(history: History, start: TrackingToken) -> NDArray[np.bool_]:
+    """Which stored events are after a consumer's token."""
+    stored = history.stored
     beyond: NDArray[np.bool_] = stored["number"] > start.global_sequence
     if not history.by_number:
         beyond &= stored["transaction_id"] == start.transaction_id

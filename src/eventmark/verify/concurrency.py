@@ -43,6 +43,11 @@ def _overlap(one: np.void, other: np.void) -> bool:
     return bool(one["invoked_ns"] < other["ended_ns"] and other["invoked_ns"] < one["ended_ns"])
 
 
+def cut_off(history: History) -> int:
+    """How often the server ended a consumer's read, which then went on from its token."""
+    return sum(one.cut_off for one in history.consumptions)
+
+
 def undecided(history: History, *, contends: bool) -> dict[str, str]:
     """The invariants that this history could not have broken, with what was missing."""
     missing = {}
@@ -54,4 +59,7 @@ def undecided(history: History, *, contends: bool) -> dict[str, str]:
             f"too little happened at once: {overlapping} transactions ended after one that began later, "
             f"{OVERTAKEN_MIN} are needed"
         )
+    given_up = [f"{one.name}: {one.ended}" for one in history.consumptions if one.ended]
+    if given_up:
+        missing |= dict.fromkeys(("I7", "I12"), f"consumers could not go on ({'; '.join(given_up)})")
     return missing

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 import asyncpg
 import numpy as np
@@ -16,6 +18,7 @@ from eventmark.engine import PostgresEventStore
 from eventmark.engine.processor import segment_of
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.stores import SqlEventStore, find_store, open_store
+from eventmark.verify.cut_off import CutOffError, persistently
 from eventmark.verify.history import (
     DELIVERED,
     SEGMENTS,
@@ -34,6 +37,8 @@ CATCH_UP_S = 120.0
 MIDDLE_BEFORE = timedelta(seconds=0.5)
 LATER = 0  # no transaction has this id
 STUCK_MAX = 100  # batches in a row whose token is not beyond the one asked with: it reads the same for ever
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,32 +117,38 @@ class _Consumer:
             segment=self._start.segment,
         )  # fmt: skip
         try:
-            token = seen.start = await self._first_token()
+            seen.start = seen.last = await self._first_token(seen)
             seen.made_ns = time.monotonic_ns()
-            await self._read_on(token, seen)
+            await self._read_on(seen.start, seen)
+        except CutOffError as error:
+            seen.ended = str(error)
         except Exception as error:  # none is expected here: the history says so
             seen.errors.append(f"{type(error).__name__}: {error}"[:300])
             seen.caught_up = False
         seen.delivered = self._delivered()
         return seen
 
-    async def _first_token(self) -> TrackingToken:
+    async def _first_token(self, seen: Consumption) -> TrackingToken:
         if self._start.place != "tail":
             await self._signals.later.wait()
-        return await first_token(self._store, self._start, datetime.now(UTC) - MIDDLE_BEFORE)
+        instant = datetime.now(UTC) - MIDDLE_BEFORE
+        return await self._persistently(lambda: first_token(self._store, self._start, instant), seen)
+
+    async def _persistently(self, call: Callable[[], Awaitable[_Answer]], seen: Consumption) -> _Answer:
+        def cut_off() -> None:
+            seen.cut_off += 1
+
+        return await persistently(call, cut_off)
 
     async def _read_on(self, token: TrackingToken, seen: Consumption) -> None:
         deadline_s, stuck = None, 0
         while True:
-            ended = self._ended = self._ended or await self._all_ended()
-            batch = await self._store.stream_events(
-                TrackingToken.parse(str(token)), limit=BATCH, tenant_id=self._tenant_id,
-                wait_s=0.0 if ended else WAIT_S,
-            )  # fmt: skip
+            ended = self._ended = self._ended or await self._persistently(self._all_ended, seen)
+            batch = await self._persistently(partial(self._next_batch, token, wait=not ended), seen)
             step = batch.token.compare(token)
             seen.tokens_back += step < 0
             stuck = stuck + 1 if batch.events and step <= 0 else 0
-            token = batch.token
+            token = seen.last = batch.token
             if batch.events:
                 self._handle(batch, seen)
             elif ended and not token.gaps:
@@ -147,6 +158,12 @@ class _Consumer:
             if stuck >= STUCK_MAX or (deadline_s and time.monotonic() > deadline_s):
                 seen.caught_up = False
                 return
+
+    async def _next_batch(self, token: TrackingToken, *, wait: bool) -> EventBatch:
+        return await self._store.stream_events(
+            TrackingToken.parse(str(token)), limit=BATCH, tenant_id=self._tenant_id,
+            wait_s=WAIT_S if wait else 0.0,
+        )  # fmt: skip
 
     def _handle(self, batch: EventBatch, seen: Consumption) -> None:
         at_ns = time.monotonic_ns()

@@ -58,10 +58,12 @@ def findings(
     reader: Reader | None = None,
     not_asked: Mapping[str, str] | None = None,
     undecided: Mapping[str, str] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """One for each invariant that was asked for, and one more for each further fault of it.
 
-    ``undecided`` maps invariants that nothing put to the test to what was missing.
+    ``undecided`` maps invariants that nothing put to the test to what was missing, ``notes`` those that held to what
+    is to be known of it.
     """
     found: dict[str, list[Fault]] = {name: [] for name in INVARIANTS}
     for fault in faults:
@@ -72,7 +74,7 @@ def findings(
         if found[name]:
             result += [_broken(name, rule, fault, reader) for fault in found[name]]
         elif name not in (not_asked or {}):
-            result.append(_held(name, rule, (undecided or {}).get(name, "")))
+            result.append(_held(name, rule, (undecided or {}).get(name, ""), (notes or {}).get(name, "")))
     return result
 
 
@@ -99,13 +101,13 @@ def merged(faults: Sequence[Fault], forced: Sequence[Fault]) -> list[Fault]:
     return [*faults, *(one for one in forced if (one.invariant, one.what) not in known)]
 
 
-def _held(name: str, rule: str, undecided: str) -> Finding:
+def _held(name: str, rule: str, undecided: str, note: str) -> Finding:
     if undecided:
         return Finding(
             name=name, verdict=Verdict.INCONCLUSIVE, observed=undecided, expected=rule,
             remedy="hunt with more --events, or where less else is going on",
         )  # fmt: skip
-    return Finding(name=name, verdict=Verdict.MET, observed="no exception", expected=rule)
+    return Finding(name=name, verdict=Verdict.MET, observed=f"no exception{note}", expected=rule)
 
 
 def _broken(name: str, rule: str, fault: Fault, reader: Reader) -> Finding:

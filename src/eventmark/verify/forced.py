@@ -17,7 +17,15 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.domain import EventBatch, NewEvent, SequenceNumber, Snapshot, TrackingToken
+from eventmark.domain import (
+    EventBatch,
+    NewEvent,
+    SequenceNumber,
+    Snapshot,
+    StoredEvent,
+    StreamId,
+    TrackingToken,
+)
 from eventmark.engine.transaction import StoreTransaction
 from eventmark.errors import EventStoreError
 from eventmark.stores import open_store
@@ -26,6 +34,7 @@ from eventmark.verify.attempts import Attempt, RolledBack, described, outcome_af
 from eventmark.verify.checker import Fault, check
 from eventmark.verify.concurrency import raced
 from eventmark.verify.consumers import first_token
+from eventmark.verify.cut_off import CutOffError, failure_of, persistently
 from eventmark.verify.history import (
     NO_STREAM,
     TENANTS,
@@ -47,10 +56,14 @@ POLLS_SPARE = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forced:
-    """What was found, and how many appends lost a version to one that ran at the same time."""
+    """What was found, and how many appends lost a version to one that ran at the same time.
+
+    ``cut_off``: why a step could not be taken to its end; empty where all were.
+    """
 
     faults: Sequence[Fault]
     raced: int
+    cut_off: str = ""
 
 
 NOTHING_FORCED = Forced(faults=(), raced=0)
@@ -75,6 +88,7 @@ class _Steps:
         self._beside: list[Fault] = []
         self._tokens: dict[Start, TrackingToken] = {}
         self._running: list[asyncio.Task[Outcome]] = []
+        self._cut_off = ""
 
     async def run(self) -> Forced:
         for step, asked in (
@@ -93,12 +107,14 @@ class _Steps:
         found = check(history)
         if self._subject.has_event_ids:  # last: the history knows an event by its id alone
             await self._told(self._one_id_in_two_tenants)
-        return Forced(faults=[*found, *self._beside], raced=raced(history))
+        return Forced(faults=[*found, *self._beside], raced=raced(history), cut_off=self._cut_off)
 
     async def _told(self, step: Callable[[], Awaitable[None]]) -> None:
         """Whatever a store answers with, the next step is taken."""
         try:
             await step()
+        except CutOffError as error:
+            self._cut_off = str(error)
         except EventStoreError as error:  # of a read: writes have their outcome
             self._beside.append(Fault("I12", "reads refused", 1, (described(error),)))
         except Exception as error:
@@ -111,7 +127,7 @@ class _Steps:
         tenant = 0 if start is None or start.tenant is None else start.tenant
         slow, quick = self._stream(tenant), self._stream(tenant)
         if start is not None:
-            self._tokens[start] = await first_token(self._record.store, start, datetime.now(UTC))
+            self._tokens[start] = await self._first_token(start, datetime.now(UTC))
         async with self._transaction() as transaction:
             appended_at = datetime.now(UTC)
             await transaction.append(slow, 1, version=0)
@@ -119,7 +135,7 @@ class _Steps:
             if start is not None:
                 self._tokens[start] = await self._read(start, polls=3)
                 for late in self._late_starts():
-                    self._tokens[late] = await first_token(self._record.store, late, appended_at)
+                    self._tokens[late] = await self._first_token(late, appended_at)
                     await self._read(late, polls=0)
 
     async def _late(self) -> None:
@@ -196,7 +212,7 @@ class _Steps:
             if start not in self._tokens and start.place != "tail":
                 continue
             if start not in self._tokens:
-                self._tokens[start] = await first_token(self._record.store, start, datetime.now(UTC))
+                self._tokens[start] = await self._first_token(start, datetime.now(UTC))
             await self._read(start, polls=self._record.next_key + POLLS_SPARE)
 
     async def _loaded(self) -> None:
@@ -208,7 +224,7 @@ class _Steps:
             rows = stored[stored["stream"] == stream]
             due = rows["key"][rows["sequence"].argsort(kind="stable")].tolist()
             name = stream_id(stream)
-            events = await self._record.store.load_aggregate(name.tenant_id, name.aggregate_id)
+            events = await self._loaded_stream(name)
             seen = [key_of_event(event) for event in events]
             foreign = sum(of.get(key, stream) % TENANTS != stream % TENANTS for key in seen)
             self._beside.append(Fault("I10", "events of other tenants loaded", foreign))
@@ -223,9 +239,17 @@ class _Steps:
         outcomes = [await self._append(stream, [key], version=0) for stream in (first, first + 1)]
         for stream, outcome in zip((first, first + 1), outcomes, strict=True):
             name = stream_id(stream)
-            events = await self._record.store.load_aggregate(name.tenant_id, name.aggregate_id)
+            events = await self._loaded_stream(name)
             if [key_of_event(event) for event in events] != [key] * (outcome is Outcome.OK):
                 self._beside.append(Fault("I10", "events changed by another tenant's of the same id", 1))
+
+    async def _first_token(self, start: Start, instant: datetime) -> TrackingToken:
+        return await persistently(lambda: first_token(self._record.store, start, instant))
+
+    async def _loaded_stream(self, name: StreamId) -> Sequence[StoredEvent]:
+        return await persistently(
+            lambda: self._record.store.load_aggregate(name.tenant_id, name.aggregate_id)
+        )
 
     def _late_starts(self) -> Sequence[Start]:
         """Consumers that begin now, at the head and in the middle."""
@@ -240,8 +264,10 @@ class _Steps:
         async def read(token: TrackingToken) -> EventBatch:
             nonlocal ended
             tenant_id = None if start.tenant is None else tenant_of(start.tenant)
-            batch = await self._record.store.stream_events(
-                TrackingToken.parse(str(token)), limit=BATCH, tenant_id=tenant_id
+            batch = await persistently(
+                lambda: self._record.store.stream_events(
+                    TrackingToken.parse(str(token)), limit=BATCH, tenant_id=tenant_id
+                )
             )
             ended = not batch.events
             return batch
@@ -264,11 +290,9 @@ class _Steps:
         new = _events(keys, text)
         attempt = Attempt(single=len(keys) == 1, parts=_parts(stream, keys, version))
         attempt.commit_ns = attempt.invoked_ns
-        failure: Exception | None = None
-        try:
-            await self._record.store.append_events(stream_id(stream), new, expected_version=version)
-        except Exception as error:
-            failure = error
+        failure = await failure_of(
+            lambda: self._record.store.append_events(stream_id(stream), new, expected_version=version)
+        )
         outcome = outcome_after(failure, self._record.errors)
         self._record.note_attempt(outcome, attempt)
         if outcome is Outcome.OK and text is not None:
@@ -320,7 +344,8 @@ class _Steps:
 
     async def _snapshot_of(self, stream: int) -> str | None:
         name = stream_id(stream)
-        found = await self._record.store.read_snapshot(name.tenant_id, name.aggregate_id)
+        read = self._record.store.read_snapshot
+        found = await persistently(lambda: read(name.tenant_id, name.aggregate_id))
         return None if found is None else str(found.payload)
 
     def _stream(self, tenant: int) -> int:

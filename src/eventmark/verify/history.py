@@ -172,7 +172,8 @@ class Consumption:
 
     ``start`` is its first token, ``made_ns`` when it had it; ``tenant`` None reads all tenants, ``segment`` None
     all streams. ``foreign`` counts events of other tenants, ``tokens_back`` tokens that were before the one
-    asked with.
+    asked with. ``cut_off`` is how often the server ended a read that was then made again. ``ended`` says why a
+    consumer gave up, with ``last`` as its token: it was to be given nothing beyond.
     """
 
     name: str
@@ -184,6 +185,9 @@ class Consumption:
     foreign: int = 0
     tokens_back: int = 0
     caught_up: bool = True
+    cut_off: int = 0
+    ended: str = ""
+    last: TrackingToken | None = None
     errors: list[str] = field(default_factory=list)
 
 

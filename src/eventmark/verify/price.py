@@ -10,7 +10,7 @@ import numpy as np
 from eventmark.results.results import Latency, OrderingResult, Verdict
 from eventmark.stats.quantiles import latency_of
 from eventmark.verify.checker import Fault
-from eventmark.verify.concurrency import overtaken, raced, undecided
+from eventmark.verify.concurrency import cut_off, overtaken, raced, undecided
 from eventmark.verify.findings import Reader, findings, merged, said
 from eventmark.verify.forced import NOTHING_FORCED, Forced
 from eventmark.verify.history import History, Outcome
@@ -40,6 +40,8 @@ def ordering_result(
     stored_fast = int(np.count_nonzero(fast[history.written["attempt"]] & _stored(history)))
     reader = Reader(by_number=history.by_number, statement="" if subject.ordering else f"{subject.reads}.sql")
     missing = undecided(history, contends=subject.contends and not forced.raced)
+    if forced.cut_off:
+        missing["I12"] = f"not every interleaving could be forced ({forced.cut_off})"
     missing = {name: why for name, why in missing.items() if name not in subject.not_asked}
     every = merged(faults, forced.faults) if subject.lossless else list(faults)
     verdict, reason = _verdict(every, history, reader, missing)
@@ -67,7 +69,11 @@ def ordering_result(
         handled_ms=handled,
         client_cpu_share=round(run.cpu_s / run.seconds, 3),
         findings=findings(
-            merged(faults, forced.faults), reader=reader, not_asked=subject.not_asked, undecided=missing
+            merged(faults, forced.faults),
+            reader=reader,
+            not_asked=subject.not_asked,
+            undecided=missing,
+            notes=_notes(history),
         ),
         replay=replay,
         not_asked=dict(subject.not_asked),
@@ -86,6 +92,12 @@ def _verdict(
     if missing:
         return Verdict.INCONCLUSIVE, "; ".join(missing.values())
     return Verdict.MET, ""
+
+
+def _notes(history: History) -> dict[str, str]:
+    times = cut_off(history)
+    said = f"; the server ended {times:,} reads of consumers, which went on from their tokens"
+    return dict.fromkeys(("I7", "I12"), said) if times else {}
 
 
 def _count(faults: Sequence[Fault], what: str) -> int:
