@@ -6,21 +6,25 @@ INSTALLED := .venv/.installed
 # Runs and tests start many processes, which need not compile every module again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run test test-long test-docker lint docs install programs clean
+.PHONY: run test test-long test-docker compiled lint docs install programs clean
 
 run: install
 	$(BIN)/eventmark run
 
 test: install
-	@$(MAKE) --no-print-directory -j 2 programs lint
+	@$(MAKE) --no-print-directory -j 3 programs compiled lint
 	@$(call tests,not long and not docker)
 
-test-long: install programs
+test-long: install programs compiled
 	@$(call tests,not docker)
 
 # In several processes, then alone those that measure what others would disturb. The slowest twenty are printed.
 tests = $(BIN)/pytest -n auto --dist worksteal --durations 20 -m '$(1) and not alone'; together=$$?; \
-	  $(BIN)/pytest -m '$(1) and alone' && exit $$together
+	  $(BIN)/pytest -m '$(1) and alone' $$(grep -rl 'mark\.alone' tests --include='*.py') && exit $$together
+
+# The tests' modules, once: each of the processes that test would compile them all. What is wrong shows when they run.
+compiled: install
+	@$(BIN)/pytest --collect-only -qq >/dev/null 2>&1 || true
 
 # A server in a container; not part of the other tests. Needs docker and debootstrap (apt-get install docker.io debootstrap).
 test-docker: install
