@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+from altair.utils.schemapi import debug_mode
 
 from eventmark.report.latency_charts import density_chart, quantile_chart, slower_chart
 from eventmark.report.palette import INK, chart_of, colour, colours, digits
@@ -22,6 +23,7 @@ BARS_MAX = 24
 UPRIGHT_LABEL_MAX = 5  # characters; longer labels lie beside their bars
 
 
+@debug_mode(False)  # each chart is checked as a whole, not each of its parts as well
 def chart_specs(result: RunResult) -> dict[str, dict[str, Any]]:
     charts: dict[str, alt.TopLevelMixin | None] = {}
     if any(one.latency_ms is not None for one in result.operations.values()):

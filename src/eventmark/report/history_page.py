@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from altair.utils.schemapi import debug_mode
+
 from eventmark.history import Run
 from eventmark.report.html import page_environment, page_parts
 from eventmark.report.section_charts import drawn_chart
@@ -14,6 +16,7 @@ from eventmark.report.text import counted
 from eventmark.results.results import Chart, Column, Point, Table
 
 
+@debug_mode(False)  # each chart is checked as a whole, not each of its parts as well
 def render_history_page(runs: Sequence[Run], page: Path) -> str:
     """The page. ``page`` is where it will stand: reports beside the results are linked from there."""
     charts = [chart for chart in history_charts(runs) if chart.points]
