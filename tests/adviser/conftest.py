@@ -15,7 +15,7 @@ from eventmark.server import Server
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan
 
-EVENTS = 12_000
+EVENTS = 10_000  # one batch: one worker seeds it
 EFFORT = Effort(events=EVENTS, single_pairs=0, pairs=2, seconds=1, cost_appends=12)
 
 MakeCopies = Callable[..., Copies]

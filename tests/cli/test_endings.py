@@ -89,9 +89,9 @@ def a_worker(process: subprocess.Popen[str]) -> None:
     ],
 )
 def test_a_seeder_that_was_ended_is_gone_on_with_and_nothing_is_lost_or_doubled(
-    database: str, tmp_path: Path, how: Callable[[subprocess.Popen[str]], None], said: str
+    command: Command, database: str, tmp_path: Path, how: Callable[[subprocess.Popen[str]], None], said: str
 ) -> None:
-    asked = ["--events", "120k", "--server", database]
+    asked = ["--events", "120k", "--payload", "lean", "--server", database]
     process = started("seed", *asked, at=tmp_path)
     until_seeding(database)
     how(process)
@@ -100,15 +100,11 @@ def test_a_seeder_that_was_ended_is_gone_on_with_and_nothing_is_lost_or_doubled(
     assert said in heard and "Traceback" not in heard
     loaded = asyncio.run(batches_loaded(database))
     assert 2 <= loaded < 12  # or there is nothing to go on with
-    again = subprocess.run(
-        [*COMMAND, "seed", *asked], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0, again.stderr
-    assert int(again.stdout.partition(" events")[0].replace(",", "")) <= 120_000 - 10_000 * loaded
-    audited = subprocess.run(
-        [*COMMAND, "audit", *asked], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert audited.returncode == 0, audited.stdout
+    again = command("seed", *asked)
+    assert again.code == 0, again.err
+    assert int(again.out.partition(" events")[0].replace(",", "")) <= 120_000 - 10_000 * loaded
+    audited = command("audit", *asked)
+    assert audited.code == 0, audited.out
 
 
 def test_a_server_that_dies_is_said_in_a_line(shared_path: Path) -> None:

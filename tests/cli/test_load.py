@@ -19,7 +19,7 @@ from tests.cli.conftest import Command
 from tests.cli.test_endings import DEADLINE_S, end, started, whole_group
 from tests.database import fetch
 
-EVENTS = ("--events", "20k", "--profile", "quick")
+EVENTS = ("--events", "10k", "--profile", "quick")
 
 
 @pytest.mark.long
@@ -46,14 +46,14 @@ def test_capacity_and_sweep_end_within_seconds_with_what_they_found(
     result = read_result(tmp_path / "out" / "result.json")
     assert done.code == {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
     assert result.sections[0].name == verb
-    assert result.figures["corpus_events"].value == 20_000
+    assert result.figures["corpus_events"].value == 10_000
 
 
 def test_a_load_that_is_interrupted_ends_at_once_and_leaves_no_process(database: str, tmp_path: Path) -> None:
     process = started(
         "load", *EVENTS, "--server", database, "--schema", "interrupted", "--seconds", "600", at=tmp_path
     )
-    until(lambda: events_of(database) > 20_000 or process.poll() is not None)
+    until(lambda: events_of(database) > 10_000 or process.poll() is not None)
     whole_group(process)
     said = end(process)
     assert process.returncode == 4, said

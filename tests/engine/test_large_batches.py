@@ -118,7 +118,7 @@ async def _unreadable(
     found: list[EventRecord] = []
     with pytest.raises(UnreadableEventError) as unreadable:
         while True:
-            batch = await store.stream_events(token, tenant_id="acme", wait_s=5.0)
+            batch = await store.stream_events(token, limit=2, tenant_id="acme", wait_s=5.0)
             token = batch.token
             found.extend(batch.events)  # type: ignore[arg-type]
     return found, unreadable.value

@@ -154,6 +154,7 @@ def test_percentiles_agree_with_counting_and_wrong_ones_are_noticed(monkeypatch:
     assert quantiles.latency_of(np.array([5, 1, 3]) * MS).p50 == 3
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_the_gate_decides_right_on_sides_whose_difference_is_known(proving: Proving) -> None:
     """By half; what 10% takes is measured by a calibration, on a machine that is not shared with other tests."""
