@@ -100,7 +100,11 @@ def test_doctor_names_who_holds_consumers_up(command: Command, server: Server, d
 def test_a_store_is_migrated_given_roles_and_rebased(command: Command, database: str, tmp_path: Path) -> None:
     asyncio.run(install(database))
     for verb, said in (
-        (("migrate",), "already"),
+        (("migrate",), "--payload jsonb converts them"),
+        (("migrate", "--payload", "jsonb"), "payloads are jsonb now"),
+        (("migrate",), "in one transaction, needs twice as much free disk"),
+        (("migrate", "--payload", "json"), "payloads are json now"),
+        (("migrate", "--payload", "json"), "payloads are json already"),
         (("roles",), "roles are made"),
         (("rebase",), "epoch 2, 0 events moved"),
         (("roles", "--rls"), "row-level security is on"),

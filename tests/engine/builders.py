@@ -14,6 +14,7 @@ import pytest
 
 from eventmark.domain import EventBatch, NewEvent, StreamId, TrackingToken
 from eventmark.engine import ORDERINGS, PostgresEventStore, install_schema
+from eventmark.engine.payloads import DEFAULT_PAYLOAD
 from eventmark.engine.records import EventRecord
 from eventmark.errors import InvalidEventError
 
@@ -31,10 +32,12 @@ def stream_of(aggregate_id: str = "a-1", *, tenant_id: str = "acme", kind: str =
 
 
 @asynccontextmanager
-async def opened(dsn: str, ordering: str) -> AsyncIterator[PostgresEventStore]:
+async def opened(
+    dsn: str, ordering: str, payload: str = DEFAULT_PAYLOAD
+) -> AsyncIterator[PostgresEventStore]:
     """An empty store of an ordering."""
     connection = await asyncpg.connect(dsn)
-    await install_schema(connection, SCHEMA, ordering=ordering)
+    await install_schema(connection, SCHEMA, ordering=ordering, payload=payload)
     await connection.close()
     async with await PostgresEventStore.connect(dsn, schema=SCHEMA, notify=False) as store:
         yield store

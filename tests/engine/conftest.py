@@ -11,6 +11,7 @@ import pytest
 
 from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.engine.orderings import HORIZON, gap_aware
+from eventmark.engine.payloads import DEFAULT_PAYLOAD
 from eventmark.server import Server
 from tests.database import FORGET_ROLES, drop_database
 from tests.engine.builders import SCHEMA, opened
@@ -30,7 +31,7 @@ _CLEAR = """
 @pytest.fixture(scope="session")
 def engine_database(server: Server) -> Iterator[str]:
     """The DSN of a database that one test after the other clears and uses: quicker than making one for each."""
-    yield from _database(server)
+    yield from new_database(server)
 
 
 @pytest.fixture
@@ -47,16 +48,22 @@ def store_ordering() -> str:
 
 
 @pytest.fixture
-async def dsn(cleared_dsn: str, store_ordering: str) -> str:
+def store_payload() -> str:
+    """The type of the test's payloads; a module whose tests need another one overrides this."""
+    return DEFAULT_PAYLOAD
+
+
+@pytest.fixture
+async def dsn(cleared_dsn: str, store_ordering: str, store_payload: str) -> str:
     """The DSN of a database with an empty, new store in it and nothing else."""
-    await _install(cleared_dsn, store_ordering)
+    await install(cleared_dsn, store_ordering, store_payload)
     return cleared_dsn
 
 
 @pytest.fixture
 async def own_dsn(database: str) -> str:
     """The same in a database of the test's own, for tests that change the database itself."""
-    await _install(database)
+    await install(database)
     return database
 
 
@@ -83,9 +90,9 @@ async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
-async def ordered(cleared_dsn: str, ordering: str) -> AsyncIterator[PostgresEventStore]:
+async def ordered(cleared_dsn: str, ordering: str, store_payload: str) -> AsyncIterator[PostgresEventStore]:
     """An empty store of the ``ordering`` that the test is parametrised with."""
-    async with opened(cleared_dsn, ordering) as store:
+    async with opened(cleared_dsn, ordering, store_payload) as store:
         yield store
 
 
@@ -106,8 +113,8 @@ def no_gap_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def common_dsn(server: Server) -> Iterator[str]:
     """The DSN of a store that a module's tests share, each with a tenant of its own."""
-    for shared in _database(server):
-        asyncio.run(_install(shared))
+    for shared in new_database(server):
+        asyncio.run(install(shared))
         yield shared
 
 
@@ -123,17 +130,19 @@ def tenant() -> str:
     return f"tenant-{uuid4()}"
 
 
-def _database(server: Server) -> Iterator[str]:
+def new_database(server: Server) -> Iterator[str]:
+    """The DSN of a database, which is dropped afterwards."""
     name = f"engine_{uuid4().hex}"
     asyncio.run(_execute(server.dsn, f"create database {name}"))
     yield server.dsn.rsplit("/", 1)[0] + f"/{name}"
     drop_database(server.dsn, name)
 
 
-async def _install(dsn: str, ordering: str = HORIZON.name) -> None:
+async def install(dsn: str, ordering: str = HORIZON.name, payload: str = DEFAULT_PAYLOAD) -> None:
+    """An empty store in a database that has none."""
     connection = await asyncpg.connect(dsn)
     try:
-        await install_schema(connection, SCHEMA, ordering=ordering)
+        await install_schema(connection, SCHEMA, ordering=ordering, payload=payload)
     finally:
         await connection.close()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,8 +16,12 @@ import pytest
 
 from eventmark.domain import SequenceNumber, Snapshot
 from eventmark.engine import PostgresEventStore
+from eventmark.engine.encoding import encoded_document
+from eventmark.engine.payloads import STORAGE
 from eventmark.errors import InvalidEventError
+from eventmark.server import Server
 from tests.engine.builders import append_refused, new_event, stream_of
+from tests.engine.conftest import install, new_database
 
 
 def _deep(depth: int, *, lists: bool = False) -> Any:
@@ -98,6 +104,12 @@ REFUSED_DOCUMENTS = {
     + "]}",
     "floats that are written out in 303 digits, 100,000 times": {"a": [1e300] * 100_000},
     "an integer of more digits than decoders read": '{"a": ' + "9" * 4_301 + "}",
+    "an exponent beyond doubles": '{"a": 1.8e308}',
+    "a number beyond doubles for its many digits": '{"a": ' + "9" * 210 + "e99}",
+    "more digits behind the point than the server's numbers have": '{"a": 0.' + "1" * 16_384 + "}",
+    "the same by an exponent": '{"a": 1.5e-16383}',
+    "half a surrogate pair among whole ones": r'{"a": "\ud83d\ude00\ud83d"}',
+    "an escaped zero character in a text's key": r'{"\u0000": 1}',
     "a fraction beyond doubles": '{"a": ' + "9" * 309 + ".5}",
     "separators that the server writes with a blank": '{"a": [' + "0," * (6 * 2**20) + "0]}",
     "an int beyond Python's own limit": {"a": 10**5000},
@@ -108,6 +120,26 @@ REFUSED_DOCUMENTS = {
     "more bytes than the limit, in fewer characters": '{"a": "' + "😀" * (4 * 2**20) + '"}',
     "more than the limit": '{"a": "' + "x" * (16 * 2**20) + '"}',
 }
+
+
+of_both_types = pytest.mark.parametrize("payload_type", STORAGE)
+
+
+@pytest.fixture(scope="module")
+def typed_dsns(server: Server) -> Iterator[dict[str, str]]:
+    """The DSNs of stores that the module's tests share, one for each type of payloads."""
+    with ExitStack() as stack:
+        made = {name: stack.enter_context(contextmanager(new_database)(server)) for name in STORAGE}
+        for name, dsn in made.items():
+            asyncio.run(install(dsn, payload=name))
+        yield made
+
+
+@pytest.fixture
+async def typed_store(typed_dsns: dict[str, str], payload_type: str) -> AsyncIterator[PostgresEventStore]:
+    """A store with payloads of the ``payload_type`` that the test is parametrised with."""
+    async with await PostgresEventStore.connect(typed_dsns[payload_type], notify=False) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("document", REFUSED_DOCUMENTS.values(), ids=REFUSED_DOCUMENTS.keys())
@@ -124,6 +156,28 @@ async def test_a_document_that_is_no_json_object_is_refused(
     with pytest.raises(InvalidEventError):
         await common_store.store_snapshot(snapshot)
     assert await common_store.read_snapshot(tenant, "after") is None
+
+
+def _reaches_the_server(document: Any) -> bool:
+    try:
+        encoded_document(document, "payload")
+    except InvalidEventError:
+        return False
+    return True
+
+
+@of_both_types
+async def test_what_is_left_to_the_server_is_refused_by_it_whatever_the_type(
+    typed_store: PostgresEventStore, tenant: str
+) -> None:
+    cheap = {
+        name: one for name, one in REFUSED_DOCUMENTS.items() if isinstance(one, str) and len(one) < 10_000
+    }
+    left = [name for name, document in cheap.items() if _reaches_the_server(document)]
+    assert len(left) > 8
+    for number, name in enumerate(left):
+        error = await append_refused(typed_store, f"{tenant}-{number}", [new_event(payload=cheap[name])])
+        assert len(str(error)) < 500, name
 
 
 KEPT_DOCUMENTS: dict[str, dict[str, Any]] = {
@@ -147,22 +201,24 @@ KEPT_DOCUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
+@of_both_types
 @pytest.mark.parametrize("document", KEPT_DOCUMENTS.values(), ids=KEPT_DOCUMENTS.keys())
 async def test_a_json_object_is_kept_given_as_dict_or_as_text(
-    common_store: PostgresEventStore, tenant: str, document: dict[str, Any]
+    typed_store: PostgresEventStore, tenant: str, document: dict[str, Any]
 ) -> None:
     given: Sequence[dict[str, Any] | str] = [document, json.dumps(document), json.dumps(document, indent=1)]
     events = [new_event(payload=form, metadata=form) for form in given]
-    await common_store.append_events(stream_of(tenant_id=tenant), events, expected_version=0)
-    for event in await common_store.load_aggregate(tenant, "a-1"):
+    await typed_store.append_events(stream_of(tenant_id=tenant), events, expected_version=0)
+    for event in await typed_store.load_aggregate(tenant, "a-1"):
         assert event.payload() == event.metadata() == document
         assert json.loads(event.payload_json) == document
 
 
+@of_both_types
 @pytest.mark.parametrize(
     "number",
     [
-        "1e4299",
+        "1.7976931348623157e308",
         "-1E+308",
         "1.5e-400",
         "1e-16383",
@@ -174,12 +230,12 @@ async def test_a_json_object_is_kept_given_as_dict_or_as_text(
     ids=lambda number: number[:12],
 )
 async def test_a_number_that_is_kept_can_be_read_again(
-    common_store: PostgresEventStore, tenant: str, number: str
+    typed_store: PostgresEventStore, tenant: str, number: str
 ) -> None:
     text = f'{{"a": [{number}, "{uuid4()}", ":9e131071,", "{"9" * 5_000}"]}}'
     events = [new_event(payload=text, metadata=text)]
-    await common_store.append_events(stream_of(tenant_id=tenant), events, expected_version=0)
-    (event,) = await common_store.load_aggregate(tenant, "a-1")
+    await typed_store.append_events(stream_of(tenant_id=tenant), events, expected_version=0)
+    (event,) = await typed_store.load_aggregate(tenant, "a-1")
     expected = Decimal(number)
     for decoded in (event.payload(), event.metadata(), json.loads(event.payload_json)):
         read, *others = decoded["a"]
@@ -199,18 +255,20 @@ async def test_an_int_of_a_process_without_a_limit_is_refused(
     assert "4300 digits" in str(error)
 
 
+@of_both_types
 async def test_a_document_is_the_one_the_server_itself_makes_of_the_text(
-    common_store: PostgresEventStore, tenant: str
+    typed_store: PostgresEventStore, payload_type: str, tenant: str
 ) -> None:
     text = '{"b":1.50, "a" : [ 1e2, 12345678901234567890.123, "\\u00e9\\n" ],"c":-0.0}'
-    await common_store.append_events(
+    await typed_store.append_events(
         stream_of(tenant_id=tenant), [new_event(payload=text)], expected_version=0
     )
-    session = await common_store.pool.acquire()
-    expected = await session.connection.fetchval("select $1::text::jsonb::text", text)
-    common_store.pool.release(session)
-    (event,) = await common_store.load_aggregate(tenant, "a-1")
+    session = await typed_store.pool.acquire()
+    expected = await session.connection.fetchval(f"select $1::text::{payload_type}::text", text)
+    typed_store.pool.release(session)
+    (event,) = await typed_store.load_aggregate(tenant, "a-1")
     assert event.payload_json == expected
+    assert (event.payload_json == text) == (payload_type == "json")
 
 
 @pytest.mark.long

@@ -29,6 +29,12 @@ UNREADABLE = '{"a": [' + ",".join(["1e131071"] * 9_000) + "]}"
 Connection = asyncpg.Connection
 
 
+@pytest.fixture
+def store_payload() -> str:
+    """What a document is written out as can be larger than what is stored."""
+    return "jsonb"
+
+
 @pytest.fixture(params=ORDERINGS)
 async def bounded(cleared_dsn: str, request: pytest.FixtureRequest) -> AsyncIterator[PostgresEventStore]:
     """A store of each ordering that brings no more than 1 MiB at a time."""

@@ -18,6 +18,7 @@ from eventmark.domain.events import SequenceNumber
 from eventmark.engine import ORDERINGS, EventProcessor, GroupAppender, PostgresEventStore, install_schema
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import migrate_schema
+from eventmark.engine.payload_change import change_payload_type
 from eventmark.engine.rebase import rebase_store
 from eventmark.errors import VersionConflictError
 from eventmark.server import Server
@@ -33,8 +34,8 @@ SYNTAX = {"coalesce", "greatest", "least", "nullif", "extract", "exists"}
 
 TYPES = (
     "bigint", "integer", "smallint", "numeric", "double precision", "text", "name", '"char"', "boolean", "uuid",
-    "timestamptz", "interval", "xid8", "xid", "oid", "regclass", "regnamespace", "jsonb", "bigint[]", "integer[]",
-    "text[]", "uuid[]", "jsonb[]", "timestamptz[]",
+    "timestamptz", "interval", "xid8", "xid", "oid", "regclass", "regnamespace", "json", "jsonb", "bigint[]",
+    "integer[]", "text[]", "uuid[]", "json[]", "jsonb[]", "timestamptz[]",
 )  # fmt: skip
 OPERATORS = ("=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "&", "||")
 PLANT = """
@@ -236,13 +237,16 @@ async def test_no_role_of_a_store_with_row_level_security_calls_what_was_planted
         await looted.execute("drop owned by visitor; drop role visitor")
 
 
-async def test_a_rebase_calls_nothing_that_was_planted(planted: str, looted: Connection) -> None:
+async def test_a_rebase_and_a_change_of_type_call_nothing_that_was_planted(
+    planted: str, looted: Connection
+) -> None:
     await install_schema(looted, SCHEMA)
     async with await PostgresEventStore.connect(planted, schema=SCHEMA, notify=False) as store:
         for number in range(3):
             await store.append_events(stream_of(f"s-{number}"), new_events(2), expected_version=0)
     await looted.execute(AHEAD)
     assert (await rebase_store(looted, SCHEMA)).events_moved == 6
+    assert await change_payload_type(looted, SCHEMA, "jsonb")
 
 
 async def use(store: PostgresEventStore, tenant: str, *, processes: bool = True) -> None:

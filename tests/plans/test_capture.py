@@ -11,7 +11,9 @@ import pytest
 from eventmark.engine.statements import Parameter, Statement
 from eventmark.plans import examine_plans, sampled_cases
 from eventmark.plans.capture import explain
-from eventmark.plans.work import nodes
+from eventmark.plans.judge import judge
+from eventmark.plans.work import nodes, work_of
+from eventmark.results.results import Verdict
 from tests.plans.conftest import COLUMNS, EVENTS, SCHEMA
 
 Connection = asyncpg.Connection
@@ -84,3 +86,27 @@ async def test_arguments_reach_the_server_unchanged(connection: Connection) -> N
 async def test_the_wrong_number_of_arguments_is_refused(connection: Connection) -> None:
     with pytest.raises(ValueError, match="takes 1 arguments, got 2"):
         await explain(connection, _statement("select :n", ("n", "int")), SCHEMA, (1, 2), generic=False)
+
+
+async def test_what_writing_out_an_answer_takes_is_seen_where_the_server_tells_it(
+    connection: Connection,
+) -> None:
+    await connection.execute(
+        "create table toasted as select (select jsonb_agg(md5((g * n)::text)) from generate_series(1, 400) n) as payload"
+        " from generate_series(1, 100) g"
+    )
+    statement = _statement("select payload from public.toasted")
+    plan = await explain(connection, statement, SCHEMA, (), generic=False)
+    work = work_of(plan)
+    await connection.execute("drop table toasted")
+    if connection.get_server_version().major < 17:
+        assert not any("serializ" in name or "toast" in name for name in work)
+        return
+    assert work["toast_pages_per_row"] > 2
+    assert 1_000 < work["serialized_kb"] < 2_000
+    assert 0.5 < work["serialization_share"] < 1
+    assert work["serialization_ms"] < work["execution_ms"]
+    assert work["planning_memory_kb"] > 0
+    (finding,) = [one for one in judge(statement, plan, work) if one.name == "serialization"]
+    assert finding.verdict is Verdict.MET and "json instead of jsonb" in finding.remedy
+    assert f"{work['toast_pages_per_row']:.2f} pages of TOAST per row" in finding.observed

@@ -9,7 +9,7 @@ import pytest
 from eventmark.engine.statements import Statement
 from eventmark.plans.judge import judge
 from eventmark.plans.work import indexes_used, work_of
-from eventmark.results.results import Verdict
+from eventmark.results.results import Finding, Verdict
 
 Node = dict[str, Any]
 
@@ -29,11 +29,15 @@ def _index_scan(*, rows: float, pages: int, removed: float = 0, loops: int = 1) 
     return _node("Index Scan", rows=rows, pages=pages, loops=loops, **keys)
 
 
-def _verdicts(plan: Node, index: str = "the_index") -> dict[str, Verdict]:
+def _findings(plan: Node, index: str = "the_index") -> list[Finding]:
     statement = Statement(
         name="any", purpose="", parameters=(), index=index, template="select", path="any.sql", first_line=1
     )
-    return {finding.name: finding.verdict for finding in judge(statement, plan, work_of(plan))}
+    return judge(statement, plan, work_of(plan))
+
+
+def _verdicts(plan: Node, index: str = "the_index") -> dict[str, Verdict]:
+    return {finding.name: finding.verdict for finding in _findings(plan, index)}
 
 
 def _broken(plan: Node, index: str = "the_index") -> set[str]:
@@ -124,3 +128,15 @@ def test_anything_spilled_is_out_of_bounds() -> None:
 
 def test_fractional_rows_and_whole_rows_are_read_alike() -> None:
     assert work_of(_index_scan(rows=0.5, pages=3, loops=10))["rows"] == 5
+
+
+@pytest.mark.parametrize(
+    ("spent_ms", "whole_ms", "remarked"), [(0.9, 1.0, False), (2.0, 4.1, False), (2.1, 4.0, True)]
+)
+def test_a_statement_that_is_mostly_serialization_gets_a_remark_and_no_fault(
+    spent_ms: float, whole_ms: float, remarked: bool
+) -> None:
+    plan = _index_scan(rows=100, pages=50)
+    plan |= {"Execution Time": whole_ms, "Serialization": {"Time": spent_ms, "Output Volume": 90}}
+    (finding,) = [one for one in _findings(plan) if one.name == "serialization"]
+    assert (finding.verdict, bool(finding.remedy)) == (Verdict.MET, remarked)

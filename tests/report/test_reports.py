@@ -18,7 +18,7 @@ from eventmark.report.html import render_html
 from eventmark.report.jmh import render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
-from eventmark.results.results import RunResult
+from eventmark.results.results import Finding, RunResult, Verdict
 from tools.docs.performance import render_performance
 
 
@@ -111,6 +111,25 @@ def test_the_terminal_gets_no_control_characters(result: RunResult) -> None:
     assert "\x1b" not in text
     assert "append_events[1]" in text
     assert "verdict: BROKEN" in text
+
+
+def test_plans_that_are_mostly_serialization_are_remarked_upon(result: RunResult) -> None:
+    finding = Finding(
+        name="serialization", verdict=Verdict.MET, observed="13.8 ms, 82% of the statement's time", expected="",
+        remedy="store documents as json",
+    )  # fmt: skip
+    work = {"rows": 1000.0, "execution_ms": 16.8, "serialization_ms": 13.8, "serialization_share": 0.82}
+    plan = msgspec.structs.replace(
+        result.plans[0], statement="load_aggregate", verdict=Verdict.MET, findings=[finding], work=work
+    )
+    remarked = msgspec.structs.replace(
+        result, plans=[plan, msgspec.structs.replace(plan, condition="another")]
+    )
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(render_terminal(remarked))
+    said = "load_aggregate: serialization 13.8 ms, 82% of the statement's time; store documents as json"
+    assert console.export_text(styles=False).count(said) == 1
+    assert "82% of it serialization" in render_html(remarked)
 
 
 def test_the_performance_page_names_machine_ratios_and_rates(result: RunResult) -> None:

@@ -44,7 +44,7 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 def test_every_store_that_comes_along_and_the_example_are_right(database: str, own: Path) -> None:
-    assert store_names() == ("eaf", "eaf-v3")
+    assert store_names() == ("eaf", "eaf-jsonb", "eaf-v3")
     for name in store_names():
         check(database, find_store(name).directory)
     check(database, own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +15,8 @@ from eventmark.cli.session import connected, console, running_server, screen
 from eventmark.engine import read_marker
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import migrate_schema
+from eventmark.engine.payload_change import PayloadCost, change_payload_type, payload_cost
+from eventmark.engine.payloads import DEFAULT_PAYLOAD
 from eventmark.engine.rebase import rebase_store
 from eventmark.engine.redaction import redact_event
 from eventmark.engine.roles import grant_roles
@@ -37,11 +39,43 @@ _Dsn = Annotated[str | None, Parameter(help="The same as --server with a DSN.")]
 
 
 @admin.command(name="migrate")
-def migrate(*, dsn: _Dsn = None, options: ServerOptions | None = None) -> int:
-    """Bring the schema to this release's version."""
+def migrate(
+    *,
+    payload: Annotated[
+        Literal["json", "jsonb"] | None,
+        Parameter(help="Convert every document to this type. Rewrites the tables; appends and reads wait."),
+    ] = None,
+    dsn: _Dsn = None,
+    options: ServerOptions | None = None,
+) -> int:
+    """Bring the schema to this release's version, and show what another type of payloads would cost."""
+
+    async def convert(connection: asyncpg.Connection[Any], schema: str) -> bool:
+        assert payload
+        return await change_payload_type(connection, schema, payload)
+
     before, after = _on_server(dsn, options, migrate_schema)
     screen.print(f"version {before} already" if before == after else f"version {before} to {after}")
+    if payload:
+        changed = _on_server(dsn, options, convert)
+        screen.print(f"payloads are {payload} {'now' if changed else 'already'}")
+        return 0
+    cost = _on_server(dsn, options, payload_cost)
+    if cost is not None:
+        screen.print(_offer(cost))
     return 0
+
+
+def _offer(cost: PayloadCost) -> str:
+    """The other type of payloads, and what it costs to have it."""
+    if cost.payload == DEFAULT_PAYLOAD:
+        return "payloads are json; --payload jsonb converts them, for operators and indexes on documents"
+    size = f"{cost.bytes_rewritten / 2**20:,.0f} MiB"
+    return (
+        f"payloads are jsonb; as json they are read in half the time. --payload json converts them: it rewrites {size}"
+        f" of tables and indexes in one transaction, needs twice as much free disk (WAL included), and stops appends"
+        f" and reads meanwhile, for about {max(cost.seconds, 1):,.0f} s. Stop all clients first"
+    )
 
 
 @admin.command(name="rebase")

@@ -16,7 +16,13 @@ from uuid import UUID
 import jiter
 
 from eventmark.domain import NewEvent, StreamId
-from eventmark.engine.written_out import NUMBER_DIGITS_MAX, STRING, check_written_out, encoded_text
+from eventmark.engine.written_out import (
+    NUMBER_DIGITS_MAX,
+    STRING,
+    check_escapes,
+    check_written_out,
+    encoded_text,
+)
 from eventmark.errors import InvalidEventError
 
 ID_LENGTH_MAX = 255
@@ -75,7 +81,7 @@ def checked_stream(stream: StreamId) -> StreamId:
 
 
 def encoded_document(document: dict[str, Any] | str, name: str) -> str:
-    """A JSON object as text, which can be read again. A ``str`` is taken as JSON already; the server parses it."""
+    """A JSON object as text, which can be read again. A ``str`` is taken as JSON already; the server checks it."""
     shallow = False
     encoded = None
     if isinstance(document, dict):
@@ -91,6 +97,7 @@ def encoded_document(document: dict[str, Any] | str, name: str) -> str:
         if encoded.count(b":") > 1:
             shallow = _has_keys_once(document, encoded, name)
     check_written_out(document, encoded, name)
+    check_escapes(document, name)
     # The server takes documents some 10,000 deep that no consumer's decoder gets through again.
     if (
         not shallow
@@ -249,7 +256,7 @@ def _encode(document: dict[str, Any], name: str) -> str:
 
 
 def _has_keys_once(text: str, encoded: bytes, name: str) -> bool:
-    """Refuse a key that stands twice in an object: ``jsonb`` would keep the last and say nothing.
+    """Refuse a key that stands twice in an object: ``jsonb`` would keep the last, decoders choose for ``json``.
 
     Anything else that is wrong is left to the server, which decides what JSON is. Whether the quick look was
     enough: it goes some 200 deep.

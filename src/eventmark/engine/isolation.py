@@ -16,6 +16,7 @@ import asyncpg
 
 from eventmark.engine.fence import refuse_clients, set_fence
 from eventmark.engine.orderings import ORDERINGS
+from eventmark.engine.payloads import stored_payload_type
 from eventmark.engine.roles import TENANTS_ROLE, grant_roles, make_roles, refused_roles, safety_script
 from eventmark.engine.sessions import owner_transaction
 from eventmark.engine.statements import Statement, quoted_schema
@@ -86,14 +87,26 @@ async def enable_row_level_security(
 
 async def create_tenant_functions(connection: asyncpg.Connection[Any], schema: str, ordering: str) -> None:
     """Make the functions of this release's statements; those of other releases stay."""
-    for statement in _tenant_statements(ORDERINGS[ordering].statements()):
+    payload = await stored_payload_type(connection, schema)
+    for statement in _tenant_statements(ORDERINGS[ordering].statements(payload)):
         prepared = await connection.prepare(statement.sql(schema))
         await connection.execute(_definition(statement, schema, prepared.get_attributes()))
 
 
-async def check_tenant_functions(connection: asyncpg.Connection[Any], schema: str, ordering: str) -> None:
-    """Raises ``CannotRunError`` where this release's functions are not there."""
-    names = [_function_name(statement) for statement in _tenant_statements(ORDERINGS[ordering].statements())]
+async def drop_tenant_functions(connection: asyncpg.Connection[Any], schema: str, ordering: str) -> None:
+    """Drop the functions of this release's statements: they declare what they return, and it becomes another type."""
+    payload = await stored_payload_type(connection, schema)
+    for statement in _tenant_statements(ORDERINGS[ordering].statements(payload)):
+        types = ", ".join(parameter.sql_type for parameter in statement.parameters)
+        name = f"{quoted_schema(schema)}.{_function_name(statement)}"
+        await connection.execute(f"drop function if exists {name}({types})")
+
+
+async def check_tenant_functions(
+    connection: asyncpg.Connection[Any], schema: str, statements: Mapping[str, Statement]
+) -> None:
+    """Raises ``CannotRunError`` where the functions of these statements are not there."""
+    names = [_function_name(statement) for statement in _tenant_statements(statements)]
     missing = await connection.fetchval(
         "select pg_catalog.min(name) from pg_catalog.unnest($1::text[]) as wanted (name) where not exists"
         " (select from pg_proc p join pg_namespace n on n.oid = p.pronamespace"

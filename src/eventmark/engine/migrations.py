@@ -18,6 +18,7 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 
 ENGINE_STORE_NAME = "eaf"
+ENGINE_STORES = (ENGINE_STORE_NAME, "eaf-jsonb")
 MIGRATIONS_DIRECTORY = Path(__file__).parent / "sql" / "migrations"
 
 _FILE_NAME = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
@@ -79,7 +80,7 @@ async def migrate_schema(connection: asyncpg.Connection[Any], schema: str) -> tu
                     f"schema {schema!r} is of version {before}, this release knows {last} at most",
                     remedy="use the release that made it, or a newer one",
                 )
-            await _apply(connection, schema, before, engine_tables=row["store_name"] == ENGINE_STORE_NAME)
+            await _apply(connection, schema, before, engine_tables=row["store_name"] in ENGINE_STORES)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
         raise _no_store(schema) from error
     except asyncpg.InsufficientPrivilegeError as error:

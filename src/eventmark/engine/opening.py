@@ -11,6 +11,7 @@ from eventmark.engine.fence import check_fence, fenced
 from eventmark.engine.isolation import check_tenant_functions, tenant_sql
 from eventmark.engine.orderings import ORDERINGS
 from eventmark.engine.parameters import checked_count, unreadable_dsn
+from eventmark.engine.payloads import stored_payload_type
 from eventmark.engine.pool import Pool
 from eventmark.engine.records import EventRecord
 from eventmark.engine.roles import check_runtime_role
@@ -95,13 +96,13 @@ async def _checked_store(
             remedy="create one with eventmark seed or install_schema, or name another schema",
         )
     ordering = ORDERINGS[marker.ordering]
-    statements = ordering.statements()
+    statements = ordering.statements(await stored_payload_type(connection, schema))
     await check_fence(connection, schema, marker.fence)
     texts = {name: statement.typed_sql(schema) for name, statement in statements.items()}
     every_tenant = True
     if marker.row_level_security:
         every_tenant = await check_runtime_role(connection, schema)
-        await check_tenant_functions(connection, schema, marker.ordering)
+        await check_tenant_functions(connection, schema, statements)
         texts |= tenant_sql(statements, schema)
     if ordering.by_transaction_id:  # elsewhere it does not matter, and no index answers it
         await check_transaction_ids(connection, schema, sees_every_event=not marker.row_level_security)

@@ -18,7 +18,7 @@ METADATA_BYTES_KEPT = 2**20
 REDACTED_KEY = "eventmark_redacted"
 
 _KEPT = """
-select metadata::text from {table}
+select metadata::jsonb::text from {table}
 where tenant_id = $1 and event_id = $2 and pg_catalog.octet_length(metadata::text) <= $3
 """
 _REDACT = """
@@ -80,8 +80,13 @@ async def redact_event(
 async def _metadata(
     connection: asyncpg.Connection[Any], table: str, tenant_id: str, event_id: UUID
 ) -> str | None:
-    """What can be kept; None where the server cannot write it out, or it is too large."""
-    with suppress(asyncpg.ProgramLimitExceededError, asyncpg.OutOfMemoryError, asyncpg.InternalServerError):
+    """What can be kept; None where the server cannot write it out, it is no jsonb, or it is too large."""
+    with suppress(
+        asyncpg.ProgramLimitExceededError,
+        asyncpg.OutOfMemoryError,
+        asyncpg.InternalServerError,
+        asyncpg.DataError,
+    ):
         async with connection.transaction():
             kept: str | None = await connection.fetchval(
                 _KEPT.format(table=table), tenant_id, event_id, METADATA_BYTES_KEPT

@@ -17,7 +17,7 @@ from eventmark.engine.fence import fence_name, set_fence
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import ENGINE_STORE_NAME, migrations
 from eventmark.engine.orderings import HORIZON, ORDERINGS
-from eventmark.engine.orderings.ordering import SQL_DIRECTORY
+from eventmark.engine.payloads import DEFAULT_PAYLOAD, SQL_DIRECTORY, schema_script
 from eventmark.engine.roles import drop_roles, grant_roles
 from eventmark.engine.sessions import owner_transaction
 from eventmark.engine.statements import quoted_schema
@@ -79,6 +79,7 @@ async def install_schema(
     *,
     with_indexes: bool = True,
     ordering: str = HORIZON.name,
+    payload: str = DEFAULT_PAYLOAD,
     roles: bool = False,
     row_level_security: bool = False,
     purpose: Purpose = Purpose.IN_USE,
@@ -86,13 +87,15 @@ async def install_schema(
 ) -> Marker:
     """Create the engine's schema, all or nothing, for one of ``ORDERINGS``.
 
+    ``payload`` is the type of the columns that hold documents: ``json``, or ``jsonb`` for who needs its operators or
+    an index on a document.
     ``roles`` makes the store's roles, ``row_level_security`` these and the policies: see ``grant_roles``
     and ``enable_row_level_security``. Refuses a name that is taken (``CannotRunError``) and an unknown
-    ordering (``UsageError``).
+    ordering or type (``UsageError``).
     """
     if ordering not in ORDERINGS:
         raise UsageError(f"unknown ordering {ordering!r}", remedy=f"use one of {', '.join(ORDERINGS)}")
-    scripts = [(SQL_DIRECTORY / "schema.sql").read_text(), ORDERINGS[ordering].indexes_path.read_text()]
+    scripts = [schema_script(payload), ORDERINGS[ordering].indexes_path.read_text()]
     async with owner_transaction(connection):
         marker = await create_marked_schema(
             connection, schema, scripts if with_indexes else scripts[:1], store_name=ENGINE_STORE_NAME,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eventmark.errors import StoreDefinitionError, UsageError
@@ -30,6 +30,7 @@ _PLACEHOLDER = re.compile(
     r"|::\w+"  # a cast, left alone
     r"|(?<![:\w]):(?P<name>[a-z_][a-z0-9_]*)"
 )
+_PLACE = re.compile(r"\{([a-z]+)\}")
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 
 
@@ -52,6 +53,15 @@ class Statement:
     template: str
     path: str
     first_line: int
+
+    def filled(self, places: Mapping[str, str]) -> Statement:
+        """With a text for each ``{name}`` in the statement and in its parameters' types."""
+
+        def fill(text: str) -> str:
+            return _PLACE.sub(lambda match: places.get(match[1], match[0]), text)
+
+        parameters = tuple(Parameter(one.name, fill(one.sql_type)) for one in self.parameters)
+        return replace(self, template=fill(self.template), parameters=parameters)
 
     def sql(self, schema: str) -> str:
         """With ``$1, $2, ...`` in the order of ``parameters``: what a driver runs."""

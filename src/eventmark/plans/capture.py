@@ -31,7 +31,8 @@ _COUNTS = (
     " from pg_stat_xact_all_tables where schemaname = $1"
 )
 _ESTIMATE = "explain (format json)"
-_EXPLAIN = "explain (analyze, buffers, settings, wal, format json)"
+_OPTIONS = "analyze, buffers, settings, wal, format json"
+_SERIALIZING = 17  # the release from which on EXPLAIN can write the answer out
 _numbers = count(1)
 
 
@@ -60,9 +61,10 @@ async def explain(
 
     ``arguments`` are in the order of ``statement.parameters``. Parameter types are left to the server, as
     drivers leave them. The transaction is rolled back: rows are gone, but a sequence has moved on, a
-    transaction id is used up and vacuum finds a few dead rows. Values in TOAST are not fetched, because
-    EXPLAIN sends no rows. Of a statement that writes, ``ROWS_WRITTEN`` is what it wrote in the table it wrote
-    most to, which the plan of a call of a function does not show. Raises what the server raises.
+    transaction id is used up and vacuum finds a few dead rows. From PostgreSQL 17 on, the answer is written out as it
+    would be sent, values in TOAST fetched; before, EXPLAIN leaves that out. Of a statement that writes,
+    ``ROWS_WRITTEN`` is what it wrote in the table it wrote most to, which the plan of a call of a function does not
+    show. Raises what the server raises.
     """
     mode = "force_generic_plan" if generic else "force_custom_plan"
     async with _prepared(connection, statement, schema, arguments, mode, changes) as (_, call):
@@ -95,7 +97,7 @@ async def _explained(
     connection: asyncpg.Connection[Any], statement: Statement, schema: str, call: str
 ) -> dict[str, Any]:
     before = await _written(connection, statement, schema)
-    plan = _root(await connection.fetchval(f"{_EXPLAIN} {call}"))
+    plan = _root(await connection.fetchval(f"{_explain(connection)} {call}"))
     after = await _written(connection, statement, schema)
     written = max((count - before.get(table, 0) for table, count in after.items()), default=0)
     return {**plan, ROWS_WRITTEN: written} if written else plan
@@ -105,6 +107,11 @@ async def _written(connection: asyncpg.Connection[Any], statement: Statement, sc
     if statement.name not in _WRITING:
         return {}
     return {row["relid"]: row["written"] for row in await connection.fetch(_COUNTS, schema)}
+
+
+def _explain(connection: asyncpg.Connection[Any]) -> str:
+    newer = ", serialize binary, memory" if connection.get_server_version().major >= _SERIALIZING else ""
+    return f"explain ({_OPTIONS}{newer})"
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ table's size. Every limit below allows what an ordered index read of scattered r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from eventmark.engine.statements import Statement
@@ -43,6 +44,11 @@ ROWS_READ_PER_ROW_MAX = 2.0
 ROWS_READ_FREE = 100.0
 """A bounded look around: the 100 events next to an instant, the last event before an append."""
 
+SERIALIZATION_SHARE_MAX = 0.5
+SERIALIZATION_MS_MIN = 1.0
+"""Beyond half, writing the answer out takes the server longer than finding it. A time, so the plan is not broken by
+it; and of less than a millisecond nobody gains anything."""
+
 _NO_INDEX = ("", "none")
 
 
@@ -60,8 +66,35 @@ def judge(statement: Statement, plan: dict[str, Any], work: dict[str, float]) ->
         _sequential_scan(work),
         _sort(work),
         _temporary_files(work),
+        *_serialization(work),
     ]
     return [_rows(work), _index(statement, plan, worst(of_work)), *of_work]
+
+
+def spends_on_serialization(work: Mapping[str, float]) -> bool:
+    """Whether the server spends more than a justified share of the statement's time on writing the answer out."""
+    return (
+        work.get("serialization_ms", 0.0) >= SERIALIZATION_MS_MIN
+        and work["serialization_share"] > SERIALIZATION_SHARE_MAX
+    )
+
+
+def _serialization(work: Mapping[str, float]) -> list[Finding]:
+    if "serialization_ms" not in work:
+        return []
+    return [
+        Finding(
+            name="serialization",
+            verdict=Verdict.MET,
+            observed=f"{work['serialization_ms']:.1f} ms, {work['serialization_share']:.0%} of the statement's time;"
+            f" {work['toast_pages_per_row']:.2f} pages of TOAST per row",
+            expected=f"at most {SERIALIZATION_SHARE_MAX:.0%}; more is a remark, not a fault",
+            remedy="store documents as json instead of jsonb, and raise toast_tuple_target: fewer are then"
+            " compressed and moved to TOAST"
+            if spends_on_serialization(work)
+            else "",
+        )
+    ]
 
 
 def _rows(work: dict[str, float]) -> Finding:

@@ -52,7 +52,8 @@ def work_of(plan: Node) -> dict[str, float]:
     into it; ``small_scan_buffers`` those of sequential scans of at most ``SEQ_SCAN_PAGES_MAX`` pages, which
     count neither as ``seq_scans`` nor as rows read or removed. ``sorts`` handled more than
     ``SORT_ROWS_MAX`` rows. ``estimate_factor`` is how many times more rows than planned came from the
-    scan that was most underestimated.
+    scan that was most underestimated. Where the server tells it: ``serialization_ms``, a part of ``execution_ms``, and
+    ``serialization_share``; ``serialized_kb``; ``toast_pages_per_row``, pages that writing out an answer looked at.
     """
     every = list(nodes(plan))
     small = [node for node in every if _is_small_scan(node)]
@@ -87,6 +88,21 @@ def work_of(plan: Node) -> dict[str, float]:
         "estimate_factor": max((_estimate_factor(node) for node in every), default=1.0),
         "execution_ms": float(plan.get("Execution Time", 0.0)),
         "planning_ms": float(plan.get("Planning Time", 0.0)),
+        **_serialization(plan, max(1.0, rows)),
+    }
+
+
+def _serialization(plan: Node, rows: float) -> dict[str, float]:
+    """Of PostgreSQL 17 and later. What has been fetched from TOAST lay outside of the pages that the nodes count."""
+    if not (told := plan.get("Serialization")):
+        return {}
+    spent, whole = float(told["Time"]), float(plan["Execution Time"])
+    return {
+        "serialization_ms": spent,
+        "serialization_share": spent / whole if whole else 0.0,
+        "serialized_kb": float(told["Output Volume"]),
+        "toast_pages_per_row": buffers_of(told) / rows,
+        "planning_memory_kb": float(plan.get("Planning", {}).get("Memory Used", 0)),
     }
 
 

@@ -127,6 +127,16 @@ def faults(plan: PlanResult) -> list[Finding]:
     )
 
 
+def remarks(plans: Iterable[PlanResult]) -> list[tuple[PlanResult, Finding]]:
+    """What is MET and could still be better: of each statement's findings with a remedy, the largest of each name."""
+    found: dict[tuple[str, str], tuple[PlanResult, Finding]] = {}
+    for plan in sorted(plans, key=lambda plan: -plan.work.get("serialization_share", 0.0)):
+        for one in plan.findings:
+            if one.verdict is Verdict.MET and one.remedy:
+                found.setdefault((plan.statement, one.name), (plan, one))
+    return list(found.values())
+
+
 def _beside(found: list[Tally]) -> str:
     unsure = [counted(one.inconclusive, one.noun) for one in found if one.inconclusive]
     return "; the evidence does not decide " + _listed(unsure) if unsure else ""

@@ -14,7 +14,14 @@ from eventmark.report import numbers
 from eventmark.report.numbers import NONE, milliseconds, whole
 from eventmark.report.orderings import render_orderings
 from eventmark.report.sections import render_section
-from eventmark.report.summary import faults, parts_shown, tuning_sentence, verdict_sentence, worst_plans_first
+from eventmark.report.summary import (
+    faults,
+    parts_shown,
+    remarks,
+    tuning_sentence,
+    verdict_sentence,
+    worst_plans_first,
+)
 from eventmark.report.text import counted, cut
 from eventmark.results.results import (
     CorpusResult,
@@ -115,6 +122,8 @@ def _plans(plans: Sequence[PlanResult]) -> RenderableType:
         lines += [Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in _query(plan)]
     if len(unmet) > PLANS_MAX:
         lines.append(_line(f"and {len(unmet) - PLANS_MAX} more, see the report"))
+    for plan, one in remarks(plans):
+        lines.append(_line(f"{plan.statement}: {one.name} {one.observed}; {one.remedy}"))
     return Group(*lines)
 
 

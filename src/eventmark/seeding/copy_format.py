@@ -20,7 +20,7 @@ CHUNK_ROWS = 256
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _TRAILER = b"\xff\xff"
 _POSTGRES_EPOCH_US = 946_684_800_000_000  # 2000-01-01, microseconds since 1970
-_JSONB_VERSION = b"\x01"
+_VERSIONS = {"jsonb": b"\x01"}  # json is sent as text is
 
 # The types this encoding is right for; a table with any other is loaded by the driver's own encoding.
 COLUMN_TYPES: dict[str, tuple[str, ...]] = {
@@ -37,8 +37,8 @@ COLUMN_TYPES: dict[str, tuple[str, ...]] = {
     "event_type": ("text",),
     "payload_type": ("text",),
     "payload_revision": ("text",),
-    "payload": ("jsonb",),
-    "metadata": ("jsonb",),
+    "payload": ("json", "jsonb", "text"),
+    "metadata": ("json", "jsonb", "text"),
 }
 
 # Columns that are the same in all events of an aggregate, or of a type: one piece for the whole group.
@@ -58,8 +58,8 @@ def column_order(names: Iterable[str]) -> list[str]:
     return [name for name in COLUMN_TYPES if name in wanted]
 
 
-def encode(batch: BatchColumns, names: Sequence[str]) -> Iterator[bytes]:
-    """The batch in binary COPY format, with the columns ``names`` in that order (by ``column_order``).
+def encode(batch: BatchColumns, names: Sequence[str], types: Mapping[str, str]) -> Iterator[bytes]:
+    """The batch in binary COPY format, with the columns ``names`` in that order (by ``column_order``), of ``types``.
 
     In pieces of ``CHUNK_ROWS``: the server works on one while the next is made.
     """
@@ -70,14 +70,16 @@ def encode(batch: BatchColumns, names: Sequence[str]) -> Iterator[bytes]:
         if wanted:
             columns.append(fields(batch, wanted))
     documents = [
-        batch.payloads if name == "payload" else batch.metadata for name in _DOCUMENTS if name in names
+        (batch.payloads if name == "payload" else batch.metadata, _VERSIONS.get(types[name], b""))
+        for name in _DOCUMENTS
+        if name in names
     ]
     yield _SIGNATURE
     for first in range(0, len(batch), CHUNK_ROWS):
         here = slice(first, first + CHUNK_ROWS)
         pieces = [column[here] for column in columns]
-        for texts in documents:
-            pieces += [[_document_head(len(text)) for text in texts[here]], texts[here]]
+        for texts, version in documents:
+            pieces += [[_document_head(len(text), version) for text in texts[here]], texts[here]]
         yield b"".join(chain.from_iterable(zip(*pieces, strict=True)))
     yield _TRAILER
 
@@ -133,9 +135,9 @@ def _type_fields(batch: BatchColumns, names: Sequence[str]) -> list[bytes]:
 
 
 @cache
-def _document_head(size: int) -> bytes:
-    """What comes before a document of so many bytes: the field's length and the version of jsonb's encoding."""
-    return (size + 1).to_bytes(4, "big") + _JSONB_VERSION
+def _document_head(size: int, version: bytes) -> bytes:
+    """What comes before a document of so many bytes: the field's length and the version of its encoding."""
+    return (size + len(version)).to_bytes(4, "big") + version
 
 
 def _field(text: str) -> bytes:

@@ -112,7 +112,7 @@ class _Worker:
                 checksum=checksum(batch),
                 longest=_longest(batch),
             )
-            await _copy_events(connection, task, batch, by_columns=copy_format.is_known(self._types))
+            await _copy_events(connection, task, batch, self._types)
             if task.snapshots_table and snapshots:
                 await _copy_snapshots(connection, task, snapshots)
 
@@ -168,15 +168,15 @@ async def _column_types(connection: asyncpg.Connection[Any], task: LoadTask) -> 
 
 
 async def _copy_events(
-    connection: asyncpg.Connection[Any], task: LoadTask, batch: BatchColumns, *, by_columns: bool
+    connection: asyncpg.Connection[Any], task: LoadTask, batch: BatchColumns, types: dict[str, str]
 ) -> None:
-    if by_columns:
+    if copy_format.is_known(types):
         names = copy_format.column_order(task.columns)
         await connection.copy_to_table(
             task.events_table,
             schema_name=task.schema,
             columns=[task.columns[name] for name in names],
-            source=_one_by_one(copy_format.encode(batch, names)),
+            source=_one_by_one(copy_format.encode(batch, names, types)),
             format="binary",
         )
         return

@@ -12,7 +12,7 @@ from typing import Any
 
 from eventmark.domain import Capabilities
 from eventmark.engine.orderings import HORIZON
-from eventmark.engine.orderings.ordering import SQL_DIRECTORY
+from eventmark.engine.payloads import DEFAULT_PAYLOAD, SQL_DIRECTORY, STORAGE, schema_script
 from eventmark.engine.schema import schema_digest
 from eventmark.engine.statements import Statement, read_statements
 from eventmark.errors import StoreDefinitionError, UsageError
@@ -41,7 +41,8 @@ _STATEMENTS = (
     "store_snapshot", "read_snapshot", "stream_version",
 )  # fmt: skip
 _KEYS = (
-    "name", "description", "engine", "ordering", "tables", "columns", "snapshot_columns", "targets", "conflict",
+    "name", "description", "engine", "payload", "ordering", "tables", "columns", "snapshot_columns", "targets",
+    "conflict",
 )  # fmt: skip
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
@@ -108,7 +109,10 @@ def read_definition(directory: Path) -> StoreDefinition:
     if ordering == "transaction-id" and "transaction_id" not in columns:
         raise where.error("columns", "ordering by transaction id needs the column transaction_id", "map it")
     snapshots_table = where.text(tables, "snapshots", _COLUMN, default="") or None
-    statements = _known_statements(_engine_statements() if engine else read_statements(directory), toml_path)
+    payload = _payload(where, settings, engine)
+    statements = _known_statements(
+        _engine_statements(payload) if engine else read_statements(directory), toml_path
+    )
     schema_path = (SQL_DIRECTORY if engine else directory) / "schema.sql"
     indexes_path = HORIZON.indexes_path if engine else directory / "indexes.sql"
     capabilities, absent = _capabilities(statements, snapshots_table)
@@ -125,7 +129,7 @@ def read_definition(directory: Path) -> StoreDefinition:
             settings, "snapshot_columns", SNAPSHOT_COLUMNS, _REQUIRED_SNAPSHOT_COLUMNS
         ),
         statements=statements,
-        schema_script=_read_script(schema_path, required=True),
+        schema_script=schema_script(payload) if engine else _read_script(schema_path, required=True),
         indexes_script=_read_script(indexes_path, required=False),
         schema_path=schema_path,
         indexes_path=indexes_path,
@@ -172,9 +176,19 @@ def _read_script(path: Path, *, required: bool) -> str:
         ) from error
 
 
-def _engine_statements() -> dict[str, Statement]:
+def _payload(where: _Where, settings: Mapping[str, Any], engine: str) -> str:
+    """The type of the engine's payloads; a store of SQL files has it in its schema.sql."""
+    payload = where.text(settings, "payload", default=DEFAULT_PAYLOAD)
+    if "payload" in settings and not engine:
+        raise where.error("payload", "payload is for the engine's own tables", "set the type in schema.sql")
+    if payload not in STORAGE:
+        raise where.error("payload", f"unknown payload type {payload!r}", f"use {' or '.join(STORAGE)}")
+    return payload
+
+
+def _engine_statements(payload: str) -> dict[str, Statement]:
     """Those of the operations; the engine has more of its own."""
-    return {name: one for name, one in HORIZON.statements().items() if name in _STATEMENTS}
+    return {name: one for name, one in HORIZON.statements(payload).items() if name in _STATEMENTS}
 
 
 def _known_statements(statements: dict[str, Statement], toml_path: Path) -> dict[str, Statement]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -61,8 +62,9 @@ class StoredTable:
         return cls(relation, columns, payload_type)
 
     @property
-    def is_jsonb(self) -> bool:
-        return self.payload_type == "jsonb"
+    def is_parsed(self) -> bool:
+        """Whether the server has seen to it that each document is JSON."""
+        return self.payload_type in ("json", "jsonb")
 
     @property
     def document(self) -> str:
@@ -131,15 +133,17 @@ async def read_stored(connection: asyncpg.Connection[Any], table: StoredTable) -
 
 async def count_damaged(connection: asyncpg.Connection[Any], table: StoredTable) -> int:
     """The hunt's stored events whose payload is not as their writer made it."""
-    if not table.is_jsonb:
-        return await _count_damaged_texts(connection, table)
-    damaged: int = await connection.fetchval(
-        f"with event as (select {table.key} as key, {table.columns['payload']} as payload from {table.relation})"
-        " select count(*) from event where key <> $1 and payload is distinct from"
-        " jsonb_build_object('key', key, 'text', repeat(md5(key::text), (key % 8)::int))",
-        STRANGER,
-    )
-    return damaged
+    if table.is_parsed:
+        with suppress(asyncpg.DataError):  # json takes what jsonb does not
+            damaged: int = await connection.fetchval(
+                f"with event as (select {table.key} as key, {table.columns['payload']} as payload"
+                f" from {table.relation}) select count(*) from event"
+                " where case when key <> $1 then payload::jsonb is distinct from"
+                " jsonb_build_object('key', key, 'text', repeat(md5(key::text), (key % 8)::int)) end",
+                STRANGER,
+            )
+            return damaged
+    return await _count_damaged_texts(connection, table)
 
 
 async def _count_damaged_texts(connection: asyncpg.Connection[Any], table: StoredTable) -> int:

@@ -11,10 +11,9 @@ from typing import Protocol
 from eventmark.domain import EventBatch, GlobalSequence, TrackingToken, TransactionId
 from eventmark.domain.gaps import Gaps
 from eventmark.domain.tokens import tenant_mark
+from eventmark.engine.payloads import DEFAULT_PAYLOAD, SQL_DIRECTORY
 from eventmark.engine.records import EventRecord
 from eventmark.engine.statements import Statement, read_statements
-
-SQL_DIRECTORY = Path(__file__).parents[1] / "sql"
 
 UNCLAIMED = (
     "(owner is null or lease_until < pg_catalog.clock_timestamp()"
@@ -66,8 +65,8 @@ class Ordering:
     turn: str = ""
     group_turn: str = ""
 
-    def statements(self) -> dict[str, Statement]:
-        """The ordering's statements by name."""
+    def statements(self, payload: str = DEFAULT_PAYLOAD) -> dict[str, Statement]:
+        """The ordering's statements by name, for payloads of this type."""
         found = read_statements(SQL_DIRECTORY)
         for directory in reversed(self.directories):
             found |= read_statements(SQL_DIRECTORY / directory)
@@ -75,10 +74,8 @@ class Ordering:
             del found["stream_events"]
         for name, turn in (("append_events", self.turn), ("append_group", self.group_turn or self.turn)):
             found[name] = replace(found[name], template=found[name].template.replace("{turn}", turn))
-        return {
-            name: replace(statement, template=statement.template.replace("{unclaimed}", UNCLAIMED))
-            for name, statement in found.items()
-        }
+        places = {"unclaimed": UNCLAIMED, "payload": payload}
+        return {name: statement.filled(places) for name, statement in found.items()}
 
     @property
     def indexes_path(self) -> Path:

@@ -16,9 +16,9 @@ create table {schema}.domain_events (
     event_type text not null,
     payload_type text not null,
     payload_revision text not null,
-    payload jsonb not null,
-    metadata jsonb not null
-);
+    payload {payload} not null,
+    metadata {payload} not null
+) {storage};
 
 create table {schema}.aggregate_snapshots (
     sequence_number bigint not null check (sequence_number > 0),
@@ -28,7 +28,7 @@ create table {schema}.aggregate_snapshots (
     aggregate_type text not null,
     payload_type text not null,
     payload_revision text not null,
-    payload jsonb not null,
+    payload {payload} not null,
     constraint aggregate_snapshots_key primary key (tenant_id, aggregate_id, sequence_number)
 );
 

@@ -1,6 +1,6 @@
 -- name: store_snapshot
 -- purpose: store a snapshot, unless its event does not exist or a younger snapshot does
--- parameters: tenant_id text, aggregate_id text, aggregate_type text, sequence_number bigint, timestamp_utc timestamptz, payload_type text, payload_revision text, payload jsonb
+-- parameters: tenant_id text, aggregate_id text, aggregate_type text, sequence_number bigint, timestamp_utc timestamptz, payload_type text, payload_revision text, payload {payload}
 -- index: domain_events_stream
 insert into {schema}.aggregate_snapshots (
     sequence_number, timestamp_utc, tenant_id, aggregate_id, aggregate_type, payload_type, payload_revision,

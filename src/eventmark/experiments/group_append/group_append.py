@@ -18,6 +18,7 @@ import numpy as np
 from eventmark.domain import NewEvent, StreamId
 from eventmark.engine import GroupAppender, PostgresEventStore
 from eventmark.engine.orderings import HORIZON
+from eventmark.engine.payloads import DEFAULT_PAYLOAD
 from eventmark.instruments.clock import LoopLag
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.kernel import Experiment
@@ -61,7 +62,8 @@ _METADATA = '{"user": "user-0001"}'
 _ARGUMENTS = {
     "tenant_id": "'tenant-' || :client_id", "aggregate_id": ":stream::text", "aggregate_type": "'Order'",
     "expected_version": "0", "event_ids": "array[gen_random_uuid()]", "event_types": "array['OrderPlaced']",
-    "payloads": "array[$payload$PAYLOAD$payload$::jsonb]", "metadatas": f"array['{_METADATA}'::jsonb]",
+    "payloads": f"array[$payload$PAYLOAD$payload$::{DEFAULT_PAYLOAD}]",
+    "metadatas": f"array['{_METADATA}'::{DEFAULT_PAYLOAD}]",
     "timestamps": "array[now()]", "payload_types": "array['OrderPlaced']", "payload_revisions": "array['1.0']",
 }  # fmt: skip
 

@@ -30,7 +30,7 @@ select
     place, (3 + place / {per_transaction})::text::xid8, row_number() over stream, row_number() over stream - 1,
     timestamptz '2026-01-01 00:00:00+00' + place * interval '1 second', gen_random_uuid(), tenant_id,
     'Order:' || aggregate_id, 'Order', aggregate_id, 'OrderChanged', 'OrderChanged', '1.0',
-    jsonb_build_object('text', repeat(md5(place::text), 8)), '{{}}'
+    json_build_object('text', repeat(md5(place::text), 8)), '{{}}'
 from (
     select
         place,

@@ -26,7 +26,7 @@ insert into {schema}.domain_events (
     event_type, payload_type, payload_revision, payload, metadata
 )
 select n, n - 1, now(), gen_random_uuid(), 't', 'Order:huge', 'Order', 'huge', 'OrderChanged', 'OrderChanged', '1.0',
-    jsonb_build_object('text', repeat(md5(n::text), {repeats})), '{{}}'
+    json_build_object('text', repeat(md5(n::text), {repeats})), '{{}}'
 from generate_series(1, {events}) as n
 """
 

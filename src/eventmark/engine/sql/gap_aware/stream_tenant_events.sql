@@ -52,7 +52,7 @@ select
     null::bigint as global_sequence_id, null::xid8 as transaction_id, null::bigint as sequence_number,
     null::timestamptz as timestamp_utc, null::uuid as event_id, null as tenant_id, null as aggregate_type,
     null as aggregate_id, null as event_type, null as payload_type, null as payload_revision,
-    null::jsonb as payload, null::jsonb as metadata,
+    null::{payload} as payload, null::{payload} as metadata,
     horizon, bound, firsts as gap_firsts, lasts as gap_lasts
 from look cross join missing
 union all

@@ -1,6 +1,6 @@
 -- name: append_events
 -- purpose: append a batch to one stream, if the stream is at the expected version; one statement, atomic
--- parameters: tenant_id text, aggregate_id text, aggregate_type text, expected_version bigint, event_ids uuid[], event_types text[], payloads jsonb[], metadatas jsonb[], timestamps timestamptz[], payload_types text[], payload_revisions text[]
+-- parameters: tenant_id text, aggregate_id text, aggregate_type text, expected_version bigint, event_ids uuid[], event_types text[], payloads {payload}[], metadatas {payload}[], timestamps timestamptz[], payload_types text[], payload_revisions text[]
 -- index: domain_events_stream
 with last_event as (
     select sequence_number, transaction_id
@@ -19,7 +19,7 @@ with last_event as (
         payload_revision, payload, metadata
     from rows from (
         pg_catalog.unnest(:event_ids::uuid[]), pg_catalog.unnest(:event_types::text[]),
-        pg_catalog.unnest(:payloads::jsonb[]), pg_catalog.unnest(:metadatas::jsonb[]),
+        pg_catalog.unnest(:payloads::{payload}[]), pg_catalog.unnest(:metadatas::{payload}[]),
         pg_catalog.unnest(:timestamps::timestamptz[]), pg_catalog.unnest(:payload_types::text[]),
         pg_catalog.unnest(:payload_revisions::text[])
     ) with ordinality as batch (

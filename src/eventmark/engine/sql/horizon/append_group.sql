@@ -39,8 +39,8 @@ with batch as materialized (
         pg_catalog.unnest(pg_catalog.string_to_array(:steps::text, e'\x1e')::integer[]),
         pg_catalog.unnest(pg_catalog.string_to_array(:event_ids::text, e'\x1e')::uuid[]),
         pg_catalog.unnest(pg_catalog.string_to_array(:event_types::text, e'\x1e')),
-        pg_catalog.unnest(pg_catalog.string_to_array(:payloads::text, e'\x1e')::jsonb[]),
-        pg_catalog.unnest(pg_catalog.string_to_array(:metadatas::text, e'\x1e')::jsonb[]),
+        pg_catalog.unnest(pg_catalog.string_to_array(:payloads::text, e'\x1e')::{payload}[]),
+        pg_catalog.unnest(pg_catalog.string_to_array(:metadatas::text, e'\x1e')::{payload}[]),
         pg_catalog.unnest(:timestamps::timestamptz[]),
         pg_catalog.unnest(pg_catalog.string_to_array(:payload_types::text, e'\x1e')),
         pg_catalog.unnest(pg_catalog.string_to_array(:payload_revisions::text, e'\x1e'))
