@@ -42,8 +42,9 @@ class Settings:
     port: int = 0
     metrics_port: int = 0
     replace: bool = False
-    floors: bool = True
+    baselines: bool = True
     json: bool = False
+    verbose: bool = False
     aged: bool = False
     ordering: str = "all"
     exhibit: str = "all"

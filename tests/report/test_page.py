@@ -70,7 +70,7 @@ def test_every_verdict_and_number_of_every_operation_is_there(result: RunResult,
             for value in (latency.p50, latency.p95, latency.p99, latency.p999, latency.max)
         ]
         shown += [one.verdict.value, numbers.interval(one.interval_ms["p95"]), numbers.whole(one.samples)]
-        shown += [f"{floor.ratio:.2f} × {floor.tool}" for floor in one.floors]
+        shown += [numbers.distance(floor) for floor in one.floors]
         for text in shown:
             assert text in elements.text
 

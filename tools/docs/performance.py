@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from eventmark.errors import UsageError
 from eventmark.report import numbers
 from eventmark.report.markdown import cell, code, operations_table, price_table, section_lines, table
-from eventmark.report.numbers import NONE, floor_text, milliseconds, whole
+from eventmark.report.numbers import NONE, against, milliseconds, whole
 from eventmark.report.orderings import NOTE
 from eventmark.report.summary import parts_shown, tallies
 from eventmark.report.text import counted
@@ -22,7 +22,7 @@ from tools.docs.pictures import svg_of
 _HEAD = """# Performance
 
 Made from the files in `docs/results` by `make docs`.
-Absolute figures belong to the machine they were taken on. The limits compare with what other tools did beside
+Absolute figures belong to the machine they were taken on. The baselines compare with what other tools did beside
 them, in the same run: below 1 is quicker than the tool.
 """
 
@@ -245,7 +245,7 @@ def _seeding(result: RunResult) -> list[str]:
     stages = ", ".join(
         f"{cell(stage)} {numbers.duration(seconds)}" for stage, seconds in corpus.stage_seconds.items()
     )
-    floors = "".join(f"; {cell(floor_text(floor))}" for floor in corpus.floors)
+    floors = "".join(f"; {cell(against(floor))}" for floor in corpus.floors)
     return [
         f"Seeding: {whole(corpus.events_per_s)} events/s ({stages}){floors}. "
         f"Client processes together at most {numbers.mebibytes(corpus.client_peak_rss_mib)}.",

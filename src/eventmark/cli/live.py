@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from eventmark.cli.progress import make_bars, reporter
+from eventmark.cli.progress import StageLines, make_bars, reporter
 from eventmark.loadgen.generator import Pulse, Watcher
 from eventmark.seeding import Progress as Report
 
@@ -21,11 +21,11 @@ WAITS_SHOWN = 4
 @contextmanager
 def live_view(console: Console) -> Iterator[tuple[Report, Watcher]]:
     """Callbacks for progress and for pulses. Where nobody watches, pulses are shown nowhere."""
-    bars, view = make_bars(console), PulseView()
+    view = PulseView()
     if not console.is_terminal:
-        with bars:
-            yield reporter(bars), view
+        yield StageLines(console), view
         return
+    bars = make_bars(console)
     with Live(Group(bars, view), console=console, refresh_per_second=4):
         yield reporter(bars), view
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 from eventmark import __version__
 from eventmark.cli.arguments import check_arguments
-from eventmark.cli.output import console, drop_output, screen, tolerate_encodings
+from eventmark.cli.output import console, drop_output, help_screen, tolerate_encodings
 from eventmark.cli.settings_file import settings_file
 from eventmark.errors import EventmarkError, UsageError
 from eventmark.redaction import guarded_output, redact_text
@@ -29,39 +29,58 @@ app = App(
 )
 # Named, not imported: every worker process imports this module anew, and needs none of what the verbs need.
 _VERBS = {
-    "run:run": "The main job: provision, seed, audit, measure, examine plans, judge, report.",
-    "verify:verify": "Hunt for lost events: concurrent writers and consumers, every invariant checked.",
-    "museum:museum": "Incidents that others had, the bad way and the good: flagged and passed.",
-    "corpus:seed": "Fill a store with a corpus and keep it.",
-    "corpus:audit": "Prove from the table itself what is in a corpus.",
-    "run:bench": "Measure the core operations on a corpus that is kept.",
-    "pressure:stress": "Pools, contention, deadlocks, long transactions, checkpoints: the store verified after each.",
-    "pressure:soak": "Appends at a steady rate for long: memory, latency, tables and WAL over time.",
-    "pressure:isolate": "A tenant alone and beside another that burdens the server; what tenant filtering costs.",
-    "run:explain": "Examine the plan of every statement.",
-    "advise:advise": "Find what could be better, and try it: ranked advice, and runnable SQL.",
-    "run:limits": "How far each operation is from what pgbench, the bare driver and a library do.",
-    "gate:gate": "Is the candidate slower than the base? Both side by side, until the answer is clear.",
-    "selfcheck:selfcheck": "Plant causes of known size and see what the instrument says of them.",
-    "history:compare": "Two results held against each other.",
-    "history:trend": "Steps and slow drift over a history of results.",
-    "load:load": "Load from many users, latency counted from when each operation was due.",
-    "load:capacity": "The highest sustained rate at which every target holds.",
-    "load:sweep": "Throughput and latency from 1 to 64 clients, and the law they follow.",
-    "stream:stream": "Consumers at once and in segments, catching up, time from append to handled, cost of idling.",
-    "scale:scale": "One log grows: every operation and plan at each volume, the law of its growth.",
-    "diagnose:report": "Show a result again, and write its reports anew.",
-    "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
-    "diagnose:doctor": "Whether this machine and server are fit to measure on.",
-    "admin:admin": "Migrate a store, make its roles, rebase it after a restore; drop what Eventmark seeded.",
-    "admin:store": "The old name of admin.",
-    "stores:stores": "List the stores, make one of your own, check it.",
+    "Answer": {
+        "certify:certify": "One question, one answer: every experiment that it takes, and a table of criteria.",
+        "run:run": "Operations and plans: provision, seed, audit, measure, examine, judge, report.",
+    },
+    "Look closer": {
+        "run:bench": "Measure the core operations on a corpus that is kept.",
+        "load:load": "Load from many users, latency counted from when each operation was due.",
+        "load:capacity": "The highest sustained rate at which every target holds.",
+        "load:sweep": "Throughput and latency from 1 to 64 clients, and the law they follow.",
+        "stream:stream": "Consumers at once and in segments, catching up, time from append to handled, cost of idling.",
+        "pressure:stress": "Pools, contention, deadlocks, long transactions, checkpoints; the store verified after.",
+        "pressure:soak": "Appends at a steady rate for long: memory, latency, tables and WAL over time.",
+        "scale:scale": "One log grows: every operation and plan at each volume, the law of its growth.",
+        "pressure:isolate": "A tenant alone and beside another that burdens the server; what tenant filtering costs.",
+        "run:explain": "Examine the plan of every statement.",
+        "verify:verify": "Hunt for lost events: concurrent writers and consumers, every invariant checked.",
+        "advise:advise": "Find what could be better, and try it: ranked advice, and runnable SQL.",
+    },
+    "Compare": {
+        "gate:gate": "Is the candidate slower than the base? Both side by side, until the answer is clear.",
+        "history:compare": "Two results held against each other.",
+        "history:trend": "Steps and slow drift over a history of results.",
+        "diagnose:report": "Show a result again, and write its reports anew.",
+        "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
+    },
+    "Bring and look after": {
+        "stores:stores": "List the stores, make one of your own, check it.",
+        "corpus:seed": "Fill a store with a corpus and keep it.",
+        "corpus:audit": "Prove from the table itself what is in a corpus.",
+        "admin:admin": "Migrate a store, make its roles, rebase it after a restore; drop what Eventmark seeded.",
+        "admin:store": "The old name of admin.",
+    },
+    "About the instrument": {
+        "diagnose:doctor": "Whether this machine and server are fit to measure on.",
+        "run:baselines": "The core operations beside the same work by pgbench, the bare driver and a library.",
+        "run:limits": "The old name of baselines.",
+        "selfcheck:selfcheck": "Plant causes of known size and see what the instrument says of them.",
+        "museum:museum": "Incidents that others had, the bad way and the good: flagged and passed.",
+    },
 }
-for place, summary in _VERBS.items():
-    app.command(f"eventmark.cli.{place}", name=place.partition(":")[2], help=summary)
+for _name, _verbs in _VERBS.items():
+    _group = Group.create_ordered(_name)
+    for _number, (_place, _summary) in enumerate(_verbs.items()):
+        app.command(
+            f"eventmark.cli.{_place}",
+            name=_place.partition(":")[2],
+            help=_summary,
+            group=_group,
+            sort_key=_number,
+        )
 
-
-VERBS = tuple(place.partition(":")[2] for place in _VERBS)
+VERBS = tuple(place.partition(":")[2] for verbs in _VERBS.values() for place in verbs)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -83,7 +102,11 @@ def _run(arguments: Sequence[str]) -> int:
         settings = settings_file(arguments, app, VERBS)
         app.config = () if settings is None else (settings,)
         answer = app(
-            arguments, exit_on_error=False, print_error=False, result_action="return_value", console=screen
+            arguments,
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+            console=help_screen,
         )
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -109,8 +109,15 @@ class Options(CorpusOptions):
     out: Annotated[str | None, Parameter(group=_RUN, help="Folder for the result and its reports [out].")] = (
         None
     )
-    floors: Annotated[
-        bool | None, Parameter(group=_RUN, help="Measure pgbench, psql and peers beside each operation.")
+    baselines: Annotated[
+        bool | None,
+        Parameter(
+            name=["--baselines", "--floors"], group=_RUN,
+            help="Measure pgbench, psql and peers beside each operation.",
+        ),
+    ] = None  # fmt: skip
+    verbose: Annotated[
+        bool | None, Parameter(group=_RUN, negative=(), help="Print every table that the report has.")
     ] = None
     json: Annotated[bool | None, Parameter(group=_RUN, negative=(), help="Print the result as JSON.")] = None
     metrics_port: Annotated[

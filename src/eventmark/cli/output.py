@@ -18,7 +18,8 @@ from eventmark.errors import CannotRunError
 from eventmark.text import plain
 
 OUT_BYTES_MIN = 32 * 2**20  # several times what a long run's result and reports take
-SCREEN_WIDTH = 110  # where the output goes into a file or a pipe
+HELP_WIDTH = 110  # where the output goes into a file or a pipe
+WIDE = 1000  # there, tables are as wide as they need: nothing wraps a log's lines
 _SPELLED = {"\u202f": " ", "×": "x", "–": "-", "→": "->", "µ": "u", "…": "..."}
 
 
@@ -61,9 +62,9 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
 
 
 console = Screen(stderr=True, highlight=False)
-screen = Screen(
-    highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else SCREEN_WIDTH
-)
+_AT_TERMINAL = sys.stdout is not None and sys.stdout.isatty()
+screen = Screen(highlight=False, width=None if _AT_TERMINAL else WIDE)
+help_screen = Screen(highlight=False, width=None if _AT_TERMINAL else HELP_WIDTH)
 
 
 def check_writable(out: Path) -> None:

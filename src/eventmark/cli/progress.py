@@ -1,8 +1,9 @@
-"""Progress on the terminal: one bar per stage, with rate and time left; nothing where nobody watches."""
+"""Progress: one bar per stage with rate and time left; lines now and then where the output is no terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from rich.text import Text
 
 from eventmark.seeding import Progress as Report
 
+LINE_EVERY_S = 30.0
 _LABELS = {
     "doctor": "examine the machine",
     "load": "seed events",
@@ -28,7 +30,7 @@ _LABELS = {
     "vacuum": "vacuum",
     "age": "age the corpus",
     "audit": "audit the corpus",
-    "psql copy": "floor by psql \\copy",
+    "psql copy": "baseline by psql \\copy",
     "measure": "measure operations",
     "pairs": "measure pairs",
     "calibrate": "calibrate the gate",
@@ -60,9 +62,38 @@ class _Rate(ProgressColumn):
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Report]:
     """A callback for the rooms below. Each stage's bar stays when it is done."""
+    if not console.is_terminal:
+        yield StageLines(console)
+        return
     bars = make_bars(console)
     with bars:
         yield reporter(bars)
+
+
+class StageLines:
+    """A line when a stage begins, and every ``LINE_EVERY_S`` how far it is and how much longer it takes."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._stage = ""
+        self._began_s = 0.0
+        self._told_s = 0.0
+
+    def __call__(self, stage: str, done: float, total: float) -> None:
+        now_s = self._clock()
+        if stage != self._stage:
+            self._stage, self._began_s = stage, now_s
+            self._tell(now_s, _LABELS.get(stage, stage))
+        elif now_s - self._told_s >= LINE_EVERY_S and 0 < done < total:
+            left_s = (now_s - self._began_s) * (total - done) / done
+            self._tell(now_s, f"{_LABELS.get(stage, stage)} {done / total:.0%}, about {left_s:.0f} s left")
+
+    def _tell(self, now_s: float, text: str) -> None:
+        self._told_s = now_s
+        self._console.print(
+            f"{time.strftime('%H:%M:%S')} {text}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 def make_bars(console: Console) -> Progress:

@@ -1,4 +1,4 @@
-"""run, bench, explain, limits: what measures."""
+"""run, bench, explain, baselines: what measures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eventmark.experiments.cliffs.cliffs import Cliffs
 from eventmark.experiments.group_append.group_append import GroupAppend
 from eventmark.experiments.isolation.row_level_security import RowLevelSecurity
 from eventmark.experiments.run.golden import GoldenPlans
-from eventmark.experiments.run.main_job import CoreOperations, Limits, MainJob, Plans
+from eventmark.experiments.run.main_job import Baselines, CoreOperations, MainJob, Plans
 from eventmark.experiments.run.repetition import RepeatedPlans
 from eventmark.instruments.profiler import check_profiler, profiling
 from eventmark.jobs.job import Job
@@ -50,7 +50,7 @@ def run_watched(make: Callable[[Watcher], Experiment], settings: Settings, *, ke
     check_published(settings)
     check_profiler(settings.profiler)
     with job_of(settings, keep=keep) as job:
-        with _served(job, settings) as metering:
+        with served(job, settings) as metering:
             try:
                 with live_view(console) as (progress, watch):
                     scenario = make(watch)
@@ -75,7 +75,7 @@ def _profiled(run: Callable[[], RunResult], settings: Settings) -> tuple[RunResu
 
 
 @contextmanager
-def _served(job: Job, settings: Settings) -> Iterator[Metering | None]:
+def served(job: Job, settings: Settings) -> Iterator[Metering | None]:
     """The metrics of a run, where its settings name a port for them."""
     if not settings.metrics_port:
         yield None
@@ -89,7 +89,9 @@ def finish(settings: Settings, result: RunResult) -> int:
     out = Path(settings.out)
     result = without_secrets(held_against_baseline(settings, result))
     if not settings.json:
-        screen.print(render_terminal(result))  # first: whatever becomes of the files, it was not in vain
+        screen.print(
+            render_terminal(result, verbose=settings.verbose)
+        )  # first: whatever becomes of the files, it was not in vain
     write_result(result, out / "result.json")
     written = write_reports(result, out)
     if settings.json:
@@ -157,6 +159,14 @@ def _examination(*, cliffs: bool, golden: bool, approve: bool, repeat: int | Non
     return GoldenPlans(approve=approve) if golden or approve else Plans()
 
 
-def limits(*, options: Options | None = None) -> int:
+def baselines(*, options: Options | None = None) -> int:
     """How far each operation is from what pgbench, psql, the bare driver and a known library do."""
-    return run_scenario(Limits(), (options or Options()).settings(), keep=True)
+    return run_scenario(Baselines(), (options or Options()).settings(), keep=True)
+
+
+def limits(*, options: Options | None = None) -> int:
+    """The old name of eventmark baselines."""
+    console.print(
+        "eventmark limits is called eventmark baselines now; the old name goes with the next version"
+    )
+    return baselines(options=options)

@@ -125,7 +125,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
                 targets=targets,
                 command=command_line(),
                 place=place,
-                with_floors=settings.floors,
+                with_floors=settings.baselines,
                 replace=settings.replace,
                 aged=settings.aged,
             )

@@ -34,6 +34,10 @@ from eventmark.results.results import (
 )
 from eventmark.seeding import Progress, no_progress
 
+_MACHINE, _INTERRUPTED = "machine", "interrupted after "
+DOUBTS = (f"{_MACHINE}: ", _INTERRUPTED)
+"""How the reasons begin that take the certainty out of all that a run found."""
+
 Part = tuple[str, Verdict, str]
 """What counts towards a verdict: its name, its verdict, the reason."""
 
@@ -122,7 +126,7 @@ def concluded(
     verdict, reasons = found.decided or overall([*parts, *_machine_parts(machine, found, sections)])
     if not whole:
         verdict = Verdict.BROKEN if verdict is Verdict.BROKEN else Verdict.INCONCLUSIVE
-        reasons = [f"interrupted after {run.now_s:.0f} s: this is what was measured until then", *reasons]
+        reasons = [f"{_INTERRUPTED}{run.now_s:.0f} s: this is what was measured until then", *reasons]
     if machine.busy and verdict is not Verdict.MET:
         reasons = [machine.busy_reason, *reasons]
     return RunResult(
@@ -169,10 +173,16 @@ def _operation_parts(
 
 
 def _plan_parts(plans: Sequence[PlanResult]) -> Iterator[Part]:
+    """A statement that has the same fault under several conditions has one reason."""
+    conditions: dict[tuple[str, Verdict, str], list[str]] = {}
     for plan in plans:
         cause = next((one for one in plan.findings if one.verdict is plan.verdict), None)
         seen = f"{cause.name}: {cause.observed}, expected {cause.expected}" if cause else ""
-        yield f"plan of {plan.statement}, {plan.condition}", plan.verdict, seen
+        conditions.setdefault((plan.statement, plan.verdict, seen), []).append(plan.condition)
+    for (statement, verdict, seen), found in conditions.items():
+        total = sum(plan.statement == statement for plan in plans)
+        where = found[0] if len(found) == 1 else f"under {len(found)} of {total} conditions"
+        yield f"plan of {statement}, {where}", verdict, seen
 
 
 def _corpus_parts(corpus: CorpusResult | None) -> Iterator[Part]:
@@ -205,7 +215,7 @@ def _machine_parts(machine: Machine, found: Findings, sections: Sequence[Section
     timed = bool(found.operations) or any(finding.timed for one in sections for finding in one.findings)
     if timed and machine.quicker:
         yield (
-            "machine",
+            _MACHINE,
             Verdict.INCONCLUSIVE,
             f"it makes the store look quicker than it is ({machine.quicker})",
         )

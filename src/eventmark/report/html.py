@@ -24,8 +24,8 @@ LEADING = ("append_events[1]", "append_events[100]", "load_aggregate[1000]", "st
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LimitRow:
-    """One line of the limits table: ours beside the same work of another tool."""
+class BaselineRow:
+    """One line of the table of baselines: ours beside the same work of another tool."""
 
     what: str
     ours: str
@@ -47,7 +47,7 @@ def render_html(result: RunResult) -> str:
             leading=leading(result),
             plan_groups=summary.plans_by_statement(shown),
             plans_left_out=len(result.plans) - len(shown),
-            limits=_limit_rows(result),
+            baselines=_baseline_rows(result),
             **page_parts(),
         )
     )
@@ -68,15 +68,15 @@ def leading(result: RunResult) -> dict[str, OperationResult]:
     return found or dict(list(result.operations.items())[: len(LEADING)])
 
 
-def _limit_rows(result: RunResult) -> list[LimitRow]:
+def _baseline_rows(result: RunResult) -> list[BaselineRow]:
     """Everything that another tool did beside us, seeding first."""
     rows = []
     if result.corpus is not None:
         ours = f"{numbers.whole(result.corpus.events_per_s)} events/s"
-        rows += [LimitRow(what="seeding", ours=ours, floor=floor) for floor in result.corpus.floors]
+        rows += [BaselineRow(what="seeding", ours=ours, floor=floor) for floor in result.corpus.floors]
     for name, one in result.operations.items():
         ours = f"p50 {numbers.milliseconds(one.quantile_ms('p50'))}"
-        rows += [LimitRow(what=name, ours=ours, floor=floor) for floor in one.floors]
+        rows += [BaselineRow(what=name, ours=ours, floor=floor) for floor in one.floors]
     return rows
 
 
@@ -114,7 +114,8 @@ def page_environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "ms": numbers.milliseconds, "limit": numbers.limit, "whole": numbers.whole, "amount": numbers.amount,
-        "significant": numbers.significant, "interval": numbers.interval, "floor": numbers.floor_text,
+        "significant": numbers.significant, "interval": numbers.interval, "against": numbers.against,
+        "distance": numbers.distance,
         "duration": numbers.duration, "mebibytes": numbers.mebibytes, "share": numbers.share,
         "script_json": script_json, "cut": cut,
     }  # fmt: skip

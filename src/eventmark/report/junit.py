@@ -8,7 +8,7 @@ from xml.etree import ElementTree as Xml
 
 from eventmark.judgement.verdicts import judged
 from eventmark.report.summary import faults
-from eventmark.results.results import Finding, PlanResult, RunResult, Verdict
+from eventmark.results.results import Criterion, Finding, PlanResult, RunResult, Verdict
 from eventmark.text import plain
 
 
@@ -24,19 +24,12 @@ class Case:
 
 
 def render_junit(result: RunResult) -> str:
-    """A suite each for operations, orderings, sections, plans, corpus and what was skipped.
+    """A suite each for operations, orderings, sections, plans, corpus and what was skipped; a certification's criteria.
 
     BROKEN is a failure; INCONCLUSIVE and skipped are skipped, with the reason. An operation's time is its p95.
     """
     root = Xml.Element("testsuites", name="eventmark", time=f"{result.seconds:.3f}")
-    for name, cases in (
-        ("operations", _operations(result)),
-        ("orderings", _orderings(result)),
-        *((section.name, map(_finding, section.findings)) for section in result.sections),
-        ("plans", map(_plan, result.plans)),
-        ("corpus", _corpus(result)),
-        ("skipped", _skipped(result)),
-    ):
+    for name, cases in _suites(result):
         _suite(root, name, list(cases), result.started_at)
     for count in ("tests", "failures", "skipped"):
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
@@ -46,6 +39,28 @@ def render_junit(result: RunResult) -> str:
         node.text = clean(node.text) if node.text else None
     Xml.indent(root)
     return Xml.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suites(result: RunResult) -> Iterator[tuple[str, Iterable[Case]]]:
+    if result.criteria:
+        yield "criteria", map(_criterion, result.criteria)
+        return
+    yield "operations", _operations(result)
+    yield "orderings", _orderings(result)
+    for section in result.sections:
+        yield section.name, map(_finding, section.findings)
+    yield "plans", map(_plan, result.plans)
+    yield "corpus", _corpus(result)
+    yield "skipped", _skipped(result)
+
+
+def _criterion(one: Criterion) -> Case:
+    """One that was not asked is skipped, with the reason."""
+    said = "; ".join(filter(None, (one.reason, one.figure)))
+    return Case(
+        name=one.question, verdict=one.verdict or Verdict.INCONCLUSIVE, reason=said,
+        details="\n".join(filter(None, (said, one.remedy))),
+    )  # fmt: skip
 
 
 def _operations(result: RunResult) -> Iterator[Case]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from eventmark.report import numbers
-from eventmark.report.numbers import NONE, floor_text, interval, milliseconds, whole
+from eventmark.report.numbers import NONE, against, interval, milliseconds, whole
 from eventmark.report.orderings import HEAD, NOTE, faults_of, price_row
 from eventmark.report.sections import is_number_column, row_texts
 from eventmark.report.summary import (
@@ -20,6 +20,7 @@ from eventmark.report.summary import (
 from eventmark.report.text import counted, cut
 from eventmark.results.results import (
     CorpusResult,
+    Criterion,
     Environment,
     Finding,
     OperationResult,
@@ -36,12 +37,15 @@ PLANS_MAX = 12  # in full; a comment may hold 65,536 characters, the page holds 
 CELL_MAX = 300
 PARAGRAPH_MAX = 4000
 QUERY_MAX = 2000
+COMMENT_MAX = 60_000  # bytes; a comment may hold 65,536 characters
 
 MARKS = {Verdict.MET: "✅ MET", Verdict.BROKEN: "❌ BROKEN", Verdict.INCONCLUSIVE: "❔ INCONCLUSIVE"}
 
 
 def render_markdown(result: RunResult) -> str:
     """The report as tables. No text from the result can bring markup of its own, or call anybody by name."""
+    if result.criteria:
+        return _certificate(result)
     parts = [
         *_head(result),
         *_orderings(result.orderings),
@@ -52,6 +56,35 @@ def render_markdown(result: RunResult) -> str:
         *_environment(result.environment),
     ]
     return "\n".join(parts)
+
+
+def _certificate(result: RunResult) -> str:
+    """The criteria, then as many of the parts, folded, as a comment on a change has room for."""
+    parts = [*_head(result, reasons=False), *criteria_table(result.criteria), ""]
+    end = [*_skipped(result.skipped), *_environment(result.environment)]
+    room = COMMENT_MAX - sum(len(line.encode()) + 1 for line in [*parts, *end])
+    folded = [
+        ("Lost events", _orderings(result.orderings)),
+        ("Operations", _main_job(result)),
+        *((section.title, section_lines(section, level=3)) for section in result.sections),
+    ]
+    for title, lines in folded:
+        block = ["<details><summary>" + cell(title) + "</summary>", "", *lines, "", "</details>", ""]
+        size = sum(len(line.encode()) + 1 for line in block)
+        if lines and size <= room:
+            parts += block
+            room -= size
+    return "\n".join([*parts, *end])
+
+
+def criteria_table(criteria: Sequence[Criterion]) -> list[str]:
+    """A row for each question."""
+    rows = []
+    for one in criteria:
+        decided = [cell(text) for text in (one.figure, one.reason) if text]
+        mark = MARKS[one.verdict] if one.verdict is not None else "not asked"
+        rows.append([cell(one.question), mark, "<br>".join(decided) or NONE, cell(one.remedy) or NONE])
+    return table(["question", "verdict", "decided by", "what to do"], rows, "llll")
 
 
 def _main_job(result: RunResult) -> list[str]:
@@ -107,9 +140,20 @@ def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:
         rows.append([
             code(name), *map(milliseconds, quantiles), interval(one.interval_ms.get(one.target_quantile)),
             f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else NONE,
-            MARKS[one.verdict], "<br>".join(cell(floor_text(floor)) for floor in one.floors) or NONE,
+            MARKS[one.verdict], "<br>".join(cell(against(floor)) for floor in one.floors) or NONE,
         ])  # fmt: skip
-    head = ["operation", "p50", "p95", "p99", "p99.9", "max", "95% interval", "target", "verdict", "limits"]
+    head = [
+        "operation",
+        "p50",
+        "p95",
+        "p99",
+        "p99.9",
+        "max",
+        "95% interval",
+        "target",
+        "verdict",
+        "baselines",
+    ]
     return table(head, rows, "lrrrrrrrll")
 
 
@@ -147,11 +191,11 @@ def fenced(text: str, language: str = "") -> list[str]:
     return [fence + language, shown, fence]
 
 
-def _head(result: RunResult) -> list[str]:
+def _head(result: RunResult, *, reasons: bool = True) -> list[str]:
     environment = result.environment
-    reasons = [f"- {cell(reason)}" for reason in result.reasons[:REASONS_MAX]]
-    if len(result.reasons) > REASONS_MAX:
-        reasons.append(f"- and {len(result.reasons) - REASONS_MAX} more")
+    listed = [f"- {cell(reason)}" for reason in result.reasons[:REASONS_MAX]] if reasons else []
+    if reasons and len(result.reasons) > REASONS_MAX:
+        listed.append(f"- and {len(result.reasons) - REASONS_MAX} more")
     return [
         f"# {MARKS[result.verdict]}: {cell(environment.store.name)} on PostgreSQL {cell(environment.server.version)}"
         + (f", {whole(result.corpus.events)} events" if result.corpus else ""),
@@ -159,8 +203,8 @@ def _head(result: RunResult) -> list[str]:
         cell(verdict_sentence(result)),
         *(("", cell(tuned)) if (tuned := tuning_sentence(result)) else ()),
         "",
-        *reasons,
-        *([""] if reasons else []),
+        *listed,
+        *([""] if listed else []),
         f"{cell(result.started_at)}, {cell(result.profile)} profile, seed {result.seed}, "
         f"{numbers.duration(result.seconds)}, {code(result.command)}",
         "",
@@ -201,7 +245,7 @@ def _corpus(corpus: CorpusResult | None) -> list[str]:
         f"{whole(corpus.snapshots)} snapshots, {rate}{f' ({stages})' if stages else ''}, "
         f"client at most {numbers.mebibytes(corpus.client_peak_rss_mib)}, checksum {code(corpus.checksum)}"
         + (f", {numbers.significant(pages)} heap pages to a stream of 1000 events" if pages is not None else "")
-        + "".join(f"; limit {cell(floor_text(floor))}" for floor in corpus.floors)
+        + "".join(f"; {cell(against(floor))}" for floor in corpus.floors)
         + ".",
         "",
         *(_findings_table(corpus.audit) if corpus.audit else ["Not audited."]),

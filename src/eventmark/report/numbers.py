@@ -8,6 +8,11 @@ from eventmark.results.results import Floor, LatencyInterval
 
 THIN_SPACE = "\u202f"
 NONE = "–"
+LEVEL = 0.005
+"""What is nearer to a baseline than this is as fast."""
+
+MANY_TIMES = 1.5
+"""From here on a distance is said in times, below it in percent."""
 
 
 def milliseconds(value: float | None) -> str:
@@ -63,19 +68,31 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}{THIN_SPACE}h {minutes % 60}{THIN_SPACE}min"
 
 
-def ratio(floor: Floor) -> str:
-    """The distance from a floor: ``1.07 × pgbench``."""
-    return f"{floor.ratio:.2f} × {floor.tool}"
+def distance(baseline: Floor) -> str:
+    """The distance from a baseline, its direction in words: ``14% faster than pgbench``, ``2.2 × slower than psql``."""
+    ratio = baseline.ratio
+    if not (math.isfinite(ratio) and ratio > 0):
+        return f"beside {baseline.tool}"
+    times, direction = (1 / ratio, "faster") if ratio < 1 else (ratio, "slower")
+    share = abs(1 - ratio)
+    if share < LEVEL:
+        return f"as fast as {baseline.tool}"
+    much = (
+        f"{significant(times, 2)} ×"
+        if times >= MANY_TIMES
+        else f"{100 * share:.{0 if share >= 0.01 else 1}f}%"
+    )
+    return f"{much} {direction} than {baseline.tool}"
 
 
 def quantity(value: float, unit: str) -> str:
-    """A floor's value with its unit."""
+    """A baseline's value with its unit."""
     return milliseconds(value) if unit == "ms" else f"{whole(value)} {unit}"
 
 
-def floor_text(floor: Floor) -> str:
-    """The distance from a floor and what it is: ``1.07 × pgbench (mean 0.543 ms)``."""
-    return f"{ratio(floor)} ({floor.statistic} {quantity(floor.value, floor.unit)})"
+def against(baseline: Floor) -> str:
+    """The distance from a baseline and its figure: ``14% faster than pgbench (1.01 ms)``."""
+    return f"{distance(baseline)} ({quantity(baseline.value, baseline.unit)})"
 
 
 def times(value: float) -> str:

@@ -14,6 +14,7 @@ from eventmark.report import numbers
 from eventmark.results.results import Block, Column, Finding, Section, Table, Verdict
 from eventmark.text import one_line, plain
 
+CELL_WIDTH = 80
 DIFF_LINES_MAX = 80  # of one block, on a terminal
 _UNITS: dict[str, Callable[[float], str]] = {
     "ms": numbers.milliseconds,
@@ -51,11 +52,11 @@ def faults_of(section: Section) -> list[Finding]:
     return [finding for finding in section.findings if finding.verdict is not Verdict.MET]
 
 
-def render_section(section: Section) -> RenderableType:
-    """A section on a terminal: its paragraphs, its tables, and what was found."""
+def render_section(section: Section, *, brief: bool = False) -> RenderableType:
+    """A section on a terminal: its paragraphs, its tables unless it is ``brief``, and what was found."""
     parts: list[RenderableType] = [Text(plain(section.title), style="bold")]
     parts += [Padding(Text(one_line(text)), (0, 0, 0, 2)) for text in section.text]
-    for table in section.tables:
+    for table in () if brief else section.tables:
         parts += [Text(), _terminal_table(table)]
     for finding in faults_of(section):
         said = f"{finding.name}: {finding.observed}, expected {finding.expected}"
@@ -85,7 +86,10 @@ def _terminal_table(table: Table) -> TerminalTable:
     )  # fmt: skip
     for place, column in enumerate(table.columns):
         shown.add_column(
-            plain(column.name), justify="right" if is_number_column(table, place) else "left", overflow="fold"
+            plain(column.name),
+            justify="right" if is_number_column(table, place) else "left",
+            overflow="fold",
+            max_width=CELL_WIDTH,
         )
     for row in table.rows:
         shown.add_row(*(Text(text) for text in row_texts(table, row)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from eventmark.judgement.verdicts import judged
 from eventmark.report.text import counted
-from eventmark.results.results import Finding, PlanResult, RunResult, Verdict
+from eventmark.results.results import Criterion, Finding, PlanResult, RunResult, Verdict
 
 WORST_FIRST = {Verdict.BROKEN: 0, Verdict.INCONCLUSIVE: 1, Verdict.MET: 2}
 
@@ -73,7 +73,7 @@ def parts_shown(result: RunResult) -> frozenset[str]:
         "course": result.series or result.phases,
         "corpus": result.corpus,
         "plans": result.plans,
-        "limits": any(one.floors for one in result.operations.values()) or result.corpus,
+        "baselines": any(one.floors for one in result.operations.values()) or result.corpus,
     }
     others = result.orderings or any(not one.closing for one in result.sections)
     everything = not (others or result.operations or result.corpus or result.plans)
@@ -82,6 +82,8 @@ def parts_shown(result: RunResult) -> frozenset[str]:
 
 def verdict_sentence(result: RunResult) -> str:
     """The verdict in one sentence."""
+    if result.criteria:
+        return _certified(result.criteria)
     found = [one for one in tallies(result).values() if one.total]
     if not found:
         return "Nothing was measured."
@@ -94,6 +96,23 @@ def verdict_sentence(result: RunResult) -> str:
     return "The evidence does not carry a verdict: " + (
         result.reasons[0] if result.reasons else "no reason given"
     )
+
+
+def _certified(criteria: Sequence[Criterion]) -> str:
+    """``7 of 9 criteria are met, 1 is broken, 1 was not asked.``"""
+    verdicts = [one.verdict for one in criteria]
+    asked = len(verdicts) - verdicts.count(None)
+    said = [f"{verdicts.count(Verdict.MET)} of {counted(asked, 'criterion', 'criteria')} met"]
+    said += [
+        f"{count} {what}"
+        for verdict, what in (
+            (Verdict.BROKEN, "broken"),
+            (Verdict.INCONCLUSIVE, "undecided"),
+            (None, "not asked"),
+        )
+        if (count := verdicts.count(verdict))
+    ]
+    return ", ".join(said) + "."
 
 
 def tuning_sentence(result: RunResult) -> str:

@@ -25,8 +25,8 @@ from eventmark.report.summary import (
 from eventmark.report.text import counted, cut
 from eventmark.results.results import (
     CorpusResult,
+    Criterion,
     Finding,
-    Floor,
     OperationResult,
     PlanResult,
     RunResult,
@@ -37,41 +37,95 @@ from eventmark.text import one_line, plain
 REASONS_MAX = 10
 PLANS_MAX = 10
 QUERY_LINES_MAX = 6
+CRITERION_MAX = 400
+PROSE_WIDTH = 60
 NAME_WIDTH = 12  # at least; a longer name is folded where there is no room
 _STYLES = {Verdict.MET: "bold green", Verdict.BROKEN: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
-def render_terminal(result: RunResult) -> RenderableType:
-    """Everything that decides, on a page of 100 columns."""
+def render_terminal(result: RunResult, *, verbose: bool = False) -> RenderableType:
+    """What decides: of a certification its criteria, of a run verdict, operations, reasons, what limited it.
+
+    Where sections are what was asked for, they come first. ``verbose``: everything.
+    """
+    if result.criteria and not verbose:
+        return Group(_verdict(result), Text(), render_criteria(result.criteria))
     parts: list[RenderableType] = []
+    shown = parts_shown(result)
     if result.corpus is not None:
         parts += [_corpus(result.corpus), Text()]
     if result.orderings:
         parts += [render_orderings(result.orderings), Text()]
-    parts += _sections(result, closing=False)
-    shown = parts_shown(result)
+    parts += [
+        one for section in result.sections if not section.closing for one in (render_section(section), Text())
+    ]
+    long = bool(result.orderings or any(not section.closing for section in result.sections))
     if "operations" in shown:
-        parts += [_operations(result.operations), Text()]
+        table = _operations(result.operations) if verbose else _operations_in_short(result.operations)
+        parts += [table, Text()]
     if "plans" in shown:
-        parts += [_plans(result.plans), Text()]
+        parts += [_plans(result.plans, verbose=verbose), Text()]
     if result.skipped:
         parts += [*map(_skipped, result.skipped.items()), Text()]
-    parts += _sections(result, closing=True)
-    parts.append(
-        Text("verdict: ") + _verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
-    )
-    if tuned := tuning_sentence(result):
-        parts.append(_line(tuned))
-    parts += [_line(reason) for reason in result.reasons[:REASONS_MAX]]
-    if len(result.reasons) > REASONS_MAX:
-        parts.append(_line(f"and {len(result.reasons) - REASONS_MAX} more, see the report"))
-    return Group(*parts)
-
-
-def _sections(result: RunResult, *, closing: bool) -> Iterator[RenderableType]:
     for section in result.sections:
-        if section.closing is closing:
-            yield from (render_section(section), Text())
+        if section.closing:
+            parts += [render_section(section, brief=not verbose), Text()]
+    head = [_verdict(result), *_reasons(result)]
+    criteria = [render_criteria(result.criteria), Text()] if result.criteria else []
+    return Group(*criteria, *parts, *head) if long else Group(*head, Text(), *parts[:-1])
+
+
+def _verdict(result: RunResult) -> RenderableType:
+    lines: list[RenderableType] = [
+        Text("verdict: ") + _verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
+    ]
+    if tuned := tuning_sentence(result):
+        lines.append(_line(tuned))
+    return Group(*lines)
+
+
+def _reasons(result: RunResult) -> Iterator[RenderableType]:
+    yield from (_line(reason) for reason in result.reasons[:REASONS_MAX])
+    if len(result.reasons) > REASONS_MAX:
+        yield _line(f"and {len(result.reasons) - REASONS_MAX} more, see the report")
+
+
+def render_criteria(criteria: Sequence[Criterion]) -> RenderableType:
+    """A row for each question: its verdict, the figure that decides, the reason, what to do."""
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0), show_lines=False
+    )
+    table.add_column("question", overflow="fold", max_width=PROSE_WIDTH)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("decided by", overflow="fold", max_width=2 * PROSE_WIDTH)
+    for one in criteria:
+        verdict = Text("not asked", style="dim") if one.verdict is None else _verdict_text(one.verdict)
+        said = Text(one_line(one.figure))
+        if one.reason and one.reason != one.figure:
+            said.append(("\n" if one.figure else "") + one_line(cut(one.reason, CRITERION_MAX)))
+        if one.remedy:
+            said.append(f"\n→ {one_line(cut(one.remedy, CRITERION_MAX))}", style="bold")
+        table.add_row(Text(one_line(one.question)), verdict, said)
+    return table
+
+
+def _operations_in_short(operations: Mapping[str, OperationResult]) -> RenderableType:
+    """A line per operation: the judged quantile, its target, and the first baseline beside it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    longest = max((len(one_line(name)) for name in operations), default=0)
+    table.add_column("operation", overflow="fold", min_width=min(NAME_WIDTH, longest))
+    for name in ("measured", "target"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("median beside a baseline", overflow="fold")
+    for name, one in operations.items():
+        quantile = one.target_quantile or "p95"
+        table.add_row(
+            Text(one_line(name)), f"{quantile} {milliseconds(one.quantile_ms(quantile))}",
+            numbers.limit(one.target_ms), _verdict_text(one.verdict),
+            Text(one_line(numbers.against(one.floors[0])) if one.floors else NONE),
+        )  # fmt: skip
+    return table
 
 
 def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
@@ -89,14 +143,14 @@ def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
     for name in ("p50", "p95", "p99", "target\n95% interval"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict\nsamples", no_wrap=True)
-    table.add_column("limits", overflow="fold")
+    table.add_column("baselines", overflow="fold")
     for name, one in operations.items():
         table.add_row(
             Text(one_line(name)),
             *(milliseconds(one.quantile_ms(name)) for name in ("p50", "p95", "p99")),
             _target(one) + "\n" + _interval(one),
             _verdict_text(one.verdict) + Text(f"\n{whole(one.samples)} samples", style="dim"),
-            Text("\n".join(map(_limit, one.floors)) or NONE),
+            Text("\n".join(one_line(numbers.against(floor)) for floor in one.floors) or NONE),
         )
     return table
 
@@ -107,9 +161,11 @@ def _skipped(found: tuple[str, str]) -> RenderableType:
     return Padding(Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2))
 
 
-def _plans(plans: Sequence[PlanResult]) -> RenderableType:
-    """How many there are, and those that are not MET with what was found and the query."""
+def _plans(plans: Sequence[PlanResult], *, verbose: bool) -> RenderableType:
+    """How many there are; ``verbose``: those that are not MET with what was found and the query."""
     lines: list[RenderableType] = [Text(f"plans: {len(plans)} examined, ") + _verdicts(plans)]
+    if not verbose:
+        return lines[0]
     unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
     for plan in unmet[:PLANS_MAX]:
         title = Text(f" {one_line(plan.statement)}, {one_line(plan.condition)}")
@@ -131,7 +187,7 @@ def render_findings(title: str, findings: Sequence[Finding]) -> RenderableType:
     """One row per finding."""
     table = Table(title=title, title_justify="left")
     for name in ("check", "verdict", "seen", "expected", "what to do"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", max_width=PROSE_WIDTH)
     for finding in findings:
         table.add_row(
             Text(plain(finding.name)), _verdict_text(finding.verdict), Text(plain(finding.observed)),
@@ -146,7 +202,7 @@ def _verdict_text(verdict: Verdict) -> Text:
 
 def _corpus(corpus: CorpusResult) -> Text:
     rate = f" at {whole(corpus.events_per_s)} events/s" if corpus.events_per_s else ", there already"
-    floors = "".join(f", {one_line(numbers.ratio(floor))}" for floor in corpus.floors)
+    floors = "".join(f", {one_line(numbers.against(floor))}" for floor in corpus.floors)
     said = (
         f"corpus: {whole(corpus.events)} events of {counted(corpus.tenants, 'tenant')}{rate}{floors}, audit "
     )
@@ -155,11 +211,6 @@ def _corpus(corpus: CorpusResult) -> Text:
 
 def _target(one: OperationResult) -> str:
     return f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else "no target"
-
-
-def _limit(floor: Floor) -> str:
-    """``0.98 × pgbench, 4.42 ms``."""
-    return one_line(f"{numbers.ratio(floor)}, {numbers.quantity(floor.value, floor.unit)}")
 
 
 def _interval(one: OperationResult) -> str:

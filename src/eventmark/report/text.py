@@ -12,6 +12,6 @@ def cut(text: str, length: int = TEXT_MAX) -> str:
     return f"{text[:length]}… ({len(text) - length} characters more)"
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 plan``, ``2 plans``."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

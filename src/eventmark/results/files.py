@@ -16,7 +16,7 @@ from eventmark.results.results import RESULT_FORMAT, RESULT_FORMAT_VERSION, RunR
 RESULT_BYTES_MAX = 512 * 2**20
 HEAD_BYTES = 4096
 SCHEMA_ID = f"urn:{RESULT_FORMAT}:{RESULT_FORMAT_VERSION}"
-READ_VERSIONS = (1, RESULT_FORMAT_VERSION)
+READ_VERSIONS = (1, 2, RESULT_FORMAT_VERSION)
 _SCENARIO_OF_FLAG = {
     "--group": "group append", "--rls": "row-level security", "--cliffs": "plan cliffs", "--golden": "golden plans",
     "--approve": "golden plans", "--repeat": "repeated plans",
@@ -126,7 +126,10 @@ def decode_result(content: bytes, path: str) -> RunResult:
     try:
         if head.format_version == 1:
             return _upgraded(msgspec.json.decode(content))
-        return msgspec.json.decode(content, type=RunResult)
+        result = msgspec.json.decode(content, type=RunResult)
+        return msgspec.structs.replace(
+            result, format_version=RESULT_FORMAT_VERSION
+        )  # version 2 lacks criteria
     except msgspec.MsgspecError as error:
         raise UsageError(f"{path} is damaged: {error}", remedy="run again") from error
 

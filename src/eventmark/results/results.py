@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 RESULT_FORMAT = "eventmark-result"
-RESULT_FORMAT_VERSION = 2
+RESULT_FORMAT_VERSION = 3
 
 
 class Verdict(StrEnum):
@@ -302,6 +302,22 @@ class Section(Document, frozen=True, kw_only=True):
     closing: bool = False
 
 
+class Criterion(Document, frozen=True, kw_only=True):
+    """One question that a certification answers.
+
+    ``verdict`` None: not asked, and ``reason`` says why. ``figure`` is the one that decides, ``evidence`` the anchor of
+    the section that shows it; "" where nothing was measured.
+    """
+
+    name: str
+    question: str
+    verdict: Verdict | None
+    figure: str = ""
+    reason: str = ""
+    evidence: str = ""
+    remedy: str = ""
+
+
 class HostEnvironment(Document, frozen=True, kw_only=True):
     """The machine the client ran on."""
 
@@ -368,3 +384,4 @@ class RunResult(Document, frozen=True, kw_only=True):
     orderings: list[OrderingResult] = []
     figures: dict[str, Figure] = {}  # "capacity_appends_per_s", ...
     sections: list[Section] = []
+    criteria: list[Criterion] = []  # of a certification

@@ -45,10 +45,10 @@ class CoreOperations(Experiment):
         return Findings(operations=measured_operations(run))
 
 
-class Limits(Experiment):
+class Baselines(Experiment):
     """The core operations and seeding, each beside what the field's own tools do."""
 
-    name: ClassVar[str] = "limits"
+    name: ClassVar[str] = "baselines"
 
     def job_for(self, job: Job) -> Job:
         return replace(job, with_floors=True)

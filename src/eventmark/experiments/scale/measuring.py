@@ -58,6 +58,17 @@ EFFORTS = {
         rounds=2, accounts=2, account_calls=6, fresh=False,
         only=("append_events[1]", "load_aggregate[1000]", "stream_events[1000]", "read_snapshot"),
     ),
+    "short": Effort(
+        profile=Profile(
+            name="short", forks=6, warmup_calls=10, warmup_iterations_max=6, samples=150, seconds_max=0.6,
+            cold_samples=0,
+        ),
+        rounds=6, accounts=3, account_calls=30, fresh=False,
+        only=(
+            "append_events[1]", "append_events[100]", "load_aggregate[1000]", "stream_events[1000]", "read_snapshot",
+            "create_head_token", "create_token_at",
+        ),
+    ),
     "standard": Effort(
         profile=Profile(
             name="standard", forks=8, warmup_calls=25, warmup_iterations_max=12, samples=500, seconds_max=2.0,

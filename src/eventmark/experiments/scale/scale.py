@@ -51,6 +51,7 @@ from eventmark.stores import scratch_name
 from eventmark.workload import CorpusPlan
 
 SUFFIX_LARGE, SUFFIX_SMALL = "_scale", "_scale_small"
+LARGEST_VOLUME = "largest_volume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +59,12 @@ class Scale(Experiment):
     """The log of the largest of ``volumes``, measured when it has each of them.
 
     What was measured is kept in the store, so that the same run, interrupted, goes on with the next volume.
+    ``effort`` names one of ``EFFORTS``; that of the job's profile where it is "".
     """
 
     name: ClassVar[str] = "scale"
     volumes: tuple[int, ...]
+    effort: str = ""
 
     seeds: ClassVar[bool] = False
     watched: ClassVar[bool] = False
@@ -77,7 +80,7 @@ class Scale(Experiment):
         return max(self.volumes[-1] - large, 0) + max(self.volumes[0] - small, 0)
 
     def measure(self, run: Run) -> Findings:
-        growing = _Growing(run, self.volumes)
+        growing = _Growing(run, self.volumes, self.effort or run.job.profile.name)
         growing.measure()
         return growing.findings()
 
@@ -90,17 +93,15 @@ def _schemas(job: Job) -> tuple[str, str]:
 class _Growing:
     """The log as it grows, and what was measured of it so far."""
 
-    def __init__(self, run: Run, volumes: tuple[int, ...]) -> None:
+    def __init__(self, run: Run, volumes: tuple[int, ...], effort: str) -> None:
         self._run = run
         self._job = job = run.job
         self._volumes = volumes
         self._progress = run.progress
         self._plan: CorpusPlan = plan_of(job.corpus, volumes)
         self._large, self._small = _schemas(job)
-        self._effort = EFFORTS[job.profile.name]
-        self._ledger = StepLedger(
-            job.server.dsn, self._large, f"{job.profile.name}, {job.definition.schema_sha256}"
-        )
+        self._effort = EFFORTS[effort]
+        self._ledger = StepLedger(job.server.dsn, self._large, f"{effort}, {job.definition.schema_sha256}")
         self._steps: dict[int, Step] = {}
         self._watch: Watch | None = None
         self._random = np.random.default_rng([job.corpus.seed, 31])
@@ -199,8 +200,8 @@ class _Growing:
 
 
 def _figures(curves: Sequence[Curve], step: Step) -> dict[str, Figure]:
-    """Of each operation: p95 and pages per call at the largest volume against the smallest."""
-    found = {}
+    """The largest volume; of each operation, p95 and pages per call there against the smallest."""
+    found = {LARGEST_VOLUME: Figure(value=float(step.volume), unit="events", exact=True)}
     for curve in curves:
         if curve.quantile == "p95":
             ratio = curve.points[-1].ratio

@@ -24,6 +24,9 @@ UNDER_WAY_S = 0.2
 NEGLIGIBLE_MIB_PER_H = 6.0
 """1 GiB in a week, which is how long a service runs at the least between two deployments."""
 
+MEMORY_OF = "memory of "
+"""How the findings about memory begin."""
+
 DRIFT_MAX = 1.25
 """The last third's p95 to the first's: a quarter more within one run is no noise, and doubles in three more."""
 
@@ -64,7 +67,10 @@ def _rate(soaked: Soaked) -> Finding:
 
 
 def _memory(soaked: Soaked) -> Iterator[Finding]:
-    for side, who in (("client", "memory of the workers"), ("server", "memory of the server's processes")):
+    for side, who in (
+        ("client", f"{MEMORY_OF}the workers"),
+        ("server", f"{MEMORY_OF}the server's processes"),
+    ):
         negligible = _negligible(soaked, side)
         trend = soaked.memory(side)
         expected = f"rises by less than {negligible:.3g} MiB an hour"

@@ -1,0 +1,182 @@
+"""A certification: its parts on one job, in the time there is, each kept as it is finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from eventmark.certify.criteria import Done, Part
+from eventmark.certify.extents import Extent, Ground, extents_of
+from eventmark.certify.kept import KeptParts
+from eventmark.certify.page import whole_result
+from eventmark.certify.schedule import NEEDED, chosen_extents, least_s, left_over_s
+from eventmark.errors import EventmarkError, UsageError
+from eventmark.jobs.job import check_room, prepare_store
+from eventmark.jobs.kernel import Interrupted
+from eventmark.loadgen.generator import Watcher
+from eventmark.results.results import RunResult
+from eventmark.seeding import Progress
+
+TITLES = {
+    Part.VERIFY: "lost events",
+    Part.OPERATIONS: "operations one by one, and their plans",
+    Part.CLIFFS: "plan cliffs",
+    Part.LOAD: "load at 1,000 events/s",
+    Part.CAPACITY: "capacity",
+    Part.SWEEP: "clients from 1 to 64",
+    Part.ISOLATION: "tenants beside each other",
+    Part.GROWTH: "growth of the log",
+    Part.STRESS: "stress",
+    Part.SOAK: "soak",
+    Part.ADVICE: "advice",
+}
+
+View = Callable[[], AbstractContextManager[tuple[Progress, Watcher]]]
+Say = Callable[[str], None]
+
+
+class Stopped(Exception):
+    """Something went wrong that no part answers for. ``result`` is what was measured until then."""
+
+    def __init__(self, result: RunResult, error: Exception) -> None:
+        super().__init__(str(error))
+        self.result = result
+        self.error = error
+
+
+@dataclass(slots=True)
+class Certification:
+    """``view`` shows one part's progress; ``say`` is told what will be done, what is, and what came of it."""
+
+    ground: Ground
+    minutes: int
+    resume: bool
+    view: View
+    say: Say
+    _parts: dict[Part, RunResult] = field(default_factory=dict)
+    _not_done: dict[Part, str] = field(default_factory=dict)
+    _began_s: float = field(default_factory=time.monotonic)
+    _began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def run(self) -> RunResult:
+        """Raises ``UsageError`` where the time is too short for anything.
+
+        ``Interrupted`` and ``Stopped`` hold what there is.
+        """
+        job = self.ground.job
+        kept = KeptParts(self.ground.out)
+        self._parts = kept.begin(job, resume=self.resume)
+        self._check_time()
+        check_room(job, prepare_store(job))
+        self._announce()
+        for part in Part:
+            if part not in self._parts and (extent := self._extent(part)) is not None:
+                self._do(part, extent, kept)
+        return self._result()
+
+    def _check_time(self) -> None:
+        seconds = {part: [one.seconds for one in extents] for part, extents in self._to_do().items()}
+        if (least := least_s(seconds)) > self._left_s():
+            raise UsageError(
+                f"{self.minutes} minutes are too few for anything",
+                remedy=f"give it --minutes {least // 60 + 1:.0f} or more, or fewer --events",
+            )
+
+    def _to_do(self) -> Mapping[Part, list[Extent]]:
+        return {
+            part: list(extents)
+            for part, extents in extents_of(self.ground).items()
+            if part not in self._parts and part not in self._not_done and extents
+        }
+
+    def _left_s(self) -> float:
+        return 60 * self.minutes - (time.monotonic() - self._began_s)
+
+    def _chosen(self) -> tuple[dict[Part, Extent], float]:
+        """The extents of what is yet to be done, and what is left over."""
+        to_do = self._to_do()
+        seconds = {part: [one.seconds for one in extents] for part, extents in to_do.items()}
+        chosen = chosen_extents(seconds, self._left_s())
+        rest_s = left_over_s(seconds, chosen, self._left_s())
+        return {part: to_do[part][place] for part, place in chosen.items()}, rest_s
+
+    def _announce(self) -> None:
+        chosen, rest_s = self._chosen()
+        for part in Part:
+            if part in self._parts:
+                self.say(f"  finished before: {TITLES[part]}")
+            elif part in chosen:
+                seconds = chosen[part].seconds + (rest_s if part is Part.SOAK else 0.0)
+                self.say(f"  {_minutes(seconds):>8}  {TITLES[part]}")
+            else:
+                self.say(f"  not done  {TITLES[part]}: {self._why_not(part)}")
+
+    def _why_not(self, part: Part) -> str:
+        extents = extents_of(self.ground)[part]
+        if not extents:
+            return "the corpus has too few events for it"
+        return f"it takes {_minutes(extents[0].seconds)}, and there are {self.minutes} minutes in all"
+
+    def _extent(self, part: Part) -> Extent | None:
+        """The extent there is time for now; None, with the reason noted, where there is not."""
+        chosen, _ = self._chosen()
+        if part in chosen:
+            return chosen[part]
+        if part in NEEDED:  # it was found to fit before; whatever has taken longer, this is the answer
+            return self._to_do()[part][0]
+        self._not_done[part] = f"{TITLES[part]}: not done in {self.minutes} minutes"
+        return None
+
+    def _do(self, part: Part, extent: Extent, kept: KeptParts) -> None:
+        rest_s = self._chosen()[1]
+        number = list(Part).index(part) + 1
+        self.say(f"[{number}/{len(Part)}] {TITLES[part]}; {_minutes(max(self._left_s(), 0))} left")
+        try:
+            with self.view() as (progress, watch):
+                ground = replace(self.ground, watch=watch)
+                result = extent.make(ground, rest_s).run(extent.job(ground), progress)
+        except Interrupted as interruption:
+            self._parts[part] = interruption.result
+            raise Interrupted(self._result("interrupted")) from None
+        except KeyboardInterrupt:
+            raise Interrupted(self._result("interrupted")) from None
+        except EventmarkError as error:
+            self._not_done[part] = f"{TITLES[part]}: {error.message}"
+            self.say(f"  not done: {error.message}")
+            return
+        except Exception as error:
+            raise Stopped(self._result("ended by an error"), error) from error
+        kept.keep(part, result)
+        self._parts[part] = result
+        if result.corpus is not None and result.corpus.events_per_s:
+            self.ground = replace(self.ground, loaded_per_s=result.corpus.events_per_s)
+        self.ground = replace(self.ground, job=replace(self.ground.job, replace=False))
+        reason = f": {result.reasons[0]}" if result.reasons else ""
+        self.say(f"  {result.verdict.value}{reason}")
+
+    def _result(self, ended: str = "") -> RunResult:
+        why = {part: self._not_done.get(part, f"{TITLES[part]}: {ended or 'not done'}") for part in Part}
+        done = Done(
+            parts=self._parts,
+            not_done={part: reason for part, reason in why.items() if part not in self._parts},
+            lacking=self._lacking(),
+        )
+        return whole_result(
+            done, self.ground.job, TITLES, minutes=self.minutes, began_at=self._began_at,
+            seconds=time.monotonic() - self._began_s,
+        )  # fmt: skip
+
+    def _lacking(self) -> dict[str, str]:
+        job, lacking = self.ground.job, {}
+        if not job.definition.capabilities.tokens:
+            lacking["tokens"] = job.definition.absent.get("stream_events", "the store streams no events")
+        if len(job.corpus.tenants) < 2:
+            lacking["tenants"] = "the corpus has one tenant"
+        return lacking
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s"

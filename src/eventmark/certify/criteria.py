@@ -1,0 +1,297 @@
+"""The criteria: which parts answer each question, and how what the parts found makes its verdict. Asks no server.
+
+The rule is the same for all. BROKEN: something that answers the question is. Not asked: the store lacks what the
+question is about. INCONCLUSIVE: a part that it needs was not done, or something that answers it is undecided. MET: all
+that it needs was done, and everything that answers it is MET.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from eventmark.certify import figures
+from eventmark.experiments.soak.soak_report import MEMORY_OF
+from eventmark.jobs.kernel import DOUBTS
+from eventmark.judgement.symptoms import Limit
+from eventmark.judgement.verdicts import judged, overall
+from eventmark.results.results import Criterion, Finding, RunResult, Section, Verdict
+
+
+class Part(StrEnum):
+    """What a certification is made of, in the order in which it is done: what may end it early comes first."""
+
+    VERIFY = "verify"
+    OPERATIONS = "operations"
+    CLIFFS = "cliffs"
+    LOAD = "load"
+    CAPACITY = "capacity"
+    SWEEP = "sweep"
+    ISOLATION = "isolation"
+    GROWTH = "growth"
+    STRESS = "stress"
+    SOAK = "soak"
+    ADVICE = "advice"
+
+
+GROWN_EVENTS = 10_000_000
+"""The volume up to which nothing may become significantly slower."""
+
+HARDWARE = {Limit.SERVER_CPU, Limit.WAL_FLUSH, Limit.READS, Limit.WRITES}
+OWN_FAULT = {Limit.LOCKS, Limit.STATEMENT}
+"""What keeps a store from using the hardware, and lies in the store."""
+
+_WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.MET)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What was done of a certification: the results of its parts, and why the others were not done.
+
+    ``lacking`` maps what the store or the corpus lacks, "tokens" or "tenants", to the reason.
+    """
+
+    parts: Mapping[Part, RunResult]
+    not_done: Mapping[Part, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One thing that answers a question: what it is, its verdict, what was seen of it, and where the page shows it."""
+
+    what: str
+    verdict: Verdict
+    seen: str
+    evidence: str
+    remedy: str = ""
+
+
+Look = Callable[[Part, RunResult], Iterable[Seen]]
+Tell = Callable[[RunResult], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """``needs`` are the parts without which it cannot be MET; what is seen by any of ``looks`` counts.
+
+    ``tells`` give the figure that decides. ``about`` is what a store may lack, so that the question is not asked.
+    """
+
+    name: str
+    text: str
+    needs: Sequence[Part]
+    looks: Mapping[Part, Look]
+    tells: Mapping[Part, Tell]
+    about: str = ""
+
+
+def criteria(done: Done) -> list[Criterion]:
+    """Every question with its answer, in the order of the page."""
+    return [_answered(question, done) for question in QUESTIONS]
+
+
+def verdict_of(found: Iterable[Criterion], done: Done) -> tuple[Verdict, list[str]]:
+    """The verdict on all of it, with the reasons: the criteria that were asked, and the corpus they rest on."""
+    corpus = next((one.corpus for one in done.parts.values() if one.corpus is not None), None)
+    audit = [] if corpus is None else corpus.audit
+    return overall([
+        *((one.question, one.verdict, one.reason) for one in found if one.verdict is not None),
+        *((f"corpus, {one.name}", one.verdict, f"{one.observed}, expected {one.expected}") for one in audit),
+    ])  # fmt: skip
+
+
+def anchor(part: Part, section: str = "") -> str:
+    """Where the page shows a part, or a section of it."""
+    return f"{part}--{section}" if section else part.value
+
+
+def _answered(question: Question, done: Done) -> Criterion:
+    seen = [
+        one
+        for part, look in question.looks.items()
+        if part in done.parts
+        for one in (*look(part, done.parts[part]), *_doubts(part, done.parts[part]))
+    ]
+    verdict, reason, remedy = _verdict(question, seen, done)
+    first = next((one for one in seen if one.verdict is verdict), seen[0] if seen else None)
+    told = [tell(done.parts[part]) for part, tell in question.tells.items() if part in done.parts]
+    return Criterion(
+        name=question.name, question=question.text, verdict=verdict, reason=reason, remedy=remedy,
+        figure="; ".join(filter(None, told)), evidence=first.evidence if first else "",
+    )  # fmt: skip
+
+
+def _verdict(question: Question, seen: Sequence[Seen], done: Done) -> tuple[Verdict | None, str, str]:
+    """With its reason and what to do. The one place where a criterion is decided."""
+    worst = next((one for one in _WORST_FIRST if any(found.verdict is one for found in seen)), None)
+    lacking = done.lacking.get(question.about, "")
+    missing = [
+        done.not_done.get(part, f"{part} was not done") for part in question.needs if part not in done.parts
+    ]
+    if worst is not Verdict.BROKEN and lacking:
+        return None, f"not asked: {lacking}", ""
+    if worst is not Verdict.BROKEN and missing:
+        return Verdict.INCONCLUSIVE, "; ".join(missing), "give it more --minutes"
+    if worst is None:
+        return Verdict.INCONCLUSIVE, "nothing was measured", ""
+    if worst is Verdict.MET:
+        return worst, "", ""
+    first, *more = [one for one in seen if one.verdict is worst]
+    remedy = next((one.remedy for one in (first, *more) if one.remedy), "")
+    return worst, f"{first.what}: {first.seen}" + (f"; and {len(more)} more" if more else ""), remedy
+
+
+# What the parts' results hold
+
+
+def _doubts(part: Part, result: RunResult) -> Iterator[Seen]:
+    """What the kernel holds against all that a run found: the machine, an interruption."""
+    for reason in result.reasons:
+        if reason.startswith(DOUBTS):
+            yield Seen(what=part, verdict=Verdict.INCONCLUSIVE, seen=reason, evidence=anchor(part))
+
+
+def _orderings(part: Part, result: RunResult) -> Iterator[Seen]:
+    """A control that was not caught takes the certainty out of what was met."""
+    for one in judged(result.orderings):
+        broken = [found for found in one.findings if found.verdict is Verdict.BROKEN]
+        yield Seen(
+            what=one.ordering, verdict=one.verdict, seen=one.reason, evidence="orderings",
+            remedy=next((found.remedy for found in broken if found.remedy), ""),
+        )  # fmt: skip
+    if result.verdict is Verdict.INCONCLUSIVE:
+        yield Seen(what=part, verdict=result.verdict, seen="; ".join(result.reasons), evidence="orderings")
+
+
+def _operations(part: Part, result: RunResult, *, only: str = "") -> Iterator[Seen]:
+    how = {Part.OPERATIONS: "", Part.LOAD: " under load"}.get(part, f" ({part})")
+    where = "operations" if part in (Part.OPERATIONS, Part.LOAD) else anchor(part)
+    for name, one in result.operations.items():
+        if name.startswith(only):
+            yield Seen(
+                what=f"{name}{how}", verdict=one.verdict, seen=one.reason, evidence=where,
+                remedy="" if one.verdict is Verdict.MET else f"see the bottleneck that part {part} names",
+            )  # fmt: skip
+
+
+def _streaming(part: Part, result: RunResult) -> Iterator[Seen]:
+    yield from _operations(part, result, only=figures.STREAMING)
+
+
+def _plans(part: Part, result: RunResult) -> Iterator[Seen]:
+    for plan in result.plans:
+        cause = next((one for one in plan.findings if one.verdict is plan.verdict), None)
+        yield Seen(
+            what=f"plan of {plan.statement}, {plan.condition}", verdict=plan.verdict, evidence="plans",
+            seen=f"{cause.name}: {cause.observed}, expected {cause.expected}" if cause else "",
+            remedy=cause.remedy if cause else "",
+        )  # fmt: skip
+
+
+def _findings(
+    part: Part, result: RunResult, wanted: Callable[[Section, Finding], bool] = lambda section, finding: True
+) -> Iterator[Seen]:
+    for section in result.sections:
+        for one in section.findings if section.verdict is not None else ():
+            if wanted(section, one):
+                yield Seen(
+                    what=f"{section.title}, {one.name}", verdict=one.verdict, remedy=one.remedy,
+                    seen=f"{one.observed}, expected {one.expected}", evidence=anchor(part, section.name),
+                )  # fmt: skip
+
+
+def _measured(part: Part, result: RunResult) -> Iterator[Seen]:
+    yield from _findings(part, result)
+    yield from _operations(part, result)
+
+
+def _is_memory(section: Section, finding: Finding) -> bool:
+    return finding.name.startswith(MEMORY_OF)
+
+
+def _memory(part: Part, result: RunResult) -> Iterator[Seen]:
+    yield from _findings(part, result, _is_memory)
+
+
+def _soaked(part: Part, result: RunResult) -> Iterator[Seen]:
+    """All of a soak but its memory."""
+    yield from _operations(part, result)
+    yield from _findings(part, result, lambda section, finding: not _is_memory(section, finding))
+
+
+def _grown(part: Part, result: RunResult) -> Iterator[Seen]:
+    """What was measured, and that it may end short of where the question does."""
+    yield from _measured(part, result)
+    largest = figures.grown_to(result)
+    if largest < GROWN_EVENTS:
+        yield Seen(
+            what="volume", verdict=Verdict.INCONCLUSIVE, evidence=anchor(part, "laws"),
+            seen=f"measured up to {largest:,} events; what is told of {GROWN_EVENTS:,} is a forecast",
+            remedy="give it more --minutes, or run eventmark scale --to 10M",
+        )  # fmt: skip
+
+
+def _swept(part: Part, result: RunResult) -> Iterator[Seen]:
+    """Whether throughput grew until the hardware, and nothing of the store's, ended it."""
+    yield from _findings(part, result)
+    for name, peak, clients, limit in figures.peaks(result):
+        verdict, remedy = (
+            Verdict.INCONCLUSIVE,
+            "sweep from a machine of its own, where the client is not the limit",
+        )
+        if limit in HARDWARE:
+            verdict, remedy = Verdict.MET, ""
+        elif limit in OWN_FAULT:
+            verdict, remedy = Verdict.BROKEN, "see what its sessions wait for, in its section"
+        yield Seen(
+            what=name, verdict=verdict, remedy=remedy, evidence=anchor(part, "sweep"),
+            seen=f"{peak:,.0f}/s by {clients:.0f} clients at its peak, limited there by {limit}, not by the hardware",
+        )  # fmt: skip
+
+
+QUESTIONS = (
+    Question(
+        name="no-event-lost", text="Does every consumer receive every committed event?", about="tokens",
+        needs=(Part.VERIFY,), looks={Part.VERIFY: _orderings}, tells={Part.VERIFY: figures.lost_figure},
+    ),
+    Question(
+        name="targets-under-load", text="Do all operations meet their targets under load?",
+        needs=(Part.OPERATIONS, Part.LOAD),
+        looks={
+            Part.OPERATIONS: _operations, Part.LOAD: _operations, Part.CAPACITY: _findings, Part.SOAK: _soaked,
+        },
+        tells={Part.LOAD: figures.load_figure, Part.CAPACITY: figures.capacity_figure},
+    ),
+    Question(
+        name="streaming", text="Is a batch of events streamed within its target?", about="tokens",
+        needs=(Part.OPERATIONS, Part.LOAD), looks={Part.OPERATIONS: _streaming, Part.LOAD: _streaming},
+        tells={Part.LOAD: figures.streaming_figure},
+    ),
+    Question(
+        name="indexes", text="Does every statement use its index (EXPLAIN ANALYZE)?",
+        needs=(Part.OPERATIONS,), looks={Part.OPERATIONS: _plans, Part.CLIFFS: _findings},
+        tells={Part.OPERATIONS: figures.plans_figure, Part.CLIFFS: figures.cliffs_figure},
+    ),
+    Question(
+        name="memory", text="Does memory stay stable in an extended run?",
+        needs=(Part.SOAK,), looks={Part.SOAK: _memory}, tells={Part.SOAK: figures.memory_figure},
+    ),
+    Question(
+        name="growth", text=f"Is it as quick at {GROWN_EVENTS // 1_000_000} million events?",
+        needs=(Part.GROWTH,), looks={Part.GROWTH: _grown}, tells={Part.GROWTH: figures.growth_figure},
+    ),
+    Question(
+        name="concurrency", text="Does throughput grow with clients up to the hardware's limit?",
+        needs=(Part.SWEEP,), looks={Part.SWEEP: _swept}, tells={Part.SWEEP: figures.sweep_figure},
+    ),
+    Question(
+        name="tenants-isolated", text="Are tenants isolated from each other's load?", about="tenants",
+        needs=(Part.ISOLATION,), looks={Part.ISOLATION: _measured}, tells={Part.ISOLATION: figures.isolation_figure},
+    ),
+    Question(
+        name="stress", text="Does it recover from stress with every append stored?",
+        needs=(Part.STRESS,), looks={Part.STRESS: _findings}, tells={Part.STRESS: figures.stress_figure},
+    ),
+)  # fmt: skip

@@ -1,0 +1,154 @@
+"""The figure that decides each criterion, in words; and what else is read from the tables of parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from eventmark.experiments.scale.scale import LARGEST_VOLUME
+from eventmark.judgement.symptoms import Limit
+from eventmark.judgement.verdicts import judged
+from eventmark.results.results import Figure, OperationResult, RunResult, Table, Verdict
+
+STREAMING = "stream_events"
+_GROWTH, _INFLATION = "_p95_growth", "inflation["
+
+
+def lost_figure(verify: RunResult) -> str:
+    found = judged(verify.orderings)
+    if not found:
+        return ""
+    lost, committed = sum(one.lost for one in found), sum(one.committed for one in found)
+    return f"{lost:,} lost of {committed:,} events (over {sum(one.consumers for one in found)} consumers)"
+
+
+def load_figure(load: RunResult) -> str:
+    rate = load.figures.get("appended_events_per_s")
+    worst = _furthest(load.operations)
+    return "; ".join([
+        *([f"{rate.value:,.0f} events/s appended"] if rate else []),
+        *([against_target(*worst)] if worst else []),
+    ])  # fmt: skip
+
+
+def capacity_figure(capacity: RunResult) -> str:
+    found = capacity.figures.get("capacity_appended_events_per_s")
+    return f"every target holds up to {found.value:,.0f} events/s" if found else ""
+
+
+def streaming_figure(result: RunResult) -> str:
+    found = {name: one for name, one in result.operations.items() if name.startswith(STREAMING)}
+    worst = _furthest(found)
+    return against_target(*worst) if worst else ""
+
+
+def plans_figure(result: RunResult) -> str:
+    if not result.plans:
+        return ""
+    met = sum(one.verdict is Verdict.MET for one in result.plans)
+    return f"{met} of {len(result.plans)} plans do no more work than they should"
+
+
+def cliffs_figure(cliffs: RunResult) -> str:
+    found = cliffs.figures.get("plan_cliffs")
+    return "" if found is None else f"{found.value:.0f} plan cliff{'' if found.value == 1 else 's'}"
+
+
+def memory_figure(soak: RunResult) -> str:
+    found = soak.figures.get("server_memory_slope")
+    return (
+        ""
+        if found is None
+        else f"the server's processes {found.value:+.3g} MiB an hour{_interval(found, '+.3g')}"
+    )
+
+
+def growth_figure(scale: RunResult) -> str:
+    grown = {name.removesuffix(_GROWTH): one for name, one in scale.figures.items() if name.endswith(_GROWTH)}
+    if not grown:
+        return ""
+    name = max(grown, key=lambda one: grown[one].value)
+    times = f"{grown[name].value:.2f} × that of the smallest volume{_interval(grown[name], '.2f')}"
+    return f"p95 of {name} at {grown_to(scale):,} events: {times}"
+
+
+def sweep_figure(sweep: RunResult) -> str:
+    return next(
+        (
+            f"{name}: {peak:,.0f}/s by {clients:.0f} clients, limited there by {limit}"
+            for name, peak, clients, limit in peaks(sweep)
+        ),
+        "",
+    )
+
+
+def isolation_figure(isolation: RunResult) -> str:
+    inflated = {
+        name: one
+        for name, one in isolation.figures.items()
+        if name.startswith(_INFLATION) and name.endswith(", p95]")
+    }
+    if not inflated:
+        return ""
+    name = max(inflated, key=lambda one: inflated[one].value)
+    beside, operation, _ = name.removeprefix(_INFLATION).rsplit(", ", 2)
+    return f"{operation}: p95 {inflated[name].value:.2f} × as long beside {beside} as alone"
+
+
+def stress_figure(stress: RunResult) -> str:
+    cases = [one for one in stress.sections if one.verdict is not None]
+    return f"{sum(one.verdict is Verdict.MET for one in cases)} of {len(cases)} cases" if cases else ""
+
+
+def grown_to(scale: RunResult) -> int:
+    """The largest volume that was measured."""
+    found = scale.figures.get(LARGEST_VOLUME)
+    return 0 if found is None else int(found.value)
+
+
+def peaks(sweep: RunResult) -> Iterator[tuple[str, float, float, Limit]]:
+    """Of each operation swept: its name, its highest throughput, by how many clients, and what limited it there."""
+    columns = [
+        _column(sweep, "sweep", "The law of each operation", name)
+        for name in ("operation", "measured peak", "with clients", "limited there by")
+    ]
+    for name, peak, clients, limit in zip(*columns, strict=True):
+        yield str(name), float(peak or 0.0), float(clients or 0.0), Limit(str(limit))
+
+
+def against_target(name: str, one: OperationResult) -> str:
+    value = one.quantile_ms(one.target_quantile) or 0.0
+    return f"{name} {one.target_quantile} {value:.3g} of {one.target_ms or 0:g} ms"
+
+
+def _column(result: RunResult, section: str, title: str, name: str) -> list[str | float | None]:
+    table: Table | None = next(
+        (
+            table
+            for one in result.sections
+            if one.name == section
+            for table in one.tables
+            if table.title == title
+        ),
+        None,
+    )
+    if table is None:
+        return []
+    place = [column.name for column in table.columns].index(name)
+    return [row[place] for row in table.rows]
+
+
+def _furthest(operations: Mapping[str, OperationResult]) -> tuple[str, OperationResult] | None:
+    """The operation that came nearest to its target, or went furthest beyond it."""
+    shares = {
+        name: value / one.target_ms
+        for name, one in operations.items()
+        if one.target_ms and (value := one.quantile_ms(one.target_quantile)) is not None
+    }
+    name = max(shares, key=lambda one: shares[one], default=None)
+    return None if name is None else (name, operations[name])
+
+
+def _interval(one: Figure, spec: str) -> str:
+    if one.low is None or one.high is None:
+        return ""
+    return f" ({one.low:{spec}} to {one.high:{spec}})"

@@ -1,0 +1,86 @@
+"""Parts that are finished, kept in the output directory, so that a certification can go on where it ended."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from eventmark.certify.criteria import Part
+from eventmark.errors import UsageError
+from eventmark.jobs.job import Job
+from eventmark.results.files import read_result, write_result, write_whole
+from eventmark.results.results import RunResult
+
+FOLDER, HEAD = "parts", "certification.json"
+
+
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parts in a folder are of: parts of anything else answer another question."""
+
+    store: str
+    digest: str  # of the store's schema, statements and targets
+    server: str
+    events: int
+    corpus: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptParts:
+    """The folder ``out``/parts."""
+
+    out: Path
+
+    def begin(self, job: Job, *, resume: bool) -> dict[Part, RunResult]:
+        """What is finished already; nothing, and an empty folder, where it is not resumed. Raises ``UsageError``."""
+        head = _head(job)
+        if not resume:
+            for path in [self._head, *map(self._path, Part)]:
+                path.unlink(missing_ok=True)
+            write_whole(self._head, msgspec.json.encode(head))
+            return {}
+        self._check(head)
+        return {part: read_result(self._path(part)) for part in Part if self._path(part).exists()}
+
+    def keep(self, part: Part, result: RunResult) -> None:
+        write_result(result, self._path(part))
+
+    def _check(self, head: _Head) -> None:
+        try:
+            found = msgspec.json.decode(self._head.read_bytes(), type=_Head)
+        except FileNotFoundError:
+            raise UsageError(
+                f"{self.out} holds no certification to go on with", remedy="leave --resume out"
+            ) from None
+        except (OSError, msgspec.MsgspecError) as error:
+            raise UsageError(f"{self._head} cannot be read: {error}", remedy="leave --resume out") from error
+        for name in head.__struct_fields__:
+            if getattr(found, name) != getattr(head, name):
+                what = "store, its files or its targets" if name == "digest" else name
+                raise UsageError(
+                    f"the certification in {self.out} is of another {what}",
+                    remedy="give it the same settings, or leave --resume out",
+                )
+
+    @property
+    def _head(self) -> Path:
+        return self.out / FOLDER / HEAD
+
+    def _path(self, part: Part) -> Path:
+        return self.out / FOLDER / f"{part}.json"
+
+
+def _head(job: Job) -> _Head:
+    definition, corpus = job.definition, job.corpus
+    texts = [
+        definition.schema_sha256,
+        *(f"{name}\n{one.template}" for name, one in sorted(definition.statements.items())),
+        *(f"{name} {one}" for name, one in sorted(job.targets.items())),
+    ]
+    return _Head(
+        store=definition.name, digest=hashlib.sha256("\n".join(texts).encode()).hexdigest(),
+        server=job.server.kind if job.server.ours else job.server.address, events=corpus.events,
+        corpus=f"{len(corpus.tenants)} tenants, {corpus.payload_profile}, seed {corpus.seed}, aged {job.aged}",
+    )  # fmt: skip
