@@ -24,6 +24,7 @@ from tests.engine.builders import new_events, stream_of
 
 SMALL = ("--events", "1k", "--profile", "quick")
 VERBS = {
+    "certify": ("--events", "20k", "--minutes", "30"),
     "run": SMALL,
     "verify": (*SMALL, "--ordering", "horizon", "--seconds", "5"),
     "museum": ("--profile", "quick"),
@@ -41,7 +42,7 @@ VERBS = {
     "explain --approve": SMALL,
     "explain --repeat 2": SMALL,
     "advise": SMALL,
-    "limits": SMALL,
+    "baselines": SMALL,
     "gate": (*SMALL, "--base", "store:eaf", "--candidate", "store:eaf", "--seconds", "5"),
     "selfcheck": ("--profile", "quick"),
     "load": (*SMALL, "--seconds", "5"),
@@ -60,7 +61,8 @@ REPLACING = {
     "isolate",
     "explain",
     "advise",
-    "limits",
+    "baselines",
+    "certify",
     "load",
     "scale",
 }
@@ -301,6 +303,11 @@ def test_the_old_name_of_admin_works_and_says_the_new_one(command: Command, data
     old, verb = "store", "migrate"
     done = command(old, verb, "--server", database)
     assert (done.code, "eventmark admin" in done.err) == (0, True)
+
+
+def test_the_old_name_of_baselines_works_and_says_the_new_one(command: Command, used: str) -> None:
+    done = command("limits", *SMALL, "--server", used)
+    assert (done.code, "eventmark baselines" in done.err) == (4, True)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -68,9 +68,11 @@ class Certification:
         """
         job = self.ground.job
         kept = KeptParts(self.ground.out)
-        self._parts = kept.begin(job, resume=self.resume)
+        self._parts = kept.finished(job) if self.resume else {}
         self._check_time()
         check_room(job, prepare_store(job))
+        if not self.resume:
+            kept.begin(job)
         self._announce()
         for part in Part:
             if part not in self._parts and (extent := self._extent(part)) is not None:

@@ -33,15 +33,15 @@ class KeptParts:
 
     out: Path
 
-    def begin(self, job: Job, *, resume: bool) -> dict[Part, RunResult]:
-        """What is finished already; nothing, and an empty folder, where it is not resumed. Raises ``UsageError``."""
-        head = _head(job)
-        if not resume:
-            for path in [self._head, *map(self._path, Part)]:
-                path.unlink(missing_ok=True)
-            write_whole(self._head, msgspec.json.encode(head))
-            return {}
-        self._check(head)
+    def begin(self, job: Job) -> None:
+        """An empty folder, for parts of this job. Raises ``CannotRunError`` where it cannot be written."""
+        for part in Part:
+            self._path(part).unlink(missing_ok=True)
+        write_whole(self._head, msgspec.json.encode(_head(job)))
+
+    def finished(self, job: Job) -> dict[Part, RunResult]:
+        """What there is of this job. Raises ``UsageError`` where the folder holds nothing, or something else."""
+        self._check(_head(job))
         return {part: read_result(self._path(part)) for part in Part if self._path(part).exists()}
 
     def keep(self, part: Part, result: RunResult) -> None:
