@@ -127,6 +127,18 @@ def test_lost_events_say_why_and_what_to_do() -> None:
     assert one.remedy == "Read below the oldest transaction."
 
 
+def test_a_machine_that_is_not_fit_takes_nothing_from_what_no_clock_decides() -> None:
+    unfit = {
+        part.value: msgspec.structs.replace(
+            all_met()[part], verdict=INCONCLUSIVE, reasons=["machine: it is too quick"]
+        )
+        for part in (Part.OPERATIONS, Part.SOAK)
+    }
+    found = answered(done(**unfit))
+    assert {found[name].verdict for name in ("indexes", "memory")} == {MET}
+    assert found["targets-under-load"].verdict is INCONCLUSIVE
+
+
 @pytest.mark.parametrize(
     ("limit", "verdict"),
     [

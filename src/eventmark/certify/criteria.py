@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from eventmark.certify import figures
 from eventmark.experiments.soak.soak_report import MEMORY_OF
-from eventmark.jobs.kernel import DOUBTS
+from eventmark.jobs.kernel import INTERRUPTED, UNFIT
 from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import judged, overall
 from eventmark.results.results import Criterion, Finding, RunResult, Section, Verdict
@@ -77,6 +77,7 @@ class Question:
     """``needs`` are the parts without which it cannot be MET; what is seen by any of ``looks`` counts.
 
     ``tells`` give the figure that decides. ``about`` is what a store may lack, so that the question is not asked.
+    ``timed``: it rests on times, so that a machine that is not fit leaves it undecided.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Question:
     looks: Mapping[Part, Look]
     tells: Mapping[Part, Tell]
     about: str = ""
+    timed: bool = True
 
 
 def criteria(done: Done) -> list[Criterion]:
@@ -112,7 +114,7 @@ def _answered(question: Question, done: Done) -> Criterion:
         one
         for part, look in question.looks.items()
         if part in done.parts
-        for one in (*look(part, done.parts[part]), *_doubts(part, done.parts[part]))
+        for one in (*look(part, done.parts[part]), *_doubts(part, done.parts[part], timed=question.timed))
     ]
     verdict, reason, remedy = _verdict(question, seen, done)
     first = next((one for one in seen if one.verdict is verdict), seen[0] if seen else None)
@@ -146,10 +148,10 @@ def _verdict(question: Question, seen: Sequence[Seen], done: Done) -> tuple[Verd
 # What the parts' results hold
 
 
-def _doubts(part: Part, result: RunResult) -> Iterator[Seen]:
-    """What the kernel holds against all that a run found: the machine, an interruption."""
+def _doubts(part: Part, result: RunResult, *, timed: bool) -> Iterator[Seen]:
+    """What the kernel holds against all that a run found: an interruption; of what is ``timed``, the machine as well."""
     for reason in result.reasons:
-        if reason.startswith(DOUBTS):
+        if reason.startswith(INTERRUPTED) or (timed and reason.startswith(UNFIT)):
             yield Seen(what=part, verdict=Verdict.INCONCLUSIVE, seen=reason, evidence=anchor(part))
 
 
@@ -272,11 +274,11 @@ QUESTIONS = (
     Question(
         name="indexes", text="Does every statement use its index (EXPLAIN ANALYZE)?",
         needs=(Part.OPERATIONS,), looks={Part.OPERATIONS: _plans, Part.CLIFFS: _findings},
-        tells={Part.OPERATIONS: figures.plans_figure, Part.CLIFFS: figures.cliffs_figure},
+        tells={Part.OPERATIONS: figures.plans_figure, Part.CLIFFS: figures.cliffs_figure}, timed=False,
     ),
     Question(
         name="memory", text="Does memory stay stable in an extended run?",
-        needs=(Part.SOAK,), looks={Part.SOAK: _memory}, tells={Part.SOAK: figures.memory_figure},
+        needs=(Part.SOAK,), looks={Part.SOAK: _memory}, tells={Part.SOAK: figures.memory_figure}, timed=False,
     ),
     Question(
         name="growth", text=f"Is it as quick at {GROWN_EVENTS // 1_000_000} million events?",

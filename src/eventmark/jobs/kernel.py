@@ -34,9 +34,9 @@ from eventmark.results.results import (
 )
 from eventmark.seeding import Progress, no_progress
 
-_MACHINE, _INTERRUPTED = "machine", "interrupted after "
-DOUBTS = (f"{_MACHINE}: ", _INTERRUPTED)
-"""How the reasons begin that take the certainty out of all that a run found."""
+_MACHINE = "machine"
+INTERRUPTED, UNFIT = "interrupted after ", f"{_MACHINE}: "
+"""How the reasons begin that take the certainty out of all that a run found, or out of its times."""
 
 Part = tuple[str, Verdict, str]
 """What counts towards a verdict: its name, its verdict, the reason."""
@@ -126,7 +126,7 @@ def concluded(
     verdict, reasons = found.decided or overall([*parts, *_machine_parts(machine, found, sections)])
     if not whole:
         verdict = Verdict.BROKEN if verdict is Verdict.BROKEN else Verdict.INCONCLUSIVE
-        reasons = [f"{_INTERRUPTED}{run.now_s:.0f} s: this is what was measured until then", *reasons]
+        reasons = [f"{INTERRUPTED}{run.now_s:.0f} s: this is what was measured until then", *reasons]
     if machine.busy and verdict is not Verdict.MET:
         reasons = [machine.busy_reason, *reasons]
     return RunResult(

@@ -52,19 +52,24 @@ def render_orderings(orderings: Sequence[OrderingResult]) -> RenderableType:
         told: list[str] = []
         for finding in faults_of(one)[:FINDINGS_MAX]:
             said = f"{one.ordering}: {finding.name}, {finding.expected}: {cut(finding.observed, FINDING_MAX)}"
-            lines.append(Padding(Text(one_line(said)), (0, 0, 0, 2)))
+            lines.append(Padding(Text(one_line(said)), (0, 0, 0, 2), expand=False))
             if finding.remedy and finding.remedy not in told:
                 told.append(finding.remedy)
-                lines.append(Padding(Text(f"What to do: {one_line(finding.remedy)}"), (0, 0, 0, 4)))
+                lines.append(
+                    Padding(Text(f"What to do: {one_line(finding.remedy)}"), (0, 0, 0, 4), expand=False)
+                )
         if more := len(faults_of(one)[FINDINGS_MAX:]):
             lines.append(
                 Padding(
                     Text(f"{one_line(one.ordering)}: {counted(more, 'more finding')} in the report"),
                     (0, 0, 0, 2),
+                    expand=False,
                 )
             )
         if faults_of(one) and one.replay:
-            lines.append(Padding(Text(f"again: {one_line(one.replay)}", style="dim"), (0, 0, 0, 4)))
+            lines.append(
+                Padding(Text(f"again: {one_line(one.replay)}", style="dim"), (0, 0, 0, 4), expand=False)
+            )
     return Group(*lines)
 
 

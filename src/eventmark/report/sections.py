@@ -55,14 +55,14 @@ def faults_of(section: Section) -> list[Finding]:
 def render_section(section: Section, *, brief: bool = False) -> RenderableType:
     """A section on a terminal: its paragraphs, its tables unless it is ``brief``, and what was found."""
     parts: list[RenderableType] = [Text(plain(section.title), style="bold")]
-    parts += [Padding(Text(one_line(text)), (0, 0, 0, 2)) for text in section.text]
+    parts += [Padding(Text(one_line(text)), (0, 0, 0, 2), expand=False) for text in section.text]
     for table in () if brief else section.tables:
         parts += [Text(), _terminal_table(table)]
     for finding in faults_of(section):
         said = f"{finding.name}: {finding.observed}, expected {finding.expected}"
-        parts.append(Padding(Text(one_line(said)), (0, 0, 0, 2)))
+        parts.append(Padding(Text(one_line(said)), (0, 0, 0, 2), expand=False))
         if finding.remedy:
-            parts.append(Padding(Text(one_line(finding.remedy), style="dim"), (0, 0, 0, 4)))
+            parts.append(Padding(Text(one_line(finding.remedy), style="dim"), (0, 0, 0, 4), expand=False))
     parts += [_terminal_diff(block) for block in section.blocks if block.language == "diff"]
     return Group(*parts)
 

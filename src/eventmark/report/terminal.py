@@ -158,7 +158,9 @@ def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
 def _skipped(found: tuple[str, str]) -> RenderableType:
     """What could not be done, and why."""
     name, reason = found
-    return Padding(Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2))
+    return Padding(
+        Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2), expand=False
+    )
 
 
 def _plans(plans: Sequence[PlanResult], *, verbose: bool) -> RenderableType:
@@ -232,7 +234,7 @@ def _query(plan: PlanResult) -> list[str]:
 
 
 def _line(text: str, indent: int = 2) -> RenderableType:
-    return Padding(Text(one_line(text)), (0, 0, 0, indent))
+    return Padding(Text(one_line(text)), (0, 0, 0, indent), expand=False)
 
 
 def _verdicts(items: Iterable[PlanResult | Finding]) -> Text:
