@@ -149,7 +149,7 @@ def _verdict(question: Question, seen: Sequence[Seen], done: Done) -> tuple[Verd
 
 
 def _doubts(part: Part, result: RunResult, *, timed: bool) -> Iterator[Seen]:
-    """What the kernel holds against all that a run found: an interruption; of what is ``timed``, the machine as well."""
+    """What the kernel holds against all that a run found: an interruption; if it is ``timed``, the machine."""
     for reason in result.reasons:
         if reason.startswith(INTERRUPTED) or (timed and reason.startswith(UNFIT)):
             yield Seen(what=part, verdict=Verdict.INCONCLUSIVE, seen=reason, evidence=anchor(part))
