@@ -23,7 +23,7 @@ _HEAD = """# Performance
 
 Made from the files in `docs/results` by `make docs`.
 Absolute figures belong to the machine they were taken on. The baselines compare with what other tools did beside
-them, in the same run: below 1 is quicker than the tool.
+them, in the same run.
 """
 
 
