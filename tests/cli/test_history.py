@@ -107,7 +107,7 @@ def test_a_ci_gets_a_summary_added_to_its_file_and_annotations(eventmark: Eventm
     summary = (files / "summary.md").read_text()
     assert summary.startswith("before\n")
     assert "BROKEN" in summary
-    assert f"::error title=Eventmark%3A BROKEN::{APPEND}: p50 2.00 times" in done.stdout
+    assert f"::error title=Eventmark%3A BROKEN::{APPEND}: p50 is 2.00 × the base's" in done.stdout
     beside = eventmark("compare", "base.json", "slower.json", "--json", at=files, github="true")
     assert json.loads(beside.stdout)
     assert "::error" in beside.stderr
@@ -210,6 +210,26 @@ def test_a_run_is_held_against_its_baseline(tmp_path: Path) -> None:
     assert any(reason.startswith("baseline: plans of load_aggregate") for reason in held.reasons)
     assert held_against_baseline(settings, msgspec.structs.replace(base, run_id="two")).verdict is Verdict.MET
     assert held_against_baseline(Settings(), worse) is worse
+
+
+def test_what_cannot_be_told_fails_unless_only_what_is_slower_is_to_fail(
+    eventmark: Eventmark, tmp_path: Path
+) -> None:
+    noisy = (1.0, 1.6, 0.7, 1.3, 0.9)
+    written(tmp_path, "base.json", result({APPEND: operation(noisy)}))
+    written(
+        tmp_path, "now.json", result({APPEND: operation(tuple(1.1 * one for one in noisy))}, run_id="two")
+    )
+    codes = {
+        how: eventmark("compare", "base.json", "now.json", "--fail-on", how, at=tmp_path).returncode
+        for how in ("any", "slower", "never")
+    }
+    assert codes == {"any": 3, "slower": 0, "never": 0}
+    assert eventmark("compare", "base.json", "base.json", at=tmp_path).returncode == 0
+    now = read_result(tmp_path / "now.json")
+    for how, verdict in (("any", Verdict.INCONCLUSIVE), ("slower", Verdict.MET)):
+        settings = Settings(baseline=str(tmp_path / "base.json"), fail_on=how)
+        assert held_against_baseline(settings, now).verdict is verdict
 
 
 def test_a_baseline_that_is_not_comparable_takes_the_certainty_and_keeps_the_run(tmp_path: Path) -> None:

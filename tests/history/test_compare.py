@@ -77,14 +77,14 @@ def test_forks_that_lie_far_apart_cannot_tell_and_say_what_they_could_have() -> 
     assert found.outcome is Outcome.CANNOT_TELL
     detectable = found.effects["p50"].detectable
     assert detectable is not None and detectable > 1.5
-    assert f"{detectable:.2f} could have been detected" in found.reason
+    assert f"only a slowdown to {detectable:.2f} × or more would have shown" in found.reason
 
 
 def test_a_tail_that_grew_makes_an_operation_slower_though_its_middle_stayed() -> None:
     candidate = result({APPEND: operation(STEADY, p95=4.0)})
     found = compared(result({APPEND: operation(STEADY)}), candidate).operations[APPEND]
     assert found.outcome is Outcome.SLOWER
-    assert found.reason.startswith("p95 2.00 times")
+    assert found.reason.startswith("p95 is 2.00 × the base's")
 
 
 def test_two_forks_a_side_find_what_is_large_and_one_finds_nothing() -> None:
@@ -196,6 +196,46 @@ def test_figures_are_judged_by_their_direction_and_interval(
     )
     found = compared(result(figures={"it": base}), result(figures={"it": candidate}))
     assert found.figures["it"].outcome is outcome, found.figures["it"].reason
+
+
+@pytest.mark.parametrize("noisy", [(1.0, 1.6, 0.7, 1.3, 0.9), (1.0,)])
+def test_a_result_compared_with_itself_is_met_however_noisy(noisy: tuple[float, ...]) -> None:
+    figures = {"rate": Figure(value=100, unit="appends/s", better="more"), "note": Figure(value=1, unit="x")}
+    base = result({APPEND: operation(noisy, failed=2)}, plans=[plan(Verdict.BROKEN)], figures=figures)
+    for fail_on in (FailOn.ANY, FailOn.SLOWER, FailOn.COUNTERS):
+        assert judge(compared(base, base), fail_on) == (Verdict.MET, [])
+    assert compared(base, base).operations[APPEND].reason == "identical to the base"
+
+
+def test_counters_and_plans_that_are_gone_are_named_and_not_met() -> None:
+    base = result(
+        {APPEND: operation(work={"rows": 1.0, "wal_bytes": 9.0})}, plans=[plan(), plan(condition="other")]
+    )
+    now = result({APPEND: operation(work={"rows": 1.0})}, plans=[plan()], run_id="two")
+    verdict, reasons = judge(compared(base, now))
+    assert verdict is Verdict.INCONCLUSIVE
+    assert reasons == [
+        f"work of {APPEND}: wal_bytes counted before, not now",
+        "plans of load_aggregate: examined before under 2 conditions, now under 1 of them",
+    ]
+
+
+def test_what_is_undecided_stands_apart_from_what_broke() -> None:
+    noisy = (1.0, 1.6, 0.7, 1.3, 0.9)
+    base = result({"slow": operation(STEADY), "noisy": operation(noisy)})
+    now = result({"slow": operation(scaled(2.0)), "noisy": operation(scaled(1.1, noisy))}, run_id="two")
+    verdict, reasons = judge(compared(base, now))
+    assert verdict is Verdict.BROKEN
+    assert [reason.partition(" is ")[0] for reason in reasons] == ["slow: p50", "undecided: noisy: p50"]
+
+
+@pytest.mark.parametrize("value", [1e-300, 1e300, 0.0, -1.0])
+def test_figures_far_apart_are_told_without_an_exception(value: float) -> None:
+    base = Figure(value=1e300, unit="ms", low=1e299, high=1e301, better="less")
+    other = msgspec.structs.replace(base, value=value, low=min(value, 0.0), high=max(value, 1.0))
+    for pair in ((base, other), (other, base)):
+        found = compared(*(result(figures={"it": one}) for one in pair))
+        assert found.figures["it"].outcome in (Outcome.CANNOT_TELL, Outcome.NOT_COMPARED)
 
 
 def test_never_fails_and_still_tells() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from eventmark.errors import UsageError
 from eventmark.history.comparability import check_comparable, machine_differences, noted_differences
@@ -21,6 +22,7 @@ from eventmark.judgement.counters import (
     Change,
     compare_counters,
     counter_change,
+    with_buffers,
 )
 from eventmark.judgement.plan_changes import compare_plans
 from eventmark.results.results import Figure, OperationResult, RunResult
@@ -28,6 +30,8 @@ from eventmark.stats.histogram import LatencyHistogram
 from eventmark.stats.ranks import CONFIDENCE
 
 SLOWDOWN = 0.10
+LOG_WIDTH_MAX = 700.0  # of what a float can be
+IDENTICAL = "identical to the base"
 QUANTILES = ("p50", "p95")  # those that results keep by fork
 
 
@@ -67,6 +71,7 @@ def compare_results(
             if name in candidate.figures
         },
         gone=[name for name in _measured(base) if name not in _measured(candidate)],
+        unjudged=[*_counters_gone(base, candidate, names), *_plans_gone(base, candidate)],
         added=[name for name in _measured(candidate) if name not in _measured(base)],
     )
 
@@ -88,7 +93,10 @@ def _operation(
     base: OperationResult, candidate: OperationResult, slowdown: float, confidence: float, *, times: bool
 ) -> OperationChange:
     effects = _effects(base, candidate, confidence) if times else {}
-    outcome, reason = _judged(base, candidate, effects, slowdown) if times else (Outcome.NOT_COMPARED, "")
+    if base == candidate:
+        outcome, reason = Outcome.SAME, IDENTICAL
+    else:
+        outcome, reason = _judged(base, candidate, effects, slowdown) if times else (Outcome.NOT_COMPARED, "")
     return OperationChange(
         outcome=outcome,
         reason=reason,
@@ -139,12 +147,13 @@ def _judged(
 
 
 def _said(name: str, effect: RatioEffect) -> str:
+    said = f"{name} is {effect.ratio:.2f} × the base's"
     if effect.low is None or effect.high is None:
-        return f"{name} {effect.ratio:.2f} times; {FORKS_MIN} forks a side are the least that bound it"
-    said = f"{name} {effect.ratio:.2f} times, between {effect.low:.2f} and {effect.high:.2f}"
-    if effect.detectable is None:
+        return f"{said}: too few forks to say more, {FORKS_MIN} a side are the least"
+    said = f"{said} (interval {effect.low:.2f} to {effect.high:.2f})"
+    if effect.detectable is None or effect.low > 1 or effect.high < 1:
         return said
-    return f"{said}; {effect.detectable:.2f} could have been detected"
+    return f"{said}; only a slowdown to {effect.detectable:.2f} × or more would have shown"
 
 
 def _slower_share(base: OperationResult, candidate: OperationResult) -> float | None:
@@ -159,7 +168,9 @@ def _slower_share(base: OperationResult, candidate: OperationResult) -> float | 
 
 def _figure(base: Figure, candidate: Figure, slowdown: float, *, times: bool) -> FigureChange:
     outcome, reason = Outcome.NOT_COMPARED, ""
-    if base.exact and candidate.exact:
+    if base == candidate:
+        outcome, reason = Outcome.SAME, IDENTICAL
+    elif base.exact and candidate.exact:
         outcome, reason = _exact_figure(base, candidate)
     elif times:
         outcome, reason = _timed_figure(base, candidate, slowdown)
@@ -182,12 +193,12 @@ def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[Out
     """By the ratio of the two and an interval from both intervals, taken as independent; worse is above 1."""
     if not candidate.better or min(base.value, candidate.value) <= 0:
         return Outcome.NOT_COMPARED, "neither direction is better, or there is no ratio"
-    turn = 1.0 if candidate.better == "less" else -1.0
-    ratio = math.exp(turn * math.log(candidate.value / base.value))
+    worse, better = (candidate, base) if candidate.better == "less" else (base, candidate)
+    ratio = worse.value / better.value
     bounds = [_log_width(one) for one in (base, candidate)]
     if any(bound is None for bound in bounds):
         return Outcome.CANNOT_TELL, f"{ratio:.2f} times as bad, without intervals to judge by"
-    width = math.hypot(*(bound for bound in bounds if bound is not None))
+    width = min(LOG_WIDTH_MAX, math.hypot(*(bound for bound in bounds if bound is not None)))
     effect = RatioEffect(
         ratio=ratio, low=ratio * math.exp(-width), high=ratio * math.exp(width), confidence=CONFIDENCE
     )
@@ -199,7 +210,7 @@ def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[Out
 
 def _log_width(figure: Figure) -> float | None:
     """Half of the interval, as a logarithm; the further side of one that is lopsided."""
-    if figure.low is None or figure.high is None or figure.low <= 0:
+    if figure.low is None or figure.high is None or min(figure.low, figure.high) <= 0:
         return None
     return max(math.log(figure.high / figure.value), math.log(figure.value / figure.low), 0.0)
 
@@ -207,3 +218,22 @@ def _log_width(figure: Figure) -> float | None:
 def _measured(result: RunResult) -> dict[str, None]:
     """The names of what was measured, in their order."""
     return dict.fromkeys([*result.operations, *result.figures])
+
+
+def _counters_gone(base: RunResult, candidate: RunResult, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        gone = WORK_TOLERANCES.keys() & (
+            with_buffers(base.operations[name].work).keys()
+            - with_buffers(candidate.operations[name].work).keys()
+        )
+        if gone:
+            yield f"work of {name}: {', '.join(sorted(gone))} counted before, not now"
+
+
+def _plans_gone(base: RunResult, candidate: RunResult) -> Iterator[str]:
+    """By statement, where the candidate examined plans at all or should have."""
+    now = {(plan.statement, plan.condition) for plan in candidate.plans}
+    gone = Counter(plan.statement for plan in base.plans if (plan.statement, plan.condition) not in now)
+    for name, count in gone.items():
+        of = sum(plan.statement == name for plan in base.plans)
+        yield f"plans of {name}: examined before under {of} conditions, now under {of - count} of them"

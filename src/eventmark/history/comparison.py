@@ -101,6 +101,7 @@ class Comparison(Document, frozen=True, kw_only=True):
     figures: dict[str, FigureChange]
     gone: list[str]  # measured in the base, not in the candidate
     added: list[str]
+    unjudged: list[str]  # counters and plans that the candidate does not have
 
 
 def encode_comparison(comparison: Comparison) -> bytes:
@@ -122,9 +123,16 @@ def judge(comparison: Comparison, fail_on: FailOn = FailOn.ANY) -> tuple[Verdict
         parts += _of_times(comparison, alone=fail_on is FailOn.SLOWER)
     if fail_on in (FailOn.ANY, FailOn.COUNTERS):
         parts += _of_counters(comparison)
+    else:  # a slower part may be what is gone
+        parts += [(name, Verdict.INCONCLUSIVE, "measured before, not now") for name in comparison.gone]
     if fail_on is FailOn.NEVER:
         return Verdict.MET, []
-    return overall(parts)
+    verdict, reasons = overall(parts)
+    broken = sum(one is Verdict.BROKEN for _, one, _ in parts)
+    return verdict, [
+        *reasons[:broken],
+        *(f"undecided: {reason}" for reason in reasons[broken:]),
+    ] if broken else reasons
 
 
 def comparison_exit_code(verdict: Verdict, fail_on: FailOn) -> int:
@@ -165,3 +173,6 @@ def _of_counters(comparison: Comparison) -> Iterator[tuple[str, Verdict, str]]:
             yield name, VERDICTS[figure.outcome], figure.reason
     for name in comparison.gone:
         yield name, Verdict.BROKEN, "measured before, not now"
+    for said in comparison.unjudged:
+        name, _, why = said.partition(": ")
+        yield name, Verdict.INCONCLUSIVE, why

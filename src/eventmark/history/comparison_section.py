@@ -119,6 +119,13 @@ def _findings(comparison: Comparison) -> list[Finding]:
         if plan.worse
     ]  # fmt: skip
     found += [
+        Finding(
+            name=said.partition(": ")[0], verdict=Verdict.INCONCLUSIVE, observed=said.partition(": ")[2],
+            expected="the same as before",
+        )
+        for said in comparison.unjudged
+    ]  # fmt: skip
+    found += [
         Finding(name=name, verdict=Verdict.BROKEN, observed="not measured", expected="measured, as before")
         for name in comparison.gone
     ]

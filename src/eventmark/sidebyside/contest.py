@@ -28,6 +28,10 @@ CONFIRMATIONS = 2
 """Pairs in a row in which a counter has to be higher: the first may have met a page split."""
 
 
+PAIRS_MIN = 6  # of sides that are alike, for an answer
+MORE_PAIRS = "give more --seconds, or fewer operations with --only"
+
+
 class Decision(StrEnum):
     """What is known of an operation. Everything but UNDECIDED is final."""
 
@@ -152,6 +156,8 @@ class OperationContest:
         if not test.pairs:
             return self.reason or "no pair was measured"
         low, high = (math.exp(bound) for bound in test.interval(0.95))
+        if low == 0.0 and high == math.inf:
+            return f"too few pairs to say anything: {test.pairs} of at least {PAIRS_MIN}; {MORE_PAIRS}"
         bounds = f"between {_times(low)} and {_times(high)}"
         return f"{name} {self.ratio(name):.3f} times, {bounds}, {test.pairs} pairs"
 
