@@ -8,10 +8,12 @@ import msgspec
 import pytest
 
 from eventmark.errors import UsageError
-from eventmark.history import Run, read_runs
+from eventmark.history import Run, entry_of, find_trends, read_runs
 from eventmark.report.history_page import history_charts, render_history_page
 from eventmark.results.files import write_result
 from eventmark.results.results import Figure, RunResult
+from tests.history.test_trends import history as made_up
+from tests.history.test_trends import runs_of, stepped
 from tests.report.browser import BROWSER, look_at
 
 
@@ -81,3 +83,17 @@ def test_the_page_is_drawn_and_does_not_scroll_sideways(
     assert int(look.facts["drawn"]) == len([1 for chart in history_charts(history) if chart.points]) > 3
     assert int(look.facts["overflow"]) <= 0
     assert look.facts["wide"] == "0"
+
+
+def test_a_page_over_a_step_for_the_worse_is_headed_by_it_and_marks_it(tmp_path: Path) -> None:
+    runs = runs_of(made_up(stepped(ratio=1.4)))
+    trends = find_trends([entry_of(run) for run in runs])
+    page = render_history_page(runs, tmp_path / "dashboard.html", trends)
+    assert 'class="hero tint-BROKEN"' in page
+    assert "the last run met its targets; 2 numbers got worse over the runs" in page
+    assert f"commit {16:040x}"[:19] in page
+    chart = next(history_charts(runs, trends))
+    assert [point.x for point in chart.points if point.series == "step for the worse"] == [runs[16].moment]
+    steady = render_history_page(runs_of(made_up([1.0] * 20)), tmp_path / "dashboard.html")
+    assert 'class="hero tint-MET"' in steady
+    assert "nothing got worse over the runs" in steady

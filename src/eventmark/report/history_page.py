@@ -9,23 +9,35 @@ from pathlib import Path
 
 from altair.utils.schemapi import debug_mode
 
-from eventmark.history import Run
+from eventmark.history import Run, Trends, entry_of, find_trends, judge_trends
+from eventmark.history.trends import Trend, worsening
+from eventmark.judgement.verdicts import overall
 from eventmark.report.html import page_environment, page_parts
 from eventmark.report.section_charts import drawn_chart
 from eventmark.report.text import counted
-from eventmark.results.results import Chart, Column, Point, Table
+from eventmark.results.results import Chart, Column, Point, RunResult, Table, Verdict
+
+WORSE, CHANGED = "step for the worse", "step"
 
 
 @debug_mode(False)  # each chart is checked as a whole, not each of its parts as well
-def render_history_page(runs: Sequence[Run], page: Path) -> str:
-    """The page. ``page`` is where it will stand: reports beside the results are linked from there."""
-    charts = [chart for chart in history_charts(runs) if chart.points]
+def render_history_page(runs: Sequence[Run], page: Path, trends: Trends | None = None) -> str:
+    """The page. ``page`` is where it will stand: reports beside the results are linked from there.
+
+    ``trends`` are the history's, found anew where they are not given.
+    """
+    trends = trends or find_trends([entry_of(run) for run in runs])
+    charts = [chart for chart in history_charts(runs, trends) if chart.points]
+    verdict, reasons = judge_trends(trends)
     return (
         page_environment()
         .get_template("history.html.j2")
         .render(
             runs=list(reversed(runs)),
             last=runs[-1].result,
+            verdict_of_all=overall([("", runs[-1].result.verdict, ""), ("", verdict, "")])[0],
+            headline=_headline(runs[-1].result, trends, reasons),
+            changes=[*reasons, *trends.notes],
             titles=[chart.title for chart in charts],
             charts={f"history{number}": drawn_chart(chart).to_dict() for number, chart in enumerate(charts)},
             tables=[*_last_verdicts(runs), *_figures_tables(runs)],
@@ -36,8 +48,25 @@ def render_history_page(runs: Sequence[Run], page: Path) -> str:
     )
 
 
-def history_charts(runs: Sequence[Run]) -> Iterator[Chart]:
-    """The trend of each operation's p95 and of each figure that came more than once, and the growth over volumes."""
+def _headline(last: RunResult, trends: Trends, reasons: Sequence[str]) -> str:
+    """What the newest run came to, and what became worse since when: a page may be MET and slower than it was."""
+    targets = {
+        Verdict.MET: "the last run met its targets",
+        Verdict.BROKEN: "the last run missed targets",
+        Verdict.INCONCLUSIVE: "the last run is undecided",
+    }[last.verdict]
+    worse = sum(bool(worsening(one, trends.recent, trends.slowdown)) for one in trends.trends)
+    if worse:
+        return f"{targets}; {counted(worse, 'number')} got worse over the runs"
+    return f"{targets}; {'no change can be told yet' if reasons else 'nothing got worse over the runs'}"
+
+
+def history_charts(runs: Sequence[Run], trends: Trends | None = None) -> Iterator[Chart]:
+    """The trend of each operation's p95 and of each figure that came more than once, and the growth over volumes.
+
+    Steps of the trends are marked.
+    """
+    steps = _steps(trends)
     for name in _names(one.result.operations for one in runs):
         points = []
         for run in runs:
@@ -46,22 +75,40 @@ def history_charts(runs: Sequence[Run]) -> Iterator[Chart]:
                 found = one.interval_ms.get("p95")
                 low, high = (found.low, found.high) if found else (None, None)
                 points.append(Point(x=run.moment, y=one.latency_ms.p95, series=run.kind, low=low, high=high))
-        yield _trend(f"{name}, p95", "milliseconds", points)
+        yield _trend(f"{name}, p95", "milliseconds", points, steps.get(f"{name} p95", []))
     for name in _names(one.result.figures for one in runs):
         figures = [(run, run.result.figures[name]) for run in runs if name in run.result.figures]
         points = [
             Point(x=run.moment, y=one.value, series=run.kind, low=one.low, high=one.high)
             for run, one in figures
         ]
-        yield _trend(name.replace("_", " "), figures[0][1].unit, points)
+        yield _trend(name.replace("_", " "), figures[0][1].unit, points, steps.get(name, []))
     yield _growth(runs)
 
 
-def _trend(title: str, unit: str, points: Sequence[Point]) -> Chart:
-    """Lines of what came more than once; what came once is in the tables."""
+def _steps(trends: Trends | None) -> dict[str, list[Point]]:
+    """The runs from which on a number's level was another, by the number's name."""
+    found: dict[str, list[Point]] = {}
+    for one in trends.trends if trends else ():
+        found.setdefault(one.name, []).extend(
+            Point(x=one.runs[step.at].moment[5:16], y=one.values[step.at], series=_step_name(one, step.ratio))
+            for step in one.changes.steps
+        )
+    return found
+
+
+def _step_name(trend: Trend, ratio: float) -> str:
+    return WORSE if trend.is_worse(ratio) else CHANGED
+
+
+def _trend(title: str, unit: str, points: Sequence[Point], steps: Sequence[Point]) -> Chart:
+    """Lines of what came more than once, with the steps marked; what came once is in the tables."""
     counts = Counter(point.series for point in points)
     several = [point for point in points if counts[point.series] > 1]
-    return Chart(title=title, mark="line", x="run", y=unit, points=several)
+    moments = {point.x for point in several}
+    marked = [step for step in steps if step.x in moments]
+    dots = list(dict.fromkeys(step.series for step in marked))
+    return Chart(title=title, mark="line", x="run", y=unit, points=[*several, *marked], dots=dots)
 
 
 def _growth(runs: Sequence[Run]) -> Chart:
