@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from eventmark.experiments.hunt.verification import note_left_out
 from eventmark.results.results import Verdict
 from eventmark.verify import Fault, Outcome, check, engine_subject
 from eventmark.verify.findings import Reader, findings, said
@@ -111,3 +112,11 @@ def test_an_invariant_that_was_not_asked_is_never_met() -> None:
     rows = {str(row[0]).partition(":")[0]: row[1] for row in section.tables[0].rows}
     assert (rows["I1"], rows["I5"], rows["I11"]) == ("MET", "INCONCLUSIVE", "not asked")
     assert section.tables[1].rows == [["I11", "horizon", "the store has no snapshots"]]
+
+
+def test_what_was_not_hunted_is_counted_until_a_longer_hunt_has_done_it() -> None:
+    skipped: dict[str, str] = {}
+    note_left_out(skipped, priced(0), 10_000, "60 s were over")
+    assert skipped == {"events of horizon": "9,996 of 10,000 were not hunted: 60 s were over"}
+    note_left_out(skipped, priced(0), 4, "60 s were over")
+    assert skipped == {}

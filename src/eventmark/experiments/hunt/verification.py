@@ -80,7 +80,9 @@ class Verification(Experiment):
         whole = self._plan(job, subject)
         first = replace(whole, events=min(whole.events, FIRST_LOOK_EVENTS), paced_s=QUICK_S, held_s=QUICK_S)
         found = self._hunt(job, first, run, progress)
-        if found.verdict is not Verdict.BROKEN and whole != first:
+        if found.verdict is Verdict.BROKEN:
+            note_left_out(run.skipped, found, whole.events, "the first look decided")
+        elif whole != first:
             found = self._hunt(job, whole, run, progress)
         if found.verdict is not Verdict.MET:
             return [found]
@@ -96,10 +98,22 @@ class Verification(Experiment):
 
     def _hunt(self, job: Job, plan: HuntPlan, run: Run, progress: Progress) -> OrderingResult:
         with run.phase(plan.subject.name):
-            return hunt(
+            found = hunt(
                 job.server.dsn, scratch_name(job.schema, SCHEMA_SUFFIX), plan, replay=_replay(job, plan),
                 keep_history=self.out / f"history-{plan.subject.name}.npz", progress=progress,
             )  # fmt: skip
+        note_left_out(
+            run.skipped, found, plan.events, f"{plan.seconds:g} s were over: give more with --seconds"
+        )
+        return found
+
+
+def note_left_out(skipped: dict[str, str], found: OrderingResult, asked: int, why: str) -> None:
+    """What was not hunted of the events that were asked for, and why."""
+    name = f"events of {found.ordering}"
+    skipped.pop(name, None)  # of a shorter hunt before this one
+    if (left := asked - found.committed) > 0:
+        skipped[name] = f"{left:,} of {asked:,} were not hunted: {why}"
 
 
 def _replay(job: Job, plan: HuntPlan) -> str:
