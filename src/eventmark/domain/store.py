@@ -129,7 +129,11 @@ class EventStore(Protocol):
         ...
 
     async def create_token_at(self, instant: datetime) -> TrackingToken:
-        """Before the first event whose timestamp is at or after ``instant``."""
+        """Before the events whose timestamps are at or after ``instant``, as far as times rise along the log.
+
+        A consumer may be given earlier events as well. How far an event may stand from its place in time without being
+        missed is the store's to say.
+        """
         ...
 
     async def close(self) -> None: ...

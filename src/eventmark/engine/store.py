@@ -314,9 +314,10 @@ class PostgresEventStore:
     async def create_token_at(self, instant: datetime, *, tenant_id: str | None = None) -> TrackingToken:
         """Before the events whose timestamps are at or after ``instant``; the head where there are none.
 
-        Timestamps are what writers' clocks said and do not rise strictly along the log. The token lies
-        before all of the 100 events that follow the instant in time; one that stands further from its
-        place than that, such as imported history, may lie before the token.
+        Timestamps are what writers' clocks said and do not rise strictly along the log. The token lies before all of
+        the 100 events that follow the instant in time, and before every event that a clock ran ahead for, as long as
+        fewer than 100 others lie between two of these. Only one that stands alone further from its place than that,
+        such as a single imported event, may lie before the token: see docs/ordering.md, "From an instant".
         """
         encoding.checked_instant(instant, "instant")
         self._check_reads_every_tenant()

@@ -25,7 +25,7 @@ from eventmark.domain import EventBatch, TrackingToken
 from eventmark.domain import gaps as gap_sets
 from eventmark.domain.gaps import Gaps
 from eventmark.domain.tokens import tenant_mark
-from eventmark.engine.orderings.ordering import Ordering, Read, place
+from eventmark.engine.orderings.ordering import Ordering, Read, first_after, place
 from eventmark.engine.records import EventRecord
 from eventmark.errors import StoreUnavailableError
 
@@ -104,7 +104,9 @@ class GapAwareReader:
         number = look["global_sequence_id"]
         if number is None:
             return head
-        return head.lower_bound(self._token(number - 1, self._open_gaps(look, number)))
+        gaps = self._open_gaps(look, number)
+        (number,) = await first_after(self._read, (number,), instant)
+        return head.lower_bound(self._token(number - 1, gaps))
 
     def _batch(
         self, token: TrackingToken, look: EventRecord, events: list[EventRecord], *, full: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from eventmark.domain import EventBatch, TrackingToken
-from eventmark.engine.orderings.ordering import Ordering, Read, place
+from eventmark.engine.orderings.ordering import Ordering, Read, first_after, place
 
 
 class HorizonReader:
@@ -44,7 +44,10 @@ class HorizonReader:
 
     async def _at(self, instant: datetime) -> TrackingToken | None:
         rows = await self._read("create_token_at", instant)
-        return self._place(rows[0][0], rows[0][1] - 1) if rows else None
+        if not rows:
+            return None
+        transaction_id, number = await first_after(self._read, tuple(rows[0]), instant)
+        return self._place(transaction_id, number - 1)
 
     def _place(self, transaction_id: int, number: int, tenant_id: str | None = None) -> TrackingToken:
         return place(self._tail, number, transaction_id=transaction_id, tenant_id=tenant_id)
