@@ -84,7 +84,9 @@ def test_a_planted_delay_is_measured_and_breaks_the_target(
     assert found.verdict is Verdict.BROKEN
 
 
-def test_a_wrong_answer_fails_the_operation(server: Server, own_corpus: str, own_store: Path) -> None:
+def test_a_wrong_answer_fails_the_operation_and_says_what_came(
+    server: Server, own_corpus: str, own_store: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     statement = own_store / "load_aggregate.sql"
     statement.write_text(
         statement.read_text().replace("version >= :from_sequence", "version > :from_sequence")
@@ -93,6 +95,10 @@ def test_a_wrong_answer_fails_the_operation(server: Server, own_corpus: str, own
     found = results["load_aggregate[1000]"]
     assert found.failed > 0
     assert found.verdict is Verdict.BROKEN
+    assert "no call succeeded: 1000 events were expected of aggregate" in found.reason
+    assert found.reason.endswith("999 came")
+    assert found.latency_ms is None
+    assert "Warning" not in capfd.readouterr().err
 
 
 def test_what_a_store_lacks_is_skipped_with_the_reason(

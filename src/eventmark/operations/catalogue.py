@@ -29,6 +29,7 @@ from eventmark.workload import example_payloads
 
 NEAR_HEAD_SHARE = 0.3
 STREAM_BATCH_EVENTS = 1000
+LOADED_EVENTS = 1000
 
 
 class LoadAggregate(Operation):
@@ -57,7 +58,14 @@ class LoadAggregate(Operation):
         return {"tenant_id": stream.tenant_id, "aggregate_id": stream.aggregate_id, "from_sequence": 1}
 
     def is_right(self, arguments: SampledStream, answer: Any) -> bool:
-        return len(answer) == 1000
+        return len(answer) == LOADED_EVENTS
+
+    def complaint(self, arguments: SampledStream, answer: Any) -> str:
+        stream = arguments.stream
+        return (
+            f"{LOADED_EVENTS} events were expected of aggregate {stream.aggregate_id!r} of tenant "
+            f"{stream.tenant_id!r}, {len(answer)} came"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,11 @@ class StreamEvents(Operation):
             return not answer.events or answer.token.compare(arguments.token) > 0
         return len(answer.events) == STREAM_BATCH_EVENTS and answer.token.compare(arguments.token) > 0
 
+    def complaint(self, arguments: Reading, answer: Any) -> str:
+        if arguments.tenant_id is None and len(answer.events) != STREAM_BATCH_EVENTS:
+            return f"{STREAM_BATCH_EVENTS} events were expected after {arguments.token}, {len(answer.events)} came"
+        return f"the token after {arguments.token} is not beyond it: {answer.token}"
+
 
 class StoreSnapshot(Operation):
     """Stores a snapshot at the last event of a stream."""
@@ -173,6 +186,9 @@ class ReadSnapshot(Operation):
 
     def is_right(self, arguments: StreamId, answer: Any) -> bool:
         return answer is not None
+
+    def complaint(self, arguments: StreamId, answer: Any) -> str:
+        return f"aggregate {arguments.aggregate_id!r} of tenant {arguments.tenant_id!r} has a snapshot, none came"
 
 
 class CreateHeadToken(Operation):

@@ -160,6 +160,8 @@ class _Warmed:
         deadline_s = time.monotonic() + profile.seconds_max
         while not self._warm_up.over and time.monotonic() < deadline_s:
             iteration = await self._tally.sample(profile.warmup_calls * times)
+            if not len(iteration):
+                break  # no call succeeds: there is nothing to warm
             self.median_ns = float(np.median(iteration))
             self._warm_up.add(self.median_ns / _NS_PER_MS)
 
@@ -249,7 +251,7 @@ class Tally:
             if operation.is_right(arguments, answer):
                 samples.append(took_ns)
             else:
-                self._fail("the answer is not what was asked for")
+                self._fail(operation.complaint(arguments, answer))
                 await operation.recover(arguments, None)
             if time.monotonic() >= deadline_s:
                 break

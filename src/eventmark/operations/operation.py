@@ -56,6 +56,10 @@ class Operation(ABC):
         """Whether the answer is what the operation is for; a wrong one counts as failed."""
         return True
 
+    def complaint(self, arguments: Any, answer: Any) -> str:
+        """What is wrong about an answer that is not right."""
+        return f"the answer is not what was asked for: {str(answer)[:100]}"
+
     def release(self, arguments: Any) -> None:  # noqa: B027 - most draws hold nothing
         """The call that was drawn is not made."""
 
