@@ -93,7 +93,7 @@ def test_a_page_over_a_step_for_the_worse_is_headed_by_it_and_marks_it(tmp_path:
     assert "the last run met its targets; 2 numbers got worse over the runs" in page
     assert f"commit {16:040x}"[:19] in page
     chart = next(history_charts(runs, trends))
-    assert [point.x for point in chart.points if point.series == "step for the worse"] == [runs[16].moment]
+    assert [point.x for point in chart.points if point.series == "worse"] == [runs[16].moment]
     steady = render_history_page(runs_of(made_up([1.0] * 20)), tmp_path / "dashboard.html")
     assert 'class="hero tint-MET"' in steady
     assert "nothing got worse over the runs" in steady

@@ -17,7 +17,7 @@ from eventmark.report.section_charts import drawn_chart
 from eventmark.report.text import counted
 from eventmark.results.results import Chart, Column, Point, RunResult, Table, Verdict
 
-WORSE, CHANGED = "step for the worse", "step"
+WORSE, CHANGED = "worse", "changed"
 
 
 @debug_mode(False)  # each chart is checked as a whole, not each of its parts as well
