@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,19 @@ def test_bad_input_is_one_clear_line(
     text = capsys.readouterr().err
     assert said in text
     assert "s3cret" not in text
+
+
+def test_a_store_that_the_candidate_adds_is_new_and_passes(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git(clone, "checkout", "-q", "-b", "adds", "main")
+    shutil.copytree(clone / "my-store", clone / "added")
+    git(clone, "add", "-A")
+    git(clone, "commit", "-q", "-m", "add a store")
+    monkeypatch.chdir(clone)
+    assert run_command(["gate", "--base", "main", "--candidate", "HEAD", "--store", "added"]) == 0
+    assert "the store is new" in " ".join(capsys.readouterr().err.split())
+    assert run_command(["gate", "--base", "HEAD", "--candidate", "main", "--store", "added"]) == 2
 
 
 @pytest.mark.long

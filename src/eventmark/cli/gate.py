@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_scenario
+from eventmark.cli.session import console
 from eventmark.config import Settings, parse_share
 from eventmark.errors import UsageError
 from eventmark.experiments.gate.gate import EVENTS, Gate
@@ -17,7 +18,7 @@ from eventmark.operations.catalogue import OPERATIONS
 from eventmark.sidebyside.bout import SECONDS, Effort
 from eventmark.sidebyside.contest import Rules
 from eventmark.sidebyside.pair import TURNS
-from eventmark.sidebyside.sides import both_sides
+from eventmark.sidebyside.sides import NewStoreError, both_sides
 
 _GATE = "Gate"
 _SIDE = "a revision, . for the work tree, a store, server:work_mem=4MB, or a DSN"
@@ -52,9 +53,15 @@ def gate(
         base=base, candidate=candidate, slowdown=slowdown, only=only, seconds=checked_seconds(seconds),
     )  # fmt: skip
     rules, effort = Rules(slowdown=parse_share(settings.slowdown)), _effort(settings)
-    with both_sides(settings.base, settings.candidate, settings.store) as (left, right):
-        chosen = replace(settings, store=right.store, server=right.dsn or settings.server)
-        return run_scenario(Gate(left, right, rules=rules, effort=effort), chosen)
+    try:
+        with both_sides(settings.base, settings.candidate, settings.store) as (left, right):
+            chosen = replace(settings, store=right.store, server=right.dsn or settings.server)
+            return run_scenario(Gate(left, right, rules=rules, effort=effort), chosen)
+    except NewStoreError as error:
+        console.print(
+            f"{error.message}: the store is new, and there is nothing to compare it with", markup=False
+        )
+        return 0
 
 
 def _effort(settings: Settings) -> Effort:

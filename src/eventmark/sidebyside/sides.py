@@ -37,6 +37,10 @@ _SETTING = re.compile(r"[a-z_][a-z0-9_.]{0,62}")
 _VALUE = re.compile(r"[^'\\\x00-\x1f]{1,200}")
 
 
+class NewStoreError(UsageError):
+    """The candidate has the store and the base has not: there is nothing to hold it against."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
     """One side. ``source`` is where its Eventmark is imported from, None for this one.
@@ -74,15 +78,17 @@ def both_sides(
     here = place or Path.cwd()
     with tempfile.TemporaryDirectory(prefix="eventmark-gate-") as scratch:
         Path(scratch).chmod(0o755)
-        sides = [
+        # The candidate first: a store that the base alone lacks is new.
+        candidate_side, base_side = (
             _made_ready(
                 _kind_of(text, here),
                 Side(role=role, named=shown(text), store=store),
                 here,
                 Path(scratch) / role,
             )
-            for role, text in ((BASE, base), (CANDIDATE, candidate))
-        ]
+            for role, text in ((CANDIDATE, candidate), (BASE, base))
+        )
+        sides = [base_side, candidate_side]
         if bool(sides[0].dsn) != bool(sides[1].dsn):
             raise UsageError(
                 "one side names a server and the other does not",
@@ -156,13 +162,14 @@ def _revision(side: Side, name: str, here: Path, scratch: Path) -> Side:
             f"the repository {repository} has no store of its own in question: {side.store!r} comes with Eventmark",
             remedy="name the store's folder in the repository, --store ./my-store",
         )
-    ready = replace(side, revision=commit, source=source, store=_store_in(side.store, within, commit))
+    ready = replace(side, revision=commit, source=source, store=_store_in(side, within, commit))
     if source is None:
         return ready
     return replace(ready, program=_program(source), python=_interpreter(tree, scratch, name))
 
 
-def _store_in(store: str, within: Path, commit: str) -> str:
+def _store_in(side: Side, within: Path, commit: str) -> str:
+    store = side.store
     if store in store_names():
         return store
     if Path(store).is_absolute():
@@ -170,7 +177,7 @@ def _store_in(store: str, within: Path, commit: str) -> str:
             f"--store {store} lies in no revision", remedy="name it relative to the working directory"
         )
     if not (within / store / "store.toml").is_file():
-        raise UsageError(
+        raise (NewStoreError if side.role == BASE else UsageError)(
             f"there is no store {store} in {commit}", remedy="name a store that both revisions have"
         )
     return str((within / store).absolute())
