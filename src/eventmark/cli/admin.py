@@ -73,7 +73,7 @@ def _offer(cost: PayloadCost) -> str:
     size = f"{cost.bytes_rewritten / 2**20:,.0f} MiB"
     return (
         f"payloads are jsonb; as json they are read in half the time. --payload json converts them: it rewrites {size}"
-        f" of tables and indexes in one transaction, needs twice as much free disk (WAL included), and stops appends"
+        f" of tables and indexes in one transaction, needs three times as much free disk (WAL included), and stops appends"
         f" and reads meanwhile, for about {max(cost.seconds, 1):,.0f} s. Stop all clients first"
     )
 

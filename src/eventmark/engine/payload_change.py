@@ -19,8 +19,8 @@ from eventmark.engine.translation import reason_of
 from eventmark.errors import CannotRunError
 
 LOCK_TIMEOUT = "10s"
-REWRITTEN_MIB_PER_S = 20
-"""Of tables and indexes, on two cores: see docs/adr/0026-payloads-are-json.md. Other servers are quicker or slower."""
+REWRITTEN_MIB_PER_S = 10
+"""Of tables and indexes, measured on a busy machine: see docs/adr/0026-payloads-are-json.md. A quiet one is quicker."""
 
 _SIZE = """
 select pg_catalog.sum(pg_catalog.pg_total_relation_size(oid))::bigint from pg_class
