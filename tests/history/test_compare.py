@@ -14,6 +14,7 @@ from eventmark.history.comparison import Comparison
 from eventmark.report.html import render_html
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
+from eventmark.report.summary import verdict_sentence
 from eventmark.results.results import Figure, RunResult, Verdict
 from tests.history.builders import APPEND, changed, corpus, operation, plan, result
 
@@ -229,6 +230,14 @@ def test_what_is_undecided_stands_apart_from_what_broke() -> None:
     assert [reason.partition(" is ")[0] for reason in reasons] == ["slow: p50", "undecided: noisy: p50"]
 
 
+def test_what_is_undecided_is_counted_among_all_that_was_compared() -> None:
+    noisy = (1.0, 1.6, 0.7, 1.3, 0.9)
+    base = result({"quiet": operation(STEADY), "noisy": operation(noisy)})
+    now = result({"quiet": operation(scaled(1.001)), "noisy": operation(scaled(1.1, noisy))}, run_id="two")
+    shown = result_of(now, compared(base, now), command="eventmark compare")
+    assert verdict_sentence(shown) == "The evidence does not decide 1 of 2 checks; nothing is broken."
+
+
 @pytest.mark.parametrize("value", [1e-300, 1e300, 0.0, -1.0])
 def test_figures_far_apart_are_told_without_an_exception(value: float) -> None:
     base = Figure(value=1e300, unit="ms", low=1e299, high=1e301, better="less")
@@ -260,6 +269,7 @@ def test_a_comparison_is_a_document_and_every_report_shows_it() -> None:
     assert document["operations"][APPEND]["outcome"] == "slower"
     assert document["operations"][APPEND]["effects"]["p50"]["ratio"] == pytest.approx(2.0)
     shown = result_of(now, found, command="eventmark compare old.json new.json")
+    assert verdict_sentence(shown) == "Broken by 1 check."
     assert shown.verdict is Verdict.BROKEN
     for text in (render_markdown(shown), render_html(shown), render_junit(shown)):
         assert "slower" in text

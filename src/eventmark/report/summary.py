@@ -87,11 +87,13 @@ def verdict_sentence(result: RunResult) -> str:
     found = [one for one in tallies(result).values() if one.total]
     if not found:
         return "Nothing was measured."
+    if [one.noun for one in found] == ["part"] and found[0].total == 1:
+        found = _checks(result) or found
     if result.verdict is Verdict.MET:
         return "Met by all of " + _listed([counted(one.total, one.noun) for one in found]) + "."
     if broken := [counted(one.broken, one.noun) for one in found if one.broken]:
         return "Broken by " + _listed(broken) + _beside(found) + "."
-    if unsure := [counted(one.inconclusive, one.noun) for one in found if one.inconclusive]:
+    if unsure := [_of_all(one) for one in found if one.inconclusive]:
         return "The evidence does not decide " + _listed(unsure) + "; nothing is broken."
     return "The evidence does not carry a verdict: " + (
         result.reasons[0] if result.reasons else "no reason given"
@@ -159,6 +161,17 @@ def remarks(plans: Iterable[PlanResult]) -> list[tuple[PlanResult, Finding]]:
 def _beside(found: list[Tally]) -> str:
     unsure = [counted(one.inconclusive, one.noun) for one in found if one.inconclusive]
     return "; the evidence does not decide " + _listed(unsure) if unsure else ""
+
+
+def _checks(result: RunResult) -> list[Tally]:
+    """What the only judged part consists of, where it says: its own verdict, counted as one, would tell nothing."""
+    section = next(one for one in result.sections if one.verdict is not None)
+    return [tally("check", section.findings)] if section.findings else []
+
+
+def _of_all(one: Tally) -> str:
+    whole = counted(one.total, one.noun)
+    return whole if one.inconclusive == one.total else f"{one.inconclusive} of {whole}"
 
 
 def _listed(parts: list[str]) -> str:
