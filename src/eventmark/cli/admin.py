@@ -72,9 +72,9 @@ def _offer(cost: PayloadCost) -> str:
         return "payloads are json; --payload jsonb converts them, for operators and indexes on documents"
     size = f"{cost.bytes_rewritten / 2**20:,.0f} MiB"
     return (
-        f"payloads are jsonb; as json they are read in half the time. --payload json converts them: it rewrites {size}"
-        f" of tables and indexes in one transaction, needs three times as much free disk (WAL included), and stops appends"
-        f" and reads meanwhile, for about {max(cost.seconds, 1):,.0f} s. Stop all clients first"
+        "payloads are jsonb; as json they are read in half the time. --payload json converts them in one transaction:"
+        f" it rewrites {size} of tables and indexes, needs three times as much free disk (WAL included), and stops"
+        f" appends and reads for about {max(cost.seconds, 1):,.0f} s. Stop all clients first"
     )
 
 
