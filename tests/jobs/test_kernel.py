@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import pkgutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import msgspec
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 
 import eventmark.adviser
 import eventmark.experiments
+from eventmark.errors import CannotRunError
 from eventmark.jobs import kernel
 from eventmark.jobs.bottleneck import SECTION_NAME
 from eventmark.jobs.findings import Findings
@@ -250,44 +252,60 @@ def test_findings_that_are_not_timed_are_left_as_they_are() -> None:
     assert msgspec.structs.replace(counted, timed=True).timed
 
 
-def test_an_interrupted_run_keeps_what_was_measured_and_is_never_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Halves(Experiment):
-        name = "halves"
-        seeds = False
-        watched = False
-
-        def measure(self, run: Run) -> Findings:
-            run.so_far = lambda: Findings(operations={"first": QUICK})
-            raise KeyboardInterrupt
-
-    @contextmanager
-    def entered(job: Any, progress: Any, *, events_to_come: int) -> Iterator[Any]:
-        yield run_for(job)
-
-    monkeypatch.setattr(kernel, "Run", entered)
-    with pytest.raises(Interrupted) as ended:
-        Halves().run(job())
-    assert list(ended.value.result.operations) == ["first"]
-    assert ended.value.result.verdict is INCONCLUSIVE
-    assert "interrupted after" in ended.value.result.reasons[0]
-
-
-def test_a_run_interrupted_before_anything_was_measured_has_no_result(
-    monkeypatch: pytest.MonkeyPatch,
+@every
+@pytest.mark.parametrize("part", [QUICK, SLOW], ids=["quick", "slow"])
+def test_an_interrupted_run_keeps_what_was_measured_and_is_never_met(
+    experiment: type[Experiment], part: OperationResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Nothing(Experiment):
-        name = "nothing"
-        seeds = False
-        watched = False
+    def measure(self: Experiment, run: Run) -> Findings:
+        run.so_far = lambda: Findings(operations={"first": part}, evidence=EVIDENCE)
+        raise KeyboardInterrupt
 
-        def measure(self, run: Run) -> Findings:
-            raise KeyboardInterrupt
+    ended = interrupted(experiment, measure, monkeypatch)
+    assert isinstance(ended, Interrupted)
+    assert list(ended.result.operations) == ["first"]
+    assert ended.result.verdict is (INCONCLUSIVE if part is QUICK else BROKEN)
+    assert "interrupted after" in ended.result.reasons[0]
+    assert ended.result.sections[-1].name == SECTION_NAME
+
+
+@every
+def test_a_run_interrupted_before_anything_was_measured_has_no_result(
+    experiment: type[Experiment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing() -> Findings:
+        raise CannotRunError("nothing was measured to its end")
+
+    def measure(self: Experiment, run: Run) -> Findings:
+        run.so_far = nothing
+        raise KeyboardInterrupt
+
+    assert type(interrupted(experiment, measure, monkeypatch)) is KeyboardInterrupt
+
+
+def interrupted(
+    experiment: type[Experiment],
+    measure: Callable[[Experiment, Run], Findings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> BaseException:
+    """How a run of the experiment ends, whose measuring is replaced."""
 
     @contextmanager
     def entered(job: Any, progress: Any, *, events_to_come: int) -> Iterator[Any]:
-        yield run_for(job)
+        run = run_for(job)
+        run.phase = lambda name: nullcontext()
+        run.watch = lambda: watch
+        yield run
 
+    watch: Any = MagicMock()
+    watch.evidence.return_value = EVIDENCE
+    watch.__exit__.return_value = None
+    for name in ("prepare_store", "check_room", "fill"):
+        monkeypatch.setattr(kernel, name, lambda *_: 0)
     monkeypatch.setattr(kernel, "Run", entered)
+    monkeypatch.setattr(experiment, "measure", measure)
+    monkeypatch.setattr(experiment, "job_for", lambda self, job: job)
+    monkeypatch.setattr(experiment, "scratch_events", lambda self, job: 0)
     with pytest.raises(KeyboardInterrupt) as ended:
-        Nothing().run(job())
-    assert not isinstance(ended.value, Interrupted)
+        object.__new__(experiment).run(job())
+    return ended.value

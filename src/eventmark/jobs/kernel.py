@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
+from eventmark.errors import CannotRunError
 from eventmark.jobs.aged import aged_sections
 from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.jobs.findings import Findings
@@ -90,19 +91,27 @@ def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_pro
                 run.seeded = fill(job, progress)
         began_s = run.now_s
         watch = run.watch() if experiment.watched else None
-        try:
-            with watch or nullcontext():
-                found = experiment.measure(run)
-        except KeyboardInterrupt:
-            if run.so_far is None:
-                raise
-            so_far = run.so_far()
-            raise Interrupted(
-                concluded(experiment, run, so_far, None, (began_s, run.now_s), whole=False)
-            ) from None
+        with watch or nullcontext():
+            found, whole = _measured(experiment, run)
         ended_s = run.now_s
     evidence = None if watch is None else watch.evidence(NOT_TIMED, application=STORE_APPLICATION)
-    return concluded(experiment, run, found, found.evidence or evidence, (began_s, ended_s))
+    result = concluded(experiment, run, found, found.evidence or evidence, (began_s, ended_s), whole=whole)
+    if not whole:
+        raise Interrupted(result)
+    return result
+
+
+def _measured(experiment: Experiment, run: Run) -> tuple[Findings, bool]:
+    """What the experiment found, and whether that is all. Of one that is interrupted: what it had until then."""
+    try:
+        return experiment.measure(run), True
+    except KeyboardInterrupt:
+        if run.so_far is None:
+            raise
+        try:
+            return run.so_far(), False
+        except CannotRunError:  # nothing yet
+            raise KeyboardInterrupt from None
 
 
 def concluded(

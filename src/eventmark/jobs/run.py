@@ -26,7 +26,8 @@ class Run:
 
     ``skipped`` is what could not be done, by name, with the reason, and ``series`` what an experiment sampled by
     itself; experiments add to them. ``seeded`` says how the corpus came to be there, None where none was filled.
-    ``so_far`` tells what is measured already, for a run that is interrupted; experiments set it.
+    ``so_far`` returns what is measured already, for a run that is interrupted; experiments set it. It raises
+    ``CannotRunError`` where that is nothing.
     ``events_to_come`` need room on disk.
     """
 
@@ -75,8 +76,10 @@ class Run:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         start_s = self.now_s
-        yield
-        self.phases.append(Phase(name=name, start_s=round(start_s, 3), end_s=round(self.now_s, 3)))
+        try:
+            yield
+        finally:
+            self.phases.append(Phase(name=name, start_s=round(start_s, 3), end_s=round(self.now_s, 3)))
 
     def watch(self) -> Watch:
         """Entered around what is measured, where an experiment judges stretches by themselves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
@@ -16,9 +17,9 @@ from eventmark.jobs.job import Job
 from eventmark.jobs.run import Run
 from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome, merged
-from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.plan import SECONDS_MIN, LoadPlan
 from eventmark.loadgen.records import WorkerRecords
-from eventmark.loadgen.worker import BEAT_S, Beat, WorkerTask, run_load_worker
+from eventmark.loadgen.worker import BEAT_S, STOP, Beat, WorkerTask, run_load_worker
 from eventmark.seeding import CorpusSample, Progress, no_progress, refreshed_sample
 from eventmark.workers import Crew, worker_processes
 
@@ -47,6 +48,9 @@ class Pulse:
 
 
 OnPulse = Callable[[Pulse], None]
+
+OnCut = Callable[[LoadOutcome], None]
+"""Given what an interrupted load had measured."""
 
 Watcher = Callable[[Pulse, Mapping[str, float]], None]
 """Told each pulse, and what the server's sessions wait for."""
@@ -82,15 +86,17 @@ def run_load(
     progress: Progress = no_progress,
     watch: OnPulse | None = None,
     during: AbstractContextManager[object] | None = None,
+    cut: OnCut | None = None,
 ) -> LoadOutcome:
     """Generate the load on the job's store, by workers taken from ``executor`` (processes of our own when None).
 
     The executor must run as many tasks at once as the plan has workers. What the mix names must be possible
     (``Mix.available``). The streams' versions are read anew, so that loads can follow each other. ``during``
-    is entered when all workers are ready, and left when the last operation has ended. Raises
+    is entered when all workers are ready, and left when the last operation has ended. Where the load is interrupted,
+    ``cut`` is given what was measured until then, before that goes on to whoever called. Raises
     ``CannotRunError``.
     """
-    return asyncio.run(generate(job, sample, plan, executor, progress, watch, _entered(during)))
+    return asyncio.run(generate(job, sample, plan, executor, progress, watch, _entered(during), cut))
 
 
 async def generate(
@@ -101,6 +107,7 @@ async def generate(
     progress: Progress = no_progress,
     watch: OnPulse | None = None,
     during: AbstractAsyncContextManager[object] | None = None,
+    cut: OnCut | None = None,
 ) -> LoadOutcome:
     """``run_load`` within a running event loop."""
     sample = of_tenants(await _refreshed(job, sample), plan.tenants)
@@ -115,8 +122,22 @@ async def generate(
             await crew.ready()
             async with during or nullcontext():
                 started_s = crew.start()
-                await _watched(crew, plan, progress, watch)
+                try:
+                    await _watched(crew, plan, progress, watch)
+                except asyncio.CancelledError:
+                    if cut is not None:
+                        cut(await _stopped(crew, plan, started_s))
+                    raise
             return merged(plan, await crew.results(), started_s)
+
+
+async def _stopped(crew: Crew[WorkerRecords], plan: LoadPlan, started_s: float) -> LoadOutcome:
+    """The load's part that is over, when its workers have been told to end it."""
+    crew.tell(STOP)
+    told_s = time.monotonic() - started_s
+    parts = await crew.results()
+    last_s = max((part.due_ns.max() / 1e9 for part in parts if len(part.due_ns)), default=0.0)
+    return merged(replace(plan, seconds=float(max(told_s, last_s, SECONDS_MIN))), parts, started_s)
 
 
 @asynccontextmanager

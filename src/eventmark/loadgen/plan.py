@@ -17,6 +17,7 @@ IN_FLIGHT_MAX = 10_000
 USERS_MAX = 10_000
 SECONDS_MAX = 7 * 24 * 3600.0
 CONTENDED_STREAMS = 4
+SECONDS_MIN = 0.1
 WARM_ROUNDS = 6
 """Calls of each statement on each connection beforehand: after five the server may change to a generic plan."""
 
@@ -53,7 +54,7 @@ class LoadPlan:
                 "a load has either arrivals or users", remedy="name a rate, or a number of users"
             )
         for name, value, least, most in (
-            ("seconds", self.seconds, 0.1, SECONDS_MAX), ("users", self.users, 0, USERS_MAX),
+            ("seconds", self.seconds, SECONDS_MIN, SECONDS_MAX), ("users", self.users, 0, USERS_MAX),
             ("think time", self.think_s, 0, 3600), ("workers", self.workers, 1, 64),
             ("pool", self.pool_max, 1, 1000), ("deadline", self.deadline_s, 0.01, 600),
             ("operations in flight", self.in_flight_max, 1, 1_000_000),

@@ -10,8 +10,10 @@ import asyncio
 import gc
 import resource
 import time
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -48,6 +50,7 @@ from eventmark.workers import WorkerLink
 BURST = 32
 """Arrivals begun in a row by a worker that is behind, before it looks at the network again."""
 
+STOP = "stop"
 BEAT_S = 0.5
 SWEEP_S = 0.02
 """How often operations past their deadline are looked for."""
@@ -144,26 +147,54 @@ class _Generator:
         self._recorder = Recorder(len(self._operations))
 
     async def run(self, start_ns: int, link: WorkerLink) -> WorkerRecords:
-        """Generate the load from ``start_ns`` on; return when the last operation has ended or was given up."""
-        plan, recorder = self._plan, self._recorder
-        end_ns = start_ns + int(plan.seconds * 1e9)
-        if plan.arrivals is not None:
-            due_ns, kinds = plan.schedule(self._number)
+        """Generate the load from ``start_ns`` on; return when the last operation has ended or was given up.
+
+        It ends before its time when the parent says ``STOP``.
+        """
+        recorder = self._recorder
+        offers = self._offers(start_ns)
         await self._alarm.until(start_ns)
         beside = [asyncio.create_task(self._sweep()), asyncio.create_task(self._beat(start_ns, link))]
         began_s, cpu_began_s = time.monotonic(), time.process_time()
         with GcPauses() as pauses:
             async with LoopLag(until=self._alarm.until) as lag:
-                if plan.arrivals is not None:
-                    await self._arrive((due_ns + start_ns).tolist(), kinds.tolist())
-                    await self._alarm.until(end_ns)
-                else:
-                    await self._serve_users(start_ns, end_ns)
+                await self._until_stopped(offers, link)
                 cpu_share = (time.process_time() - cpu_began_s) / (time.monotonic() - began_s)
                 await self._drain()
         for task in beside:
             task.cancel()
         return recorder.records(start_ns, _health(cpu_share, lag, pauses, recorder, start_ns))
+
+    def _offers(self, start_ns: int) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What offers operations for the plan's time: one that lets them arrive, or each user."""
+        plan = self._plan
+        self._end_ns = start_ns + int(plan.seconds * 1e9)
+        if plan.arrivals is None:
+            own = range(self._number, plan.users, plan.worker_count)
+            return [partial(self._user, number, start_ns) for number in own]
+        due_ns, kinds = plan.schedule(self._number)
+        return [partial(self._arrive, (due_ns + start_ns).tolist(), kinds.tolist())]
+
+    async def _until_stopped(
+        self, offers: list[Callable[[], Coroutine[Any, Any, None]]], link: WorkerLink
+    ) -> None:
+        """Run all of ``offers`` to their end, or until the parent says ``STOP``; calls under way are still answered."""
+        tasks = [asyncio.create_task(offer()) for offer in offers]
+        offering, stopping = asyncio.gather(*tasks), asyncio.create_task(link.receive(str))
+        offering.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        try:
+            await asyncio.wait((offering, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if offering.done():
+                offering.result()
+                return
+            self._end_ns = now_ns()
+            for task in tasks:
+                if task not in self._in_flight and task not in self._recovering:
+                    task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            stopping.cancel()
+            offering.cancel()
 
     async def _arrive(self, due_ns: list[int], kinds: list[int]) -> None:
         """Begin each operation when it is due; one that finds too many under way is skipped, and counted."""
@@ -185,12 +216,9 @@ class _Generator:
                 operation.release(arguments)
                 continue
             in_flight[loop.create_task(self._one(kind, arguments, due))] = due, kind
+        await self._alarm.until(self._end_ns)
 
-    async def _serve_users(self, start_ns: int, end_ns: int) -> None:
-        own = range(self._number, self._plan.users, self._plan.worker_count)
-        await asyncio.gather(*(self._user(number, start_ns, end_ns) for number in own))
-
-    async def _user(self, number: int, start_ns: int, end_ns: int) -> None:
+    async def _user(self, number: int, start_ns: int) -> None:
         """Call, wait for the answer, think, and again. The first thought sets the users apart."""
         random = np.random.default_rng([self._plan.seed, 12, number])
         shares, think_ns = list(self._plan.mix.shares.values()), self._plan.think_s * 1e9
@@ -202,7 +230,7 @@ class _Generator:
             kind = kinds.pop()
             arguments = self._operations[kind].draw()
             due_ns = ready_ns + int(random.exponential(think_ns)) if think_ns else now_ns()
-            if due_ns >= end_ns:
+            if due_ns >= self._end_ns:
                 self._operations[kind].release(arguments)
                 return
             if now_ns() < due_ns:

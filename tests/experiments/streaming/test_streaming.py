@@ -54,7 +54,7 @@ def test_every_consumer_handles_every_event_once_in_order(setting: Setting) -> N
 
 
 def test_segments_handle_every_event_once_together(setting: Setting) -> None:
-    cases = measure_segments(replace(setting, sizes=replace(setting.sizes, consumers=(1, 4))), 5_000)
+    cases = list(measure_segments(replace(setting, sizes=replace(setting.sizes, consumers=(1, 4))), 5_000))
     for case in cases:
         assert case.group.errors == []
         assert sum(one.handled for one in case.group.consumed) == 5_000
@@ -63,7 +63,7 @@ def test_segments_handle_every_event_once_together(setting: Setting) -> None:
 
 def test_segments_share_the_waiting_of_a_slow_handler(setting: Setting) -> None:
     slow = replace(setting.sizes, consumers=(1, 4), handler_us=400.0)  # 2 s for 5,000 events
-    one, four = measure_segments(replace(setting, sizes=slow), 5_000)[2:]
+    _, _, one, four = measure_segments(replace(setting, sizes=slow), 5_000)
     assert one.group.seconds > 2.0
     assert four.group.seconds < one.group.seconds * 0.75
 
@@ -95,7 +95,8 @@ def test_copy_reads_the_very_rows_that_are_streamed(job: Job) -> None:
 
 def test_where_psql_is_missing_catching_up_goes_on_without_its_floor(setting: Setting) -> None:
     job = replace(setting.job, server=replace(setting.job.server, bin_directory=None))
-    found = measure_catch_up(replace(setting, job=job), draw_sample(job))
+    found = CatchUp(events=job.corpus.events)
+    measure_catch_up(replace(setting, job=job), draw_sample(job), found)
     assert found.against_copy is None
     assert found.events_per_s > 0
     assert "psql was not found" in found.missing["COPY beside catching up"]
@@ -144,7 +145,9 @@ def test_events_that_are_not_delivered_are_found(setting: Setting, monkeypatch: 
         "create trigger forget before insert on eventmark.domain_events"
         " for each row execute function eventmark.forget()",
     )
-    found = measure_deliveries(replace(setting, sizes=replace(setting.sizes, ways=setting.sizes.ways[:1])))
+    found = list(
+        measure_deliveries(replace(setting, sizes=replace(setting.sizes, ways=setting.sizes.ways[:1])))
+    )
     assert 0 < found[0].lost < found[0].appends
 
 

@@ -36,7 +36,7 @@ from eventmark.loadgen.generator import of_tenants
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.mix import Mix, parse_mix
 from eventmark.loadgen.plan import LoadPlan
-from eventmark.results.results import Finding, OperationResult, Section, Table, Verdict
+from eventmark.results.results import OperationResult, Section, Table
 from eventmark.seeding import CorpusSample, Progress
 from eventmark.workers import worker_processes
 from eventmark.workload.arrivals import Arrivals
@@ -91,16 +91,25 @@ class Isolation(Experiment):
     def measure(self, run: Run) -> Findings:
         job = run.job
         duel = self._duel(job, run, run.sample)
+        pairs: list[Pair] = []
+        run.so_far = lambda: self._findings(duel, pairs)
         with run.phase("isolate"):
-            pairs = self._fight(duel, run, run.progress)
+            self._fight(duel, run, run.progress, pairs)
         with run.phase("filter"):
             filtered = _filter_cost(job, run, run.sample, duel)
-        judged = [Judgement(pair=pair, inflation_max=self.inflation_max) for pair in pairs]
+        return self._findings(duel, pairs, filtered)
+
+    def _findings(self, duel: Duel, pairs: Sequence[Pair], *filtered: Section) -> Findings:
+        """Of the kinds with a leg alone and one beside. Raises ``CannotRunError`` where there is none."""
+        whole = [pair for pair in pairs if pair.alone and pair.beside]
+        if pairs and not whole:
+            raise CannotRunError("no pair of legs was measured to its end")
+        judged = [Judgement(pair=pair, inflation_max=self.inflation_max) for pair in whole]
         return Findings(
-            operations=_results(job, pairs),
+            operations=_results(duel.job, whole),
             figures={name: figure for one in judged for name, figure in one.figures().items()},
             sections=[
-                summary_section(judged, duel), *(isolation_section(one, duel) for one in judged), filtered,
+                summary_section(judged, duel), *(isolation_section(one, duel) for one in judged), *filtered,
                 *_bottleneck(judged),
             ],
         )  # fmt: skip
@@ -119,24 +128,21 @@ class Isolation(Experiment):
             users=self.users, follows=not reason,
         )  # fmt: skip
 
-    def _fight(self, duel: Duel, run: Run, progress: Progress) -> list[Pair]:
-        """Every kind in turns with the victim alone. Processes are kept from leg to leg."""
-        pairs: list[Pair] = []
+    def _fight(self, duel: Duel, run: Run, progress: Progress, pairs: list[Pair]) -> None:
+        """Every kind in turns with the victim alone, into ``pairs``. Processes are kept from leg to leg."""
         total, done = 2 * self.rounds * len(self.kinds), 0
         with worker_processes(1) as victims, worker_processes(1) as aggressors:
             for kind in self.kinds:
                 if reason := missing(kind, duel.job.definition, duel.sample, duel.aggressor_tenant):
                     run.skipped[kind] = reason
                     continue
-                pair = Pair(kind)
+                pairs.append(pair := Pair(kind))
                 for beside in order_of(self.rounds):
                     progress(STAGE, done, total)
                     done += 1
                     leg = run_leg(duel, kind if beside else None, done, victims, aggressors)
                     (pair.beside if beside else pair.alone).append(leg)
-                pairs.append(pair)
         progress(STAGE, total, total)
-        return pairs
 
 
 def chosen_tenants(job: Job, sample: CorpusSample, victim: str, aggressor: str) -> tuple[str, str]:
@@ -192,20 +198,6 @@ def _results(job: Job, pairs: Sequence[Pair]) -> dict[str, OperationResult]:
         if found
         for name, one in to_results(joined(found), job.targets).items()
     }
-
-
-def _parts(
-    operations: dict[str, OperationResult], sections: Sequence[Section]
-) -> Iterator[tuple[str, Verdict, str]]:
-    for name, one in operations.items():
-        yield name, one.verdict, one.reason
-    for section in sections:
-        for finding in section.findings:
-            yield f"{section.title}, {finding.name}", finding.verdict, _said(finding)
-
-
-def _said(finding: Finding) -> str:
-    return f"{finding.observed}, expected {finding.expected}"
 
 
 def _filter_cost(job: Job, run: Run, sample: CorpusSample, duel: Duel) -> Section:

@@ -78,7 +78,7 @@ class CapacityPlan:
 class Probed:
     """A probe with everything that was seen of it."""
 
-    rate_per_s: float
+    probe: Probe
     outcome: LoadOutcome
     operations: Mapping[str, OperationResult]
     evidence: Evidence
@@ -107,6 +107,7 @@ class CapacitySearch(Experiment):
             prober = Prober(job, run.sample, plan, run, executor, on_pulse(run, self.watch), run.progress)
             arrivals = plan.load.arrivals
             assert arrivals is not None
+            run.so_far = lambda: _findings(run, prober.so_far(), prober.probed)
             found = find_capacity(prober.ask, first_per_s=arrivals.rate_per_s, probes_max=plan.probes_max)
             run.progress(STAGE, 1, 1)
         return _findings(run, found, prober.probed)
@@ -142,10 +143,16 @@ class Prober:
         )
         operations = to_results(outcome, self.job.targets)
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
-        self.probed.append(
-            Probed(rate_per_s=rate_per_s, outcome=outcome, operations=operations, evidence=evidence)
-        )
-        return _answer_of(outcome, operations, self.job.targets, confirming=confirming)
+        answer, reason = _answer_of(outcome, operations, self.job.targets, confirming=confirming)
+        probe = Probe(rate_per_s=rate_per_s, confirming=confirming, answer=answer, reason=reason)
+        self.probed.append(Probed(probe=probe, outcome=outcome, operations=operations, evidence=evidence))
+        return answer, reason
+
+    def so_far(self) -> Capacity:
+        """Raises ``CannotRunError`` where no probe has ended."""
+        if not self.probed:
+            raise CannotRunError("no probe has ended")
+        return Capacity(probes=tuple(one.probe for one in self.probed), ended=False)
 
 
 def _answer_of(
@@ -229,6 +236,11 @@ def _judged(found: Capacity) -> tuple[Verdict, str]:
             f"{found.probes[-1].reason}"
         )
     lowest = min(found.probes, key=lambda one: one.rate_per_s)
+    if not found.ended:
+        return (
+            Verdict.INCONCLUSIVE,
+            f"the search was interrupted before a rate held, at {lowest.rate_per_s:g}/s",
+        )
     said = f"not even {lowest.rate_per_s:g} operations/s: {lowest.reason}"
     return (Verdict.BROKEN if lowest.answer is Answer.BROKE else Verdict.INCONCLUSIVE), said
 
@@ -276,7 +288,7 @@ def _text(found: Capacity, confirmed: Probed | None) -> Iterator[str]:
         sentence = _capacity_sentence(_figures(confirmed), at_least=found.at_least)
         yield f"{sentence[0].upper()}{sentence[1:]}."
         yield (
-            f"Confirmed for {confirmed.outcome.seconds:g} s at {confirmed.rate_per_s:g} operations/s of the mix "
+            f"Confirmed for {confirmed.outcome.seconds:g} s at {confirmed.probe.rate_per_s:g} operations/s of the mix "
             f"{confirmed.outcome.plan.mix}."
         )
     if found.beyond is not None:

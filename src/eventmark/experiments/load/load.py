@@ -11,6 +11,7 @@ from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.loadgen.generator import Watcher, on_pulse, possible_mix, run_load
 from eventmark.loadgen.judge import to_results
+from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.sections import generator_section, load_figures, load_section, load_series
 
@@ -28,15 +29,28 @@ class Load(Experiment):
     def measure(self, run: Run) -> Findings:
         job = run.job
         plan = replace(self.plan, mix=possible_mix(self.plan.mix, job, run, run.sample))
+        watch = run.watch()
+
+        def findings(outcome: LoadOutcome) -> Findings:
+            operations = to_results(outcome, job.targets)
+            run.series += load_series(outcome, run.at_s(outcome.started_s))
+            return Findings(
+                operations=operations, figures=load_figures(outcome),
+                sections=[load_section(outcome, operations), generator_section(outcome.health, outcome.seconds)],
+                evidence=watch.evidence(outcome.call_times, application=STORE_APPLICATION),
+            )  # fmt: skip
+
+        def cut(outcome: LoadOutcome) -> None:
+            run.so_far = lambda: findings(outcome)
+
         with run.phase("load"):
-            watch = run.watch()
             outcome = run_load(
-                job, run.sample, plan, progress=run.progress, watch=on_pulse(run, self.watch), during=watch
+                job,
+                run.sample,
+                plan,
+                progress=run.progress,
+                watch=on_pulse(run, self.watch),
+                during=watch,
+                cut=cut,
             )
-        operations = to_results(outcome, job.targets)
-        run.series += load_series(outcome, run.at_s(outcome.started_s))
-        return Findings(
-            operations=operations, figures=load_figures(outcome),
-            sections=[load_section(outcome, operations), generator_section(outcome.health, outcome.seconds)],
-            evidence=watch.evidence(outcome.call_times, application=STORE_APPLICATION),
-        )  # fmt: skip
+        return findings(outcome)

@@ -40,15 +40,24 @@ class Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """What was found by all ``probes``.
+    """What was found by all ``probes``. ``ended`` is False of a search that was interrupted."""
 
-    ``beyond`` is the probe at the lowest rate that did not hold, None where every one did. ``at_least``: what ended the
-    search was not the store, but the generator or the highest rate that was to be tried.
-    """
-
-    beyond: Probe | None
-    at_least: bool
     probes: tuple[Probe, ...]
+    ended: bool = True
+
+    @property
+    def beyond(self) -> Probe | None:
+        """The probe at the lowest rate that did not hold, None where every one did."""
+        return min(
+            (one for one in self.probes if one.answer is not Answer.HELD),
+            key=lambda one: one.rate_per_s,
+            default=None,
+        )
+
+    @property
+    def at_least(self) -> bool:
+        """What ended the search was not the store, but the generator or the highest rate that was to be tried."""
+        return self.confirmed is not None and (self.beyond is None or self.beyond.answer is Answer.GENERATOR)
 
     @property
     def confirmed(self) -> Probe | None:
@@ -92,12 +101,8 @@ def find_capacity(
     search = _Search(ask, rate_max_per_s)
     search.bracket(rounded(first_per_s), probes_max)
     search.bisect(precision, probes_max)
-    rate = search.confirm(precision, confirmations_max)
-    return Capacity(
-        beyond=search.high,
-        at_least=rate is not None and (search.high is None or search.high.answer is Answer.GENERATOR),
-        probes=tuple(search.probes),
-    )
+    search.confirm(precision, confirmations_max)
+    return Capacity(probes=tuple(search.probes))
 
 
 def rounded(rate_per_s: float) -> float:
@@ -139,8 +144,8 @@ class _Search:
                 return
             self._probe(middle)
 
-    def confirm(self, precision: float, confirmations_max: int) -> float | None:
-        """The highest rate that a long probe confirmed. One that it did not is a bound like any other."""
+    def confirm(self, precision: float, confirmations_max: int) -> None:
+        """Confirm the highest rate by long probes. One that is not confirmed is a bound like any other."""
         rate, confirmed, fall = self.low, None, 1 + precision
         for _ in range(confirmations_max):
             if rate is None or rate < RATE_MIN_PER_S:
@@ -156,7 +161,6 @@ class _Search:
                 break
             else:
                 rate = rounded(math.sqrt(confirmed * self.high.rate_per_s))
-        return confirmed
 
     def _probe(self, rate: float) -> None:
         probe = self._asked(rate, confirming=False)

@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from eventmark.experiments.load.levels import Level, Swept, swept
+from eventmark.errors import CannotRunError
+from eventmark.experiments.load.levels import Level, swept
 from eventmark.experiments.load.sweep_sections import sweep_figures, sweep_sections
 from eventmark.jobs.bottleneck import STORE_APPLICATION
 from eventmark.jobs.findings import Findings
@@ -58,18 +59,13 @@ class Sweep(Experiment):
         names = list(possible_mix(wanted, job, run, run.sample).shares)
         with worker_processes(self.workers) as executor:
             sweeper = _Sweeper(self, job, run.sample, run, executor, on_pulse(run, self.watch))
-            found: list[Swept] = []
-            run.so_far = lambda: Findings(
-                figures=sweep_figures(found), sections=sweep_sections(found) if found else []
-            )
+            run.so_far = sweeper.findings
             for number, name in enumerate(names):
                 progress(STAGE, number, len(names))
                 with run.phase(name):
-                    found.append(sweeper.sweep(name))
+                    sweeper.sweep(name)
         progress(STAGE, len(names), len(names))
-        return Findings(
-            figures=sweep_figures(found), sections=sweep_sections(found), evidence=sweeper.evidence[names[0]]
-        )
+        return sweeper.findings()
 
 
 @dataclass(slots=True)
@@ -83,9 +79,23 @@ class _Sweeper:
     executor: Executor
     pulse: OnPulse | None
     evidence: dict[str, Evidence] = field(default_factory=dict)
+    levels: dict[str, list[Level]] = field(default_factory=dict)
 
-    def sweep(self, name: str) -> Swept:
-        return swept(name, [self._level(name, clients) for clients in self.scenario.clients])
+    def sweep(self, name: str) -> None:
+        for clients in self.scenario.clients:
+            level = self._level(name, clients)
+            self.levels.setdefault(name, []).append(level)
+
+    def findings(self) -> Findings:
+        """Raises ``CannotRunError`` where no level has ended."""
+        if not self.levels:
+            raise CannotRunError("no number of clients was measured to its end")
+        found = [swept(name, levels) for name, levels in self.levels.items()]
+        return Findings(
+            figures=sweep_figures(found),
+            sections=sweep_sections(found),
+            evidence=self.evidence[found[0].name],
+        )
 
     def _level(self, name: str, clients: int) -> Level:
         scenario = self.scenario

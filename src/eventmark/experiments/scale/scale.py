@@ -81,6 +81,7 @@ class Scale(Experiment):
 
     def measure(self, run: Run) -> Findings:
         growing = _Growing(run, self.volumes, self.effort or run.job.profile.name)
+        run.so_far = growing.findings
         growing.measure()
         return growing.findings()
 

@@ -18,6 +18,7 @@ from eventmark.jobs.run import Run
 from eventmark.loadgen.generator import Watcher, on_pulse, possible_mix, run_load
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.mix import Mix
+from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.sections import generator_section, load_figures, load_section, load_series
 from eventmark.operations.appends import AppendEvents
@@ -73,11 +74,25 @@ class Soak(Experiment):
         plan = self._plan(possible_mix(self.load.mix, job, run, run.sample))
         asyncio.run(install_inspection(job))
         upkeep = Upkeep(job)
+        watch = Watch(job.server, beside=upkeep.look)
+
+        def cut(outcome: LoadOutcome) -> None:
+            run.so_far = lambda: self._findings(run, outcome, upkeep, watch)
+
         with run.phase("soak"):
-            watch = Watch(job.server, beside=upkeep.look)
             outcome = run_load(
-                job, run.sample, plan, progress=run.progress, watch=on_pulse(run, self.watch), during=watch
+                job,
+                run.sample,
+                plan,
+                progress=run.progress,
+                watch=on_pulse(run, self.watch),
+                during=watch,
+                cut=cut,
             )
+        return self._findings(run, outcome, upkeep, watch)
+
+    def _findings(self, run: Run, outcome: LoadOutcome, upkeep: Upkeep, watch: Watch) -> Findings:
+        job = run.job
         after = asyncio.run(relations_after(job))
         operations = to_results(outcome, job.targets)
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)

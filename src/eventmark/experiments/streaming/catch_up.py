@@ -86,10 +86,9 @@ class CatchUp:
         return sum(events for _, events in handled) / seconds if seconds else 0.0
 
 
-def measure_catch_up(setting: Setting, sample: CorpusSample) -> CatchUp:
-    """Rounds of COPY and consumer in turns, then one with writers. Raises ``CannotRunError``."""
+def measure_catch_up(setting: Setting, sample: CorpusSample, found: CatchUp) -> None:
+    """Rounds of COPY and consumer in turns, then one with writers, into ``found``. Raises ``CannotRunError``."""
     job, sizes = setting.job, setting.sizes
-    found = CatchUp(events=job.corpus.events)
     floor = CopyFloor(job.server, job.definition.statements["stream_events"], job.schema, job.corpus.events)
     _copy(floor, found, warm=True)
     rounds = sizes.catch_ups if job.corpus.events <= CATCH_UP_EVENTS else min(sizes.catch_ups, 3)
@@ -100,7 +99,6 @@ def measure_catch_up(setting: Setting, sample: CorpusSample) -> CatchUp:
         found.consumed_per_s.append(group.events_per_s)
         _copy(floor, found)
     _beside_writers(setting, sample, found)
-    return found
 
 
 def _copy(floor: CopyFloor, found: CatchUp, *, warm: bool = False) -> None:

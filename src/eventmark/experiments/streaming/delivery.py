@@ -62,14 +62,13 @@ class Written:
     ended_ns: NDArray[np.int64]
 
 
-def measure_deliveries(setting: Setting) -> list[Delivery]:
+def measure_deliveries(setting: Setting) -> Iterator[Delivery]:
     """Each way of waiting in turn. Raises ``CannotRunError`` where an append fails."""
-    ways, found = setting.ways, []
+    ways = setting.ways
     for number, way in enumerate(ways):
         setting.progress(STAGE, number, len(ways))
-        found.append(_deliver(setting, way, seed=setting.job.corpus.seed + number))
+        yield _deliver(setting, way, seed=setting.job.corpus.seed + number)
     setting.progress(STAGE, len(ways), len(ways))
-    return found
 
 
 def _deliver(setting: Setting, way: Waiting, seed: int) -> Delivery:

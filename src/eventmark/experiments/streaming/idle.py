@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -36,15 +37,13 @@ class Idle:
     server_cpu: float | None
 
 
-def measure_idle(setting: Setting) -> list[Idle]:
+def measure_idle(setting: Setting) -> Iterator[Idle]:
     """Nobody waiting, then each way in turn."""
     ways: list[Waiting | None] = [None, *setting.ways]
-    found = []
     for number, way in enumerate(ways):
         setting.progress(STAGE, number, len(ways))
-        found.append(_idle(setting, way))
+        yield _idle(setting, way)
     setting.progress(STAGE, len(ways), len(ways))
-    return found
 
 
 def _idle(setting: Setting, way: Waiting | None) -> Idle:

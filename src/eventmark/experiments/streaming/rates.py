@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -44,27 +44,22 @@ class Case:
         return self.group.events_per_s
 
 
-def measure_consumers(setting: Setting, events: int) -> list[Case]:
+def measure_consumers(setting: Setting, events: int) -> Iterator[Case]:
     """1, 2, 4, ... consumers, each of which reads the log's first ``events``."""
-    cases = []
     for count in setting.sizes.consumers:
         specs = tuple(
             ConsumerSpec(name=_name(f"consumer-{number}"), expected=(events,)) for number in range(count)
         )
         group = _run(setting, specs, f"{STAGE} by {count}")
-        cases.append(
-            Case(
-                name=f"{count} consumer{'s' * (count > 1)}", consumers=count, segments=1, handler_us=0.0,
-                group=group, log_events=events,
-            )
+        yield Case(
+            name=f"{count} consumer{'s' * (count > 1)}", consumers=count, segments=1, handler_us=0.0,
+            group=group, log_events=events,
         )  # fmt: skip
-    return cases
 
 
-def measure_segments(setting: Setting, events: int) -> list[Case]:
+def measure_segments(setting: Setting, events: int) -> Iterator[Case]:
     """One processor split into 1, 2, 4, ... segments, with a handler that does nothing and one that waits."""
     shares = asyncio.run(_events_by_segment(setting.job, setting.sizes.consumers, events))
-    cases = []
     for handler_us in (0.0, setting.sizes.handler_us):
         for segments in setting.sizes.consumers:
             name = _name("segmented")
@@ -74,13 +69,10 @@ def measure_segments(setting: Setting, events: int) -> list[Case]:
             )
             group = _run(setting, specs, f"{STAGE} in {segments} segments")
             handler = f", handler waits {handler_us:g} µs per event" if handler_us else ""
-            cases.append(
-                Case(
-                    name=f"{segments} segment{'s' * (segments > 1)}{handler}", consumers=segments, segments=segments,
-                    handler_us=handler_us, group=group, log_events=events,
-                )
+            yield Case(
+                name=f"{segments} segment{'s' * (segments > 1)}{handler}", consumers=segments, segments=segments,
+                handler_us=handler_us, group=group, log_events=events,
             )  # fmt: skip
-    return cases
 
 
 def to_operation(case: Case, target: Target | None) -> OperationResult:

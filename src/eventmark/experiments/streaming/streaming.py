@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import asyncpg
@@ -35,8 +35,9 @@ from eventmark.jobs.job import Job
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import NOT_TIMED
-from eventmark.results.results import Figure, Finding, Verdict
+from eventmark.results.results import Figure, Section
 from eventmark.seeding import remove_appended
+from eventmark.server import Watch
 
 NO_PROCESSORS = "the store has no processors: its consumers are plain loops that keep their token themselves"
 NO_NOTIFICATIONS = "The store sends no notifications: its consumers poll."
@@ -60,40 +61,66 @@ class Streaming(Experiment):
 
     def measure(self, run: Run) -> Findings:
         job = run.job
+        found = _Found(job=job, caught_up=CatchUp(events=job.corpus.events), watch=run.watch())
+        run.so_far = lambda: found.findings(run)
         try:
             with executor_of_workers() as executor:
                 setting = Setting(
                     job=job, executor=executor, sizes=SIZES[job.profile.name], progress=run.progress
                 )
                 with run.phase("consume"):
-                    cases = _consumption(setting, run)
-                with run.phase("catch up"), run.watch() as watch:
-                    caught_up = measure_catch_up(setting, run.sample)
+                    for case in _consumption(setting, run):
+                        found.cases.append(case)
+                with run.phase("catch up"), found.watch:
+                    measure_catch_up(setting, run.sample, found.caught_up)
                 with run.phase("deliver"):
-                    deliveries = measure_deliveries(setting)
+                    for delivery in measure_deliveries(setting):
+                        found.deliveries.append(delivery)
                 with run.phase("idle"):
-                    idle = measure_idle(setting)
+                    for idle in measure_idle(setting):
+                        found.idle.append(idle)
         finally:
             asyncio.run(_clean(job))
-        run.skipped |= caught_up.missing
+        return found.findings(run)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What is measured, part by part; catching up is watched."""
+
+    job: Job
+    caught_up: CatchUp
+    watch: Watch
+    cases: list[Case] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    idle: list[Idle] = field(default_factory=list)
+
+    def findings(self, run: Run) -> Findings:
+        """Raises ``CannotRunError`` where nothing was measured to its end."""
+        if not self.cases:
+            raise CannotRunError("no consumers have read the log to its end")
+        run.skipped |= self.caught_up.missing
         operations = {
-            f"{TARGET}, {case.name}": to_operation(case, job.targets.get(TARGET))
-            for case in cases
+            f"{TARGET}, {case.name}": to_operation(case, self.job.targets.get(TARGET))
+            for case in self.cases
             if not case.handler_us  # whose batches take as long as the handler waits
         }
-        processors = bool(job.definition.engine)
         return Findings(
-            operations=operations, figures=figures(caught_up, deliveries, idle, cases),
-            sections=[
-                rates_section(cases, processors=processors, missing="" if processors else NO_PROCESSORS),
-                catch_up_section(caught_up),
-                delivery_section(deliveries, idle, "" if processors else NO_NOTIFICATIONS),
-            ],
-            evidence=watch.evidence(NOT_TIMED, application=STORE_APPLICATION),
+            operations=operations, figures=figures(self.caught_up, self.deliveries, self.idle, self.cases),
+            sections=list(self._sections()),
+            evidence=self.watch.evidence(NOT_TIMED, application=STORE_APPLICATION) if self.caught_up.groups else None,
         )  # fmt: skip
 
+    def _sections(self) -> Iterator[Section]:
+        processors = bool(self.job.definition.engine)
+        yield rates_section(self.cases, processors=processors, missing="" if processors else NO_PROCESSORS)
+        if self.caught_up.groups:
+            yield catch_up_section(self.caught_up)
+        if self.deliveries:
+            yield delivery_section(self.deliveries, self.idle, "" if processors else NO_NOTIFICATIONS)
 
-def _consumption(setting: Setting, run: Run) -> list[Case]:
+
+def _consumption(setting: Setting, run: Run) -> Iterator[Case]:
     """By several consumers, and in segments where there are processors."""
     job = setting.job
     events = min(setting.sizes.events, job.corpus.events) // BATCH_EVENTS * BATCH_EVENTS
@@ -102,22 +129,24 @@ def _consumption(setting: Setting, run: Run) -> list[Case]:
             f"a corpus of {job.corpus.events:,} events has no batch of {BATCH_EVENTS:,}",
             remedy="seed more with --events",
         )
-    cases = measure_consumers(setting, events)
+    yield from measure_consumers(setting, events)
     if job.definition.engine:
-        return cases + measure_segments(setting, events)
-    run.skipped["segments"] = NO_PROCESSORS
-    run.skipped["notifications"] = NO_NOTIFICATIONS
-    return cases
+        yield from measure_segments(setting, events)
+    else:
+        run.skipped["segments"] = NO_PROCESSORS
+        run.skipped["notifications"] = NO_NOTIFICATIONS
 
 
 def figures(
     caught_up: CatchUp, deliveries: Sequence[Delivery], idle: Sequence[Idle], cases: Sequence[Case]
 ) -> dict[str, Figure]:
     """What is compared from run to run."""
-    found = {
-        "catch_up_events_per_s": Figure(value=round(caught_up.events_per_s), unit="events/s", better="more")
-    }
-    ratio = caught_up.against_copy
+    found = {}
+    if caught_up.groups:
+        found["catch_up_events_per_s"] = Figure(
+            value=round(caught_up.events_per_s), unit="events/s", better="more"
+        )
+    ratio = caught_up.against_copy if caught_up.groups else None
     if ratio is not None:
         found["catch_up_vs_copy"] = Figure(
             value=round(ratio.value, 4),
@@ -149,11 +178,6 @@ def figures(
 
 def _slug(name: str) -> str:
     return name.replace(",", "").replace(" ", "_")
-
-
-def _judged(findings: Sequence[Finding]) -> Iterator[tuple[str, Verdict, str]]:
-    for finding in findings:
-        yield finding.name, finding.verdict, f"{finding.observed}, expected {finding.expected}"
 
 
 async def _clean(job: Job) -> None:

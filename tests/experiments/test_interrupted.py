@@ -1,0 +1,120 @@
+"""Experiments that are interrupted keep what they measured until then, show it, and decide nothing by it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from eventmark.experiments.isolation.isolation import Isolation
+from eventmark.experiments.load.capacity import CapacityPlan, CapacitySearch
+from eventmark.experiments.load.load import Load
+from eventmark.experiments.load.sweep import Sweep
+from eventmark.experiments.soak.soak import Soak
+from eventmark.experiments.streaming.streaming import Streaming
+from eventmark.jobs.bottleneck import SECTION_NAME
+from eventmark.jobs.job import Job, draw_sample
+from eventmark.jobs.kernel import Experiment, Interrupted
+from eventmark.loadgen.generator import run_load
+from eventmark.loadgen.mix import parse_mix
+from eventmark.loadgen.outcome import LoadOutcome
+from eventmark.loadgen.plan import LoadPlan
+from eventmark.report import write_reports
+from eventmark.results.files import read_result, write_result
+from eventmark.results.results import Verdict
+from eventmark.workload.arrivals import Arrivals
+
+APPEND, READ = "append_events[1]", "read_snapshot"
+HOUR_S = 3600.0
+
+
+def load(**changes: object) -> LoadPlan:
+    plan = LoadPlan(
+        mix=parse_mix(f"{APPEND}=1, {READ}=1"), seconds=HOUR_S, arrivals=Arrivals("poisson", 100), pool_max=2,
+        warm_rounds=1,
+    )  # fmt: skip
+    return replace(plan, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Case:
+    """``experiment`` interrupted when ``stage`` has come to ``done``; ``sections`` are what it shows of the part."""
+
+    experiment: Experiment
+    stage: str
+    done: float
+    sections: tuple[str, ...]
+
+
+CASES = [
+    Case(Load(plan=load()), "generate", 1.0, ("load", "generator")),
+    Case(Load(plan=load(arrivals=None, users=20, think_s=1.0, pool_max=4)), "generate", 1.0, ("load", "generator")),
+    Case(Soak(load=load(), events_per_s=50), "generate", 1.0, ("soak", "garbage", "upkeep", "load", "generator")),
+    Case(
+        CapacitySearch(plan=CapacityPlan(load=load(), probe_s=0.5, confirm_s=60.0, confirm_max_s=60.0)),
+        "capacity", 2, ("capacity", "load", "generator"),
+    ),
+    Case(
+        Sweep(operations=(READ, APPEND), clients=(1, 2), seconds=0.3, warm_rounds=1),
+        "sweep", 1, ("sweep", "sweep-read-snapshot"),
+    ),
+    Case(
+        Isolation(kinds=("aggregate-loads", "bulk-append"), rate_per_s=40, leg_s=0.5, rounds=1, warm_rounds=1),
+        "isolate", 2, ("isolation", "isolation-aggregate-loads"),
+    ),
+    Case(Streaming(), "catch up", 0, ("consumption",)),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupting(stage: str, done: float) -> Callable[[str, float, float], None]:
+    """Ctrl-C, once, when this stage has come so far."""
+    left = [True]
+
+    def progress(at: str, amount: float, total: float) -> None:
+        if left and at.startswith(stage) and amount >= done:
+            left.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return progress
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.experiment.name}-{case.stage}")
+def test_what_was_measured_until_then_is_kept_and_shown(case: Case, job: Job, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted) as ended:
+        case.experiment.run(job, interrupting(case.stage, case.done))
+    result = ended.value.result
+    assert result.verdict is Verdict.INCONCLUSIVE, result.reasons
+    assert any(one.startswith("interrupted after ") for one in result.reasons), result.reasons
+    assert tuple(one.name for one in result.sections if one.name != SECTION_NAME) == case.sections
+    assert sum(one.samples for one in result.operations.values()) > 0 or case.experiment.name == "sweep"
+    assert all(one.failed == 0 for one in result.operations.values())
+    write_result(result, tmp_path / "result.json")
+    write_reports(result, tmp_path)
+    assert read_result(tmp_path / "result.json") == result
+
+
+@pytest.mark.parametrize("offer", [{"workers": 2}, {"arrivals": None, "users": 4}])
+def test_an_interrupted_load_accounts_for_every_operation_that_was_due(
+    job: Job, offer: dict[str, object]
+) -> None:
+    parts: list[LoadOutcome] = []
+    with pytest.raises(KeyboardInterrupt):
+        run_load(
+            job, draw_sample(job), load(**offer), progress=interrupting("generate", 0.5), cut=parts.append
+        )
+    (part,) = parts
+    assert 0.5 <= part.seconds < HOUR_S
+    for one in part.operations.values():
+        assert one.offered == one.succeeded + one.conflicted + one.failed + one.skipped
+        assert one.succeeded > 0 and one.at_s.max() <= part.seconds
