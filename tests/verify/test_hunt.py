@@ -21,7 +21,8 @@ def hunted(dsn: str, ordering: str, *, events: int, keep: Path | None = None) ->
 
 def assert_clean(result: OrderingResult, events: int) -> None:
     assert result.verdict is Verdict.MET, result.findings
-    assert (result.lost, result.duplicated, result.out_of_order, result.unknown) == (0, 0, 0, 0)
+    # Where the machine is crowded an append may go unanswered for longer than its timeout: unknown, and accounted for.
+    assert (result.lost, result.duplicated, result.out_of_order) == (0, 0, 0)
     assert result.committed >= events
     assert result.conflicts > 0
     assert result.rolled_back > 0

@@ -213,7 +213,7 @@ class Cluster:
                 f"cannot run {self._bin / program}: {error}", remedy="check the installation"
             ) from error
         if done.returncode != 0:
-            raise CannotRunError(f"{program} failed: {_last_line(done.stderr)}", remedy="see its message")
+            raise CannotRunError(f"{program} failed: {_cause(done.stderr)}", remedy="see its message")
         return str(done.stdout)
 
     def _wait_until_ready(self) -> None:
@@ -224,7 +224,7 @@ class Cluster:
                 self._process = None
                 self._dismiss_watcher()
                 raise CannotRunError(
-                    f"the server did not start: {_last_line(self._files.log_of_this_start())}",
+                    f"the server did not start: {_cause(self._files.log_of_this_start())}",
                     remedy=f"its log was {self._files.log}",
                 )
             if self._files.status() in ("ready", "standby"):
@@ -236,7 +236,8 @@ class Cluster:
         )
 
 
-def _last_line(text: str) -> str:
+def _cause(text: str) -> str:
+    """The first line that tells of an error, since others follow from it; the last line where none does."""
     lines = [line for line in text.splitlines() if line.strip()]
-    fatal = [line for line in lines if "FATAL" in line or "error:" in line]
-    return (fatal or lines or ["no message"])[-1].strip()
+    errors = [line for line in lines if "FATAL" in line or "PANIC" in line or "error:" in line]
+    return (errors or lines[-1:] or ["no message"])[0].strip()
