@@ -92,7 +92,7 @@ def test_a_shared_key_is_everybodys_a_table_wins_over_it_and_a_flag_over_both(tm
     [
         (
             "rate = 300",
-            r"'rate' belongs to single verbs: it is a key of \[soak\], \[isolate\], \[load\], \[capacity\]",
+            r"'rate' belongs to single verbs: it is a key of \[load\], \[capacity\], \[soak\], \[isolate\]",
         ),
         ('event = "50k"', "did you mean 'events'"),
         ("seed = true", "seed must be a whole number, got True"),
