@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from eventmark.errors import EventStoreError, StoreDefinitionError, VersionConflictError
 from eventmark.stores import make_scratch_store, open_store, read_definition, write_template
+from eventmark.stores.conflict import ConflictForm, form_of
 from eventmark.verify.history import stream_id
 from eventmark.verify.recording import events
 
@@ -129,3 +132,17 @@ def test_a_conflict_that_is_named_wrongly_is_refused_by_its_line(
     with pytest.raises(StoreDefinitionError, match=said) as refused:
         read_definition(own)
     assert refused.value.line > lines
+
+
+def test_the_line_that_would_name_an_exception_match_the_next_one_of_its_kind() -> None:
+    def raised(stream: str, at: int) -> asyncpg.RaiseError:
+        error = asyncpg.RaiseError()
+        error.sqlstate, error.message = "P0001", f'stream "{stream}" [main] is at {at}'
+        return error
+
+    first, next_one = raised("acme-7", 3), raised("bolt-9", 12)
+    line = form_of(first, "acme-7")
+    assert line == 'conflict = { sqlstate = "P0001", message = "stream ?*? ?main? is at *" }'
+    told = tomllib.loads(line)["conflict"]
+    assert ConflictForm(**told).names(first) and ConflictForm(**told).names(next_one)
+    assert form_of(OSError("gone")) == form_of(None) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -54,7 +55,15 @@ def stored_nothing(rows: Sequence[Any], prepared: PreparedStatement[Any]) -> boo
     )
 
 
-def example_of(error: asyncpg.PostgresError) -> str:
-    """The lines of store.toml that would name this exception."""
-    words = (error.message or "").replace("\\", "").replace('"', "?")
-    return f'[conflict] sqlstate = "{error.sqlstate}", message = "{words}"'
+def form_of(error: Exception | None, *names: str) -> str:
+    """The line of store.toml that would name this exception as a conflict; empty where it is none of the server's.
+
+    ``names`` and numbers, which differ from one conflict to the next, become ``*``.
+    """
+    if not isinstance(error, asyncpg.PostgresError):
+        return ""
+    pattern = error.message or ""
+    for name in sorted(names, key=len, reverse=True):
+        pattern = pattern.replace(name, "*")
+    pattern = re.sub(r"\d+", "*", pattern).translate(str.maketrans('"\\[]', "????"))
+    return f'conflict = {{ sqlstate = "{error.sqlstate}", message = "{pattern}" }}'
