@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from eventmark.sidebyside.paired_test import PairedTest
+from eventmark.sidebyside.differences import PairedTest
 
 RISK = 0.05
 EFFECT = (math.log(1.1) - math.log(1.02)) / 2

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from eventmark.choices import unknown
 from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_scenario
 from eventmark.cli.session import console
 from eventmark.config import Settings, parse_share
-from eventmark.errors import UsageError
 from eventmark.experiments.gate.gate import EVENTS, Gate
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.sidebyside.bout import SECONDS, Effort
@@ -77,9 +76,5 @@ def operations_of(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name not in OPERATIONS:
-            nearest = difflib.get_close_matches(name, OPERATIONS, 1)
-            raise UsageError(
-                f"unknown operation {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
-                remedy=f"operations are {', '.join(OPERATIONS)}",
-            )
+            raise unknown("operation", name, OPERATIONS)
     return names

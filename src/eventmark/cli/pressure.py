@@ -7,14 +7,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from eventmark.choices import chosen
 from eventmark.cli.load import LoadOptions, plan_of
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario, run_watched
 from eventmark.errors import UsageError
 from eventmark.experiments.isolation.aggressors import KINDS
-from eventmark.experiments.isolation.isolation import VICTIM_MIX, Isolation, chosen_kinds
+from eventmark.experiments.isolation.isolation import VICTIM_MIX, Isolation
 from eventmark.experiments.soak.soak import EVENTS_PER_S, Soak, half_of_capacity
-from eventmark.experiments.stress.stress import CASES, Stress, chosen_cases
+from eventmark.experiments.stress.stress import CASES, Stress
 from eventmark.jobs.profiles import find_profile
 from eventmark.loadgen.mix import parse_mix
 from eventmark.results.files import read_result
@@ -40,7 +41,7 @@ def stress(
     After each case every append is held against what is stored, and the system is to be as it was before.
     """
     settings = (options or Options()).settings(cases=cases)
-    return run_scenario(Stress(cases=chosen_cases(settings.cases)), settings, keep=True)
+    return run_scenario(Stress(cases=chosen(settings.cases, CASES, "case")), settings, keep=True)
 
 
 def soak(
@@ -119,7 +120,7 @@ def isolate(
         )
     leg_s, rounds, warm_rounds = LEGS[find_profile(settings.profile).name]
     scenario = Isolation(
-        kinds=chosen_kinds(settings.against), mix=parse_mix(settings.mix or VICTIM_MIX),
+        kinds=chosen(settings.against, KINDS, "aggressor"), mix=parse_mix(settings.mix or VICTIM_MIX),
         rate_per_s=rate or VICTIM_PER_S, leg_s=settings.seconds or leg_s, rounds=rounds,
         users=settings.aggressor_users, pool_max=settings.pool, victim=settings.victim,
         aggressor=settings.aggressor, inflation_max=settings.inflation_max, warm_rounds=warm_rounds,

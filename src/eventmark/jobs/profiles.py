@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
-from eventmark.errors import UsageError
+from eventmark.choices import unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +43,5 @@ PROFILES = {
 def find_profile(name: str) -> Profile:
     """Raises ``UsageError`` for an unknown name."""
     if name not in PROFILES:
-        nearest = difflib.get_close_matches(name, PROFILES, 1)
-        raise UsageError(
-            f"unknown profile {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
-            remedy=f"use {', '.join(PROFILES)}",
-        )
+        raise unknown("profile", name, PROFILES)
     return PROFILES[name]

@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from eventmark.judgement.counters import WORK_TOLERANCES, Change, CounterChange, compare_counters
 from eventmark.results.results import Verdict
+from eventmark.sidebyside.differences import PairedTest
 from eventmark.sidebyside.pair import OperationPair
-from eventmark.sidebyside.paired_test import PairedTest
 
 RISK_OF_ALARM = 0.01
 """Of a whole gate, all operations together: sides that are alike are called slower at most so often."""

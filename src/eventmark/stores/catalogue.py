@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
+from eventmark.choices import unknown
 from eventmark.engine.migrations import ENGINE_STORE_NAME
 from eventmark.errors import UsageError
 from eventmark.stores.definition import StoreDefinition, read_definition, store_name_of
@@ -31,11 +31,8 @@ def find_store(name: str) -> StoreDefinition:
     directory = Path(name).expanduser()
     if directory.is_dir() or "/" in name or name.startswith("."):
         return read_definition(directory)
-    nearest = difflib.get_close_matches(name, store_names(), 1)
-    raise UsageError(
-        f"unknown store {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
-        remedy=f"use {', '.join(store_names())} or the path of a store's folder, such as ./my-store",
-    )
+    remedy = f"use {', '.join(store_names())} or the path of a store's folder, such as ./my-store"
+    raise unknown("store", name, store_names(), remedy=remedy)
 
 
 def engine_store() -> StoreDefinition:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eventmark.choices import unknown
 from eventmark.errors import UsageError
 
 SCHEDULES = ("constant", "poisson", "ramp", "spike", "step")
@@ -41,12 +41,7 @@ class Arrivals:
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
-            nearest = difflib.get_close_matches(self.schedule, SCHEDULES, 1)
-            raise UsageError(
-                f"unknown arrivals {self.schedule!r}"
-                + (f", did you mean {nearest[0]!r}?" if nearest else ""),
-                remedy=f"use {', '.join(SCHEDULES)}",
-            )
+            raise unknown("arrivals", self.schedule, SCHEDULES)
         if not 0 < self.rate_per_s < float("inf"):
             raise UsageError(
                 f"a rate must be above 0 operations per second, got {self.rate_per_s:g}",

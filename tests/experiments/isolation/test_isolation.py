@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from eventmark.choices import chosen
 from eventmark.errors import UsageError
-from eventmark.experiments.isolation.isolation import Isolation, chosen_kinds, chosen_tenants
+from eventmark.experiments.isolation.aggressors import KINDS
+from eventmark.experiments.isolation.isolation import Isolation, chosen_tenants
 from eventmark.experiments.isolation.legs import order_of
 from eventmark.experiments.isolation.tenant_filter import measure_filter, measure_streams, without_tenant
 from eventmark.jobs.job import Job, draw_sample
@@ -102,7 +104,7 @@ def test_tenants_are_a_small_one_and_the_largest_unless_they_are_named(job: Job)
     with pytest.raises(UsageError, match="are one tenant"):
         chosen_tenants(job, sample, victim, victim)
     with pytest.raises(UsageError, match="did you mean 'full-replay'"):
-        chosen_kinds("full-reply")
+        chosen("full-reply", KINDS, "aggressor")
 
 
 def test_a_statement_without_its_tenant_is_called_alike_and_leaves_no_index(job: Job) -> None:

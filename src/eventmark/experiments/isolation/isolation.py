@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +40,6 @@ from eventmark.seeding import CorpusSample, Progress
 from eventmark.workers import worker_processes
 from eventmark.workload.arrivals import Arrivals
 
-ALL = "all"
 VICTIM_MIX = "append_events[1]=5, load_aggregate[1000]=2, stream_events[1000]=2, read_snapshot=1"
 INFLATION_MAX = 2.0
 """What is shared fairly by two leaves each of them half: more than twice as long is more than the other's share."""
@@ -49,21 +47,6 @@ INFLATION_MAX = 2.0
 STAGE = "isolate"
 FILTER_CALLS = {"quick": 30, "standard": 300, "full": 2000}
 RLS_SHARE = {"quick": 0.02, "standard": 0.3, "full": 1.0}
-
-
-def chosen_kinds(text: str) -> tuple[str, ...]:
-    """``all``, or names with commas between them. Raises ``UsageError`` for a name that is none."""
-    if text.strip() == ALL:
-        return KINDS
-    kinds = tuple(kind.strip() for kind in text.split(","))
-    for kind in kinds:
-        if kind not in KINDS:
-            nearest = difflib.get_close_matches(kind, KINDS, 1)
-            raise UsageError(
-                f"unknown aggressor {kind!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
-                remedy=f"use {', '.join(KINDS)} or {ALL}",
-            )
-    return kinds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

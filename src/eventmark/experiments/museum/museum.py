@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import asyncpg
 
+from eventmark.choices import unknown
 from eventmark.errors import UsageError
 from eventmark.experiments.museum.exhibit import Exhibit, Room, Trial, verdict_of
 from eventmark.experiments.museum.losing import IGNORED_CONFLICT, POSITION_CHECK, TAILING_READERS
@@ -54,11 +54,7 @@ def chosen_exhibits(name: str) -> Sequence[Exhibit]:
     if name == ALL:
         return tuple(EXHIBITS.values())
     if name not in EXHIBITS:
-        nearest = difflib.get_close_matches(name, EXHIBITS, 1)
-        raise UsageError(
-            f"unknown exhibit {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
-            remedy=f"use {', '.join(EXHIBITS)} or {ALL}",
-        )
+        raise unknown("exhibit", name, EXHIBITS, remedy=f"use {', '.join(EXHIBITS)} or {ALL}")
     return (EXHIBITS[name],)
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from eventmark.errors import UsageError
 from eventmark.experiments.stress.book import Book
 from eventmark.experiments.stress.case import Case, CaseReport
 from eventmark.experiments.stress.checkpoints import CheckpointsUnderLoad
@@ -26,7 +24,6 @@ from eventmark.judgement.bottleneck import find_bottleneck
 from eventmark.judgement.verdicts import worst
 from eventmark.results.results import Column, Figure, Finding, Section, Table
 
-ALL = "all"
 STEP_S = {"quick": 0.8, "standard": 5.0, "full": 20.0}
 CASES: dict[str, type[Case]] = {
     case.name: case
@@ -35,21 +32,6 @@ CASES: dict[str, type[Case]] = {
         CheckpointsUnderLoad,
     )
 }  # fmt: skip
-
-
-def chosen_cases(text: str) -> tuple[str, ...]:
-    """``all``, or names with commas between them. Raises ``UsageError`` for a name that is none."""
-    if text.strip() == ALL:
-        return tuple(CASES)
-    names = tuple(name.strip() for name in text.split(","))
-    for name in names:
-        if name not in CASES:
-            nearest = difflib.get_close_matches(name, CASES, 1)
-            raise UsageError(
-                f"unknown case {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
-                remedy=f"use {', '.join(CASES)} or {ALL}",
-            )
-    return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
