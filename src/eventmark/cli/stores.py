@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from cyclopts import App
 from rich.table import Table
 
 from eventmark.cli.options import StoreOptions
-from eventmark.cli.session import connected, running_server, screen, tell_what_stays
-from eventmark.stores import check_store, claimed, find_store, store_names, write_template
+from eventmark.cli.session import running_server, screen, tell_what_stays
+from eventmark.seeding import try_store
+from eventmark.stores import claimed, find_store, store_names, write_template
 
 stores = App(name="stores", help="List the stores that can be tested, make one of your own, check it.")
 
@@ -38,12 +40,14 @@ def new(directory: Path, /) -> int:
 
 @stores.command(name="check")
 def check(*, options: StoreOptions | None = None) -> int:
-    """Try every statement of --store on a server, without seeding anything."""
+    """Try --store on a server: every statement, and a handful of events from seeding to audit. Nothing stays."""
     settings = (options or StoreOptions()).settings()
     definition = find_store(settings.store)
     with running_server(settings) as (server, _), claimed(server.dsn, settings.schema):
-        connected(server.dsn, lambda connection: check_store(connection, definition, settings.schema))
+        notes = asyncio.run(try_store(server.dsn, definition, settings.schema))
     screen.print(f"{definition.name}: {len(definition.statements)} statements are right")
+    for note in notes:
+        screen.print(f"note: {note}", markup=False, soft_wrap=True)
     for reason in definition.absent.values():
         screen.print(f"skipped: {reason}")
     tell_what_stays(settings, server)

@@ -131,10 +131,10 @@ def read_statement(path: Path) -> Statement:
 
 
 def read_statements(directory: Path) -> dict[str, Statement]:
-    """All statement files of a folder by name; the scripts ``schema``, ``indexes``, ``marker`` are none."""
+    """All statement files of a folder by name; the scripts ``schema``, ``indexes``, ``seed``, ``marker`` are none."""
     statements = {}
     for path in sorted(directory.glob("*.sql")):
-        if path.name not in ("schema.sql", "indexes.sql", "marker.sql"):
+        if path.name not in ("schema.sql", "indexes.sql", "seed.sql", "marker.sql"):
             statement = read_statement(path)
             statements[statement.name] = statement
     return statements

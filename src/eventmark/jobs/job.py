@@ -24,6 +24,7 @@ from eventmark.seeding import (
     remove_appended,
     sample_corpus,
     seed,
+    try_store,
 )
 from eventmark.server import (
     Server,
@@ -32,7 +33,7 @@ from eventmark.server import (
     measure_fsync_ms,
     server_environment,
 )
-from eventmark.stores import StoreDefinition, check_store
+from eventmark.stores import StoreDefinition
 from eventmark.workload import CorpusPlan
 
 
@@ -126,9 +127,9 @@ def _store_environment(definition: StoreDefinition) -> StoreEnvironment:
 
 async def _check_store(job: Job) -> int:
     """How many events are yet to be seeded."""
+    await try_store(job.server.dsn, job.definition, job.schema)
     connection = await asyncpg.connect(job.server.dsn)
     try:
-        await check_store(connection, job.definition, job.schema)
         return await missing_events(connection, job.definition, job.corpus, job.schema, replace=job.replace)
     finally:
         await connection.close()

@@ -74,7 +74,7 @@ class AppendEvents(Operation):
     versions: StreamVersions | None = None
 
     async def prepare(self) -> None:
-        self._versions = self.versions or StreamVersions(self.sample.streams)
+        self._versions = self.versions or StreamVersions(self.sample.streams, naming=self.sample.naming)
         self._batches = Batches(self.batch_events, self.random)
 
     @classmethod
@@ -92,7 +92,7 @@ class AppendEvents(Operation):
 
     def parameters(self, arguments: Append) -> dict[str, Any]:
         self._versions.settle(arguments.known, arguments.next_version)
-        return append_values(arguments.known.stream, arguments.events, arguments.version)
+        return append_values(arguments.known.stream, arguments.events, arguments.version, self.sample.naming)
 
     def is_right(self, arguments: Append, answer: Any) -> bool:
         self._versions.settle(arguments.known, arguments.next_version)

@@ -160,7 +160,7 @@ class StoreSnapshot(Operation):
         return self.store.store_snapshot(arguments)
 
     def parameters(self, arguments: Snapshot) -> dict[str, Any]:
-        return snapshot_values(arguments)
+        return snapshot_values(arguments, self.sample.naming)
 
 
 class ReadSnapshot(Operation):
@@ -221,6 +221,10 @@ class CreateTokenAt(Operation):
     statement = "create_token_at"
     has_cold = True
     needs = ("token_at",)
+
+    @classmethod
+    def not_in(cls, sample: CorpusSample) -> str:
+        return "" if sample.instants else "the store keeps no time of its events"
 
     def draw(self) -> datetime:
         return self.sample.instants[int(self.random.integers(len(self.sample.instants)))]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from eventmark.domain import StreamId
 from eventmark.seeding import SampledStream
-from eventmark.workload import uuid_7
+from eventmark.workload import Naming
 
 HOT_SHARE = 0.5
 HOT_STREAMS = 10
@@ -20,6 +19,7 @@ STREAMS_MAX = 200_000
 """Beyond so many, new streams get their first append and are forgotten."""
 
 _TRIES = 8
+_NAMING = Naming()
 
 _Item = TypeVar("_Item")
 
@@ -55,8 +55,11 @@ class StreamVersions:
         *,
         contended: Sequence[SampledStream] = (),
         contended_share: float = 0.0,
+        naming: Naming = _NAMING,
     ) -> None:
         assert streams
+        self._naming = naming
+        self._new_ids: Iterator[str] | None = None
         self._streams = [KnownStream(one.stream, one.version) for one in streams]
         self._contended = [KnownStream(one.stream, one.version, shared=True) for one in contended]
         self._contended_share = contended_share if self._contended else 0.0
@@ -88,8 +91,8 @@ class StreamVersions:
 
     def _new(self, random: np.random.Generator) -> KnownStream:
         like = self._streams[int(random.integers(len(self._streams)))].stream
-        # With the time in it: the next load with the same seed must not come upon the streams of this one.
-        name = str(uuid_7(time.time_ns() // 1_000_000, int.from_bytes(random.bytes(10))))
+        self._new_ids = self._new_ids or self._naming.new_stream_ids(random)
+        name = next(self._new_ids)
         made = KnownStream(
             StreamId(tenant_id=like.tenant_id, aggregate_type="Order", aggregate_id=name),
             version=0,

@@ -3,6 +3,7 @@
 from eventmark.seeding.accounts import Kept, check_usable, drop_corpus, drop_corpus_schema, settle
 from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
+from eventmark.seeding.beside import fill_beside
 from eventmark.seeding.indexes import mend_right_edges, remove_appended
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
@@ -14,6 +15,7 @@ from eventmark.seeding.seed import (
     seeded_events,
     whole_batches,
 )
+from eventmark.seeding.trial import try_store
 
 __all__ = [
     "Aging",
@@ -29,6 +31,7 @@ __all__ = [
     "drop_corpus",
     "drop_corpus_schema",
     "estimated_bytes",
+    "fill_beside",
     "mend_right_edges",
     "missing_events",
     "no_progress",
@@ -40,5 +43,6 @@ __all__ = [
     "seed",
     "seeded_events",
     "settle",
+    "try_store",
     "whole_batches",
 ]

@@ -20,8 +20,9 @@ from eventmark.errors import CannotRunError
 from eventmark.results.results import Finding, Verdict
 from eventmark.seeding.ledger import SeededCorpus, Stage, read_ledger, set_stage
 from eventmark.seeding.progress import Progress, no_progress
+from eventmark.seeding.sample import instant_sql
 from eventmark.server.search_path import confined_dsn
-from eventmark.stores import StoreDefinition
+from eventmark.stores import Shape, StoreDefinition, read_shape
 from eventmark.workload import BATCH_EVENTS, PROFILES, SNAPSHOT_EVERY_EVENTS, CorpusPlan, make_batch
 
 SAMPLE_EVENTS = 50_000
@@ -70,7 +71,8 @@ async def audit(
                 f"the corpus in schema {schema!r} is not finished ({corpus.stage})",
                 remedy="run the same seeding again: it goes on where it stopped",
             )
-        auditor = _Auditor(connection, definition, schema, corpus)
+        shape = await read_shape(connection, definition, schema)
+        auditor = _Auditor(connection, definition, schema, corpus, shape)
         steps: list[Callable[[], Awaitable[None]]] = [
             auditor.check_batches, auditor.check_streams, auditor.check_sizes, auditor.check_hours,
             auditor.check_contents, auditor.check_snapshots, auditor.measure_scatter,
@@ -95,6 +97,7 @@ class _Auditor:
         definition: StoreDefinition,
         schema: str,
         corpus: SeededCorpus,
+        shape: Shape,
     ) -> None:
         self._connection = connection
         self._corpus = corpus
@@ -102,7 +105,8 @@ class _Auditor:
         self._quoted = quoted_schema(schema)
         self._table = f'{self._quoted}."{definition.events_table}"'
         self._definition = definition
-        self._column = {name: f'"{column}"' for name, column in definition.columns.items()}
+        self._shape = shape
+        self._column = {**definition.sql_columns, "sequence_number": definition.sql_sequence}
         self.report = AuditReport()
 
     def _sql(self, text: str) -> str:
@@ -112,6 +116,8 @@ class _Auditor:
 
     def _sampled(self) -> str:
         """A random part of the table's pages, the same each time, of about ``SAMPLE_EVENTS`` rows."""
+        if self._shape.kind == "v":
+            return self._table
         percent = min(100.0, 100.0 * SAMPLE_EVENTS / self._plan.events)
         return f"{self._table} tablesample system ({percent:.4f}) repeatable (1)"
 
@@ -133,8 +139,9 @@ class _Auditor:
             self._sql(
                 "select l.batch, l.events, l.checksum, t.found, t.seen from {schema}.eventmark_seed_batches l"
                 " left join ("
-                f"  select ({{global_sequence_id}} - 1) / {BATCH_EVENTS} as batch, count(*) as found, md5(string_agg("
-                "    {tenant_id} || '|' || {aggregate_id} || '|' || {sequence_number} || '|' || {event_type},"
+                f"  select ({{global_sequence_id}}::bigint - 1) / {BATCH_EVENTS} as batch, count(*) as found,"
+                "    md5(string_agg({tenant_id}::text || '|' || {aggregate_id}::text || '|' || {sequence_number}"
+                "    || '|' || {event_type}::text,"
                 "    E'\\n' order by {global_sequence_id})) as seen"
                 "  from {table} where {own} group by 1"
                 ") t using (batch) order by l.batch"
@@ -169,7 +176,8 @@ class _Auditor:
                 " count(*) filter (where events between 10 and 99) as medium,"
                 " count(*) filter (where events between 100 and 1000) as long"
                 " from (select {tenant_id}::text as tenant, count(*) as events, min({sequence_number}) as first,"
-                "  max({sequence_number}) as last from {table} where {own} group by {tenant_id}, {aggregate_id}) s"
+                "  max({sequence_number}) as last from {table} where {own}"
+                "  group by {tenant_id}::text, {aggregate_id}) s"
                 " group by tenant order by events desc, tenant"
             )
         )
@@ -187,15 +195,18 @@ class _Auditor:
             f"{broken} with gaps",
             "sequence numbers 1, 2, 3, ... in every stream",
         )
-        self._check_tenants(rows)
+        if self._definition.has_tenants:
+            self._check_tenants(rows)
         longest = max((row["longest"] for row in rows), default=0)
         self._add("longest stream", longest <= 1000, f"{longest} events", "at most 1000")
-        large = {tenant.tenant_id for tenant in self._plan.tenants if tenant.large}
+        name = self._shape.naming.tenant_id
+        large = {name(number) for number, tenant in enumerate(self._plan.tenants) if tenant.large}
         thousands = [
             sum(row["thousands"] for row in rows if (row["tenant"] in large) is kind)
             for kind in (True, False)
         ]
-        enough = all(thousands) if self._plan.events >= 20_000 else None
+        wanted = thousands if self._definition.has_tenants else [sum(thousands)]
+        enough = all(wanted) if self._plan.events >= 20_000 else None
         self._add(
             "streams of exactly 1000", enough, f"{thousands[0]} of large tenants, {thousands[1]} of small ones",
             "some of both", "ask for 20,000 events or more",
@@ -228,7 +239,9 @@ class _Auditor:
         classes = PROFILES[self._plan.payload_profile]
         rows = await self._connection.fetch(
             self._sql(
-                "select octet_length({payload}::text) as bytes from " + self._sampled() + " where {own}"
+                f"select octet_length({self._document('payload')}) as bytes from "
+                + self._sampled()
+                + " where {own}"
                 f" limit {SAMPLE_EVENTS}"
             )
         )
@@ -261,12 +274,16 @@ class _Auditor:
 
     async def check_hours(self) -> None:
         """Most events in each tenant's own business hours."""
-        zones = {tenant.tenant_id: tenant.time_zone for tenant in self._plan.tenants}
+        if not self._definition.has_tenants or "timestamp_utc" not in self._definition.columns:
+            return  # whose hours, or when, is not known
+        name = self._shape.naming.tenant_id
+        zones = {name(number): tenant.time_zone for number, tenant in enumerate(self._plan.tenants)}
+        at = instant_sql(self._definition, self._shape)
         rows = await self._connection.fetch(
             self._sql(
                 "select extract(hour from at)::int as hour, extract(isodow from at) > 5 as weekend,"
                 " count(*) as events from ("
-                " select {timestamp_utc} at time zone own_zone as at from " + self._sampled() +
+                f" select {at} at time zone own_zone as at from " + self._sampled() +
                 " join unnest($1::text[], $2::text[]) as z (own_tenant, own_zone)"
                 " on own_tenant = {tenant_id}::text where {own}"
                 ") t group by 1, 2"
@@ -290,14 +307,20 @@ class _Auditor:
     async def check_contents(self) -> None:
         """Payload and metadata of a whole stretch of the log, equal to what the plan makes anew."""
         number = self._plan.batch_count // 2
-        batch = make_batch(self._plan, number, first_transaction_id=self._corpus.first_transaction_id)
+        batch = make_batch(
+            self._plan,
+            number,
+            first_transaction_id=self._corpus.first_transaction_id,
+            naming=self._shape.naming,
+        )
         expected = {event.global_sequence_id: event for event in batch.events[:CONTENT_EVENTS]}
         first = number * BATCH_EVENTS + 1
-        metadata = self._column.get("metadata", "'{{}}'")
+        names = [name for name in ("payload", "metadata") if name in self._column]
+        documents = ", ".join(f"{self._document(name)} as {name}" for name in names)
         by_log = "{transaction_id}, " if "transaction_id" in self._column else ""
         rows = await self._connection.fetch(
             self._sql(
-                f"select {{global_sequence_id}} as position, {{payload}}::text as payload, {metadata}::text as metadata"
+                f"select {{global_sequence_id}}::bigint as position, {documents}"
                 " from {table} where {global_sequence_id} between $1 and $2"
                 f" order by {by_log}{{global_sequence_id}}"
             ),
@@ -305,10 +328,9 @@ class _Auditor:
             first + len(expected) - 1,
         )
         same = sum(
-            json.loads(row["payload"]) == json.loads(expected[row["position"]].payload)
-            and (
-                "metadata" not in self._column
-                or json.loads(row["metadata"]) == json.loads(expected[row["position"]].metadata)
+            all(
+                self._is_as_planned(name, row[name], getattr(expected[row["position"]], name))
+                for name in names
             )
             for row in rows
         )
@@ -319,12 +341,31 @@ class _Auditor:
             "payload and metadata as planned",
         )
 
+    def _document(self, name: str) -> str:
+        """A document as text, as SQL."""
+        column = self._column[name]
+        return (
+            f"convert_from({column}, 'UTF8')"
+            if self._shape.type_of(self._definition, name) == "bytea"
+            else f"{column}::text"
+        )
+
+    def _is_as_planned(self, name: str, found: str, planned: str) -> bool:
+        """Whether a document is the planned one; one that the seeder adds keys to has all of its keys."""
+        own = self._definition.columns[name]
+        given: dict[str, Any] = json.loads(found)
+        wanted: dict[str, Any] = json.loads(planned)
+        adds = own in self._definition.seeded_columns or any(
+            column.key is not None and column.key[0] == own for column in self._shape.events.values()
+        )
+        return wanted.items() <= given.items() if adds else wanted == given
+
     async def check_snapshots(self) -> None:
         """One per hundredth event, or at least one per stream that has any, where a store keeps only the latest."""
         table = self._definition.snapshots_table
         if table is None:
             return
-        column = {name: f'"{column}"' for name, column in self._definition.snapshot_columns.items()}
+        column = self._definition.sql_snapshot_columns
         due = await self._connection.fetchrow(
             self._sql(
                 "select count(*) as all, count(distinct ({tenant_id}, {aggregate_id})) as streams from {table}"
@@ -343,13 +384,15 @@ class _Auditor:
 
     async def measure_scatter(self) -> None:
         """Heap pages that hold one stream of 1000 events, on average: what a cold load has to read."""
+        if self._shape.kind == "v":
+            return  # a view has no pages
         row = await self._connection.fetchrow(
             self._sql(
                 "with longest as (select distinct e ->> 0 as own_tenant, e ->> 1 as own_aggregate"
                 " from {schema}.eventmark_seed_batches, jsonb_array_elements(longest) e limit 5)"
                 " select avg(pages)::float8 from (select count(distinct (t.ctid::text::point)[0]) as pages"
-                "  from longest join {table} t on t.{tenant_id}::text = own_tenant"
-                "   and t.{aggregate_id}::text = own_aggregate group by own_tenant, own_aggregate) s"
+                "  from longest join {table} t on {tenant_id}::text = own_tenant"
+                "   and {aggregate_id}::text = own_aggregate group by own_tenant, own_aggregate) s"
             )
         )
         self.report.scatter_pages_per_load = row[0]

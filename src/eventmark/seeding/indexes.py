@@ -19,17 +19,50 @@ from eventmark.workload import BATCH_EVENTS, SNAPSHOT_EVERY_EVENTS, transaction_
 INDEX_CONNECTIONS = 2
 
 
+# The sequences that number the events: the column's own, those its default reads, and those that no column has at all,
+# which functions and statements may read.
+_SEQUENCES = """
+with of_column (sequence, relation, attnum) as (
+    select objid, refobjid, refobjsubid from pg_depend
+    where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and deptype in ('a', 'i')
+        and refobjsubid > 0
+    union
+    select d.refobjid, a.adrelid, a.adnum from pg_depend d join pg_attrdef a on a.oid = d.objid
+    where d.classid = 'pg_attrdef'::regclass and d.refclassid = 'pg_class'::regclass
+)
+select c.oid::regclass::text as name from pg_class c
+where c.relkind = 'S' and c.relnamespace = to_regnamespace($1) and (
+    not exists (select from of_column o where o.sequence = c.oid)
+    or exists (
+        select from of_column o join pg_attribute a on a.attrelid = o.relation and a.attnum = o.attnum
+        where o.sequence = c.oid and (
+            (a.attrelid = to_regclass($2) and a.attname = $3)
+            or exists (
+                select from pg_rewrite r join pg_depend v on v.objid = r.oid and v.classid = 'pg_rewrite'::regclass
+                where r.ev_class = to_regclass($2) and v.refobjid = a.attrelid and v.refobjsubid = a.attnum
+            )
+        )
+    )
+)
+"""
+
+
 async def set_next_position(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str, position: int
 ) -> None:
-    """Let the table's own sequence, where it has one, go on after the corpus."""
-    sequence = await connection.fetchval(
-        "select pg_get_serial_sequence($1, $2)",
+    """Let the sequences that number events go on after the corpus. Those that are further already stay."""
+    rows = await connection.fetch(
+        _SEQUENCES,
+        quoted_schema(schema),
         f'{quoted_schema(schema)}."{definition.events_table}"',
         definition.columns["global_sequence_id"],
     )
-    if sequence is not None:
-        await connection.execute("select setval($1::text::regclass, $2)", sequence, position)
+    for row in rows:
+        await connection.execute(
+            f"select setval($1::text::regclass, $2) from {row['name']} where last_value <= $2",
+            row["name"],
+            position,
+        )
 
 
 async def finish_table(
@@ -74,13 +107,23 @@ async def refresh_table(
         for stage in ("analyze", "vacuum"):
             began_s = time.monotonic()
             progress(stage, 0, 1)
-            for table in filter(None, (definition.events_table, definition.snapshots_table)):
-                await connection.execute(f'{stage} {quoted_schema(schema)}."{table}"')
+            for table in await _tables(connection, schema):
+                await connection.execute(f"{stage} {table}")
             progress(stage, 1, 1)
             seconds[stage] = time.monotonic() - began_s
     finally:
         await connection.close()
     return seconds
+
+
+async def _tables(connection: asyncpg.Connection[Any], schema: str) -> list[str]:
+    """The store's tables, those that stand beside the events among them."""
+    rows = await connection.fetch(
+        "select oid::regclass::text from pg_class where relnamespace = to_regnamespace($1) and relkind in ('r', 'p')"
+        " and not relispartition and relname not like 'eventmark\\_%' order by 1",
+        quoted_schema(schema),
+    )
+    return [row[0] for row in rows]
 
 
 async def _build_side_by_side(
@@ -119,8 +162,11 @@ async def _is_built(connection: asyncpg.Connection[Any], schema: str, name: str)
 async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, events: int) -> int:
     """Take out what measuring has added to a corpus of ``events``, so that it can be used again; how many.
 
-    ``events`` are those of the corpus' plan, also while not all of them are there yet.
+    ``events`` are those of the corpus' plan, also while not all of them are there yet. Of a store with a seed.sql
+    nothing is taken out: what its appends changed beside the events cannot be undone.
     """
+    if definition.seed_script:
+        return 0
     dsn = confined_dsn(dsn, schema)
     connection = await asyncpg.connect(dsn)
     try:
@@ -154,9 +200,12 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
             # By way of text: a store may keep an id as uuid in one table and as text in the other.
             same = " and ".join(
                 f'e."{column}" = s."{definition.snapshot_columns[name]}"::text::{types[column]}'
-                for name in ("tenant_id", "aggregate_id", "sequence_number")
+                for name in ("tenant_id", "aggregate_id")
+                if name in definition.columns
                 for column in (definition.columns[name],)
             )
+            offset = definition.first_sequence - 1
+            same += f' and e."{definition.columns["sequence_number"]}" = s."{sequence}" + {offset}'
             await connection.execute(
                 f'delete from {snapshots} s where "{sequence}" % {SNAPSHOT_EVERY_EVENTS} <> 0'
                 f" or not exists (select from {table} e where {same})"

@@ -6,29 +6,46 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any
 
 import asyncpg
 import numpy as np
 
-from eventmark.errors import CannotRunError
+from eventmark.errors import CannotRunError, StoreDefinitionError
 from eventmark.seeding import copy_format
 from eventmark.seeding.ledger import note_batch
-from eventmark.stores import StoreDefinition
+from eventmark.stores import RAW, RAW_TYPES, Shape, Staging, StoreDefinition, encoder_of, staging_of
 from eventmark.workers import loop_factory, own_peak_rss_mib
 from eventmark.workload import (
     LONGEST_STREAM_EVENTS,
     BatchColumns,
     CorpusPlan,
-    EventRow,
+    Naming,
     SnapshotRow,
-    event_rows,
     make_columns,
     snapshot_rows,
+)
+
+_REMEDIES = (
+    (
+        asyncpg.ForeignKeyViolationError,
+        "write seed.sql: it fills what the events refer to, from seeded_events (docs/your-own-store.md)",
+    ),
+    (
+        asyncpg.NotNullViolationError,
+        'write into store.toml, [seeded_columns], what to fill the column with: column = "SQL expression"',
+    ),
+    (
+        asyncpg.CheckViolationError,
+        'name the types that the store takes in store.toml: event_types = ["..."]; or write [seeded_columns]',
+    ),
+    (
+        asyncpg.InvalidTextRepresentationError,
+        'name the types that the store takes in store.toml: event_types = ["..."]; or write [seeded_columns]',
+    ),
 )
 
 # What the checksum covers: each event's identity and place. Payloads are compared by the audit itself.
@@ -47,6 +64,10 @@ class LoadTask:
     snapshot_columns: dict[str, str]
     plan: CorpusPlan
     first_transaction_id: int
+    naming: Naming
+    types: dict[str, str]
+    snapshot_types: dict[str, str]
+    staging: Staging | None  # None where a batch is copied right into the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +83,12 @@ class LoadedBatch:
 
 
 def load_task(
-    dsn: str, schema: str, definition: StoreDefinition, plan: CorpusPlan, first_transaction_id: int
+    dsn: str,
+    schema: str,
+    definition: StoreDefinition,
+    plan: CorpusPlan,
+    first_transaction_id: int,
+    shape: Shape,
 ) -> LoadTask:
     return LoadTask(
         dsn=dsn,
@@ -73,6 +99,22 @@ def load_task(
         snapshot_columns=dict(definition.snapshot_columns),
         plan=plan,
         first_transaction_id=first_transaction_id,
+        naming=shape.naming,
+        types={name: shape.type_of(definition, name) for name in definition.columns},
+        snapshot_types={name: column.type for name, column in shape.snapshots.items()},
+        staging=None if _is_copied(definition, shape) else staging_of(definition, shape, schema),
+    )
+
+
+def _is_copied(definition: StoreDefinition, shape: Shape) -> bool:
+    """Whether the table's columns are of the very types that the corpus is copied in."""
+    columns = {name: shape.events[own] for name, own in definition.columns.items()}
+    asks_more = definition.seed_script or definition.seeded_columns or definition.first_sequence != 1
+    return (
+        not asks_more
+        and shape.kind != "v"
+        and not any(column.generated for column in columns.values())
+        and copy_format.is_known({name: column.declared for name, column in columns.items()})
     )
 
 
@@ -83,11 +125,10 @@ class _Worker:
         self._dsn = dsn
         self._runner = asyncio.Runner(loop_factory=loop_factory())
         self._connection: asyncpg.Connection[Any] | None = None
-        self._types: dict[str, str] = {}
 
     def load(self, task: LoadTask, number: int) -> LoadedBatch:
         plan = kept_plan(task.plan)
-        batch = make_columns(plan, number, first_transaction_id=task.first_transaction_id)
+        batch = make_columns(plan, number, first_transaction_id=task.first_transaction_id, naming=task.naming)
         snapshots = snapshot_rows(plan, batch)
         self._runner.run(self._copy(task, batch, snapshots))
         return LoadedBatch(number, len(batch), len(snapshots), time.time(), own_peak_rss_mib(), os.getpid())
@@ -100,21 +141,38 @@ class _Worker:
                 self._dsn,
                 server_settings={"application_name": "eventmark-seed", "synchronous_commit": "off"},
             )
-            self._types = await _column_types(self._connection, task)
-        connection = self._connection
-        async with connection.transaction():
-            await note_batch(
-                connection,
-                task.schema,
-                number=batch.number,
-                events=len(batch),
-                snapshots=len(snapshots),
-                checksum=checksum(batch),
-                longest=_longest(batch),
-            )
-            await _copy_events(connection, task, batch, self._types)
-            if task.snapshots_table and snapshots:
-                await _copy_snapshots(connection, task, snapshots)
+        await copy_batch(self._connection, task, batch, snapshots)
+
+
+async def copy_batch(
+    connection: asyncpg.Connection[Any], task: LoadTask, batch: BatchColumns, snapshots: list[SnapshotRow]
+) -> None:
+    """A batch and its row of the ledger, in one transaction. Errors are the driver's."""
+    if task.staging is not None:
+        for statement in task.staging.prepare:
+            await connection.execute(statement)
+    async with connection.transaction():
+        await note_batch(
+            connection,
+            task.schema,
+            number=batch.number,
+            events=len(batch),
+            snapshots=len(snapshots),
+            checksum=checksum(batch),
+            longest=_longest(batch),
+        )
+        if task.staging is None:
+            await _copy(connection, batch, task.columns, task.types, task.events_table, task.schema)
+        else:
+            await stage(connection, batch)
+            await task.staging.fill(connection)
+        if task.snapshots_table and snapshots:
+            await _copy_snapshots(connection, task, snapshots)
+
+
+async def stage(connection: asyncpg.Connection[Any], batch: BatchColumns) -> None:
+    """The batch into the temporary table that the store's tables are filled from."""
+    await _copy(connection, batch, {name: name for name in copy_format.COLUMN_TYPES}, RAW_TYPES, RAW, None)
 
 
 _workers: dict[str, _Worker] = {}
@@ -132,15 +190,25 @@ def load_batch(numbered: tuple[LoadTask, int]) -> LoadedBatch:
     worker = _workers.setdefault(task.dsn, _Worker(task.dsn))
     try:
         return worker.load(task, number)
+    except StoreDefinitionError:
+        raise
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         # Rebuilt from its text: the driver's errors do not travel between processes.
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        remedy = (
-            "make room, then run the same command again: it goes on where it stopped"
-            if isinstance(error, asyncpg.DiskFullError)
-            else "mend it, then run the same command again: it goes on where it stopped"
-        )
-        raise CannotRunError(f"batch {number} could not be loaded: {reason}", remedy=remedy) from None
+        raise CannotRunError(
+            f"batch {number} could not be loaded: {first_line(error)}", remedy=remedy_for(error)
+        ) from None
+
+
+def first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def remedy_for(error: Exception) -> str:
+    """What to do about rows of the corpus that a store's tables do not take."""
+    if isinstance(error, asyncpg.DiskFullError):
+        return "make room, then run the same command again: it goes on where it stopped"
+    fitting = (remedy for kind, remedy in _REMEDIES if isinstance(error, kind))
+    return next(fitting, "mend it, then run the same command again: it goes on where it stopped")
 
 
 def checksum(batch: BatchColumns) -> str:
@@ -156,44 +224,22 @@ def checksum(batch: BatchColumns) -> str:
     return hashlib.md5(lines.encode(), usedforsecurity=False).hexdigest()
 
 
-async def _column_types(connection: asyncpg.Connection[Any], task: LoadTask) -> dict[str, str]:
-    """The table's types by our names of the columns."""
-    rows = await connection.fetch(
-        "select attname, format_type(atttypid, null) as type from pg_attribute"
-        " where attrelid = to_regclass($1) and attnum > 0",
-        f'"{task.schema}"."{task.events_table}"',
-    )
-    types = {row["attname"]: row["type"] for row in rows}
-    return {name: types.get(column, "") for name, column in task.columns.items()}
-
-
-async def _copy_events(
-    connection: asyncpg.Connection[Any], task: LoadTask, batch: BatchColumns, types: dict[str, str]
+async def _copy(
+    connection: asyncpg.Connection[Any],
+    batch: BatchColumns,
+    columns: dict[str, str],
+    types: Mapping[str, str],
+    table: str,
+    schema: str | None,
 ) -> None:
-    if copy_format.is_known(types):
-        names = copy_format.column_order(task.columns)
-        await connection.copy_to_table(
-            task.events_table,
-            schema_name=task.schema,
-            columns=[task.columns[name] for name in names],
-            source=_one_by_one(copy_format.encode(batch, names, types)),
-            format="binary",
-        )
-        return
-    rows, columns = _mapped(event_rows(batch), EventRow._fields, task.columns)
-    try:
-        await connection.copy_records_to_table(
-            task.events_table, schema_name=task.schema, columns=columns, records=rows
-        )
-    except (
-        TypeError,
-        ValueError,
-        OverflowError,
-    ) as error:  # from the driver, which encodes a value by its column
-        raise CannotRunError(
-            f"an event of the corpus does not fit table {task.events_table!r}: {error}",
-            remedy="use column types that take it: the corpus' tenants and streams are text",
-        ) from None
+    names = copy_format.column_order(columns)
+    await connection.copy_to_table(
+        table,
+        schema_name=schema,
+        columns=[columns[name] for name in names],
+        source=_one_by_one(copy_format.encode(batch, names, types)),
+        format="binary",
+    )
 
 
 async def _one_by_one(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -206,7 +252,16 @@ async def _copy_snapshots(
     connection: asyncpg.Connection[Any], task: LoadTask, snapshots: Sequence[SnapshotRow]
 ) -> None:
     """By way of a temporary table: a store may keep only one snapshot per stream."""
-    records, columns = _mapped(snapshots, SnapshotRow._fields, task.snapshot_columns)
+    fields = [name for name in SnapshotRow._fields if name in task.snapshot_columns]
+    columns = [task.snapshot_columns[name] for name in fields]
+    encoders = [encoder_of(task.snapshot_types.get(column, "")) for column in columns]
+    records = [
+        tuple(
+            value if encode is None else encode(value)
+            for encode, value in zip(encoders, (getattr(row, name) for name in fields), strict=True)
+        )
+        for row in snapshots
+    ]
     names = ", ".join(f'"{column}"' for column in columns)
     table = f'"{task.schema}"."{task.snapshots_table}"'
     await connection.execute(
@@ -217,17 +272,6 @@ async def _copy_snapshots(
     await connection.execute(
         f"insert into {table} ({names}) select {names} from seeded_snapshots on conflict do nothing"
     )
-
-
-def _mapped(
-    rows: Sequence[tuple[Any, ...]], fields: tuple[str, ...], mapping: dict[str, str]
-) -> tuple[Any, list[str]]:
-    """The rows reduced to the mapped fields, and the table's columns in their order."""
-    kept = [place for place, name in enumerate(fields) if name in mapping]
-    columns = [mapping[fields[place]] for place in kept]
-    if len(kept) == len(fields):
-        return rows, columns
-    return map(itemgetter(*kept), rows), columns
 
 
 def _longest(batch: BatchColumns) -> list[tuple[str, str]]:

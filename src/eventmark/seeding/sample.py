@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,8 @@ import asyncpg
 from eventmark.domain import StreamId
 from eventmark.engine.statements import quoted_schema
 from eventmark.seeding.ledger import longest_streams
-from eventmark.stores import StoreDefinition
+from eventmark.stores import Shape, StoreDefinition, read_shape
+from eventmark.workload import Naming
 
 STREAMS_MAX = 4000
 SNAPSHOTS_MAX = 5000
@@ -41,29 +42,33 @@ class CorpusSample:
     positions: list[tuple[int, int]]
     instants: list[datetime]
     events: int
+    naming: Naming = field(default_factory=Naming)
 
 
 async def sample_corpus(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, *, schema: str, events: int
 ) -> CorpusSample:
     """Draw the sample; reads a few thousand rows, whatever the corpus' size. The same draws each time."""
-    names = {name: f'"{column}"' for name, column in definition.columns.items()}
+    names = definition.sql_columns
+    shape = await read_shape(connection, definition, schema)
     table = f'{quoted_schema(schema)}."{definition.events_table}"'
+    drawn = (
+        table if shape.kind == "v" else f"{table} tablesample system ({_percent(events):.4f}) repeatable (1)"
+    )
+    at = instant_sql(definition, shape)
     kind = names.get("aggregate_type", "''")
     transaction = names.get("transaction_id")
-    percent = min(PAGES_PERCENT_MAX, 300.0 * STREAMS_MAX / events)
     rows = await connection.fetch(
         f"select {names['tenant_id']}::text as tenant, {names['aggregate_id']}::text as aggregate,"
         f" {kind}::text as kind,"
         f" {f'{transaction}::text::bigint' if transaction else '0'} as transaction,"
-        f" {names['global_sequence_id']}::bigint as position, {names['timestamp_utc']} as at"
-        f" from {table} tablesample system ({percent:.4f}) repeatable (1)"
+        f" {names['global_sequence_id']}::bigint as position, {at} as at"
+        f" from {drawn}"
         f" order by hashint8({names['global_sequence_id']}::bigint) limit {STREAMS_MAX}"
     )
     long_keys = await longest_streams(connection, schema)
-    versions = await _versions(
-        connection, table, names, list({(row["tenant"], row["aggregate"]) for row in rows} | set(long_keys))
-    )
+    keys = list({(row["tenant"], row["aggregate"]) for row in rows} | set(long_keys))
+    versions = await _versions(connection, definition, shape, table, keys)
     kinds = {(row["tenant"], row["aggregate"]): row["kind"] for row in rows}
     long_set = set(long_keys)
 
@@ -77,19 +82,36 @@ async def sample_corpus(
         streams=[sampled(key) for key in short],
         snapshot_streams=await _with_snapshots(connection, definition, schema),
         positions=sorted((row["transaction"], row["position"]) for row in rows),
-        instants=[row["at"] for row in rows],
+        instants=[row["at"] for row in rows if row["at"] is not None],
         events=events,
+        naming=shape.naming,
     )
+
+
+def instant_sql(definition: StoreDefinition, shape: Shape) -> str:
+    """An event's time as SQL, with its zone; null where the store keeps none."""
+    if "timestamp_utc" not in definition.columns:
+        return "null::timestamptz"
+    column, found = definition.sql_columns["timestamp_utc"], shape.type_of(definition, "timestamp_utc")
+    if found == "bigint":
+        return f"to_timestamp({column} / 1000.0)"
+    if found == "timestamp without time zone":
+        return f"({column} at time zone 'UTC')"
+    return column if found == "timestamp with time zone" else f"{column}::timestamptz"
+
+
+def _percent(events: int) -> float:
+    return min(PAGES_PERCENT_MAX, 300.0 * STREAMS_MAX / events)
 
 
 async def refreshed_sample(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str, sample: CorpusSample
 ) -> CorpusSample:
     """The sample with the versions that its ``streams`` have now: somebody may have appended to them."""
-    names = {name: f'"{column}"' for name, column in definition.columns.items()}
     table = f'{quoted_schema(schema)}."{definition.events_table}"'
+    shape = await read_shape(connection, definition, schema)
     keys = [(one.stream.tenant_id, one.stream.aggregate_id) for one in sample.streams]
-    versions = await _versions(connection, table, names, keys)
+    versions = await _versions(connection, definition, shape, table, keys)
     streams = [
         replace(one, version=versions[key])
         for one, key in zip(sample.streams, keys, strict=True)
@@ -103,7 +125,7 @@ async def _with_snapshots(
 ) -> list[StreamId]:
     if definition.snapshots_table is None:
         return []
-    names = {name: f'"{column}"' for name, column in definition.snapshot_columns.items()}
+    names = definition.sql_snapshot_columns
     rows = await connection.fetch(
         f"select distinct {names['tenant_id']}::text as tenant, {names['aggregate_id']}::text as aggregate"
         f' from (select * from {quoted_schema(schema)}."{definition.snapshots_table}" limit {SNAPSHOTS_MAX}) s'
@@ -115,14 +137,27 @@ async def _with_snapshots(
 
 
 async def _versions(
-    connection: asyncpg.Connection[Any], table: str, names: dict[str, str], keys: list[tuple[str, str]]
+    connection: asyncpg.Connection[Any],
+    definition: StoreDefinition,
+    shape: Shape,
+    table: str,
+    keys: list[tuple[str, str]],
 ) -> dict[tuple[str, str], int]:
     """Each stream's last sequence number, by the store's own index on streams."""
+    names = definition.sql_columns
+    # In the columns' own types: an index on them is of no use to a comparison of texts.
+    types = {name: shape.type_of(definition, name) or "text" for name in ("tenant_id", "aggregate_id")}
     rows = await connection.fetch(
         "select k.tenant, k.aggregate, (select max(" + names["sequence_number"] + ") from " + table +
-        f" t where t.{names['tenant_id']} = k.tenant and t.{names['aggregate_id']} = k.aggregate) as version"
+        f" where {names['tenant_id']} = k.tenant::{types['tenant_id']}"
+        f" and {names['aggregate_id']} = k.aggregate::{types['aggregate_id']})::bigint as version"
         " from unnest($1::text[], $2::text[]) as k (tenant, aggregate)",
         [tenant for tenant, _ in keys],
         [aggregate for _, aggregate in keys],
     )  # fmt: skip
-    return {(row["tenant"], row["aggregate"]): row["version"] for row in rows if row["version"] is not None}
+    later = 1 - definition.first_sequence
+    return {
+        (row["tenant"], row["aggregate"]): row["version"] + later
+        for row in rows
+        if row["version"] is not None
+    }

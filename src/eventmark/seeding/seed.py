@@ -29,7 +29,7 @@ from eventmark.seeding.ledger import (
 from eventmark.seeding.load import LoadedBatch, LoadTask, load_batch, load_task
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.server.search_path import confined_dsn
-from eventmark.stores import StoreDefinition, install_store
+from eventmark.stores import Shape, StoreDefinition, install_store, read_shape
 from eventmark.workers import hand_over, own_peak_rss_mib, worker_processes
 from eventmark.workload import BATCH_EVENTS, CorpusPlan
 
@@ -203,7 +203,8 @@ def _load(
     progress: Progress,
 ) -> list[LoadedBatch]:
     plan = corpus.plan
-    task = load_task(dsn, schema, definition, plan, corpus.first_transaction_id)
+    shape = asyncio.run(_shape(dsn, definition, schema))
+    task = load_task(dsn, schema, definition, plan, corpus.first_transaction_id, shape)
     loaded: list[LoadedBatch] = []
     if not missing:
         return loaded
@@ -254,6 +255,14 @@ async def _missing(dsn: str, schema: str, plan: CorpusPlan, wanted: int) -> list
     finally:
         await connection.close()
     return [number for number in range(-(-wanted // BATCH_EVENTS)) if number not in done]
+
+
+async def _shape(dsn: str, definition: StoreDefinition, schema: str) -> Shape:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await read_shape(connection, definition, schema)
+    finally:
+        await connection.close()
 
 
 async def _seeded_events(dsn: str, schema: str) -> int:

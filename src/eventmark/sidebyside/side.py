@@ -25,7 +25,7 @@ from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.forks import ForkTask, Tally, own_part
 from eventmark.operations.work import statements_now, work_per_call
 from eventmark.plans import examine_plans, sampled_cases
-from eventmark.seeding import CorpusSample, refreshed_sample, sample_corpus, seed
+from eventmark.seeding import CorpusSample, refreshed_sample, sample_corpus, seed, try_store
 from eventmark.sidebyside.protocol import (
     PROTOCOL_VERSION,
     Answer,
@@ -45,7 +45,7 @@ from eventmark.sidebyside.protocol import (
     decode_request,
     encode,
 )
-from eventmark.stores import PooledStore, StoreDefinition, check_store, find_store, open_store
+from eventmark.stores import PooledStore, StoreDefinition, find_store, open_store
 from eventmark.workers import loop_factory
 from eventmark.workload import CorpusPlan
 
@@ -165,7 +165,7 @@ def _prepare(request: Prepare) -> Prepared:
     plan = CorpusPlan(
         corpus.events, seed=corpus.seed, tenant_count=corpus.tenants, payload_profile=corpus.payload
     )
-    asyncio.run(_check(place, definition))
+    asyncio.run(try_store(place.dsn, definition, place.schema))
     seed(place.dsn, definition, plan, schema=place.schema, workers=1, replace=True, purpose=Purpose.SCRATCH)
     sample = asyncio.run(_sample(place, definition, corpus.events))
     Path(request.sample).write_bytes(msgspec.json.encode(sample))
@@ -179,14 +179,6 @@ def _prepare(request: Prepare) -> Prepared:
         eventmark=__version__, store=definition.name, schema_sha256=definition.schema_sha256,
         events=corpus.events, operations=[name for name in asking if name not in skipped], skipped=skipped,
     )  # fmt: skip
-
-
-async def _check(place: Place, definition: StoreDefinition) -> None:
-    connection = await asyncpg.connect(place.dsn)
-    try:
-        await check_store(connection, definition, place.schema)
-    finally:
-        await connection.close()
 
 
 async def _sample(place: Place, definition: StoreDefinition, events: int) -> CorpusSample:

@@ -9,6 +9,7 @@ from eventmark.stores.install import (
     check_store,
     install_store,
     make_scratch_store,
+    naming_of,
     open_store,
 )
 from eventmark.stores.log_end import end_of_log
@@ -22,6 +23,7 @@ from eventmark.stores.scratch import (
     scratch_name,
 )
 from eventmark.stores.script import ScriptStatement, index_statements
+from eventmark.stores.shape import Shape, check_shape, line_of, read_naming, read_shape
 from eventmark.stores.sql_store import (
     PER_EVENT_PARAMETERS,
     SqlEventStore,
@@ -29,34 +31,48 @@ from eventmark.stores.sql_store import (
     event_values,
     snapshot_values,
 )
+from eventmark.stores.staging import RAW, RAW_TYPES, SEEDED, Staging, staging_of
+from eventmark.stores.values import encoder_of
 
 __all__ = [
     "METRICS_VARIABLE",
     "PER_EVENT_PARAMETERS",
+    "RAW",
+    "RAW_TYPES",
+    "SEEDED",
     "PooledStore",
     "ScriptStatement",
+    "Shape",
     "SqlEventStore",
+    "Staging",
     "StoreDefinition",
     "append_beside",
     "append_values",
     "begin_run",
+    "check_shape",
     "check_store",
     "claimed",
     "drop_scratch",
     "drop_scratch_schema",
+    "encoder_of",
     "end_of_log",
     "engine_store",
     "event_values",
     "find_store",
     "index_statements",
     "install_store",
+    "line_of",
     "make_scratch_schema",
     "make_scratch_store",
+    "naming_of",
     "open_store",
     "read_definition",
+    "read_naming",
+    "read_shape",
     "run_id",
     "scratch_name",
     "snapshot_values",
+    "staging_of",
     "store_names",
     "write_template",
 ]

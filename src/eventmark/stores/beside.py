@@ -10,6 +10,7 @@ import asyncpg
 from eventmark.domain import NewEvent, StreamId
 from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, append_values, event_values
+from eventmark.stores.values import read_encoders
 
 
 async def append_beside(
@@ -22,8 +23,14 @@ async def append_beside(
     """Append to a stream without events, by one statement or one per event. Errors are the driver's."""
     statement = definition.statements["append_events"]
     names = [parameter.name for parameter in statement.parameters]
-    rows = [values := append_values(stream, events, 0)]
+    rows = [values := append_values(stream, events, 0, definition.kinds)]
     if set(names) & set(PER_EVENT_PARAMETERS):
         rows = [{**values, **event_values(values, place)} for place in range(len(events))]
+    sql = statement.sql(schema)
+    encoders = (await read_encoders(connection, {"append_events": sql}))["append_events"]
     for row in rows:
-        await connection.fetch(statement.sql(schema), *(row[name] for name in names))
+        arguments = [
+            row[name] if encode is None else encode(row[name])
+            for name, encode in zip(names, encoders, strict=True)
+        ]
+        await connection.fetch(sql, *arguments)

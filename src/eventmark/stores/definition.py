@@ -19,6 +19,7 @@ from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.results.targets import Target, targets_from
 from eventmark.stores.conflict import ConflictForm
 from eventmark.text_files import NotTextError, read_text
+from eventmark.workload import ONLY_TENANT, Naming
 
 EVENT_COLUMNS = (
     "global_sequence_id", "transaction_id", "sequence_number", "expected_version", "timestamp_utc",
@@ -32,7 +33,7 @@ SNAPSHOT_COLUMNS = (
 ORDERINGS = ("transaction-id", "global-sequence")
 
 _REQUIRED_COLUMNS = (
-    "global_sequence_id", "sequence_number", "timestamp_utc", "tenant_id", "aggregate_id", "event_type", "payload",
+    "global_sequence_id", "sequence_number", "tenant_id", "aggregate_id", "event_type", "payload",
 )  # fmt: skip
 _REQUIRED_SNAPSHOT_COLUMNS = ("sequence_number", "tenant_id", "aggregate_id", "payload")
 _REQUIRED_STATEMENTS = ("append_events", "load_aggregate")
@@ -41,9 +42,11 @@ _STATEMENTS = (
     "store_snapshot", "read_snapshot", "stream_version",
 )  # fmt: skip
 _KEYS = (
-    "name", "description", "engine", "payload", "ordering", "tables", "columns", "snapshot_columns", "targets",
-    "conflict",
+    "name", "description", "engine", "payload", "ordering", "tenants", "first_sequence", "event_types",
+    "aggregate_types", "tables", "columns", "snapshot_columns", "seeded_columns", "targets", "conflict",
 )  # fmt: skip
+_NO_TENANTS = f"'{ONLY_TENANT}'::text"
+FIRST_SEQUENCES = (-1, 0, 1)
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -55,6 +58,9 @@ class StoreDefinition:
 
     ``columns`` and ``snapshot_columns`` map Eventmark's column names to the table's; a name that is not
     there has no counterpart and is not filled. ``absent`` maps what the store lacks to the reason.
+    ``first_sequence`` is what the column of sequence numbers holds for a stream's first event; statements count from 1
+    whatever it is. ``seeded_columns`` are expressions that the seeder fills columns with, by the table's names;
+    ``seed_script`` it runs for each batch before the events: see ``seeding.staging``.
     """
 
     name: str
@@ -71,6 +77,13 @@ class StoreDefinition:
     indexes_script: str
     schema_path: Path
     indexes_path: Path
+    seed_script: str
+    seed_path: Path
+    has_tenants: bool
+    first_sequence: int
+    event_types: tuple[str, ...]
+    aggregate_types: tuple[str, ...]
+    seeded_columns: Mapping[str, str]
     targets: Mapping[str, Target]
     capabilities: Capabilities
     absent: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +92,38 @@ class StoreDefinition:
     @property
     def schema_sha256(self) -> str:
         """Of the schema and its indexes: results of different ones are not comparable."""
-        return schema_digest(self.schema_script, self.indexes_script)
+        seeding = (
+            self.seed_script,
+            self.first_sequence,
+            self.event_types,
+            self.aggregate_types,
+            self.seeded_columns,
+        )
+        told = "" if seeding == ("", 1, (), (), {}) else repr(seeding)
+        return schema_digest(self.schema_script, self.indexes_script + told)
+
+    @property
+    def kinds(self) -> Naming:
+        """The types of events and aggregates that the store takes; not of its ids, which the server has."""
+        return Naming(event_types=self.event_types, aggregate_types=self.aggregate_types)
+
+    @property
+    def sql_columns(self) -> dict[str, str]:
+        """Eventmark's names and the table's columns as SQL; the tenant is a constant where the store has none."""
+        quoted = {name: f'"{column}"' for name, column in self.columns.items()}
+        return quoted if self.has_tenants else {**quoted, "tenant_id": _NO_TENANTS}
+
+    @property
+    def sql_snapshot_columns(self) -> dict[str, str]:
+        """The same of the snapshots' table."""
+        quoted = {name: f'"{column}"' for name, column in self.snapshot_columns.items()}
+        return quoted if self.has_tenants else {**quoted, "tenant_id": _NO_TENANTS}
+
+    @property
+    def sql_sequence(self) -> str:
+        """A stream's sequence number, counted from 1, as SQL."""
+        column = self.sql_columns["sequence_number"]
+        return column if self.first_sequence == 1 else f"({column} + {1 - self.first_sequence})"
 
 
 def store_name_of(directory: Path) -> str:
@@ -105,7 +149,8 @@ def read_definition(directory: Path) -> StoreDefinition:
         raise where.error("ordering", f"unknown ordering {ordering!r}", f"use {' or '.join(ORDERINGS)}")
     tables = where.table(settings, "tables")
     where.check_keys(tables, ("events", "snapshots"))
-    columns = where.columns(settings, "columns", EVENT_COLUMNS, _REQUIRED_COLUMNS)
+    has_tenants = where.choice(settings, "tenants", ("many", "none")) == "many"
+    columns = where.columns(settings, "columns", EVENT_COLUMNS, _REQUIRED_COLUMNS, has_tenants=has_tenants)
     if ordering == "transaction-id" and "transaction_id" not in columns:
         raise where.error("columns", "ordering by transaction id needs the column transaction_id", "map it")
     snapshots_table = where.text(tables, "snapshots", _COLUMN, default="") or None
@@ -113,9 +158,11 @@ def read_definition(directory: Path) -> StoreDefinition:
     statements = _known_statements(
         _engine_statements(payload) if engine else read_statements(directory), toml_path
     )
+    _check_tenants(statements, has_tenants=has_tenants)
     schema_path = (SQL_DIRECTORY if engine else directory) / "schema.sql"
     indexes_path = HORIZON.indexes_path if engine else directory / "indexes.sql"
-    capabilities, absent = _capabilities(statements, snapshots_table)
+    seed_path = directory / "seed.sql"
+    capabilities, absent = _capabilities(statements, snapshots_table, columns)
     return StoreDefinition(
         name=name,
         description=where.text(settings, "description", default=""),
@@ -126,13 +173,24 @@ def read_definition(directory: Path) -> StoreDefinition:
         snapshots_table=snapshots_table,
         columns=columns,
         snapshot_columns=where.columns(
-            settings, "snapshot_columns", SNAPSHOT_COLUMNS, _REQUIRED_SNAPSHOT_COLUMNS
+            settings,
+            "snapshot_columns",
+            SNAPSHOT_COLUMNS,
+            _REQUIRED_SNAPSHOT_COLUMNS,
+            has_tenants=has_tenants,
         ),
         statements=statements,
         schema_script=schema_script(payload) if engine else _read_script(schema_path, required=True),
         indexes_script=_read_script(indexes_path, required=False),
         schema_path=schema_path,
         indexes_path=indexes_path,
+        seed_script=_read_script(seed_path, required=False),
+        seed_path=seed_path,
+        has_tenants=has_tenants,
+        first_sequence=where.number(settings, "first_sequence", FIRST_SEQUENCES, default=1),
+        event_types=where.texts(settings, "event_types"),
+        aggregate_types=where.texts(settings, "aggregate_types"),
+        seeded_columns=where.expressions(settings, "seeded_columns"),
         targets=_targets(where, settings),
         capabilities=capabilities,
         absent=absent,
@@ -207,8 +265,17 @@ def _known_statements(statements: dict[str, Statement], toml_path: Path) -> dict
     return statements
 
 
+def _check_tenants(statements: Mapping[str, Statement], *, has_tenants: bool) -> None:
+    if not has_tenants and (found := statements.get("stream_tenant_events")):
+        raise StoreDefinitionError(
+            "the store has no tenants, so it has no events of one tenant",
+            path=found.path,
+            remedy='delete the file, or tenants = "none" in store.toml',
+        )
+
+
 def _capabilities(
-    statements: Mapping[str, Statement], snapshots_table: str | None
+    statements: Mapping[str, Statement], snapshots_table: str | None, columns: Mapping[str, str]
 ) -> tuple[Capabilities, dict[str, str]]:
     absent = {
         name: f"the store has no {name}.sql"
@@ -221,6 +288,8 @@ def _capabilities(
         )
         if name not in statements
     }
+    if "timestamp_utc" not in columns:
+        absent |= {"create_token_at": "[columns] maps no timestamp_utc: there is no instant to ask for"}
     append = {parameter.name for parameter in statements["append_events"].parameters}
     capabilities = Capabilities(
         snapshots=snapshots_table is not None
@@ -295,15 +364,67 @@ class _Where:
         return value
 
     def columns(
-        self, settings: Mapping[str, Any], key: str, known: tuple[str, ...], required: tuple[str, ...]
+        self,
+        settings: Mapping[str, Any],
+        key: str,
+        known: tuple[str, ...],
+        required: tuple[str, ...],
+        *,
+        has_tenants: bool,
     ) -> dict[str, str]:
         """The mapping, all names as they are where the file has none."""
+        if not has_tenants:
+            known = tuple(name for name in known if name != "tenant_id")
         if key not in settings:
             return {name: name for name in known}
         table = self.table(settings, key)
+        if not has_tenants and "tenant_id" in table:
+            raise self.error(
+                "tenant_id", f'{key} maps tenant_id, and tenants = "none"', "delete one of the lines"
+            )
         self.check_keys(table, known)
         mapped = {name: self.text(table, name, _COLUMN, default="") for name in table}
         for name in required:
-            if not mapped.get(name):
-                raise self.error(key, f"{key} does not map {name}", f'add a line: {name} = "your_column"')
+            if not mapped.get(name) and name in known:
+                unless = ', or write tenants = "none" above [tables]' if name == "tenant_id" else ""
+                raise self.error(
+                    key, f"{key} does not map {name}", f'add a line: {name} = "your_column"{unless}'
+                )
+        for name, column in mapped.items():
+            if (twice := [other for other in mapped if mapped[other] == column])[0] != name:
+                raise self.error(
+                    name, f"{key} maps {twice[0]} and {name} to one column, {column!r}", "map one of them"
+                )
         return mapped
+
+    def choice(self, settings: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> str:
+        """One of ``allowed``, the first where the file has none."""
+        value = settings.get(key, allowed[0])
+        if value not in allowed:
+            raise self.error(key, f"{key} {value!r} is not allowed", f"write one of {', '.join(allowed)}")
+        return str(value)
+
+    def number(self, settings: Mapping[str, Any], key: str, allowed: tuple[int, ...], *, default: int) -> int:
+        value = settings.get(key, default)
+        if type(value) is not int or value not in allowed:
+            raise self.error(
+                key, f"{key} {value!r} is not allowed", f"write one of {', '.join(map(str, allowed))}"
+            )
+        return value
+
+    def texts(self, settings: Mapping[str, Any], key: str) -> tuple[str, ...]:
+        """A list of texts, empty where the file has none."""
+        value = settings.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+            raise self.error(
+                key, f"{key} must be a list of texts, got {value!r}", f'write {key} = ["one", "other"]'
+            )
+        return tuple(value)
+
+    def expressions(self, settings: Mapping[str, Any], key: str) -> dict[str, str]:
+        """SQL expressions by the names of columns."""
+        table = self.table(settings, key)
+        for name in table:
+            if not _COLUMN.fullmatch(name) or not self.text(table, name, default=""):
+                raise self.error(name, f"{key}: {name!r} is not a column and its SQL expression")
+        return dict(table)

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -25,8 +24,10 @@ from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.outside import Watched, outside, read_surroundings, refuse_dependencies
 from eventmark.stores.scratch import drop_scratch, run_id, scratch_name
 from eventmark.stores.script import ScriptStatement, check_operation, store_scripts
+from eventmark.stores.shape import check_shape, line_of, read_shape
 from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, SqlEventStore
-from eventmark.text_files import read_text
+from eventmark.stores.staging import SEEDED, staging_of
+from eventmark.workload import Naming
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the metrics library's own
 
@@ -90,6 +91,11 @@ async def open_store(
     if METRICS_VARIABLE in os.environ:
         store.pool.observer = _process_metrics()
     return store
+
+
+def naming_of(store: PostgresEventStore | SqlEventStore) -> Naming:
+    """How an open store names what is put into it."""
+    return store.naming if isinstance(store, SqlEventStore) else Naming()
 
 
 @lru_cache
@@ -214,6 +220,9 @@ async def check_store(connection: asyncpg.Connection[Any], definition: StoreDefi
         async with _alone(connection):
             await install_store(connection, definition, trial)
             await _check_columns(connection, definition, trial)
+            if not definition.engine:
+                check_shape(definition, await read_shape(connection, definition, trial))
+                await _check_seeding(connection, definition, trial)
             surroundings = await read_surroundings(connection, trial)
             for statement in definition.statements.values():
                 surroundings.refuse_names(statement.sql(trial), statement.path, statement.first_line)
@@ -264,6 +273,39 @@ async def _check_statement(
             )
 
 
+async def _check_seeding(
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
+) -> None:
+    """seed.sql and the expressions of ``[seeded_columns]``, tried on no events."""
+    shape = await read_shape(connection, definition, schema)
+    staging = staging_of(definition, shape, schema)
+    surroundings = await read_surroundings(connection, schema)
+    for statement in staging.before:
+        surroundings.refuse_names(statement.sql, str(statement.path), statement.line)
+    for sql in staging.prepare:
+        await connection.execute(sql)
+    watched = Watched(connection, schema)
+    await watched.begin()
+    for statement in staging.before:
+        try:
+            await connection.execute(statement.sql)
+        except asyncpg.PostgresError as error:
+            raise _script_error(error, [statement]) from error
+        if (reached := await watched.reached()) is not None:
+            raise outside(reached.verb, reached.name, str(statement.path), statement.line)
+    toml = definition.directory / "store.toml"
+    for column, expression in definition.seeded_columns.items():
+        line = line_of(toml, expression)
+        surroundings.refuse_names(expression, str(toml), line)
+        try:
+            await connection.execute(f"select ({expression}) from {SEEDED}")
+        except asyncpg.PostgresError as error:
+            raise StoreDefinitionError(
+                f"seeded_columns, {column!r}: {_first_line(error)}", path=str(toml), line=line,
+                remedy=f"write an SQL expression over the columns of {SEEDED}, which bear Eventmark's names",
+            ) from error  # fmt: skip
+
+
 async def _check_columns(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
 ) -> None:
@@ -285,15 +327,9 @@ async def _check_columns(
                 raise StoreDefinitionError(
                     f"table {table!r}: {what}",
                     path=str(path),
-                    line=_line_of(path, column if there else table),
+                    line=line_of(path, column if there else table),
                     remedy="correct [tables], [columns] or [snapshot_columns]",
                 )
-
-
-def _line_of(path: Path, value: str) -> int:
-    """Where ``= "value"`` stands in a settings file; its first line where that is not to be found."""
-    lines = read_text(path).split("\n") if path.exists() else []
-    return next((number for number, line in enumerate(lines, 1) if f'= "{value}"' in line), 1)
 
 
 def _script_error(error: asyncpg.PostgresError, statements: Sequence[ScriptStatement]) -> EventmarkError:

@@ -21,6 +21,7 @@ from eventmark.stores.definition import StoreDefinition
 # Not by an import: a stub of release 0.2 is no Python, and who checks types against this package would stop there.
 postgast: Any = import_module("postgast")
 _FuncCall: Any = postgast.pg_query_pb2.FuncCall
+_InsertStmt: Any = postgast.pg_query_pb2.InsertStmt
 _Token: Any = postgast.pg_query_pb2.Token
 
 _NO_TRANSACTION = "delete the line: Eventmark runs the file in one transaction of its own"
@@ -61,6 +62,7 @@ _ALLOWED = frozenset(
     create_op_class_stmt create_op_family_stmt alter_object_depends_stmt lock_stmt refresh_mat_view_stmt
     """.split()
 )
+_SEEDING = frozenset({"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt", "call_stmt"})
 _OPERATIONS = frozenset({"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt"})
 _COMMENTS = (_Token.SQL_COMMENT, _Token.C_COMMENT)
 _LITERALS = (_Token.SCONST, _Token.USCONST)
@@ -69,12 +71,16 @@ _PSQL = "psql runs such lines by itself; delete it, or write it as SQL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptStatement:
-    """One statement of a script as it is run. ``index`` is the name of the index that it makes, or empty."""
+    """One statement of a script as it is run.
+
+    ``index`` is the name of the index that it makes, or empty; ``inserts_into`` are tables.
+    """
 
     sql: str
     path: Path
     line: int
     index: str = ""
+    inserts_into: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +106,14 @@ def index_statements(definition: StoreDefinition, schema: str) -> list[ScriptSta
     return _read_script(definition.indexes_path, definition.indexes_script, schema)
 
 
-def _read_script(path: Path, script: str, schema: str) -> list[ScriptStatement]:
+def seed_statements(definition: StoreDefinition, schema: str) -> list[ScriptStatement]:
+    """The statements of seed.sql. Raises ``StoreDefinitionError`` by file and line."""
+    return _read_script(definition.seed_path, definition.seed_script, schema, allowed=_SEEDING)
+
+
+def _read_script(
+    path: Path, script: str, schema: str, *, allowed: frozenset[str] = _ALLOWED
+) -> list[ScriptStatement]:
     """The statements of a file, those that Eventmark does not run refused by ``StoreDefinitionError``.
 
     CONCURRENTLY is left out: nobody else uses the tables, and it does not work in a transaction.
@@ -111,7 +124,7 @@ def _read_script(path: Path, script: str, schema: str) -> list[ScriptStatement]:
     for parsed in _parsed(path, text, 1):
         line = 1 + raw.count(b"\n", 0, parsed.stmt_location)
         end = parsed.stmt_location + parsed.stmt_len if parsed.stmt_len else len(raw)
-        _refuse_kind(parsed, path, line, allowed=_ALLOWED)
+        _refuse_kind(parsed, path, line, allowed=allowed)
         sql = raw[parsed.stmt_location : end].decode()
         blank = len(sql) - len(sql.lstrip())
         node = parsed.stmt
@@ -123,6 +136,9 @@ def _read_script(path: Path, script: str, schema: str) -> list[ScriptStatement]:
                 path=path,
                 line=line + sql.count("\n", 0, blank),
                 index=node.index_stmt.idxname,
+                inserts_into=frozenset(
+                    one.relation.relname for one in postgast.find_nodes(parsed, _InsertStmt)
+                ),
             )
         )
     return statements
@@ -182,6 +198,8 @@ def _refuse_kind(parsed: Any, path: Path, line: int, *, allowed: frozenset[str])
         does, remedy = f"is {kind.removesuffix('_stmt').replace('_', ' ').upper()}", "delete the line"
     elif kind in allowed:
         return
+    if allowed is _SEEDING:
+        remedy = "seed.sql holds statements that fill tables: INSERT, UPDATE, DELETE, MERGE, SELECT, CALL"
     if allowed is _OPERATIONS:
         remedy = "an operation is one SELECT, INSERT, UPDATE, DELETE or MERGE"
     raise StoreDefinitionError(

@@ -49,11 +49,15 @@ from eventmark.errors import (
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores.conflict import is_conflict, stored_nothing
 from eventmark.stores.definition import StoreDefinition
+from eventmark.stores.shape import read_shape
 from eventmark.stores.sql_transaction import SqlStoreTransaction
+from eventmark.stores.values import Encoder, read_encoders
+from eventmark.workload import Naming
 
 POLL_INTERVAL_S = 0.02
 ACQUIRE_TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 60.0
+_ANY_KIND = Naming()
 
 NOT_TOLD = -1  # the version of a stream, by a refusal that does not say it
 
@@ -67,16 +71,28 @@ PER_EVENT_PARAMETERS = (
 class SqlEventStore:
     """A store described by its folder. Statements get their parameters by name."""
 
-    def __init__(self, pool: Pool, definition: StoreDefinition, marker: Marker) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        definition: StoreDefinition,
+        marker: Marker,
+        encoders: Mapping[str, tuple[Encoder | None, ...]],
+        naming: Naming,
+    ) -> None:
         self.pool = pool
         self.definition = definition
         self.capabilities: Capabilities = definition.capabilities
         self.store_id = marker.store_id
         self.epoch = marker.epoch
         self._cutter = Cutter()
+        self.naming = naming
         self._parameters = {
             name: tuple(parameter.name for parameter in statement.parameters)
             for name, statement in definition.statements.items()
+        }
+        self._encoders = {
+            name: encoders.get(name, (None,) * len(parameters))
+            for name, parameters in self._parameters.items()
         }
 
     @classmethod
@@ -99,6 +115,8 @@ class SqlEventStore:
             session = await pool.acquire()
             try:
                 marker = await read_marker(session.connection, schema)
+                encoders = await read_encoders(session.connection, sql if marker else {})
+                naming = (await read_shape(session.connection, definition, schema)).naming
             finally:
                 pool.release(session)
             if marker is None:
@@ -109,7 +127,7 @@ class SqlEventStore:
             if isinstance(error, DRIVER_ERRORS):
                 raise translated_read_error(error) from error
             raise
-        return cls(pool, definition, marker)
+        return cls(pool, definition, marker, encoders, naming)
 
     async def __aenter__(self) -> Self:
         return self
@@ -160,7 +178,7 @@ class SqlEventStore:
             await asyncio.sleep(POLL_INTERVAL_S)
 
     async def store_snapshot(self, snapshot: Snapshot) -> None:
-        await self._read("store_snapshot", snapshot_values(snapshot))
+        await self._read("store_snapshot", snapshot_values(snapshot, self.naming))
 
     async def read_snapshot(self, tenant_id: str, aggregate_id: str) -> Snapshot | None:
         rows = await self._read("read_snapshot", {"tenant_id": tenant_id, "aggregate_id": aggregate_id})
@@ -201,7 +219,7 @@ class SqlEventStore:
     async def _append(
         self, session: Session, stream: StreamId, events: Sequence[NewEvent], expected_version: int
     ) -> AppendResult:
-        values = append_values(stream, events, expected_version)
+        values = append_values(stream, events, expected_version, self.naming)
         try:
             if set(self._parameters["append_events"]) & set(PER_EVENT_PARAMETERS):
                 return await self._append_one_by_one(session, stream, values)
@@ -269,7 +287,10 @@ class SqlEventStore:
             raise translated_read_error(error) from error
 
     def _arguments(self, name: str, values: Mapping[str, Any]) -> list[Any]:
-        return [values[parameter] for parameter in self._parameters[name]]
+        return [
+            values[parameter] if encode is None else encode(values[parameter])
+            for parameter, encode in zip(self._parameters[name], self._encoders[name], strict=True)
+        ]
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
@@ -298,12 +319,13 @@ class SqlEventStore:
         )
 
 
-def _stream_values(stream: StreamId) -> dict[str, Any]:
+def _stream_values(stream: StreamId, kinds: Naming) -> dict[str, Any]:
+    aggregate_type = kinds.aggregate_type(stream.aggregate_type)
     return {
         "tenant_id": stream.tenant_id,
         "aggregate_id": stream.aggregate_id,
-        "aggregate_type": stream.aggregate_type,
-        "stream_id": f"{stream.aggregate_type}:{stream.aggregate_id}",
+        "aggregate_type": aggregate_type,
+        "stream_id": f"{aggregate_type}:{stream.aggregate_id}",
     }
 
 
@@ -321,25 +343,30 @@ def _append_result(
     return append_result(answer, stream, expected_version, count)
 
 
-def append_values(stream: StreamId, events: Sequence[NewEvent], expected_version: int) -> dict[str, Any]:
+def append_values(
+    stream: StreamId, events: Sequence[NewEvent], expected_version: int, kinds: Naming = _ANY_KIND
+) -> dict[str, Any]:
     """What a statement that appends may ask for, by parameter name; checked and encoded."""
     arguments = encoding.append_arguments(stream, events, expected_version)
     names = (
         "event_ids", "event_types", "payloads", "metadatas", "timestamps", "payload_types", "payload_revisions",
     )  # fmt: skip
-    return {
-        **_stream_values(stream),
+    values = {
+        **_stream_values(stream, kinds),
         "expected_version": expected_version,
         "event_count": len(events),
         "sequence_numbers": [expected_version + place + 1 for place in range(len(events))],
         **dict(zip(names, arguments[4:], strict=True)),
     }
+    if kinds.event_types:
+        values["event_types"] = [kinds.event_type(name) for name in values["event_types"]]
+    return values
 
 
-def snapshot_values(snapshot: Snapshot) -> dict[str, Any]:
+def snapshot_values(snapshot: Snapshot, kinds: Naming = _ANY_KIND) -> dict[str, Any]:
     """What a statement that stores a snapshot may ask for, by parameter name; checked and encoded."""
     return {
-        **_stream_values(snapshot.stream),
+        **_stream_values(snapshot.stream, kinds),
         "sequence_number": snapshot.sequence_number,
         "timestamp_utc": snapshot.timestamp,
         "payload": encoding.encoded_document(snapshot.payload, "payload"),

@@ -17,7 +17,7 @@ from eventmark.domain import EventBatch, TrackingToken
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.processor import segment_of
 from eventmark.errors import CannotRunError, EventStoreError
-from eventmark.stores import SqlEventStore, find_store, open_store
+from eventmark.stores import SqlEventStore, find_store, naming_of, open_store
 from eventmark.verify.cut_off import CutOffError, persistently
 from eventmark.verify.history import (
     DELIVERED,
@@ -106,7 +106,7 @@ class _Consumer:
         self._task = task
         self._start = start
         self._signals = signals
-        self._tenant_id = None if start.tenant is None else tenant_of(start.tenant)
+        self._tenant_id = None if start.tenant is None else tenant_of(start.tenant, naming_of(store))
         self._batches: list[tuple[list[int], int, int]] = []
         self._ended = False
 

@@ -97,7 +97,7 @@ class _Steps:
             (self._rolled_back, True),
             (self._versions, self._subject.contends),
             (self._repeated, self._subject.has_event_ids),
-            (self._tenants, True),
+            (self._tenants, self._subject.has_tenants),
             (self._consumed, bool(self._subject.starts)),
             (self._loaded, True),
         ):
@@ -105,7 +105,9 @@ class _Steps:
                 await self._told(step)
         history = await self._record.history(self._observer)
         found = check(history)
-        if self._subject.has_event_ids:  # last: the history knows an event by its id alone
+        if (
+            self._subject.has_event_ids and self._subject.has_tenants
+        ):  # last: the history knows an event by its id alone
             await self._told(self._one_id_in_two_tenants)
         return Forced(faults=[*found, *self._beside], raced=raced(history), cut_off=self._cut_off)
 
@@ -194,8 +196,8 @@ class _Steps:
                 self._beside.append(Fault("I10", "snapshots of other tenants answered", 1))
             await self._record.store.store_snapshot(
                 Snapshot(
-                    stream=stream_id(stream), sequence_number=SequenceNumber(1), payload={"of": stream},
-                    payload_type="Seen", timestamp=datetime.now(UTC),
+                    stream=stream_id(stream, self._record.naming), sequence_number=SequenceNumber(1),
+                    payload={"of": stream}, payload_type="Seen", timestamp=datetime.now(UTC),
                 )
             )  # fmt: skip
         if str(first + 1) in (await self._snapshot_of(first) or ""):
@@ -223,10 +225,11 @@ class _Steps:
         for stream in sorted({int(one) for one in stored["stream"]}):
             rows = stored[stored["stream"] == stream]
             due = rows["key"][rows["sequence"].argsort(kind="stable")].tolist()
-            name = stream_id(stream)
+            name = stream_id(stream, self._record.naming)
             events = await self._loaded_stream(name)
             seen = [key_of_event(event) for event in events]
             foreign = sum(of.get(key, stream) % TENANTS != stream % TENANTS for key in seen)
+            foreign *= self._subject.has_tenants
             self._beside.append(Fault("I10", "events of other tenants loaded", foreign))
             if seen != due and not foreign:
                 self._beside.append(Fault("I1", "streams loaded otherwise than stored", 1))
@@ -238,7 +241,7 @@ class _Steps:
         (key,) = self._new(1)
         outcomes = [await self._append(stream, [key], version=0) for stream in (first, first + 1)]
         for stream, outcome in zip((first, first + 1), outcomes, strict=True):
-            name = stream_id(stream)
+            name = stream_id(stream, self._record.naming)
             events = await self._loaded_stream(name)
             if [key_of_event(event) for event in events] != [key] * (outcome is Outcome.OK):
                 self._beside.append(Fault("I10", "events changed by another tenant's of the same id", 1))
@@ -263,7 +266,7 @@ class _Steps:
 
         async def read(token: TrackingToken) -> EventBatch:
             nonlocal ended
-            tenant_id = None if start.tenant is None else tenant_of(start.tenant)
+            tenant_id = None if start.tenant is None else tenant_of(start.tenant, self._record.naming)
             batch = await persistently(
                 lambda: self._record.store.stream_events(
                     TrackingToken.parse(str(token)), limit=BATCH, tenant_id=tenant_id
@@ -291,7 +294,9 @@ class _Steps:
         attempt = Attempt(single=len(keys) == 1, parts=_parts(stream, keys, version))
         attempt.commit_ns = attempt.invoked_ns
         failure = await failure_of(
-            lambda: self._record.store.append_events(stream_id(stream), new, expected_version=version)
+            lambda: self._record.store.append_events(
+                stream_id(stream, self._record.naming), new, expected_version=version
+            )
         )
         outcome = outcome_after(failure, self._record.errors)
         self._record.note_attempt(outcome, attempt)
@@ -343,7 +348,7 @@ class _Steps:
             await asyncio.sleep(BLOCKED_LOOK_S)
 
     async def _snapshot_of(self, stream: int) -> str | None:
-        name = stream_id(stream)
+        name = stream_id(stream, self._record.naming)
         read = self._record.store.read_snapshot
         found = await persistently(lambda: read(name.tenant_id, name.aggregate_id))
         return None if found is None else str(found.payload)
@@ -379,7 +384,9 @@ class _Held:
         keys = self.steps._new(what) if isinstance(what, int) else what
         self.attempt.parts += _parts(stream, keys, version)
         assert self.transaction is not None
-        await self.transaction.append_events(stream_id(stream), _events(keys), expected_version=version)
+        await self.transaction.append_events(
+            stream_id(stream, self.steps._record.naming), _events(keys), expected_version=version
+        )
 
 
 def _parts(stream: int, keys: Sequence[int], version: int) -> list[tuple[int, int, int, int]]:

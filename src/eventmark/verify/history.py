@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from eventmark.domain import NewEvent, StoredEvent, StreamId, TrackingToken
 from eventmark.engine.processor import segment_of_stream
+from eventmark.workload import ONLY_TENANT, Naming
 
 TENANTS = 8
 """Stream n belongs to tenant n modulo this."""
@@ -25,6 +26,7 @@ SEGMENTS = 2
 """Shares of the streams; a consumer of one is given its own streams' events alone."""
 
 Table = NDArray[np.void]
+_NAMING = Naming()
 
 
 class Outcome(IntEnum):
@@ -59,25 +61,33 @@ KEY_MAX = (1 << 63) - 1
 ID_PREFIX = "45564d4b00007000"  # of every event id, as hexadecimal digits: the first half
 AGGREGATE_PREFIX = "00000000-0000-4000-8000-"
 TENANT_PREFIX = "tenant-"
+TENANT_ID_PREFIX = "00000000-0000-4000-9000-"  # where tenants are UUIDs
 
 _KEY_BITS = 64
 _ID_HIGH = int(ID_PREFIX, 16)
 
 
-def tenant_of(stream: int) -> str:
-    return f"{TENANT_PREFIX}{stream % TENANTS}"
+def tenant_of(stream: int, naming: Naming = _NAMING) -> str:
+    number = stream % TENANTS
+    if naming.tenant == "none":
+        return ONLY_TENANT
+    if naming.tenant == "uuid":
+        return f"{TENANT_ID_PREFIX}{number:012d}"
+    return f"{TENANT_PREFIX}{number}" if naming.tenant == "text" else str(number + 1)
 
 
-def stream_id(stream: int) -> StreamId:
-    """A stream whose aggregate id is a UUID, as stores may ask for.
+def stream_id(stream: int, naming: Naming = _NAMING) -> StreamId:
+    """A stream, its ids of the types that the store keeps.
 
     ``TENANTS`` streams in a row, one of each tenant, have the same aggregate id: a store that does not keep
-    tenants apart mixes them up.
+    tenants apart mixes them up. Without tenants each has its own.
     """
+    number = stream if naming.tenant == "none" else stream // TENANTS
+    is_uuid = naming.stream in ("text", "uuid")
     return StreamId(
-        tenant_id=tenant_of(stream),
+        tenant_id=tenant_of(stream, naming),
         aggregate_type="Hunt",
-        aggregate_id=f"{AGGREGATE_PREFIX}{stream // TENANTS:012d}",
+        aggregate_id=f"{AGGREGATE_PREFIX}{number:012d}" if is_uuid else str(number + 1),
     )
 
 

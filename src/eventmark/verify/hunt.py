@@ -15,7 +15,7 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.results.results import OrderingResult
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.server.search_path import confined_dsn
-from eventmark.stores import drop_scratch_schema, open_store
+from eventmark.stores import drop_scratch_schema, naming_of, open_store
 from eventmark.verify.checker import check
 from eventmark.verify.consumers import LATER, ConsumerTask, run_consumers
 from eventmark.verify.forced import force
@@ -180,7 +180,7 @@ async def _history(
     differences = 0
     if subject.has_snapshots:
         async with await open_store(subject.definition, dsn, schema=schema) as store:
-            differences = await replay_differences(store, stored)
+            differences = await replay_differences(store, stored, naming_of(store))
     attempts, written = joined(logs)
     return History(
         total_order=subject.total_order,

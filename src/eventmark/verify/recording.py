@@ -13,7 +13,7 @@ import numpy as np
 from eventmark.domain import EventBatch, NewEvent, TrackingToken
 from eventmark.engine import PostgresEventStore
 from eventmark.engine.transaction import StoreTransaction
-from eventmark.stores import SqlEventStore, StoreDefinition, find_store
+from eventmark.stores import SqlEventStore, StoreDefinition, find_store, naming_of
 from eventmark.stores.sql_transaction import SqlStoreTransaction
 from eventmark.verify.attempts import Attempt
 from eventmark.verify.checker import Fault, check
@@ -34,6 +34,7 @@ from eventmark.verify.history import (
 )
 from eventmark.verify.stored import StoredTable, count_damaged, read_stored
 from eventmark.verify.subject import ENGINE_STORE
+from eventmark.workload import Naming
 
 Read = Callable[[TrackingToken], Awaitable[EventBatch]]
 
@@ -78,7 +79,7 @@ class Recording:
 
     async def append(self, stream: int, count: int = 1, *, version: int = 0) -> None:
         first, new = self.new(count)
-        await self.store.append_events(stream_id(stream), new, expected_version=version)
+        await self.store.append_events(stream_id(stream, self.naming), new, expected_version=version)
         self.note(Outcome.OK, stream, first, version + 1, count)
 
     async def append_in(
@@ -86,7 +87,7 @@ class Recording:
     ) -> int:
         """Appends; to be noted when the transaction has ended. Returns the first key."""
         first, new = self.new(count)
-        await transaction.append_events(stream_id(stream), new, expected_version=0)
+        await transaction.append_events(stream_id(stream, self.naming), new, expected_version=0)
         return first
 
     async def consume(
@@ -105,12 +106,18 @@ class Recording:
             token = batch.token
             keys = [key_of_event(event) for event in batch.events]
             if tenant is not None:
-                seen.foreign += sum(is_foreign(event, tenant_of(tenant)) for event in batch.events)
+                seen.foreign += sum(
+                    is_foreign(event, tenant_of(tenant, self.naming)) for event in batch.events
+                )
             now = time.monotonic_ns()
             seen.delivered = np.concatenate(
                 (seen.delivered, np.array([(key, now, now) for key in keys], DELIVERED))
             )
         return token
+
+    @property
+    def naming(self) -> Naming:
+        return naming_of(self.store)
 
     @property
     def definition(self) -> StoreDefinition:

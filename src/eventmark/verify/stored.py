@@ -14,21 +14,22 @@ import numpy as np
 
 from eventmark.domain import EventStore, SequenceNumber, Snapshot
 from eventmark.engine.statements import quoted_schema
-from eventmark.stores import StoreDefinition
+from eventmark.stores import StoreDefinition, read_shape
 from eventmark.verify.history import (
     AGGREGATE_PREFIX,
     ID_PREFIX,
     NO_STREAM,
     STORED,
     STRANGER,
+    TENANT_ID_PREFIX,
     TENANT_PREFIX,
     TENANTS,
     Table,
     key_of_event,
     payload_of,
     stream_id,
-    tenant_of,
 )
+from eventmark.workload import Naming
 
 REPLAYED_STREAMS = 20
 
@@ -46,20 +47,21 @@ class StoredTable:
     relation: str
     columns: Mapping[str, str]
     payload_type: str
+    naming: Naming
+    event_id_type: str
+    first_sequence: int
 
     @classmethod
     async def of(
         cls, connection: asyncpg.Connection[Any], schema: str, definition: StoreDefinition
     ) -> StoredTable:
         relation = f'{quoted_schema(schema)}."{definition.events_table}"'
-        columns = {name: f'"{column}"' for name, column in definition.columns.items()}
-        payload_type = await connection.fetchval(
-            "select format_type(atttypid, null) from pg_attribute"
-            " where attrelid = to_regclass($1) and attname = $2",
-            relation,
-            definition.columns["payload"],
-        )
-        return cls(relation, columns, payload_type)
+        shape = await read_shape(connection, definition, schema)
+        return cls(
+            relation, definition.sql_columns, shape.type_of(definition, "payload"),
+            Naming() if definition.engine else shape.naming, shape.type_of(definition, "event_id"),
+            definition.first_sequence,
+        )  # fmt: skip
 
     @property
     def is_parsed(self) -> bool:
@@ -77,7 +79,12 @@ class StoredTable:
         """The event's key, from its id where there is one."""
         if "event_id" not in self.columns:
             return f"coalesce(substring({self.document} from '\"key\"\\s*:\\s*([0-9]{{1,18}})\\y')::bigint, {STRANGER})"
-        digits = f"lower(replace({self.columns['event_id']}::text, '-', ''))"
+        column = self.columns["event_id"]
+        digits = (
+            f"encode({column}, 'hex')"
+            if self.event_id_type == "bytea"
+            else f"lower(replace({column}::text, '-', ''))"
+        )
         return (
             f"case when {digits} ~ '{ID_PREFIX}[0-7][0-9a-f]{{15}}$'"
             f" then ('x' || right({digits}, 16))::bit(64)::bigint else {STRANGER} end"
@@ -85,12 +92,33 @@ class StoredTable:
 
     @property
     def stream(self) -> str:
-        aggregate, tenant = f"{self.columns['aggregate_id']}::text", f"{self.columns['tenant_id']}::text"
-        return (
-            f"case when {aggregate} ~ '^{AGGREGATE_PREFIX}[0-9]{{12}}$'"
-            f" and {tenant} ~ '^{TENANT_PREFIX}[0-{TENANTS - 1}]$'"
-            f" then right({aggregate}, 12)::bigint * {TENANTS} + right({tenant}, 1)::bigint else {NO_STREAM} end"
-        )
+        """The number of the stream, the way back from ``history.stream_id``."""
+        tenant, aggregate = self._tenant_number, self._aggregate_number
+        number = aggregate if self.naming.tenant == "none" else f"{aggregate} * {TENANTS} + {tenant}"
+        within = f"{aggregate} >= 0 and {tenant} between 0 and {TENANTS - 1}"
+        return f"case when {within} then {number} else {NO_STREAM} end"
+
+    @property
+    def _aggregate_number(self) -> str:
+        text = f"{self.columns['aggregate_id']}::text"
+        if self.naming.stream in ("text", "uuid"):
+            return f"case when {text} ~ '^{AGGREGATE_PREFIX}[0-9]{{12}}$' then right({text}, 12)::bigint else -1 end"
+        return f"({number_of(self.columns['aggregate_id'])} - 1)"
+
+    @property
+    def _tenant_number(self) -> str:
+        text, last = f"{self.columns['tenant_id']}::text", f"[0-{TENANTS - 1}]$"
+        if self.naming.tenant == "none":
+            return "0"
+        if self.naming.tenant in ("text", "uuid"):
+            name = TENANT_PREFIX if self.naming.tenant == "text" else f"{TENANT_ID_PREFIX}0{{11}}"
+            return f"case when {text} ~ '^{name}{last}' then right({text}, 1)::bigint else -1 end"
+        return f"({number_of(self.columns['tenant_id'])} - 1)"
+
+    @property
+    def sequence(self) -> str:
+        """The sequence number, counted from 1; -1 for what is none."""
+        return f"({self.number_in('sequence_number')} + {1 - self.first_sequence})"
 
     @property
     def transaction(self) -> str:
@@ -114,7 +142,7 @@ async def read_stored(connection: asyncpg.Connection[Any], table: StoredTable) -
         chunks.append(bytes(chunk))
 
     await connection.copy_from_query(
-        f"select {table.key}, {table.stream}, {table.number_in('sequence_number')}, {table.transaction},"
+        f"select {table.key}, {table.stream}, {table.sequence}::bigint, {table.transaction},"
         f" {table.number_in('global_sequence_id')} from {table.relation}",
         output=keep,
         format="binary",
@@ -163,18 +191,18 @@ def _decoded(document: str | None) -> object:
         return None
 
 
-async def replay_differences(store: EventStore, stored: Table) -> int:
+async def replay_differences(store: EventStore, stored: Table, naming: Naming) -> int:
     """Of the longest streams: those whose snapshot and following events are not their full replay."""
     streams, lengths = np.unique(stored["stream"][stored["stream"] != NO_STREAM], return_counts=True)
     differences = 0
     for place in np.argsort(lengths)[::-1][:REPLAYED_STREAMS].tolist():
-        differences += not await _replays_alike(store, int(streams[place]), int(lengths[place]))
+        differences += not await _replays_alike(store, naming, int(streams[place]), int(lengths[place]))
     return differences
 
 
-async def _replays_alike(store: EventStore, stream: int, length: int) -> bool:
-    name, middle = stream_id(stream), max(length // 2, 1)
-    events = await store.load_aggregate(tenant_of(stream), name.aggregate_id)
+async def _replays_alike(store: EventStore, naming: Naming, stream: int, length: int) -> bool:
+    name, middle = stream_id(stream, naming), max(length // 2, 1)
+    events = await store.load_aggregate(name.tenant_id, name.aggregate_id)
     full = [key_of_event(event) for event in events]
     await store.store_snapshot(
         Snapshot(

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import asyncpg
+
 from eventmark.engine import ORDERINGS
-from eventmark.stores import StoreDefinition, find_store, make_scratch_schema, make_scratch_store
-from eventmark.verify.history import SEGMENTS, tenant_of
+from eventmark.seeding import fill_beside
+from eventmark.stores import StoreDefinition, find_store, make_scratch_schema, make_scratch_store, read_naming
+from eventmark.verify.history import SEGMENTS, TENANTS, tenant_of
 
 ENGINE_STORE = "eaf"
 
 NO_CONSUMERS = "the store has no stream_events.sql: what its consumers would miss is not known"
 NO_SNAPSHOTS = "the store has no snapshots, or load_aggregate.sql loads no part of a stream"
+NO_TENANTS = "the store has no tenants"
 NO_EVENT_IDS = "the store keeps no event ids"
 
 
@@ -51,6 +55,7 @@ class Subject:
     contends: bool = True
     has_snapshots: bool = True
     has_event_ids: bool = True
+    has_tenants: bool = True
     absent: tuple[tuple[str, str], ...] = ()
     not_asked: Mapping[str, str] = field(default_factory=dict)
 
@@ -75,6 +80,15 @@ class Subject:
             await make_scratch_schema(dsn, schema, ordering=self.ordering)
         else:
             await make_scratch_store(dsn, self.definition, schema)
+            await fill_beside(dsn, self.definition, schema, await self._tenants(dsn, schema))
+
+    async def _tenants(self, dsn: str, schema: str) -> list[str]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            naming = await read_naming(connection, self.definition, schema)
+        finally:
+            await connection.close()
+        return sorted({tenant_of(number, naming) for number in range(TENANTS)})
 
 
 def engine_subject(ordering: str) -> Subject:
@@ -117,13 +131,15 @@ def store_subject(store: str) -> Subject:
     has_event_ids = "event_id" in definition.columns
     if not has_event_ids:
         absent["appends repeated by event id"] = NO_EVENT_IDS
-    if early:
+    if not definition.has_tenants:
+        absent["isolation of tenants"] = NO_TENANTS
+    elif early:
         absent |= _why({"consumers of one tenant": can.lack("tenant_stream")})
     return Subject(
         name=definition.name, description=definition.description, store=store, ordering="", lossless=True,
         total_order=True, by_transaction_id=definition.ordering == "transaction-id",
         starts=tuple(tuple(one) for one in (early, late) if one), contends=contends, has_snapshots=has_snapshots,
-        has_event_ids=has_event_ids, absent=tuple(absent.items()),
+        has_event_ids=has_event_ids, has_tenants=definition.has_tenants, absent=tuple(absent.items()),
         not_asked=_not_asked(definition, consumers=bool(early), contends=contends, has_snapshots=has_snapshots),
     )  # fmt: skip
 
@@ -141,6 +157,7 @@ def _not_asked(
     torn = has_event_ids or "transaction_id" in definition.columns
     return {
         **({} if has_event_ids else {"I3": NO_EVENT_IDS}),
+        **({} if definition.has_tenants else {"I10": NO_TENANTS}),
         **({} if contends else {"I5": definition.capabilities.lack("expected_version")}),
         **({} if torn else {"I6": f"{NO_EVENT_IDS} and no transaction ids: an append in parts is not seen"}),
         **({} if consumers else dict.fromkeys(("I7", "I8", "I9", "I12"), NO_CONSUMERS)),

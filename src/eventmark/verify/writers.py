@@ -14,7 +14,7 @@ import numpy as np
 from eventmark.domain import NewEvent
 from eventmark.engine import PostgresEventStore
 from eventmark.errors import CannotRunError, EventStoreError, VersionConflictError
-from eventmark.stores import SqlEventStore, find_store, open_store
+from eventmark.stores import SqlEventStore, find_store, naming_of, open_store
 from eventmark.verify.attempts import Attempt, RolledBack, outcome_after
 from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, new_event, stream_id
 
@@ -81,6 +81,7 @@ class _Log:
 class _Writer:
     def __init__(self, store: PostgresEventStore | SqlEventStore, task: WriterTask) -> None:
         self._store = store
+        self._naming = naming_of(store)
         self._task = task
         self._random = random.Random(task.seed * 1_000 + task.number)
         self._versions: dict[int, int] = {}
@@ -151,7 +152,9 @@ class _Writer:
         attempt.commit_ns = time.monotonic_ns()
 
         async def append() -> None:
-            await self._store.append_events(stream_id(stream), events, expected_version=expected)
+            await self._store.append_events(
+                stream_id(stream, self._naming), events, expected_version=expected
+            )
 
         if await self._try(attempt, append):
             self._versions[stream] = expected + count
@@ -186,7 +189,9 @@ class _Writer:
                     version = versions.get(other, self._versions.get(other, 0))
                     count = self._random.randint(1, 4)
                     events = self._events(attempt, other, count, version)
-                    await transaction.append_events(stream_id(other), events, expected_version=version)
+                    await transaction.append_events(
+                        stream_id(other, self._naming), events, expected_version=version
+                    )
                     versions[other] = version + count
                 await asyncio.sleep(after_s)
                 if not commits:
@@ -253,7 +258,7 @@ class _Writer:
         """A stream's version after a conflict; one that the store did not tell is looked up."""
         if isinstance(told, int) and 0 <= told < VERSION_MAX:
             return told
-        known, name = self._versions.get(stream, 0), stream_id(stream)
+        known, name = self._versions.get(stream, 0), stream_id(stream, self._naming)
         try:
             events = await self._store.load_aggregate(
                 name.tenant_id, name.aggregate_id, from_sequence=known + 1

@@ -13,7 +13,7 @@ from eventmark.workload.corpus import (
     snapshot_rows,
     transaction_ids_needed,
 )
-from eventmark.workload.identity import uuid_7
+from eventmark.workload.identity import ONLY_TENANT, Naming, uuid_7
 from eventmark.workload.payloads import PROFILES, example_payloads
 from eventmark.workload.plan import BATCH_EVENTS, COHORT_EVENTS, EVENTS_MAX, CorpusPlan
 
@@ -22,6 +22,7 @@ __all__ = [
     "COHORT_EVENTS",
     "EVENTS_MAX",
     "LONGEST_STREAM_EVENTS",
+    "ONLY_TENANT",
     "PAYLOAD_REVISION",
     "PROFILES",
     "SNAPSHOT_EVERY_EVENTS",
@@ -29,6 +30,7 @@ __all__ = [
     "BatchColumns",
     "CorpusPlan",
     "EventRow",
+    "Naming",
     "SnapshotRow",
     "event_rows",
     "example_payloads",

@@ -11,6 +11,7 @@ import numpy as np
 
 from eventmark.workload.calendar import HISTORY_START
 from eventmark.workload.cohort import Cohort, make_cohort
+from eventmark.workload.identity import Naming
 from eventmark.workload.lifecycles import EVENT_TYPES
 from eventmark.workload.payloads import LEAN, lean_payload
 from eventmark.workload.plan import BATCH_EVENTS, CorpusPlan
@@ -22,6 +23,7 @@ _FIRST = (
     '{"user": "<user>", "traceId": "<correlation>", "causationId": null, "correlationId": "<correlation>"}'
 )
 _LEAN = '{"correlationId": "<correlation>"}'
+_NAMING = Naming()
 _EFFECT = _FIRST.replace("null", '"<cause>"')
 
 
@@ -49,19 +51,31 @@ class BatchColumns:
     aggregate_ids: Sequence[str]
     stream_ids: Sequence[str]
     aggregate_types: Sequence[str]
+    aggregate_names: Sequence[str]  # their ids where those are UUIDs; payloads are made of them
     event_types: Sequence[str] = EVENT_TYPES
 
     def __len__(self) -> int:
         return len(self.position)
 
 
-def make_columns(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1) -> BatchColumns:
+def make_columns(
+    plan: CorpusPlan, number: int, *, first_transaction_id: int = 1, naming: Naming = _NAMING
+) -> BatchColumns:
     """Batch ``number`` (from 0) of the corpus. Makes its cohort at need and keeps the last one."""
     begin = number * BATCH_EVENTS
     end = min(begin + BATCH_EVENTS, plan.events)
     cohort = make_cohort(plan, begin // plan.cohort_events)
     here = slice(begin - cohort.first_event, end - cohort.first_event)
     position = np.arange(begin, end)
+    aggregate_ids, aggregate_types, stream_ids = (
+        cohort.aggregate_ids,
+        cohort.aggregate_types,
+        cohort.stream_ids,
+    )
+    if naming != _NAMING:
+        aggregate_ids = list(naming.stream_ids(aggregate_ids, cohort.first_event + 1))
+        aggregate_types = [naming.aggregate_type(kind) for kind in aggregate_types]
+        stream_ids = [f"{kind}:{name}" for kind, name in zip(aggregate_types, aggregate_ids, strict=True)]
     return BatchColumns(
         number=number,
         position=position + 1,
@@ -74,10 +88,12 @@ def make_columns(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1
         event_type=cohort.event_type[here],
         payloads=_payloads(plan, cohort, here),
         metadata=_lean_metadata(cohort, here) if plan.payload_profile == LEAN else _metadata(cohort, here),
-        tenant_ids=[tenant.tenant_id for tenant in plan.tenants],
-        aggregate_ids=cohort.aggregate_ids,
-        stream_ids=cohort.stream_ids,
-        aggregate_types=cohort.aggregate_types,
+        tenant_ids=[naming.tenant_id(number) for number in range(plan.tenant_count)],
+        aggregate_ids=aggregate_ids,
+        stream_ids=stream_ids,
+        aggregate_types=aggregate_types,
+        aggregate_names=cohort.aggregate_ids,
+        event_types=[naming.event_type(name) for name in EVENT_TYPES],
     )
 
 

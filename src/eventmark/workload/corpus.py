@@ -10,6 +10,7 @@ import numpy as np
 
 from eventmark.workload.cohort import hex_ids
 from eventmark.workload.columns import TRANSACTION_EVENTS, BatchColumns, make_columns
+from eventmark.workload.identity import Naming
 from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, opening
 from eventmark.workload.plan import CorpusPlan
 
@@ -66,9 +67,11 @@ def transaction_ids_needed(events: int) -> int:
     return -(-events // TRANSACTION_EVENTS)
 
 
-def make_batch(plan: CorpusPlan, number: int, *, first_transaction_id: int = 1) -> Batch:
+def make_batch(
+    plan: CorpusPlan, number: int, *, first_transaction_id: int = 1, naming: Naming | None = None
+) -> Batch:
     """Batch ``number`` (from 0) of the corpus as rows."""
-    columns = make_columns(plan, number, first_transaction_id=first_transaction_id)
+    columns = make_columns(plan, number, first_transaction_id=first_transaction_id, naming=naming or Naming())
     return Batch(number, event_rows(columns), snapshot_rows(plan, columns))
 
 
@@ -115,10 +118,10 @@ def event_rows(columns: BatchColumns) -> list[EventRow]:
 def _snapshot_row(plan: CorpusPlan, columns: BatchColumns, place: int) -> SnapshotRow:
     """The aggregate's state after an event; its content differs from aggregate to aggregate."""
     aggregate, sequence = int(columns.aggregate[place]), int(columns.sequence[place])
-    aggregate_id, aggregate_type = columns.aggregate_ids[aggregate], columns.aggregate_types[aggregate]
-    draw = int(aggregate_id[:8], 16) + sequence
+    name, aggregate_type = columns.aggregate_names[aggregate], columns.aggregate_types[aggregate]
+    draw = int(name[:8], 16) + sequence
     payload = plan.pool.render(
-        f"{opening(aggregate_type, aggregate_id)}{sequence}, ",
+        f"{opening(aggregate_type, name)}{sequence}, ",
         draw % AMOUNT_MAX,
         draw % ITEM_MAX,
         draw % PROSE_MAX,
@@ -128,7 +131,7 @@ def _snapshot_row(plan: CorpusPlan, columns: BatchColumns, place: int) -> Snapsh
         sequence,
         _instant(int(columns.at_us[place])),
         columns.tenant_ids[int(columns.tenant[place])],
-        aggregate_id,
+        columns.aggregate_ids[aggregate],
         aggregate_type,
         f"{aggregate_type}State",
         PAYLOAD_REVISION,
