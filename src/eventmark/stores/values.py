@@ -52,7 +52,7 @@ def encoder_of(sql_type: str) -> Encoder | None:
         return _as_number
     if plain == "bytea":
         return _as_bytes
-    if plain == "timestamp" and "with time zone" not in sql_type:
+    if plain.startswith("timestamp") and plain != "timestamptz" and "with time zone" not in sql_type:
         return _without_zone
     return None
 

@@ -1,0 +1,197 @@
+"""What a store may look like: each row of the table in docs/your-own-store.md runs, and what does not run is told."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from eventmark.domain import NewEvent
+from eventmark.errors import StoreDefinitionError
+from eventmark.results.results import Verdict
+from eventmark.seeding import AuditReport, audit, sample_corpus, seed, try_store
+from eventmark.stores import SqlEventStore, open_store, read_definition
+from eventmark.workload import CorpusPlan
+from tests.database import fetch
+from tests.stores.shaped import Shaped, drawn, write_shaped
+
+EVENTS = 2000
+
+# By the first cell of their rows in the document.
+ROWS = {
+    "tenants": [Shaped(tenant="none"), Shaped(tenant="uuid"), Shaped(tenant="integer"), Shaped(tenant="own_tenant")],
+    "streams": [Shaped(stream="uuid"), Shaped(stream="bigint"), Shaped(stream="varchar(60)", tenant="smallint")],
+    "first version": [Shaped(first=0), Shaped(first=-1, stream="integer", appends="many")],
+    "event ids": [Shaped(event_id="server"), Shaped(event_id="absent"), Shaped(event_id="bytea")],
+    "time": [Shaped(time="timestamp"), Shaped(time="bigint"), Shaped(time="text"), Shaped(time="absent")],
+    "payload, metadata": [Shaped(payload="bytea", metadata="text"), Shaped(payload="json", metadata="absent")],
+    "version": [Shaped(version="integer"), Shaped(version="in metadata")],
+    "position": [Shaped(position="always"), Shaped(position="sequence"), Shaped(position="serial")],
+    "beside the events": [
+        Shaped(beside="streams", stream="uuid"), Shaped(beside="tenants", tenant="uuid"), Shaped(beside="two tables"),
+    ],
+    "event types": [Shaped(event_type="enum"), Shaped(event_type="check"), Shaped(event_type="domain")],
+    "more columns": [Shaped(needs_more=True)],
+    "partitions": [Shaped(partitions="hash"), Shaped(partitions="range", transactions="bigint")],
+    "log's order": [Shaped(transactions="xid8", tenant="none")],
+}  # fmt: skip
+
+
+def tried(database: str, folder: Path) -> list[str]:
+    return asyncio.run(try_store(database, read_definition(folder), "eventmark"))
+
+
+def left(database: str) -> int:
+    return int(fetch(database, "select count(*) from pg_namespace where nspname like 'eventmark%'"))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_store_may_look_like_this(row: str, database: str, tmp_path: Path) -> None:
+    for number, shaped in enumerate(ROWS[row]):
+        assert tried(database, write_shaped(tmp_path / str(number), shaped)) == [], shaped
+    assert left(database) == 0
+
+
+def test_every_row_of_the_document_is_tried_here() -> None:
+    document = (Path(__file__).parents[2] / "docs/your-own-store.md").read_text()
+    table = document.partition("## What a store may look like")[2].partition("\n## ")[0]
+    rows = set(re.findall(r"^\| \*\*(.+?)\*\* \|", table, re.MULTILINE))
+    assert rows == set(ROWS)
+
+
+def audited(database: str, folder: Path, *, events: int = EVENTS) -> AuditReport:
+    """Seeded, appended to, read and audited, by way of what every verb uses."""
+    definition = read_definition(folder)
+    seed(database, definition, CorpusPlan(events, tenant_count=5), schema="eventmark", workers=1)
+
+    async def used() -> None:
+        connection = await asyncpg.connect(database)
+        try:
+            sample = await sample_corpus(connection, definition, schema="eventmark", events=events)
+        finally:
+            await connection.close()
+        opened = await open_store(definition, database, schema="eventmark", pool_max=2)
+        assert isinstance(opened, SqlEventStore)
+        async with opened as store:
+            known = sample.streams[0]
+            await store.append_events(known.stream, [_event(), _event()], expected_version=known.version)
+            loaded = await store.load_aggregate(known.stream.tenant_id, known.stream.aggregate_id)
+            assert [int(event.sequence_number) for event in loaded] == list(range(1, known.version + 3))
+            new = replace(
+                known.stream, aggregate_id=next(sample.naming.new_stream_ids(CorpusPlan(1).random("test")))
+            )
+            await store.append_events(new, [_event()], expected_version=0)
+            seen, token = 0, await store.create_tail_token()
+            while (batch := await store.stream_events(token, limit=1000)).events:
+                seen, token = seen + len(batch.events), batch.token
+            assert seen == events + 3
+
+    asyncio.run(used())
+    return asyncio.run(audit(database, definition, schema="eventmark"))
+
+
+def _event() -> NewEvent:
+    return NewEvent(
+        event_id=uuid4(), event_type="OrderLineAdded", payload={"a": 1}, metadata={"user": "u"},
+        timestamp=datetime.now(UTC), payload_type="OrderLineAdded",
+    )  # fmt: skip
+
+
+def broken(report: AuditReport) -> set[str]:
+    return {finding.name for finding in report.findings if finding.verdict is Verdict.BROKEN}
+
+
+# What stores of these names are published as, in one table or more.
+PUBLISHED = {
+    "message-db": Shaped(tenant="none", stream="varchar(60)", first=0, time="timestamp"),
+    "axon": Shaped(
+        first=0, event_id="text", time="text", payload="bytea", metadata="bytea", position="sequence"
+    ),
+    "marten": Shaped(stream="uuid", beside="streams", position="sequence"),
+    "emmett": Shaped(beside="streams", partitions="hash", transactions="xid8", position="sequence"),
+    "akka": Shaped(tenant="varchar(60)", time="bigint", payload="bytea", metadata="bytea", event_id="absent"),
+    "prooph": Shaped(version="in metadata", time="timestamp", payload="json"),
+    "events and places": Shaped(beside="two tables", event_id="server"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_shape_is_seeded_appended_to_read_and_audited(
+    name: str, database: str, tmp_path: Path
+) -> None:
+    assert broken(audited(database, write_shaped(tmp_path / "own", PUBLISHED[name]))) == set()
+
+
+def test_the_corpus_has_ids_of_the_column_s_type_the_same_for_the_same_seed(
+    database: str, tmp_path: Path
+) -> None:
+    folder = write_shaped(tmp_path / "own", Shaped(tenant="uuid", stream="bigint"))
+    seen = set()
+    for schema in ("one", "other"):
+        seed(database, read_definition(folder), CorpusPlan(300, seed=7), schema=schema, workers=1)
+        query = f"select md5(string_agg(tenant || ' ' || stream || ' ' || version, ',' order by position)) from {schema}.events"
+        seen.add(fetch(database, query))
+    assert len(seen) == 1
+    assert fetch(database, "select max(stream) <= 300 and count(distinct tenant) > 2 from one.events")
+
+
+def edited(folder: Path, name: str, old: str, new: str) -> Path:
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("shaped", "file", "old", "new", "said"),
+    [
+        (Shaped(first=0), "store.toml", "first_sequence = 0\n", "", r"store.toml:5: .*has 0 in column 'version'.*first_sequence = 0"),
+        (Shaped(), "schema.sql", "at timestamptz", "at date", r"store.toml:11: column 'at' \(for timestamp_utc\) is date"),
+        (Shaped(), "schema.sql", "kind varchar(80)", "kind event_kind", r"takes only \"placed\".*event_types = \["),
+        (Shaped(event_type="check"), "store.toml", "event_types", "aggregate_types", r"violates check constraint.*event_types"),
+        (Shaped(needs_more=True), "store.toml", 'checked_by = "md5(aggregate_id::text)"', "",
+            r"column 'checked_by' of 'events' is NOT NULL without a default"),
+        (Shaped(needs_more=True), "store.toml", "md5(aggregate_id::text)", "md5(stream)", r"store.toml:14: .*\"stream\" does not exist"),
+        (Shaped(), "schema.sql", "body jsonb", "body xml", r"column 'body' \(for payload\) is xml"),
+        (Shaped(tenant="none"), "store.toml", 'tenants = "none"\n', "", r"does not map tenant_id .*tenants = \"none\""),
+        (Shaped(), "store.toml", 'tenant_id = "tenant"', 'tenant_id = "stream"', r"maps .* to one column, 'stream'"),
+        (Shaped(beside="tenants"), "seed.sql", "insert into tenants", "insert into public.tenants", r"seed.sql:1: writes public.tenants"),
+        (Shaped(beside="tenants"), "seed.sql", "insert into tenants", "truncate tenants; insert into tenants", r"seed.sql:1: .*TRUNCATE"),
+        (Shaped(beside="tenants"), "seed.sql", "tenant_id from", "tenant from", r"seed.sql:1: column \"tenant\" does not exist"),
+        (Shaped(beside="streams"), "seed.sql", "max(sequence_number)", "0 * max(sequence_number)",
+            r"append_events.sql:\d+: an append to a seeded stream.*seed.sql"),
+    ],
+)  # fmt: skip
+def test_what_would_not_run_is_refused_by_file_and_line(
+    shaped: Shaped, file: str, old: str, new: str, said: str, database: str, tmp_path: Path
+) -> None:
+    folder = edited(write_shaped(tmp_path / "own", shaped), file, old, new)
+    with pytest.raises(StoreDefinitionError, match=said):
+        tried(database, folder)
+    assert left(database) == 0
+
+
+@pytest.mark.parametrize("beside", ["streams", "tenants"])
+def test_without_seed_sql_a_foreign_key_is_told_with_what_to_write(
+    beside: str, database: str, tmp_path: Path
+) -> None:
+    folder = write_shaped(tmp_path / "own", Shaped(beside=beside))  # type: ignore[arg-type]
+    (folder / "seed.sql").unlink()
+    with pytest.raises(StoreDefinitionError, match=r"violates foreign key constraint.*write seed.sql"):
+        tried(database, folder)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(60))
+def test_whatever_is_chosen_runs_or_is_refused_in_a_line(number: int, database: str, tmp_path: Path) -> None:
+    shaped = drawn(Random(number))
+    folder = write_shaped(tmp_path / "own", shaped)
+    assert tried(database, folder) == [], shaped
+    assert broken(audited(database, folder, events=500)) == set(), shaped
