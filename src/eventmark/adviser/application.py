@@ -29,7 +29,7 @@ from eventmark.operations.pgbench import pgbench_rate
 from eventmark.results.results import OperationResult
 from eventmark.seeding import CorpusSample, sample_corpus
 from eventmark.stats.ratios import Ratio
-from eventmark.stores import find_store, open_store, scratch_name
+from eventmark.stores import find_store, naming_of, open_store, scratch_name
 from eventmark.workers import call, worker_processes
 
 BATCHES_EVENTS = (1, 10, 100, 1000)
@@ -195,11 +195,12 @@ async def _run(task: _Task) -> _Measured:
 async def _batch_rate(store: EventStore, task: _Task, batch: int) -> float:
     """Events per second of one connection that appends batches of so many, each to a new stream."""
     appended, template = 0, task.templates
+    names = naming_of(store).new_stream_ids(np.random.default_rng())
     began_s = time.monotonic()
     while (seconds := time.monotonic() - began_s) < task.seconds or not appended:
         first = template[appended % len(template)]
         stream = StreamId(
-            tenant_id=first.tenant_id, aggregate_type=first.aggregate_type, aggregate_id=str(uuid4())
+            tenant_id=first.tenant_id, aggregate_type=first.aggregate_type, aggregate_id=next(names)
         )
         events = [_event(template[(appended + place) % len(template)]) for place in range(batch)]
         await store.append_events(stream, events, expected_version=0)

@@ -366,7 +366,7 @@ def _operations(task: WorkerTask, store: PooledStore) -> list[Operation]:
         operation = OPERATIONS[name](store, sample, random)
         if isinstance(operation, AppendEvents):
             versions = versions or StreamVersions(
-                own, contended=contended, contended_share=plan.contended_share
+                own, contended=contended, contended_share=plan.contended_share, naming=sample.naming
             )
             operation.versions = versions
         elif isinstance(operation, StreamEvents):

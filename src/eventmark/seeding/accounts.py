@@ -97,6 +97,12 @@ async def check_accounts(connection: asyncpg.Connection[Any], schema: str, *, lo
         raise _refusal(schema, f"{unknown:,} events")
 
 
+async def is_appended_to(connection: asyncpg.Connection[Any], schema: str) -> bool:
+    """Whether measuring has left events behind the corpus."""
+    ledger = await _ledger(connection, schema)
+    return ledger is not None and await _events_behind(connection, schema, ledger) > 0
+
+
 async def begin_appending(connection: asyncpg.Connection[Any], schema: str) -> None:
     """From now on what lies behind the corpus is this run's, until ``settle``."""
     await connection.execute(f"update {_table(schema)} set appending = $1", run_id())

@@ -25,8 +25,8 @@ from eventmark.engine import PostgresEventStore
 from eventmark.engine.statements import quoted_schema
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.server.search_path import confined_dsn
-from eventmark.stores import StoreDefinition, append_beside, open_store
-from eventmark.workload import CorpusPlan, example_payloads, uuid_7
+from eventmark.stores import StoreDefinition, append_beside, open_store, read_naming
+from eventmark.workload import CorpusPlan, Naming, example_payloads, uuid_7
 
 TAIL_SHARE = 0.03
 """Of the corpus: autovacuum is tuned to come after 2% of new rows, and takes its time."""
@@ -148,7 +148,7 @@ async def _age(
     rolled_back = _whole_batches(min(plan.events * ROLLED_BACK_SHARE, TAIL_EVENTS_MAX))
     sequence = await _sequence(connection, definition, schema)
     before = await _drawn(connection, sequence)
-    events = _Events(plan)
+    events = _Events(plan, await read_naming(connection, definition, schema))
     store = await open_store(definition, dsn, schema=schema, pool_max=CONNECTIONS)
     try:
         await _append(dsn, definition, schema, store, events, tail, rolled_back, progress)
@@ -273,17 +273,20 @@ async def _drawn(connection: asyncpg.Connection[Any], sequence: str | None) -> i
 class _Events:
     """Batches of new streams, drawn from the plan's own seed: tenants by their weight, payloads as the corpus'."""
 
-    def __init__(self, plan: CorpusPlan) -> None:
+    def __init__(self, plan: CorpusPlan, naming: Naming) -> None:
         self._random = plan.random("aging")
         self._payloads = example_payloads(_PAYLOADS, self._random, plan.payload_profile)
-        self._tenants = [tenant.tenant_id for tenant in plan.tenants]
+        self._tenants = [naming.tenant_id(number) for number in range(plan.tenant_count)]
+        self._names = naming.new_stream_ids(self._random)
+        self._is_text = naming.stream == "text"
         self._weights = np.array([tenant.weight for tenant in plan.tenants])
 
     def batch(self, number: int) -> tuple[StreamId, list[NewEvent]]:
         tenant = self._random.choice(len(self._tenants), p=self._weights / self._weights.sum())
         stream = StreamId(
-            tenant_id=self._tenants[int(tenant)], aggregate_type="Order", aggregate_id=f"aged-{number:08d}"
-        )
+            tenant_id=self._tenants[int(tenant)], aggregate_type="Order",
+            aggregate_id=f"aged-{number:08d}" if self._is_text else next(self._names),
+        )  # fmt: skip
         return stream, [self._event() for _ in range(BATCH_EVENTS)]
 
     def _event(self) -> NewEvent:

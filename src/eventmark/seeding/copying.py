@@ -32,8 +32,13 @@ async def make_empty_copy(
     """The store's tables in ``schema``, without indexes that come after a load, in place of what was there of ours.
 
     From then on, unqualified names of the connection lead to the copy.
-    Raises ``CannotRunError`` for a schema that is not Eventmark's.
+    Raises ``CannotRunError`` for a schema that is not Eventmark's, and for a store that is more than its events.
     """
+    if definition.seed_script:
+        raise CannotRunError(
+            f"store {definition.name!r} cannot be copied: its events need what seed.sql fills beside them",
+            remedy="ask run, verify, explain and load, which work on the store itself",
+        )
     await drop_scratch(connection, schema)
     await install_store(connection, definition, schema, with_indexes=False)
     await confine(connection, schema)  # what hangs on the copy's tables must not lead back to the corpus

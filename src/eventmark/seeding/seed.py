@@ -16,7 +16,7 @@ from eventmark.engine import read_marker
 from eventmark.engine.schema import Marker, Purpose, in_use
 from eventmark.errors import CannotRunError
 from eventmark.results.results import Series
-from eventmark.seeding.accounts import begin_appending, check_accounts, drop_corpus
+from eventmark.seeding.accounts import begin_appending, check_accounts, drop_corpus, is_appended_to
 from eventmark.seeding.indexes import finish_table, refresh_table, set_next_position
 from eventmark.seeding.ledger import (
     SeededCorpus,
@@ -158,8 +158,10 @@ async def _begin(
             if found is not None:
                 _refuse_another(schema, marker, found, definition, plan)
                 await check_accounts(connection, schema)
-                await begin_appending(connection, schema)
-                return found, True
+                # What appends changed beside the events cannot be undone: then the whole corpus is made anew.
+                if not (definition.seed_script and await is_appended_to(connection, schema)):
+                    await begin_appending(connection, schema)
+                    return found, True
         await drop_corpus(connection, schema)
         await install_store(connection, definition, schema, with_indexes=False, purpose=purpose)
         corpus = await create_ledger(connection, schema, plan, definition)

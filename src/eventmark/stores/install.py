@@ -93,7 +93,7 @@ async def open_store(
     return store
 
 
-def naming_of(store: PostgresEventStore | SqlEventStore) -> Naming:
+def naming_of(store: object) -> Naming:
     """How an open store names what is put into it."""
     return store.naming if isinstance(store, SqlEventStore) else Naming()
 

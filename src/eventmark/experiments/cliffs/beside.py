@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
+
 from eventmark.domain import EventStore, NewEvent, StreamId
 from eventmark.errors import CannotRunError, EventStoreError
-from eventmark.stores import StoreDefinition, open_store
+from eventmark.stores import StoreDefinition, naming_of, open_store
 
 WRITERS = 4
 PAUSE_S = 0.01  # between a writer's appends: load, and not a benchmark
@@ -63,8 +65,12 @@ def _check(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _append(store: EventStore, number: int, begun: asyncio.Event) -> None:
+    naming = naming_of(store)
+    names = naming.new_stream_ids(np.random.default_rng())
     while True:
-        stream = StreamId(tenant_id=f"beside-{number}", aggregate_type="Order", aggregate_id=uuid4().hex)
+        stream = StreamId(
+            tenant_id=naming.tenant_id(number), aggregate_type="Order", aggregate_id=next(names)
+        )
         for batch in range(BATCHES_PER_STREAM):
             events = [_event() for _ in range(BATCH_EVENTS)]
             try:

@@ -15,7 +15,7 @@ import numpy as np
 from eventmark.domain import NewEvent, StreamId
 from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.seeding import CorpusSample
-from eventmark.stores import PooledStore, StoreDefinition, append_beside, find_store, open_store
+from eventmark.stores import PooledStore, StoreDefinition, append_beside, find_store, naming_of, open_store
 from eventmark.workers import WorkerLink
 from eventmark.workload import example_payloads
 
@@ -98,6 +98,8 @@ class _Work:
         self._random = np.random.default_rng([task.seed, 21])
         self._payloads = example_payloads(_PAYLOADS, self._random)
         self._numbers = itertools.count()
+        self._naming = naming_of(store)
+        self._names = self._naming.new_stream_ids(self._random)
         self.calls = 0
         self.failed = 0
 
@@ -152,7 +154,7 @@ class _Work:
             await connection.close()
 
     def _stream(self) -> StreamId:
-        name = f"aggressor-{uuid4().hex}"
+        name = f"aggressor-{uuid4().hex}" if self._naming.stream == "text" else next(self._names)
         return StreamId(tenant_id=self._task.tenant, aggregate_type="Order", aggregate_id=name)
 
     def _events(self, count: int) -> list[NewEvent]:

@@ -133,6 +133,11 @@ def chosen_tenants(job: Job, sample: CorpusSample, victim: str, aggressor: str) 
 
     Raises ``UsageError`` for a name that the corpus does not have, and for one tenant twice.
     """
+    if not job.definition.has_tenants:
+        raise UsageError(
+            f"store {job.definition.name!r} has no tenants",
+            remedy="isolation is between tenants: there is none to ask for",
+        )
     streams = Counter(one.stream.tenant_id for one in sample.streams)
     for name in filter(None, (victim, aggressor)):
         if name not in streams:
@@ -140,12 +145,13 @@ def chosen_tenants(job: Job, sample: CorpusSample, victim: str, aggressor: str) 
                 f"the corpus has no streams of a tenant {name!r}",
                 remedy=f"use one of {', '.join(sorted(streams)[:20])}",
             )
-    large = sorted(job.corpus.tenants, key=lambda one: -one.weight)
-    aggressor = aggressor or next(one.tenant_id for one in large if one.tenant_id != victim)
+    tenants = {sample.naming.tenant_id(number): one for number, one in enumerate(job.corpus.tenants)}
+    large = sorted(tenants, key=lambda name: -tenants[name].weight)
+    aggressor = aggressor or next(name for name in large if name != victim)
     if not victim:
         long = {one.stream.tenant_id for one in sample.long_streams}
         others = [name for name in streams if name != aggressor]
-        small = {one.tenant_id for one in job.corpus.tenants if not one.large}
+        small = {name for name, one in tenants.items() if not one.large}
         if not others:
             raise CannotRunError("the sample holds streams of one tenant alone", remedy="seed more events")
         victim = max(

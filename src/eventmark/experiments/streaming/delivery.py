@@ -21,8 +21,9 @@ from eventmark.instruments.clock import now_ns
 from eventmark.jobs.job import Job
 from eventmark.results.results import Latency
 from eventmark.stats.quantiles import latency_of
-from eventmark.stores import end_of_log, find_store, open_store
+from eventmark.stores import end_of_log, find_store, naming_of, open_store
 from eventmark.workers import hand_over
+from eventmark.workload import Naming
 from eventmark.workload.arrivals import Arrivals
 
 STAGE = "deliver"
@@ -139,7 +140,10 @@ async def _write(task: WriterTask) -> Written:
         async with Alarm() as alarm:
             start_ns = now_ns() + 1_000_000
             for (stream, event), due_s, number in zip(
-                _new_events(len(task.due_s)), task.due_s, range(len(task.due_s)), strict=True
+                _new_events(len(task.due_s), naming_of(store)),
+                task.due_s,
+                range(len(task.due_s)),
+                strict=True,
             ):
                 await alarm.until(start_ns + int(due_s * 1e9))
                 invoked_ns[number] = now_ns()
@@ -150,11 +154,12 @@ async def _write(task: WriterTask) -> Written:
     return Written(invoked_ns, ended_ns)
 
 
-def _new_events(count: int) -> Iterator[tuple[StreamId, NewEvent]]:
+def _new_events(count: int, naming: Naming) -> Iterator[tuple[StreamId, NewEvent]]:
     """Each the first of a stream of its own, with its number."""
+    names = naming.new_stream_ids(np.random.default_rng())
     for number in range(count):
         event_id = uuid4()
-        stream = StreamId(tenant_id="tenant-0000", aggregate_type="Order", aggregate_id=str(event_id))
+        stream = StreamId(tenant_id=naming.tenant_id(0), aggregate_type="Order", aggregate_id=next(names))
         yield stream, NewEvent(
             event_id=event_id, event_type="OrderPlaced", payload={NUMBER_KEY: number}, metadata={},
             timestamp=datetime.now(UTC), payload_type="OrderPlaced",
