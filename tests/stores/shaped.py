@@ -165,10 +165,11 @@ create domain own_tenant as bigint check (value > 0);
             "create table events_first partition of events for values from (minvalue) to (100);"
             "create table events_more partition of events for values from (100) to (maxvalue);"),
     }[shaped.partitions] if not generated or shaped.partitions == "hash" else ("", "")  # fmt: skip
+    order = "written_by, position" if shaped.transactions == "xid8" else "position"
     return f"""{before}
 create table events ({", ".join(columns)}, unique ({key})){by[0]};
 {by[1]}
-create index events_position on events (position);"""
+create index events_position on events ({order});"""
 
 
 def _two_tables(columns: list[str], key: str) -> str:

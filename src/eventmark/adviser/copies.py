@@ -116,6 +116,7 @@ class Copies:
         return await sampled_cases(
             connection, definition.statements, schema, definition.columns, definition.events_table,
             definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
+ first_sequence=definition.first_sequence,
         )  # fmt: skip
 
     async def sizes(self, connection: asyncpg.Connection[Any], schema: str) -> Sizes:

@@ -42,6 +42,7 @@ async def _examine(
         cases = await sampled_cases(
             connection, definition.statements, job.schema, definition.columns, definition.events_table,
             definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
+ first_sequence=definition.first_sequence,
         )  # fmt: skip
         found = []
         for number in range(runs):

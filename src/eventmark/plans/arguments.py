@@ -11,6 +11,7 @@ from typing import Any
 
 from eventmark.engine.statements import Parameter, Statement
 from eventmark.errors import UsageError
+from eventmark.stores import encoder_of
 
 BATCH_SIZE_EVENTS = 1000
 PAYLOAD_TEXT_LENGTH = 700  # with its keys about 1 kB, a usual event
@@ -68,16 +69,9 @@ def _fill_one(statement: Statement, parameter: Parameter, situation: Situation) 
 
 def _as_declared(value: object, sql_type: str) -> object:
     """The value as the driver wants it for an SQL type: text for text, bytes for bytea, ..."""
-    if sql_type.endswith("[]"):
-        assert isinstance(value, list)
-        return [_as_declared(item, sql_type[:-2]) for item in value]
-    if sql_type in ("text", "character varying", "varchar", "json", "jsonb") and not isinstance(value, str):
-        return str(value)
-    if sql_type == "bytea" and isinstance(value, str):
-        return value.encode()
-    if sql_type == "uuid" and isinstance(value, str):
-        return uuid.UUID(value)
-    return value
+    encode = encoder_of(sql_type)
+    value = value if encode is None else encode(value)
+    return uuid.UUID(value) if sql_type == "uuid" and isinstance(value, str) else value
 
 
 def _of_row(field: str, otherwise: object = None) -> Callable[[Situation], object]:

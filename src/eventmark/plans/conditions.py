@@ -61,6 +61,7 @@ async def sampled_cases(
     snapshots_table: str | None,
     *,
     snapshot_columns: Mapping[str, str] | None = None,
+    first_sequence: int = 1,
 ) -> list[PlanCase]:
     """Cases for every statement, with parameters from the tables; at least one each.
 
@@ -72,7 +73,13 @@ async def sampled_cases(
     """
     try:
         drawn = await sample_store(
-            connection, schema, columns, events_table, snapshots_table, snapshot_columns or columns
+            connection,
+            schema,
+            columns,
+            events_table,
+            snapshots_table,
+            snapshot_columns or columns,
+            first_sequence,
         )
     except NothingToDrawError as error:
         return [_empty_case(statement, str(error)) for statement in statements.values()]

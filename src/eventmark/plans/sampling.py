@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.statements import quoted_schema
+from eventmark.stores import instant_sql
 
 QUERY_TIMEOUT_S = 5
 PAGES_SAMPLED = 256
@@ -39,17 +40,26 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventTable:
-    """Where events are. ``columns`` maps our names to the store's, ``sql_types`` to their types."""
+    """Where events are. ``columns`` maps our names to the store's, ``sql_types`` to their types.
+
+    Rows have versions that count from 1, whatever ``first_sequence`` the table begins with, and instants with a zone.
+    """
 
     connection: asyncpg.Connection[Any]
     schema: str
     table: str
     columns: Mapping[str, str]
     sql_types: Mapping[str, str]
+    first_sequence: int = 1
 
     @classmethod
     async def open(
-        cls, connection: asyncpg.Connection[Any], schema: str, table: str, columns: Mapping[str, str]
+        cls,
+        connection: asyncpg.Connection[Any],
+        schema: str,
+        table: str,
+        columns: Mapping[str, str],
+        first_sequence: int = 1,
     ) -> EventTable:
         """The table with those of ``columns`` it has and that are of use; payloads are left alone."""
         relation = f"{quoted_schema(schema)}.{quoted_name(table)}"
@@ -61,7 +71,10 @@ class EventTable:
         types = {row["attname"]: row["sql_type"] for row in rows}
         known = {field: columns[field] for field in _FIELDS if columns.get(field) in types}
         sql_types = {field: types[column] for field, column in known.items()}
-        return cls(connection=connection, schema=schema, table=table, columns=known, sql_types=sql_types)
+        return cls(
+            connection=connection, schema=schema, table=table, columns=known, sql_types=sql_types,
+            first_sequence=first_sequence,
+        )  # fmt: skip
 
     @property
     def relation(self) -> str:
@@ -78,7 +91,15 @@ class EventTable:
     @property
     def selection(self) -> str:
         """All known columns, named as our fields."""
-        return ", ".join(f"{self.column(field)} as {quoted_name(field)}" for field in self.columns)
+        return ", ".join(f"{self._value(field)} as {quoted_name(field)}" for field in self.columns)
+
+    def _value(self, field: str) -> str:
+        column = self.column(field)
+        if field == "timestamp_utc":
+            return instant_sql(column, self.sql_types[field])
+        if field == "sequence_number" and self.first_sequence != 1:
+            return f"({column} + {1 - self.first_sequence})"
+        return column
 
     @property
     def order(self) -> tuple[str, ...]:

@@ -53,9 +53,10 @@ async def sample_store(
     events_table: str,
     snapshots_table: str | None,
     snapshot_columns: Mapping[str, str],
+    first_sequence: int,
 ) -> StoreSample:
     """The store's tables, and rows of the events. Raises ``NothingToDrawError``."""
-    events = await EventTable.open(connection, schema, events_table, columns)
+    events = await EventTable.open(connection, schema, events_table, columns, first_sequence)
     if lacking := [field for field in _REQUIRED if not events.has(field)]:
         raise NothingToDrawError(f"table {events_table} has no column for {', '.join(lacking)}")
     snapshots = await _open_snapshots(events, snapshots_table, snapshot_columns)

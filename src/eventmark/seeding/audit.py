@@ -20,7 +20,7 @@ from eventmark.errors import CannotRunError
 from eventmark.results.results import Finding, Verdict
 from eventmark.seeding.ledger import SeededCorpus, Stage, read_ledger, set_stage
 from eventmark.seeding.progress import Progress, no_progress
-from eventmark.seeding.sample import instant_sql
+from eventmark.seeding.sample import instant_of
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores import Shape, StoreDefinition, read_shape
 from eventmark.workload import BATCH_EVENTS, PROFILES, SNAPSHOT_EVERY_EVENTS, CorpusPlan, make_batch
@@ -278,7 +278,7 @@ class _Auditor:
             return  # whose hours, or when, is not known
         name = self._shape.naming.tenant_id
         zones = {name(number): tenant.time_zone for number, tenant in enumerate(self._plan.tenants)}
-        at = instant_sql(self._definition, self._shape)
+        at = instant_of(self._definition, self._shape)
         rows = await self._connection.fetch(
             self._sql(
                 "select extract(hour from at)::int as hour, extract(isodow from at) > 5 as weekend,"

@@ -11,7 +11,7 @@ import asyncpg
 from eventmark.domain import StreamId
 from eventmark.engine.statements import quoted_schema
 from eventmark.seeding.ledger import longest_streams
-from eventmark.stores import Shape, StoreDefinition, read_shape
+from eventmark.stores import Shape, StoreDefinition, instant_sql, read_shape
 from eventmark.workload import Naming
 
 STREAMS_MAX = 4000
@@ -55,7 +55,7 @@ async def sample_corpus(
     drawn = (
         table if shape.kind == "v" else f"{table} tablesample system ({_percent(events):.4f}) repeatable (1)"
     )
-    at = instant_sql(definition, shape)
+    at = instant_of(definition, shape)
     kind = names.get("aggregate_type", "''")
     transaction = names.get("transaction_id")
     rows = await connection.fetch(
@@ -88,16 +88,11 @@ async def sample_corpus(
     )
 
 
-def instant_sql(definition: StoreDefinition, shape: Shape) -> str:
+def instant_of(definition: StoreDefinition, shape: Shape) -> str:
     """An event's time as SQL, with its zone; null where the store keeps none."""
     if "timestamp_utc" not in definition.columns:
         return "null::timestamptz"
-    column, found = definition.sql_columns["timestamp_utc"], shape.type_of(definition, "timestamp_utc")
-    if found == "bigint":
-        return f"to_timestamp({column} / 1000.0)"
-    if found == "timestamp without time zone":
-        return f"({column} at time zone 'UTC')"
-    return column if found == "timestamp with time zone" else f"{column}::timestamptz"
+    return instant_sql(definition.sql_columns["timestamp_utc"], shape.type_of(definition, "timestamp_utc"))
 
 
 def _percent(events: int) -> float:

@@ -196,6 +196,7 @@ async def _examine(place: Place) -> Examined:
         cases = await sampled_cases(
             connection, definition.statements, place.schema, definition.columns, definition.events_table,
             definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
+ first_sequence=definition.first_sequence,
         )  # fmt: skip
         return Examined(plans=await examine_plans(connection, definition.statements, place.schema, cases))
     finally:

@@ -23,7 +23,7 @@ from eventmark.stores.scratch import (
     scratch_name,
 )
 from eventmark.stores.script import ScriptStatement, index_statements
-from eventmark.stores.shape import Shape, check_shape, line_of, read_naming, read_shape
+from eventmark.stores.shape import Shape, check_shape, instant_sql, line_of, read_naming, read_shape
 from eventmark.stores.sql_store import (
     PER_EVENT_PARAMETERS,
     SqlEventStore,
@@ -61,6 +61,7 @@ __all__ = [
     "find_store",
     "index_statements",
     "install_store",
+    "instant_sql",
     "line_of",
     "make_scratch_schema",
     "make_scratch_store",

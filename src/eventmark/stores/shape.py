@@ -197,6 +197,15 @@ def _kinds(definition: StoreDefinition, name: str) -> tuple[str, ...]:
     return definition.event_types if name == "event_type" else definition.aggregate_types
 
 
+def instant_sql(column: str, sql_type: str) -> str:
+    """A column of instants as SQL with its zone, whatever type it has."""
+    if sql_type == "bigint":
+        return f"to_timestamp({column} / 1000.0)"
+    if sql_type == "timestamp without time zone":
+        return f"({column} at time zone 'UTC')"
+    return column if sql_type == "timestamp with time zone" else f"{column}::timestamptz"
+
+
 def line_of(path: Path, value: str) -> int:
     """Where ``= "value"`` stands in a settings file; its first line where that is not to be found."""
     lines = read_text(path).split("\n") if path.exists() else []

@@ -116,5 +116,6 @@ async def _draw(connection: asyncpg.Connection, job: Job, copy: str, extent: Ext
     return await draw_questions(
         connection, definition.statements, copy, definition.columns, definition.events_table,
         definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
+ first_sequence=definition.first_sequence,
         per_statement=extent.questions, batches=extent.batches, seed=job.corpus.seed,
     )  # fmt: skip

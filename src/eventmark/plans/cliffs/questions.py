@@ -101,6 +101,7 @@ async def draw_questions(
     snapshots_table: str | None,
     *,
     snapshot_columns: Mapping[str, str],
+    first_sequence: int = 1,
     per_statement: int,
     batches: Sequence[int] = BATCHES_EVENTS,
     seed: int = 1,
@@ -112,7 +113,7 @@ async def draw_questions(
     """
     try:
         drawn = await sample_store(
-            connection, schema, columns, events_table, snapshots_table, snapshot_columns
+            connection, schema, columns, events_table, snapshots_table, snapshot_columns, first_sequence
         )
     except NothingToDrawError as error:
         return DrawnQuestions([], dict.fromkeys(statements, str(error)))
