@@ -13,7 +13,7 @@ import numpy as np
 
 from eventmark.domain import NewEvent, StreamId
 from eventmark.engine.statements import Statement, quoted_schema
-from eventmark.stores import StoreDefinition, append_values, event_values
+from eventmark.stores import StoreDefinition, append_values, encoder_of, event_values, read_shape
 
 TEMPLATES = 24
 """Events whose types, tenants and payloads appends take: their sizes stand for all of the corpus'."""
@@ -23,6 +23,15 @@ _OTHERWISE = {
     "tenant_id": "tenant", "aggregate_type": "Order", "event_type": "OrderPlaced", "payload": "{}", "metadata": "{}",
     "payload_revision": "1.0",
 }  # fmt: skip
+
+
+# What a script says instead where a parameter has one of these types.
+_OF_TYPE = {
+    ("aggregate_id", "integer"): "(1073741824 + :stream % 1073741823)",
+    ("aggregate_id", "bigint"): "(1099511627776 + :stream % 4503599627370496)",
+    ("timestamp", "bigint"): "(extract(epoch from now()) * 1000)",
+    ("event_id", "bytea"): "uuid_send(gen_random_uuid())",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +51,19 @@ async def sampled_templates(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
 ) -> list[Template]:
     """``TEMPLATES`` events from everywhere in the table, evenly spread over the sizes of payloads."""
-    columns = definition.columns
+    columns = definition.sql_columns
+    shape = await read_shape(connection, definition, schema)
     names = [name for name in (*_OTHERWISE, "payload_type") if name in columns]
-    texts = ", ".join(f'"{columns[name]}"::text as {name}' for name in names)
+    as_text = {
+        name: f"convert_from({columns[name]}, 'UTF8')"
+        if shape.type_of(definition, name) == "bytea"
+        else f"{columns[name]}::text"
+        for name in names
+    }
+    texts = ", ".join(f"{text} as {name}" for name, text in as_text.items())
     rows = await connection.fetch(
-        f'with sampled as (select {texts}, length("{columns["payload"]}"::text) as bytes,'
-        f' hashint8("{columns["global_sequence_id"]}"::bigint) as place'
+        f"with sampled as (select {texts}, length({as_text['payload']}) as bytes,"
+        f" hashint8({columns['global_sequence_id']}::bigint) as place"
         f' from {quoted_schema(schema)}."{definition.events_table}" order by place limit {_SAMPLED_ROWS})'
         " select * from sampled order by bytes, place"
     )
@@ -82,7 +98,10 @@ def append_script(
     values |= {f"{name}s": value for name, value in one.items()}
     place = {}
     for parameter in statement.parameters:
-        sql_type, value = (types or {}).get(parameter.name, parameter.sql_type), values[parameter.name]
+        sql_type = (types or {}).get(parameter.name, parameter.sql_type)
+        value = _OF_TYPE.get(
+            (parameter.name.removesuffix("s"), sql_type.removesuffix("[]")), values[parameter.name]
+        )
         place[parameter.name] = (
             f"array[{value}]::{sql_type}" if sql_type.endswith("[]") else f"({value})::{sql_type}"
         )
@@ -109,7 +128,7 @@ def append_call(statement: Statement, template: Template, *, number: int, neighb
     stream = StreamId(
         tenant_id=template.tenant_id,
         aggregate_type=template.aggregate_type,
-        aggregate_id=str(UUID(bytes=places[:15] + bytes([neighbour]))),
+        aggregate_id=_stream_id(statement, places, neighbour),
     )
     event = NewEvent(
         event_id=UUID(bytes=places[15:] + bytes([neighbour])), event_type=template.event_type,
@@ -118,7 +137,20 @@ def append_call(statement: Statement, template: Template, *, number: int, neighb
     )  # fmt: skip
     values = append_values(stream, [event], 0)
     values |= event_values(values, 0)
-    return AppendCall(stream, tuple(values[parameter.name] for parameter in statement.parameters))
+    encoders = [encoder_of(parameter.sql_type) for parameter in statement.parameters]
+    given = [values[parameter.name] for parameter in statement.parameters]
+    arguments = (
+        value if encode is None else encode(value) for value, encode in zip(given, encoders, strict=True)
+    )
+    return AppendCall(stream, tuple(arguments))
+
+
+def _stream_id(statement: Statement, places: bytes, neighbour: int) -> str:
+    """Of the type that the statement takes."""
+    types = {parameter.name: parameter.sql_type for parameter in statement.parameters}
+    if types.get("aggregate_id", "").partition("(")[0] in ("integer", "int", "bigint", "numeric"):
+        return str((1 << 30) + int.from_bytes(places[:2]) * 256 + neighbour)
+    return str(UUID(bytes=places[:15] + bytes([neighbour])))
 
 
 def _template(row: Mapping[str, str | None]) -> Template:

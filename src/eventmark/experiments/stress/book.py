@@ -32,11 +32,14 @@ from eventmark.verify import History, Outcome, check
 from eventmark.verify.findings import findings
 from eventmark.verify.history import ATTEMPT, PART, STORED, event_id, expanded, key_of_id
 from eventmark.verify.stored import number_of
+from eventmark.workload import Naming
 
 CHECKED = ("I1", "I2", "I3", "I4", "I5", "I6", "I13")
 """Invariants of appends; consumers are not asked here."""
 
 AGGREGATE_TYPE = "Stress"
+_NUMBERED = 1 << 30  # streams that are numbered begin here or later, beyond the corpus'
+_STREAMS_MAX = 1 << 20
 _KEY_BITS = 24
 """Events of one book; its other bits tell books apart, whose events may stand in the same table."""
 
@@ -56,10 +59,14 @@ class Attempt:
 class Book:
     """Appends to streams of its own, through a store or beside it, each written down with its outcome."""
 
-    def __init__(self, definition: StoreDefinition, tenants: Sequence[str]) -> None:
+    def __init__(
+        self, definition: StoreDefinition, tenants: Sequence[str], naming: Naming | None = None
+    ) -> None:
         self._definition = definition
         self._tenants = tuple(tenants)
         self._run = uuid4().hex[:12]  # streams of an earlier run may still be there
+        self._form = (naming or Naming()).stream
+        self._first = _NUMBERED + secrets.randbelow(_NUMBERED - _STREAMS_MAX)
         self._streams: list[StreamId] = []
         self._next_key = (secrets.randbits(_BOOK_BITS) << _KEY_BITS) + 1
         self._attempts: list[tuple[int, bool, int, int, int]] = []
@@ -72,7 +79,7 @@ class Book:
         stream = StreamId(
             tenant_id=self._tenants[number % len(self._tenants)],
             aggregate_type=AGGREGATE_TYPE,
-            aggregate_id=f"stress-{self._run}-{number:06d}",
+            aggregate_id=self._name(number),
         )
         self._streams.append(stream)
         return stream
@@ -139,9 +146,11 @@ class Book:
 
     async def _stored(self, connection: asyncpg.Connection[Any], schema: str, written: Any) -> Any:
         """What the table holds of the book's streams. Where it keeps no event id, an event is known by its place."""
-        columns = {name: f'"{column}"' for name, column in self._definition.columns.items()}
+        columns = self._definition.sql_columns
         known = "event_id" in columns
-        sequence, number = (number_of(columns[name]) for name in ("sequence_number", "global_sequence_id"))
+        sequence, number = (
+            number_of(column) for column in (self._definition.sql_sequence, columns["global_sequence_id"])
+        )
         rows = await connection.fetch(
             f"select {columns['event_id'] if known else 'null'} as id, {columns['aggregate_id']}::text as aggregate,"
             f" {sequence} as sequence, {number} as number"
@@ -168,5 +177,14 @@ class Book:
             else []
         )
 
+    def _name(self, number: int) -> str:
+        if self._form == "text":
+            return f"stress-{self._run}-{number:06d}"
+        if self._form == "uuid":
+            return f"{self._run[:8]}-{self._run[8:]}-4000-8000-{number:012d}"
+        return str(self._first + number)
+
     def _number(self, stream: StreamId) -> int:
-        return int(stream.aggregate_id.rpartition("-")[2])
+        """The way back from ``_name``."""
+        last = int(stream.aggregate_id.rpartition("-")[2])
+        return last if self._form in ("text", "uuid") else last - self._first

@@ -56,8 +56,9 @@ class Stress(Experiment):
             if reason := case.missing(job):
                 run.skipped[name] = reason
                 continue
+            book = Book(job.definition, tenants, run.sample.naming)
             with run.phase(name):
-                report, findings = asyncio.run(_run_case(job, case, tenants))
+                report, findings = asyncio.run(_run_case(job, case, book))
             reports[case.title] = report
             figures |= {f"{name}:{figure}": value for figure, value in report.figures.items()}
             sections.append(_section(case, report, findings))
@@ -65,9 +66,9 @@ class Stress(Experiment):
         return run.so_far()
 
 
-async def _run_case(job: Job, case: Case, tenants: tuple[str, ...]) -> tuple[CaseReport, list[Finding]]:
+async def _run_case(job: Job, case: Case, book: Book) -> tuple[CaseReport, list[Finding]]:
     """The case between two probes, then the store held against everything that was acknowledged."""
-    stage = Stage(job=job, book=Book(job.definition, tenants), step_s=STEP_S[job.profile.name])
+    stage = Stage(job=job, book=book, step_s=STEP_S[job.profile.name])
     before = await probe(stage)
     report = await case.run(stage)
     normal = await back_to_normal(stage, before)
