@@ -109,18 +109,31 @@ def environment_of(job: Job, fitness: list[Finding]) -> Environment:
     return Environment(
         host=host_environment(),
         server=asyncio.run(_server_environment(job)),
-        store=_store_environment(job.definition),
+        store=_store_environment(job.definition, asyncio.run(_indexes(job))),
         fitness=fitness,
     )
 
 
-def _store_environment(definition: StoreDefinition) -> StoreEnvironment:
+async def _indexes(job: Job) -> list[str]:
+    """The names of the store's indexes, as the server has them; none where the store is not there any more."""
+    connection = await asyncpg.connect(job.server.dsn)
+    try:
+        rows = await connection.fetch(
+            "select indexname::text from pg_indexes where schemaname = $1 and tablename !~ '^eventmark_' order by 1",
+            job.schema,
+        )
+    finally:
+        await connection.close()
+    return [row[0] for row in rows]
+
+
+def _store_environment(definition: StoreDefinition, indexes: list[str]) -> StoreEnvironment:
     capabilities = definition.capabilities
     return StoreEnvironment(
         name=definition.name,
         ordering=definition.ordering,
         schema_sha256=definition.schema_sha256,
-        indexes=sorted({one.index for one in definition.statements.values()} - {"", "none"}),
+        indexes=indexes or sorted({one.index for one in definition.statements.values()} - {"", "none"}),
         capabilities={name: getattr(capabilities, name) for name in capabilities.__dataclass_fields__},
     )
 
