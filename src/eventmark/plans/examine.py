@@ -10,12 +10,12 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from eventmark.engine.statements import Statement
+from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.judgement.verdicts import worst
 from eventmark.plans.capture import NO_CHANGES, Changes, explain
 from eventmark.plans.conditions import PlanCase
 from eventmark.plans.judge import expected_index, judge
-from eventmark.plans.work import work_of
+from eventmark.plans.work import indexes_used, nodes, work_of
 from eventmark.results.results import Finding, PlanResult, Verdict
 
 PLAN_KINDS = ("custom", "generic")
@@ -28,6 +28,12 @@ ARRAY_ITEMS_SHOWN = 2
 
 PAGE_COST, PAGE_COST_OF_FAST_DISKS = "random_page_cost", "1.1"
 """With the default of 4 the planner prefers a sort or a scan to the index that is there."""
+
+_PARENTS = """
+select c.relname::text as child, r.relname::text as parent from pg_class c
+cross join lateral pg_partition_root(c.oid) as root join pg_class r on r.oid = root
+where c.relnamespace = to_regnamespace($1) and c.relkind = 'i' and c.relispartition
+"""
 
 _WRITING = re.compile(r"\b(insert|update|delete|merge)\b", re.IGNORECASE)
 
@@ -134,10 +140,21 @@ async def _judged(
         plan = await explain(
             connection, statement, schema, case.arguments, generic=kind == "generic", changes=changes
         )
+        if expected_index(statement) not in ("", *indexes_used(plan)):
+            await _name_by_parent(connection, schema, plan)
         findings = judge(statement, plan, work_of(plan))
         if worst(findings) is not Verdict.BROKEN:
             break
     return plan, findings
+
+
+async def _name_by_parent(connection: asyncpg.Connection[Any], schema: str, plan: dict[str, Any]) -> None:
+    """Let indexes of partitions go by the name of the index on the partitioned table, which the store names."""
+    rows = await connection.fetch(_PARENTS, quoted_schema(schema))
+    parents = {row["child"]: row["parent"] for row in rows}
+    for node in nodes(plan) if parents else ():
+        if "Index Name" in node:
+            node["Index Name"] = parents.get(node["Index Name"], node["Index Name"])
 
 
 async def _blamed(
