@@ -152,13 +152,13 @@ def edited(folder: Path, name: str, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("shaped", "file", "old", "new", "said"),
     [
-        (Shaped(first=0), "store.toml", "first_sequence = 0\n", "", r"store.toml:5: .*has 0 in column 'version'.*first_sequence = 0"),
-        (Shaped(), "schema.sql", "at timestamptz", "at date", r"store.toml:11: column 'at' \(for timestamp_utc\) is date"),
+        (Shaped(first=0), "store.toml", "first_sequence = 0\n", "", r"store.toml:7: .*has 0 in column 'version'.*first_sequence = 0"),
+        (Shaped(), "schema.sql", "at timestamptz", "at date", r"store.toml:13: column 'at' \(for timestamp_utc\) is date"),
         (Shaped(), "schema.sql", "kind varchar(80)", "kind event_kind", r"takes only \"placed\".*event_types = \["),
         (Shaped(event_type="check"), "store.toml", "event_types", "aggregate_types", r"violates check constraint.*event_types"),
         (Shaped(needs_more=True), "store.toml", 'checked_by = "md5(aggregate_id::text)"', "",
             r"column 'checked_by' of 'events' is NOT NULL without a default"),
-        (Shaped(needs_more=True), "store.toml", "md5(aggregate_id::text)", "md5(stream)", r"store.toml:14: .*\"stream\" does not exist"),
+        (Shaped(needs_more=True), "store.toml", "md5(aggregate_id::text)", "md5(stream)", r"store.toml:16: .*\"stream\" does not exist"),
         (Shaped(), "schema.sql", "body jsonb", "body xml", r"column 'body' \(for payload\) is xml"),
         (Shaped(tenant="none"), "store.toml", 'tenants = "none"\n', "", r"does not map tenant_id .*tenants = \"none\""),
         (Shaped(), "store.toml", 'tenant_id = "tenant"', 'tenant_id = "stream"', r"maps .* to one column, 'stream'"),
