@@ -71,6 +71,8 @@ class Crew(Generic[R]):
 
     async def ready(self) -> None:
         """Return when all workers wait for the start; raise what kept one from it."""
+        if not self._tasks:
+            return
         ready = asyncio.create_task(self._all_ready.wait())
         either: list[asyncio.Future[Any]] = [ready, *self._futures]
         try:
