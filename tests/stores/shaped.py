@@ -145,7 +145,7 @@ def _schema(shaped: Shaped) -> str:
         columns.append(f"foreign key ({streams}) references streams")
     before = {
         "streams": f"create table streams ({'tenant ' + shaped.tenant + ',' if tenant else ''} stream {shaped.stream},"
-        f" version bigint not null, primary key ({', '.join([*tenant, 'stream'])}));",
+        f" version bigint not null, written_by xid8 not null default '0', primary key ({', '.join([*tenant, 'stream'])}));",
         "tenants": f"create table tenants (id {shaped.tenant} primary key);",
     }.get(shaped.beside, "")  # fmt: skip
     before = f"""
@@ -166,6 +166,8 @@ create domain own_tenant as bigint check (value > 0);
             "create table events_more partition of events for values from (100) to (maxvalue);"),
     }[shaped.partitions] if not generated or shaped.partitions == "hash" else ("", "")  # fmt: skip
     order = "written_by, position" if shaped.transactions == "xid8" else "position"
+    if shaped.event_id in ("uuid", "text", "bytea") and not by[0]:
+        by = (by[0], "create unique index events_id on events (id);")
     return f"""{before}
 create table events ({", ".join(columns)}, unique ({key})){by[0]};
 {by[1]}
@@ -238,8 +240,9 @@ insert into places (fact) select fact from fact returning position as last_globa
         ids = ":aggregate_id" if shaped.tenant == "none" else ":tenant_id, :aggregate_id"
         return f"""{header}
 with stream as (
-    insert into streams as s ({key}, version) values ({ids}, :sequence_number)
-    on conflict ({key}) do update set version = excluded.version where s.version = excluded.version - 1
+    insert into streams as s ({key}, version, written_by) values ({ids}, :sequence_number, pg_current_xact_id())
+    on conflict ({key}) do update set version = excluded.version, written_by = excluded.written_by
+    where s.version = excluded.version - 1 and s.written_by <= excluded.written_by
     returning stream
 ), stored as (
     insert into events ({columns}) select {listed} from stream returning position

@@ -17,7 +17,10 @@ from eventmark.domain import NewEvent
 from eventmark.errors import StoreDefinitionError
 from eventmark.results.results import Verdict
 from eventmark.seeding import AuditReport, audit, sample_corpus, seed, try_store
+from eventmark.server.search_path import confined_dsn
 from eventmark.stores import SqlEventStore, open_store, read_definition
+from eventmark.verify.forced import force
+from eventmark.verify.subject import store_subject
 from eventmark.workload import CorpusPlan
 from tests.database import fetch
 from tests.stores.shaped import Shaped, drawn, write_shaped
@@ -140,6 +143,25 @@ def test_the_corpus_has_ids_of_the_column_s_type_the_same_for_the_same_seed(
         seen.add(fetch(database, query))
     assert len(seen) == 1
     assert fetch(database, "select max(stream) <= 300 and count(distinct tenant) > 2 from one.events")
+
+
+@pytest.mark.parametrize(
+    "shaped",
+    [
+        Shaped(beside="streams", transactions="xid8", tenant="uuid", stream="bigint", first=0),
+        Shaped(
+            beside="streams", transactions="xid8", tenant="none", stream="uuid", first=-1, payload="bytea"
+        ),
+        Shaped(beside="streams", transactions="xid8", tenant="integer", event_id="bytea", time="bigint"),
+    ],
+)
+def test_a_sound_store_of_another_shape_is_found_sound(shaped: Shaped, database: str, tmp_path: Path) -> None:
+    subject = store_subject(str(write_shaped(tmp_path / "own", shaped)))
+    assert ("I10" in subject.not_asked) is (shaped.tenant == "none")
+    dsn = confined_dsn(database, "hunted")
+    asyncio.run(subject.make(dsn, "hunted"))
+    forced = asyncio.run(force(dsn, "hunted", subject))
+    assert (forced.faults, forced.raced) == ([], 1)
 
 
 def edited(folder: Path, name: str, old: str, new: str) -> Path:
