@@ -15,6 +15,7 @@ from eventmark.verify.checker import INVARIANTS
 from eventmark.verify.concurrency import OVERTAKEN_MIN
 from eventmark.verify.history import stream_id
 from eventmark.verify.recording import events
+from tests.stores.test_conflicts import FORMS
 
 
 @pytest.fixture
@@ -179,3 +180,14 @@ async def test_an_append_event_by_event_is_refused_whole_where_its_first_event_i
             await store.append_events(stream, events(2, 2), expected_version=0)
         loaded = await store.load_aggregate(stream.tenant_id, stream.aggregate_id)
         assert [event.sequence_number for event in loaded] == [1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["an exception that is named", "no row answered"])
+def test_races_are_hunted_however_a_store_refuses(database: str, own: Path, form: str) -> None:
+    FORMS[form](own)
+    result = hunted(database, str(own), events=2000)
+    assert result.conflicts > 0
+    assert result.raced > 0
+    assert result.lost == 0
+    assert {one.verdict for one in result.findings if one.name in ("I1", "I2", "I5", "I7")} == {Verdict.MET}
