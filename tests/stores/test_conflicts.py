@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from eventmark.errors import EventStoreError, StoreDefinitionError, VersionConflictError
+from eventmark.seeding import try_store
 from eventmark.stores import make_scratch_store, open_store, read_definition, write_template
 from eventmark.stores.conflict import ConflictForm, form_of
 from eventmark.verify.history import stream_id
@@ -146,3 +147,29 @@ def test_the_line_that_would_name_an_exception_match_the_next_one_of_its_kind() 
     told = tomllib.loads(line)["conflict"]
     assert ConflictForm(**told).names(first) and ConflictForm(**told).names(next_one)
     assert form_of(OSError("gone")) == form_of(None) == ""
+
+
+async def test_the_check_refuses_a_conflict_that_it_does_not_know_and_names_the_line_to_write(
+    database: str, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    write_template(own)
+    function(*RAISES)(own)
+    with pytest.raises(StoreDefinitionError, match=r"append_events.sql:\d+: .*not as a conflict") as refused:
+        await try_store(database, read_definition(own), "tried")
+    line = refused.value.remedy.partition("in store.toml: ")[2]
+    assert (
+        line == 'conflict = { sqlstate = "P0001", message = "asked for version *, the stream is elsewhere" }'
+    )
+    settings = own / "store.toml"
+    settings.write_text(settings.read_text().replace("[tables]", f"{line}\n\n[tables]", 1))
+    assert await try_store(database, read_definition(own), "tried") == []
+
+
+async def test_the_check_refuses_a_refusal_that_looks_like_an_append(database: str, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    write_template(own)
+    function("bigint", "return 7", "return expected + cardinality(ids)")(own)
+    with pytest.raises(StoreDefinitionError, match="stores nothing, and answers as if it had") as refused:
+        await try_store(database, read_definition(own), "tried")
+    assert "a conflict is a broken unique constraint" in refused.value.remedy

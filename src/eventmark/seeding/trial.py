@@ -41,6 +41,7 @@ from eventmark.stores import (
     read_shape,
     scratch_name,
 )
+from eventmark.stores.conflict import FORMS, form_of
 from eventmark.workload import CorpusPlan, example_payloads, make_columns, snapshot_rows, uuid_7
 
 EVENTS = 40
@@ -240,13 +241,29 @@ class _Trial:
         return [row[0] for row in rows]
 
     async def _refusal(self, store: SqlEventStore, known: SampledStream) -> str:
-        """What is noteworthy of an append after the version that the stream had before."""
+        """What is noteworthy of an append after the version that the stream had before.
+
+        Raises ``StoreDefinitionError`` where the store refuses in a form that is not known as a conflict: every
+        conflict would be called a failure, and no race would be hunted.
+        """
+        before = await self._stored_numbers(store, known.stream)
         try:
             await self._append(store, known.stream, known.version)
         except VersionConflictError:
             return ""
         except EventStoreError as error:
-            return f"append_events: after a version that is taken it fails, but not as a conflict: {error.message}"
+            names = (known.stream.tenant_id, known.stream.aggregate_id)
+            line = form_of(error.__cause__, *names)
+            raise self._error(
+                self._file("append_events"),
+                f"an append after a version that is taken fails, and not as a conflict: {error.message}",
+                f"{FORMS}; write above [tables] in store.toml: {line}" if line else FORMS,
+            ) from None
+        if await self._stored_numbers(store, known.stream) == before:
+            raise self._error(
+                self._file("append_events"),
+                "an append after a version that is taken stores nothing, and answers as if it had", FORMS,
+            )  # fmt: skip
         return "append_events: an append after a version that is taken is not refused (see eventmark verify)"
 
     async def _read_log(self, store: SqlEventStore, sample: CorpusSample) -> list[str]:

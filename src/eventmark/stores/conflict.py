@@ -55,7 +55,7 @@ def stored_nothing(rows: Sequence[Any], prepared: PreparedStatement[Any]) -> boo
     )
 
 
-def form_of(error: Exception | None, *names: str) -> str:
+def form_of(error: BaseException | None, *names: str) -> str:
     """The line of store.toml that would name this exception as a conflict; empty where it is none of the server's.
 
     ``names`` and numbers, which differ from one conflict to the next, become ``*``.
