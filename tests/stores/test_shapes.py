@@ -153,6 +153,7 @@ def test_the_corpus_has_ids_of_the_column_s_type_the_same_for_the_same_seed(
             beside="streams", transactions="xid8", tenant="none", stream="uuid", first=-1, payload="bytea"
         ),
         Shaped(beside="streams", transactions="xid8", tenant="integer", event_id="bytea", time="bigint"),
+        Shaped(beside="streams", transactions="xid8", event_id="server", metadata="absent"),
     ],
 )
 def test_a_sound_store_of_another_shape_is_found_sound(shaped: Shaped, database: str, tmp_path: Path) -> None:

@@ -120,6 +120,12 @@ class StoreDefinition:
         return quoted if self.has_tenants else {**quoted, "tenant_id": _NO_TENANTS}
 
     @property
+    def takes_event_ids(self) -> bool:
+        """Whether an event is stored with the id that its append gives it."""
+        given = {parameter.name for parameter in self.statements["append_events"].parameters}
+        return "event_id" in self.columns and bool(given & {"event_id", "event_ids"})
+
+    @property
     def sql_sequence(self) -> str:
         """A stream's sequence number, counted from 1, as SQL."""
         column = self.sql_columns["sequence_number"]

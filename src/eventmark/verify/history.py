@@ -123,14 +123,15 @@ def _key_of(event_id: UUID) -> int:
 
 
 def key_of_event(event: StoredEvent) -> int:
-    """By its id, or by its payload where the store does not answer with ids.
+    """By its id, or by its payload where the store does not answer with the ids that it was given.
 
     ``STRANGER`` for whatever else a store delivers: it is counted, and never ends the hunt.
     """
     try:
-        return key_of_id(event.event_id)
+        key = key_of_id(event.event_id)
     except KeyError:
-        return _key_of_payload(event)
+        key = STRANGER
+    return key or _key_of_payload(event)
 
 
 def is_foreign(event: StoredEvent, tenant_id: str) -> bool:

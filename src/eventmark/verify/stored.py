@@ -57,8 +57,11 @@ class StoredTable:
     ) -> StoredTable:
         relation = f'{quoted_schema(schema)}."{definition.events_table}"'
         shape = await read_shape(connection, definition, schema)
+        columns = definition.sql_columns
+        if not definition.takes_event_ids:  # those that the store makes tell nothing of the event
+            columns.pop("event_id", None)
         return cls(
-            relation, definition.sql_columns, shape.type_of(definition, "payload"),
+            relation, columns, shape.type_of(definition, "payload"),
             Naming() if definition.engine else shape.naming, shape.type_of(definition, "event_id"),
             definition.first_sequence,
         )  # fmt: skip

@@ -17,7 +17,7 @@ ENGINE_STORE = "eaf"
 NO_CONSUMERS = "the store has no stream_events.sql: what its consumers would miss is not known"
 NO_SNAPSHOTS = "the store has no snapshots, or load_aggregate.sql loads no part of a stream"
 NO_TENANTS = "the store has no tenants"
-NO_EVENT_IDS = "the store keeps no event ids"
+NO_EVENT_IDS = "the store keeps no event ids, or makes them itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def store_subject(store: str) -> Subject:
     has_snapshots = can.snapshots and replays
     if not has_snapshots:
         absent["replay from snapshots"] = NO_SNAPSHOTS
-    has_event_ids = "event_id" in definition.columns
+    has_event_ids = definition.takes_event_ids
     if not has_event_ids:
         absent["appends repeated by event id"] = NO_EVENT_IDS
     if not definition.has_tenants:
@@ -153,7 +153,7 @@ def _not_asked(
     definition: StoreDefinition, *, consumers: bool, contends: bool, has_snapshots: bool
 ) -> dict[str, str]:
     """The invariants that the store's shape forbids to ask for, with the reason."""
-    has_event_ids = "event_id" in definition.columns
+    has_event_ids = definition.takes_event_ids
     torn = has_event_ids or "transaction_id" in definition.columns
     return {
         **({} if has_event_ids else {"I3": NO_EVENT_IDS}),

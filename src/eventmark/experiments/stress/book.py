@@ -147,7 +147,7 @@ class Book:
     async def _stored(self, connection: asyncpg.Connection[Any], schema: str, written: Any) -> Any:
         """What the table holds of the book's streams. Where it keeps no event id, an event is known by its place."""
         columns = self._definition.sql_columns
-        known = "event_id" in columns
+        known = self._definition.takes_event_ids
         sequence, number = (
             number_of(column) for column in (self._definition.sql_sequence, columns["global_sequence_id"])
         )
