@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from eventmark.certify.criteria import QUESTIONS, Done, Part, criteria, verdict_of
 from eventmark.judgement.symptoms import Limit
+from eventmark.results.files import read_result
 from eventmark.results.results import Criterion, RunResult, Verdict
 from tests.certify.conftest import (
     BROKEN,
@@ -101,6 +103,23 @@ def test_a_doubt_about_a_whole_part_leaves_every_criterion_of_its_undecided(reas
     found = answered(done(load=load))
     assert {found[name].verdict for name in ("targets-under-load", "streaming")} == {INCONCLUSIVE}
     assert found["indexes"].verdict is MET
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [(BROKEN, BROKEN), (INCONCLUSIVE, MET)])
+def test_a_latency_that_may_drift_leaves_targets_decided_and_one_that_does_breaks_them(
+    verdict: Verdict, expected: Verdict
+) -> None:
+    soak = part_result("soak", sections=[section("soak", finding("append_events[1] over time", verdict))])
+    assert answered(done(soak=soak))["targets-under-load"].verdict is expected
+
+
+def test_the_dearest_index_is_named_beside_the_plans() -> None:
+    """As the adviser found it, from a committed result."""
+    advice = read_result(Path(__file__).parents[2] / "docs" / "results" / "advice-eaf-v3-postgresql-18.json")
+    assert (
+        "dearest index: idx_events_aggregate (without it: WAL -5%"
+        in answered(done(advice=advice))["indexes"].figure
+    )
 
 
 def test_a_search_for_capacity_goes_on_until_operations_break_and_that_breaks_nothing() -> None:

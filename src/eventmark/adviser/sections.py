@@ -21,6 +21,7 @@ from eventmark.stats.ratios import Ratio
 
 Row = list[str | float | None]
 
+WHAT_TO_DO = "what to do: store, server, use; the most worth first in each"
 RATE_COLUMNS = ("times|times", "at least|times", "at most|times")
 
 
@@ -62,9 +63,7 @@ def advice_section(
     ]
     named = columns("rank", "what to do", *RATE_COLUMNS, "of what", "besides")
     tables = [
-        Table(
-            title="what to do: store, server, use; the most worth first in each", columns=named, rows=gains
-        ),
+        Table(title=WHAT_TO_DO, columns=named, rows=gains),
         Table(title="and what it risks", columns=columns("rank", "risk", "evidence", "SQL"), rows=risks),
     ]
     return Section(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from eventmark.certify import figures
-from eventmark.experiments.soak.soak_report import MEMORY_OF
+from eventmark.experiments.soak.soak_report import MEMORY_OF, OVER_TIME
 from eventmark.jobs.kernel import INTERRUPTED, UNFIT
 from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import judged, overall
@@ -218,9 +218,13 @@ def _memory(part: Part, result: RunResult) -> Iterator[Seen]:
 
 
 def _soaked(part: Part, result: RunResult) -> Iterator[Seen]:
-    """All of a soak but its memory."""
+    """All of a soak but its memory. A latency that drifts for certain counts; that one may, its section tells."""
     yield from _operations(part, result)
-    yield from _findings(part, result, lambda section, finding: not _is_memory(section, finding))
+    yield from _findings(
+        part, result,
+        lambda section, finding: not _is_memory(section, finding)
+        and (finding.verdict is Verdict.BROKEN or not finding.name.endswith(OVER_TIME)),
+    )  # fmt: skip
 
 
 def _grown(part: Part, result: RunResult) -> Iterator[Seen]:
@@ -274,7 +278,10 @@ QUESTIONS = (
     Question(
         name="indexes", text="Does every statement use its index (EXPLAIN ANALYZE)?",
         needs=(Part.OPERATIONS,), looks={Part.OPERATIONS: _plans, Part.CLIFFS: _findings},
-        tells={Part.OPERATIONS: figures.plans_figure, Part.CLIFFS: figures.cliffs_figure}, timed=False,
+        tells={
+            Part.OPERATIONS: figures.plans_figure, Part.CLIFFS: figures.cliffs_figure,
+            Part.ADVICE: figures.dearest_index,
+        }, timed=False,
     ),
     Question(
         name="memory", text="Does memory stay stable in an extended run?",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from eventmark.adviser.sections import WHAT_TO_DO
 from eventmark.experiments.scale.scale import LARGEST_VOLUME
 from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import judged
 from eventmark.results.results import Figure, OperationResult, RunResult, Table, Verdict
 
 STREAMING = "stream_events"
-_GROWTH, _INFLATION = "_p95_growth", "inflation["
+_GROWTH, _INFLATION, _DROP = "_p95_growth", "inflation[", "drop index "
 
 
 def lost_figure(verify: RunResult) -> str:
@@ -51,6 +52,15 @@ def plans_figure(result: RunResult) -> str:
 def cliffs_figure(cliffs: RunResult) -> str:
     found = cliffs.figures.get("plan_cliffs")
     return "" if found is None else f"{found.value:.0f} plan cliff{'' if found.value == 1 else 's'}"
+
+
+def dearest_index(advice: RunResult) -> str:
+    """The index whose absence is worth the most, and what it costs an append."""
+    columns = [_column(advice, "advice", WHAT_TO_DO, name) for name in ("what to do", "besides")]
+    for what, saved in zip(*columns, strict=True):
+        if str(what).startswith(_DROP):
+            return f"dearest index: {str(what).removeprefix(_DROP)} (without it: {saved})"
+    return ""
 
 
 def memory_figure(soak: RunResult) -> str:

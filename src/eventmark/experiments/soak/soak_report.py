@@ -24,8 +24,8 @@ UNDER_WAY_S = 0.2
 NEGLIGIBLE_MIB_PER_H = 6.0
 """1 GiB in a week, which is how long a service runs at the least between two deployments."""
 
-MEMORY_OF = "memory of "
-"""How the findings about memory begin."""
+MEMORY_OF, OVER_TIME = "memory of ", " over time"
+"""How the findings about memory begin, and those about latency end."""
 
 DRIFT_MAX = 1.25
 """The last third's p95 to the first's: a quarter more within one run is no noise, and doubles in three more."""
@@ -110,7 +110,7 @@ def _drifts(soaked: Soaked) -> Iterator[Finding]:
         if verdict is Verdict.BROKEN and limited:
             verdict = Verdict.INCONCLUSIVE
         yield Finding(
-            name=f"{name} over time", verdict=verdict,
+            name=f"{name}{OVER_TIME}", verdict=verdict,
             observed=f"p95 of the last third {ratio.value:.2f} times the first's, {ratio.low:.2f} to {ratio.high:.2f}"
             + (f"; the client was the bottleneck ({limited})" if limited else ""),
             expected=f"less than {DRIFT_MAX:g} times",
