@@ -130,12 +130,12 @@ class Certification:
         if part in NEEDED:  # it was found to fit before; whatever has taken longer, this is the answer
             return self._to_do()[part][0]
         self._not_done[part] = f"{TITLES[part]}: not done in {self.minutes} minutes"
+        self.say(f"[{_number(part)}] {TITLES[part]}: not done, {_minutes(max(self._left_s(), 0))} left")
         return None
 
     def _do(self, part: Part, extent: Extent, kept: KeptParts) -> None:
         rest_s = self._chosen()[1]
-        number = list(Part).index(part) + 1
-        self.say(f"[{number}/{len(Part)}] {TITLES[part]}; {_minutes(max(self._left_s(), 0))} left")
+        self.say(f"[{_number(part)}] {TITLES[part]}; {_minutes(max(self._left_s(), 0))} left")
         try:
             with self.view() as (progress, watch):
                 ground = replace(self.ground, watch=watch)
@@ -178,6 +178,10 @@ class Certification:
         if len(job.corpus.tenants) < 2:
             lacking["tenants"] = "the corpus has one tenant"
         return lacking
+
+
+def _number(part: Part) -> str:
+    return f"{list(Part).index(part) + 1}/{len(Part)}"
 
 
 def _minutes(seconds: float) -> str:

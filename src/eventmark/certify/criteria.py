@@ -13,6 +13,8 @@ from enum import StrEnum
 
 from eventmark.certify import figures
 from eventmark.experiments.soak.soak_report import MEMORY_OF, OVER_TIME
+from eventmark.jobs.bottleneck import SECTION_NAME as BOTTLENECK
+from eventmark.jobs.bottleneck import TO_TRY
 from eventmark.jobs.kernel import INTERRUPTED, UNFIT
 from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import judged, overall
@@ -42,6 +44,7 @@ HARDWARE = {Limit.SERVER_CPU, Limit.WAL_FLUSH, Limit.READS, Limit.WRITES}
 OWN_FAULT = {Limit.LOCKS, Limit.STATEMENT}
 """What keeps a store from using the hardware, and lies in the store."""
 
+MORE_TIME = "give it more --minutes, on a quiet machine"
 _WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.MET)
 
 
@@ -135,7 +138,7 @@ def _verdict(question: Question, seen: Sequence[Seen], done: Done) -> tuple[Verd
     if worst is not Verdict.BROKEN and lacking:
         return None, f"not asked: {lacking}", ""
     if worst is not Verdict.BROKEN and missing:
-        return Verdict.INCONCLUSIVE, "; ".join(missing), "give it more --minutes"
+        return Verdict.INCONCLUSIVE, "; ".join(missing), MORE_TIME
     if worst is None:
         return Verdict.INCONCLUSIVE, "nothing was measured", ""
     if worst is Verdict.MET:
@@ -174,8 +177,15 @@ def _operations(part: Part, result: RunResult, *, only: str = "") -> Iterator[Se
         if name.startswith(only):
             yield Seen(
                 what=f"{name}{how}", verdict=one.verdict, seen=one.reason, evidence=where,
-                remedy="" if one.verdict is Verdict.MET else f"see the bottleneck that part {part} names",
+                remedy=_remedies(result)[one.verdict],
             )  # fmt: skip
+
+
+def _remedies(result: RunResult) -> Mapping[Verdict, str]:
+    """Of an operation: what the bottleneck that was named asks for, where it is broken."""
+    lines = [text for one in result.sections if one.name == BOTTLENECK for text in one.text]
+    broken = next((text.removeprefix(TO_TRY) for text in lines if text.startswith(TO_TRY)), "")
+    return {Verdict.MET: "", Verdict.BROKEN: broken, Verdict.INCONCLUSIVE: MORE_TIME}
 
 
 def _streaming(part: Part, result: RunResult) -> Iterator[Seen]:
@@ -235,7 +245,7 @@ def _grown(part: Part, result: RunResult) -> Iterator[Seen]:
         yield Seen(
             what="volume", verdict=Verdict.INCONCLUSIVE, evidence=anchor(part, "laws"),
             seen=f"measured up to {largest:,} events; what is told of {GROWN_EVENTS:,} is a forecast",
-            remedy="give it more --minutes, or run eventmark scale --to 10M",
+            remedy="give it more --minutes: with enough of them the log grows to 10 million",
         )  # fmt: skip
 
 

@@ -127,7 +127,8 @@ def peaks(sweep: RunResult) -> Iterator[tuple[str, float, float, Limit]]:
 
 def against_target(name: str, one: OperationResult) -> str:
     value = one.quantile_ms(one.target_quantile) or 0.0
-    return f"{name} {one.target_quantile} {value:.3g} of {one.target_ms or 0:g} ms"
+    shown = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{name}: {one.target_quantile} {shown} ms, target {one.target_ms or 0:g} ms"
 
 
 def _column(result: RunResult, section: str, title: str, name: str) -> list[str | float | None]:

@@ -9,6 +9,7 @@ from eventmark.judgement.evidence import Evidence, StatementTime
 from eventmark.results.results import Block, Chart, Column, Finding, Point, Section, Table, Verdict
 
 SECTION_NAME = "bottleneck"
+TO_TRY = "What to try: "
 STORE_APPLICATION = "eventmark"
 """The application that stores' connections name themselves: not pgbench's, nor the instruments'."""
 
@@ -39,7 +40,7 @@ def _text(found: Bottleneck) -> Iterator[str]:
         yield "Where the time went: " + ", ".join(
             f"{name} {share:.0%}" for name, share in found.budget.items() if share >= 0.005
         )
-    yield "What to try: " + "; ".join(found.advice) + "."
+    yield TO_TRY + "; ".join(found.advice) + "."
 
 
 def _unknown(found: Bottleneck) -> Finding:
