@@ -59,6 +59,7 @@ class Settings:
     workers: int = 0  # 0: one per core, a few at most
     pool: int = 20
     deadline_ms: int = 10_000
+    through: str = "wire"
     contended_percent: int = 0
     profiler: str = ""
     cases: str = "all"

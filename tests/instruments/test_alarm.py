@@ -83,5 +83,5 @@ def test_what_is_due_already_returns_at_once_and_a_cancelled_wait_keeps_nobody()
 
 
 def test_without_a_kernel_timer_it_sleeps_by_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventmark.instruments.alarm._timer_library", lambda: None)
+    monkeypatch.setattr("eventmark.instruments.kernel_timer._timer_library", lambda: None)
     assert min(run(_late_ns(20, 2_000_000))) >= 0

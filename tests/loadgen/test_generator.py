@@ -18,7 +18,7 @@ from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.job import Job, draw_sample
 from eventmark.loadgen.generator import Pulse, run_load
 from eventmark.loadgen.mix import parse_mix
-from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.plan import CLIENT, LoadPlan
 from eventmark.loadgen.records import DEADLINE
 from eventmark.operations.catalogue import OPERATIONS, ReadSnapshot
 from eventmark.workers import crew
@@ -179,7 +179,11 @@ def test_failures_are_told_apart_by_class(job: Job, loaded: Loaded) -> None:
     sample = draw_sample_before_drop(job)
     with ThreadPoolExecutor(1) as executor:
         plan = LoadPlan(
-            mix=parse_mix(f"read_snapshot=1, {APPEND}=1"), arrivals=poisson(60), seconds=1.0, warm_rounds=1
+            mix=parse_mix(f"read_snapshot=1, {APPEND}=1"),
+            arrivals=poisson(60),
+            seconds=1.0,
+            warm_rounds=1,
+            through=CLIENT,
         )
         outcome = run_load(job, sample, plan, executor=executor)
     broken = outcome.operations["read_snapshot"]

@@ -16,7 +16,7 @@ from eventmark.experiments.load.load import Load
 from eventmark.experiments.load.sweep import SERVED, Sweep
 from eventmark.jobs.profiles import find_profile
 from eventmark.loadgen.mix import parse_mix
-from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.plan import LoadPlan, checked_through
 from eventmark.server import machine
 from eventmark.workload.arrivals import Arrivals
 
@@ -75,6 +75,13 @@ class LoadOptions:
         int | None,
         Parameter(group=_LOAD, help="Percent of the appends that go to four streams all workers share [0]."),
     ] = None
+    through: Annotated[
+        str | None,
+        Parameter(
+            group=_LOAD,
+            help="wire: statements sent by libpq, encoded beforehand; client: calls of the store's own client [wire].",
+        ),
+    ] = None
 
     def given(self) -> dict[str, int | str | None]:
         return asdict(self) | {"seconds": checked_seconds(self.seconds)}
@@ -126,6 +133,7 @@ def plan_of(settings: Settings, seconds: float) -> LoadPlan:
         deadline_s=settings.deadline_ms / 1000,
         seed=settings.seed,
         contended_share=settings.contended_percent / 100,
+        through=settings.through,
     )
 
 
@@ -179,5 +187,6 @@ def sweep(
         workers=worker_count(settings),
         warm_rounds=lengths.warm_rounds,
         seed=settings.seed,
+        through=checked_through(settings.through),
     )
     return run_watched(lambda watch: replace(scenario, watch=watch), settings, keep=True)

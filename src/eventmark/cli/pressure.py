@@ -18,6 +18,7 @@ from eventmark.experiments.soak.soak import EVENTS_PER_S, Soak, half_of_capacity
 from eventmark.experiments.stress.stress import CASES, Stress
 from eventmark.jobs.profiles import find_profile
 from eventmark.loadgen.mix import parse_mix
+from eventmark.loadgen.plan import checked_through
 from eventmark.results.files import read_result
 from eventmark.stores import find_store
 
@@ -124,5 +125,6 @@ def isolate(
         rate_per_s=rate or VICTIM_PER_S, leg_s=settings.seconds or leg_s, rounds=rounds,
         users=settings.aggressor_users, pool_max=settings.pool, victim=settings.victim,
         aggressor=settings.aggressor, inflation_max=settings.inflation_max, warm_rounds=warm_rounds,
+        through=checked_through(settings.through),
     )  # fmt: skip
     return run_scenario(scenario, settings, keep=True)

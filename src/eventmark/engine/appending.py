@@ -6,9 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from eventmark.domain import AppendResult, SequenceNumber, StoredEvent, StreamId
+from eventmark.domain import AppendResult, SequenceNumber, Snapshot, StoredEvent, StreamId
 from eventmark.engine.encoding import GROUP_SEPARATOR
-from eventmark.errors import AlreadyStoredError, TransactionOrderError, VersionConflictError
+from eventmark.errors import (
+    AlreadyStoredError,
+    SnapshotRefusedError,
+    TransactionOrderError,
+    VersionConflictError,
+)
 
 
 def append_result(row: Any, stream: StreamId, expected_version: int, count: int) -> AppendResult:
@@ -79,6 +84,15 @@ async def conflict_or_stored(
                 transaction_id=last.transaction_id,
             )
     return conflict
+
+
+def check_stored(snapshot: Snapshot, rows: int) -> None:
+    """Raises ``SnapshotRefusedError`` where ``store_snapshot.sql`` stored, and answered, nothing."""
+    if not rows:
+        raise SnapshotRefusedError(
+            f"a snapshot at event {snapshot.sequence_number} of aggregate {snapshot.stream.aggregate_id!r} is "
+            "beyond the end of the stream or older than the one stored"
+        )
 
 
 def version_conflict(stream: StreamId, expected_version: int, actual_version: int) -> VersionConflictError:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import asyncpg
@@ -17,10 +18,22 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from eventmark.engine.fence import replaced_error
 from eventmark.engine.parameters import check_dsn, checked_count, checked_seconds
-from eventmark.engine.sessions import SETTINGS, EngineConnection, close_connection, open_connection
+from eventmark.engine.sessions import (
+    SETTINGS,
+    EngineConnection,
+    close_connection,
+    open_connection,
+    startup_settings,
+)
 from eventmark.engine.translation import is_connection_lost
 from eventmark.engine.turns import NO_TENANT, PRESENCE_S, Lane, Turns
-from eventmark.errors import BatchTooLargeError, StoreReplacedError, StoreUnavailableError, UsageError
+from eventmark.errors import (
+    BatchTooLargeError,
+    CannotRunError,
+    StoreReplacedError,
+    StoreUnavailableError,
+    UsageError,
+)
 
 
 class Observer(Protocol):
@@ -33,6 +46,16 @@ class Observer(Protocol):
     def failed(self, name: str, seconds: float, error: BaseException) -> None: ...
 
     def waited(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How a pool opens its sessions, and the text of each of their statements: for another client to be alike."""
+
+    dsn: str = field(repr=False)
+    application_name: str
+    settings: Mapping[str, str]
+    sql: Mapping[str, str]
 
 
 class Session:
@@ -275,6 +298,24 @@ class Pool:
             connect_timeout_s=self.acquire_timeout_s,
             operation_timeout_s=self.operation_timeout_s,
         )
+
+    async def opening(self) -> Opening:
+        """How its sessions are opened, settings included that only some servers need.
+
+        Raises ``CannotRunError`` where they hold for transactions instead of sessions.
+        """
+        session = await self.acquire()
+        connection = session.connection
+        self.release(session)
+        if self.transaction_pooling or connection.missing:
+            raise CannotRunError(
+                "a connection pooler keeps the store's settings away from its sessions",
+                remedy="connect to the server itself",
+            )
+        return Opening(
+            dsn=self._dsn, application_name=self._application_name, settings=startup_settings(connection),
+            sql=self._sql,
+        )  # fmt: skip
 
     async def connect_apart(self) -> Session:
         """A session outside the pool, to be closed by the caller."""

@@ -37,6 +37,7 @@ SETTINGS: Mapping[str, str] = {
 }
 
 CLOSE_TIMEOUT_S = 2.0
+_DURABLE: Mapping[str, str] = {_COMMIT: "on"}
 _STANDBY_WAIT = "SyncRepWaitForLSN"
 _STATEMENTS_CACHED = 100  # the driver's own default
 
@@ -45,6 +46,15 @@ IsolationLevel = Literal["read_committed", "read_uncommitted", "serializable", "
 
 class UnreplicatedError(asyncpg.PostgresError):
     """A transaction is committed on this server, and no standby is known to have it."""
+
+
+def unreplicated_error() -> UnreplicatedError:
+    return UnreplicatedError("committed, but the wait for a synchronous standby was cancelled")
+
+
+def is_standby_warning(severity: str | None, function: str | None) -> bool:
+    """By the function, for the text is in the server's language and the SQLSTATE is that of any warning."""
+    return severity == "WARNING" and function == _STANDBY_WAIT
 
 
 class EngineTransaction(Transaction):
@@ -101,7 +111,7 @@ class EngineConnection(asyncpg.Connection):
         """
         if self._is_unreplicated:
             self._is_unreplicated = False
-            raise UnreplicatedError("committed, but the wait for a synchronous standby was cancelled")
+            raise unreplicated_error()
 
     def watch(self) -> None:
         """Hear the server's warnings and count its answers' bytes from now on."""
@@ -110,8 +120,7 @@ class EngineConnection(asyncpg.Connection):
         self.add_log_listener(self._hear)
 
     def _hear(self, _: object, message: Any) -> None:
-        # By the function, for the text is in the server's language and the SQLSTATE is that of any warning.
-        if message.severity_en == "WARNING" and message.server_source_function == _STANDBY_WAIT:
+        if is_standby_warning(message.severity_en, message.server_source_function):
             self._is_unreplicated = True
 
     def transaction(
@@ -176,9 +185,14 @@ async def open_connection(
         return connection
     if not transaction_pooling:  # known only by now: it must not take the place of a stronger one
         await close_connection(connection)
-        connection = await examined({**settings, _COMMIT: "on"})
+        connection = await examined({**settings, **_DURABLE})
     connection.has_weak_default = True
     return connection
+
+
+def startup_settings(connection: EngineConnection) -> dict[str, str]:
+    """What the connection was opened with, where no pooler stands before the server."""
+    return {**connection.settings, **(_DURABLE if connection.has_weak_default else {})}
 
 
 def one_server(

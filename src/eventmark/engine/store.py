@@ -24,7 +24,13 @@ from eventmark.domain import (
 )
 from eventmark.domain.tokens import tenant_mark
 from eventmark.engine import encoding
-from eventmark.engine.appending import append_result, conflict_or_stored, group_rows, version_conflict
+from eventmark.engine.appending import (
+    append_result,
+    check_stored,
+    conflict_or_stored,
+    group_rows,
+    version_conflict,
+)
 from eventmark.engine.encoding import CheckedBatch
 from eventmark.engine.notifications import Listener, Notifier, wait_for_event
 from eventmark.engine.opening import open_pool
@@ -44,7 +50,6 @@ from eventmark.engine.translation import (
 )
 from eventmark.errors import (
     AlreadyStoredError,
-    SnapshotRefusedError,
     TokenRefusedError,
     VersionConflictError,
 )
@@ -286,11 +291,7 @@ class PostgresEventStore:
             )
         except DRIVER_ERRORS as error:
             raise translated_write_error(error, stream.tenant_id, ()) from error
-        if not stored:
-            raise SnapshotRefusedError(
-                f"a snapshot at event {snapshot.sequence_number} of aggregate {stream.aggregate_id!r} is "
-                "beyond the end of the stream or older than the one stored"
-            )
+        check_stored(snapshot, len(stored))
 
     async def read_snapshot(self, tenant_id: str, aggregate_id: str) -> Snapshot | None:
         """The latest snapshot, its payload as JSON text, or None."""

@@ -7,6 +7,8 @@ from uuid import UUID
 
 import asyncpg
 
+from eventmark.domain import StreamId
+from eventmark.engine.appending import version_conflict
 from eventmark.engine.sessions import UnreplicatedError
 from eventmark.errors import (
     DuplicateEventError,
@@ -83,6 +85,15 @@ def translated_write_error(error: Exception, tenant_id: str, event_ids: Sequence
             f"the connection was lost while appending: {reason_of(error)}", event_ids=tuple(event_ids)
         )
     return StoreUnavailableError(reason_of(error))
+
+
+def translated_append_error(
+    error: Exception, stream: StreamId, expected_version: int, event_ids: Sequence[UUID]
+) -> EventStoreError:
+    """An error of an append; of a conflict that the server answered with an error the actual version is -1."""
+    if isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == STREAM_CONSTRAINT:
+        return version_conflict(stream, expected_version, -1)
+    return translated_write_error(error, stream.tenant_id, event_ids)
 
 
 def _is_unreadable(error: Exception) -> bool:

@@ -53,6 +53,9 @@ def refusals(base: RunResult, candidate: RunResult, *, across_schemas: bool) -> 
     yield from _differs("tenants", _tenants(base), _tenants(candidate), "seed with the same --tenants")
     yield from _differs("seed", str(base.seed), str(candidate.seed), "run with the same --seed")
     yield from _differs("profile", base.profile, candidate.profile, "run with the same --profile")
+    yield from _differs(
+        "load generated through", base.through, candidate.through, "run both with the same --through"
+    )
     yield from _differs("PostgreSQL", _major(base), _major(candidate), "run both on the same major version")
     if not _share_something(base, candidate):
         yield Refusal(

@@ -35,35 +35,33 @@ def clock_resolution_ns() -> int:
     return min(steps)
 
 
-class LoopLag:
-    """How late the running event loop wakes a task that asks to be woken every 5 ms.
+class Lateness:
+    """How late a loop comes to wake-ups that are due every 5 ms, from ``begin`` on.
 
-    An async context manager; samples from entering to leaving. What wakes late here has also made the
-    latencies measured on this loop longer. Wake-ups are due on a fixed grid, and one stall counts for every
-    wake-up it delayed: counted once, a stall of 100 ms among a thousand good samples would leave the p99
-    untouched. uvloop rounds timers to milliseconds, so that there up to 1 ms is the loop's normal state;
-    ``until``, where given, is asked to wake it instead (``Alarm.until``).
+    Wake-ups are due on a fixed grid, and one stall counts for every wake-up it delayed: counted once, a stall of
+    100 ms among a thousand good samples would leave the p99 untouched.
     """
 
-    def __init__(
-        self, *, interval_s: float = LAG_INTERVAL_S, until: Callable[[int], Awaitable[None]] | None = None
-    ) -> None:
+    def __init__(self, interval_s: float = LAG_INTERVAL_S) -> None:
         self._interval_ns = max(round(interval_s * 1e9), 1)
-        self._until = until or _sleep_until
         self._histogram = LatencyHistogram()
-        self._due_ns = 0
-        self._task: asyncio.Task[None] | None = None
+        self.due_ns = 0
 
-    async def __aenter__(self) -> Self:
-        self._due_ns = now_ns() + self._interval_ns
-        self._task = asyncio.get_running_loop().create_task(self._sample())
-        return self
+    def begin(self) -> None:
+        self.due_ns = now_ns() + self._interval_ns
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._observe(now_ns())  # a stall right before leaving has not been seen by the task
+    def observe(self, at_ns: int) -> None:
+        """Count every wake-up due until ``at_ns``; a loop that wakes a little early counts nothing yet."""
+        late_ns = at_ns - self.due_ns
+        if late_ns < 0:
+            return
+        ticks = late_ns // self._interval_ns + 1
+        self.due_ns += ticks * self._interval_ns
+        if ticks == 1:
+            self._histogram.record(late_ns)
+            return
+        counted = np.arange(min(ticks, LAG_TICKS_MAX), dtype=np.int64)
+        self._histogram.record_all(late_ns - counted * self._interval_ns)
 
     @property
     def samples(self) -> int:
@@ -83,23 +81,37 @@ class LoopLag:
         """0.0 before the first wake-up was due."""
         return self._histogram.max_ms if self.samples else 0.0
 
+
+class LoopLag(Lateness):
+    """How late the running event loop wakes a task that asks to be woken every 5 ms.
+
+    An async context manager; samples from entering to leaving. What wakes late here has also made the
+    latencies measured on this loop longer. uvloop rounds timers to milliseconds, so that there up to 1 ms is the
+    loop's normal state; ``until``, where given, is asked to wake it instead (``Alarm.until``).
+    """
+
+    def __init__(
+        self, *, interval_s: float = LAG_INTERVAL_S, until: Callable[[int], Awaitable[None]] | None = None
+    ) -> None:
+        super().__init__(interval_s)
+        self._until = until or _sleep_until
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.begin()
+        self._task = asyncio.get_running_loop().create_task(self._sample())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self.observe(now_ns())  # a stall right before leaving has not been seen by the task
+
     async def _sample(self) -> None:
         while True:
-            await self._until(self._due_ns)
-            self._observe(now_ns())
-
-    def _observe(self, at_ns: int) -> None:
-        """Count every wake-up due until ``at_ns``; a loop that wakes a little early counts nothing yet."""
-        late_ns = at_ns - self._due_ns
-        if late_ns < 0:
-            return
-        ticks = late_ns // self._interval_ns + 1
-        self._due_ns += ticks * self._interval_ns
-        if ticks == 1:
-            self._histogram.record(late_ns)
-            return
-        counted = np.arange(min(ticks, LAG_TICKS_MAX), dtype=np.int64)
-        self._histogram.record_all(late_ns - counted * self._interval_ns)
+            await self._until(self.due_ns)
+            self.observe(now_ns())
 
 
 async def _sleep_until(due_ns: int) -> None:

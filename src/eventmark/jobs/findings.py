@@ -24,7 +24,7 @@ class Findings:
     Operations, plans, the corpus' audit, orderings and the findings of sections that have a verdict count towards the
     run's verdict; of the operations only those named in ``counted``, where it is given. ``decided`` is the verdict
     instead, with its reasons, where a test of the experiment's own decides.
-    ``evidence`` is of what limited it, where the experiment watched by itself.
+    ``evidence`` is of what limited it, where the experiment watched by itself; ``through`` is what generated a load.
     """
 
     operations: Mapping[str, OperationResult] = field(default_factory=dict)
@@ -36,3 +36,4 @@ class Findings:
     sections: Sequence[Section] = ()
     decided: tuple[Verdict, list[str]] | None = None
     evidence: Evidence | None = None
+    through: str = ""

@@ -162,6 +162,7 @@ def concluded(
             *sections,
             *([bottleneck_section(evidence)] if evidence is not None else ()),
         ],
+        through=found.through,
     )
 
 

@@ -15,15 +15,19 @@ import numpy as np
 from eventmark.errors import CannotRunError
 from eventmark.jobs.job import Job
 from eventmark.jobs.run import Run
+from eventmark.loadgen.beats import BEAT_S, STOP, Beat
 from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome, merged
-from eventmark.loadgen.plan import SECONDS_MIN, LoadPlan
+from eventmark.loadgen.plan import CLIENT, SECONDS_MIN, WIRE, LoadPlan
 from eventmark.loadgen.records import WorkerRecords
-from eventmark.loadgen.worker import BEAT_S, STOP, Beat, WorkerTask, run_load_worker
+from eventmark.loadgen.task import WorkerTask
+from eventmark.loadgen.wire.worker import run_load_worker as run_wire_worker
+from eventmark.loadgen.worker import run_load_worker
 from eventmark.seeding import CorpusSample, Progress, no_progress, refreshed_sample
 from eventmark.workers import Crew, worker_processes
 
 STAGE = "generate"
+_WORK = {WIRE: run_wire_worker, CLIENT: run_load_worker}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +122,7 @@ async def generate(
         for number in range(plan.worker_count)
     ]
     with worker_processes(plan.worker_count) if executor is None else nullcontext(executor) as workers:
-        async with Crew(workers, run_load_worker, tasks) as crew:
+        async with Crew(workers, _WORK[plan.through], tasks) as crew:
             await crew.ready()
             async with during or nullcontext():
                 started_s = crew.start()

@@ -94,7 +94,8 @@ class GeneratorHealth:
 class LoadOutcome:
     """A load as it was generated. ``started_s`` is on ``time.monotonic``.
 
-    ``in_flight`` is how many operations were under way at the moments ``in_flight_at_s``.
+    ``in_flight`` is how many operations were under way at the moments ``in_flight_at_s``. ``transactions`` are the
+    operations that the wire took a statement for each event for, in one transaction.
     """
 
     plan: LoadPlan
@@ -103,6 +104,7 @@ class LoadOutcome:
     started_s: float
     in_flight_at_s: NDArray[np.float64]
     in_flight: NDArray[np.int64]
+    transactions: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -191,6 +193,7 @@ def merged(plan: LoadPlan, parts: Sequence[WorkerRecords], started_s: float) -> 
         started_s=started_s,
         in_flight_at_s=at_ns / 1e9,
         in_flight=in_flight,
+        transactions=tuple(list(plan.mix.shares)[place] for place in parts[0].transactions),
     )
 
 

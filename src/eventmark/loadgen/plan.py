@@ -18,8 +18,21 @@ USERS_MAX = 10_000
 SECONDS_MAX = 7 * 24 * 3600.0
 CONTENDED_STREAMS = 4
 SECONDS_MIN = 0.1
+WIRE, CLIENT = "wire", "client"
+THROUGH = (WIRE, CLIENT)
+"""By what a load is generated: libpq with everything encoded beforehand, or the store's own client."""
+
 WARM_ROUNDS = 6
 """Calls of each statement on each connection beforehand: after five the server may change to a generic plan."""
+
+
+def checked_through(through: str) -> str:
+    """Raises ``UsageError`` for what no load goes through."""
+    if through not in THROUGH:
+        raise UsageError(
+            f"a load goes through {' or '.join(THROUGH)}, got {through!r}", remedy="correct --through"
+        )
+    return through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +43,8 @@ class LoadPlan:
     and makes the next. ``pool_max`` connections and ``in_flight_max`` operations under way are shared out
     among ``workers`` processes. An operation that is not answered ``deadline_s`` after it was due is given
     up and has failed. ``tenants``: only these tenants' streams, where any are named. ``contended_share`` of
-    the appends go to ``contended_streams`` streams that every worker appends to. Raises ``UsageError``.
+    the appends go to ``contended_streams`` streams that every worker appends to. ``through`` is ``WIRE`` or
+    ``CLIENT``. Raises ``UsageError``.
     """
 
     mix: Mix
@@ -47,6 +61,7 @@ class LoadPlan:
     contended_share: float = 0.0
     contended_streams: int = CONTENDED_STREAMS
     warm_rounds: int = WARM_ROUNDS
+    through: str = WIRE
 
     def __post_init__(self) -> None:
         if (self.arrivals is None) == (self.users == 0):
@@ -64,6 +79,7 @@ class LoadPlan:
                 raise UsageError(
                     f"{name} must be from {least:g} to {most:g}, got {value:g}", remedy="correct it"
                 )
+        checked_through(self.through)
 
     @property
     def worker_count(self) -> int:

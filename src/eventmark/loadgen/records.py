@@ -10,8 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from eventmark.errors import TransactionOrderError, VersionConflictError
+
 SUCCEEDED, CONFLICTED, FAILED = range(3)
 """How an operation that was begun ended."""
+
+CONFLICTS = (VersionConflictError, TransactionOrderError)
+"""Answers, and no failures: somebody else was first."""
 
 FAILURES_MAX = 20
 """Classes of failures of one operation that are told apart; the rest is one class together."""
@@ -67,6 +72,9 @@ class WorkerRecords:
     failures: list[dict[str, int]]
     messages: list[dict[str, str]]
     health: WorkerHealth
+    transactions: tuple[
+        int, ...
+    ] = ()  # operations, by place in the mix, that took a statement for each event
 
 
 @dataclass(slots=True)

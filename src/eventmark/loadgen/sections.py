@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from eventmark.judgement.operation import CORE_FULL
 from eventmark.loadgen.outcome import GeneratorHealth, LoadOutcome, OperationLoad, step_s
+from eventmark.loadgen.plan import WIRE
 from eventmark.operations.catalogue import STREAM_BATCH_EVENTS
 from eventmark.results.results import (
     Chart,
@@ -116,6 +117,19 @@ def _text(outcome: LoadOutcome) -> Iterator[str]:
         f"{outcome.offered_per_s:,.1f} operations/s were offered, {outcome.achieved_per_s:,.1f} answered in that "
         "time."
     )
+    if plan.through == WIRE:
+        yield (
+            "Generated on libpq: statements are prepared once per connection, parameters encoded beforehand, answers "
+            "read as far as their verdict needs. What an application's client adds (decoding, checks, group append) is "
+            "left out; --through client includes it."
+        )
+        for name in outcome.transactions:
+            yield (
+                f"{name} is one statement for each event, sent at once in one transaction, and committed when all "
+                "were answered: two round trips."
+            )
+    else:
+        yield "Generated through the store's own client, its pool, checks and decoding included."
     if plan.tenants:
         yield f"Only {', '.join(plan.tenants)} were worked on."
     if plan.contended_share:

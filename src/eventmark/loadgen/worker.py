@@ -8,85 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import resource
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from eventmark.errors import (
-    CannotRunError,
-    EventStoreError,
-    TransactionOrderError,
-    VersionConflictError,
-)
+from eventmark.errors import CannotRunError, EventStoreError
 from eventmark.instruments.alarm import Alarm
 from eventmark.instruments.clock import GcPauses, LoopLag, now_ns
-from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.beats import BEAT_S, Beats, health_of
+from eventmark.loadgen.operations import mix_operations
 from eventmark.loadgen.records import (
     CONFLICTED,
+    CONFLICTS,
     DEADLINE,
     FAILED,
     SUCCEEDED,
     WRONG_ANSWER,
     Recorder,
-    WorkerHealth,
     WorkerRecords,
-    quantiles_ms,
 )
-from eventmark.operations.appends import AppendEvents
-from eventmark.operations.catalogue import OPERATIONS, StreamEvents
-from eventmark.operations.operation import Operation
-from eventmark.operations.streams import StreamVersions
-from eventmark.seeding import CorpusSample
+from eventmark.loadgen.task import WorkerTask
 from eventmark.stores import PooledStore, find_store, open_store
 from eventmark.workers import WorkerLink
 
 BURST = 32
 """Arrivals begun in a row by a worker that is behind, before it looks at the network again."""
 
-STOP = "stop"
-BEAT_S = 0.5
 SWEEP_S = 0.02
 """How often operations past their deadline are looked for."""
 
 GRACE_S = 5.0
 """How long operations that were given up may take to end."""
-
-CONFLICTS = (VersionConflictError, TransactionOrderError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerTask:
-    """What travels to a worker process: the load, and the worker's number."""
-
-    dsn: str
-    store: str
-    schema: str
-    sample: CorpusSample
-    plan: LoadPlan
-    number: int
-
-
-class Beat(msgspec.Struct):
-    """What a worker did since its last beat. Latencies are packed float32, milliseconds, by place in the mix."""
-
-    worker: int
-    at_s: float
-    offered: list[int]
-    skipped: list[int]
-    succeeded: list[int]
-    conflicted: list[int]
-    failed: list[int]
-    in_flight: int
-    latencies_ms: list[bytes]
-    schedule_lag_ms: float
-    cpu_share: float
 
 
 async def run_load_worker(task: WorkerTask, link: WorkerLink) -> WorkerRecords:
@@ -125,7 +81,7 @@ class _Generator:
         self._number = task.number
         self._store = store
         self._alarm = alarm
-        self._operations = _operations(task, store)
+        self._operations = mix_operations(task.plan, task.sample, task.number, store)
         self._recorder = Recorder(len(self._operations))
         # In the order in which they began, which is the order of their deadlines.
         self._in_flight: dict[asyncio.Task[Any], tuple[int, int]] = {}  # due_ns, kind
@@ -163,7 +119,7 @@ class _Generator:
                 await self._drain()
         for task in beside:
             task.cancel()
-        return recorder.records(start_ns, _health(cpu_share, lag, pauses, recorder, start_ns))
+        return recorder.records(start_ns, health_of(cpu_share, lag, pauses, recorder, start_ns))
 
     def _offers(self, start_ns: int) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         """What offers operations for the plan's time: one that lets them arrive, or each user."""
@@ -322,74 +278,7 @@ class _Generator:
 
     async def _beat(self, start_ns: int, link: WorkerLink) -> None:
         """Say twice a second what was done since."""
-        recorder, kinds = self._recorder, range(len(self._operations))
-        seen, offered, skipped = 0, [0] * len(kinds), [0] * len(kinds)
-        cpu_s, at_s = time.process_time(), time.monotonic()
+        beats = Beats(self._number, self._recorder, start_ns)
         while True:
             await asyncio.sleep(BEAT_S)
-            part = slice(seen, len(recorder.kind))
-            seen = part.stop
-            kind, outcome = np.array(recorder.kind[part]), np.array(recorder.outcome[part])
-            due, started, ended = (
-                np.array(one[part]) for one in (recorder.due_ns, recorder.started_ns, recorder.ended_ns)
-            )
-            counts = [np.bincount(kind[outcome == end], minlength=len(kinds)).tolist() for end in range(3)]
-            latency_ms = ((ended - due) / 1e6).astype(np.float32)
-            cpu_before_s, at_before_s = cpu_s, at_s
-            cpu_s, at_s = time.process_time(), time.monotonic()
-            link.send(
-                Beat(
-                    worker=self._number, at_s=(now_ns() - start_ns) / 1e9,
-                    offered=[now - then for now, then in zip(recorder.offered, offered, strict=True)],
-                    skipped=[now - then for now, then in zip(recorder.skipped, skipped, strict=True)],
-                    succeeded=counts[SUCCEEDED], conflicted=counts[CONFLICTED], failed=counts[FAILED],
-                    in_flight=len(self._in_flight),
-                    latencies_ms=[latency_ms[(kind == one) & (outcome == SUCCEEDED)].tobytes() for one in kinds],
-                    schedule_lag_ms=quantiles_ms(started - due)["p99"],
-                    cpu_share=(cpu_s - cpu_before_s) / (at_s - at_before_s),
-                )
-            )  # fmt: skip
-            offered, skipped = list(recorder.offered), list(recorder.skipped)
-
-
-def _operations(task: WorkerTask, store: PooledStore) -> list[Operation]:
-    """The mix's operations, with streams that no other worker appends to, but for the contended ones."""
-    plan = task.plan
-    streams = task.sample.streams
-    contended = streams[: plan.contended_streams] if plan.contended_share else []
-    own = streams[len(contended) + task.number :: plan.worker_count] or streams[:1]
-    sample = replace(task.sample, streams=own)
-    versions: StreamVersions | None = None
-    operations = []
-    for name in plan.mix.shares:
-        random = np.random.default_rng([plan.seed, task.number, *name.encode()])
-        operation = OPERATIONS[name](store, sample, random)
-        if isinstance(operation, AppendEvents):
-            versions = versions or StreamVersions(
-                own, contended=contended, contended_share=plan.contended_share, naming=sample.naming
-            )
-            operation.versions = versions
-        elif isinstance(operation, StreamEvents):
-            operation.tenants = plan.tenants
-        operations.append(operation)
-    return operations
-
-
-def _health(
-    cpu_share: float, lag: LoopLag, pauses: GcPauses, recorder: Recorder, start_ns: int
-) -> WorkerHealth:
-    return WorkerHealth(
-        cpu_share=cpu_share,
-        loop_lag_ms_p50=lag.quantile_ms(0.5),
-        loop_lag_ms_p95=lag.quantile_ms(0.95),
-        loop_lag_ms_p99=lag.p99_ms,
-        loop_lag_ms_max=lag.max_ms,
-        pacing_ms=quantiles_ms(recorder.pacing_ns),
-        gc_count=pauses.count,
-        gc_total_ms=pauses.total_ns / 1e6,
-        gc_max_ms=pauses.max_ns / 1e6,
-        gc_at_s=(np.array(pauses.at_ns, np.int64) - start_ns) / 1e9,
-        gc_ms=np.array(pauses.pauses_ns, np.int64) / 1e6,
-        gc_generation=np.array(pauses.generations, np.uint8),
-        peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    )
+            link.send(beats.next(len(self._in_flight)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, ClassVar
+from uuid import UUID
 
 import numpy as np
 
@@ -17,10 +18,11 @@ from eventmark.operations.operation import Operation
 from eventmark.operations.streams import KnownStream, StreamVersions
 from eventmark.seeding import CorpusSample
 from eventmark.stores import append_values
-from eventmark.workload import example_payloads, uuid_7
+from eventmark.workload import example_payloads, uuid_7_number
 
 PAYLOADS = 500
-_METADATA = '{"user": "user-0001", "traceId": "5f0c", "causationId": null, "correlationId": "5f0c"}'
+EVENT_TYPE = "OrderLineAdded"
+METADATA = '{"user": "user-0001", "traceId": "5f0c", "causationId": null, "correlationId": "5f0c"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Append:
     """An append drawn: the stream, what to append, and the version it is believed to be at."""
 
     known: KnownStream
-    events: list[NewEvent]
+    events: Sequence[Any]
     version: int
 
     @property
@@ -40,26 +42,33 @@ class Batches:
     """Batches of new events without end. Ids are version 7, as the corpus has them."""
 
     def __init__(self, size: int, random: np.random.Generator) -> None:
-        self._size = size
+        self.size = size
         # One number at a time it is many times as quick as numpy's: a draw must not keep the loop from others.
         self._quick = Random(int(random.integers(2**63)))
-        self._payloads = example_payloads(PAYLOADS, random)
+        self.payloads = example_payloads(PAYLOADS, random)
 
     def draw(self) -> list[NewEvent]:
         """The next batch."""
-        now = datetime.now(UTC)
-        milliseconds = int(now.timestamp() * 1000)
-        payloads, draw_bits, draw_number = self._payloads, self._quick.getrandbits, self._quick.randrange
+        now, events = self.draw_numbers()
         return [
             NewEvent(
-                event_id=uuid_7(milliseconds, draw_bits(80)),
-                event_type="OrderLineAdded",
-                payload=payloads[draw_number(PAYLOADS)],
-                metadata=_METADATA,
+                event_id=UUID(int=event_id),
+                event_type=EVENT_TYPE,
+                payload=self.payloads[place],
+                metadata=METADATA,
                 timestamp=now,
-                payload_type="OrderLineAdded",
+                payload_type=EVENT_TYPE,
             )
-            for _ in range(self._size)
+            for event_id, place in events
+        ]
+
+    def draw_numbers(self) -> tuple[datetime, list[tuple[int, int]]]:
+        """The same before it is made of objects: its time, and of each event its id and its place in ``payloads``."""
+        now = datetime.now(UTC)
+        milliseconds = int(now.timestamp() * 1000)
+        draw_bits, draw_number = self._quick.getrandbits, self._quick.randrange
+        return now, [
+            (uuid_7_number(milliseconds, draw_bits(80)), draw_number(PAYLOADS)) for _ in range(self.size)
         ]
 
 
@@ -75,15 +84,19 @@ class AppendEvents(Operation):
 
     async def prepare(self) -> None:
         self._versions = self.versions or StreamVersions(self.sample.streams, naming=self.sample.naming)
-        self._batches = Batches(self.batch_events, self.random)
+        self.batches = Batches(self.batch_events, self.random)
+
+    def take(self) -> KnownStream:
+        """The stream of the next append."""
+        return self._versions.take(self.random)
 
     @classmethod
     def not_in(cls, sample: CorpusSample) -> str:
         return "" if sample.streams else "the corpus has no streams to append to"
 
     def draw(self) -> Append:
-        known = self._versions.take(self.random)
-        return Append(known, self._batches.draw(), known.version)
+        known = self.take()
+        return Append(known, self.batches.draw(), known.version)
 
     def call(self, arguments: Append) -> Awaitable[Any]:
         return self.store.append_events(
@@ -102,25 +115,34 @@ class AppendEvents(Operation):
         self._versions.free(arguments.known)
 
     async def recover(self, arguments: Append, error: EventStoreError | None) -> None:
-        """After a conflict the stream's version is known again: from the answer, else it is looked up.
+        if self.recovered(arguments, error):
+            return
+        stream = arguments.known.stream
+        with suppress(EventStoreError):
+            after = await self.store.load_aggregate(
+                stream.tenant_id, stream.aggregate_id, from_sequence=arguments.version + 1
+            )
+            self.looked_up(
+                arguments, max((int(event.sequence_number) for event in after), default=arguments.version)
+            )
 
-        After an unknown outcome it is not: the append may still be stored later.
+    def recovered(self, arguments: Append, error: EventStoreError | None) -> bool:
+        """What is known without another look: after a conflict the stream's version, where the answer tells it.
+
+        False where it has to be looked up. After an unknown outcome nobody knows it: the append may still be stored.
         """
         known = arguments.known
         if isinstance(error, VersionConflictError):
-            with suppress(EventStoreError):
-                actual = error.actual_version
-                self._versions.settle(known, actual if actual >= 0 else await self._looked_up(arguments))
+            if error.actual_version < 0:
+                return False
+            self._versions.settle(known, error.actual_version)
         elif error is not None and not isinstance(error, OutcomeUnknownError):
             self._versions.free(known)
+        return True
 
-    async def _looked_up(self, arguments: Append) -> int:
-        """The version of a stream that is further than it was believed to be."""
-        stream = arguments.known.stream
-        after = await self.store.load_aggregate(
-            stream.tenant_id, stream.aggregate_id, from_sequence=arguments.version + 1
-        )
-        return max((int(event.sequence_number) for event in after), default=arguments.version)
+    def looked_up(self, arguments: Append, version: int) -> None:
+        """The version that the stream was found at, which is further than it was believed to be."""
+        self._versions.settle(arguments.known, version)
 
 
 class AppendEvents1(AppendEvents):

@@ -119,6 +119,7 @@ class StreamEvents(Operation):
             "transaction_id": arguments.token.transaction_id,
             "global_sequence": arguments.token.global_sequence,
             "batch_size": STREAM_BATCH_EVENTS,
+            "tenant_id": arguments.tenant_id,
         }
 
     def is_right(self, arguments: Reading, answer: Any) -> bool:

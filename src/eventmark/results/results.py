@@ -361,7 +361,10 @@ class Environment(Document, frozen=True, kw_only=True):
 
 
 class RunResult(Document, frozen=True, kw_only=True):
-    """The whole of one run. ``scenario`` is the name of the experiment that made it."""
+    """The whole of one run. ``scenario`` is the name of the experiment that made it.
+
+    ``through`` is what generated a load: "wire" (libpq) or "client" (the store's own); "" where none was generated.
+    """
 
     format: str = RESULT_FORMAT
     format_version: int = RESULT_FORMAT_VERSION
@@ -385,3 +388,4 @@ class RunResult(Document, frozen=True, kw_only=True):
     figures: dict[str, Figure] = {}  # "capacity_appends_per_s", ...
     sections: list[Section] = []
     criteria: list[Criterion] = []  # of a certification
+    through: str = ""

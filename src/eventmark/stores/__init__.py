@@ -23,9 +23,11 @@ from eventmark.stores.scratch import (
     scratch_name,
 )
 from eventmark.stores.script import ScriptStatement, index_statements
+from eventmark.stores.session import StoreSessions, open_sessions
 from eventmark.stores.shape import Shape, check_shape, instant_sql, line_of, read_naming, read_shape
 from eventmark.stores.sql_store import (
     PER_EVENT_PARAMETERS,
+    STREAM_PARAMETERS,
     SqlEventStore,
     append_values,
     event_values,
@@ -40,12 +42,14 @@ __all__ = [
     "RAW",
     "RAW_TYPES",
     "SEEDED",
+    "STREAM_PARAMETERS",
     "PooledStore",
     "ScriptStatement",
     "Shape",
     "SqlEventStore",
     "Staging",
     "StoreDefinition",
+    "StoreSessions",
     "append_beside",
     "append_values",
     "begin_run",
@@ -66,6 +70,7 @@ __all__ = [
     "make_scratch_schema",
     "make_scratch_store",
     "naming_of",
+    "open_sessions",
     "open_store",
     "read_definition",
     "read_naming",

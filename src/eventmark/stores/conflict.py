@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 import asyncpg
-from asyncpg.prepared_stmt import PreparedStatement
 
 _BROKEN_CONSTRAINTS = (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError)
 
@@ -39,20 +38,17 @@ def is_conflict(error: Exception, form: ConflictForm) -> bool:
     return isinstance(error, _BROKEN_CONSTRAINTS) or form.names(error)
 
 
-def stored_nothing(rows: Sequence[Any], prepared: PreparedStatement[Any]) -> bool:
-    """Whether the answer of the statement that appends is that it appended nothing.
+def stored_nothing(row: Mapping[str, Any] | None, tag: str, *, is_void: bool) -> bool:
+    """Whether the answer of the statement that appends is that it appended nothing: its last row and command tag.
 
     A statement without a result is known by the count of its command tag, a row without ``last_global_sequence`` by
-    holding nothing but nulls.
+    holding nothing but nulls, unless no column of it can hold anything (``is_void``).
     """
-    if not rows:
-        return bool(prepared.get_statusmsg().rpartition(" ")[2] == "0")
-    row = rows[-1]
-    if "last_global_sequence" in row.keys():  # noqa: SIM118 - a record holds values
-        return bool(row["last_global_sequence"] is None)
-    return all(value is None for value in row) and any(
-        column.type.name != "void" for column in prepared.get_attributes()
-    )
+    if row is None:
+        return tag.rpartition(" ")[2] == "0"
+    if "last_global_sequence" in row:
+        return row["last_global_sequence"] is None
+    return all(value is None for value in row.values()) and not is_void
 
 
 def form_of(error: BaseException | None, *names: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self
+from uuid import UUID
 
 import asyncpg
 
@@ -26,7 +27,7 @@ from eventmark.domain import (
 )
 from eventmark.domain.tokens import tenant_mark
 from eventmark.engine import encoding
-from eventmark.engine.appending import append_result
+from eventmark.engine.appending import append_result, version_conflict
 from eventmark.engine.pool import Pool, Session
 from eventmark.engine.receiving import BATCH_BYTES_MAX, Cutter
 from eventmark.engine.records import EventRecord
@@ -44,7 +45,6 @@ from eventmark.errors import (
     OutcomeUnknownError,
     StoreUnavailableError,
     TokenRefusedError,
-    VersionConflictError,
 )
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores.conflict import is_conflict, stored_nothing
@@ -90,7 +90,7 @@ class SqlEventStore:
             name: tuple(parameter.name for parameter in statement.parameters)
             for name, statement in definition.statements.items()
         }
-        self._encoders = {
+        self.encoders = {
             name: encoders.get(name, (None,) * len(parameters))
             for name, parameters in self._parameters.items()
         }
@@ -225,7 +225,7 @@ class SqlEventStore:
                 return await self._append_one_by_one(session, stream, values)
             rows = await session.fetch("append_events", *self._arguments("append_events", values))
         except DRIVER_ERRORS as error:
-            raise self._append_error(error, stream, values) from error
+            raise self.append_error(error, stream, expected_version, values["event_ids"]) from error
         return _append_result(session, rows, stream, expected_version, len(events))
 
     async def _append_one_by_one(
@@ -239,17 +239,15 @@ class SqlEventStore:
                 result = _append_result(session, rows, stream, one["expected_version"], 1)
         return result
 
-    def _append_error(self, error: Exception, stream: StreamId, values: Mapping[str, Any]) -> EventStoreError:
+    def append_error(
+        self, error: Exception, stream: StreamId, expected_version: int, event_ids: Sequence[UUID]
+    ) -> EventStoreError:
+        """The driver's error of an append as one of ours."""
         if isinstance(error, asyncpg.UniqueViolationError) and self._is_about_the_event_id(error):
-            return DuplicateEventError(tenant_id=stream.tenant_id, event_ids=tuple(values["event_ids"]))
+            return DuplicateEventError(tenant_id=stream.tenant_id, event_ids=tuple(event_ids))
         if is_conflict(error, self.definition.conflict):
-            return VersionConflictError(
-                tenant_id=stream.tenant_id,
-                aggregate_id=stream.aggregate_id,
-                expected_version=values["expected_version"],
-                actual_version=NOT_TOLD,
-            )
-        return translated_write_error(error, stream.tenant_id, values["event_ids"])
+            return version_conflict(stream, expected_version, NOT_TOLD)
+        return translated_write_error(error, stream.tenant_id, event_ids)
 
     def _is_about_the_event_id(self, error: asyncpg.UniqueViolationError) -> bool:
         """By the columns the server names in the error's detail: ``Key (id)=(...) already exists.``"""
@@ -289,7 +287,7 @@ class SqlEventStore:
     def _arguments(self, name: str, values: Mapping[str, Any]) -> list[Any]:
         return [
             values[parameter] if encode is None else encode(values[parameter])
-            for parameter, encode in zip(self._parameters[name], self._encoders[name], strict=True)
+            for parameter, encode in zip(self._parameters[name], self.encoders[name], strict=True)
         ]
 
     @asynccontextmanager
@@ -310,31 +308,47 @@ class SqlEventStore:
         self.pool.release(session)
 
     def _token(self, place: Mapping[str, Any]) -> TrackingToken:
-        by_transaction = self.definition.ordering == "transaction-id"
-        return TrackingToken(
-            self.store_id,
-            self.epoch,
-            TransactionId(place.get("transaction_id", 0) if by_transaction else 0),
-            GlobalSequence(place.get("global_sequence_id") or 0),
-        )
+        tail = TrackingToken(self.store_id, self.epoch, TransactionId(0), GlobalSequence(0))
+        return token_of_row(tail, place, by_transaction=self.definition.ordering == "transaction-id")
+
+
+def token_of_row(tail: TrackingToken, place: Mapping[str, Any], *, by_transaction: bool) -> TrackingToken:
+    """The token of an event's place in the store that ``tail`` is of."""
+    return replace(
+        tail,
+        transaction_id=TransactionId(place.get("transaction_id", 0) if by_transaction else 0),
+        global_sequence=GlobalSequence(place.get("global_sequence_id") or 0),
+    )
+
+
+STREAM_PARAMETERS: Mapping[str, Callable[[StreamId, Naming], str]] = {
+    "tenant_id": lambda stream, _: stream.tenant_id,
+    "aggregate_id": lambda stream, _: stream.aggregate_id,
+    "aggregate_type": lambda stream, kinds: kinds.aggregate_type(stream.aggregate_type),
+    "stream_id": lambda stream, kinds: f"{kinds.aggregate_type(stream.aggregate_type)}:{stream.aggregate_id}",
+}
 
 
 def _stream_values(stream: StreamId, kinds: Naming) -> dict[str, Any]:
-    aggregate_type = kinds.aggregate_type(stream.aggregate_type)
-    return {
-        "tenant_id": stream.tenant_id,
-        "aggregate_id": stream.aggregate_id,
-        "aggregate_type": aggregate_type,
-        "stream_id": f"{aggregate_type}:{stream.aggregate_id}",
-    }
+    return {name: value_of(stream, kinds) for name, value_of in STREAM_PARAMETERS.items()}
 
 
 def _append_result(
     session: Session, rows: Sequence[Any], stream: StreamId, expected_version: int, count: int
 ) -> AppendResult:
-    """Of what the statement answered with, if anything."""
-    row: dict[str, Any] = dict(rows[-1]) if rows else {}
-    refused = stored_nothing(rows, session.prepared("append_events"))
+    prepared = session.prepared("append_events")
+    is_void = all(column.type.name == "void" for column in prepared.get_attributes())
+    refused = stored_nothing(dict(rows[-1]) if rows else None, prepared.get_statusmsg(), is_void=is_void)
+    return append_answer(dict(rows[-1]) if rows else {}, refused, stream, expected_version, count)
+
+
+def append_answer(
+    row: Mapping[str, Any], refused: bool, stream: StreamId, expected_version: int, count: int
+) -> AppendResult:
+    """Of the last row that the statement answered with, if any; ``refused`` as ``conflict.stored_nothing`` says.
+
+    Raises ``VersionConflictError`` or ``TransactionOrderError``.
+    """
     answer = (
         None if refused else row.get("last_global_sequence", 0),
         row.get("actual_version", NOT_TOLD),

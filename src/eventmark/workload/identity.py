@@ -23,7 +23,12 @@ _NEW_STREAMS = {"integer": (1 << 30, (1 << 31) - 1), "bigint": (1 << 40, (1 << 5
 
 def uuid_7(milliseconds: int, bits: int) -> UUID:
     """A UUID of version 7, as the corpus has them: when, and 80 bits of which 74 are kept."""
-    return UUID(int=((milliseconds << 80) | bits) & ~_VERSION_BITS | _VERSION_7)
+    return UUID(int=uuid_7_number(milliseconds, bits))
+
+
+def uuid_7_number(milliseconds: int, bits: int) -> int:
+    """The same as the number that it is."""
+    return ((milliseconds << 80) | bits) & ~_VERSION_BITS | _VERSION_7
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from eventmark.jobs.run import Run
 from eventmark.loadgen.generator import of_tenants
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.mix import Mix, parse_mix
-from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.plan import WIRE, LoadPlan
 from eventmark.results.results import OperationResult, Section, Table
 from eventmark.seeding import CorpusSample, Progress
 from eventmark.workers import worker_processes
@@ -68,6 +68,7 @@ class Isolation(Experiment):
     aggressor: str = ""
     inflation_max: float = INFLATION_MAX
     warm_rounds: int = 6
+    through: str = WIRE
 
     watched: ClassVar[bool] = False
 
@@ -95,6 +96,7 @@ class Isolation(Experiment):
                 summary_section(judged, duel), *(isolation_section(one, duel) for one in judged), *filtered,
                 *_bottleneck(judged),
             ],
+            through=self.through,
         )  # fmt: skip
 
     def _duel(self, job: Job, run: Run, sample: CorpusSample) -> Duel:
@@ -105,6 +107,7 @@ class Isolation(Experiment):
         plan = LoadPlan(
             mix=mix, seconds=self.leg_s, arrivals=Arrivals("poisson", self.rate_per_s), workers=1,
             pool_max=self.pool_max, seed=job.corpus.seed, tenants=(victim,), warm_rounds=self.warm_rounds,
+            through=self.through,
         )  # fmt: skip
         return Duel(
             job=job, sample=sample, victim=plan, victim_tenant=victim, aggressor_tenant=aggressor,

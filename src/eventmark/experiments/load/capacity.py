@@ -214,6 +214,7 @@ def _findings(run: Run, found: Capacity, probed: list[Probed]) -> Findings:
     beyond = _beyond(found, probed)
     return Findings(
         operations=shown.operations, counted=(), figures=_figures(confirmed), evidence=beyond.evidence,
+        through=shown.outcome.plan.through,
         sections=[
             _section(found, probed, confirmed),
             load_section(shown.outcome, shown.operations),

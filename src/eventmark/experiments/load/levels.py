@@ -15,7 +15,10 @@ LAW_ERROR_MAX = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One operation by ``clients`` that call one after the other. ``limit`` is what the evidence names."""
+    """One operation by ``clients`` that call one after the other. ``limit`` is what the evidence names.
+
+    ``server_cores`` and ``generator_cores`` are what each side used on average, None where that was not seen.
+    """
 
     clients: int
     throughput_per_s: float
@@ -24,6 +27,13 @@ class Level:
     conflicted: int
     cpu_share: float  # of a core, the busiest worker
     limit: Limit
+    server_cores: float | None = None
+    generator_cores: float | None = None
+
+    @property
+    def per_server_core(self) -> float | None:
+        """Operations per second for each core that the server used: what does not depend on the generator's share."""
+        return self.throughput_per_s / self.server_cores if self.server_cores else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ class Load(Experiment):
             return Findings(
                 operations=operations, figures=load_figures(outcome),
                 sections=[load_section(outcome, operations), generator_section(outcome.health, outcome.seconds)],
-                evidence=watch.evidence(outcome.call_times, application=STORE_APPLICATION),
+                evidence=watch.evidence(outcome.call_times, application=STORE_APPLICATION), through=plan.through,
             )  # fmt: skip
 
         def cut(outcome: LoadOutcome) -> None:

@@ -22,7 +22,7 @@ from eventmark.judgement.symptoms import Limit
 from eventmark.loadgen.generator import OnPulse, Watcher, on_pulse, possible_mix, run_load
 from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome
-from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.plan import WIRE, LoadPlan
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.seeding import CorpusSample
 from eventmark.stats.quantiles import latency_of
@@ -49,6 +49,7 @@ class Sweep(Experiment):
     workers: int = 1
     warm_rounds: int = 2
     seed: int = 1
+    through: str = WIRE
     watch: Watcher | None = None
 
     watched: ClassVar[bool] = False
@@ -95,6 +96,7 @@ class _Sweeper:
             figures=sweep_figures(found),
             sections=sweep_sections(found),
             evidence=self.evidence[found[0].name],
+            through=self.scenario.through,
         )
 
     def _level(self, name: str, clients: int) -> Level:
@@ -102,6 +104,7 @@ class _Sweeper:
         plan = LoadPlan(
             mix=Mix.of({name: 1.0}), seconds=scenario.seconds, users=clients, workers=scenario.workers,
             pool_max=clients + scenario.workers, seed=scenario.seed, warm_rounds=scenario.warm_rounds,
+            through=scenario.through,
         )  # fmt: skip
         watch = self.run.watch()
         outcome = run_load(
@@ -123,4 +126,6 @@ def _level(clients: int, outcome: LoadOutcome, evidence: Evidence) -> Level:
         conflicted=one.conflicted,
         cpu_share=outcome.health.cpu_share,
         limit=Limit.CLIENT if full else find_bottleneck(evidence).limit,
+        server_cores=evidence.server.cores if evidence.server else None,
+        generator_cores=evidence.client.cores if evidence.client else None,
     )

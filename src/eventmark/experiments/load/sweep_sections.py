@@ -9,6 +9,7 @@ import numpy as np
 
 from eventmark.experiments.load.levels import Swept, judged
 from eventmark.experiments.load.scalability import Parameter, ScalabilityLaw
+from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import worst
 from eventmark.results.results import Chart, Column, Figure, Finding, Point, Section, Table
 
@@ -25,12 +26,16 @@ def sweep_sections(found: Sequence[Swept]) -> list[Section]:
 
 
 def sweep_figures(found: Sequence[Swept]) -> dict[str, Figure]:
-    """The highest throughput of each operation that was measured, and with how many clients."""
+    """The highest throughput of each operation that was measured, and for each core that the server used there."""
     figures = {}
     for one in found:
         figures[f"sweep_peak_per_s {one.name}"] = Figure(
             value=round(one.peak.throughput_per_s, 1), unit="operations/s", better="more"
         )
+        if (per_core := one.peak.per_server_core) is not None:
+            figures[f"sweep_per_server_core {one.name}"] = Figure(
+                value=round(per_core, 1), unit="operations/s per core", better="more"
+            )
     return figures
 
 
@@ -118,6 +123,12 @@ def _text(one: Swept, reason: str) -> Iterator[str]:
         yield f"{reason[0].upper()}{reason[1:]}."
     if one.client_limited_from is not None:
         yield f"From {one.client_limited_from} clients on the generator was the limit."
+    if (one.peak.limit is Limit.SERVER_CPU) and (per_core := one.peak.per_server_core) is not None:
+        yield (
+            f"At its peak the machine was full, and the server used most of it: {one.peak.server_cores:.2f} cores, the "
+            f"generator {one.peak.generator_cores or 0:.2f}. The store does {per_core:,.0f} operations/s for each core "
+            "of the server."
+        )
     law = one.law
     if law is None:
         return
@@ -135,7 +146,8 @@ def _levels(one: Swept) -> Table:
         rows.append(
             [
                 float(level.clients), level.throughput_per_s, fitted, *quantiles, float(level.failed),
-                float(level.conflicted), level.cpu_share, str(level.limit),
+                float(level.conflicted), level.cpu_share, level.server_cores, level.generator_cores,
+                level.per_server_core, str(level.limit),
             ]
         )  # fmt: skip
     return Table(
@@ -144,9 +156,11 @@ def _levels(one: Swept) -> Table:
             Column(name="clients"), Column(name="throughput", unit="/s"), Column(name="by the law", unit="/s"),
             Column(name="p50", unit="ms"), Column(name="p95", unit="ms"), Column(name="p99", unit="ms"),
             Column(name="failed"), Column(name="conflicted"), Column(name="busiest worker", unit="share"),
-            Column(name="limited by"),
+            Column(name="server", unit="cores"), Column(name="generator", unit="cores"),
+            Column(name="per server core", unit="/s"), Column(name="limited by"),
         ],
         rows=rows,
+        note="Server and generator: the cores of this machine that each used on average.",
     )  # fmt: skip
 
 

@@ -107,6 +107,7 @@ class Soak(Experiment):
         run.series += upkeep.series(run.at_s(upkeep.began_s))
         return Findings(
             operations=operations, figures=load_figures(outcome) | soak_figures(soaked), evidence=evidence,
+            through=outcome.plan.through,
             sections=[
                 soak_section(soaked), garbage_section(soaked), upkeep_section(soaked),
                 load_section(outcome, operations), generator_section(outcome.health, outcome.seconds),

@@ -16,7 +16,7 @@ from eventmark.experiments.streaming.group import Group, GroupPlan, Setting
 from eventmark.loadgen.generator import generate
 from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome
-from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.plan import CLIENT, LoadPlan
 from eventmark.seeding import CorpusSample
 from eventmark.stats.ratios import Ratio, mean_ratio
 from eventmark.workload.arrivals import Arrivals
@@ -154,6 +154,7 @@ def _beside_writers(setting: Setting, sample: CorpusSample, found: CatchUp) -> N
     load_plan = LoadPlan(
         mix=mix, seconds=max(found.events / found.events_per_s * LONGER_BESIDE, LOAD_SECONDS_MIN),
         arrivals=Arrivals("poisson", sizes.appends_per_s), seed=job.corpus.seed, pool_max=WRITERS_CONNECTIONS,
+        through=CLIENT,  # which notifies consumers that wait
     )  # fmt: skip
     begun = _Begun()
     writing: list[asyncio.Task[LoadOutcome]] = []

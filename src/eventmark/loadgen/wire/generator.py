@@ -1,0 +1,393 @@
+"""The operations of one worker on libpq: sent when they are due, judged when they are answered, all written down.
+
+One thread and one loop. What can be known of a call beforehand is drawn and encoded while nothing is due.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from eventmark.errors import CannotRunError, EventStoreError, StoreUnavailableError
+from eventmark.instruments.clock import Lateness, now_ns
+from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.records import (
+    CONFLICTED,
+    CONFLICTS,
+    DEADLINE,
+    FAILED,
+    SUCCEEDED,
+    WRONG_ANSWER,
+    Recorder,
+)
+from eventmark.loadgen.wire.connection import WireConnection
+from eventmark.loadgen.wire.operations import Exchange, WireOperation
+from eventmark.loadgen.wire.poller import Poller
+from eventmark.loadgen.wire.pool import Connections
+
+AHEAD = 32
+"""Calls of each operation that are drawn before they are due, at most."""
+
+SLACK_NS = 150_000
+"""Nothing is drawn within so long of the next arrival."""
+
+BURST = 16
+"""Calls begun in a row by a worker that is behind, before it looks at the network again."""
+
+SWEEP_NS = 20_000_000
+"""How often calls past their deadline, and connections to be opened, are looked for."""
+
+GRACE_NS = 5_000_000_000
+
+LISTEN_NS = 100_000_000
+"""How often the process may hear of its parent: the generator has an event loop of its own."""
+
+Listen = Callable[[], Awaitable[None]]
+
+OnEnd = Callable[[int, int], None]
+"""Told of a user's call that has ended: whose, and when."""
+
+
+class Call:
+    """One call on its way. ``kind`` is below 0 for one of the worker's own, which is not written down."""
+
+    __slots__ = (
+        "complaint", "connection", "due_ns", "ended_ns", "error", "exchange", "is_over", "is_right", "kind",
+        "operation", "started_ns", "user", "waited_ns",
+    )  # fmt: skip
+
+    def __init__(
+        self, kind: int, operation: WireOperation, exchange: Exchange, due_ns: int, user: int
+    ) -> None:
+        self.kind, self.operation, self.exchange = kind, operation, exchange
+        self.due_ns, self.user = due_ns, user
+        self.started_ns = self.waited_ns = self.ended_ns = 0
+        self.connection: WireConnection | None = None
+        self.complaint = ""
+        self.is_over = False
+        self.is_right: bool | None = None  # what became of a transaction that is being ended
+        self.error: EventStoreError | None = None
+
+
+class WireGenerator:
+    """What is under way in one worker. ``turn`` is one look at everything that can happen."""
+
+    def __init__(
+        self, plan: LoadPlan, worker: int, operations: Sequence[WireOperation], connections: Connections, poller: Poller
+    ) -> None:  # fmt: skip
+        self._operations = operations
+        self._connections = connections
+        self._poller = poller
+        self._deadline_ns = int(plan.deadline_s * 1e9)
+        self._in_flight_max = plan.part(plan.in_flight_max, worker)
+        self._in_flight: dict[Call, None] = {}  # in the order in which they began, which is that of deadlines
+        self._queue: deque[Call] = deque()
+        self._ahead: list[deque[Any]] = [deque() for _ in operations]
+        self._to_draw = deque(kind for _ in range(AHEAD) for kind in range(len(operations)))
+        self._sweep_ns = 0
+        self._observer = operations[0].sessions.observer if operations else None
+        self.on_end: OnEnd | None = None
+        self.is_stopped = False  # nothing is to be begun any more
+        self.listen_ns = 0  # when the parent is to be heard next
+        self.recorder = Recorder(len(operations))
+        self.lag = Lateness()
+        self.lag.begin()
+        self.refusal = ""  # the reason of the last connection that was lost, or not let in
+
+    @property
+    def transactions(self) -> tuple[int, ...]:
+        """The operations that send a statement for each event, in one transaction, by place in the mix."""
+        return tuple(place for place, operation in enumerate(self._operations) if operation.is_transaction)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    def prepare(self, warm_rounds: int) -> None:
+        """Open every connection, draw ahead, and make each call on every connection. Raises ``CannotRunError``."""
+        while len(self._connections.free) < self._connections.size:
+            self.turn(self.lag.due_ns)
+            if self.refusal:
+                raise CannotRunError(self.refusal)
+        while self.draw_ahead():
+            pass
+        for _ in range(warm_rounds):
+            for kind in range(len(self._operations)):
+                for _ in range(self._connections.size):
+                    self.begin(kind, now_ns())
+                while self._in_flight:
+                    self.turn(self.lag.due_ns)
+
+    def begin_measuring(self) -> None:
+        """Forget what was written down until now."""
+        self.recorder = Recorder(len(self._operations))
+        self.lag = Lateness()
+        self.lag.begin()
+
+    def begin(self, kind: int, due_ns: int, user: int = -1) -> None:
+        """Send a call that is due, or let it wait for a connection; one that finds too many under way is skipped."""
+        self.recorder.offered[kind] += 1
+        if len(self._in_flight) >= self._in_flight_max:
+            self.recorder.skipped[kind] += 1
+            return
+        operation, ahead = self._operations[kind], self._ahead[kind]
+        if ahead:
+            drawn = ahead.popleft()
+            self._to_draw.append(kind)
+        else:
+            drawn = operation.ahead()
+        call = Call(kind, operation, operation.exchange(drawn), due_ns or now_ns(), user)
+        self._in_flight[call] = None
+        self._send_or_queue(call)
+
+    def draw_ahead(self) -> bool:
+        """Draw one call; False where enough are drawn."""
+        if not self._to_draw:
+            return False
+        kind = self._to_draw.popleft()
+        self._ahead[kind].append(self._operations[kind].ahead())
+        return True
+
+    def draw_ahead_if_idle(self, next_ns: int) -> bool:
+        """Draw a call where nothing is due for a while, and look at the network; False where nothing was drawn."""
+        if next_ns - now_ns() <= SLACK_NS or not self.draw_ahead():
+            return False
+        self.turn(0)
+        return True
+
+    def turn(self, until_ns: int) -> None:
+        """Wait for the network until then, and do what it brings."""
+        advance = self._connections.advance
+        for fd in self._poller.wait(min(until_ns, self.lag.due_ns)):
+            connection = advance(fd)
+            if connection is not None:
+                self._advanced(connection)
+        now = now_ns()
+        if now >= self.lag.due_ns:
+            self._tick(now)
+
+    async def rest(self, listen: Listen) -> None:
+        """Hear of the parent."""
+        self.listen_ns = now_ns() + LISTEN_NS
+        await listen()
+
+    async def arrive(self, due_ns: Sequence[int], kinds: Sequence[int], end_ns: int, listen: Listen) -> None:
+        """Begin each call when it is due, until ``end_ns``."""
+        place, count, row, has_slept = 0, len(due_ns), 0, False
+        while place < count and not self.is_stopped:
+            due, now = due_ns[place], now_ns()
+            if now >= self.listen_ns:
+                await self.rest(listen)
+            if now >= due:
+                if has_slept:
+                    self.recorder.pacing_ns.append(now - due)
+                    has_slept = False
+                self.begin(kinds[place], due)
+                place += 1
+                row += 1
+                if row % BURST == 0:
+                    self.turn(0)
+                continue
+            row = 0
+            if self.draw_ahead_if_idle(due):
+                continue
+            has_slept = True
+            self.turn(due)
+        while now_ns() < end_ns and not self.is_stopped:
+            self.turn(end_ns)
+            if now_ns() >= self.listen_ns:
+                await self.rest(listen)
+
+    async def drain(self, listen: Listen) -> None:
+        """Wait for what is under way; what does not even end when it is given up has failed as well."""
+        patience_ns = now_ns() + self._deadline_ns + GRACE_NS
+        while self._in_flight and now_ns() < patience_ns:
+            self.turn(self.lag.due_ns)
+            if now_ns() >= self.listen_ns:
+                await self.rest(listen)
+        for call in list(self._in_flight):
+            self._fail(call, DEADLINE, "did not end when it was given up", now_ns())
+
+    def _send_or_queue(self, call: Call) -> None:
+        if not call.exchange.prepared.key:
+            self._answer_here(call)
+        elif self._connections.free:
+            self._send(call, self._connections.free.pop())
+        else:
+            call.started_ns = now_ns()
+            self._queue.append(call)
+
+    def _send(self, call: Call, connection: WireConnection) -> None:
+        exchange = call.exchange
+        call.connection, connection.call = connection, call
+        now = now_ns()
+        if call.started_ns:
+            call.waited_ns = now - call.started_ns
+        else:
+            call.started_ns = now
+        prepared = exchange.prepared
+        if exchange.rows is None:
+            connection.send(prepared.key, prepared.formats, exchange.parameters)
+        else:
+            connection.send_transaction(prepared.key, prepared.formats, exchange.rows)
+
+    def _next(self, connection: WireConnection) -> None:
+        """Give a connection to whoever has waited longest for one."""
+        while self._queue:
+            call = self._queue.popleft()
+            if not call.is_over:
+                self._send(call, connection)
+                return
+        self._connections.free.append(connection)
+
+    def _advanced(self, connection: WireConnection) -> None:
+        call = connection.call
+        if call is not None:
+            self._answered(connection, call)
+        elif connection.is_sound:
+            self._next(connection)
+        else:
+            self._refused(connection)
+
+    def _answered(self, connection: WireConnection, call: Call) -> None:
+        call.ended_ns = now_ns()
+        operation, exchange, is_right = call.operation, call.exchange, False
+        if call.is_right is not None:
+            is_right = self._transaction_ended(connection, call)
+        elif connection.failure is not None:
+            call.error = operation.error(exchange, connection.failure)
+        else:
+            try:
+                judged = operation.judged(exchange, connection.answers) if call.kind >= 0 else ""
+                if isinstance(judged, Exchange):
+                    call.exchange, exchange = judged, judged
+                    connection.send(exchange.prepared.key, exchange.prepared.formats, exchange.parameters)
+                    return
+                is_right, call.complaint = not judged, judged
+            except EventStoreError as error:
+                call.error = error
+        if exchange.rows is not None and call.is_right is None and connection.is_sound:
+            call.is_right = is_right
+            connection.end_transaction(commit=is_right)
+            return
+        results, connection.results, connection.call = connection.results, [], None
+        if connection.failure is None or connection.is_sound:  # first: whoever waits for it waits no longer
+            self._next(connection)
+        else:
+            self._refused(connection)
+        self._end(call, results, is_right=is_right)
+
+    def _transaction_ended(self, connection: WireConnection, call: Call) -> bool:
+        """Whether what was right is committed as well."""
+        assert call.is_right is not None
+        if connection.failure is not None and call.error is None:
+            call.error = call.operation.error(call.exchange, connection.failure)
+        elif call.is_right and connection.results[0].command_status != b"COMMIT":
+            call.error = StoreUnavailableError("the server did not commit the transaction")
+        return call.is_right and call.error is None
+
+    def _answer_here(self, call: Call) -> None:
+        """An operation that asks no server."""
+        call.started_ns = now_ns()
+        judged = call.operation.judged(call.exchange, ())
+        assert isinstance(judged, str)
+        call.ended_ns, call.complaint = now_ns(), judged
+        self._end(call, (), is_right=not judged)
+
+    def _end(self, call: Call, results: Sequence[Any], *, is_right: bool) -> None:
+        """Write down how a call went, and find out what has to be known after one that did not go well."""
+        del self._in_flight[call]
+        call.is_over = True
+        kind, error = call.kind, call.error
+        if kind < 0:
+            if error is None:
+                call.operation.recovered(call.exchange, results)
+            return
+        recorder = self.recorder
+        if is_right:
+            outcome = SUCCEEDED
+        elif isinstance(error, CONFLICTS):
+            outcome = CONFLICTED
+        else:
+            outcome, name = FAILED, WRONG_ANSWER if error is None else type(error).__name__
+            recorder.fail(kind, name, str(error or call.complaint or name))
+        recorder.add(kind, outcome, call.due_ns, call.started_ns, call.ended_ns, call.waited_ns)
+        if self._observer is not None:
+            self._tell(call, results, error)
+        if outcome != SUCCEEDED:
+            self._recover(call, error)
+        if self.on_end is not None and call.user >= 0:
+            self.on_end(call.user, call.ended_ns)
+
+    def _recover(self, call: Call, error: EventStoreError | None) -> None:
+        exchange = call.operation.recovery(call.exchange, error)
+        if exchange is not None:
+            own = Call(-1, call.operation, exchange, now_ns(), -1)
+            self._in_flight[own] = None
+            self._send_or_queue(own)
+
+    def _fail(self, call: Call, name: str, message: str, at_ns: int) -> None:
+        """Give a call up that has no answer."""
+        del self._in_flight[call]
+        call.is_over = True
+        connection, call.connection = call.connection, None
+        if connection is not None:
+            connection.call = None
+            self._connections.give_up(connection)
+        if call.kind < 0:
+            return
+        started_ns = call.started_ns or at_ns
+        if connection is None:  # it has waited for one until now
+            call.waited_ns = at_ns - started_ns
+        self.recorder.add(call.kind, FAILED, call.due_ns, started_ns, at_ns, call.waited_ns)
+        self.recorder.fail(call.kind, name, message)
+        self._recover(call, None)
+        if self.on_end is not None and call.user >= 0:
+            self.on_end(call.user, at_ns)
+
+    def _refused(self, connection: WireConnection) -> None:
+        """A connection is gone, or was not let in: whoever has waited longest is told."""
+        self.refusal = reason = f"no connection to the server: {connection.failure}"
+        self._connections.reopen(connection)
+        while self._queue:
+            call = self._queue.popleft()
+            if not call.is_over:
+                call.error = StoreUnavailableError(reason)
+                call.ended_ns = now_ns()
+                call.waited_ns = call.ended_ns - call.started_ns
+                self._end(call, (), is_right=False)
+                return
+
+    def _tick(self, now: int) -> None:
+        self.lag.observe(now)
+        if now >= self._sweep_ns:
+            self._sweep_ns = now + SWEEP_NS
+            self._give_up(now - self._deadline_ns)
+            self._connections.tend(now)
+
+    def _give_up(self, over_ns: int) -> None:
+        """What was due before that has failed."""
+        overdue = []
+        for call in self._in_flight:
+            if call.due_ns > over_ns:
+                break
+            overdue.append(call)
+        for call in overdue:
+            self._fail(call, DEADLINE, DEADLINE, now_ns())
+
+    def _tell(self, call: Call, results: Sequence[Any], error: EventStoreError | None) -> None:
+        """The metrics of the store's own client."""
+        observer, exchange = self._observer, call.exchange
+        if observer is None or not exchange.prepared.key:
+            return
+        seconds = (call.ended_ns - call.started_ns - call.waited_ns) / 1e9
+        if call.waited_ns:
+            observer.waited(call.waited_ns / 1e9)
+        if error is not None and not isinstance(error, CONFLICTS):
+            observer.failed(exchange.prepared.name, seconds, error)
+            return
+        rows: Sequence[Any] = range(results[0].ntuples) if results else ()
+        if exchange.events:
+            rows = [{"last_global_sequence": None}] if error is not None else ()
+        observer.answered(exchange.prepared.name, ([None] * exchange.events,), seconds, rows)

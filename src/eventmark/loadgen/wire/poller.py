@@ -1,0 +1,97 @@
+"""Waiting for sockets and for an instant, whichever comes first."""
+
+from __future__ import annotations
+
+import select
+import selectors
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from eventmark.instruments.clock import now_ns
+from eventmark.instruments.kernel_timer import KernelTimer
+
+_NS_PER_S = 1_000_000_000
+
+
+class Poller(Protocol):
+    """Tells which descriptors are ready. An instant that has passed means: do not wait."""
+
+    def watch(self, fd: int, *, read: bool, write: bool) -> None:
+        """From now on, or otherwise than before."""
+        ...
+
+    def forget(self, fd: int) -> None: ...
+
+    def wait(self, until_ns: int) -> Sequence[int]:
+        """The descriptors that are ready, none where the instant has come."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EpollPoller:
+    """Linux's own, with the kernel's timer: precise to hundredths of a millisecond, and nothing made per wake-up."""
+
+    def __init__(self, timer: KernelTimer) -> None:
+        self._epoll = select.epoll()
+        self._timer = timer
+        self._set_ns = 0
+        self._epoll.register(timer.fd, select.EPOLLIN)
+
+    def watch(self, fd: int, *, read: bool, write: bool) -> None:
+        events = (select.EPOLLIN if read else 0) | (select.EPOLLOUT if write else 0)
+        try:
+            self._epoll.modify(fd, events)
+        except FileNotFoundError:
+            self._epoll.register(fd, events)
+
+    def forget(self, fd: int) -> None:
+        with suppress(OSError):  # a socket that was closed has been forgotten by the kernel
+            self._epoll.unregister(fd)
+
+    def wait(self, until_ns: int) -> Sequence[int]:
+        if until_ns <= now_ns():
+            found = self._epoll.poll(0)
+        else:
+            if until_ns != self._set_ns:
+                self._timer.set(until_ns)
+                self._set_ns = until_ns
+            found = self._epoll.poll()
+        timer_fd = self._timer.fd
+        return [fd for fd, _ in found if fd != timer_fd]
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._timer.close()
+
+
+class SelectorPoller:
+    """What every system has; as precise as its timeouts are."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def watch(self, fd: int, *, read: bool, write: bool) -> None:
+        events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
+        if fd in self._selector.get_map():
+            self._selector.modify(fd, events)
+        else:
+            self._selector.register(fd, events)
+
+    def forget(self, fd: int) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(fd)
+
+    def wait(self, until_ns: int) -> Sequence[int]:
+        found = self._selector.select(max(until_ns - now_ns(), 0) / _NS_PER_S)
+        return [key.fd for key, _ in found]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+def make_poller() -> Poller:
+    """The best that this system has."""
+    timer = KernelTimer()
+    return EpollPoller(timer) if timer.fd >= 0 else SelectorPoller()

@@ -1,0 +1,83 @@
+"""A worker's connections: opened, handed out, and opened anew where one is lost or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import psycopg
+
+from eventmark.instruments.clock import now_ns
+from eventmark.loadgen.wire.connection import Cancelling, WireConnection
+from eventmark.loadgen.wire.poller import Poller
+
+CANCEL_TIMEOUT_S = 1.0
+REOPEN_AFTER_S = 0.1
+"""A server that refused a connection is asked again after so long."""
+
+
+class Connections:
+    """``size`` connections. ``free`` are those that nobody uses, the last one used at its end."""
+
+    def __init__(self, conninfo: bytes, statements: Mapping[bytes, bytes], size: int, poller: Poller) -> None:
+        self._conninfo, self._statements, self._poller = conninfo, statements, poller
+        self._by_fd: dict[int, WireConnection | Cancelling] = {}
+        self._to_open: list[int] = []  # when, ``now_ns``
+        self.size = size
+        self.free: list[WireConnection] = []
+        for _ in range(size):
+            self._open()
+
+    def advance(self, fd: int) -> WireConnection | None:
+        """Go on with what the descriptor belongs to: a connection that has been opened, answered or lost by that."""
+        found = self._by_fd.get(fd)
+        if found is None:  # closed since it was ready
+            return None
+        ended = found.advance()
+        if isinstance(found, Cancelling):
+            if ended:
+                del self._by_fd[fd]
+            return None
+        if found.fd != fd:
+            self._by_fd.pop(fd, None)
+            self._by_fd[found.fd] = found
+        return found if ended else None
+
+    def give_up(self, connection: WireConnection) -> None:
+        """Have the server end what the connection asked for, and open another one in its place."""
+        with suppress(psycopg.Error):
+            cancelling = connection.cancelling()
+            self._by_fd[cancelling.fd] = cancelling
+        self._close(connection)
+        self._open()
+
+    def reopen(self, connection: WireConnection) -> None:
+        """After it was lost, or could not be opened."""
+        self._close(connection)
+        self._to_open.append(now_ns() + int(REOPEN_AFTER_S * 1e9))
+
+    def tend(self, now: int) -> None:
+        """Open those whose time has come."""
+        due = sum(at_ns <= now for at_ns in self._to_open)
+        self._to_open = [at_ns for at_ns in self._to_open if at_ns > now]
+        for _ in range(due):
+            self._open()
+
+    def close(self) -> None:
+        """Once the server has been told what to end."""
+        until_ns = now_ns() + int(CANCEL_TIMEOUT_S * 1e9)
+        while any(isinstance(one, Cancelling) for one in self._by_fd.values()) and now_ns() < until_ns:
+            for fd in self._poller.wait(until_ns):
+                self.advance(fd)
+        for found in list(self._by_fd.values()):
+            found.close()
+
+    def _open(self) -> None:
+        opened = WireConnection(self._conninfo, self._statements, self._poller)
+        self._by_fd[opened.fd] = opened
+
+    def _close(self, connection: WireConnection) -> None:
+        self._by_fd.pop(connection.fd, None)
+        if connection in self.free:
+            self.free.remove(connection)
+        connection.close()
