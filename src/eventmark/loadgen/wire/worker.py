@@ -28,7 +28,7 @@ from eventmark.stores import StoreSessions, find_store, open_sessions
 from eventmark.workers import WorkerLink
 
 
-async def run_wire_worker(task: WorkerTask, link: WorkerLink) -> WorkerRecords:
+async def run_load_worker(task: WorkerTask, link: WorkerLink) -> WorkerRecords:
     """Run in a process of its own. Raises ``CannotRunError`` where the store cannot be opened."""
     try:
         sessions, operations = await _opened(task)
