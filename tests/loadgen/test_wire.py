@@ -168,9 +168,10 @@ def test_a_conflict_that_does_not_tell_the_version_is_followed_by_a_look(one_by_
 
 
 def test_a_lost_connection_is_a_failure_of_its_call_alone(job: Job) -> None:
-    stop = threading.Event()
+    begin, stop = threading.Event(), threading.Event()
 
     def interfere() -> None:
+        begin.wait()
         while not stop.wait(0.3):
             execute(
                 job.server.dsn,
@@ -181,14 +182,18 @@ def test_a_lost_connection_is_a_failure_of_its_call_alone(job: Job) -> None:
     thread = threading.Thread(target=interfere)
     thread.start()
     try:
-        outcome = run(
-            job, f"{APPEND}=1, load_aggregate[1000]=1", arrivals=Arrivals("constant", 80), seconds=1.5
-        )
+        plan = LoadPlan(
+            mix=parse_mix(f"{APPEND}=1, load_aggregate[1000]=1"), arrivals=Arrivals("constant", 80), seconds=2.0,
+            pool_max=2, warm_rounds=1,
+        )  # fmt: skip
+        with ThreadPoolExecutor(1) as executor:
+            outcome = run_load(job, draw_sample(job), plan, executor=executor, watch=lambda _: begin.set())
     finally:
+        begin.set()
         stop.set()
         thread.join()
     failures = {name for one in outcome.operations.values() for name in one.failures}
-    assert failures <= {"OutcomeUnknownError", "StoreUnavailableError"}
+    assert failures and failures <= {"OutcomeUnknownError", "StoreUnavailableError"}
     assert sum(one.succeeded for one in outcome.operations.values()) > 60
 
 
