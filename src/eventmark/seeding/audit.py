@@ -353,7 +353,10 @@ class _Auditor:
     def _is_as_planned(self, name: str, found: str, planned: str) -> bool:
         """Whether a document is the planned one; one that the seeder adds keys to has all of its keys."""
         own = self._definition.columns[name]
-        given: dict[str, Any] = json.loads(found)
+        try:
+            given: dict[str, Any] = json.loads(found)
+        except (TypeError, ValueError):  # no document at all
+            return False
         wanted: dict[str, Any] = json.loads(planned)
         adds = own in self._definition.seeded_columns or any(
             column.key is not None and column.key[0] == own for column in self._shape.events.values()

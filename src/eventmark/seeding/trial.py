@@ -82,7 +82,8 @@ class _Trial:
         try:
             plan = CorpusPlan(EVENTS, tenant_count=2, payload_profile="small")
             await self._seed(connection, plan)
-            sample = await sample_corpus(connection, self.definition, schema=self.schema, events=EVENTS)
+            sampling = sample_corpus(connection, self.definition, schema=self.schema, events=EVENTS)
+            sample = await self._read(sampling)
         finally:
             await connection.close()
         await self._audit()
@@ -160,8 +161,18 @@ class _Trial:
                 self._file(name), f"{what} fails: {message}", remedy or "mend the statement"
             ) from error
 
+    async def _read(self, reading: Awaitable[_Answer]) -> _Answer:
+        """What Eventmark itself reads of the store's tables, as run and audit do."""
+        try:
+            return await reading
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, TypeError, ValueError) as error:
+            raise self._error(
+                self._toml(""), f"the seeded events cannot be read back by [columns]: {first_line(error)}",
+                "see that [tables] and [columns] name what seed.sql and [seeded_columns] fill",
+            ) from error  # fmt: skip
+
     async def _audit(self) -> None:
-        report = await audit(self.dsn, self.definition, schema=self.schema)
+        report = await self._read(audit(self.dsn, self.definition, schema=self.schema))
         for finding in report.findings:
             if finding.verdict is Verdict.BROKEN and finding.name not in _OF_SMALL_CORPORA:
                 raise self._error(
