@@ -15,10 +15,10 @@ TYPES_OF_EVENTS = ("placed", "changed", "closed")
 class Shaped:
     """The choices. Each is a row of the table in docs/your-own-store.md."""
 
-    tenant: Literal["none", "text", "varchar(60)", "uuid", "integer", "bigint", "smallint", "own_tenant"] = (
-        "text"
-    )
-    stream: Literal["text", "varchar(60)", "uuid", "integer", "bigint", "numeric(20)"] = "text"
+    tenant: Literal[
+        "none", "text", "varchar(60)", "char(40)", "uuid", "integer", "bigint", "smallint", "own_tenant"
+    ] = "text"
+    stream: Literal["text", "varchar(60)", "char(36)", "uuid", "integer", "bigint", "numeric(20)"] = "text"
     first: Literal[-1, 0, 1] = 1
     event_id: Literal["uuid", "text", "bytea", "server", "absent"] = "uuid"
     time: Literal["timestamptz", "timestamp", "text", "bigint", "absent"] = "timestamptz"

@@ -30,7 +30,7 @@ EVENTS = 2000
 # By the first cell of their rows in the document.
 ROWS = {
     "tenants": [Shaped(tenant="none"), Shaped(tenant="uuid"), Shaped(tenant="integer"), Shaped(tenant="own_tenant")],
-    "streams": [Shaped(stream="uuid"), Shaped(stream="bigint"), Shaped(stream="varchar(60)", tenant="smallint")],
+    "streams": [Shaped(stream="uuid"), Shaped(stream="bigint"), Shaped(stream="char(36)", tenant="smallint")],
     "first version": [Shaped(first=0), Shaped(first=-1, stream="integer", appends="many")],
     "event ids": [Shaped(event_id="server"), Shaped(event_id="absent"), Shaped(event_id="bytea")],
     "time": [Shaped(time="timestamp"), Shaped(time="bigint"), Shaped(time="text"), Shaped(time="absent")],
@@ -193,6 +193,9 @@ def edited(folder: Path, name: str, old: str, new: str) -> Path:
         (Shaped(time="text"), "store.toml", "[columns]", '[seeded_columns]\nat = "md5(timestamp_utc)"\n[columns]',
             r"store.toml:1: the seeded events cannot be read back by \[columns\]: invalid input syntax"),
         (Shaped(beside="two tables"), "seed.sql", "from seeded_events;", "from seeded_events where false;", r"seed.sql:\d: seeding fails"),
+        (Shaped(event_id="text"), "schema.sql", "id text", "id bigint", r"column 'id' \(for event_id\) is bigint.*leave the line out"),
+        (Shaped(), "schema.sql", "create index events_position on events (position);",
+            "alter table events rename to facts; create view events as select * from facts;", r"store.toml:4: 'events' is a view.*seed.sql"),
         (Shaped(beside="streams"), "seed.sql", "max(sequence_number)", "0 * max(sequence_number)",
             r"append_events.sql:\d+: an append to a seeded stream.*seed.sql"),
     ],

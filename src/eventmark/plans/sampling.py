@@ -64,7 +64,8 @@ class EventTable:
         """The table with those of ``columns`` it has and that are of use; payloads are left alone."""
         relation = f"{quoted_schema(schema)}.{quoted_name(table)}"
         rows = await connection.fetch(
-            "select attname, format_type(atttypid, null) as sql_type from pg_attribute"
+            "select attname, case when atttypid = 'bpchar'::regtype then 'bpchar'"
+            " else format_type(atttypid, null) end as sql_type from pg_attribute"
             " where attrelid = to_regclass($1) and attnum > 0 and not attisdropped",
             relation,
         )

@@ -25,7 +25,9 @@ with recursive typed as (
     union all
     select attnum, t.typbasetype from typed join pg_type t on t.oid = typed.type where t.typtype = 'd'
 )
-select a.attname::text as name, format_type(a.atttypid, a.atttypmod) as declared, format_type(t.oid, null) as type,
+select a.attname::text as name, format_type(a.atttypid, a.atttypmod) as declared,
+    -- "character" alone would be of one character, wherever it is written
+    case when t.oid = 'bpchar'::regtype then 'bpchar' else format_type(t.oid, null) end as type,
     t.typtype::text as kind, a.attgenerated <> '' as generated, a.attidentity = 'a' as identity,
     a.attnotnull and not a.atthasdef and a.attidentity = '' as needed,
     (select typdefault is not null from pg_type d where d.oid = a.atttypid) as domain_default,
@@ -39,11 +41,13 @@ order by a.attnum
 """
 _KEY_OF_DOCUMENT = re.compile(r"""\(*("?)(?P<column>\w+)\1 ->> '(?P<key>[^']+)'::text\)*(::[a-z0-9 ]+\)?)*""")
 
-TEXTS = ("text", "character varying", "character", "citext")
+TEXTS = ("text", "character varying", "bpchar", "citext")
 _NUMBERS = ("smallint", "integer", "bigint", "numeric")
 _IDS = (*TEXTS, "uuid", "smallint", "integer", "bigint", "numeric")
 _DOCUMENTS = ("jsonb", "json", *TEXTS, "bytea")
 _TIMES = ("timestamp with time zone", "timestamp without time zone", *TEXTS, "bigint")
+
+_OPTIONAL = ("expected_version", "timestamp_utc", "event_id", "stream_id", "payload_revision", "metadata")
 
 TAKEN_TYPES: dict[str, tuple[str, ...]] = {
     "global_sequence_id": ("integer", "bigint", "numeric"),
@@ -152,6 +156,17 @@ async def _columns(
 def _mistakes(definition: StoreDefinition, shape: Shape) -> Iterator[StoreDefinitionError]:
     toml = definition.directory / "store.toml"
     documents = {definition.columns.get(name) for name in ("payload", "metadata")}
+    table = definition.events_table
+    if shape.kind not in ("r", "p", "v"):
+        yield StoreDefinitionError(
+            f"{table!r} is neither a table nor a view", path=str(toml), line=line_of(toml, table),
+            remedy="name the table that holds the events, or a view of it",
+        )  # fmt: skip
+    if shape.kind == "v" and not definition.seed_script:
+        yield StoreDefinitionError(
+            f"{table!r} is a view, which the seeder cannot fill", path=str(toml), line=line_of(toml, table),
+            remedy="write seed.sql: it inserts seeded_events into the tables that the view reads",
+        )  # fmt: skip
 
     def mistake(column: Column, name: str, reason: str, remedy: str) -> StoreDefinitionError:
         return StoreDefinitionError(
@@ -167,9 +182,9 @@ def _mistakes(definition: StoreDefinition, shape: Shape) -> Iterator[StoreDefini
             continue
         if column.type not in TAKEN_TYPES[name]:
             known = ", ".join(TAKEN_TYPES[name])
-            yield mistake(
-                column, name, f"is {column.declared}, which Eventmark does not fill", f"it may be {known}"
-            )
+            leave = "; or leave the line out" if name in _OPTIONAL else ""
+            reason = f"is {column.declared}, which Eventmark does not fill"
+            yield mistake(column, name, reason, f"it may be {known}{leave}")
         if column.type == "enum" and not (kinds := _kinds(definition, name)):
             labels = ", ".join(f'"{label}"' for label in column.labels)
             yield mistake(column, name, f"takes only {labels}", f"write above [tables]: {name}s = [{labels}]")

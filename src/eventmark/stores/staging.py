@@ -88,7 +88,7 @@ def _shown(definition: StoreDefinition, shape: Shape, name: str) -> str:
 
 
 def _type_name(column: Column) -> str:
-    return column.declared if column.type == "enum" else column.type if column.type != "character" else "text"
+    return column.declared if column.type == "enum" else column.type
 
 
 def _insert(definition: StoreDefinition, shape: Shape, schema: str) -> str:

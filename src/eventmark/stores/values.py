@@ -20,7 +20,7 @@ with recursive typed as (
 select parameter, format_type(t.oid, null) as type
 from typed join pg_type t on t.oid = typed.type and t.typtype <> 'd'
 """
-_TEXTS = ("text", "character varying", "varchar", "character", "char", "citext", "name")
+_TEXTS = ("text", "character varying", "varchar", "character", "char", "bpchar", "citext", "name")
 _NUMBERS = ("smallint", "integer", "int", "bigint", "int2", "int4", "int8", "numeric")
 
 

@@ -137,7 +137,7 @@ def key_of_event(event: StoredEvent) -> int:
 def is_foreign(event: StoredEvent, tenant_id: str) -> bool:
     """Whether it says to be another tenant's. One that does not say is found by where it is stored."""
     try:
-        return str(event.tenant_id) != tenant_id
+        return str(event.tenant_id).rstrip() != tenant_id  # char(n) is filled up with spaces
     except KeyError:
         return False
 
