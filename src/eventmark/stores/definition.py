@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from eventmark.engine.statements import Statement, read_statements
 from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.results.targets import Target, targets_from
 from eventmark.stores.conflict import ConflictForm
+from eventmark.stores.settings_file import COLUMN, SettingsFile, nearest
 from eventmark.text_files import NotTextError, read_text
 from eventmark.workload import ONLY_TENANT, Naming
 
@@ -49,7 +49,6 @@ _NO_TENANTS = f"'{ONLY_TENANT}'::text"
 FIRST_SEQUENCES = (-1, 0, 1)
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +141,7 @@ def read_definition(directory: Path) -> StoreDefinition:
     """Read a store's folder. Raises ``StoreDefinitionError`` that names file and line."""
     toml_path = directory / "store.toml"
     settings, text = _read_toml(toml_path)
-    where = _Where(toml_path, text)
+    where = SettingsFile(toml_path, text)
     where.check_keys(settings, _KEYS)
     name = where.text(settings, "name", _NAME, default=directory.resolve().name.lower())
     engine = where.text(settings, "engine", default="")
@@ -159,7 +158,7 @@ def read_definition(directory: Path) -> StoreDefinition:
     columns = where.columns(settings, "columns", EVENT_COLUMNS, _REQUIRED_COLUMNS, has_tenants=has_tenants)
     if ordering == "transaction-id" and "transaction_id" not in columns:
         raise where.error("columns", "ordering by transaction id needs the column transaction_id", "map it")
-    snapshots_table = where.text(tables, "snapshots", _COLUMN, default="") or None
+    snapshots_table = where.text(tables, "snapshots", COLUMN, default="") or None
     payload = _payload(where, settings, engine)
     statements = _known_statements(
         _engine_statements(payload) if engine else read_statements(directory), toml_path
@@ -175,7 +174,7 @@ def read_definition(directory: Path) -> StoreDefinition:
         directory=directory,
         engine=engine,
         ordering=ordering,
-        events_table=where.text(tables, "events", _COLUMN, default="domain_events"),
+        events_table=where.text(tables, "events", COLUMN, default="domain_events"),
         snapshots_table=snapshots_table,
         columns=columns,
         snapshot_columns=where.columns(
@@ -240,7 +239,7 @@ def _read_script(path: Path, *, required: bool) -> str:
         ) from error
 
 
-def _payload(where: _Where, settings: Mapping[str, Any], engine: str) -> str:
+def _payload(where: SettingsFile, settings: Mapping[str, Any], engine: str) -> str:
     """The type of the engine's payloads; a store of SQL files has it in its schema.sql."""
     payload = where.text(settings, "payload", default=DEFAULT_PAYLOAD)
     if "payload" in settings and not engine:
@@ -259,7 +258,7 @@ def _known_statements(statements: dict[str, Statement], toml_path: Path) -> dict
     for name, statement in statements.items():
         if name not in _STATEMENTS:
             raise StoreDefinitionError(
-                f"no operation is called {name!r}{_nearest(name, _STATEMENTS)}",
+                f"no operation is called {name!r}{nearest(name, _STATEMENTS)}",
                 path=statement.path,
                 remedy=f"operations are {', '.join(_STATEMENTS)}",
             )
@@ -310,7 +309,7 @@ def _capabilities(
     return capabilities, absent
 
 
-def _conflict(where: _Where, settings: Mapping[str, Any]) -> ConflictForm:
+def _conflict(where: SettingsFile, settings: Mapping[str, Any]) -> ConflictForm:
     table = where.table(settings, "conflict")
     where.check_keys(table, ("sqlstate", "message"))
     if table and "sqlstate" not in table:
@@ -319,118 +318,9 @@ def _conflict(where: _Where, settings: Mapping[str, Any]) -> ConflictForm:
     return ConflictForm(sqlstate=sqlstate, message=where.text(table, "message", default="") or "*")
 
 
-def _targets(where: _Where, settings: Mapping[str, Any]) -> dict[str, Target]:
+def _targets(where: SettingsFile, settings: Mapping[str, Any]) -> dict[str, Target]:
     try:
         overlaid = targets_from(where.table(settings, "targets"), str(where.path))
     except UsageError as error:
         raise where.error("targets", error.message, error.remedy) from error
     return dict(overlaid)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(known), 1)
-    return f", did you mean {found[0]!r}?" if found else ""
-
-
-class _Where:
-    """Values of a TOML file, and errors that name the line they stand on."""
-
-    def __init__(self, path: Path, text: str) -> None:
-        self.path = path
-        self._lines = text.splitlines()
-
-    def error(self, key: str, message: str, remedy: str = "") -> StoreDefinitionError:
-        pattern = re.compile(rf"\s*(\[\s*)?\"?{re.escape(key)}\"?\s*[\]=]")
-        line = next((number for number, line in enumerate(self._lines, 1) if pattern.match(line)), 1)
-        return StoreDefinitionError(message, path=str(self.path), line=line, remedy=remedy)
-
-    def check_keys(self, table: Mapping[str, Any], known: Iterable[str]) -> None:
-        for key in table:
-            if key not in known:
-                raise self.error(
-                    key, f"unknown key {key!r}{_nearest(key, known)}", f"known are {', '.join(known)}"
-                )
-
-    def text(
-        self, table: Mapping[str, Any], key: str, pattern: re.Pattern[str] | None = None, *, default: str
-    ) -> str:
-        value = table.get(key, default)
-        if not isinstance(value, str):
-            raise self.error(key, f"{key} must be a text, got {value!r}")
-        if pattern is not None and value and not pattern.fullmatch(value):
-            raise self.error(key, f"{key} {value!r} is not allowed", f"it must match {pattern.pattern}")
-        return value
-
-    def table(self, settings: Mapping[str, Any], key: str) -> dict[str, Any]:
-        value = settings.get(key, {})
-        if not isinstance(value, dict):
-            raise self.error(
-                key, f"{key} must be a table", f"write [{key}] and lines of name = value below it"
-            )
-        return value
-
-    def columns(
-        self,
-        settings: Mapping[str, Any],
-        key: str,
-        known: tuple[str, ...],
-        required: tuple[str, ...],
-        *,
-        has_tenants: bool,
-    ) -> dict[str, str]:
-        """The mapping, all names as they are where the file has none."""
-        if not has_tenants:
-            known = tuple(name for name in known if name != "tenant_id")
-        if key not in settings:
-            return {name: name for name in known}
-        table = self.table(settings, key)
-        if not has_tenants and "tenant_id" in table:
-            raise self.error(
-                "tenant_id", f'{key} maps tenant_id, and tenants = "none"', "delete one of the lines"
-            )
-        self.check_keys(table, known)
-        mapped = {name: self.text(table, name, _COLUMN, default="") for name in table}
-        for name in required:
-            if not mapped.get(name) and name in known:
-                unless = ', or write tenants = "none" above [tables]' if name == "tenant_id" else ""
-                raise self.error(
-                    key, f"{key} does not map {name}", f'add a line: {name} = "your_column"{unless}'
-                )
-        for name, column in mapped.items():
-            if (twice := [other for other in mapped if mapped[other] == column])[0] != name:
-                raise self.error(
-                    name, f"{key} maps {twice[0]} and {name} to one column, {column!r}", "map one of them"
-                )
-        return mapped
-
-    def choice(self, settings: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> str:
-        """One of ``allowed``, the first where the file has none."""
-        value = settings.get(key, allowed[0])
-        if value not in allowed:
-            raise self.error(key, f"{key} {value!r} is not allowed", f"write one of {', '.join(allowed)}")
-        return str(value)
-
-    def number(self, settings: Mapping[str, Any], key: str, allowed: tuple[int, ...], *, default: int) -> int:
-        value = settings.get(key, default)
-        if type(value) is not int or value not in allowed:
-            raise self.error(
-                key, f"{key} {value!r} is not allowed", f"write one of {', '.join(map(str, allowed))}"
-            )
-        return value
-
-    def texts(self, settings: Mapping[str, Any], key: str) -> tuple[str, ...]:
-        """A list of texts, empty where the file has none."""
-        value = settings.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
-            raise self.error(
-                key, f"{key} must be a list of texts, got {value!r}", f'write {key} = ["one", "other"]'
-            )
-        return tuple(value)
-
-    def expressions(self, settings: Mapping[str, Any], key: str) -> dict[str, str]:
-        """SQL expressions by the names of columns."""
-        table = self.table(settings, key)
-        for name in table:
-            if not _COLUMN.fullmatch(name) or not self.text(table, name, default=""):
-                raise self.error(name, f"{key}: {name!r} is not a column and its SQL expression")
-        return dict(table)
