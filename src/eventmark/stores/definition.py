@@ -32,16 +32,16 @@ SNAPSHOT_COLUMNS = (
 )  # fmt: skip
 ORDERINGS = ("transaction-id", "global-sequence")
 
-_REQUIRED_COLUMNS = (
+REQUIRED_COLUMNS = (
     "global_sequence_id", "sequence_number", "tenant_id", "aggregate_id", "event_type", "payload",
 )  # fmt: skip
 _REQUIRED_SNAPSHOT_COLUMNS = ("sequence_number", "tenant_id", "aggregate_id", "payload")
-_REQUIRED_STATEMENTS = ("append_events", "load_aggregate")
-_STATEMENTS = (
-    *_REQUIRED_STATEMENTS, "stream_events", "stream_tenant_events", "create_head_token", "create_token_at",
+REQUIRED_STATEMENTS = ("append_events", "load_aggregate")
+STATEMENTS = (
+    *REQUIRED_STATEMENTS, "stream_events", "stream_tenant_events", "create_head_token", "create_token_at",
     "store_snapshot", "read_snapshot", "stream_version",
 )  # fmt: skip
-_KEYS = (
+KEYS = (
     "name", "description", "engine", "payload", "ordering", "tenants", "first_sequence", "event_types",
     "aggregate_types", "tables", "columns", "snapshot_columns", "seeded_columns", "targets", "conflict",
 )  # fmt: skip
@@ -142,7 +142,7 @@ def read_definition(directory: Path) -> StoreDefinition:
     toml_path = directory / "store.toml"
     settings, text = _read_toml(toml_path)
     where = SettingsFile(toml_path, text)
-    where.check_keys(settings, _KEYS)
+    where.check_keys(settings, KEYS)
     name = where.text(settings, "name", _NAME, default=directory.resolve().name.lower())
     engine = where.text(settings, "engine", default="")
     if engine not in ("", "eventmark.engine"):
@@ -155,7 +155,7 @@ def read_definition(directory: Path) -> StoreDefinition:
     tables = where.table(settings, "tables")
     where.check_keys(tables, ("events", "snapshots"))
     has_tenants = where.choice(settings, "tenants", ("many", "none")) == "many"
-    columns = where.columns(settings, "columns", EVENT_COLUMNS, _REQUIRED_COLUMNS, has_tenants=has_tenants)
+    columns = where.columns(settings, "columns", EVENT_COLUMNS, REQUIRED_COLUMNS, has_tenants=has_tenants)
     if ordering == "transaction-id" and "transaction_id" not in columns:
         raise where.error("columns", "ordering by transaction id needs the column transaction_id", "map it")
     snapshots_table = where.text(tables, "snapshots", COLUMN, default="") or None
@@ -251,18 +251,18 @@ def _payload(where: SettingsFile, settings: Mapping[str, Any], engine: str) -> s
 
 def _engine_statements(payload: str) -> dict[str, Statement]:
     """Those of the operations; the engine has more of its own."""
-    return {name: one for name, one in HORIZON.statements(payload).items() if name in _STATEMENTS}
+    return {name: one for name, one in HORIZON.statements(payload).items() if name in STATEMENTS}
 
 
 def _known_statements(statements: dict[str, Statement], toml_path: Path) -> dict[str, Statement]:
     for name, statement in statements.items():
-        if name not in _STATEMENTS:
+        if name not in STATEMENTS:
             raise StoreDefinitionError(
-                f"no operation is called {name!r}{nearest(name, _STATEMENTS)}",
+                f"no operation is called {name!r}{nearest(name, STATEMENTS)}",
                 path=statement.path,
-                remedy=f"operations are {', '.join(_STATEMENTS)}",
+                remedy=f"operations are {', '.join(STATEMENTS)}",
             )
-    for name in _REQUIRED_STATEMENTS:
+    for name in REQUIRED_STATEMENTS:
         if name not in statements:
             raise StoreDefinitionError(
                 f"the store lacks {name}.sql", path=str(toml_path.parent / f"{name}.sql"), remedy="write it"
