@@ -14,13 +14,14 @@ import numpy as np
 from eventmark.domain import NewEvent, StreamId
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.stores import StoreDefinition, append_values, encoder_of, event_values, read_shape
+from eventmark.workload import ONLY_TENANT
 
 TEMPLATES = 24
 """Events whose types, tenants and payloads appends take: their sizes stand for all of the corpus'."""
 
 _SAMPLED_ROWS = 2400
 _OTHERWISE = {
-    "tenant_id": "tenant", "aggregate_type": "Order", "event_type": "OrderPlaced", "payload": "{}", "metadata": "{}",
+    "tenant_id": ONLY_TENANT, "aggregate_type": "Order", "event_type": "OrderPlaced", "payload": "{}", "metadata": "{}",
     "payload_revision": "1.0",
 }  # fmt: skip
 

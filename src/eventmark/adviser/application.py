@@ -141,11 +141,11 @@ def _groups(copies: Copies, missing: dict[str, str]) -> dict[str, OperationResul
 
 async def _loads(copies: Copies) -> list[tuple[str, int]]:
     """The corpus in its order: of each event, its aggregate and how long that was before."""
-    columns = {name: f'"{column}"' for name, column in copies.definition.columns.items()}
+    columns = copies.definition.sql_columns
     async with copies.connection() as connection:
         rows = await connection.fetch(
             f"select {columns['tenant_id']}::text || '/' || {columns['aggregate_id']}::text as aggregate,"
-            f" {columns['sequence_number']}::bigint - 1 as events"
+            f" {copies.definition.sql_sequence}::bigint - 1 as events"
             f' from {quoted_schema(copies.plain)}."{copies.definition.events_table}"'
             f" where {columns['global_sequence_id']} <= $1 order by {columns['global_sequence_id']}",
             copies.events,

@@ -14,10 +14,11 @@ from eventmark.adviser.appends import Template, append_script, sampled_templates
 from eventmark.adviser.candidate import Sizes
 from eventmark.engine.schema import Purpose
 from eventmark.engine.statements import quoted_schema
+from eventmark.errors import CannotRunError
 from eventmark.jobs.job import Job
 from eventmark.plans import PlanCase, sampled_cases
 from eventmark.seeding import Progress, no_progress, seed
-from eventmark.stores import StoreDefinition, drop_scratch_schema, scratch_name
+from eventmark.stores import StoreDefinition, drop_scratch_schema, read_shape, scratch_name
 
 SUFFIX_PLAIN, SUFFIX_CHANGED = "_as_is", "_changed"
 RATE_TEMPLATES = 6
@@ -80,7 +81,19 @@ class Copies:
                 self.job.server.dsn, self.definition, self.job.corpus, schema=schema, purpose=Purpose.SCRATCH,
                 progress=self.progress,
             )  # fmt: skip
+        if self._is_view():
+            raise CannotRunError(
+                f"store {self.definition.name!r} cannot be advised on: its events are a view of several tables",
+                remedy="ask run, verify, explain and load, which work on the store itself",
+            )
         self._templates = asyncio.run(self._sampled_templates())
+
+    def _is_view(self) -> bool:
+        async def asked() -> bool:
+            async with self.connection() as connection:
+                return (await read_shape(connection, self.definition, self.plain)).kind == "v"
+
+        return asyncio.run(asked())
 
     def drop(self) -> None:
         for schema in (self.plain, self.changed):

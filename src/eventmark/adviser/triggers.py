@@ -121,7 +121,7 @@ async def _appended(
     copies: Copies, connection: asyncpg.Connection[Any], template: Template, number: int
 ) -> tuple[Row, int]:
     """The row that an append stores, and how many rows of other tables were written; rolled back."""
-    definition, columns = copies.definition, copies.definition.columns
+    definition, columns = copies.definition, copies.definition.sql_columns
     statement = definition.statements["append_events"]
     call = append_call(statement, template, number=number, neighbour=0)
     table = f'"{copies.changed}"."{definition.events_table}"'
@@ -132,8 +132,8 @@ async def _appended(
         before = await _written_elsewhere(connection, definition.events_table)
         await connection.fetch(statement.sql(copies.changed), *call.arguments)
         stored = await connection.fetchval(
-            f'select to_jsonb(stored)::text from {table} as stored where "{columns["tenant_id"]}"::text = $1'
-            f' and "{columns["aggregate_id"]}"::text = $2',
+            f"select to_jsonb(stored)::text from {table} as stored where {columns['tenant_id']}::text = $1"
+            f" and {columns['aggregate_id']}::text = $2",
             call.stream.tenant_id,
             call.stream.aggregate_id,
         )

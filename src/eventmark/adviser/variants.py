@@ -81,12 +81,13 @@ async def read_subject(copies: Copies, connection: asyncpg.Connection[Any], sche
     )
     assert setting is not None
     relation = f"{quoted_schema(schema)}.{quoted_name(table.name)}"
-    shares = [number / RANGES for number in range(1, RANGES)]
-    limits = await connection.fetchval(
-        f"select percentile_disc($1::float8[]) within group (order by"
-        f" {quoted_name(definition.columns['timestamp_utc'])})::text[] from {relation}",
-        shares,
-    )
+    limits = None
+    if "timestamp_utc" in definition.columns:
+        limits = await connection.fetchval(
+            f"select percentile_disc($1::float8[]) within group (order by"
+            f" {quoted_name(definition.columns['timestamp_utc'])})::text[] from {relation}",
+            [number / RANGES for number in range(1, RANGES)],
+        )
     return Subject(
         table=table,
         indexes=await read_indexes(connection, schema, [table.name]),
@@ -222,12 +223,16 @@ def _types(subject: Subject) -> list[Candidate | Trial]:
 
 
 def _partitions_by_tenant(subject: Subject) -> Candidate | Trial:
-    column = subject.columns["tenant_id"]
+    column = subject.columns.get("tenant_id")
+    if column is None:
+        return not_tried("partitions", "partitioned by tenant", "the store has no tenants")
     return _partitioned(subject, "by tenant", column, by_hash(column))
 
 
 def _partitions_by_time(subject: Subject) -> Candidate | Trial:
-    column = subject.columns["timestamp_utc"]
+    column = subject.columns.get("timestamp_utc")
+    if column is None:
+        return not_tried("partitions", "partitioned by time", "the store keeps no time of its events")
     return _partitioned(subject, "by time", column, by_range(column, subject.time_limits))
 
 
