@@ -45,7 +45,7 @@ def test_what_pgbench_appends_is_what_was_to_be_appended(server: Server, own: Pa
     rows = asyncio.run(fetch(
         server.dsn,
         f'select distinct "{columns["tenant_id"]}" as tenant, "{columns["event_type"]}" as type,'
-        f' "{columns["payload"]}"::text as payload, "{columns["metadata"]}"::text as metadata,'
+        f' "{columns["payload"]}"::jsonb::text as payload, "{columns["metadata"]}"::jsonb::text as metadata,'
         f' "{columns["sequence_number"]}" as version from appended."{definition.events_table}"',
     ))  # fmt: skip
     assert [tuple(row) for row in rows] == [
