@@ -8,6 +8,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from eventmark.cli.live import PulseView, live_view
+from eventmark.cli.progress import StageLines
 from eventmark.loadgen.generator import Pulse
 
 PULSE = Pulse(
@@ -48,3 +49,14 @@ def test_pulses_go_nowhere_where_nobody_watches() -> None:
         progress("generate", 1, 2)
         watch(PULSE, {})
     assert "operations/s" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_where_nobody_watches_a_stage_is_a_line_and_a_long_one_says_how_much_longer_it_takes() -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    now_s = 0.0
+    lines = StageLines(console, clock=lambda: now_s)
+    for now_s, stage, done in ((0.0, "load", 0), (5.0, "load", 10), (40.0, "load", 50), (60.0, "load", 75),
+                               (80.0, "load", 100), (81.0, "audit", 0)):  # fmt: skip
+        lines(stage, done, 100)
+    said = [line.partition(" ")[2] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert said == ["seed events", "seed events 50%, about 40 s left", "audit the corpus"]

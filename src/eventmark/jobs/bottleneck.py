@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from eventmark.judgement.bottleneck import Bottleneck, find_bottleneck
 from eventmark.judgement.evidence import Evidence, StatementTime
+from eventmark.judgement.symptoms import Limit
 from eventmark.results.results import Block, Chart, Column, Finding, Point, Section, Table, Verdict
 
 SECTION_NAME = "bottleneck"
@@ -35,7 +36,10 @@ def bottleneck_section(evidence: Evidence) -> Section:
 
 
 def _text(found: Bottleneck) -> Iterator[str]:
-    yield f"What limited it: {found.limit}. {found.because[:1].upper()}{found.because[1:]}."
+    if found.limit is Limit.NONE:
+        yield "No bottleneck found: nothing was near its limit."
+    else:
+        yield f"Bottleneck: {found.limit}. {found.because[:1].upper()}{found.because[1:]}."
     if found.budget:
         yield "Where the time went: " + ", ".join(
             f"{name} {share:.0%}" for name, share in found.budget.items() if share >= 0.005
@@ -59,10 +63,10 @@ def _symptoms(found: Bottleneck) -> Table:
         for one in found.symptoms
     ]  # fmt: skip
     return Table(
-        title="What could have limited it",
+        title="Possible bottlenecks",
         columns=[
-            Column(name="limit"), Column(name="share of"), Column(name="seen", unit="share"),
-            Column(name="a limit from", unit="share"), Column(name="is"),
+            Column(name="bottleneck"), Column(name="share of"), Column(name="seen", unit="share"),
+            Column(name="threshold", unit="share"), Column(name="status"),
         ],
         rows=rows,
         note="In the order of cause before effect: the first that is beyond its limit is named. A share from samples "

@@ -32,7 +32,7 @@ from eventmark.stores import StoreDefinition, open_store
 from eventmark.workers import call, worker_processes
 
 FLOOR_CALLS_SHARE = 1.0  # of a fork's samples
-TOO_NOISY = "it took no longer with the statement than without: too much else went on"
+TOO_NOISY = "noise exceeded the cost of the statement"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
