@@ -29,6 +29,21 @@ def test_what_is_left_enlarges_parts_in_the_same_order() -> None:
     assert chosen_extents(TIMES, 1000.0) == {Part.VERIFY: 1, Part.OPERATIONS: 1, Part.SOAK: 0, Part.ADVICE: 0}
 
 
+def test_what_can_decide_comes_before_what_only_refines() -> None:
+    times = {Part.VERIFY: [10.0, 50.0], Part.OPERATIONS: [30.0], Part.GROWTH: [20.0, 60.0, 100.0]}
+    assert chosen_extents(times, 140.0) == {Part.VERIFY: 1, Part.OPERATIONS: 0, Part.GROWTH: 1}
+    assert chosen_extents(times, 140.0, {Part.GROWTH: 2}) == {
+        Part.VERIFY: 0,
+        Part.OPERATIONS: 0,
+        Part.GROWTH: 2,
+    }
+    assert chosen_extents(times, 130.0, {Part.GROWTH: 2}) == {
+        Part.VERIFY: 1,
+        Part.OPERATIONS: 0,
+        Part.GROWTH: 0,
+    }
+
+
 def test_the_least_is_what_any_answer_needs() -> None:
     assert least_s(TIMES) == 40.0
 

@@ -101,7 +101,11 @@ class Certification:
         """The extents of what is yet to be done, and what is left over."""
         to_do = self._to_do()
         seconds = {part: [one.seconds for one in extents] for part, extents in to_do.items()}
-        chosen = chosen_extents(seconds, self._left_s())
+        decides = {
+            part: next((place for place, one in enumerate(extents) if one.decides), 0)
+            for part, extents in to_do.items()
+        }
+        chosen = chosen_extents(seconds, self._left_s(), decides)
         rest_s = left_over_s(seconds, chosen, self._left_s())
         return {part: to_do[part][place] for part, place in chosen.items()}, rest_s
 
@@ -156,8 +160,7 @@ class Certification:
         if result.corpus is not None and result.corpus.events_per_s:
             self.ground = replace(self.ground, loaded_per_s=result.corpus.events_per_s)
         self.ground = replace(self.ground, job=replace(self.ground.job, replace=False))
-        reason = f": {result.reasons[0]}" if result.reasons else ""
-        self.say(f"  {result.verdict.value}{reason}")
+        self.say(f"  {result.verdict.value} " + "; ".join(result.reasons[:2]))
 
     def _result(self, ended: str = "") -> RunResult:
         why = {part: self._not_done.get(part, f"{TITLES[part]}: {ended or 'not done'}") for part in Part}

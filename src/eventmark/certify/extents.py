@@ -14,7 +14,9 @@ from eventmark.certify.criteria import GROWN_EVENTS, Part
 from eventmark.engine.orderings import HORIZON, NAIVE
 from eventmark.experiments.cliffs.cliffs import COPIED_EVENTS_MAX, Cliffs
 from eventmark.experiments.hunt.verification import Verification
+from eventmark.experiments.isolation.aggressors import KINDS
 from eventmark.experiments.isolation.isolation import Isolation
+from eventmark.experiments.isolation.isolation_report import PAIRS_MIN
 from eventmark.experiments.load.capacity import CapacityPlan, CapacitySearch
 from eventmark.experiments.load.load import Load
 from eventmark.experiments.load.sweep import SERVED, Sweep
@@ -40,6 +42,12 @@ LOADED_PER_S = 25_000.0
 
 SWEPT = ("append_events[1]", "load_aggregate[1000]", "stream_events[1000]")
 SWEEP_LEVELS = 7
+LEVEL_LEAST_S = 1.0
+"""In less, the server's sessions are looked at too seldom to tell what limited them."""
+
+LOADED_LEAST_S = 30.0
+"""In less, the rarest operations of the mix have too few samples to be bounded."""
+
 VOLUME_S = {"quick": 12.0, "short": 45.0}
 """What one volume of a growing log takes to measure, by effort."""
 
@@ -62,13 +70,14 @@ class Ground:
 class Extent:
     """A part in one extent: the ``seconds`` it takes, the ``profile`` it is done by, and what makes it.
 
-    ``make`` is given the seconds that are left over.
+    ``make`` is given the seconds that are left over. ``decides``: it is long enough to decide the part's criterion.
     """
 
     seconds: float
     profile: str
     make: Callable[[Ground, float], Experiment]
     events_max: int | None = None
+    decides: bool = True
 
     def job(self, ground: Ground) -> Job:
         corpus = ground.job.corpus
@@ -86,7 +95,7 @@ def extents_of(ground: Ground) -> dict[Part, Sequence[Extent]]:
         Part.SWEEP: [
             _sweep(SWEPT, 0.6), _sweep(SWEPT, 1.5), _sweep(SERVED, 1.5), _sweep(SERVED, 3.0),
         ],
-        Part.ISOLATION: [_isolation(1.0, 4, "quick"), _isolation(3.0, 5, "quick"), _isolation(5.0, 6, "standard")],
+        Part.ISOLATION: [_isolation(1.0, 3, "quick"), _isolation(3.0, 6, "quick"), _isolation(5.0, 6, "standard")],
         Part.GROWTH: _growth(ground),
         Part.STRESS: [_plain(30.0, "quick", Stress), _plain(80.0, "standard", Stress)],
         Part.SOAK: [_soak(SOAKED_LEAST_S)],
@@ -145,7 +154,13 @@ def _load(seconds: float) -> Extent:
     def make(ground: Ground, rest_s: float) -> Experiment:
         return Load(plan=_load_plan(ground, seconds, warm_rounds=6), watch=ground.watch)
 
-    return Extent(seconds=seconds + 5 + PREPARE_S, profile="quick" if seconds < 20 else "standard", make=make)
+    short = seconds < LOADED_LEAST_S
+    return Extent(
+        seconds=seconds + 5 + PREPARE_S,
+        profile="quick" if short else "standard",
+        make=make,
+        decides=not short,
+    )
 
 
 def _capacity(probe_s: float, confirm_s: float, confirm_max_s: float, probes: int) -> Extent:
@@ -168,14 +183,16 @@ def _sweep(operations: Sequence[str], level_s: float) -> Extent:
         )  # fmt: skip
 
     seconds = len(operations) * SWEEP_LEVELS * (level_s + 1.0) + PREPARE_S
-    return Extent(seconds=seconds, profile="quick" if level_s < 1 else "standard", make=make)
+    short = level_s < LEVEL_LEAST_S
+    return Extent(seconds=seconds, profile="quick" if short else "standard", make=make, decides=not short)
 
 
 def _isolation(leg_s: float, rounds: int, profile: str) -> Extent:
     def make(ground: Ground, rest_s: float) -> Experiment:
         return Isolation(leg_s=leg_s, rounds=rounds, warm_rounds=2)
 
-    return Extent(seconds=4 * 2 * rounds * (leg_s + 1.5) + 15 + PREPARE_S, profile=profile, make=make)
+    seconds = len(KINDS) * 2 * rounds * (leg_s + 1.5) + 15 + PREPARE_S
+    return Extent(seconds=seconds, profile=profile, make=make, decides=rounds > PAIRS_MIN)
 
 
 def _growth(ground: Ground) -> Sequence[Extent]:
@@ -200,7 +217,7 @@ def _grown(ground: Ground, volumes: tuple[int, ...], effort: str) -> Extent:
         return Scale(volumes=volumes, effort=effort)
 
     seconds = (volumes[0] + volumes[-1]) / ground.loaded_per_s + VOLUME_S[effort] * len(volumes) + PREPARE_S
-    return Extent(seconds=seconds, profile="quick", make=make)
+    return Extent(seconds=seconds, profile="quick", make=make, decides=volumes[-1] >= GROWN_EVENTS)
 
 
 def _soak(least_s: float) -> Extent:

@@ -1,7 +1,8 @@
 """Which parts of a certification are done in the time there is, and how thoroughly. Pure.
 
 Each part can be done in several extents, each with the time it takes. First every part gets its smallest, the one that
-decides most first, as long as there is time for it; then they are enlarged in the same order, one step a turn.
+decides most first, as long as there is time for it. Then, in the same order, it gets the smallest that can decide its
+criterion; and then they are enlarged, one step a turn.
 """
 
 from __future__ import annotations
@@ -20,27 +21,35 @@ NEEDED = (Part.VERIFY, Part.OPERATIONS)
 """Without these there is nothing to answer."""
 
 
-def chosen_extents(seconds: Mapping[Part, Sequence[float]], time_s: float) -> dict[Part, int]:
+def chosen_extents(
+    seconds: Mapping[Part, Sequence[float]], time_s: float, decides: Mapping[Part, int] | None = None
+) -> dict[Part, int]:
     """The extent of each part that there is time for, as a place in its ``seconds``, which ascend.
 
-    A part without extents is not done. What is left over is nobody's: a soak may have it.
+    ``decides`` has the place of the smallest that can decide, where it is not the first. A part without extents is not
+    done. What is left over is nobody's: a soak may have it.
     """
     chosen: dict[Part, int] = {}
-    left_s = time_s
+
+    def enlarge(part: Part, place: int) -> bool:
+        """Whether there is room for it."""
+        if not seconds.get(part) or place >= len(seconds[part]):
+            return False
+        larger = {**chosen, part: place}
+        if left_over_s(seconds, larger, time_s) < 0:
+            return False
+        chosen[part] = place
+        return True
+
     for part in PRIORITY:
-        if seconds.get(part) and seconds[part][0] <= left_s:
-            chosen[part] = 0
-            left_s -= seconds[part][0]
+        enlarge(part, 0)
+    for part, place in ((part, (decides or {}).get(part, 0)) for part in PRIORITY if part in chosen):
+        if place:
+            enlarge(part, place)
     enlarged = True
     while enlarged:
-        enlarged = False
-        for part in PRIORITY:
-            place = chosen.get(part)
-            if place is None or place + 1 == len(seconds[part]):
-                continue
-            more_s = seconds[part][place + 1] - seconds[part][place]
-            if more_s <= left_s:
-                chosen[part], left_s, enlarged = place + 1, left_s - more_s, True
+        turn = [enlarge(part, chosen[part] + 1) for part in PRIORITY if part in chosen]
+        enlarged = any(turn)
     return chosen
 
 
