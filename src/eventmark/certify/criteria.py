@@ -19,6 +19,7 @@ from eventmark.jobs.kernel import INTERRUPTED, UNFIT
 from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import judged, overall
 from eventmark.results.results import Criterion, Finding, RunResult, Section, Verdict
+from eventmark.verify.findings import LOST
 
 
 class Part(StrEnum):
@@ -159,13 +160,19 @@ def _doubts(part: Part, result: RunResult, *, timed: bool) -> Iterator[Seen]:
 
 
 def _orderings(part: Part, result: RunResult) -> Iterator[Seen]:
-    """A control that was not caught takes the certainty out of what was met."""
+    """What was lost comes first. A control that was not caught takes the certainty out of what was met."""
     for one in judged(result.orderings):
         broken = [found for found in one.findings if found.verdict is Verdict.BROKEN]
-        yield Seen(
-            what=one.ordering, verdict=one.verdict, seen=one.reason, evidence="orderings",
-            remedy=next((found.remedy for found in broken if found.remedy), ""),
-        )  # fmt: skip
+        for found in sorted(broken, key=lambda found: not found.observed.startswith(LOST)):
+            yield Seen(
+                what=one.ordering,
+                verdict=found.verdict,
+                seen=found.observed,
+                remedy=found.remedy,
+                evidence="orderings",
+            )
+        if not broken:
+            yield Seen(what=one.ordering, verdict=one.verdict, seen=one.reason, evidence="orderings")
     if result.verdict is Verdict.INCONCLUSIVE:
         yield Seen(what=part, verdict=result.verdict, seen="; ".join(result.reasons), evidence="orderings")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from eventmark.results.results import Finding, Verdict
 from eventmark.verify.checker import INVARIANTS, Fault
 
+LOST = "Your consumers miss events"
 _PLACES = {
     "tail": "a consumer that reads from the log's start",
     "head": "a consumer that began at the log's end",
@@ -84,7 +85,7 @@ def said(fault: Fault, reader: Reader) -> str:
         return f"{fault.count:,} {fault.what}"
     place, _, whose = fault.consumer.partition(", ")
     text = (
-        f"Your consumers miss events: {_PLACES.get(place, 'a consumer')}{f' ({whose})' if whose else ''} never "
+        f"{LOST}: {_PLACES.get(place, 'a consumer')}{f' ({whose})' if whose else ''} never "
         f"received {fault.count:,} of {fault.due:,} committed events. They are in the table."
     )
     if 2 * fault.begun_beyond >= fault.count:
