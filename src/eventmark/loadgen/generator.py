@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import asyncpg
 import numpy as np
@@ -24,10 +25,12 @@ from eventmark.loadgen.task import WorkerTask
 from eventmark.loadgen.wire.worker import run_load_worker as run_wire_worker
 from eventmark.loadgen.worker import run_load_worker
 from eventmark.seeding import CorpusSample, Progress, no_progress, refreshed_sample
-from eventmark.workers import Crew, worker_processes
+from eventmark.workers import Crew, WorkerLink, worker_processes
 
 STAGE = "generate"
-_WORK = {WIRE: run_wire_worker, CLIENT: run_load_worker}
+
+Work = Callable[[WorkerTask, WorkerLink], Coroutine[Any, Any, WorkerRecords]]
+_WORK: Mapping[str, Work] = {WIRE: run_wire_worker, CLIENT: run_load_worker}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +94,17 @@ def run_load(
     watch: OnPulse | None = None,
     during: AbstractContextManager[object] | None = None,
     cut: OnCut | None = None,
+    work: Work | None = None,
 ) -> LoadOutcome:
     """Generate the load on the job's store, by workers taken from ``executor`` (processes of our own when None).
 
     The executor must run as many tasks at once as the plan has workers. What the mix names must be possible
     (``Mix.available``). The streams' versions are read anew, so that loads can follow each other. ``during``
     is entered when all workers are ready, and left when the last operation has ended. Where the load is interrupted,
-    ``cut`` is given what was measured until then, before that goes on to whoever called. Raises
-    ``CannotRunError``.
+    ``cut`` is given what was measured until then, before that goes on to whoever called. ``work`` is done by the
+    workers instead of what the plan's ``through`` says. Raises ``CannotRunError``.
     """
-    return asyncio.run(generate(job, sample, plan, executor, progress, watch, _entered(during), cut))
+    return asyncio.run(generate(job, sample, plan, executor, progress, watch, _entered(during), cut, work))
 
 
 async def generate(
@@ -112,6 +116,7 @@ async def generate(
     watch: OnPulse | None = None,
     during: AbstractAsyncContextManager[object] | None = None,
     cut: OnCut | None = None,
+    work: Work | None = None,
 ) -> LoadOutcome:
     """``run_load`` within a running event loop."""
     sample = of_tenants(await _refreshed(job, sample), plan.tenants)
@@ -122,7 +127,7 @@ async def generate(
         for number in range(plan.worker_count)
     ]
     with worker_processes(plan.worker_count) if executor is None else nullcontext(executor) as workers:
-        async with Crew(workers, _WORK[plan.through], tasks) as crew:
+        async with Crew(workers, work or _WORK[plan.through], tasks) as crew:
             await crew.ready()
             async with during or nullcontext():
                 started_s = crew.start()

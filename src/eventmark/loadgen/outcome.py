@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,13 @@ class OperationLoad:
     def by_worker(self, samples: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """One of the arrays, told apart by worker: series that are independent of each other."""
         return [found for number in np.unique(self.worker) if len(found := samples[self.worker == number])]
+
+    def without_lag(self) -> OperationLoad:
+        """As it would have been had the generator begun each call when it was due."""
+        return replace(
+            self, latency_ns=self.latency_ns - self.schedule_lag_ns, at_s=self.at_s + self.schedule_lag_ns / 1e9,
+            schedule_lag_ns=np.zeros_like(self.schedule_lag_ns),
+        )  # fmt: skip
 
     def completed_within(self, seconds: float) -> int:
         """How many had their answer within so many seconds from the start."""
@@ -126,6 +133,15 @@ class LoadOutcome:
             late_s=sum(float(one.schedule_lag_ns.sum()) for one in found) / 1e9,
             pool_wait_s=sum(float(one.pool_wait_ns.sum()) for one in found) / 1e9,
         )
+
+    def without_lag(self) -> LoadOutcome:
+        """Without what the generator itself was late by, call by call."""
+        return replace(self, operations={name: one.without_lag() for name, one in self.operations.items()})
+
+    def lag_ms(self, q: float) -> float:
+        """A quantile of what the generator was late by, over all calls that succeeded."""
+        lags = [one.schedule_lag_ns for one in self.operations.values() if one.succeeded]
+        return float(np.quantile(np.concatenate(lags), q)) / 1e6 if lags else 0.0
 
     @property
     def offered(self) -> int:

@@ -36,6 +36,7 @@ from eventmark.experiments.selfcheck.delays import (
     measured_delay,
     smallest_delay_ms,
 )
+from eventmark.experiments.selfcheck.generator import Blame, blame_findings, measure_blames
 from eventmark.experiments.selfcheck.judges import (
     check_audit,
     check_percentiles,
@@ -152,6 +153,25 @@ def test_percentiles_agree_with_counting_and_wrong_ones_are_noticed(monkeypatch:
     assert check_percentiles(1).verdict is Verdict.BROKEN
     assert counted_quantile([5, 1, 3], 0.5) == 3
     assert quantiles.latency_of(np.array([5, 1, 3]) * MS).p50 == 3
+
+
+@pytest.mark.alone
+def test_a_load_blames_whom_it_should(proving: Proving) -> None:
+    found = measure_blames(proving)
+    assert found["computing generator"].generator
+    assert found["pool of one"].pool
+    assert not found["slow server"].pool
+    assert found["slow server"].service_ms >= 5
+
+
+def test_a_load_that_blames_the_wrong_one_is_broken() -> None:
+    idle = Blame(generator="", pool_wait_ms=0.0, service_ms=6.0)
+    waiting = Blame(generator="", pool_wait_ms=18.0, service_ms=6.0)
+    late = Blame(generator="a worker used 99% of a core", pool_wait_ms=0.0, service_ms=6.0)
+    right = {"computing generator": late, "slow server": idle, "pool of one": waiting}
+    assert [one.verdict for one in blame_findings(right)] == [Verdict.MET] * 3
+    wrong = {"computing generator": idle, "slow server": late, "pool of one": idle}
+    assert [one.verdict for one in blame_findings(wrong)] == [Verdict.BROKEN] * 3
 
 
 @pytest.mark.long

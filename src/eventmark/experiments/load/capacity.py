@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from eventmark.errors import CannotRunError
+from eventmark.experiments.load.alone import (
+    Alone,
+    alone_table,
+    hopeless,
+    hopeless_section,
+    measure_alone,
+    without_own_lag,
+)
 from eventmark.experiments.load.search import PROBES_MAX, Answer, Capacity, Probe, find_capacity
 from eventmark.jobs.bottleneck import STORE_APPLICATION
 from eventmark.jobs.findings import Findings
@@ -16,7 +24,6 @@ from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import Evidence
 from eventmark.loadgen.generator import OnPulse, Watcher, on_pulse, possible_mix, run_load
-from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.sections import generator_section, load_figures, load_section, load_series
@@ -40,6 +47,9 @@ from eventmark.workload.arrivals import Arrivals
 STAGE = "capacity"
 UNANSWERED_SHARE_MAX = 0.02
 """Of what was offered, not answered within the time: more is a queue that grows. ``UNDER_WAY_S`` is always allowed."""
+
+LATE_MS_MAX = 10.0
+"""The generator's own lag at p99: beyond it, what is offered is bursts and not the rate that was to be tried."""
 
 UNDER_WAY_S = 0.1
 """What came within the last moments of a probe may still be under way at its end."""
@@ -107,10 +117,13 @@ class CapacitySearch(Experiment):
             prober = Prober(job, run.sample, plan, run, executor, on_pulse(run, self.watch), run.progress)
             arrivals = plan.load.arrivals
             assert arrivals is not None
+            alone = measure_alone(run, plan.load, executor, plan.probe_s)
+            if (never := hopeless(alone)) is not None:
+                return _no_capacity(alone, never, plan.load.through)
             run.so_far = lambda: _findings(run, prober.so_far(), prober.probed)
             found = find_capacity(prober.ask, first_per_s=arrivals.rate_per_s, probes_max=plan.probes_max)
             run.progress(STAGE, 1, 1)
-        return _findings(run, found, prober.probed)
+        return _findings(run, found, prober.probed, alone)
 
 
 @dataclass(slots=True)
@@ -141,7 +154,7 @@ class Prober:
         outcome = run_load(
             self.job, self.sample, load, executor=self.executor, watch=self.pulse, during=watch
         )
-        operations = to_results(outcome, self.job.targets)
+        operations = without_own_lag(outcome, self.job.targets)
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
         answer, reason = _answer_of(outcome, operations, self.job.targets, confirming=confirming)
         probe = Probe(rate_per_s=rate_per_s, confirming=confirming, answer=answer, reason=reason)
@@ -168,6 +181,9 @@ def _answer_of(
     confirmed it does not.
     """
     judged = {name: one for name, one in operations.items() if name in targets}
+    late_ms = outcome.lag_ms(0.99)
+    if late_ms >= LATE_MS_MAX:  # bursts instead of the rate that was to be tried
+        return Answer.GENERATOR, f"calls were begun up to {late_ms:.3g} ms late at p99"
     for name, one in judged.items():
         if one.verdict is Verdict.BROKEN:
             return Answer.BROKE, f"{name}: {one.reason}"
@@ -197,7 +213,14 @@ def _seems_met(one: OperationResult) -> bool:
     return value is not None and value < one.target_ms
 
 
-def _findings(run: Run, found: Capacity, probed: list[Probed]) -> Findings:
+def _no_capacity(alone: list[Alone], never: Alone, through: str) -> Findings:
+    return Findings(
+        operations={one.name: one.result for one in alone}, counted=(), evidence=never.evidence, through=through,
+        sections=[hopeless_section(never, alone)],
+    )  # fmt: skip
+
+
+def _findings(run: Run, found: Capacity, probed: list[Probed], alone: Sequence[Alone] = ()) -> Findings:
     """The run that confirmed the rate is shown as any load is; the bottleneck is of the lowest rate that broke."""
     for number, one in enumerate(probed, 1):
         began_s = run.at_s(one.outcome.started_s)
@@ -216,7 +239,7 @@ def _findings(run: Run, found: Capacity, probed: list[Probed]) -> Findings:
         operations=shown.operations, counted=(), figures=_figures(confirmed), evidence=beyond.evidence,
         through=shown.outcome.plan.through,
         sections=[
-            _section(found, probed, confirmed),
+            _section(found, probed, confirmed, alone),
             load_section(shown.outcome, shown.operations),
             generator_section(shown.outcome.health, shown.outcome.seconds),
         ],
@@ -265,7 +288,9 @@ def _capacity_sentence(figures: Mapping[str, Figure], *, at_least: bool) -> str:
     return f"{'at least ' if at_least else ''}{' and '.join(parts)} within targets"
 
 
-def _section(found: Capacity, probed: list[Probed], confirmed: Probed | None) -> Section:
+def _section(
+    found: Capacity, probed: list[Probed], confirmed: Probed | None, alone: Sequence[Alone]
+) -> Section:
     verdict, reason = _judged(found)
     answer = Finding(
         name="capacity", verdict=verdict, observed=reason or f"{found.rate_per_s:g} operations/s held",
@@ -277,7 +302,7 @@ def _section(found: Capacity, probed: list[Probed], confirmed: Probed | None) ->
         verdict=verdict,
         findings=[answer],
         text=list(_text(found, confirmed)),
-        tables=[_table(found.probes, probed)],
+        tables=[_table(found.probes, probed), *([alone_table(alone)] if alone else [])],
         charts=_charts(found.probes, probed),
     )
 
@@ -301,7 +326,8 @@ def _text(found: Capacity, confirmed: Probed | None) -> Iterator[str]:
         yield "What ended the search was the generator, or the highest rate to be tried, and not the store."
     yield (
         "A rate holds when every operation with a target meets it, with 95% confidence, nothing fails, nothing is "
-        "skipped, and no queue is left at its end."
+        "skipped, and no queue is left at its end. On the wire the generator's own lag is known for each call, and "
+        "taken out."
     )
 
 

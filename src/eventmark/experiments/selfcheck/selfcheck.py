@@ -26,6 +26,7 @@ from eventmark.experiments.selfcheck.delays import (
     measure_delays,
     smallest_delay_ms,
 )
+from eventmark.experiments.selfcheck.generator import check_generator
 from eventmark.experiments.selfcheck.judges import check_audit, check_percentiles, check_plan_judge
 from eventmark.experiments.selfcheck.proving import Proving, proving_ground
 from eventmark.experiments.selfcheck.stall import measure_stall, stall_finding
@@ -71,7 +72,7 @@ def _checked(run: Run, proving: Proving) -> Findings:
         asleep = measure_delays(proving)
     with run.phase("client"):
         progress(STAGE, 1, steps)
-        timed = check_client(proving)
+        timed = [*check_client(proving), *check_generator(proving)]
     with run.phase("stall"):
         progress(STAGE, 2, steps)
         timed.append(stall_finding(measure_stall(proving)))

@@ -1,0 +1,92 @@
+"""Each operation of a mix by itself, one call at a time: what misses its target there holds at no rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.run import Run
+from eventmark.judgement.evidence import Evidence
+from eventmark.loadgen.generator import run_load
+from eventmark.loadgen.judge import to_results
+from eventmark.loadgen.mix import Mix
+from eventmark.loadgen.outcome import LoadOutcome
+from eventmark.loadgen.plan import WIRE, LoadPlan
+from eventmark.results.results import Column, Finding, OperationResult, Section, Table, Verdict
+from eventmark.results.targets import Target
+
+ALONE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """One operation by itself, judged."""
+
+    name: str
+    result: OperationResult
+    evidence: Evidence
+
+
+def without_own_lag(outcome: LoadOutcome, targets: Mapping[str, Target]) -> dict[str, OperationResult]:
+    """The load judged by what the store took of each call: the generator's own lag is taken out where it is known.
+
+    On the wire it is, call by call: a call is timed from when it was sent, or began to wait for a connection.
+    """
+    return to_results(outcome.without_lag() if outcome.plan.through == WIRE else outcome, targets)
+
+
+def measure_alone(run: Run, load: LoadPlan, executor: Executor, seconds: float) -> list[Alone]:
+    """Every operation of the mix that has a target, one user who calls without a pause."""
+    found = []
+    for name in load.mix.shares:
+        if name not in run.job.targets:
+            continue
+        plan = replace(load, mix=Mix.of({name: 1.0}), arrivals=None, users=1, seconds=min(seconds, ALONE_S))
+        watch = run.watch()
+        outcome = run_load(run.job, run.sample, plan, executor=executor, during=watch)
+        evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
+        result = without_own_lag(outcome, run.job.targets)[name]
+        found.append(Alone(name=name, result=result, evidence=evidence))
+    return found
+
+
+def hopeless(found: Sequence[Alone]) -> Alone | None:
+    """The first operation that misses its target by itself."""
+    return next((one for one in found if one.result.verdict is Verdict.BROKEN), None)
+
+
+def hopeless_section(one: Alone, found: Sequence[Alone]) -> Section:
+    """Instead of a capacity."""
+    said = f"{one.name} misses its target at any rate: alone, one call at a time, {one.result.reason}"
+    finding = Finding(
+        name="capacity", verdict=Verdict.BROKEN, observed=said,
+        expected="a rate at which every target holds, confirmed", timed=not one.result.failed,
+        remedy="examine its plan: eventmark explain; or give it a target that it can meet, with --targets",
+    )  # fmt: skip
+    return Section(
+        name="capacity", title="Capacity", verdict=Verdict.BROKEN, findings=[finding],
+        text=[f"{said}.", "No rate was tried: under load no operation is quicker than alone."],
+        tables=[alone_table(found)],
+    )  # fmt: skip
+
+
+def alone_table(found: Sequence[Alone]) -> Table:
+    """How far each is from its target before there is any load."""
+    rows: list[list[str | float | None]] = [
+        [
+            one.name, one.result.quantile_ms(one.result.target_quantile), one.result.target_ms,
+            one.result.target_quantile, float(one.result.samples), str(one.result.verdict),
+        ]
+        for one in found
+    ]  # fmt: skip
+    return Table(
+        title="Each operation alone",
+        columns=[
+            Column(name="operation"), Column(name="latency", unit="ms"), Column(name="target", unit="ms"),
+            Column(name="quantile"), Column(name="calls"), Column(name="verdict"),
+        ],
+        rows=rows,
+        note="One user who calls without a pause. What misses its target here misses it at any rate.",
+    )  # fmt: skip
