@@ -15,7 +15,7 @@ A file starts with a header of ``-- key: value`` lines::
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,11 +130,11 @@ def read_statement(path: Path) -> Statement:
     )
 
 
-def read_statements(directory: Path) -> dict[str, Statement]:
+def read_statements(directory: Path, scripts: Collection[Path] = ()) -> dict[str, Statement]:
     """All statement files of a folder by name; the scripts ``schema``, ``indexes``, ``seed``, ``marker`` are none."""
     statements = {}
     for path in sorted(directory.glob("*.sql")):
-        if path.name not in ("schema.sql", "indexes.sql", "seed.sql", "marker.sql"):
+        if path.name not in ("schema.sql", "indexes.sql", "seed.sql", "marker.sql") and path not in scripts:
             statement = read_statement(path)
             statements[statement.name] = statement
     return statements

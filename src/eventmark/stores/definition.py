@@ -17,6 +17,7 @@ from eventmark.engine.statements import Statement, read_statements
 from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.results.targets import Target, targets_from
 from eventmark.stores.conflict import ConflictForm
+from eventmark.stores.migrations import KINDS, Rules, ScriptFile, migration_files, up_sections
 from eventmark.stores.settings_file import COLUMN, SettingsFile, nearest
 from eventmark.text_files import NotTextError, read_text
 from eventmark.workload import ONLY_TENANT, Naming
@@ -44,9 +45,11 @@ STATEMENTS = (
 KEYS = (
     "name", "description", "engine", "payload", "ordering", "tenants", "first_sequence", "event_types",
     "aggregate_types", "tables", "columns", "snapshot_columns", "seeded_columns", "targets", "conflict",
+    "schema", "migrations",
 )  # fmt: skip
 _NO_TENANTS = f"'{ONLY_TENANT}'::text"
 FIRST_SEQUENCES = (-1, 0, 1)
+_NAME_MIGRATIONS = 'write above it: schema = ["../db/migration"]'
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}")
 _SQLSTATE = re.compile(r"[0-9A-Z]{5}")
 
@@ -72,9 +75,8 @@ class StoreDefinition:
     columns: Mapping[str, str]
     snapshot_columns: Mapping[str, str]
     statements: Mapping[str, Statement]
-    schema_script: str
+    schema_files: tuple[ScriptFile, ...]
     indexes_script: str
-    schema_path: Path
     indexes_path: Path
     seed_script: str
     seed_path: Path
@@ -87,6 +89,11 @@ class StoreDefinition:
     capabilities: Capabilities
     absent: Mapping[str, str] = field(default_factory=dict)
     conflict: ConflictForm = field(default_factory=ConflictForm)
+
+    @property
+    def schema_script(self) -> str:
+        """Everything that makes the tables, and how it is read."""
+        return "".join(file.text + file.rules.told for file in self.schema_files)
 
     @property
     def schema_sha256(self) -> str:
@@ -160,11 +167,16 @@ def read_definition(directory: Path) -> StoreDefinition:
         raise where.error("columns", "ordering by transaction id needs the column transaction_id", "map it")
     snapshots_table = where.text(tables, "snapshots", COLUMN, default="") or None
     payload = _payload(where, settings, engine)
+    files = (
+        (ScriptFile(path=SQL_DIRECTORY / "schema.sql", text=schema_script(payload)),)
+        if engine
+        else _schema_files(where, settings)
+    )
     statements = _known_statements(
-        _engine_statements(payload) if engine else read_statements(directory), toml_path
+        _engine_statements(payload) if engine else read_statements(directory, {one.path for one in files}),
+        toml_path,
     )
     _check_tenants(statements, has_tenants=has_tenants)
-    schema_path = (SQL_DIRECTORY if engine else directory) / "schema.sql"
     indexes_path = HORIZON.indexes_path if engine else directory / "indexes.sql"
     seed_path = directory / "seed.sql"
     capabilities, absent = _capabilities(statements, snapshots_table, columns)
@@ -185,9 +197,8 @@ def read_definition(directory: Path) -> StoreDefinition:
             has_tenants=has_tenants,
         ),
         statements=statements,
-        schema_script=schema_script(payload) if engine else _read_script(schema_path, required=True),
+        schema_files=files,
         indexes_script=_read_script(indexes_path, required=False),
-        schema_path=schema_path,
         indexes_path=indexes_path,
         seed_script=_read_script(seed_path, required=False),
         seed_path=seed_path,
@@ -220,6 +231,35 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], str]:
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
         raise StoreDefinitionError(str(error), path=str(path), line=int(found[1]) if found else 1) from error
+
+
+def _schema_files(where: SettingsFile, settings: Mapping[str, Any]) -> tuple[ScriptFile, ...]:
+    """Of schema.sql, or of the migrations that store.toml names."""
+    own = where.path.parent / "schema.sql"
+    if "schema" not in settings:
+        if "migrations" in settings:
+            raise where.error("migrations", "[migrations] is there, and no line schema", _NAME_MIGRATIONS)
+        return (ScriptFile(path=own, text=_read_script(own, required=True)),)
+    table = where.table(settings, "migrations")
+    where.check_keys(table, ("schemas", "leave_out"))
+    try:
+        rules = Rules(
+            schemas=where.texts(table, "schemas"),
+            leave_out=frozenset(where.texts(table, "leave_out", known=KINDS)),
+        )
+        paths = migration_files(where.path.parent, where.texts(settings, "schema"))
+    except UsageError as error:
+        raise where.error("schema", error.message, error.remedy) from error
+    if own.exists() and own not in paths:
+        raise where.error(
+            "schema",
+            f"schema names other files than {own}, which would not be run",
+            'add "schema.sql" to the list, or delete the file',
+        )
+    return tuple(
+        ScriptFile(path=path, text=up_sections(_read_script(path, required=True)), rules=rules)
+        for path in paths
+    )
 
 
 def _read_script(path: Path, *, required: bool) -> str:

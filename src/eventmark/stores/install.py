@@ -29,6 +29,9 @@ from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, SqlEventStore
 from eventmark.stores.staging import SEEDED, staging_of
 from eventmark.workload import Naming
 
+_GRAMMAR = 18  # the release whose grammar reads every script before a server does
+_NEW_FUNCTIONS = ("uuidv7", "uuidv4")  # of that release
+
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the metrics library's own
 
 # What Eventmark passes in, by operation. A statement that asks for anything else is wrong.
@@ -135,7 +138,8 @@ async def install_store(
             if await watched.reached() is not None:
                 raise _ReachedOutsideError
     except asyncpg.PostgresError as error:
-        raise _script_error(error, statements) from error
+        major = connection.get_server_version().major
+        raise _script_error(error, statements, major) from error
     except _ReachedOutsideError:
         raise await _blamed(connection, schema, statements, create) from None
     return marker
@@ -332,7 +336,9 @@ async def _check_columns(
                 )
 
 
-def _script_error(error: asyncpg.PostgresError, statements: Sequence[ScriptStatement]) -> EventmarkError:
+def _script_error(
+    error: asyncpg.PostgresError, statements: Sequence[ScriptStatement], major: int = _GRAMMAR
+) -> EventmarkError:
     """By the query that the driver quotes: the server tells the place within it, not where it stands."""
     query = getattr(error, "query", None)
     for statement in statements:
@@ -342,9 +348,19 @@ def _script_error(error: asyncpg.PostgresError, statements: Sequence[ScriptState
                 _first_line(error),
                 path=str(statement.path),
                 line=line,
-                remedy=error.hint or "mend the statement",
+                remedy=_needs_newer(error, major) or error.hint or "mend the statement",
             )
     return CannotRunError(_first_line(error), remedy="look into the server's log")
+
+
+def _needs_newer(error: asyncpg.PostgresError, major: int) -> str:
+    """The remedy where a server that is older than the grammar does not understand what the grammar does."""
+    is_new_function = isinstance(error, asyncpg.UndefinedFunctionError) and any(
+        f"{name}(" in str(error) for name in _NEW_FUNCTIONS
+    )
+    if major >= _GRAMMAR or not (is_new_function or isinstance(error, asyncpg.PostgresSyntaxError)):
+        return ""
+    return f"PostgreSQL {_GRAMMAR} understands it, and the server is {major}: use a newer one"
 
 
 def _lines_before(text: str, error: asyncpg.PostgresError) -> int:

@@ -14,9 +14,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from eventmark.engine.statements import Statement, quoted_schema
+from eventmark.engine.statements import Statement
 from eventmark.errors import StoreDefinitionError
 from eventmark.stores.definition import StoreDefinition
+from eventmark.stores.left_out import in_schema, is_left_out, kind_of
+from eventmark.stores.migrations import NO_RULES, Rules
 
 # Not by an import: a stub of release 0.2 is no Python, and who checks types against this package would stop there.
 postgast: Any = import_module("postgast")
@@ -66,6 +68,8 @@ _SEEDING = frozenset({"select_stmt", "insert_stmt", "update_stmt", "delete_stmt"
 _OPERATIONS = frozenset({"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt"})
 _COMMENTS = (_Token.SQL_COMMENT, _Token.C_COMMENT)
 _LITERALS = (_Token.SCONST, _Token.USCONST)
+_PLACEHOLDER = re.compile(r"\$\{[^}]*\}")  # Flyway's, Liquibase's, goose's
+_FILL = "write the value, in a copy of the file if need be; ${flyway:defaultSchema} is the store's schema"
 _PSQL = "psql runs such lines by itself; delete it, or write it as SQL"
 
 
@@ -97,7 +101,11 @@ def store_scripts(
     definition: StoreDefinition, schema: str, *, with_indexes: bool = True
 ) -> list[ScriptStatement]:
     """The statements of schema.sql and indexes.sql. Raises ``StoreDefinitionError`` by file and line."""
-    found = _read_script(definition.schema_path, definition.schema_script, schema)
+    found = [
+        statement
+        for file in definition.schema_files
+        for statement in _read_script(file.path, file.text, schema, rules=file.rules)
+    ]
     return [*found, *index_statements(definition, schema)] if with_indexes else found
 
 
@@ -112,19 +120,21 @@ def seed_statements(definition: StoreDefinition, schema: str) -> list[ScriptStat
 
 
 def _read_script(
-    path: Path, script: str, schema: str, *, allowed: frozenset[str] = _ALLOWED
+    path: Path, script: str, schema: str, *, allowed: frozenset[str] = _ALLOWED, rules: Rules = NO_RULES
 ) -> list[ScriptStatement]:
     """The statements of a file, those that Eventmark does not run refused by ``StoreDefinitionError``.
 
     CONCURRENTLY is left out: nobody else uses the tables, and it does not work in a transaction.
     """
-    text = script.replace("{schema}", quoted_schema(schema))
+    text = in_schema(script, schema, rules)
     raw = text.encode()
     statements = []
     for parsed in _parsed(path, text, 1):
         line = 1 + raw.count(b"\n", 0, parsed.stmt_location)
         end = parsed.stmt_location + parsed.stmt_len if parsed.stmt_len else len(raw)
-        _refuse_kind(parsed, path, line, allowed=allowed)
+        if is_left_out(parsed, rules):
+            continue
+        _refuse_kind(parsed, path, line, allowed=allowed, rules=rules)
         sql = raw[parsed.stmt_location : end].decode()
         blank = len(sql) - len(sql.lstrip())
         node = parsed.stmt
@@ -180,16 +190,19 @@ def _parsed(path: Path, text: str, first_line: int) -> Iterator[Any]:
     except postgast.PgQueryError as error:
         place = max(error.cursorpos - 1, 0)
         line = text[text.rfind("\n", 0, place) + 1 :].partition("\n")[0]
-        psql = line.lstrip().startswith("\\")
+        message, remedy = error.message, "mend the statement"
+        if line.lstrip().startswith("\\"):
+            message, remedy = f"{line.strip()} is a command of psql", _PSQL
+        elif placeholder := _PLACEHOLDER.search(line):
+            message, remedy = f"{placeholder[0]} is a placeholder, and nothing fills it", _FILL
         raise StoreDefinitionError(
-            f"{line.strip()} is a command of psql" if psql else error.message,
-            path=str(path),
-            line=first_line + text.count("\n", 0, place),
-            remedy=_PSQL if psql else "mend the statement",
+            message, path=str(path), line=first_line + text.count("\n", 0, place), remedy=remedy
         ) from error
 
 
-def _refuse_kind(parsed: Any, path: Path, line: int, *, allowed: frozenset[str]) -> None:
+def _refuse_kind(
+    parsed: Any, path: Path, line: int, *, allowed: frozenset[str], rules: Rules = NO_RULES
+) -> None:
     kind = parsed.stmt.WhichOneof("node") or ""
     does, remedy = _REFUSED.get(kind, ("", ""))
     if any(call.funcname[-1].string.sval == "set_config" for call in postgast.find_nodes(parsed, _FuncCall)):
@@ -202,6 +215,8 @@ def _refuse_kind(parsed: Any, path: Path, line: int, *, allowed: frozenset[str])
         remedy = "seed.sql holds statements that fill tables: INSERT, UPDATE, DELETE, MERGE, SELECT, CALL"
     if allowed is _OPERATIONS:
         remedy = "an operation is one SELECT, INSERT, UPDATE, DELETE or MERGE"
+    elif rules is not NO_RULES and (left_out := kind_of(parsed)):
+        remedy = f'leave such statements out, in store.toml: [migrations], leave_out = ["{left_out}"]'
     raise StoreDefinitionError(
         f"the statement {does}, which a store's SQL may not do", path=str(path), line=line, remedy=remedy
     )

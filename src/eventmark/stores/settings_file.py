@@ -99,13 +99,18 @@ class SettingsFile:
             )
         return value
 
-    def texts(self, settings: Mapping[str, Any], key: str) -> tuple[str, ...]:
-        """A list of texts, empty where the file has none."""
+    def texts(self, settings: Mapping[str, Any], key: str, *, known: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """A list of texts, empty where the file has none; of those ``known``, if any are."""
         value = settings.get(key, [])
         if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
             raise self.error(
                 key, f"{key} must be a list of texts, got {value!r}", f'write {key} = ["one", "other"]'
             )
+        for one in value if known else ():
+            if one not in known:
+                raise self.error(
+                    key, f"{key} names {one!r}{nearest(one, known)}", f"known are {', '.join(known)}"
+                )
         return tuple(value)
 
     def expressions(self, settings: Mapping[str, Any], key: str) -> dict[str, str]:
