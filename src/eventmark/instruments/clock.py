@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from array import array
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 
@@ -15,6 +16,7 @@ from eventmark.stats.histogram import LatencyHistogram
 now_ns = time.perf_counter_ns
 
 LAG_INTERVAL_S = 0.005
+LAG_PENDING_MAX = 65_536
 LAG_TICKS_MAX = 24_000  # of one stall: two minutes of ticks; a suspended machine must not fill the memory
 GC_PAUSES_MAX = 100_000  # kept one by one; all are counted
 _RESOLUTION_READINGS = 2_000
@@ -44,7 +46,10 @@ class Lateness:
 
     def __init__(self, interval_s: float = LAG_INTERVAL_S) -> None:
         self._interval_ns = max(round(interval_s * 1e9), 1)
-        self._histogram = LatencyHistogram()
+        self._counted = LatencyHistogram()
+        self._pending = array(
+            "q"
+        )  # counted later, many at a time: one by one it takes longer than most wake-ups
         self.due_ns = 0
 
     def begin(self) -> None:
@@ -57,19 +62,24 @@ class Lateness:
             return
         ticks = late_ns // self._interval_ns + 1
         self.due_ns += ticks * self._interval_ns
-        if ticks == 1:
-            self._histogram.record(late_ns)
-            return
-        counted = np.arange(min(ticks, LAG_TICKS_MAX), dtype=np.int64)
-        self._histogram.record_all(late_ns - counted * self._interval_ns)
+        counted = min(ticks, LAG_TICKS_MAX)
+        self._pending.extend(late_ns - tick * self._interval_ns for tick in range(counted))
+        if len(self._pending) > LAG_PENDING_MAX:
+            self._count()
+
+    def _count(self) -> LatencyHistogram:
+        if self._pending:
+            pending, self._pending = self._pending, array("q")
+            self._counted.record_all(np.frombuffer(pending, np.int64))
+        return self._counted
 
     @property
     def samples(self) -> int:
-        return self._histogram.count
+        return self._count().count
 
     def quantile_ms(self, q: float) -> float:
         """0.0 before the first wake-up was due."""
-        return self._histogram.quantile_ms(q) if self.samples else 0.0
+        return self._count().quantile_ms(q) if self.samples else 0.0
 
     @property
     def p99_ms(self) -> float:
@@ -79,7 +89,7 @@ class Lateness:
     @property
     def max_ms(self) -> float:
         """0.0 before the first wake-up was due."""
-        return self._histogram.max_ms if self.samples else 0.0
+        return self._count().max_ms if self.samples else 0.0
 
 
 class LoopLag(Lateness):
