@@ -164,12 +164,13 @@ def test_the_performance_page_sets_volumes_beside_each_other(result: RunResult, 
     for name, one in (("b", result), ("a", large)):
         write_result(one, tmp_path / "results" / f"{name}.json")
     write_performance(tmp_path / "results", tmp_path / "performance.md")
-    page = (tmp_path / "performance.md").read_text(encoding="utf-8")
-    assert page == render_performance([large, result])
+    for path, text in render_performance([large, result]).items():
+        assert (tmp_path / path).read_text(encoding="utf-8") == text
+    page = render_performance([large, result])["performance/operations.md"]
     assert page.index("## 50\u202f000 events") < page.index("## 10\u202f000\u202f000 events")
     row = next(line for line in page.splitlines() if line.startswith("| `load_aggregate[1000]` p95"))
     assert row.endswith("| – |")
-    assert "There are no results yet" in render_performance([])
+    assert "There are no results yet" in render_performance([])["performance.md"]
 
 
 @pytest.mark.parametrize(
@@ -247,20 +248,25 @@ def test_the_pages_of_figures_are_what_the_committed_results_say() -> None:
     docs = Path(__file__).parents[2] / "docs"
     results = [read_result(path) for path in sorted((docs / "results").glob("*.json"))]
     assert results
-    assert (docs / "performance.md").read_text(encoding="utf-8") == render_performance(results)
-    pictures = re.findall(r"\]\((pictures/[^)]+)\)", (docs / "performance.md").read_text(encoding="utf-8"))
+    pages = render_performance(results)
+    assert {path for path in pages if "/" in path} == {
+        f"performance/{path.name}" for path in (docs / "performance").iterdir()
+    }
+    for path, text in pages.items():
+        assert (docs / path).read_text(encoding="utf-8") == text
+    pictures = re.findall(r"\]\(\.\./(pictures/[^)]+)\)", "".join(pages.values()))
     assert len(pictures) == len(set(pictures))
     assert {docs / path for path in pictures} == set((docs / "pictures").iterdir())
+    assert len(pages["performance.md"].splitlines()) < 40, "a summary is one screen"
     page = (docs / "ordering.md").read_text(encoding="utf-8")
     assert page == fill_prices(results, page)
 
 
 def test_the_page_of_figures_tells_what_the_instrument_was_found_to_be(shown: RunResult) -> None:
     section = msgspec.structs.replace(shown.sections[0], name="gate-calibration", title="The gate's rates")
-    page = render_performance([msgspec.structs.replace(shown, sections=[section])])
-    assert "## The instrument" in page
-    assert "### The gate's rates" in page
-    assert "## The instrument" not in render_performance([shown])
+    pages = render_performance([msgspec.structs.replace(shown, sections=[section])])
+    assert "## The gate's rates" in pages["performance/instrument.md"]
+    assert "performance/instrument.md" not in render_performance([shown])
 
 
 def test_the_museum_s_page_is_what_the_committed_results_say() -> None:

@@ -1,9 +1,10 @@
-"""``docs/performance.md``: documented performance, made from result files that are kept in the repository."""
+"""``docs/performance.md`` and a page for each question below it, from result files that are kept in the repository."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -14,68 +15,157 @@ from eventmark.report.markdown import cell, code, operations_table, price_table,
 from eventmark.report.numbers import NONE, against, milliseconds, whole
 from eventmark.report.orderings import NOTE
 from eventmark.report.summary import parts_shown, tallies
-from eventmark.report.text import counted
+from eventmark.report.text import counted, cut
 from eventmark.results.files import read_result, write_whole
 from eventmark.results.results import Chart, RunResult
 from tools.docs.pictures import svg_of
 
 _HEAD = """# Performance
 
-Made from the files in `docs/results` by `make docs`.
-Absolute figures belong to the machine they were taken on. The baselines compare with what other tools did beside
-them, in the same run.
+Made from the files in `docs/results` by `make docs`. Absolute figures belong to the machine they were taken on.
+Baselines are what other tools needed for the same work, in the same run.
 """
+_SUMMARY_HEAD = ("question", "store and log", "verdict", "figure", "why not MET")
 
 
-# What the page shows of each scenario, in the order of reading: its title, and its sections where not all of them
-SCENARIOS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "capacity": ("Capacity", ("capacity",)),
-    "load": ("Load", ("load",)),
-    "sweep": ("From one client to many", ("sweep",)),
-    "stream": ("Streaming", ()),
-    "scale": ("A log that grows", ()),
-    "soak": ("Steady load for long", ("soak", "garbage", "upkeep")),
-    "stress": ("Under stress", ()),
-    "isolation": ("One tenant beside another", ("isolation", "tenant-filter")),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A page: what it answers, by which scenarios, and the sections shown of each where not all of them are."""
+
+    title: str
+    scenarios: Mapping[str, tuple[str, ...]]
+
+
+QUESTIONS = {
+    "operations": Question(title="How quick is each operation?", scenarios={}),
+    "load": Question(
+        title="How much load does it carry?",
+        scenarios={"capacity": ("capacity",), "load": ("load",), "sweep": ("sweep",)},
+    ),
+    "streaming": Question(title="How quickly do consumers receive events?", scenarios={"stream": ()}),
+    "growth": Question(title="Is it as quick when the log grows?", scenarios={"scale": ()}),
+    "endurance": Question(
+        title="Is it stable in a long run?", scenarios={"soak": ("soak", "garbage", "upkeep")}
+    ),
+    "stress": Question(title="Does it recover from stress?", scenarios={"stress": ()}),
+    "tenants": Question(
+        title="Are tenants isolated from each other?", scenarios={"isolation": ("isolation", "tenant-filter")}
+    ),
+    "orderings": Question(title="What does it cost to lose no event?", scenarios={}),
+    "instrument": Question(title="What can the instrument resolve?", scenarios={}),
 }
+"""By the name of the page, in the order of reading. Those without scenarios have parts of their own below."""
+
+TITLES = {
+    "capacity": "Capacity",
+    "load": "Load",
+    "sweep": "From one client to many",
+    "stream": "Streaming",
+    "scale": "A log that grows",
+    "soak": "Steady load for long",
+    "stress": "Under stress",
+    "isolation": "One tenant beside another",
+}
+FIGURES = {
+    "capacity": ("capacity_operations_per_s", "all targets hold up to {}"),
+    "load": ("operations_per_s", "{} offered"),
+    "sweep": ("sweep_peak_per_s append_events[1]", "single appends: up to {}"),
+    "stream": ("catch_up_events_per_s", "a consumer catches up at {}"),
+    "scale": (
+        "load_aggregate[1000]_p95_growth",
+        "p95 of `load_aggregate[1000]`: {} that of the first volume",
+    ),
+    "soak": ("server_memory_slope", "server memory grows by {}"),
+    "stress": ("long-transaction:caught_up_s", "consumers catch up after a long transaction in {}"),
+    "isolation": ("inflation[bulk-append, append_events[1], p95]", "p95 beside bulk appends: {} that alone"),
+    "selfcheck": ("resolvable_ratio_12_pairs", "12 pairs resolve a ratio of {}"),
+}
+"""The figure of a scenario that the summary shows, and the words around it."""
+
 PICTURES = {"scale": "growth", "sweep": "sweep"}
-"""Of these the first chart of a section: a file in ``PICTURES_FOLDER`` beside the page."""
+"""Of these the first chart of a section: a file in ``PICTURES_FOLDER`` beside the pages' folder."""
 
 PICTURES_FOLDER = "pictures"
+PAGES_FOLDER = "performance"
 REASONS_MAX = 6
+REASON_CHARACTERS_MAX = 160
 INSTRUMENT_SECTIONS = ("certificate", "gate-calibration")
 _PRICES_BEGIN, _PRICES_END = "<!-- prices -->", "<!-- end of prices -->"
 
 
-def render_performance(results: Sequence[RunResult]) -> str:
-    """The page: all volumes beside each other, then a section per result, the smallest corpus first."""
-    if not results:
-        return _HEAD + "\nThere are no results yet.\n"
-    scenarios = {result.run_id: name for result in results if (name := _scenario_of(result))}
-    main_jobs = [
-        result for result in results if "operations" in parts_shown(result) and result.run_id not in scenarios
+def render_performance(results: Sequence[RunResult]) -> dict[str, str]:
+    """Each page's text by its path: a summary of one screen, and the questions that have results."""
+    pages = {name: lines for name, question in QUESTIONS.items() if (lines := _page(name, question, results))}
+    texts = {
+        f"{PAGES_FOLDER}/{name}.md": "\n".join([f"# {QUESTIONS[name].title}", "", *lines])
+        for name, lines in pages.items()
+    }
+    return {f"{PAGES_FOLDER}.md": _summary(pages, results), **texts}
+
+
+def _page(name: str, question: Question, results: Sequence[RunResult]) -> list[str]:
+    shown = _of_question(name, results)
+    if name == "operations":
+        return [*_volumes([one for one in shown if one.corpus]), *(_section(result) for result in shown)]
+    parts = {"orderings": _hunt, "instrument": _check}
+    if part := parts.get(name):
+        return [line for result in shown for line in part(result)]
+    return [line for result in shown for line in _scenario(result, question.scenarios[result.scenario])]
+
+
+def _of_question(name: str, results: Sequence[RunResult]) -> list[RunResult]:
+    """The results that answer it, in the order of its page."""
+    if name == "operations":
+        jobs = [one for one in results if one.scenario not in TITLES and "operations" in parts_shown(one)]
+        return sorted(jobs, key=lambda result: (not result.corpus, _events(result), result.started_at))
+    if name == "orderings":
+        return [result for result in results if result.orderings]
+    if name == "instrument":
+        return [one for one in results if any(part.name in INSTRUMENT_SECTIONS for part in one.sections)]
+    scenarios = QUESTIONS[name].scenarios
+    return [result for scenario in scenarios for result in results if result.scenario == scenario]
+
+
+def _summary(pages: Iterable[str], results: Sequence[RunResult]) -> str:
+    rows = [
+        [_link(name) if number == 0 else "", *_summary_row(result)]
+        for name in pages
+        for number, result in enumerate(_of_question(name, results))
     ]
-    ordered = sorted(main_jobs, key=lambda result: (not result.corpus, _events(result), result.started_at))
-    hunts = [line for result in results for line in _hunt(result)]
-    hunts = ["## Orderings", "", *hunts] if hunts else []
-    checks = [line for result in results for line in _check(result)]
-    checks = ["## The instrument", "", *checks] if checks else []
-    return "\n".join(
-        [
-            _HEAD,
-            *_volumes([one for one in ordered if one.corpus]),
-            *(_section(result) for result in ordered),
-            *(
-                line
-                for name in SCENARIOS
-                for result in results
-                if scenarios.get(result.run_id) == name
-                for line in _scenario(name, result)
-            ),
-            *hunts,
-            *checks,
-        ]
-    )
+    if not rows:
+        return f"{_HEAD}\nThere are no results yet.\n"
+    return "\n".join([_HEAD, *table(_SUMMARY_HEAD, rows, "lllll"), ""])
+
+
+def _link(name: str) -> str:
+    return f"[{QUESTIONS[name].title}]({PAGES_FOLDER}/{name}.md)"
+
+
+def _summary_row(result: RunResult) -> list[str]:
+    events = f", {whole(_events(result))} events" if _events(result) else ""
+    return [
+        f"{cell(result.environment.store.name)}{events}",
+        result.verdict.value,
+        _figure(result),
+        cell(cut(result.reasons[0], REASON_CHARACTERS_MAX)) if result.reasons else "",
+    ]
+
+
+def _figure(result: RunResult) -> str:
+    """The figure that answers the question, in words."""
+    if result.orderings:
+        lost = {
+            kept: sum(one.lost for one in result.orderings if one.lossless is kept) for kept in (True, False)
+        }
+        return f"{whole(lost[True])} events lost, and {whole(lost[False])} by the control"
+    name, words = FIGURES.get(result.scenario, ("", ""))
+    if figure := result.figures.get(name):
+        ratio = figure.unit == "times"
+        return words.format(
+            numbers.times(figure.value) if ratio else numbers.quantity(figure.value, figure.unit)
+        )
+    slowest = [(code(key), one.quantile_ms("p95")) for key, one in list(result.operations.items())[:1]]
+    return ", ".join(f"{key} p95 {milliseconds(value)}" for key, value in slowest) or NONE
 
 
 def fill_prices(results: Sequence[RunResult], page: str) -> str:
@@ -86,19 +176,20 @@ def fill_prices(results: Sequence[RunResult], page: str) -> str:
         raise UsageError(
             f"the page has no {_PRICES_BEGIN} ... {_PRICES_END}", remedy="put both where tables go"
         )
-    tables = "\n".join(line for result in results for line in _hunt(result))
+    tables = "\n".join(line for result in results for line in _hunt(result, level=3))
     return f"{before}{_PRICES_BEGIN}\n{tables}{_PRICES_END}{after}"
 
 
 def write_performance(results: Path, page: Path) -> None:
-    """The page and its pictures from every result in a folder. Raises ``UsageError`` for what is no result."""
+    """The pages and their pictures from every result in a folder. Raises ``UsageError`` for what is no result."""
     listed = [read_result(path) for path in sorted(results.glob("*.json"))]
-    write_whole(page, render_performance(listed).encode())
+    for folder in (PAGES_FOLDER, PICTURES_FOLDER):
+        (page.parent / folder).mkdir(exist_ok=True)
+    for path, text in render_performance(listed).items():
+        write_whole(page.parent / path, text.encode())
     for result in listed:
         if (chart := _pictured(result)) is not None:
-            path = page.parent / _picture_path(result)
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, svg_of(chart).encode())
+            write_whole(page.parent / _picture_path(result), svg_of(chart).encode())
 
 
 def write_prices(results: Path, page: Path) -> None:
@@ -113,7 +204,7 @@ def _check(result: RunResult) -> list[str]:
     if not shown:
         return []
     told = _taken(result)
-    return [line for section in shown for line in (*section_lines(section, level=3), told, "")]
+    return [line for section in shown for line in (*section_lines(section, level=2), told, "")]
 
 
 def _taken(result: RunResult) -> str:
@@ -125,15 +216,10 @@ def _taken(result: RunResult) -> str:
     )
 
 
-def _scenario_of(result: RunResult) -> str | None:
-    """The scenario of a result whose sections are shown here; or nothing."""
-    return result.scenario if result.scenario in SCENARIOS else None
-
-
-def _scenario(name: str, result: RunResult) -> list[str]:
+def _scenario(result: RunResult, chosen: Sequence[str]) -> list[str]:
     """What a scenario found: its sections. What is folded away in the report, and the evidence of what
     closes it, is in the result's own report."""
-    title, chosen = SCENARIOS[name]
+    title = TITLES[result.scenario]
     store = result.environment.store
     events = f", {whole(_events(result))} events" if _events(result) else ""
     reasons = result.reasons[:REASONS_MAX]
@@ -158,30 +244,30 @@ def _scenario(name: str, result: RunResult) -> list[str]:
 
 def _picture(result: RunResult) -> list[str]:
     chart = _pictured(result)
-    return [f"![{cell(chart.title)}]({_picture_path(result)})", ""] if chart is not None else []
+    return [f"![{cell(chart.title)}](../{_picture_path(result)})", ""] if chart is not None else []
 
 
 def _pictured(result: RunResult) -> Chart | None:
-    wanted = PICTURES.get(_scenario_of(result) or "")
+    wanted = PICTURES.get(result.scenario)
     return next(
         (section.charts[0] for section in result.sections if section.name == wanted and section.charts), None
     )
 
 
 def _picture_path(result: RunResult) -> str:
-    """By what was measured where, relative to the page."""
+    """By what was measured where, relative to the summary."""
     major = result.environment.server.version.partition(".")[0]
     events = f"-{_events(result)}" if _events(result) else ""
-    name = f"{_scenario_of(result)}-{result.environment.store.name}{events}-postgresql-{major}"
+    name = f"{result.scenario}-{result.environment.store.name}{events}-postgresql-{major}"
     return f"{PICTURES_FOLDER}/{re.sub(r'[^a-z0-9-]', '', name)}.svg"
 
 
-def _hunt(result: RunResult) -> list[str]:
+def _hunt(result: RunResult, *, level: int = 2) -> list[str]:
     """What each ordering lost and costs, in one hunt."""
     if not result.orderings:
         return []
     return [
-        f"### Orderings on PostgreSQL {cell(result.environment.server.version)}: {result.verdict.value}",
+        f"{'#' * level} Orderings on PostgreSQL {cell(result.environment.server.version)}: {result.verdict.value}",
         "",
         f"{code(result.command)}, seed {result.seed}, {cell(result.started_at)}, "
         f"{numbers.duration(result.seconds)} in all, {cell(result.environment.host.cpu_model)}, "
