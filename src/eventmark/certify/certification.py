@@ -111,6 +111,7 @@ class Certification:
 
     def _announce(self) -> None:
         chosen, rest_s = self._chosen()
+        self.say(f"In {self.minutes} minutes, what decides most first:")
         for part in Part:
             if part in self._parts:
                 self.say(f"  finished before: {TITLES[part]}")
@@ -124,7 +125,7 @@ class Certification:
         extents = extents_of(self.ground)[part]
         if not extents:
             return "the corpus has too few events for it"
-        return f"it takes {_minutes(extents[0].seconds)}, and there are {self.minutes} minutes in all"
+        return f"it takes {_minutes(extents[0].seconds)}, for which the minutes leave no room"
 
     def _extent(self, part: Part) -> Extent | None:
         """The extent there is time for now; None, with the reason noted, where there is not."""
