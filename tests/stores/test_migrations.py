@@ -10,8 +10,9 @@ import pytest
 
 from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.stores import check_store, read_definition, write_template
+from eventmark.stores.install import _script_error
 from eventmark.stores.migrations import migration_files, up_sections
-from eventmark.stores.script import store_scripts
+from eventmark.stores.script import ScriptStatement, store_scripts
 from tests.database import fetch
 
 TABLES = """
@@ -181,6 +182,25 @@ def test_a_migration_that_fails_is_told_in_the_servers_words(database: str, own:
         check(database, own)
     assert (refused.value.path, refused.value.line) == (str(path), 3)
     assert 'column "vresion" does not exist' in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "server", "is_newer"),
+    [
+        (asyncpg.PostgresSyntaxError('syntax error at or near "VIRTUAL"'), 15, True),
+        (asyncpg.UndefinedFunctionError("function uuidv7() does not exist"), 17, True),
+        (asyncpg.UndefinedFunctionError("function uuid_generate_v4() does not exist"), 17, False),
+        (asyncpg.PostgresSyntaxError('syntax error at or near "VIRTUAL"'), 18, False),
+    ],
+)
+def test_a_migration_that_needs_a_newer_server_is_told_so(
+    error: asyncpg.PostgresError, server: int, is_newer: bool
+) -> None:
+    statement = ScriptStatement(sql="select 1", path=Path("V1__a.sql"), line=3)
+    error.query = statement.sql
+    told = _script_error(error, [statement], server)
+    assert "V1__a.sql:3" in str(told)
+    assert ("use a newer one" in (told.remedy or "")) is is_newer
 
 
 def test_names_of_other_schemas_stay_refused(database: str, own: Path) -> None:

@@ -18,7 +18,6 @@ from eventmark.report.summary import (
     faults,
     parts_shown,
     remarks,
-    scope_sentence,
     tuning_sentence,
     verdict_sentence,
     worst_plans_first,
@@ -80,7 +79,8 @@ def _verdict(result: RunResult) -> RenderableType:
     lines: list[RenderableType] = [
         Text("verdict: ") + _verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
     ]
-    lines += [_line(text) for text in (scope_sentence(result), tuning_sentence(result)) if text]
+    if tuned := tuning_sentence(result):
+        lines.append(_line(tuned))
     return Group(*lines)
 
 
@@ -164,27 +164,25 @@ def _skipped(found: tuple[str, str]) -> RenderableType:
 
 
 def _plans(plans: Sequence[PlanResult], *, verbose: bool) -> RenderableType:
-    """How many there are, and what could be better of them; ``verbose``: what was found of those that are not MET."""
+    """How many there are; ``verbose``: those that are not MET with what was found and the query."""
     lines: list[RenderableType] = [Text(f"plans: {len(plans)} examined, ") + _verdicts(plans)]
-    if verbose:
-        lines += _unmet_plans(plans)
-    for plan, one in remarks(plans):
-        lines.append(_line(f"{plan.statement}: {one.name} {one.observed}; {one.remedy}"))
-    return Group(*lines)
-
-
-def _unmet_plans(plans: Sequence[PlanResult]) -> Iterator[RenderableType]:
-    """Each with its findings and its query."""
+    if not verbose:
+        return lines[0]
     unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
     for plan in unmet[:PLANS_MAX]:
         title = Text(f" {one_line(plan.statement)}, {one_line(plan.condition)}")
-        yield Padding(_verdict_text(plan.verdict) + title, (0, 0, 0, 2))
+        lines.append(Padding(_verdict_text(plan.verdict) + title, (0, 0, 0, 2)))
         for one in faults(plan):
-            remedy = f"; {one.remedy}" if one.remedy else ""
-            yield _line(f"{one.name}: {one.observed}, expected {one.expected}{remedy}", 4)
-        yield from (Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in _query(plan))
+            said = f"{one.name}: {one.observed}, expected {one.expected}" + (
+                f"; {one.remedy}" if one.remedy else ""
+            )
+            lines.append(_line(said, 4))
+        lines += [Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in _query(plan)]
     if len(unmet) > PLANS_MAX:
-        yield _line(f"and {len(unmet) - PLANS_MAX} more, see the report")
+        lines.append(_line(f"and {len(unmet) - PLANS_MAX} more, see the report"))
+    for plan, one in remarks(plans):
+        lines.append(_line(f"{plan.statement}: {one.name} {one.observed}; {one.remedy}"))
+    return Group(*lines)
 
 
 def render_findings(title: str, findings: Sequence[Finding]) -> RenderableType:

@@ -45,11 +45,9 @@ def write_template(directory: Path) -> list[Path]:
 
     The store is called as its folder is: two stores of one name would share a corpus.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{directory} is not empty", remedy="name a new folder")
     name = store_name_of(directory)
+    new_folder(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         written = []
         for source in sorted(_TEMPLATE.iterdir()):
             target = directory / source.name
@@ -61,3 +59,20 @@ def write_template(directory: Path) -> list[Path]:
             f"cannot write to {directory}: {error.strerror}", remedy="name another folder"
         ) from error
     return written
+
+
+def check_new(directory: Path) -> None:
+    """Raises ``UsageError`` for a folder that holds anything."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"{directory} is not empty", remedy="name a new folder")
+
+
+def new_folder(directory: Path) -> None:
+    """Make a folder for a store. Raises ``UsageError`` for one that holds anything."""
+    check_new(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {directory}: {error.strerror}", remedy="name another folder"
+        ) from error

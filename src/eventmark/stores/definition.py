@@ -198,9 +198,9 @@ def read_definition(directory: Path) -> StoreDefinition:
         ),
         statements=statements,
         schema_files=files,
-        indexes_script=_read_script(indexes_path, required=False),
+        indexes_script=read_script_file(indexes_path, required=False),
         indexes_path=indexes_path,
-        seed_script=_read_script(seed_path, required=False),
+        seed_script=read_script_file(seed_path, required=False),
         seed_path=seed_path,
         has_tenants=has_tenants,
         first_sequence=where.number(settings, "first_sequence", FIRST_SEQUENCES, default=1),
@@ -239,7 +239,7 @@ def _schema_files(where: SettingsFile, settings: Mapping[str, Any]) -> tuple[Scr
     if "schema" not in settings:
         if "migrations" in settings:
             raise where.error("migrations", "[migrations] is there, and no line schema", _NAME_MIGRATIONS)
-        return (ScriptFile(path=own, text=_read_script(own, required=True)),)
+        return (ScriptFile(path=own, text=read_script_file(own, required=True)),)
     table = where.table(settings, "migrations")
     where.check_keys(table, ("schemas", "leave_out"))
     try:
@@ -257,12 +257,12 @@ def _schema_files(where: SettingsFile, settings: Mapping[str, Any]) -> tuple[Scr
             'add "schema.sql" to the list, or delete the file',
         )
     return tuple(
-        ScriptFile(path=path, text=up_sections(_read_script(path, required=True)), rules=rules)
+        ScriptFile(path=path, text=up_sections(read_script_file(path, required=True)), rules=rules)
         for path in paths
     )
 
 
-def _read_script(path: Path, *, required: bool) -> str:
+def read_script_file(path: Path, *, required: bool) -> str:
     try:
         return read_text(path)
     except FileNotFoundError as error:

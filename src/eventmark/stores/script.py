@@ -129,7 +129,7 @@ def _read_script(
     text = in_schema(script, schema, rules)
     raw = text.encode()
     statements = []
-    for parsed in _parsed(path, text, 1):
+    for parsed in parsed_statements(path, text, 1):
         line = 1 + raw.count(b"\n", 0, parsed.stmt_location)
         end = parsed.stmt_location + parsed.stmt_len if parsed.stmt_len else len(raw)
         if is_left_out(parsed, rules):
@@ -157,7 +157,7 @@ def _read_script(
 def check_operation(statement: Statement, schema: str) -> None:
     """Refuse an operation's file that does anything but select, insert, update, delete or merge."""
     path = Path(statement.path)
-    for parsed in _parsed(path, statement.sql(schema), statement.first_line):
+    for parsed in parsed_statements(path, statement.sql(schema), statement.first_line):
         _refuse_kind(parsed, path, statement.first_line, allowed=_OPERATIONS)
 
 
@@ -184,7 +184,7 @@ def qualified_names(sql: str, first_line: int) -> Iterator[QualifiedName]:
             )
 
 
-def _parsed(path: Path, text: str, first_line: int) -> Iterator[Any]:
+def parsed_statements(path: Path, text: str, first_line: int) -> Iterator[Any]:
     try:
         yield from postgast.parse(text).stmts
     except postgast.PgQueryError as error:
