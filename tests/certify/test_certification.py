@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -66,12 +67,17 @@ def certify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     monkeypatch.setattr(certification, "prepare_store", lambda job: 0)
 
     def run(
-        recorded: Recorded, *, minutes: int = 2, resume: bool = False, job: Job | None = None
+        recorded: Recorded,
+        *,
+        minutes: int = 2,
+        resume: bool = False,
+        job: Job | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> RunResult:
         monkeypatch.setattr(certification, "extents_of", recorded.extents)
         return Certification(
             ground=Ground(job=job or a_job(), out=tmp_path, workers=1, pool=4), minutes=minutes, resume=resume,
-            view=lambda: nullcontext((no_progress, lambda pulse, waits: None)), say=recorded.said.append,
+            view=lambda: nullcontext((no_progress, lambda pulse, waits: None)), say=recorded.said.append, clock=clock,
         ).run()  # fmt: skip
 
     yield run
@@ -108,11 +114,32 @@ def test_what_does_not_fit_is_said_beforehand_and_leaves_its_criterion_undecided
     recorded = Recorded(all_met(), seconds={Part.SOAK: 300.0})
     result = certify(recorded)
     assert Part.SOAK not in recorded.done
-    assert "  not done  soak: it takes 5 min, and there are 2 minutes in all" in recorded.said
-    assert recorded.said.index("  not done  soak: it takes 5 min, and there are 2 minutes in all") < 11
+    assert "  not done  soak: it takes 5 min, for which the minutes leave no room" in recorded.said
+    assert recorded.said.index("  not done  soak: it takes 5 min, for which the minutes leave no room") < 12
     memory = next(one for one in result.criteria if one.name == "memory")
     assert (memory.verdict, memory.reason) == (Verdict.INCONCLUSIVE, "soak: not done in 2 minutes")
     assert result.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_part_that_was_passed_over_is_done_when_what_had_its_time_no_longer_fits(
+    certify: Callable[..., RunResult],
+) -> None:
+    """The soak has the time that sweep would need; then growth takes twice as long as was thought."""
+    now_s = 0.0
+    seconds = dict.fromkeys(Part, 1.0) | {Part.SOAK: 80.0, Part.SWEEP: 40.0}
+    recorded = Recorded(all_met(), seconds=seconds)
+    passed = all_met()[Part.GROWTH]
+
+    class Slow(dict[Part, RunResult]):
+        def get(self, part: Part, default: object = None) -> RunResult:  # type: ignore[override]
+            nonlocal now_s
+            now_s += 60.0 if part is Part.GROWTH else 1.0
+            return super().get(part, passed)
+
+    recorded.results = Slow(all_met())
+    certify(recorded, clock=lambda: now_s)
+    assert Part.SOAK not in recorded.done
+    assert recorded.done.index(Part.SWEEP) > recorded.done.index(Part.GROWTH)
 
 
 def test_too_few_minutes_for_anything_are_refused_at_once(certify: Callable[..., RunResult]) -> None:

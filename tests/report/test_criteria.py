@@ -89,6 +89,15 @@ def test_junit_has_a_case_for_each_criterion(certified: RunResult) -> None:
     assert "Read below the oldest transaction." in (suite.findtext(".//failure") or "")
 
 
+def test_a_run_says_what_it_did_not_test_and_a_certification_does_not(
+    result: RunResult, certified: RunResult
+) -> None:
+    said = "Load and lost events were not tested"
+    for render in (render_html, render_markdown):
+        assert said in render(result)
+        assert said not in render(certified)
+
+
 def test_the_sentence_counts_criteria(certified: RunResult) -> None:
     assert verdict_sentence(certified) == "1 of 3 criteria met, 1 broken, 1 undecided, 1 not asked."
 

@@ -56,10 +56,14 @@ class Certification:
     resume: bool
     view: View
     say: Say
+    clock: Callable[[], float] = time.monotonic
     _parts: dict[Part, RunResult] = field(default_factory=dict)
     _not_done: dict[Part, str] = field(default_factory=dict)
-    _began_s: float = field(default_factory=time.monotonic)
+    _began_s: float = field(init=False)
     _began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __post_init__(self) -> None:
+        self._began_s = self.clock()
 
     def run(self) -> RunResult:
         """Raises ``UsageError`` where the time is too short for anything.
@@ -74,10 +78,9 @@ class Certification:
         if not self.resume:
             kept.begin(job)
         self._announce()
-        for part in Part:
-            if part not in self._parts and (extent := self._extent(part)) is not None:
-                self._do(part, extent, kept)
-        return self._result()
+        while (next_one := self._next()) is not None:
+            self._do(*next_one, kept)
+        return self._result(f"not done in {self.minutes} minutes")
 
     def _check_time(self) -> None:
         seconds = {part: [one.seconds for one in extents] for part, extents in self._to_do().items()}
@@ -95,7 +98,7 @@ class Certification:
         }
 
     def _left_s(self) -> float:
-        return 60 * self.minutes - (time.monotonic() - self._began_s)
+        return 60 * self.minutes - (self.clock() - self._began_s)
 
     def _chosen(self) -> tuple[dict[Part, Extent], float]:
         """The extents of what is yet to be done, and what is left over."""
@@ -109,8 +112,21 @@ class Certification:
         rest_s = left_over_s(seconds, chosen, self._left_s())
         return {part: to_do[part][place] for part, place in chosen.items()}, rest_s
 
+    def _next(self) -> tuple[Part, Extent] | None:
+        """The first part that there is time for now, and how thoroughly.
+
+        One that was passed over has its turn when another, which would have taken the time, no longer fits. Without
+        those that are needed there is no answer: whatever took longer than was thought, they are done.
+        """
+        chosen, _ = self._chosen()
+        to_do = self._to_do()
+        chosen |= {part: to_do[part][0] for part in NEEDED if part in to_do and part not in chosen}
+        part = next((part for part in Part if part in chosen), None)
+        return None if part is None else (part, chosen[part])
+
     def _announce(self) -> None:
         chosen, rest_s = self._chosen()
+        self.say(f"In {self.minutes} minutes, what decides most first:")
         for part in Part:
             if part in self._parts:
                 self.say(f"  finished before: {TITLES[part]}")
@@ -124,22 +140,12 @@ class Certification:
         extents = extents_of(self.ground)[part]
         if not extents:
             return "the corpus has too few events for it"
-        return f"it takes {_minutes(extents[0].seconds)}, and there are {self.minutes} minutes in all"
-
-    def _extent(self, part: Part) -> Extent | None:
-        """The extent there is time for now; None, with the reason noted, where there is not."""
-        chosen, _ = self._chosen()
-        if part in chosen:
-            return chosen[part]
-        if part in NEEDED:  # it was found to fit before; whatever has taken longer, this is the answer
-            return self._to_do()[part][0]
-        self._not_done[part] = f"{TITLES[part]}: not done in {self.minutes} minutes"
-        self.say(f"[{_number(part)}] {TITLES[part]}: not done, {_minutes(max(self._left_s(), 0))} left")
-        return None
+        return f"it takes {_minutes(extents[0].seconds)}, for which the minutes leave no room"
 
     def _do(self, part: Part, extent: Extent, kept: KeptParts) -> None:
         rest_s = self._chosen()[1]
-        self.say(f"[{_number(part)}] {TITLES[part]}; {_minutes(max(self._left_s(), 0))} left")
+        number = f"{list(Part).index(part) + 1}/{len(Part)}"
+        self.say(f"[{number}] {TITLES[part]}; {_minutes(max(self._left_s(), 0))} left")
         try:
             with self.view() as (progress, watch):
                 ground = replace(self.ground, watch=watch)
@@ -162,8 +168,8 @@ class Certification:
         self.ground = replace(self.ground, job=replace(self.ground.job, replace=False))
         self.say(f"  {result.verdict.value} " + "; ".join(result.reasons[:2]))
 
-    def _result(self, ended: str = "") -> RunResult:
-        why = {part: self._not_done.get(part, f"{TITLES[part]}: {ended or 'not done'}") for part in Part}
+    def _result(self, ended: str) -> RunResult:
+        why = {part: self._not_done.get(part, f"{TITLES[part]}: {ended}") for part in Part}
         done = Done(
             parts=self._parts,
             not_done={part: reason for part, reason in why.items() if part not in self._parts},
@@ -171,7 +177,7 @@ class Certification:
         )
         return whole_result(
             done, self.ground.job, TITLES, minutes=self.minutes, began_at=self._began_at,
-            seconds=time.monotonic() - self._began_s,
+            seconds=self.clock() - self._began_s,
         )  # fmt: skip
 
     def _lacking(self) -> dict[str, str]:
@@ -181,10 +187,6 @@ class Certification:
         if len(job.corpus.tenants) < 2:
             lacking["tenants"] = "the corpus has one tenant"
         return lacking
-
-
-def _number(part: Part) -> str:
-    return f"{list(Part).index(part) + 1}/{len(Part)}"
 
 
 def _minutes(seconds: float) -> str:

@@ -43,6 +43,7 @@ def render_html(result: RunResult) -> str:
             charts=chart_specs(result),
             tallies=summary.tallies(result),
             sentence=summary.verdict_sentence(result),
+            scope=summary.scope_sentence(result),
             tuning=summary.tuning_sentence(result),
             leading=leading(result),
             plan_groups=summary.plans_by_statement(shown),

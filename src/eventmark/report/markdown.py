@@ -12,6 +12,7 @@ from eventmark.report.sections import is_number_column, row_texts
 from eventmark.report.summary import (
     faults,
     parts_shown,
+    scope_sentence,
     tally,
     tuning_sentence,
     verdict_sentence,
@@ -201,7 +202,7 @@ def _head(result: RunResult, *, reasons: bool = True) -> list[str]:
         + (f", {whole(result.corpus.events)} events" if result.corpus else ""),
         "",
         cell(verdict_sentence(result)),
-        *(("", cell(tuned)) if (tuned := tuning_sentence(result)) else ()),
+        *(line for text in (scope_sentence(result), tuning_sentence(result)) if text for line in ("", cell(text))),
         "",
         *listed,
         *([""] if listed else []),

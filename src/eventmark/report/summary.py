@@ -128,6 +128,16 @@ def tuning_sentence(result: RunResult) -> str:
     )
 
 
+def scope_sentence(result: RunResult) -> str:
+    """What a run of operations one by one leaves open; empty of anything else."""
+    if result.scenario not in ("run", "bench", "baselines"):
+        return ""
+    return (
+        "Measured with one caller at a time. Load and lost events were not tested: "
+        "eventmark load, eventmark verify, or eventmark certify for all of it."
+    )
+
+
 def worst_plans_first(plans: Iterable[PlanResult]) -> list[PlanResult]:
     return sorted(plans, key=lambda plan: WORST_FIRST[plan.verdict])
 

@@ -18,6 +18,7 @@ from eventmark.report.summary import (
     faults,
     parts_shown,
     remarks,
+    scope_sentence,
     tuning_sentence,
     verdict_sentence,
     worst_plans_first,
@@ -79,8 +80,7 @@ def _verdict(result: RunResult) -> RenderableType:
     lines: list[RenderableType] = [
         Text("verdict: ") + _verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
     ]
-    if tuned := tuning_sentence(result):
-        lines.append(_line(tuned))
+    lines += [_line(text) for text in (scope_sentence(result), tuning_sentence(result)) if text]
     return Group(*lines)
 
 
@@ -164,25 +164,27 @@ def _skipped(found: tuple[str, str]) -> RenderableType:
 
 
 def _plans(plans: Sequence[PlanResult], *, verbose: bool) -> RenderableType:
-    """How many there are; ``verbose``: those that are not MET with what was found and the query."""
+    """How many there are, and what could be better of them; ``verbose``: what was found of those that are not MET."""
     lines: list[RenderableType] = [Text(f"plans: {len(plans)} examined, ") + _verdicts(plans)]
-    if not verbose:
-        return lines[0]
-    unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
-    for plan in unmet[:PLANS_MAX]:
-        title = Text(f" {one_line(plan.statement)}, {one_line(plan.condition)}")
-        lines.append(Padding(_verdict_text(plan.verdict) + title, (0, 0, 0, 2)))
-        for one in faults(plan):
-            said = f"{one.name}: {one.observed}, expected {one.expected}" + (
-                f"; {one.remedy}" if one.remedy else ""
-            )
-            lines.append(_line(said, 4))
-        lines += [Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in _query(plan)]
-    if len(unmet) > PLANS_MAX:
-        lines.append(_line(f"and {len(unmet) - PLANS_MAX} more, see the report"))
+    if verbose:
+        lines += _unmet_plans(plans)
     for plan, one in remarks(plans):
         lines.append(_line(f"{plan.statement}: {one.name} {one.observed}; {one.remedy}"))
     return Group(*lines)
+
+
+def _unmet_plans(plans: Sequence[PlanResult]) -> Iterator[RenderableType]:
+    """Each with its findings and its query."""
+    unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
+    for plan in unmet[:PLANS_MAX]:
+        title = Text(f" {one_line(plan.statement)}, {one_line(plan.condition)}")
+        yield Padding(_verdict_text(plan.verdict) + title, (0, 0, 0, 2))
+        for one in faults(plan):
+            remedy = f"; {one.remedy}" if one.remedy else ""
+            yield _line(f"{one.name}: {one.observed}, expected {one.expected}{remedy}", 4)
+        yield from (Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in _query(plan))
+    if len(unmet) > PLANS_MAX:
+        yield _line(f"and {len(unmet) - PLANS_MAX} more, see the report")
 
 
 def render_findings(title: str, findings: Sequence[Finding]) -> RenderableType:
