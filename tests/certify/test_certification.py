@@ -159,6 +159,7 @@ def test_interrupted_it_holds_what_there_is_and_goes_on_with_the_next_part(
     found = verdicts(interrupted.value.result)
     assert (found["no-event-lost"], found["indexes"]) == (Verdict.MET, Verdict.MET)
     assert found["targets-under-load"] is Verdict.INCONCLUSIVE
+    assert "--resume" in interrupted.value.result.criteria[1].remedy
     second = Recorded(all_met())
     result = certify(second, resume=True)
     assert second.done == [part for part in Part if part not in (Part.VERIFY, Part.OPERATIONS, Part.CLIFFS)]

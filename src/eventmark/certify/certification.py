@@ -34,6 +34,8 @@ TITLES = {
     Part.ADVICE: "advice",
 }
 
+ENDED = ("interrupted", "ended by an error")
+
 View = Callable[[], AbstractContextManager[tuple[Progress, Watcher]]]
 Say = Callable[[str], None]
 
@@ -152,15 +154,15 @@ class Certification:
                 result = extent.make(ground, rest_s).run(extent.job(ground), progress)
         except Interrupted as interruption:
             self._parts[part] = interruption.result
-            raise Interrupted(self._result("interrupted")) from None
+            raise Interrupted(self._result(ENDED[0])) from None
         except KeyboardInterrupt:
-            raise Interrupted(self._result("interrupted")) from None
+            raise Interrupted(self._result(ENDED[0])) from None
         except EventmarkError as error:
             self._not_done[part] = f"{TITLES[part]}: {error.message}"
             self.say(f"  not done: {error.message}")
             return
         except Exception as error:
-            raise Stopped(self._result("ended by an error"), error) from error
+            raise Stopped(self._result(ENDED[1]), error) from error
         kept.keep(part, result)
         self._parts[part] = result
         if result.corpus is not None and result.corpus.events_per_s:
@@ -174,6 +176,7 @@ class Certification:
             parts=self._parts,
             not_done={part: reason for part, reason in why.items() if part not in self._parts},
             lacking=self._lacking(),
+            ended=ended in ENDED,
         )
         return whole_result(
             done, self.ground.job, TITLES, minutes=self.minutes, began_at=self._began_at,

@@ -46,6 +46,7 @@ OWN_FAULT = {Limit.LOCKS, Limit.STATEMENT}
 """What keeps a store from using the hardware, and lies in the store."""
 
 MORE_TIME = "give it more --minutes, on a quiet machine"
+RESUME = "the same command with --resume goes on with the next part"
 _WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.MET)
 
 
@@ -53,12 +54,13 @@ _WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.MET)
 class Done:
     """What was done of a certification: the results of its parts, and why the others were not done.
 
-    ``lacking`` maps what the store or the corpus lacks, "tokens" or "tenants", to the reason.
+    ``lacking`` maps what the store or the corpus lacks, "tokens" or "tenants", to the reason. ``ended``: too early.
     """
 
     parts: Mapping[Part, RunResult]
     not_done: Mapping[Part, str] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,7 @@ def _verdict(question: Question, seen: Sequence[Seen], done: Done) -> tuple[Verd
     if worst is not Verdict.BROKEN and lacking:
         return None, f"not asked: {lacking}", ""
     if worst is not Verdict.BROKEN and missing:
-        return Verdict.INCONCLUSIVE, "; ".join(missing), MORE_TIME
+        return Verdict.INCONCLUSIVE, "; ".join(missing), RESUME if done.ended else MORE_TIME
     if worst is None:
         return Verdict.INCONCLUSIVE, "nothing was measured", ""
     if worst is Verdict.MET:
