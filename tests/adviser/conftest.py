@@ -32,10 +32,10 @@ def copies_of(server: Server, database: str, tmp_path: Path) -> Iterator[MakeCop
     """Copies of a store by name or folder in the test's own database, made and dropped."""
     made = []
 
-    def make(store: str, **effort: object) -> Copies:
+    def make(store: str, events: int = EVENTS, payload_profile: str = "lean", **effort: object) -> Copies:
         job = Job(
             server=replace(server, dsn=database), store=store, definition=find_store(store), schema="tried",
-            corpus=CorpusPlan(EVENTS, payload_profile="lean"), profile=find_profile("quick"), targets={},
+            corpus=CorpusPlan(events, payload_profile=payload_profile), profile=find_profile("quick"), targets={},
             command="", place=tmp_path,
         )  # fmt: skip
         made.append(Copies(job, replace(EFFORT, **effort)))  # type: ignore[arg-type]

@@ -112,11 +112,16 @@ def with_generic_plans(work: Mapping[CaseKey, CaseWork]) -> dict[CaseKey, CaseWo
 
 
 def worse_cases(
-    before: Mapping[CaseKey, CaseWork], after: Mapping[CaseKey, CaseWork], *, writes: bool = True
+    before: Mapping[CaseKey, CaseWork],
+    after: Mapping[CaseKey, CaseWork],
+    *,
+    writes: bool = True,
+    wider: float = 1.0,
 ) -> list[Difference]:
     """The cases that do more than the tolerance allows, that scan or sort what they did not, or that fail.
 
-    Without ``writes``, statements that write may do more: the price of an index that is added.
+    Without ``writes``, statements that write may do more: the price of an index that is added. Reads may touch
+    ``wider`` times as many pages.
     """
     found = []
     for key, now in after.items():
@@ -126,7 +131,7 @@ def worse_cases(
         if now.refusal:
             found.append(_difference(key, f"refused: {now.refusal}", float("inf")))
         elif writes or not then.work["writes"]:
-            found += _worse(key, then.work, now.work)
+            found += _worse(key, then.work, now.work, max(wider, 1.0))
     return found
 
 
@@ -137,15 +142,22 @@ def better_cases(before: Mapping[CaseKey, CaseWork], after: Mapping[CaseKey, Cas
         then = before.get(key)
         if then is None or then.refusal or now.refusal or then.work["writes"]:
             continue
-        pages, saved = now.work["buffers"], then.work["buffers"] - now.work["buffers"]
-        if saved > PAGES_FREE and then.work["buffers"] >= GAIN_FACTOR * pages:
+        pages, pages_then = pages_of(now.work), pages_of(then.work)
+        if pages_then - pages > PAGES_FREE and pages_then >= GAIN_FACTOR * pages:
             found.append(_of_pages(key, then.work, now.work))
     return found
 
 
-def _worse(key: CaseKey, then: Mapping[str, float], now: Mapping[str, float]) -> list[Difference]:
-    tolerance = WRITE_TOLERANCE if then["writes"] else WORK_TOLERANCE
-    if now["buffers"] > then["buffers"] * tolerance + PAGES_FREE:
+def pages_of(work: Mapping[str, float]) -> float:
+    """Pages touched, with those of TOAST that writing the answer out took; servers before 17 do not count these."""
+    return work["buffers"] + work.get("toast_pages_per_row", 0.0) * max(work.get("rows", 0.0), 1.0)
+
+
+def _worse(
+    key: CaseKey, then: Mapping[str, float], now: Mapping[str, float], wider: float
+) -> list[Difference]:
+    tolerance = WRITE_TOLERANCE if then["writes"] else WORK_TOLERANCE * wider
+    if pages_of(now) > pages_of(then) * tolerance + PAGES_FREE:
         return [_of_pages(key, then, now)]
     for name, said in (
         ("seq_scans", "reads a table from end to end"), ("sorts", "sorts"), ("temp_buffers", "spills to disk"),
@@ -156,11 +168,11 @@ def _worse(key: CaseKey, then: Mapping[str, float], now: Mapping[str, float]) ->
 
 
 def _of_pages(key: CaseKey, then: Mapping[str, float], now: Mapping[str, float]) -> Difference:
-    return _difference(key, f"{then['buffers']:.0f} pages, then {now['buffers']:.0f}", _factor(then, now))
+    return _difference(key, f"{pages_of(then):.0f} pages, then {pages_of(now):.0f}", _factor(then, now))
 
 
 def _factor(then: Mapping[str, float], now: Mapping[str, float]) -> float:
-    return now["buffers"] / max(then["buffers"], 1.0)
+    return pages_of(now) / max(pages_of(then), 1.0)
 
 
 def _difference(key: CaseKey, what: str, factor: float) -> Difference:

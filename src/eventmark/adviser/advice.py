@@ -31,6 +31,7 @@ from eventmark.jobs.run import Run
 from eventmark.results.files import write_whole
 from eventmark.results.results import Section, Verdict
 from eventmark.seeding import Progress, no_progress
+from eventmark.stats.ratios import Ratio
 
 COPIES_ROOM = 4
 """Two copies, and as much again for what trials append to them."""
@@ -155,15 +156,8 @@ def judge_trials(changes: Changes | None, everything: Trial | None = None) -> tu
     """MET where the trials can be trusted, whatever they found; INCONCLUSIVE where not."""
     reasons = []
     if changes is not None:
-        alike = changes.alike
-        if alike.is_above(WORTH_RATIO) or alike.is_below(1 / WORTH_RATIO):
-            reasons.append(f"copies that are alike differ: one appends {alike} what the other does")
-        elif not (alike.is_above(1 / ALIKE_RATIO_MAX) and alike.is_below(ALIKE_RATIO_MAX)):
-            reasons.append(
-                f"the rates decide nothing: of two unchanged copies one appends {alike} what the other does, and the "
-                f"interval has to lie within {1 / ALIKE_RATIO_MAX:.2f} and {ALIKE_RATIO_MAX:g}; run it on a quiet "
-                "machine, or with --profile standard"
-            )
+        for name, alike in {"appends": changes.alike, **changes.reads_alike}.items():
+            reasons += _doubts(name, alike)
         for together in (changes.together, everything):
             if together is not None and together.refusal:
                 reasons.append(f"what is sound by itself is not together: {together.refusal}")
@@ -171,3 +165,16 @@ def judge_trials(changes: Changes | None, everything: Trial | None = None) -> tu
                 one = together.worse[0]
                 reasons.append(f"what is sound by itself is not together: {one.statement} {one.what}")
     return (Verdict.INCONCLUSIVE if reasons else Verdict.MET), reasons
+
+
+def _doubts(name: str, alike: Ratio) -> list[str]:
+    """Why two unchanged copies cannot be taken to be alike in what ``name`` measured of them."""
+    if alike.is_above(WORTH_RATIO) or alike.is_below(1 / WORTH_RATIO):
+        return [f"copies that are alike differ: {name} on one are {alike} as fast as on the other"]
+    if alike.is_above(1 / ALIKE_RATIO_MAX) and alike.is_below(ALIKE_RATIO_MAX):
+        return []
+    return [
+        f"the rates decide nothing: {name} on one of two unchanged copies are {alike} as fast as on the other, and the "
+        f"interval has to lie within {1 / ALIKE_RATIO_MAX:.2f} and {ALIKE_RATIO_MAX:g}; run it on a quiet machine, or "
+        "with --profile standard"
+    ]

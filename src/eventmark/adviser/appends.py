@@ -86,14 +86,14 @@ def append_script(
     """
     aggregate = "md5(:stream::text)::uuid::text"
     event_id = "uuidv7()" if version_num >= 180000 else "gen_random_uuid()"
-    kind, moment = _literal(template.aggregate_type), "now()"
+    kind, moment = literal(template.aggregate_type), "now()"
     one = {
-        "event_id": event_id, "event_type": _literal(template.event_type), "payload": _literal(template.payload),
-        "metadata": _literal(template.metadata), "timestamp": moment, "payload_type": _literal(template.payload_type),
-        "payload_revision": _literal(template.payload_revision), "sequence_number": "1",
+        "event_id": event_id, "event_type": literal(template.event_type), "payload": literal(template.payload),
+        "metadata": literal(template.metadata), "timestamp": moment, "payload_type": literal(template.payload_type),
+        "payload_revision": literal(template.payload_revision), "sequence_number": "1",
     }  # fmt: skip
     values = {
-        "tenant_id": _literal(template.tenant_id), "aggregate_id": aggregate, "aggregate_type": kind,
+        "tenant_id": literal(template.tenant_id), "aggregate_id": aggregate, "aggregate_type": kind,
         "stream_id": f"({kind} || ':' || {aggregate})", "expected_version": "0", "event_count": "1", **one,
     }  # fmt: skip
     values |= {f"{name}s": value for name, value in one.items()}
@@ -159,7 +159,7 @@ def _template(row: Mapping[str, str | None]) -> Template:
     return Template(**found, payload_type=row.get("payload_type") or found["event_type"])
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """A constant that pgbench finds no variable in: colons stand as what they are in Unicode."""
     escaped = text.replace("\\", "\\\\").replace("'", "''").replace(":", "\\003A")
     return f"U&'{escaped}'"

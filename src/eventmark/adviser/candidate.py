@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eventmark.adviser.ablate import Difference
 from eventmark.adviser.index_facts import DropCandidate
 from eventmark.adviser.missing import Proposal
+from eventmark.engine.statements import Parameter, Statement
 from eventmark.plans.sampling import quoted_name
 from eventmark.stats.ratios import Ratio
 
 WORTH_RATIO = 1.05
 """Advice brings 5% more appends at least: less is within the noise of most machines."""
+
+APPENDS = "appends/s"
+
+LEAST_RATIO = {"create_token_at": 0.5}
+"""A consumer asks for an instant when it begins: up to twice the time is a price, and no reason against a change."""
 
 ALIKE_RATIO_MAX = 1.5
 """Beyond, two unchanged copies cannot be told to be alike, and a change that brings 5% cannot be told from noise."""
@@ -26,7 +34,9 @@ class Candidate:
     says what the store loses; what weakens it is measured and never recommended. ``adds_work``: appends are
     expected to do more, for reads that do less. ``rewrites``: the table is made anew, the copy is used up;
     ``level`` is applied to both copies first, so that what being made anew does by itself is not the change's.
-    ``parameter_types`` are those that the statement's parameters have with it, where they are others.
+    ``parameter_types`` are those that the statement's parameters have with it, where they are others;
+    ``retyped`` are types that every statement has to name otherwise. ``by_time``: what it saves in one place it
+    costs in another, so that only time shows what it is worth. Of one ``group`` at most one is taken.
     """
 
     kind: str
@@ -41,6 +51,28 @@ class Candidate:
     rewrites: bool = False
     level: tuple[str, ...] = ()
     parameter_types: Mapping[str, str] = field(default_factory=dict)
+    retyped: Mapping[str, str] = field(default_factory=dict)
+    by_time: bool = False
+    group: str = ""
+
+    def statements_of(self, statements: Mapping[str, Statement]) -> dict[str, Statement]:
+        """The store's statements as they have to be with it."""
+        return {name: retyped_statement(one, self.retyped) for name, one in statements.items()}
+
+
+def retyped_statement(statement: Statement, types: Mapping[str, str]) -> Statement:
+    """With other types wherever it names them, outside of literals and comments, and as its parameters'."""
+    parameters, template = statement.parameters, statement.template
+    for old, new in types.items():
+        parameters = tuple(
+            Parameter(one.name, re.sub(rf"\b{old}\b", new, one.sql_type)) for one in parameters
+        )
+        template = re.sub(
+            rf"'(?:[^']|'')*'|--[^\n]*|\b(?P<type>{old})\b",
+            lambda match, new=new: new if match["type"] else match[0],  # type: ignore[misc]
+            template,
+        )
+    return replace(statement, parameters=parameters, template=template)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +86,12 @@ class AppendCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Of the store's tables, with TOAST; and of their indexes."""
+    """Of the store's tables, with TOAST; and of their indexes. ``heap_bytes`` is without TOAST."""
 
     table_bytes: int
     index_bytes: int
     events: int
+    heap_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +99,9 @@ class Trial:
     """A candidate with what was measured; ``refusal`` says why it could not be tried, or what speaks against it.
 
     ``rate`` is appends per second with it over without it, ``cpu`` the same per second of the server's
-    processor; None where only counters were compared, or where that is not known.
+    processor; None where only counters were compared, or where that is not known. ``reads`` is the same of
+    single calls of each operation that reads, one after the other: how many times as quick. ``took_s`` is how
+    long the change took on the copy.
     """
 
     candidate: Candidate
@@ -79,15 +114,44 @@ class Trial:
     compared: int = 0
     rate: Ratio | None = None
     cpu: Ratio | None = None
+    reads: Mapping[str, Ratio] = field(default_factory=dict)
+    took_s: float = 0.0
     refusal: str = ""
 
     @property
     def is_quicker(self) -> bool:
-        """Whether more appends are shown, by the second or by the processor's second, and enough of them."""
+        """Whether more appends are shown, by the second or by the processor's second, or quicker reads, and enough."""
         return any(
             one is not None and one.is_above(1.0) and one.value >= WORTH_RATIO
-            for one in (self.rate, self.cpu)
+            for one in (self.rate, self.cpu, *self.reads.values())
         )
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether appends or reads are shown to be slower than is put up with."""
+        least = 1 / WORTH_RATIO if self.candidate.by_time else 1.0
+        return any(
+            one is not None and one.is_below(LEAST_RATIO.get(name, least))
+            for name, one in {"appends": self.rate, **self.reads}.items()
+        )
+
+    @property
+    def gains(self) -> dict[str, Ratio]:
+        """How many times as quick with it, by what a user does: appends first."""
+        return {**({APPENDS: self.rate} if self.rate else {}), **self.reads}
+
+    @property
+    def mean_gain(self) -> float:
+        """Of appends, loads and streams: the geometric mean; 1 where nothing was timed."""
+        logs = [math.log(one.value) for name, one in self.gains.items() if name not in LEAST_RATIO]
+        return math.exp(sum(logs) / len(logs)) if logs else 1.0
+
+    @property
+    def best_gain(self) -> tuple[str, Ratio | None]:
+        """What gains most, if it surely gains; else appends."""
+        sure = {name: one for name, one in self.gains.items() if one.is_above(1.0)}
+        name = max(sure, key=lambda one: sure[one].value, default=APPENDS)
+        return name, self.gains.get(name)
 
     @property
     def is_sound(self) -> bool:
@@ -147,5 +211,7 @@ def combined(candidates: Sequence[Candidate]) -> Candidate:
         risk="those of its parts",
         adds_work=any(one.adds_work for one in candidates),
         rewrites=True,
+        retyped={old: new for one in candidates for old, new in one.retyped.items()},
+        by_time=any(one.by_time for one in candidates),
         level=next((one.level for one in candidates if one.level), ()),
     )

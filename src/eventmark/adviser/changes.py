@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
@@ -24,7 +24,7 @@ from eventmark.adviser.trial import (
 )
 from eventmark.adviser.triggers import different_rows, without_checks, without_trigger
 from eventmark.adviser.use import scans_by_operations
-from eventmark.adviser.variants import Subject, not_tried, read_subject, variants
+from eventmark.adviser.variants import REBUILT, Subject, not_tried, read_subject, variants
 from eventmark.errors import CannotRunError
 from eventmark.stats.ratios import Ratio
 
@@ -34,8 +34,8 @@ class Changes:
     """All trials of a store's schema.
 
     ``as_is`` is what an append costs now. ``alike`` is the plain copy against the other one with nothing
-    changed: how well two copies can be told apart at all. ``chosen`` are the sound changes, ``together`` the
-    trial of all of them.
+    changed: how well two copies can be told apart at all; ``reads_alike`` the same of each operation that reads.
+    ``chosen`` are the sound changes, ``together`` the trial of all of them.
     """
 
     as_is: AppendCost
@@ -44,6 +44,7 @@ class Changes:
     trials: Sequence[Trial]
     chosen: Sequence[Candidate]
     together: Trial | None
+    reads_alike: Mapping[str, Ratio] = field(default_factory=dict)
 
 
 def try_changes(copies: Copies) -> Changes:
@@ -52,16 +53,26 @@ def try_changes(copies: Copies) -> Changes:
     small = asyncio.run(_try_small(copies))
     trials = _rated(copies, small.trials)
     large = _try_large(copies)
-    chosen = [
-        *(one.candidate for one in large if one.is_sound and one.is_quicker),
-        *small.chosen,
-    ]  # fmt: skip
+    chosen = [*chosen_large(large), *small.chosen]
     copies.make()
-    alike = measured_ratios(copies, copies.effort.pairs).rate
+    alike = measured_ratios(copies, copies.effort.pairs)
     return Changes(
-        as_is=small.as_is, alike=alike, use=small.use, trials=[*trials, *large], chosen=chosen,
+        as_is=small.as_is, alike=alike.rate, reads_alike=alike.reads, use=small.use, trials=[*trials, *large],
+        chosen=chosen,
         together=_try_together(copies, chosen) if chosen else None,
     )  # fmt: skip
+
+
+def chosen_large(trials: Sequence[Trial]) -> list[Candidate]:
+    """The sound ones that are quicker: of each group the one that gains most, those that make the table anew first.
+
+    A table made anew has the columns that it had before all changes: others are applied on top of it.
+    """
+    worth = [one for one in trials if one.is_sound and one.is_quicker and not one.is_slower]
+    best: dict[str, Trial] = {}
+    for one in sorted(worth, key=lambda trial: -trial.mean_gain):
+        best.setdefault(one.candidate.group or one.candidate.name, one)
+    return sorted((one.candidate for one in best.values()), key=lambda one: one.group != REBUILT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import asyncpg
 
 from eventmark.adviser.appends import Template, append_script, sampled_templates
-from eventmark.adviser.candidate import Sizes
+from eventmark.adviser.candidate import Candidate, Sizes, retyped_statement
+from eventmark.adviser.reads import ReadCalls, sampled_reads, scripts_of_reads
 from eventmark.engine.schema import Purpose
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
@@ -59,6 +60,7 @@ class Copies:
         self.changed = scratch_name(job.schema, SUFFIX_CHANGED)
         self.progress = progress
         self._templates: list[Template] = []
+        self._read_calls: dict[str, ReadCalls] = {}
 
     @property
     def events(self) -> int:
@@ -87,6 +89,10 @@ class Copies:
                 remedy="ask run, verify, explain and load, which work on the store itself",
             )
         self._templates = asyncio.run(self._sampled_templates())
+        if self.effort.single_pairs:  # before a change: rows are drawn by the pages that they lie on
+            self._read_calls = {
+                schema: asyncio.run(self._sampled_reads(schema)) for schema in (self.plain, self.changed)
+            }
 
     def _is_view(self) -> bool:
         async def asked() -> bool:
@@ -104,16 +110,25 @@ class Copies:
         return self._templates
 
     def scripts(
-        self, schema: str, types: Mapping[str, str] | None = None, *, count: int = RATE_TEMPLATES
+        self, schema: str, changed: Candidate | None = None, *, count: int = RATE_TEMPLATES
     ) -> list[str]:
-        """``count`` scripts for pgbench that append to ``schema``; the same for both copies but for its name."""
+        """``count`` scripts for pgbench that append to ``schema``; the same for both copies but for its name.
+
+        With ``changed``, as its statements have to be.
+        """
         step = max(len(self._templates) // count, 1)
-        statement = self.definition.statements["append_events"]
+        statement, types = self.definition.statements["append_events"], None
+        if changed is not None:
+            statement, types = retyped_statement(statement, changed.retyped), changed.parameter_types
         version_num = self.job.server.version_num
         return [
             append_script(statement, schema, one, version_num=version_num, types=types)
             for one in self._templates[step // 2 :: step]
         ]
+
+    def read_scripts(self, schema: str) -> dict[str, list[str]]:
+        """By operation that reads, a script for pgbench; empty where single changes are not timed."""
+        return scripts_of_reads(self.definition.statements, schema, self._read_calls.get(schema, {}))
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
@@ -134,7 +149,8 @@ class Copies:
 
     async def sizes(self, connection: asyncpg.Connection[Any], schema: str) -> Sizes:
         row = await connection.fetchrow(
-            "select sum(pg_table_size(part))::bigint as tables, sum(pg_indexes_size(part))::bigint as indexes"
+            "select sum(pg_table_size(part))::bigint as tables, sum(pg_indexes_size(part))::bigint as indexes,"
+            " sum(pg_relation_size(part))::bigint as heaps"
             " from unnest($1::text[]) as one (name), lateral ("
             "   select relid as part from pg_partition_tree(name::regclass) where isleaf"
             "   union select name::regclass"
@@ -142,7 +158,9 @@ class Copies:
             [f'{quoted_schema(schema)}."{table}"' for table in self.tables],
         )
         assert row is not None
-        return Sizes(table_bytes=row["tables"], index_bytes=row["indexes"], events=self.events)
+        return Sizes(
+            table_bytes=row["tables"], index_bytes=row["indexes"], events=self.events, heap_bytes=row["heaps"]
+        )
 
     async def vacuum(self, connection: asyncpg.Connection[Any], schema: str) -> None:
         """Without what was rolled back, in the indexes as well: few dead entries would be left there otherwise."""
@@ -159,6 +177,12 @@ class Copies:
     async def _sampled_templates(self) -> list[Template]:
         async with self.connection() as connection:
             return await sampled_templates(connection, self.definition, self.plain)
+
+    async def _sampled_reads(self, schema: str) -> ReadCalls:
+        async with self.connection() as connection:
+            return await sampled_reads(
+                connection, self.definition, self.job.server.dsn, schema=schema, events=self.events
+            )
 
 
 async def apply(connection: asyncpg.Connection[Any], schema: str, statements: Sequence[str]) -> None:

@@ -22,7 +22,8 @@ CLOSE_SHARE = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advised:
-    """One piece of advice. ``gain`` is how many times as much of ``gained``; ``script`` may be empty.
+    """One piece of advice. ``gain`` is how many times as much of ``gained``, or, where that is an operation, how
+    many times as fast it is; ``script`` may be empty.
 
     ``counted`` says what the server counted, ``saved`` the same in short; ``evidence`` is the section it
     stands in. What is of the store or its server counts as found wanting; what is of its use (``of_use``) is
@@ -43,12 +44,14 @@ class Advised:
 
 
 def is_worth(trial: Trial) -> bool:
-    """Whether a trial shows advice: by the server's own counts, by reads that do less, or by the rate.
+    """Whether a trial shows advice: by the server's own counts, by reads that do less or are quicker, or by the rate.
 
     Counts are the same on a busy machine; a rate that falls all the same speaks against them.
     """
-    if not trial.is_sound or (trial.rate is not None and trial.rate.is_below(1.0)):
+    if not trial.is_sound or trial.is_slower:
         return False
+    if trial.candidate.by_time:
+        return trial.is_quicker
     counted = trial.before is not None and trial.after is not None and (
         trial.before.wal_bytes >= WORTH_RATIO * trial.after.wal_bytes
         or trial.before.pages >= WORTH_RATIO * trial.after.pages
@@ -76,12 +79,18 @@ def advice_on_everything(everything: Trial | None) -> list[Advised]:
 
 
 def _of_trial(trial: Trial) -> Advised:
-    candidate, rate = trial.candidate, trial.rate
+    candidate, (gained, gain) = trial.candidate, trial.best_gain
+    took = f"; it took {trial.took_s:.1f} s on the copy{_copy_size(trial)}" if trial.candidate.by_time else ""
     return Advised(
-        what=candidate.name, gain=rate.value if rate else None, low=rate.bounds[0] if rate else None,
-        high=rate.bounds[1] if rate else None, counted=counted(trial), saved=saved(trial), script=candidate.script,
-        risk=candidate.risk, evidence=_EVIDENCE.get(candidate.kind, SCHEMA_TITLE),
+        what=candidate.name, gain=gain.value if gain else None, low=gain.bounds[0] if gain else None,
+        high=gain.bounds[1] if gain else None, gained=gained, counted=counted(trial), saved=saved(trial),
+        script=candidate.script, risk=candidate.risk + took, evidence=_EVIDENCE.get(candidate.kind, SCHEMA_TITLE),
     )  # fmt: skip
+
+
+def _copy_size(trial: Trial) -> str:
+    sizes = trial.sizes_before
+    return f" of {(sizes.table_bytes + sizes.index_bytes) / 2**20:.0f} MiB" if sizes else ""
 
 
 def counted(trial: Trial) -> str:
@@ -100,17 +109,19 @@ def counted(trial: Trial) -> str:
 
 
 def saved(trial: Trial) -> str:
-    """What an append does less, in shares."""
+    """How fast each operation is with it, where reads were timed, and what an append does less, in shares."""
     if not (trial.before and trial.after and trial.sizes_before and trial.sizes_after):
         return ""
     shares = {
         "WAL": trial.after.wal_bytes / trial.before.wal_bytes - 1,
         "pages": trial.after.pages / trial.before.pages - 1,
+        "table size": trial.sizes_after.table_bytes / max(trial.sizes_before.table_bytes, 1) - 1,
         "index size": trial.sizes_after.index_bytes / max(trial.sizes_before.index_bytes, 1) - 1,
     }
     if trial.cpu is not None:
         shares["processor"] = 1 / trial.cpu.value - 1
-    said = [f"{name} {share:+.0%}" for name, share in shares.items() if abs(share) >= 0.005]
+    said = [f"{name} {one.value:.2f} × as fast" for name, one in trial.gains.items() if trial.reads]
+    said += [f"{name} {share:+.0%}" for name, share in shares.items() if abs(share) >= 0.005]
     return ", ".join([*said, *([f"{len(trial.better)} plans do less"] if trial.better else [])])
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
+from eventmark.adviser.candidate import Candidate
 from eventmark.adviser.copies import Copies
 from eventmark.operations.pgbench import pgbench_rate
 from eventmark.server.processes import children_count, ended_children_cpu_s, wait_for_children
@@ -18,10 +20,14 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """The changed side over the other. ``cpu`` is of appends per second of processor, None where it is not known."""
+    """The changed side over the other. ``cpu`` is of appends per second of processor, None where it is not known.
+
+    ``reads`` is of calls one after the other, by operation.
+    """
 
     rate: Ratio
     cpu: Ratio | None
+    reads: Mapping[str, Ratio]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +42,17 @@ def measured_ratios(
     copies: Copies,
     pairs: int,
     *,
-    types: Mapping[str, str] | None = None,
+    candidate: Candidate | None = None,
     settings: Mapping[str, str] | None = None,
+    with_reads: bool = True,
 ) -> Ratios:
     """Both copies by pgbench's clients in turns; ``settings`` are of the changed side's sessions.
 
-    Raises ``CannotRunError``.
+    Reads come first: they meet the copies without what appends add. Raises ``CannotRunError``.
     """
     options = session_options(settings or {})
-    plain, changed = copies.scripts(copies.plain), copies.scripts(copies.changed, types)
+    reads = _read_ratios(copies, pairs, options) if with_reads else {}
+    plain, changed = copies.scripts(copies.plain), copies.scripts(copies.changed, candidate)
     one, other = _in_turns(
         lambda: _run(copies, copies.plain, plain),
         lambda: _run(copies, copies.changed, changed, options),
@@ -55,7 +63,24 @@ def measured_ratios(
     return Ratios(
         rate=paired_ratio([run.rate for run in other], [run.rate for run in one]),
         cpu=paired_ratio(cpu[1], cpu[0]) if known else None,
+        reads=reads,
     )
+
+
+def _read_ratios(copies: Copies, pairs: int, options: str) -> dict[str, Ratio]:
+    """By operation: calls per second of one client, so that it is how many times as quick a call is."""
+    server, seconds = copies.job.server, copies.effort.seconds
+    plain, changed = copies.read_scripts(copies.plain), copies.read_scripts(copies.changed)
+
+    def rate(schema: str, scripts: list[str], options: str = "") -> float:
+        return pgbench_rate(server.confined(schema), scripts, seconds=seconds, clients=1, options=options)
+
+    return {
+        name: ratio_in_turns(
+            partial(rate, copies.plain, plain[name]), partial(rate, copies.changed, changed[name], options), pairs
+        )
+        for name in plain
+    }  # fmt: skip
 
 
 def session_options(settings: Mapping[str, str]) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventmark.adviser.candidate import WORTH_RATIO, Trial
+from eventmark.adviser.candidate import APPENDS, WORTH_RATIO, Trial
 from eventmark.adviser.changes import Changes
 from eventmark.adviser.copies import Copies
 from eventmark.adviser.ranking import (
     INDEXES_TITLE,
     SCHEMA_TITLE,
+    WHOLE,
     Advised,
     counted,
     found_wanting,
     is_worth,
 )
+from eventmark.adviser.script import gain_text
 from eventmark.operations.pgbench import RATE_CLIENTS
 from eventmark.results.results import Block, Chart, Column, Figure, Point, Section, Table, Verdict
 from eventmark.stats.ratios import Ratio
@@ -22,6 +24,12 @@ from eventmark.stats.ratios import Ratio
 Row = list[str | float | None]
 
 WHAT_TO_DO = "what to do: store, server, use; the most worth first in each"
+
+LOSES_EVENTS = (
+    "First of all: consumers of this store can miss events. They read by global sequence alone, and a transaction that "
+    "took a lower number may commit after a higher one was read: see docs/ordering.md, and try eventmark verify."
+)
+
 RATE_COLUMNS = ("times|times", "at least|times", "at most|times")
 
 
@@ -42,12 +50,12 @@ def advice_section(
     wanting = found_wanting(advice)
     worth = f"{WORTH_RATIO - 1:.0%}"
     text = [
-        f"Found wanting in the store or its server: {len(wanting)}, each tried."
-        if wanting
-        else f"Nothing was found in the store or its server that is worth more than {worth}.",
-        f"Everything was tried on copies of {copies.events:,} events. Rates are of {RATE_CLIENTS} clients of "
-        f"pgbench with the store's own statement, with and without the change in turns, with their 95% intervals; "
-        "what is counted is the server's own count, the same on any machine.",
+        *([LOSES_EVENTS] if copies.definition.ordering == "global-sequence" else []),
+        _headline(wanting) if wanting
+        else f"No change of the store or its server was found that is worth more than {worth}.",
+        f"Everything was tried on copies of {copies.events:,} events. Appends are of {RATE_CLIENTS} clients of "
+        "pgbench, reads of one client, both with the store's own statements, with and without the change in turns; "
+        "intervals are of 95%. Bytes and pages are the server's own counts, the same on any machine.",
     ]  # fmt: skip
     if changes is not None:
         text += _said_of(changes)
@@ -72,9 +80,24 @@ def advice_section(
     )  # fmt: skip
 
 
+def _headline(wanting: Sequence[Advised]) -> str:
+    """How many changes there are, and what the first of them, which holds all, brings."""
+    parts = [one for one in wanting if one.evidence != WHOLE]
+    best = wanting[0]
+    gain = f": {gain_text(best)}" if best.gain and best.gain >= 1 else f": {best.saved}" if best.saved else ""
+    many = (
+        f"{len(parts)} changes are worth making, together" if len(parts) > 1 else "1 change is worth making"
+    )
+    return f"{many}{gain}."
+
+
 def _said_of(changes: Changes) -> list[str]:
     """How far the copies can be told apart, and that no query gets worse."""
-    said = [f"The two copies unchanged, one over the other: {changes.alike}."]
+    alike = {APPENDS: changes.alike, **changes.reads_alike}
+    said = [
+        "The two copies unchanged, one over the other: "
+        + ", ".join(f"{name} {one}" for name, one in alike.items()) + "."
+    ]  # fmt: skip
     together = changes.together
     if together is not None and not together.refusal:
         said += _said_of_whole(together, "With all that is sound applied at once")
@@ -141,7 +164,7 @@ def schema_section(changes: Changes) -> Section:
         for trial in trials
         if not trial.candidate.apply
     ]
-    tables = _trial_tables(tried, "tried, one at a time")
+    tables = [*_trial_tables(tried, "tried, one at a time"), *_read_table(tried)]
     if not_tried:
         tables.append(Table(title="not tried", columns=columns("kind", "what", "why not"), rows=not_tried))
     return Section(
@@ -192,6 +215,24 @@ def _trial_tables(trials: Sequence[Trial], title: str) -> list[Table]:
     ]  # fmt: skip
 
 
+def _read_table(trials: Sequence[Trial]) -> list[Table]:
+    """How fast reads and appends are with each change that was timed for both."""
+    rows: list[Row] = [
+        [trial.candidate.name, name, one.value, *one.bounds]
+        for trial in trials
+        for name, one in trial.gains.items()
+        if trial.reads
+    ]
+    if not rows:
+        return []
+    return [
+        Table(
+            title="how fast with the change", columns=columns("change", "operation", *RATE_COLUMNS), rows=rows,
+            note="times as fast as without it; reads by one client, one call after the other",
+        )
+    ]  # fmt: skip
+
+
 def _counts(trial: Trial) -> Row:
     before, after, small, large = trial.before, trial.after, trial.sizes_before, trial.sizes_after
     assert before and after and small and large
@@ -226,6 +267,11 @@ def figures_of(
     if changes is None:
         return found
     together = changes.together
+    if together is not None and is_worth(together):
+        for name, gain in together.reads.items():
+            found[f"advised_{name.partition('[')[0]}_gain"] = Figure(
+                value=gain.value, unit="times", low=gain.bounds[0], high=gain.bounds[1]
+            )
     if together is not None and is_worth(together) and together.rate is not None:
         rate = together.rate
         found["advised_append_gain"] = Figure(

@@ -43,7 +43,6 @@ from pg_constraint where conrelid = $1::text::regclass and contype = 'c' order b
 """
 
 # tgtype: 1 row, 2 before, 4 insert
-# tgtype: 1 row, 2 before, 4 insert
 _TRIGGERS = """
 select
     t.tgname::text as name,

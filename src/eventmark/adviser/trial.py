@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,16 +48,23 @@ class _Undone(Exception):
 
 
 async def examine_state(
-    copies: Copies, connection: asyncpg.Connection[Any], schema: str, cases: Sequence[PlanCase] | None = None
+    copies: Copies,
+    connection: asyncpg.Connection[Any],
+    schema: str,
+    cases: Sequence[PlanCase] | None = None,
+    candidate: Candidate | None = None,
 ) -> State:
     """Examine ``schema`` with cases drawn from it, or with those given; just vacuumed, but for a transaction's own.
 
-    May run within a transaction.
+    ``candidate`` is what was applied, where its statements are others. May run within a transaction.
     """
     drawn = cases if cases is not None else await copies.cases(connection, schema)
-    work = await measure_work(connection, copies.definition.statements, schema, drawn)
+    statements = copies.definition.statements
+    if candidate is not None:
+        statements = candidate.statements_of(statements)
+    work = await measure_work(connection, statements, schema, drawn)
     cost = await _append_cost(
-        connection, copies.definition.statements["append_events"], schema, copies.templates,
+        connection, statements["append_events"], schema, copies.templates,
         copies.effort.cost_appends,
     )  # fmt: skip
     return State(cases=drawn, work=work, cost=cost)
@@ -126,14 +134,18 @@ async def try_undone(
 def compared(
     candidate: Candidate, before: State, after: State, sizes_before: Sizes, sizes_after: Sizes
 ) -> Trial:
-    """What the change made of every case."""
+    """What the change made of every case.
+
+    Rows that hold more of their documents themselves lie on more pages: by so much a read may touch more.
+    """
+    wider = sizes_after.heap_bytes / max(sizes_before.heap_bytes, 1) if candidate.by_time else 1.0
     return Trial(
         candidate=candidate,
         before=before.cost,
         after=after.cost,
         sizes_before=sizes_before,
         sizes_after=sizes_after,
-        worse=tuple(worse_cases(before.work, after.work, writes=not candidate.adds_work)),
+        worse=tuple(worse_cases(before.work, after.work, writes=not candidate.adds_work, wider=wider)),
         better=tuple(better_cases(before.work, after.work)),
         compared=sum(not one.refusal for one in before.work.values()),
     )
@@ -152,39 +164,53 @@ async def try_kept(copies: Copies, candidate: Candidate, settings: Mapping[str, 
             sizes = await copies.sizes(connection, copies.changed)
             before = await _examined_at_rest(copies, connection, None)
             await copies.vacuum(connection, copies.changed)
+            began_s = time.monotonic()
             await apply(connection, copies.changed, candidate.apply)
+            took_s = time.monotonic() - began_s
             sizes_after = await copies.sizes(connection, copies.changed)
             for name, value in settings.items():
                 await connection.execute("select set_config($1, $2, false)", name, value)
-            after = await _examined_at_rest(copies, connection, before.cases)
+            after = await _examined_at_rest(copies, connection, before.cases, candidate)
         except REFUSALS as error:
             return Trial(candidate=candidate, refusal=f"the server refuses it: {_first_line(error)}")
     if (
         settings.get("plan_cache_mode") == "force_generic_plan"
     ):  # each plan was made as its case asks all the same
         after = replace(after, work=with_generic_plans(after.work))
-    return compared(candidate, before, after, sizes, sizes_after)
+    return replace(compared(candidate, before, after, sizes, sizes_after), took_s=took_s)
 
 
 async def _examined_at_rest(
-    copies: Copies, connection: asyncpg.Connection[Any], cases: Sequence[PlanCase] | None
+    copies: Copies,
+    connection: asyncpg.Connection[Any],
+    cases: Sequence[PlanCase] | None,
+    candidate: Candidate | None = None,
 ) -> State:
     await copies.analyze(connection, copies.changed)
     await copies.vacuum(connection, copies.changed)
-    return await examine_state(copies, connection, copies.changed, cases)
+    return await examine_state(copies, connection, copies.changed, cases, candidate)
 
 
-def with_rate(copies: Copies, trial: Trial, pairs: int, settings: Mapping[str, str] | None = None) -> Trial:
-    """The trial with appends per second of the changed copy over those of the plain one.
+def with_rate(
+    copies: Copies,
+    trial: Trial,
+    pairs: int,
+    settings: Mapping[str, str] | None = None,
+    *,
+    with_reads: bool = True,
+) -> Trial:
+    """The trial with appends per second, and reads, of the changed copy over those of the plain one.
 
-    ``settings`` are of the sessions that append to the changed copy.
+    ``settings`` are of the sessions that use the changed copy.
 
     Raises ``CannotRunError`` where there is no pgbench.
     """
     if not pairs:
         return trial
-    ratios = measured_ratios(copies, pairs, types=trial.candidate.parameter_types, settings=settings)
-    return replace(trial, rate=ratios.rate, cpu=ratios.cpu)
+    ratios = measured_ratios(
+        copies, pairs, candidate=trial.candidate, settings=settings, with_reads=with_reads
+    )
+    return replace(trial, rate=ratios.rate, cpu=ratios.cpu, reads=ratios.reads)
 
 
 def rate_single(copies: Copies, trial: Trial) -> Trial:
@@ -197,7 +223,8 @@ def rate_single(copies: Copies, trial: Trial) -> Trial:
         return trial
     asyncio.run(_apply_once(copies, copies.changed, candidate.apply))
     try:
-        return with_rate(copies, trial, copies.effort.single_pairs)
+        # What counters show of reads is enough for what is made and undone in moments
+        return with_rate(copies, trial, copies.effort.single_pairs, with_reads=False)
     finally:
         asyncio.run(_apply_once(copies, copies.changed, candidate.revert))
         asyncio.run(_apply_once(copies, copies.plain, (*candidate.apply, *candidate.revert)))

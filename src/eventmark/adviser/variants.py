@@ -15,6 +15,12 @@ import numpy as np
 
 from eventmark.adviser.candidate import Candidate, Trial
 from eventmark.adviser.copies import Copies
+from eventmark.adviser.documents import (
+    LONG_ROW_BYTES,
+    Documents,
+    document_candidates,
+    use_of_columns,
+)
 from eventmark.adviser.index_facts import IndexFacts, read_indexes
 from eventmark.adviser.rebuild import NOT_CARRIED_OVER, Partitioning, by_hash, by_range, rebuild_statements
 from eventmark.adviser.table_facts import (
@@ -32,6 +38,7 @@ ROOMY_FILLFACTOR = 70
 SAVED_BYTES_MIN = 8.0  # of a row: rows are rounded up to it
 SAMPLED_ROWS = 1000
 RANGES = 4
+REBUILT = "rebuilt"  # the group of variants of which each makes the table anew out of what it was
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REBUILT = f"the table is written anew and locked meanwhile; {NOT_CARRIED_OVER} are to be made again"
@@ -49,6 +56,7 @@ class Subject:
     compression_methods: Sequence[str]
     compression_default: str
     time_limits: Sequence[str]
+    documents: Documents
 
     @property
     def owner(self) -> str:
@@ -97,12 +105,39 @@ async def read_subject(copies: Copies, connection: asyncpg.Connection[Any], sche
         compression_methods=setting["enumvals"],
         compression_default=setting["setting"],
         time_limits=list(dict.fromkeys(limits or [])),
+        documents=await _read_documents(copies, connection, schema, table),
     )
+
+
+async def _read_documents(
+    copies: Copies, connection: asyncpg.Connection[Any], schema: str, events: TableFacts
+) -> Documents:
+    definition = copies.definition
+    others = [await read_table(connection, schema, one) for one in copies.tables if one != events.name]
+    tables = [
+        events,
+        *(one for one in others if any(column.sql_type == "jsonb" for column in one.columns)),
+    ]
+    columns = {definition.columns[one] for one in ("payload", "metadata") if one in definition.columns}
+    jsonb = {one.name for table in tables for one in table.columns if one.sql_type == "jsonb"}
+    lengths = " + ".join(
+        f"coalesce(octet_length({quoted_name(one.name)}{'' if one.sql_type == 'bytea' else '::text'}), 0)"
+        for one in events.columns
+    )
+    share = await connection.fetchval(
+        f"select avg((({lengths}) > {LONG_ROW_BYTES})::int)::float8 from"
+        f" (select * from {quoted_schema(schema)}.{quoted_name(events.name)} limit {SAMPLED_ROWS}) as looked_at"
+    )
+    return Documents(
+        tables=tables, names=frozenset(columns), uses=use_of_columns(definition.statements, frozenset(jsonb)),
+        long_rows_share=share or 0.0, of_engine=bool(definition.engine),
+    )  # fmt: skip
 
 
 def variants(subject: Subject) -> list[Candidate | Trial]:
     """Everything that is known to make a difference on some store; what cannot be tried is a trial refused."""
     return [
+        *document_candidates(subject.documents),
         _compression(subject),
         _fillfactor(subject),
         _order(subject),
@@ -155,7 +190,7 @@ def _compression(subject: Subject) -> Candidate | Trial:
         kind=kind, name=name, reason="documents are compressed by pglz, which takes more of the processor",
         apply=subject.rebuilt(order=order, values={one.name: _anew(one) for one in changed}),
         script=script, risk="rows that are stored stay as they are; lz4 may take a little more room", rewrites=True,
-        level=subject.level,
+        level=subject.level, group=REBUILT,
     )  # fmt: skip
 
 
@@ -190,7 +225,7 @@ def _order(subject: Subject) -> Candidate | Trial:
     rebuilt = subject.rebuilt(order=order)
     return Candidate(
         kind=kind, name=name, reason=said, apply=rebuilt, script=rebuilt, risk=_REBUILT, rewrites=True,
-        level=subject.level,
+        level=subject.level, group=REBUILT,
     )  # fmt: skip
 
 
@@ -214,7 +249,7 @@ def _types(subject: Subject) -> list[Candidate | Trial]:
             Candidate(
                 kind="column type", name=f"{column} as uuid",
                 reason=f"all values looked at are UUIDs: 16 bytes instead of 37, in the table and {holding} indexes",
-                apply=rebuilt, script=(change,), risk=_REBUILT, level=subject.level,
+                apply=rebuilt, script=(change,), risk=_REBUILT, level=subject.level, group=REBUILT,
                 weakens=f"other values of {column} than UUIDs would be refused", rewrites=True,
                 parameter_types={ours[column]: "uuid"} if column in ours else {},
             )
@@ -251,4 +286,5 @@ def _partitioned(subject: Subject, how: str, column: str, partitioning: Partitio
     return Candidate(
         kind=kind, name=name, reason=f"smaller indexes, and old rows that can be detached; {partitioning.by}",
         apply=rebuilt, script=rebuilt, risk=_REBUILT, rewrites=True, level=subject.level,
+        group=REBUILT,
     )  # fmt: skip
