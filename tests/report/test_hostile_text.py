@@ -91,7 +91,8 @@ def test_a_table_for_spreadsheets_holds_no_formula_in_cells_or_header(tmp_path: 
     ]
     entries = [
         Entry(
-            moment=f"2026-01-0{day} 00:00:00", commit=formulas[day], file="f", kind="k", machine="m",
+            at=86_400.0 * day, moment=f"2026-01-0{day} 00:00:00", commit=formulas[day], file="f", place="f",
+            kind="k", machine="m",
             measurements={name: Measurement(value=1.0 * day, unit="ms", better="less") for name in formulas},
         )
         for day in range(1, 9)
