@@ -68,7 +68,7 @@ def eventmark_server(pytestconfig: pytest.Config) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def eventmark_store(pytestconfig: pytest.Config, eventmark_server: Server) -> Iterator[SeededStore]:
-    """The store, seeded in a schema of its own; everything that can be wrong with it is found first."""
+    """The store, checked and then seeded in a schema of its own."""
     from eventmark.experiments.run.seeded_store import seeded_store
 
     with (

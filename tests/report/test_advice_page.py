@@ -11,7 +11,7 @@ from eventmark.results.results import Block, Column, RunResult, Section, Table
 from tools.docs.advice import render_advice
 
 ADVICE = Section(
-    name="advice", title="Advice", text=["Found wanting: 1."],
+    name="advice", title="Advice", text=["Possible improvements: 1."],
     tables=[Table(title="what to do", columns=[Column(name="what"), Column(name="times", unit="times")], rows=[["drop x|y", 1.42]])],
     blocks=[Block(title="advice.sql", text="drop index concurrently x;", language="sql")],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""``docs/advice.md``: what the adviser found on the stores that come along, from results kept in the repository."""
+"""``docs/advice.md``: what the adviser found on the bundled stores, from results kept in the repository."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECTION = "advice"
 
 _HEAD = """# Advice
 
-Made from the files in `docs/results` by `make docs`: what `eventmark advise` found on the stores that come along.
+Made from the files in `docs/results` by `make docs`: what `eventmark advise` found on the bundled stores.
 Every piece of it was tried in a copy. Ratios are of runs in turns on one machine; what is counted (bytes of WAL, pages,
 sizes) is the server's own count, the same on any machine. How it is done is told in [METHOD.md](METHOD.md).
 """

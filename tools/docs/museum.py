@@ -22,8 +22,8 @@ _HEAD = """# Incident museum
 Made from the files `docs/results/museum-*.json` by `make docs`.
 
 What users of event stores reported, run again in small: the way that failed and a way that does not. It is a
-demonstration, and Eventmark's own test: each exhibit is MET when Eventmark flags the bad way and passes the good one,
-by its own tools. `eventmark museum` runs it, `--exhibit NAME` one of it. Rates belong to the machine they were taken
+demonstration, and Eventmark's own test. Each exhibit is MET when Eventmark's own tools flag the faulty way and pass the
+sound one. `eventmark museum` runs it, `--exhibit NAME` one of it. Rates belong to the machine they were taken
 on; no verdict rests on them.
 """
 

@@ -189,7 +189,7 @@ def _trial_tables(trials: Sequence[Trial], title: str) -> list[Table]:
         Table(
             title=title,
             columns=columns(
-                "change", "because", *RATE_COLUMNS, "by processor|times", "plans worse", "what came of it"
+                "change", "reason", *RATE_COLUMNS, "by processor|times", "plans worse", "outcome"
             ),
             rows=[
                 [

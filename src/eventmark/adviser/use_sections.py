@@ -34,7 +34,7 @@ def server_section(settings: Settings) -> Section:
             Table(
                 title="tried",
                 columns=columns(
-                    "setting", "is", "tried", "because", *RATE_COLUMNS, "what came of it"
+                    "setting", "current", "tried", "reason", *RATE_COLUMNS, "outcome"
                 ),
                 rows=[_setting_row(one) for one in settings.trials],
                 note="times: appends per second with it over without",
@@ -129,7 +129,7 @@ def _caches(found: Application) -> list[Table]:
             title="a cache of the aggregates used last",
             columns=columns("aggregates", "loads answered|share", "time saved|share"),
             rows=[[float(one.aggregates), one.hit_share, one.time_share] for one in found.caches],
-            note="by the corpus' own run: whoever appended an event had loaded its aggregate",
+            note="as the corpus grew: a client that appends an event has loaded its aggregate",
         )
     ]  # fmt: skip
 

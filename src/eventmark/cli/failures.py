@@ -50,9 +50,13 @@ def _outside(error: BaseException) -> CannotRunError | None:
     if isinstance(error, asyncpg.InternalClientError):  # says how, not what
         reason = "the connection was cut"
     if isinstance(error, _GONE) or (isinstance(error, asyncpg.InterfaceError) and "closed" in reason):
-        return CannotRunError(f"the server went away: {reason}", remedy="its log says why; then run again")
+        return CannotRunError(
+            f"the server went away: {reason}", remedy="read the reason in its log, then run again"
+        )
     if isinstance(error, _REFUSED):
-        return CannotRunError(f"the server refused: {reason}", remedy="mend it on the server, then run again")
+        return CannotRunError(
+            f"the server refused: {reason}", remedy="correct this on the server, then run again"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         what = f"{error.filename}: " if error.filename else ""
         remedy = "make room" if error.errno in _NO_ROOM else "see what keeps this system from it"

@@ -45,13 +45,13 @@ _VERBS = {
         "pressure:isolate": "A tenant alone and beside another that burdens the server; what tenant filtering costs.",
         "run:explain": "Examine the plan of every statement.",
         "verify:verify": "Hunt for lost events: concurrent writers and consumers, every invariant checked.",
-        "advise:advise": "Find what could be better, and try it: ranked advice, and runnable SQL.",
+        "advise:advise": "Find improvements and try each: ranked advice, and runnable SQL.",
     },
     "Compare": {
         "gate:gate": "Is the candidate slower than the base? Both side by side, until the answer is clear.",
-        "history:compare": "Two results held against each other.",
+        "history:compare": "Compare two results.",
         "history:trend": "Steps and slow drift over a history of results.",
-        "diagnose:report": "Show a result again, and write its reports anew.",
+        "diagnose:report": "Show a result again and rewrite its reports.",
         "dashboards:dashboards": "Grafana dashboards, Prometheus rules, and a page over the history of results.",
     },
     "Bring and look after": {
@@ -65,8 +65,8 @@ _VERBS = {
         "diagnose:doctor": "Whether this machine and server are fit to measure on.",
         "run:baselines": "The core operations beside the same work by pgbench, the bare driver and a library.",
         "run:limits": "The old name of baselines.",
-        "selfcheck:selfcheck": "Plant causes of known size and see what the instrument says of them.",
-        "museum:museum": "Incidents that others had, the bad way and the good: flagged and passed.",
+        "selfcheck:selfcheck": "Plant causes of known size and compare them with what the instrument measures.",
+        "museum:museum": "Incidents from users of event stores: the faulty way is flagged, the sound way passes.",
     },
 }
 for _name, _verbs in _VERBS.items():

@@ -18,6 +18,6 @@ def museum(
     ] = None,
     options: Options | None = None,
 ) -> int:
-    """Run incidents that users of event stores reported, the bad way and the good: is each told from the other?"""
+    """Run incidents that users of event stores reported: does Eventmark flag the faulty way and pass the sound one?"""
     settings = (options or Options()).settings(exhibit=exhibit)
     return run_scenario(Museum(exhibits=chosen_exhibits(settings.exhibit)), settings)

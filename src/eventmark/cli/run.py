@@ -126,13 +126,12 @@ def explain(
         Parameter(negative=(), help="Ask every statement under every condition instead: what falls over?"),
     ] = False,
     golden: Annotated[
-        bool, Parameter(negative=(), help="Compare the plans' shapes with those that were approved instead.")
+        bool, Parameter(negative=(), help="Compare the plans' shapes with the approved ones instead.")
     ] = False,
-    approve: Annotated[
-        bool, Parameter(negative=(), help="Make the plans of today the approved ones instead.")
-    ] = False,
+    approve: Annotated[bool, Parameter(negative=(), help="Approve the current plans instead.")] = False,
     repeat: Annotated[
-        int | None, Parameter(help="So many times in a row on a machine kept busy: do verdicts stay?")
+        int | None,
+        Parameter(help="Repeat this number of times on a busy machine: do verdicts stay the same?"),
     ] = None,
     options: Options | None = None,
 ) -> int:

@@ -21,7 +21,8 @@ def selfcheck(
     gate: Annotated[
         int,
         Parameter(
-            group=_SELFCHECK, help="Measure the gate's own rates by so many gates of each kind instead."
+            group=_SELFCHECK,
+            help="Measure the gate's error rates by this number of gates of each kind instead.",
         ),
     ] = 0,
     only: Annotated[

@@ -151,9 +151,7 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is not TOML: line {error.line}: {error.message}", remedy=error.remedy
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(
-            f"{path} is not TOML: {error}", remedy="mend it at the place that is named"
-        ) from error
+        raise UsageError(f"{path} is not TOML: {error}", remedy="correct the line that is named") from error
     _check_dsns(path, content)
     return _keyed(content)
 

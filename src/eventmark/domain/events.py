@@ -19,7 +19,7 @@ TransactionId = NewType("TransactionId", int)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamId:
-    """One aggregate of one tenant. Identity is ``(tenant_id, aggregate_id)``; the type comes along."""
+    """One aggregate of one tenant. Identity is ``(tenant_id, aggregate_id)``; the type is not part of it."""
 
     tenant_id: str
     aggregate_type: str

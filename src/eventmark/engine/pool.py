@@ -217,7 +217,7 @@ class Pool:
     def reserve(self) -> None:
         """Count a connection that will be held while others are asked for; to be taken back by ``unreserve``.
 
-        Raises ``UsageError`` where that would leave none: whoever holds one would wait for itself.
+        Raises ``UsageError`` where that would leave none: its holder would wait for itself.
         """
         if self._reserved + 2 > self.size_max:
             raise UsageError(

@@ -16,7 +16,7 @@ Read = Callable[[TrackingToken], Awaitable[EventBatch]]
 
 
 class ReadAhead:
-    """Reads on from a token, a few batches ahead of whoever takes them.
+    """Reads on from a token, a few batches ahead of its caller.
 
     The next read is sent the moment the last has come, before anybody looks at what it brought: so the
     server works while the handler does. Made within a running event loop; must be closed.

@@ -114,7 +114,7 @@ async def check_runtime_role(connection: asyncpg.Connection[Any], schema: str) -
 
 
 def refused_roles(schema: str, error: asyncpg.PostgresError) -> CannotRunError:
-    """What a server says that does not let roles be made."""
+    """What a server answers that does not allow roles to be created."""
     remedy = "run eventmark admin roles as a role with CREATEROLE that owns the schema"
     if isinstance(error, asyncpg.DuplicateObjectError):
         meant = f"; if it is meant for this store: {error.hint}" if error.hint else ""

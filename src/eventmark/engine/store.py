@@ -224,7 +224,7 @@ class PostgresEventStore:
     ) -> Sequence[EventRecord]:
         """The aggregate's events from ``from_sequence`` on, in order; empty when there are none.
 
-        With a ``limit`` at most so many, fewer where they are large; without, all, or ``BatchTooLargeError``.
+        With a ``limit`` at most that many, fewer where they are large; without, all, or ``BatchTooLargeError``.
         Raises ``UnreadableEventError``, which names the event.
         """
         encoding.checked_id(tenant_id, "tenant_id")

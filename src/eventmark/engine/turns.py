@@ -71,7 +71,7 @@ class Turns(Generic[_Handed]):
             self._push(lane)
 
     def next(self) -> tuple[Lane[_Handed], asyncio.Future[_Handed]] | None:
-        """Whoever is to be served, no longer waiting; None where nobody waits, or only those who may hold no more."""
+        """The next to be served, no longer waiting; None where nobody waits, or only those who may hold no more."""
         while self._heap:
             in_use, held_s, _, lane = self._heap[0]
             while lane.waiters and lane.waiters[0].done():
@@ -100,7 +100,7 @@ class Turns(Generic[_Handed]):
             self._push(lane)
 
     def gave_back(self, lane: Lane[_Handed], held_s: float) -> None:
-        """The lane holds one connection less, after so many seconds."""
+        """The lane holds one connection less, after that many seconds."""
         lane.in_use -= 1
         lane.held_s += held_s
         if lane.waiters:

@@ -197,14 +197,14 @@ def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[Out
     ratio = worse.value / better.value
     bounds = [_log_width(one) for one in (base, candidate)]
     if any(bound is None for bound in bounds):
-        return Outcome.CANNOT_TELL, f"{ratio:.2f} times as bad, without intervals to judge by"
+        return Outcome.CANNOT_TELL, f"{ratio:.2f} × the base, worse above 1; without intervals to judge by"
     width = min(LOG_WIDTH_MAX, math.hypot(*(bound for bound in bounds if bound is not None)))
     effect = RatioEffect(
         ratio=ratio, low=ratio * math.exp(-width), high=ratio * math.exp(width), confidence=CONFIDENCE
     )
     return _outcome_of(effect, slowdown), (
-        f"{base.value:.4g} {base.unit} before, {candidate.value:.4g} now: {ratio:.2f} times as bad, "
-        f"between {effect.low:.2f} and {effect.high:.2f}"
+        f"{base.value:.4g} {base.unit} before, {candidate.value:.4g} now: {ratio:.2f} × the base "
+        f"(95%: {effect.low:.2f} to {effect.high:.2f}; worse above 1)"
     )
 
 

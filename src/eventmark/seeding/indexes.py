@@ -88,7 +88,7 @@ async def finish_table(
     except asyncpg.PostgresError as error:
         raise CannotRunError(
             f"the indexes could not be built: {str(error).partition(chr(10))[0]}",
-            remedy="mend it, then run the same command again: it goes on where it stopped",
+            remedy="correct indexes.sql or the server, then run the same command again: it goes on where it stopped",
         ) from error
     finally:
         await connection.close()

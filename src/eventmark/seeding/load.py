@@ -208,7 +208,10 @@ def remedy_for(error: Exception) -> str:
     if isinstance(error, asyncpg.DiskFullError):
         return "make room, then run the same command again: it goes on where it stopped"
     fitting = (remedy for kind, remedy in _REMEDIES if isinstance(error, kind))
-    return next(fitting, "mend it, then run the same command again: it goes on where it stopped")
+    return next(
+        fitting,
+        "correct schema.sql or store.toml, then run the same command again: it goes on where it stopped",
+    )
 
 
 def checksum(batch: BatchColumns) -> str:

@@ -184,7 +184,9 @@ class Monitor:
         """The disk of the cluster, whoever uses it."""
         found = None if self._disk is None else machine.disk_counters(self._disk)
         if found is None:
-            self.missing["disk_read_rate, disk_write_rate"] = "the server's disk is not to be seen from here"
+            self.missing["disk_read_rate, disk_write_rate"] = (
+                "the server's disk cannot be observed from this machine"
+            )
             return
         now_s = time.monotonic()
         if self._disk_counters is not None:

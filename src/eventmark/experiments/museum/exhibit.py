@@ -79,7 +79,7 @@ def judge_counters(counters: Mapping[str, float], limits: Sequence[Limit]) -> tu
 
 
 def verdict_of(trials: Sequence[Trial]) -> tuple[Verdict, str]:
-    """MET where every bad way was flagged and every good one passed, with the reason where not."""
+    """MET where every faulty way was flagged and every good one passed, with the reason where not."""
     for trial in trials:
         if trial.verdict is Verdict.INCONCLUSIVE:
             return Verdict.INCONCLUSIVE, f"{trial.variant}: {trial.reason}"
@@ -87,7 +87,7 @@ def verdict_of(trials: Sequence[Trial]) -> tuple[Verdict, str]:
         if trial.good and trial.verdict is not Verdict.MET:
             return Verdict.BROKEN, f"the good way was flagged: {trial.variant}: {trial.reason}"
         if not trial.good and trial.verdict is not Verdict.BROKEN:
-            return Verdict.BROKEN, f"the bad way was not flagged: {trial.variant}: {trial.reason}"
+            return Verdict.BROKEN, f"the faulty way was not flagged: {trial.variant}: {trial.reason}"
     if {trial.good for trial in trials} != {True, False}:
         return Verdict.INCONCLUSIVE, "a bad and a good way are needed"
     return Verdict.MET, ""

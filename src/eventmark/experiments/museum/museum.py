@@ -1,4 +1,4 @@
-"""The incident museum: incidents that users of event stores reported, each run the bad way and the good way."""
+"""The incident museum: incidents that users of event stores reported, each run the faulty way and the sound way."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def chosen_exhibits(name: str) -> Sequence[Exhibit]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Museum(Experiment):
-    """Exhibits, one after the other: MET where Eventmark flags the bad way and passes the good one."""
+    """Exhibits, one after the other: MET where Eventmark flags the faulty way and passes the sound one."""
 
     name: ClassVar[str] = "museum"
     exhibits: Sequence[Exhibit]
@@ -124,8 +124,10 @@ def exhibit_section(exhibit: Exhibit, trials: Sequence[Trial]) -> Section:
         ],
         findings=[
             Finding(
-                name=exhibit.name, verdict=verdict, observed=reason or "the bad way was flagged, the good one passed",
-                expected="the bad way is flagged and the good one passes",
+                name=exhibit.name,
+                verdict=verdict,
+                observed=reason or "the faulty way was flagged and the sound one passed",
+                expected="the faulty way is flagged and the sound one passes",
                 remedy="" if verdict is Verdict.MET else f"eventmark museum --exhibit {exhibit.name}",
             )
         ],

@@ -283,7 +283,7 @@ def _memory_table(steps: Sequence[Step]) -> Table:
             Column(name="10k events more", unit="MiB"), Column(name="in", unit="s"),
             Column(name="100k events more", unit="MiB"), Column(name="in", unit="s"),
         ],
-        rows=rows, note="More: by how much the peak memory of a fresh process rose with one answer of so many events.",
+        rows=rows, note="More: the rise of the peak memory of a fresh process by one answer of that number of events.",
     )  # fmt: skip
 
 

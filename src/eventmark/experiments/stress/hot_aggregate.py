@@ -35,8 +35,8 @@ class HotAggregates:
         alone = found[1][0]
         return CaseReport(
             text=[
-                "Writers append single events to one stream. Whoever loses is told the stream's version and tries "
-                "again with it; every try counts."
+                "Writers append single events to one stream. A writer that loses receives the stream's version and "
+                "tries again with it; every try counts."
             ],
             findings=[
                 Finding(

@@ -1,0 +1,31 @@
+"""The words of everything users read: none that stops a reader, and short sentences where everybody begins."""
+
+from __future__ import annotations
+
+from tools.docs.words import DRAWN, ROOT, all_words, banned, drawn, long_sentences
+
+
+def test_no_text_that_users_read_has_a_banned_word() -> None:
+    words = all_words()
+    assert {one.kind for one in words} == {"string", "docstring", "finding", "page"}
+    faults = [f"{one}\n    {', '.join(wrong)}" for one in words if (wrong := banned(one.text))]
+    assert not faults, "\n".join(faults)
+
+
+def test_a_banned_word_would_be_noticed() -> None:
+    assert banned("An unsafe store is found\nout at the first look.")
+    assert banned("The report says so.")
+    assert not banned("An unsafe store is usually caught within seconds.")
+
+
+def test_no_sentence_of_the_readme_is_long() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not long_sentences(readme)
+    assert long_sentences("a " * 26 + "b.") and not long_sentences("a " * 24 + "b.")
+
+
+def test_a_seed_draws_the_same_sample_of_each_kind() -> None:
+    words = all_words()
+    sample = drawn(words, 7)
+    assert sample == drawn(words, 7) != drawn(words, 8)
+    assert {kind: sum(one.kind == kind for one in sample) for kind in DRAWN} == DRAWN
