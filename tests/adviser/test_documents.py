@@ -13,9 +13,11 @@ from eventmark.adviser.candidate import Candidate, Trial, retyped_statement
 from eventmark.adviser.changes import _read_subject, chosen_large
 from eventmark.adviser.documents import Documents, document_candidates, use_of_columns
 from eventmark.adviser.ranking import advice_on_schema, is_worth, saved
+from eventmark.adviser.repeats import repeated_columns
 from eventmark.adviser.script import advice_script
 from eventmark.adviser.table_facts import ColumnFacts, TableFacts
 from eventmark.adviser.trial import try_kept, with_rate
+from eventmark.adviser.wal import AppendWal, append_wal
 from eventmark.engine.statements import Parameter, Statement
 from eventmark.stats.ratios import Ratio
 from eventmark.stores import find_store
@@ -187,12 +189,50 @@ def test_wider_rows_may_lie_on_more_pages_and_toast_counts() -> None:
     assert len(worse_cases(case(100, 0.0), case(180, 0.0))) == 1
 
 
+ROWS: list[dict[str, str | None]] = [
+    {"kind": f"k{n % 3}", "id": f"{n}", "stream": f"k{n % 3}:{n}", "type": f"t{n % 7}", "class": f"t{n % 7}", "rev": "1"}
+    for n in range(120)
+]  # fmt: skip
+
+
+def test_columns_that_hold_nothing_of_their_own_are_told() -> None:
+    assert repeated_columns(ROWS) == {
+        "stream": "kind || ':' || id",
+        "class": "type",
+        "rev": "the constant '1'",
+    }
+    assert repeated_columns(ROWS, kept=("stream", "class")) == {"type": "class", "rev": "the constant '1'"}
+    assert repeated_columns(ROWS[:50]) == {}
+    assert repeated_columns([*ROWS, {**ROWS[0], "rev": None, "class": "x", "stream": "y"}]) == {}
+
+
 def test_documents_that_are_searched_stay_as_they_are(copies_of: MakeCopies, own: Path) -> None:
     rewrite(own / "load_aggregate.sql", ("order by version", "and not data ? 'hidden' order by version"))
     subject = asyncio.run(_read_subject(copies_of(str(own))))
     first = document_candidates(subject.documents)[0]
     assert isinstance(first, Trial)
     assert first.refusal == "load_aggregate applies the operator ? to data"
+    assert "version" not in subject.repeats
+
+
+def test_the_wal_of_an_append_is_told_by_table_and_index(copies_of: MakeCopies) -> None:
+    copies = copies_of("eaf")
+
+    async def read() -> AppendWal:
+        async with copies.connection() as connection:
+            return await append_wal(copies, connection, copies.changed)
+
+    wal = asyncio.run(read())
+    if copies.job.server.version_num < 160000:
+        assert "PostgreSQL 16" in wal.missing
+        return
+    assert wal.missing == ""
+    indexes = {"domain_events_stream", "domain_events_position", "domain_events_event_id"}
+    assert indexes < set(wal.bytes)
+    shares = [wal.share(name) or 0.0 for name in wal.bytes]
+    assert sum(shares) == pytest.approx(1)
+    assert 0.2 < (wal.share("domain_events") or 0.0) < 0.95
+    assert wal.share("aggregate_snapshots") == 0
 
 
 @pytest.mark.long

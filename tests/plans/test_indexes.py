@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from eventmark.adviser.index_facts import IndexFacts, drop_candidates, read_indexes
+from eventmark.adviser.indexes import brin_candidates
 from eventmark.stores import find_store, make_scratch_store
 
 
@@ -100,3 +101,27 @@ async def test_the_catalogue_tells_definitions_without_the_schema(database: str)
         assert {one.name: one.shape for one in again} == {one.name: one.shape for one in indexes}
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("one", "correlation", "is_tried"),
+    [
+        (index("i", "at"), 0.99, True),
+        (index("i", "at"), -0.99, True),
+        (index("i", "at"), 0.5, False),
+        (index("i", "t", "at"), 0.99, False),
+        (index("i", "at", is_unique=True), 0.99, False),
+        (index("i", "at", predicate="at > now()"), 0.99, False),
+        (index("i", "at", method="brin"), 0.99, False),
+        (index("i", "lower(at)"), 0.99, False),
+    ],
+)
+def test_brin_is_tried_where_rows_lie_in_the_order_of_one_column(
+    one: IndexFacts, correlation: float, is_tried: bool
+) -> None:
+    tried = brin_candidates([one], {("events", "at"): correlation, ("events", "t"): correlation})
+    assert [candidate.name for candidate in tried] == (["index i as BRIN"] if is_tried else [])
+    for candidate in tried:
+        assert candidate.apply == ('create index "i_brin" on "events" using brin ("at")', 'drop index "i"')
+        assert candidate.revert == ('drop index "i_brin"', "create index i")
+        assert candidate.script[1] == 'drop index concurrently if exists "i"'

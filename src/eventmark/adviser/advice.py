@@ -20,7 +20,13 @@ from eventmark.adviser.ranking import (
     is_worth,
 )
 from eventmark.adviser.script import advice_script
-from eventmark.adviser.sections import advice_section, figures_of, index_section, schema_section
+from eventmark.adviser.sections import (
+    advice_section,
+    figures_of,
+    first_of_all,
+    index_section,
+    schema_section,
+)
 from eventmark.adviser.settings import try_settings
 from eventmark.adviser.use_sections import application_section, server_section
 from eventmark.errors import UsageError
@@ -87,7 +93,7 @@ class Advice(Experiment):
             copies.drop()
         script = advice_script(
             found.advice, weakening(found.changes), schema=run.job.schema, store=run.job.definition.name,
-            evidence="result.json",
+            evidence="result.json", first=first_of_all(run.job.definition.ordering),
         )  # fmt: skip
         write_whole(self.out / SCRIPT, script.encode())
         verdict, reasons = judge_trials(found.changes, found.everything)

@@ -25,6 +25,7 @@ from eventmark.adviser.trial import (
 from eventmark.adviser.triggers import different_rows, without_checks, without_trigger
 from eventmark.adviser.use import scans_by_operations
 from eventmark.adviser.variants import REBUILT, Subject, not_tried, read_subject, variants
+from eventmark.adviser.wal import AppendWal, append_wal
 from eventmark.errors import CannotRunError
 from eventmark.stats.ratios import Ratio
 
@@ -45,6 +46,7 @@ class Changes:
     chosen: Sequence[Candidate]
     together: Trial | None
     reads_alike: Mapping[str, Ratio] = field(default_factory=dict)
+    wal: AppendWal = field(default_factory=AppendWal)
 
 
 def try_changes(copies: Copies) -> Changes:
@@ -57,7 +59,8 @@ def try_changes(copies: Copies) -> Changes:
     copies.make()
     alike = measured_ratios(copies, copies.effort.pairs)
     return Changes(
-        as_is=small.as_is, alike=alike.rate, reads_alike=alike.reads, use=small.use, trials=[*trials, *large],
+        as_is=small.as_is, wal=small.wal, alike=alike.rate, reads_alike=alike.reads, use=small.use,
+        trials=[*trials, *large],
         chosen=chosen,
         together=_try_together(copies, chosen) if chosen else None,
     )  # fmt: skip
@@ -81,6 +84,7 @@ class _Small:
     trials: list[Trial]
     chosen: list[Candidate]
     use: list[IndexUse]
+    wal: AppendWal
 
 
 async def _try_small(copies: Copies) -> _Small:
@@ -91,13 +95,15 @@ async def _try_small(copies: Copies) -> _Small:
         await copies.vacuum(connection, copies.changed)
         before = await examine_state(copies, connection, copies.changed)
         await copies.vacuum(connection, copies.changed)
-        candidates, use = await index_candidates(copies, connection, before, operations)
+        wal = await append_wal(copies, connection, copies.changed)
+        await copies.vacuum(connection, copies.changed)
+        candidates, use = await index_candidates(copies, connection, before, operations, wal)
         trials = []
         for candidate in candidates:
             trials.append(judged_by_reads(await try_undone(copies, connection, candidate, before)))
         trials += await _try_row_work(copies, connection, before)
         chosen = await choose(copies, connection, before, trials)
-        return _Small(as_is=before.cost, trials=trials, chosen=chosen, use=use)
+        return _Small(as_is=before.cost, trials=trials, chosen=chosen, use=use, wal=wal)
 
 
 async def _try_row_work(copies: Copies, connection: asyncpg.Connection[Any], before: State) -> list[Trial]:

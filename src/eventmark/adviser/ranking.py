@@ -80,6 +80,8 @@ def advice_on_everything(everything: Trial | None) -> list[Advised]:
 
 def _of_trial(trial: Trial) -> Advised:
     candidate, (gained, gain) = trial.candidate, trial.best_gain
+    if gain is not None and gain.value < 1:  # noise about no change: what it saves is said beside it
+        gain = None
     took = f"; it took {trial.took_s:.1f} s on the copy{_copy_size(trial)}" if trial.candidate.by_time else ""
     return Advised(
         what=candidate.name, gain=gain.value if gain else None, low=gain.bounds[0] if gain else None,
@@ -122,7 +124,8 @@ def saved(trial: Trial) -> str:
         shares["processor"] = 1 / trial.cpu.value - 1
     said = [f"{name} {one.value:.2f} × as fast" for name, one in trial.gains.items() if trial.reads]
     said += [f"{name} {share:+.0%}" for name, share in shares.items() if abs(share) >= 0.005]
-    return ", ".join([*said, *([f"{len(trial.better)} plans do less"] if trial.better else [])])
+    many = len(trial.better)
+    return ", ".join([*said, *([f"{many} {'plan does' if many == 1 else 'plans do'} less"] if many else [])])
 
 
 def advice_on_server(settings: Settings) -> list[Advised]:

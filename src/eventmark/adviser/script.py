@@ -14,17 +14,25 @@ WIDTH = 100
 
 
 def advice_script(
-    advice: Sequence[Advised], weakening: Iterable[Trial], *, schema: str, store: str, evidence: str
+    advice: Sequence[Advised],
+    weakening: Iterable[Trial],
+    *,
+    schema: str,
+    store: str,
+    evidence: str,
+    first: str = "",
 ) -> str:
     """Runs with psql as it is: one statement after the other, because indexes are dropped and made concurrently.
 
-    What weakens the store stands in it as a comment, for it is a decision and no advice.
+    ``first`` is said before all else. What weakens the store stands in it as a comment, for it is a decision and no
+    advice.
     """
     parts = [one for one in advice if one.script and one.evidence != WHOLE]
     lines = [
+        *_comment(first),
         f"-- Advice on store {_one_line(store)}, each piece of it tried in a copy. Evidence: {_one_line(evidence)}.",
         "-- Not within a transaction: CONCURRENTLY refuses to be. If a step fails, mend what it names and run the",
-        "-- rest again. The schema is named once, here:",
+        "-- rest again. Write the schema of your own store here:",
         f"set search_path = {quoted_schema(schema)};",
         "",
     ]

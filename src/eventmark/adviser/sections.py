@@ -17,6 +17,7 @@ from eventmark.adviser.ranking import (
     is_worth,
 )
 from eventmark.adviser.script import gain_text
+from eventmark.adviser.wal import AppendWal
 from eventmark.operations.pgbench import RATE_CLIENTS
 from eventmark.results.results import Block, Chart, Column, Figure, Point, Section, Table, Verdict
 from eventmark.stats.ratios import Ratio
@@ -50,7 +51,7 @@ def advice_section(
     wanting = found_wanting(advice)
     worth = f"{WORTH_RATIO - 1:.0%}"
     text = [
-        *([LOSES_EVENTS] if copies.definition.ordering == "global-sequence" else []),
+        *filter(None, [first_of_all(copies.definition.ordering)]),
         _headline(wanting) if wanting
         else f"No change of the store or its server was found that is worth more than {worth}.",
         f"Everything was tried on copies of {copies.events:,} events. Appends are of {RATE_CLIENTS} clients of "
@@ -78,6 +79,11 @@ def advice_section(
         name="advice", title="Advice", verdict=verdict, text=text, tables=tables if advice else [],
         charts=_gains(advice), blocks=[Block(title="advice.sql", text=script, language="sql")],
     )  # fmt: skip
+
+
+def first_of_all(ordering: str) -> str:
+    """What matters more than any change; empty where nothing does."""
+    return LOSES_EVENTS if ordering == "global-sequence" else ""
 
 
 def _headline(wanting: Sequence[Advised]) -> str:
@@ -135,7 +141,13 @@ def _gains(advice: Sequence[Advised]) -> list[Chart]:
 def index_section(changes: Changes) -> Section:
     """Every index with its use, then what was tried."""
     use: list[Row] = [
-        [one.name, one.bytes / 2**20, float(one.scans), one.definition]
+        [
+            one.name,
+            one.bytes / 2**20,
+            float(one.scans),
+            100 * one.wal_share if one.wal_share is not None else None,
+            one.definition,
+        ]
         for one in sorted(changes.use, key=lambda one: (-one.scans, one.name))
     ]
     tried = [trial for trial in changes.trials if trial.candidate.kind == "index"]
@@ -144,15 +156,26 @@ def index_section(changes: Changes) -> Section:
         title=INDEXES_TITLE,
         text=[
             "Searched: how often, while every operation of the store was run through its interface and every "
-            "statement under every condition. A unique index that is never searched keeps rows from coming twice."
+            "statement under every condition. A unique index that is never searched keeps rows from coming twice.",
+            _said_of_wal(changes.wal),
         ],
         tables=[
             Table(
-                title="as they are", columns=columns("index", "size|MiB", "searched", "definition"), rows=use
+                title="as they are", rows=use,
+                columns=columns("index", "size|MiB", "searched", "WAL of an append|%", "definition"),
             ),
             *_trial_tables(tried, "tried, one at a time"),
         ],
     )  # fmt: skip
+
+
+def _said_of_wal(wal: AppendWal) -> str:
+    """What took the WAL of an append, the most first; or why that is not known."""
+    if wal.missing or not wal.bytes:
+        return f"WAL of an append by index: not known: {wal.missing or 'no record was found'}."
+    shares = sorted(wal.bytes, key=lambda name: -wal.bytes[name])
+    listed = ", ".join(f"{name} {wal.share(name):.0%}" for name in shares)
+    return f"WAL of an append by pg_walinspect, without whole pages: {listed}."
 
 
 def schema_section(changes: Changes) -> Section:

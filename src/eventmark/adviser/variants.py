@@ -23,6 +23,7 @@ from eventmark.adviser.documents import (
 )
 from eventmark.adviser.index_facts import IndexFacts, read_indexes
 from eventmark.adviser.rebuild import NOT_CARRIED_OVER, Partitioning, by_hash, by_range, rebuild_statements
+from eventmark.adviser.repeats import repeated_columns
 from eventmark.adviser.table_facts import (
     ColumnFacts,
     TableFacts,
@@ -57,6 +58,7 @@ class Subject:
     compression_default: str
     time_limits: Sequence[str]
     documents: Documents
+    repeats: Mapping[str, str]
 
     @property
     def owner(self) -> str:
@@ -96,9 +98,10 @@ async def read_subject(copies: Copies, connection: asyncpg.Connection[Any], sche
             f" {quoted_name(definition.columns['timestamp_utc'])})::text[] from {relation}",
             [number / RANGES for number in range(1, RANGES)],
         )
+    indexes = await read_indexes(connection, schema, [table.name])
     return Subject(
         table=table,
-        indexes=await read_indexes(connection, schema, [table.name]),
+        indexes=indexes,
         columns=dict(definition.columns),
         sizes=await sampled_sizes(connection, schema, table, SAMPLED_ROWS),
         uuid_columns=await _uuid_columns(connection, relation, table),
@@ -106,7 +109,38 @@ async def read_subject(copies: Copies, connection: asyncpg.Connection[Any], sche
         compression_default=setting["setting"],
         time_limits=list(dict.fromkeys(limits or [])),
         documents=await _read_documents(copies, connection, schema, table),
+        repeats=await _read_repeats(connection, relation, table, indexes),
     )
+
+
+async def _read_repeats(
+    connection: asyncpg.Connection[Any], relation: str, table: TableFacts, indexes: Sequence[IndexFacts]
+) -> dict[str, str]:
+    """What columns of text repeat, in rows from everywhere in the table; those of indexes are kept."""
+    texts = _texts(table)
+    if not texts:
+        return {}
+    named = ", ".join(map(quoted_name, texts))
+    rows = await connection.fetch(
+        f"select {named} from {relation} order by hashtext({quoted_name(texts[0])} || ctid::text) limit {SAMPLED_ROWS}"
+    )
+    kept = {column for index in indexes for column in index.expressions}
+    return repeated_columns([dict(row) for row in rows], kept)
+
+
+def _texts(table: TableFacts) -> list[str]:
+    return [one.name for one in table.columns if one.sql_type.startswith(("text", "character var"))]
+
+
+def _repeats(subject: Subject) -> list[Candidate | Trial]:
+    """Told, not tried: statements would have to be written otherwise."""
+    found: list[Candidate | Trial] = []
+    for column, repeated in subject.repeats.items():
+        sizes = [row[column] for row in subject.sizes if column in row]
+        told = f"{np.mean(sizes):.0f} bytes in each row looked at" if sizes else "in each row looked at"
+        reason = f"{told}; it can go when no statement writes or reads it"
+        found.append(not_tried("repeated column", f"{column} repeats {repeated}", reason))
+    return found
 
 
 async def _read_documents(
@@ -142,6 +176,7 @@ def variants(subject: Subject) -> list[Candidate | Trial]:
         _fillfactor(subject),
         _order(subject),
         *_types(subject),
+        *_repeats(subject),
         _partitions_by_tenant(subject),
         _partitions_by_time(subject),
     ]
@@ -155,7 +190,7 @@ def not_tried(kind: str, name: str, reason: str) -> Trial:
 
 async def _uuid_columns(connection: asyncpg.Connection[Any], relation: str, table: TableFacts) -> list[str]:
     """Columns of text whose values, as far as looked at, are all UUIDs."""
-    texts = [column.name for column in table.columns if column.sql_type.startswith(("text", "character var"))]
+    texts = _texts(table)
     if not texts:
         return []
     rows = await connection.fetch(
