@@ -13,6 +13,7 @@ from eventmark.seeding import try_store
 from eventmark.server import Server
 from eventmark.stores import read_definition
 from eventmark.stores.from_migrations import Proposal, propose, refusal, told, write_folder
+from eventmark.stores.from_migrations.folder import patterns_for
 from tests.database import connected, drop_database, execute, fetch
 
 MESSAGE_DB = """
@@ -249,3 +250,17 @@ def test_a_table_that_is_named_is_taken(scratch: str, tmp_path: Path) -> None:
 def test_tables_in_several_schemas_are_refused(scratch: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="several schemas: a, b"):
         proposed(scratch, tmp_path, "create table a.x (y int); create table b.x (y int);")
+
+
+def test_what_a_shell_made_of_a_pattern_is_a_pattern_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("db").mkdir()
+    names = ["db/10_b.up.sql", "db/2_a.down.sql", "db/2_a.up.sql"]
+    for name in names:
+        Path(name).write_text("")
+    assert patterns_for(names) == patterns_for([names[0], names[2]]) == ("db/*.sql",)
+    Path("db/3_c.sql").write_text("")
+    assert patterns_for(names) == ("db/2_a.up.sql", "db/10_b.up.sql")
+    assert patterns_for(["db/*.sql"]) == ("db/*.sql",)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,13 +93,20 @@ def _matching(directory: Path, pattern: str) -> list[Path]:
     parts = [*place.parts, "**", "*.sql"] if place.is_dir() else list(place.parts)
     fixed = len(place.parts) if place.is_dir() else _fixed(place)
     found = Path(*parts[:fixed]).glob("/".join(parts[fixed:])) if fixed < len(parts) else ()
-    files = sorted((path for path in found if path.is_file()), key=lambda path: _natural(str(path)))
+    files = [path for path in found if path.is_file()]
     if not files:
         raise UsageError(
             f"there is no file {place}",
             remedy="name files, folders or patterns such as ../db/migration/V*.sql",
         )
-    return [path for path in files if not _DOWN.fullmatch(path.name)]
+    return upward(files)
+
+
+def upward(files: Iterable[Path]) -> list[Path]:
+    """Files in natural order, without those that undo others."""
+    return sorted(
+        (path for path in files if not _DOWN.fullmatch(path.name)), key=lambda path: _natural(str(path))
+    )
 
 
 def _fixed(place: Path) -> int:

@@ -13,7 +13,7 @@ from eventmark.stores.definition import EVENT_COLUMNS, SNAPSHOT_COLUMNS, store_n
 from eventmark.stores.from_migrations.mapping import Mapped
 from eventmark.stores.from_migrations.statements import statement_files
 from eventmark.stores.from_migrations.tables import Made
-from eventmark.stores.migrations import Rules, migration_files
+from eventmark.stores.migrations import Rules, upward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +53,17 @@ def write_folder(directory: Path, proposal: Proposal) -> list[Path]:
 
 
 def patterns_for(given: Sequence[str]) -> tuple[str, ...]:
-    """What was given; all files of a folder are a pattern of them, so that later ones count."""
-    folders = {os.path.dirname(name) for name in given}  # noqa: PTH120 - a pattern is no path
-    if len(given) > 1 and len(folders) == 1:
-        pattern = os.path.join(folders.pop(), "*.sql")  # noqa: PTH118
-        if migration_files(Path.cwd(), [pattern]) == migration_files(Path.cwd(), given):
-            return (pattern,)
-    return tuple(given)
+    """What was given; where a shell has made files of a pattern, all of a folder's are one again: later ones count.
+
+    Other files are in natural order, without those that undo others.
+    """
+    if len(given) < 2 or not all(Path(name).is_file() for name in given):
+        return tuple(given)
+    folders = {Path(name).parent for name in given}
+    everything = {path for folder in folders for path in folder.glob("*.sql")}
+    if {Path(name) for name in given} in (everything, set(upward(everything))):
+        return tuple(str(folder / "*.sql") for folder in sorted(folders))
+    return tuple(str(path) for path in upward(map(Path, given)))
 
 
 def _settings(directory: Path, proposal: Proposal) -> Iterator[str]:
@@ -132,6 +136,8 @@ def told(proposal: Proposal) -> Iterator[str]:
     events = proposal.events
     for one in proposal.left_out:
         yield f"not run: {one}"
+    if len(proposal.patterns) > 1 and not any("*" in one for one in proposal.patterns):
+        yield "migrations: named one by one, so later ones do not count; give a folder, or a pattern in quotes"
     if events is None:
         return
     if proposal.ordering == "global-sequence":
