@@ -24,6 +24,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
+CONNECTIONS_REMEDY = (
+    "raise max_connections or the role's limit, or end other sessions; for a load, lower --pool"
+)
+
 
 class EventmarkError(Exception):
     """Root of every error raised on purpose.

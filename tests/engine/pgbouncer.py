@@ -24,8 +24,13 @@ needs_pgbouncer = pytest.mark.skipif(
 
 
 @contextmanager
-def pooler(dsn: str, user: str, password: str, *, pool_mode: str = "transaction") -> Iterator[str]:
-    """A DSN that leads through PgBouncer; each transaction, or each client, gets one of a few server connections."""
+def pooler(
+    dsn: str, user: str, password: str, *, pool_mode: str = "transaction", options: str = ""
+) -> Iterator[str]:
+    """A DSN that leads through PgBouncer; each transaction, or each client, gets one of a few server connections.
+
+    ``options`` are more lines of its file, which stand over these.
+    """
     server, port, account = urlsplit(dsn), free_port(), server_account()
     with tempfile.TemporaryDirectory(prefix="eventmark-") as name:
         place = Path(name)
@@ -35,6 +40,7 @@ def pooler(dsn: str, user: str, password: str, *, pool_mode: str = "transaction"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {place / 'users'}\n"
             f"pool_mode = {pool_mode}\ndefault_pool_size = {SERVER_CONNECTIONS if pool_mode == 'transaction' else 20}\nlogfile = {place / 'log'}\n"
+            + options
         )
         for path in (place, *place.iterdir()):
             account.own(path)

@@ -20,7 +20,7 @@ from eventmark.server import Server, provision
 from eventmark.server.account import server_account
 from eventmark.server.cluster import Cluster
 from eventmark.server.dsn import _refuse_version, check_server, split_password
-from eventmark.server.provision import _embedded_installation, _local_installation
+from eventmark.server.installations import embedded_installation, local_installation
 from tests.database import execute
 
 SECRET = "s3cr3t-never-shown"
@@ -210,7 +210,7 @@ def test_role_that_may_create_is_enough(server: Server, database: str) -> None:
 
 def test_standby_is_refused() -> None:
     local = os.environ.get("EVENTMARK_TEST_SERVER") == "local"
-    installation = _local_installation() if local else _embedded_installation()
+    installation = local_installation() if local else embedded_installation()
     directory = Path("/var/tmp") / f"eventmark-test-{os.getpid()}"
     cluster = Cluster(installation, directory)
     try:

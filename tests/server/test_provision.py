@@ -20,7 +20,7 @@ from eventmark.errors import CannotRunError, UsageError
 from eventmark.server import Server, provision
 from eventmark.server.account import Account, readable_installation, server_account
 from eventmark.server.directory import MARKER_FILE
-from eventmark.server.provision import _embedded_installation
+from eventmark.server.installations import embedded_installation
 from tests.database import execute, fetch
 
 KIND = os.environ.get("EVENTMARK_TEST_SERVER", "embedded")
@@ -212,7 +212,7 @@ def test_installation_out_of_the_servers_reach_is_copied_once_and_works(
     closed = tmp_path / "closed" / "package"
     closed.mkdir(parents=True)
     (tmp_path / "closed").chmod(0o700)
-    original = _embedded_installation()
+    original = embedded_installation()
     (closed / "pginstall").symlink_to(original)
     account = server_account()
     (tmp_path / "cache").mkdir()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 
 import asyncpg
 import pytest
 
-from eventmark.errors import CannotRunError
-from eventmark.server import Server, provision
+from eventmark.server import Server
 from eventmark.server.search_path import (
     confine,
     confined_dsn,
     extension_schemas,
-    keeps_search_path,
     unconfined_dsn,
     with_options,
 )
@@ -83,12 +80,3 @@ def test_a_connection_is_confined_for_a_transaction_or_for_good(database: str) -
         return [*paths, await connection.fetchval(PATH)]
 
     assert connected(database, ask) == ['"shop"', '"$user", public', '"shop"']
-
-
-def test_a_server_that_drops_the_path_is_refused(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a pooler does that is told to ignore startup options."""
-    assert asyncio.run(keeps_search_path(database))
-    monkeypatch.setattr("eventmark.server.search_path.confined_dsn", lambda dsn, *_: dsn)
-    assert not asyncio.run(keeps_search_path(database))
-    with pytest.raises(CannotRunError, match="search path"), provision(database):
-        pass

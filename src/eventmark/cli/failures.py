@@ -8,7 +8,7 @@ from concurrent.futures import BrokenExecutor
 
 import asyncpg
 
-from eventmark.errors import CannotRunError, EventmarkError
+from eventmark.errors import CONNECTIONS_REMEDY, CannotRunError, EventmarkError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _GONE = (
@@ -53,6 +53,8 @@ def _outside(error: BaseException) -> CannotRunError | None:
         return CannotRunError(
             f"the server went away: {reason}", remedy="read the reason in its log, then run again"
         )
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return CannotRunError(f"the server has no connection left: {reason}", remedy=CONNECTIONS_REMEDY)
     if isinstance(error, _REFUSED):
         return CannotRunError(
             f"the server refused: {reason}", remedy="correct this on the server, then run again"

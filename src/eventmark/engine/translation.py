@@ -11,6 +11,7 @@ from eventmark.domain import StreamId
 from eventmark.engine.appending import version_conflict
 from eventmark.engine.sessions import UnreplicatedError
 from eventmark.errors import (
+    CONNECTIONS_REMEDY,
     DuplicateEventError,
     EventStoreError,
     InvalidEventError,
@@ -62,6 +63,10 @@ def translated_read_error(error: Exception) -> EventStoreError:
         return UnreadableEventError(f"the server cannot write out what is stored: {reason_of(error)}")
     if _is_invalid(error):
         return InvalidEventError(reason_of(error))
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return StoreUnavailableError(
+            f"the server has no connection left: {reason_of(error)}", remedy=CONNECTIONS_REMEDY
+        )
     return StoreUnavailableError(reason_of(error))
 
 

@@ -33,6 +33,7 @@ from eventmark.server import (
     measure_fsync_ms,
     server_environment,
 )
+from eventmark.server.connections import check_connections
 from eventmark.stores import StoreDefinition
 from eventmark.workload import CorpusPlan
 
@@ -79,6 +80,12 @@ def check_room(job: Job, events: int) -> None:
     """Raises ``CannotRunError`` where the disk of a server of ours has no room for so many events more."""
     if job.server.directory is not None and events:
         check_disk_space(job.place, estimated_bytes(events, job.corpus.payload_profile))
+
+
+def check_connections_left(job: Job, wanted: int) -> None:
+    """Raises ``CannotRunError`` where the server has no room for so many connections."""
+    if wanted:
+        asyncio.run(_check_connections(job, wanted))
 
 
 def fill(job: Job, progress: Progress) -> SeedReport:
@@ -144,6 +151,14 @@ async def _check_store(job: Job) -> int:
     connection = await asyncpg.connect(job.server.dsn)
     try:
         return await missing_events(connection, job.definition, job.corpus, job.schema, replace=job.replace)
+    finally:
+        await connection.close()
+
+
+async def _check_connections(job: Job, wanted: int) -> None:
+    connection = await asyncpg.connect(job.server.dsn)
+    try:
+        await check_connections(connection, wanted)
     finally:
         await connection.close()
 

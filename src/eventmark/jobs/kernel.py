@@ -18,7 +18,7 @@ from eventmark.errors import CannotRunError
 from eventmark.jobs.aged import aged_sections
 from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
 from eventmark.jobs.findings import Findings
-from eventmark.jobs.job import Job, check_room, environment_of, fill, prepare_store
+from eventmark.jobs.job import Job, check_connections_left, check_room, environment_of, fill, prepare_store
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import NOT_TIMED, Evidence
 from eventmark.judgement.machine import Machine, doubted, doubted_section
@@ -62,6 +62,11 @@ class Experiment(ABC):
         """How many events it makes in schemas of its own: room on disk is asked for them as well."""
         return 0
 
+    @property
+    def connections(self) -> int:
+        """How many connections its largest pool holds, where that is known beforehand; else 0."""
+        return 0
+
     @abstractmethod
     def measure(self, run: Run) -> Findings:
         """Measure on a store that is ready. Raises ``CannotRunError`` or ``UsageError``; what it finds is data."""
@@ -83,6 +88,7 @@ class Interrupted(KeyboardInterrupt):
 def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_progress) -> RunResult:
     """Prepare, measure, judge. Raises ``CannotRunError`` or ``UsageError``, and ``Interrupted`` with what there is."""
     job = experiment.job_for(job)
+    check_connections_left(job, experiment.connections)
     to_come = experiment.scratch_events(job) + (prepare_store(job) if experiment.seeds else 0)
     check_room(job, to_come)
     with Run(job, progress, events_to_come=to_come) as run:

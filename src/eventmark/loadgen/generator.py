@@ -25,6 +25,7 @@ from eventmark.loadgen.task import WorkerTask
 from eventmark.loadgen.wire.worker import run_load_worker as run_wire_worker
 from eventmark.loadgen.worker import run_load_worker
 from eventmark.seeding import CorpusSample, Progress, no_progress, refreshed_sample
+from eventmark.server.connections import check_connections
 from eventmark.workers import Crew, WorkerLink, worker_processes
 
 STAGE = "generate"
@@ -119,7 +120,7 @@ async def generate(
     work: Work | None = None,
 ) -> LoadOutcome:
     """``run_load`` within a running event loop."""
-    sample = of_tenants(await _refreshed(job, sample), plan.tenants)
+    sample = of_tenants(await _refreshed(job, sample, plan), plan.tenants)
     tasks = [
         WorkerTask(
             dsn=job.server.dsn, store=job.store, schema=job.schema, sample=sample, plan=plan, number=number
@@ -167,9 +168,11 @@ def of_tenants(sample: CorpusSample, tenants: Sequence[str]) -> CorpusSample:
     )
 
 
-async def _refreshed(job: Job, sample: CorpusSample) -> CorpusSample:
+async def _refreshed(job: Job, sample: CorpusSample, plan: LoadPlan) -> CorpusSample:
+    """The sample as the store is now. Raises ``CannotRunError`` where the server has too few connections left."""
     connection = await asyncpg.connect(job.server.dsn)
     try:
+        await check_connections(connection, plan.pool_max)
         return await refreshed_sample(connection, job.definition, job.schema, sample)
     finally:
         await connection.close()

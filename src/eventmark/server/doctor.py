@@ -146,9 +146,24 @@ async def _server_findings(server: Server) -> list[Finding]:
             await _durability_finding(connection),
             await _statistics_finding(connection),
             await _commit_finding(connection),
+            *_settings_findings(server),
         ]
     finally:
         await connection.close()
+
+
+def _settings_findings(server: Server) -> list[Finding]:
+    """A note, and never a fault: Eventmark's sessions have others."""
+    if not server.replaced_settings:
+        return []
+    return [
+        Finding(
+            name="session settings", verdict=Verdict.MET,
+            observed=", ".join(f"{name} {value}" for name, value in server.replaced_settings.items()),
+            expected="only noted: Eventmark's sessions do not have them",
+            remedy="applications of this role work under them: append and read there with these limits in mind",
+        )
+    ]  # fmt: skip
 
 
 async def _durability_finding(connection: asyncpg.Connection) -> Finding:

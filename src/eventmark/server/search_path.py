@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import asyncpg
 
-_OPTION = re.compile(r"(?:^|\s+)-csearch_path=(\"\S*)$")  # as it is written here, and nowhere else
+_OPTION = re.compile(r"(?:^|\s+)-csearch_path=(\"(?:\\.|\S)*)$")  # as it is written here, and nowhere else
 
 # Of extensions alone: where anybody else keeps a table or a function, an unqualified name could mean theirs.
 _EXTENSION_SCHEMAS = """
@@ -65,9 +65,18 @@ def unconfined_dsn(dsn: str) -> str:
 
 def with_options(dsn: str, options: str) -> str:
     """The DSN with more of a session's settings, ``-c name=value ...``, where it stays confined."""
+    if not options:
+        return dsn
     before = _query(dsn).get("options", "")
     path = _OPTION.search(before)
     return _with_options(dsn, [_OPTION.sub("", before), options, path[0].strip() if path else ""])
+
+
+def without_options(dsn: str, options: str) -> str:
+    """The DSN as it was before ``with_options``."""
+    return (
+        _with_options(dsn, [_query(dsn).get("options", "").removesuffix(options).strip()]) if options else dsn
+    )
 
 
 async def confine(connection: asyncpg.Connection[Any], schema: str, *, local: bool = False) -> None:
@@ -78,18 +87,6 @@ async def confine(connection: asyncpg.Connection[Any], schema: str, *, local: bo
 async def extension_schemas(connection: asyncpg.Connection[Any]) -> tuple[str, ...]:
     """The schemas where nobody but extensions keeps anything."""
     return tuple(row["name"] for row in await connection.fetch(f"{_EXTENSION_SCHEMAS} order by name"))
-
-
-async def keeps_search_path(dsn: str) -> bool:
-    """Whether sessions have the path that the DSN asks for: a pooler may refuse it, or drop it."""
-    try:
-        connection = await asyncpg.connect(confined_dsn(dsn, "eventmark_path", ()))
-    except asyncpg.PostgresError:
-        return False
-    try:
-        return bool(await connection.fetchval("select current_setting('search_path') = '\"eventmark_path\"'"))
-    finally:
-        await connection.close()
 
 
 def _quoted(name: str) -> str:

@@ -153,8 +153,7 @@ async def _drop_made(place: Place) -> None:
 
 def _dsn_of(job: Job, side: Side, for_servers: list[str], stack: ExitStack) -> str:
     if side.dsn:
-        stack.enter_context(provision(side.dsn))  # checks that it may be tested
-        return side.dsn
+        return stack.enter_context(provision(side.dsn)).dsn
     if for_servers:
         if job.server.kind not in ("embedded", "local"):
             raise UsageError(

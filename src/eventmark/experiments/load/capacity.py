@@ -104,6 +104,10 @@ class CapacitySearch(Experiment):
 
     watched: ClassVar[bool] = False
 
+    @property
+    def connections(self) -> int:
+        return self.plan.load.pool_max
+
     def measure(self, run: Run) -> Findings:
         job = run.job
         mix = possible_mix(self.plan.load.mix, job, run, run.sample)

@@ -26,6 +26,10 @@ class Load(Experiment):
 
     watched: ClassVar[bool] = False
 
+    @property
+    def connections(self) -> int:
+        return self.plan.pool_max
+
     def measure(self, run: Run) -> Findings:
         job = run.job
         plan = replace(self.plan, mix=possible_mix(self.plan.mix, job, run, run.sample))
