@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from eventmark.report import numbers
+from eventmark.report.glossary import TERMS
 from eventmark.report.html import PLANS_MAX, render_html, script_json
-from eventmark.report.summary import verdict_sentence
-from eventmark.results.results import Finding, RunResult, Verdict
+from eventmark.report.summary import next_step, verdict_sentence
+from eventmark.results.results import Finding, RunResult, Section, Verdict
 
 VOID = {"meta", "br", "path", "circle", "use", "link", "input", "img", "hr", "col"}
 
@@ -123,6 +125,27 @@ def test_tables_have_headers_with_a_scope_and_charts_have_a_description(elements
     charts = [attrs for tag, attrs in elements.seen if (attrs.get("id") or "").startswith("chart-")]
     assert all(attrs.get("role") == "img" and attrs.get("aria-label") for attrs in charts)
     assert {"header", "nav", "main", "footer", "h1"} <= {tag for tag, _ in elements.seen}
+
+
+def test_terms_are_explained_on_the_page_by_the_words_of_the_glossary(elements: Elements) -> None:
+    glossary = (Path(__file__).parents[2] / "docs" / "GLOSSARY.md").read_text(encoding="utf-8")
+    for name, meaning in TERMS.items():
+        assert f"| {name} | {meaning} |" in glossary
+    terms = [attributes for _, attributes in elements.seen if attributes.get("class") == "term"]
+    assert terms and all(one["tabindex"] == "0" for one in terms), "the keyboard reaches them"
+    assert f"p95: {TERMS['p95']}" in elements.text
+
+
+def test_the_first_screen_names_the_next_step(result: RunResult) -> None:
+    fault = Finding(name="index", verdict=Verdict.BROKEN, observed="a", expected="b", remedy="create it")
+    unsure = msgspec.structs.replace(fault, name="cache", verdict=Verdict.INCONCLUSIVE)
+    section = Section(name="s", title="S", findings=[unsure, fault])
+    broken = msgspec.structs.replace(result, orderings=[], plans=[], sections=[section])
+    assert next_step(broken) == "index: create it"
+    assert "<b>Next:</b> index: create it" in render_html(broken)
+    met = msgspec.structs.replace(broken, sections=[], verdict=Verdict.MET, scenario="run")
+    assert "eventmark load" in next_step(met)
+    assert next_step(msgspec.structs.replace(met, verdict=Verdict.BROKEN)) == ""
 
 
 def test_ids_are_unique(elements: Elements) -> None:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from eventmark.report import numbers, orderings, sections, summary
 from eventmark.report.charts import chart_specs
+from eventmark.report.glossary import explained
 from eventmark.report.plan_tree import plan_tree
 from eventmark.report.text import counted, cut
 from eventmark.results.results import Floor, OperationResult, PlanResult, RunResult, Verdict
@@ -45,6 +46,7 @@ def render_html(result: RunResult) -> str:
             sentence=summary.verdict_sentence(result),
             scope=summary.scope_sentence(result),
             tuning=summary.tuning_sentence(result),
+            next_step=summary.next_step(result),
             leading=leading(result),
             plan_groups=summary.plans_by_statement(shown),
             plans_left_out=len(result.plans) - len(shown),
@@ -118,7 +120,7 @@ def page_environment() -> jinja2.Environment:
         "significant": numbers.significant, "interval": numbers.interval, "against": numbers.against,
         "distance": numbers.distance,
         "duration": numbers.duration, "mebibytes": numbers.mebibytes, "share": numbers.share,
-        "script_json": script_json, "cut": cut,
+        "script_json": script_json, "cut": cut, "explained": explained,
     }  # fmt: skip
     environment.globals |= {
         "plan_tree": plan_tree, "faults": summary.faults, "target_share": target_share, "tally": summary.tally,

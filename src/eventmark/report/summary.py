@@ -138,6 +138,33 @@ def scope_sentence(result: RunResult) -> str:
     )
 
 
+def next_step(result: RunResult) -> str:
+    """What to do about the first thing that keeps a result from MET; empty where nothing is known to help.
+
+    A certification's criteria have remedies of their own.
+    """
+    if result.criteria:
+        return ""
+    groups = (
+        *(
+            one.findings
+            for one in sorted(result.orderings, key=lambda one: WORST_FIRST[one.verdict])
+            if one.lossless
+        ),
+        *(section.findings for section in result.sections if not section.closing),
+        *(plan.findings for plan in worst_plans_first(result.plans)),
+    )
+    open_findings = [
+        one for group in groups for one in group if one.remedy and one.verdict is not Verdict.MET
+    ]
+    if open_findings:
+        worst = min(open_findings, key=lambda one: WORST_FIRST[one.verdict])
+        return f"{worst.name}: {worst.remedy}"
+    if result.verdict is Verdict.MET and result.scenario == "run":
+        return "each operation ran with one caller at a time; eventmark load measures them under load"
+    return ""
+
+
 def worst_plans_first(plans: Iterable[PlanResult]) -> list[PlanResult]:
     return sorted(plans, key=lambda plan: WORST_FIRST[plan.verdict])
 

@@ -76,7 +76,7 @@ function redrawWhenResized(place, spec, chart) {
 // What the style sheet needs to set a table of many columns as a list where there is no room for it.
 function labelCells() {
   for (const table of document.querySelectorAll(".scroll > table")) {
-    const names = [...table.querySelectorAll("thead th")].map((one) => one.textContent);
+    const names = [...table.querySelectorAll("thead th")].map((one) => (one.querySelector(".term") ?? one).firstChild?.textContent ?? "");
     if (names.length < STACKED_COLUMNS) continue;
     table.classList.add("stack");
     for (const row of table.tBodies[0].rows) {
