@@ -203,6 +203,14 @@ def test_a_migration_that_needs_a_newer_server_is_told_so(
     assert ("use a newer one" in (told.remedy or "")) is is_newer
 
 
+def test_of_two_statements_alike_the_one_that_fails_is_named(database: str, own: Path) -> None:
+    path = own.parent / "db" / "V3__more.sql"
+    path.write_text("alter table shop.events add column note text;\n" * 2)
+    with pytest.raises(StoreDefinitionError, match="already exists") as refused:
+        check(database, own)
+    assert (refused.value.path, refused.value.line) == (str(path), 2)
+
+
 def test_names_of_other_schemas_stay_refused(database: str, own: Path) -> None:
     named(own, EVERYTHING.replace('["shop"]', '["shops"]').replace('"grants"', '"grants", "schemas"'))
     with pytest.raises(StoreDefinitionError, match=r"V1__events\.sql:6"):

@@ -7,9 +7,10 @@ against what a database holds, see ``outside``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,15 @@ def store_scripts(
         for file in definition.schema_files
         for statement in _read_script(file.path, file.text, schema, rules=file.rules)
     ]
-    return [*found, *index_statements(definition, schema)] if with_indexes else found
+    return list(_told_apart([*found, *index_statements(definition, schema)] if with_indexes else found))
+
+
+def _told_apart(statements: Sequence[ScriptStatement]) -> Iterator[ScriptStatement]:
+    """With blanks after each text that comes again: the server's errors name a statement by its text."""
+    seen: Counter[str] = Counter()
+    for statement in statements:
+        yield replace(statement, sql=statement.sql + " " * seen[statement.sql])
+        seen[statement.sql] += 1
 
 
 def index_statements(definition: StoreDefinition, schema: str) -> list[ScriptStatement]:
