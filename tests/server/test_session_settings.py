@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from psycopg.pq import PGconn
 
 from eventmark.cli.main import run_command
+from eventmark.engine.pool import Opening
+from eventmark.loadgen.wire.connection import conninfo_of
 from eventmark.server import Server, provision
 from eventmark.server.doctor import _settings_findings
 from tests.database import execute, fetch
@@ -78,6 +81,16 @@ def test_what_the_dsn_asks_for_is_kept(database: str) -> None:
     with hostile(database, limits) as dsn, provision(dsn + options) as server:
         assert by_psql(server, list(limits)) == ["9s", "0"]
         assert set(server.replaced_settings) == {"lock_timeout"}
+
+
+def test_texts_are_utf_8_whatever_the_roles_encoding_is(database: str) -> None:
+    with hostile(database, {"client_encoding": "LATIN1"}) as dsn, provision(dsn) as server:
+        assert by_psql(server, ["client_encoding"]) == ["UTF8"]
+        assert fetch(server.dsn, "show client_encoding") == "UTF8"
+        opening = Opening(dsn=server.dsn, settings={}, application_name="test", sql={})
+        session = PGconn.connect(conninfo_of(opening))
+        assert session.parameter_status(b"client_encoding") == b"UTF8"
+        session.finish()
 
 
 def test_a_role_without_such_defaults_has_its_dsn_as_it_is(server: Server) -> None:

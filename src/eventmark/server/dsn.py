@@ -266,7 +266,7 @@ def _remedy(error: asyncpg.PostgresError) -> str:
         return CONNECTIONS_REMEDY
     if isinstance(error, asyncpg.CannotConnectNowError):
         return "wait until it takes connections, then run again"
-    return "the server's log says more"
+    return "read the reason in the server's log"
 
 
 def _refuse_version(version: asyncpg.ServerVersion, address: str) -> None:

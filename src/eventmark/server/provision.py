@@ -100,8 +100,9 @@ class Server:
     def program_environment(self) -> dict[str, str]:
         """What such a program needs in its environment beside ``program_dsn``."""
         secrets = split_password(self.dsn)[1]
-        # What they print is read: in the words and with the decimal point of no country.
-        found = {"LC_ALL": "C"}
+        # What they print is read: in the words and with the decimal point of no country. Their texts are UTF-8,
+        # whatever the role's client_encoding is.
+        found = {"LC_ALL": "C", "PGCLIENTENCODING": "UTF8"}
         if password := secrets.get("password"):
             found["PGPASSWORD"] = password
         if key_password := secrets.get("sslpassword"):

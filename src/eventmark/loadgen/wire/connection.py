@@ -36,6 +36,7 @@ def conninfo_of(opening: Opening) -> bytes:
     return make_conninfo(
         with_options(opening.dsn, options),
         application_name=opening.application_name,
+        client_encoding="UTF8",
         connect_timeout=CONNECT_TIMEOUT_S,
     ).encode()
 
