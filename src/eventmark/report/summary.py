@@ -160,8 +160,6 @@ def next_step(result: RunResult) -> str:
     if open_findings:
         worst = min(open_findings, key=lambda one: WORST_FIRST[one.verdict])
         return f"{worst.name}: {worst.remedy}"
-    if result.verdict is Verdict.MET and result.scenario == "run":
-        return "each operation ran with one caller at a time; eventmark load measures them under load"
     return ""
 
 
