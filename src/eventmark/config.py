@@ -56,7 +56,7 @@ class Settings:
     arrivals: str = "poisson"
     users: int = 0
     think_ms: int = 0
-    workers: int = 0  # 0: one per core, a few at most
+    workers: str = ""  # a number, or a cluster; empty: one per core, a few at most
     pool: int = 20
     deadline_ms: int = 10_000
     through: str = "wire"

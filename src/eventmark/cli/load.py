@@ -18,6 +18,7 @@ from eventmark.jobs.profiles import find_profile
 from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.plan import LoadPlan, checked_through
 from eventmark.server import machine
+from eventmark.workers.cluster import SCHEME
 from eventmark.workload.arrivals import Arrivals
 
 WORKERS_MAX = 4
@@ -60,7 +61,11 @@ class LoadOptions:
         ),
     ] = None
     workers: Annotated[
-        int | None, Parameter(group=_LOAD, help="Processes that generate the load [one per core, at most 4].")
+        str | None,
+        Parameter(
+            group=_LOAD,
+            help="Processes that generate the load, or a Dask cluster's: dask://host:8786 [one per core, at most 4].",
+        ),
     ] = None
     pool: Annotated[int | None, Parameter(group=_LOAD, help="Connections of all workers together [20].")] = (
         None
@@ -138,7 +143,23 @@ def plan_of(settings: Settings, seconds: float) -> LoadPlan:
 
 
 def worker_count(settings: Settings) -> int:
-    return settings.workers or min(machine.cpu_count(), WORKERS_MAX)
+    """Worker processes of this machine; a cluster has as many workers as it has. Raises ``UsageError``."""
+    if not settings.workers or settings.workers.startswith(SCHEME):
+        return min(machine.cpu_count(), WORKERS_MAX)
+    if not settings.workers.removeprefix("-").isdecimal():
+        raise UsageError(
+            f"--workers is a number or {SCHEME}host:port, got {settings.workers!r}", remedy="correct it"
+        )
+    return int(settings.workers) or min(machine.cpu_count(), WORKERS_MAX)
+
+
+def without_cluster(settings: Settings, verb: str) -> Settings:
+    """The settings of a verb that works on this machine alone. Raises ``UsageError`` where they name a cluster."""
+    if settings.workers.startswith(SCHEME):
+        raise UsageError(
+            f"{verb} does not run on a cluster", remedy="load, capacity, sweep and soak do: see docs/many-machines.md"
+        )  # fmt: skip
+    return settings
 
 
 def capacity(

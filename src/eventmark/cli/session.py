@@ -17,6 +17,7 @@ from eventmark.cli.output import console, screen
 from eventmark.config import Settings
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
+from eventmark.jobs.cluster import chosen_cluster, on_cluster
 from eventmark.jobs.job import Job, targets_of
 from eventmark.jobs.profiles import find_profile
 from eventmark.redaction import is_dsn, looks_like_dsn, redact
@@ -114,7 +115,12 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
     _check_place(settings, corpus, keep=keep or settings.keep, there=there)
     kept = keep or settings.keep or is_dsn(settings.server)
     try:
-        with running_server(settings, keep=keep) as (server, place), _schema_of(settings, server):
+        with (
+            chosen_cluster(settings) as cluster,
+            running_server(settings, keep=keep) as (server, place),
+            on_cluster(cluster, server, settings.store),
+            _schema_of(settings, server),
+        ):
             yield Job(
                 server=server,
                 store=settings.store,
@@ -128,6 +134,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
                 with_floors=settings.baselines,
                 replace=settings.replace,
                 aged=settings.aged,
+                cluster=cluster,
             )
     except KeyboardInterrupt:
         raise CannotRunError(

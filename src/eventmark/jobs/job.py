@@ -35,6 +35,7 @@ from eventmark.server import (
 )
 from eventmark.server.connections import check_connections
 from eventmark.stores import StoreDefinition
+from eventmark.workers.cluster import ClusterWorkers
 from eventmark.workload import CorpusPlan
 
 
@@ -57,6 +58,7 @@ class Job:
     with_floors: bool = True
     replace: bool = False
     aged: bool = False
+    cluster: ClusterWorkers | None = None  # whose workers generate loads; None for processes of this machine
 
     def __post_init__(self) -> None:
         # Whatever connects to a job's server finds the job's schema, also once one is replaced by another.

@@ -14,6 +14,7 @@ import asyncpg
 import numpy as np
 
 from eventmark.errors import CannotRunError
+from eventmark.jobs.cluster import taken_workers
 from eventmark.jobs.job import Job
 from eventmark.jobs.run import Run
 from eventmark.loadgen.beats import BEAT_S, STOP, Beat
@@ -26,7 +27,7 @@ from eventmark.loadgen.wire.worker import run_load_worker as run_wire_worker
 from eventmark.loadgen.worker import run_load_worker
 from eventmark.seeding import CorpusSample, Progress, no_progress, refreshed_sample
 from eventmark.server.connections import check_connections
-from eventmark.workers import Crew, WorkerLink, worker_processes
+from eventmark.workers import Crew, WorkerLink
 
 STAGE = "generate"
 
@@ -97,7 +98,7 @@ def run_load(
     cut: OnCut | None = None,
     work: Work | None = None,
 ) -> LoadOutcome:
-    """Generate the load on the job's store, by workers taken from ``executor`` (processes of our own when None).
+    """Generate the load on the job's store, by workers taken from ``executor`` (the job's when None).
 
     The executor must run as many tasks at once as the plan has workers. What the mix names must be possible
     (``Mix.available``). The streams' versions are read anew, so that loads can follow each other. ``during``
@@ -120,6 +121,8 @@ async def generate(
     work: Work | None = None,
 ) -> LoadOutcome:
     """``run_load`` within a running event loop."""
+    if job.cluster is not None:
+        plan = replace(plan, workers=len(job.cluster.members))
     sample = of_tenants(await _refreshed(job, sample, plan), plan.tenants)
     tasks = [
         WorkerTask(
@@ -127,7 +130,11 @@ async def generate(
         )
         for number in range(plan.worker_count)
     ]
-    with worker_processes(plan.worker_count) if executor is None else nullcontext(executor) as workers:
+    with (
+        taken_workers(job.cluster, plan.worker_count)
+        if executor is None
+        else nullcontext(executor) as workers
+    ):
         async with Crew(workers, work or _WORK[plan.through], tasks) as crew:
             await crew.ready()
             async with during or nullcontext():
@@ -138,7 +145,8 @@ async def generate(
                     if cut is not None:
                         cut(await _stopped(crew, plan, started_s))
                     raise
-            return merged(plan, await crew.results(), started_s)
+            outcome = merged(plan, await crew.results(), started_s)
+            return replace(outcome, clocks=tuple(crew.clocks))
 
 
 async def _stopped(crew: Crew[WorkerRecords], plan: LoadPlan, started_s: float) -> LoadOutcome:

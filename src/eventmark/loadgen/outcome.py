@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eventmark.judgement.evidence import CallTimes
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.records import CONFLICTED, FAILED, SUCCEEDED, WorkerHealth, WorkerRecords
+from eventmark.workers import Clock
 
 WAKE_UPS = 2
 """An operation waits for the loop at least so often: once to be sent, once for its answer."""
@@ -102,7 +103,8 @@ class LoadOutcome:
     """A load as it was generated. ``started_s`` is on ``time.monotonic``.
 
     ``in_flight`` is how many operations were under way at the moments ``in_flight_at_s``. ``transactions`` are the
-    operations that the wire took a statement for each event for, in one transaction.
+    operations that the wire took a statement for each event for, in one transaction. ``clocks`` are the workers', by
+    their numbers.
     """
 
     plan: LoadPlan
@@ -112,6 +114,7 @@ class LoadOutcome:
     in_flight_at_s: NDArray[np.float64]
     in_flight: NDArray[np.int64]
     transactions: tuple[str, ...] = ()
+    clocks: tuple[Clock, ...] = ()
 
     @property
     def seconds(self) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from eventmark.results.results import (
     Table,
     Verdict,
 )
+from eventmark.workers import Clock
 
 PACING_MS_MAX = 1.0
 """An arrival later than this, at p99, is a good part of the shortest operations' time."""
@@ -44,8 +46,9 @@ def load_section(outcome: LoadOutcome, operations: Mapping[str, OperationResult]
     )
 
 
-def generator_section(health: GeneratorHealth, seconds: float) -> Section:
+def generator_section(outcome: LoadOutcome) -> Section:
     """Whether what was measured is the store, or whoever measured it. An unfit generator decides nothing."""
+    health, seconds = outcome.health, outcome.seconds
     findings = [
         _finding(
             "CPU of the busiest worker", f"{health.cpu_share:.0%} of a core", health.cpu_share < CORE_FULL,
@@ -74,7 +77,7 @@ def generator_section(health: GeneratorHealth, seconds: float) -> Section:
             "and told apart here."
         ],
         findings=findings,
-        tables=[_workers(health)],
+        tables=[_workers(health), *_clocks(outcome.clocks)],
     )
 
 
@@ -226,6 +229,23 @@ def _workers(health: GeneratorHealth) -> Table:
         ],
         rows=rows,
     )  # fmt: skip
+
+
+def _clocks(clocks: Sequence[Clock]) -> Iterator[Table]:
+    """Where the workers are on more than one machine, or on one whose clock is not this one's."""
+    if any(clock.machine != platform.node() or clock.correction_ns for clock in clocks):
+        yield Table(
+            title="Machines",
+            columns=[
+                Column(name="worker"), Column(name="machine"), Column(name="clock ahead by", unit="ms"),
+                Column(name="uncertainty", unit="ms"),
+            ],
+            rows=[
+                [f"worker {number}", clock.machine, clock.offset_ns / 1e6, clock.uncertainty_ns / 1e6]
+                for number, clock in enumerate(clocks, 1)
+            ],
+            note="The start that workers have in common is corrected by this. Every latency is measured by one clock.",
+        )  # fmt: skip
 
 
 def _finding(name: str, observed: str, fit: bool, expected: str, remedy: str) -> Finding:

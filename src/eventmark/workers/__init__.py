@@ -5,12 +5,13 @@ to an executor, which is ``worker_processes`` unless another is passed. ``Crew``
 with a link to each: they start together, report while they work, and are told things.
 """
 
-from eventmark.workers.crew import Crew
+from eventmark.workers.crew import Clock, Crew
 from eventmark.workers.handing import call, hand_over, loop_factory
 from eventmark.workers.link import WorkerLink
 from eventmark.workers.processes import WorkerProcesses, own_peak_rss_mib, worker_processes
 
 __all__ = [
+    "Clock",
     "Crew",
     "WorkerLink",
     "WorkerProcesses",

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
@@ -15,7 +16,7 @@ import msgspec
 
 from eventmark.errors import CannotRunError
 from eventmark.workers.handing import hand_over
-from eventmark.workers.link import Hello, Note, Ready, Start, WorkerLink, note, received, send
+from eventmark.workers.link import Hello, Note, Ping, Pong, Ready, Start, WorkerLink, note, received, send
 
 LOOPBACK = "127.0.0.1"
 READY_TIMEOUT_S = 300.0
@@ -26,6 +27,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 M = TypeVar("M")
 
+CLOCK_ROUNDS = 20
+CLOCK_TIMEOUT_S = 2.0
+
 LinkedWork = Callable[[T, WorkerLink], Coroutine[Any, Any, R]]
 """What each worker of a crew does. It is cancelled when the parent hangs up."""
 
@@ -34,21 +38,22 @@ class Crew(Generic[R]):
     """One worker for each of ``tasks``, taken from ``executor``, which must run as many at once.
 
     An async context manager: leaving it hangs up, which stops workers that still run. Where the executor runs them on
-    other machines, ``host`` is the address of this one for them.
+    other machines, its ``parent_host`` is the address of this one for them.
     """
 
-    def __init__(
-        self, executor: Executor, work: LinkedWork[T, R], tasks: Sequence[T], *, host: str = LOOPBACK
-    ) -> None:
+    def __init__(self, executor: Executor, work: LinkedWork[T, R], tasks: Sequence[T]) -> None:
         self._executor = executor
         self._work: LinkedWork[Any, R] = work
         self._tasks: Sequence[Any] = tasks
-        self._host = host
+        self._host: str = getattr(executor, "parent_host", LOOPBACK)
         self._token = secrets.token_hex(16)
         self._links: dict[int, asyncio.StreamWriter] = {}
         self._ready: set[int] = set()
         self._all_ready = asyncio.Event()
+        self._answers, self._answered = 0, asyncio.Event()
         self._notes: list[tuple[int, msgspec.Raw]] = []
+        self._clocks: dict[int, Clock] = {}
+        self._machines: dict[int, str] = {}
         self._open: set[asyncio.StreamWriter] = set()
         self._futures: list[asyncio.Future[R]] = []
 
@@ -80,6 +85,7 @@ class Crew(Generic[R]):
         finally:
             ready.cancel()
         if self._all_ready.is_set():
+            await self._look_at_clocks()
             return
         for future in self._futures:
             if future.done():
@@ -93,9 +99,15 @@ class Crew(Generic[R]):
     def start(self) -> float:
         """Tell every worker the common start, and return it on ``time.monotonic``."""
         wall_ns = time.time_ns() + int(START_AHEAD_S * 1e9)
-        for writer in self._links.values():
-            send(writer, Start(wall_ns))
+        for worker, writer in self._links.items():
+            clock = self._clocks.get(worker)
+            send(writer, Start(wall_ns + (clock.correction_ns if clock else 0)))
         return time.monotonic() + START_AHEAD_S
+
+    @property
+    def clocks(self) -> list[Clock]:
+        """Of the workers, by their numbers: the best that was measured until now."""
+        return [self._clocks[worker] for worker in sorted(self._clocks)]
 
     def tell(self, message: Any) -> None:
         """Tell every worker that has a link something, which its ``link.receive`` returns."""
@@ -115,11 +127,39 @@ class Crew(Generic[R]):
             done, pending = await asyncio.wait(pending, timeout=every_s, return_when=asyncio.FIRST_EXCEPTION)
             for future in done:
                 future.result()
+            self._ask_clocks()
             yield
 
     async def results(self) -> list[R]:
         """What the workers return, in the tasks' order, when all have ended. Raises what a worker raised."""
         return await asyncio.gather(*self._futures)
+
+    def _ask_clocks(self) -> None:
+        for writer in self._links.values():
+            send(writer, Ping(time.time_ns()))
+
+    async def _look_at_clocks(self) -> None:
+        """Before the start, while the workers have nothing else to do."""
+        for _ in range(CLOCK_ROUNDS):
+            self._answers, self._answered = 0, asyncio.Event()
+            self._ask_clocks()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._answered.wait(), CLOCK_TIMEOUT_S)
+
+    def _note_clock(self, worker: int, pong: Pong) -> None:
+        """Keep the answer that came back the quickest: the clock was read somewhere between question and answer."""
+        back_ns = time.time_ns()
+        clock = Clock(
+            machine=self._machines[worker],
+            offset_ns=pong.wall_ns - (pong.sent_ns + back_ns) // 2,
+            uncertainty_ns=(back_ns - pong.sent_ns + 1) // 2,
+        )
+        best = self._clocks.get(worker)
+        if best is None or clock.uncertainty_ns < best.uncertainty_ns:
+            self._clocks[worker] = clock
+        self._answers += 1
+        if self._answers == len(self._links):
+            self._answered.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
@@ -128,9 +168,12 @@ class Crew(Generic[R]):
             if not isinstance(hello, Hello) or not hmac.compare_digest(hello.token, self._token):
                 return
             self._links[hello.worker] = writer
+            self._machines[hello.worker] = hello.machine
             while (message := await received(reader)) is not None:
                 if isinstance(message, Note):
                     self._notes.append((hello.worker, message.body))
+                elif isinstance(message, Pong):
+                    self._note_clock(hello.worker, message)
                 elif isinstance(message, Ready):
                     self._ready.add(hello.worker)
                     if len(self._ready) == len(self._tasks):
@@ -138,6 +181,20 @@ class Crew(Generic[R]):
         finally:
             self._open.discard(writer)
             writer.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """How far a worker's wall clock is ahead of the parent's."""
+
+    machine: str
+    offset_ns: int
+    uncertainty_ns: int
+
+    @property
+    def correction_ns(self) -> int:
+        """None for an offset that cannot be told from zero, as on one machine."""
+        return self.offset_ns if abs(self.offset_ns) > self.uncertainty_ns else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ worker's message never waits for the parent: it is buffered, and what nobody rea
 from __future__ import annotations
 
 import asyncio
+import platform
 import time
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -27,6 +28,7 @@ class Hello(msgspec.Struct, tag=True):
 
     token: str
     worker: int
+    machine: str
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -34,8 +36,21 @@ class Ready(msgspec.Struct, tag=True):
 
 
 class Start(msgspec.Struct, tag=True):
-    """When to start, by the wall clock that all machines share."""
+    """When to start, by the worker's own wall clock."""
 
+    wall_ns: int
+
+
+class Ping(msgspec.Struct, tag=True):
+    """The parent asks what time it is; ``sent_ns`` is on its own wall clock."""
+
+    sent_ns: int
+
+
+class Pong(msgspec.Struct, tag=True):
+    """What a worker's wall clock shows."""
+
+    sent_ns: int  # of the question
     wall_ns: int
 
 
@@ -45,7 +60,7 @@ class Note(msgspec.Struct, tag=True):
     body: msgspec.Raw
 
 
-Message: TypeAlias = Hello | Ready | Start | Note
+Message: TypeAlias = Hello | Ready | Start | Ping | Pong | Note
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -69,7 +84,7 @@ class WorkerLink:
                 link = cls(*await asyncio.open_connection(*address))
         except (OSError, TimeoutError) as error:
             raise CannotRunError(f"a worker cannot reach its parent at {address[0]}: {error}") from None
-        send(link._writer, Hello(token, worker))
+        send(link._writer, Hello(token, worker, platform.node()))
         return link
 
     async def ready(self) -> int:
@@ -93,6 +108,8 @@ class WorkerLink:
         while (message := await received(reader)) is not None:
             if isinstance(message, Start):
                 self._start.set_result(now_ns() + message.wall_ns - time.time_ns())
+            elif isinstance(message, Ping):
+                send(self._writer, Pong(message.sent_ns, time.time_ns()))
             elif isinstance(message, Note):
                 self._notes.put_nowait(message.body)
 

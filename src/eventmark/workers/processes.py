@@ -174,10 +174,10 @@ def _answer_to(call: bytes) -> bytes:
         task, arguments, named = pickle.loads(call)
         return pickle.dumps((True, task(*arguments, **named)), pickle.HIGHEST_PROTOCOL)
     except BaseException as error:
-        return _error_that_travels(error)
+        return error_that_travels(error)
 
 
-def _error_that_travels(error: BaseException) -> bytes:
+def error_that_travels(error: BaseException) -> bytes:
     """The error as it is, where it can be rebuilt from what is written; else one that says the same."""
     if not isinstance(error, EventmarkError):
         error.add_note("".join(traceback.format_exception(error)))

@@ -18,6 +18,7 @@ from eventmark.experiments.load.alone import (
 )
 from eventmark.experiments.load.search import PROBES_MAX, Answer, Capacity, Probe, find_capacity
 from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.cluster import taken_workers
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
 from eventmark.jobs.kernel import Experiment
@@ -41,7 +42,6 @@ from eventmark.results.results import (
 )
 from eventmark.results.targets import Target
 from eventmark.seeding import CorpusSample, Progress
-from eventmark.workers import worker_processes
 from eventmark.workload.arrivals import Arrivals
 
 STAGE = "capacity"
@@ -117,7 +117,7 @@ class CapacitySearch(Experiment):
                 "no operation of the mix has a target",
                 remedy="name one that has, or give targets with --targets",
             )
-        with worker_processes(plan.load.worker_count) as executor:
+        with taken_workers(job.cluster, plan.load.worker_count) as executor:
             prober = Prober(job, run.sample, plan, run, executor, on_pulse(run, self.watch), run.progress)
             arrivals = plan.load.arrivals
             assert arrivals is not None
@@ -245,7 +245,7 @@ def _findings(run: Run, found: Capacity, probed: list[Probed], alone: Sequence[A
         sections=[
             _section(found, probed, confirmed, alone),
             load_section(shown.outcome, shown.operations),
-            generator_section(shown.outcome.health, shown.outcome.seconds),
+            generator_section(shown.outcome),
         ],
     )  # fmt: skip
 

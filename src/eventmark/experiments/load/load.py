@@ -40,7 +40,7 @@ class Load(Experiment):
             run.series += load_series(outcome, run.at_s(outcome.started_s))
             return Findings(
                 operations=operations, figures=load_figures(outcome),
-                sections=[load_section(outcome, operations), generator_section(outcome.health, outcome.seconds)],
+                sections=[load_section(outcome, operations), generator_section(outcome)],
                 evidence=watch.evidence(outcome.call_times, application=STORE_APPLICATION), through=plan.through,
             )  # fmt: skip
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from eventmark.errors import CannotRunError
 from eventmark.experiments.load.levels import Level, swept
 from eventmark.experiments.load.sweep_sections import sweep_figures, sweep_sections
 from eventmark.jobs.bottleneck import STORE_APPLICATION
+from eventmark.jobs.cluster import taken_workers
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
 from eventmark.jobs.kernel import Experiment
@@ -26,7 +27,6 @@ from eventmark.loadgen.plan import WIRE, LoadPlan
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.seeding import CorpusSample
 from eventmark.stats.quantiles import latency_of
-from eventmark.workers import worker_processes
 
 STAGE = "sweep"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
@@ -58,8 +58,9 @@ class Sweep(Experiment):
         job, progress = run.job, run.progress
         wanted = Mix.of(dict.fromkeys(self.operations, 1.0))
         names = list(possible_mix(wanted, job, run, run.sample).shares)
-        with worker_processes(self.workers) as executor:
-            sweeper = _Sweeper(self, job, run.sample, run, executor, on_pulse(run, self.watch))
+        scenario = self if job.cluster is None else replace(self, workers=len(job.cluster.members))
+        with taken_workers(job.cluster, scenario.workers) as executor:
+            sweeper = _Sweeper(scenario, job, run.sample, run, executor, on_pulse(run, self.watch))
             run.so_far = sweeper.findings
             for number, name in enumerate(names):
                 progress(STAGE, number, len(names))

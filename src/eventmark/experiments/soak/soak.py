@@ -110,7 +110,7 @@ class Soak(Experiment):
             through=outcome.plan.through,
             sections=[
                 soak_section(soaked), garbage_section(soaked), upkeep_section(soaked),
-                load_section(outcome, operations), generator_section(outcome.health, outcome.seconds),
+                load_section(outcome, operations), generator_section(outcome),
             ],
         )  # fmt: skip
 
