@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -25,8 +24,7 @@ EVENT_TYPE = "OrderLineAdded"
 METADATA = '{"user": "user-0001", "traceId": "5f0c", "causationId": null, "correlationId": "5f0c"}'
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(NamedTuple):
     """An append drawn: the stream, what to append, and the version it is believed to be at."""
 
     known: KnownStream
@@ -66,9 +64,9 @@ class Batches:
         """The same before it is made of objects: its time, and of each event its id and its place in ``payloads``."""
         now = datetime.now(UTC)
         milliseconds = int(now.timestamp() * 1000)
-        draw_bits, draw_number = self._quick.getrandbits, self._quick.randrange
+        draw_bits, draw = self._quick.getrandbits, self._quick.random
         return now, [
-            (uuid_7_number(milliseconds, draw_bits(80)), draw_number(PAYLOADS)) for _ in range(self.size)
+            (uuid_7_number(milliseconds, draw_bits(80)), int(draw() * PAYLOADS)) for _ in range(self.size)
         ]
 
 
@@ -85,10 +83,11 @@ class AppendEvents(Operation):
     async def prepare(self) -> None:
         self._versions = self.versions or StreamVersions(self.sample.streams, naming=self.sample.naming)
         self.batches = Batches(self.batch_events, self.random)
+        self._quick = Random(int(self.random.integers(2**63)))
 
     def take(self) -> KnownStream:
         """The stream of the next append."""
-        return self._versions.take(self.random)
+        return self._versions.take(self._quick)
 
     @classmethod
     def not_in(cls, sample: CorpusSample) -> str:
@@ -104,11 +103,15 @@ class AppendEvents(Operation):
         )
 
     def parameters(self, arguments: Append) -> dict[str, Any]:
-        self._versions.settle(arguments.known, arguments.next_version)
+        self.stored(arguments)
         return append_values(arguments.known.stream, arguments.events, arguments.version, self.sample.naming)
 
-    def is_right(self, arguments: Append, answer: Any) -> bool:
+    def stored(self, arguments: Append) -> None:
+        """The store has taken all of it."""
         self._versions.settle(arguments.known, arguments.next_version)
+
+    def is_right(self, arguments: Append, answer: Any) -> bool:
+        self.stored(arguments)
         return bool(answer.last_sequence_number == arguments.next_version)
 
     def release(self, arguments: Append) -> None:

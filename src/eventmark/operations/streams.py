@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import TypeVar
 
 import numpy as np
@@ -24,11 +25,12 @@ _NAMING = Naming()
 _Item = TypeVar("_Item")
 
 
-def pick(items: Sequence[_Item], random: np.random.Generator) -> _Item:
+def pick(items: Sequence[_Item], random: np.random.Generator | Random) -> _Item:
     """One of a few hot ones half of the time, any of all else."""
+    count = len(items)
     if random.random() < HOT_SHARE:
-        return items[int(random.integers(min(HOT_STREAMS, len(items))))]
-    return items[int(random.integers(len(items)))]
+        count = min(HOT_STREAMS, count)
+    return items[int(random.random() * count)]
 
 
 @dataclass(slots=True)
@@ -64,9 +66,9 @@ class StreamVersions:
         self._contended = [KnownStream(one.stream, one.version, shared=True) for one in contended]
         self._contended_share = contended_share if self._contended else 0.0
 
-    def take(self, random: np.random.Generator) -> KnownStream:
+    def take(self, random: Random) -> KnownStream:
         if self._contended_share and random.random() < self._contended_share:
-            return self._contended[int(random.integers(len(self._contended)))]
+            return random.choice(self._contended)
         if random.random() >= NEW_STREAM_SHARE:
             for _ in range(_TRIES):
                 found = pick(self._streams, random)
@@ -89,9 +91,10 @@ class StreamVersions:
 
     # A stream whose version nobody knows stays taken: every append to it would be a conflict of our own making.
 
-    def _new(self, random: np.random.Generator) -> KnownStream:
-        like = self._streams[int(random.integers(len(self._streams)))].stream
-        self._new_ids = self._new_ids or self._naming.new_stream_ids(random)
+    def _new(self, random: Random) -> KnownStream:
+        like = random.choice(self._streams).stream
+        if self._new_ids is None:
+            self._new_ids = self._naming.new_stream_ids(np.random.default_rng(random.getrandbits(64)))
         name = next(self._new_ids)
         made = KnownStream(
             StreamId(tenant_id=like.tenant_id, aggregate_type="Order", aggregate_id=name),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,9 +16,11 @@ from eventmark.loadgen.wire.statements import Prepared
 from eventmark.loadgen.wire.values import Encode, array_header, element_of, encoder, with_length
 from eventmark.operations.appends import Append, AppendEvents, Batches
 from eventmark.stores import PER_EVENT_PARAMETERS, STREAM_PARAMETERS, StoreSessions
+from eventmark.stores.conflict import stored_nothing
 from eventmark.workload import Naming
 
-_ANSWER = ("last_global_sequence", "actual_version", "transaction_id")
+_STORED = "last_global_sequence"
+_ANSWER = (_STORED, "actual_version", "transaction_id")
 _UUID = postgres.types["uuid"].oid
 _COLUMNS: Mapping[str, Callable[[NewEvent, Naming], Any]] = {
     "event_type": lambda event, naming: naming.event_type(event.event_type),
@@ -36,14 +36,10 @@ Events = Sequence[tuple[int, int]]
 Ahead = Callable[[datetime, Events, int], bytes]
 """A parameter from a batch; for a statement of single events, from its event at a place."""
 
-Due = Callable[[StreamId, int, int], bytes]
-"""A parameter from the stream, its version, and the place of a single event."""
+Due = Callable[[StreamId, int], bytes]
+"""A parameter from the stream, and the version before the statement's events."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    events: Events
-    rows: Sequence[list[bytes | None]]
+Drawn = tuple[Events, Sequence[list[bytes | None]]]
 
 
 class WireAppend(WireOperation):
@@ -62,9 +58,9 @@ class WireAppend(WireOperation):
             set(self._prepared.parameters) & set(PER_EVENT_PARAMETERS)
         )
         self._count = self._size if self.is_transaction else 1
-        self._looked_at = (
-            _ANSWER if "last_global_sequence" in self._prepared.columns else tuple(self._prepared.columns)
-        )
+        columns = self._prepared.columns
+        self._looked_at = _ANSWER if _STORED in columns else tuple(columns)
+        self._verdict = [(name, columns[name][0]) for name in ([_STORED] if _STORED in columns else columns)]
         self._template: list[bytes | None] = [None] * len(self._prepared.parameters)
         self._ahead: list[tuple[int, Ahead]] = []
         self._due: list[tuple[int, Due]] = []
@@ -73,7 +69,7 @@ class WireAppend(WireOperation):
         for place in range(len(self._prepared.parameters)):
             self._place(place, example)
 
-    def ahead(self) -> _Drawn:
+    def ahead(self) -> Drawn:
         instant, events = self.operation.batches.draw_numbers()
         rows = []
         for number in range(self._count):
@@ -81,31 +77,43 @@ class WireAppend(WireOperation):
             for place, make in self._ahead:
                 row[place] = make(instant, events, number)
             rows.append(row)
-        return _Drawn(events, rows)
+        return events, rows
 
-    def exchange(self, drawn: _Drawn) -> Exchange:
+    def exchange(self, drawn: Drawn) -> Exchange:
+        events, rows = drawn
         known = self.operation.take()
         stream, version = known.stream, known.version
-        for number, row in enumerate(drawn.rows):
+        for before, row in enumerate(rows, version):
             for place, make in self._due:
-                row[place] = make(stream, version, number)
-        append = Append(known, drawn.events, version)
+                row[place] = make(stream, before)
+        append = Append(known, events, version)
         if self.is_transaction:
-            return Exchange(append, self._prepared, rows=drawn.rows, events=self._size)
-        return Exchange(append, self._prepared, drawn.rows[0], events=self._size)
+            return Exchange(append, self._prepared, rows=rows, events=self._size)
+        return Exchange(append, self._prepared, rows[0], events=self._size)
 
     def judged(self, exchange: Exchange, results: Sequence[Any]) -> str:
+        assert len(results) == self._count
         append: Append = exchange.arguments
-        each = self._size // self._count
-        prepared = exchange.prepared
+        is_void = self._prepared.is_void
         for number, result in enumerate(results):
-            rows = result.ntuples
-            answer = self.sessions.append_answer(
-                prepared.row(result, rows - 1, self._looked_at) if rows else None,
-                "" if rows else result.command_status.decode(),
-                append.known.stream, append.version + number, each, is_void=prepared.is_void,
-            )  # fmt: skip
-        return self.complaint(append, answer)
+            last = result.ntuples - 1
+            row = (
+                {name: result.get_value(last, place) for name, place in self._verdict} if last >= 0 else None
+            )
+            tag = "" if row is not None else result.command_status.decode()
+            if stored_nothing(row, tag, is_void=is_void):
+                self._refused(append, number, result, tag)
+        self.operation.stored(append)
+        return ""
+
+    def _refused(self, append: Append, number: int, result: Any, tag: str) -> None:
+        """Raise what the store's own client would."""
+        last = result.ntuples - 1
+        self.sessions.append_answer(
+            self._prepared.row(result, last, self._looked_at) if last >= 0 else None,
+            tag, append.known.stream, append.version + number, self._size // self._count,
+            is_void=self._prepared.is_void,
+        )  # fmt: skip
 
     def error(self, exchange: Exchange, failure: Exception) -> EventStoreError:
         append: Append = exchange.arguments
@@ -136,13 +144,13 @@ class WireAppend(WireOperation):
         encode, is_single = prepared.encoders[place], name in PER_EVENT_PARAMETERS
         column = name if is_single else name.removesuffix("s")
         if name in STREAM_PARAMETERS:
-            self._due.append((place, partial(_of_stream, STREAM_PARAMETERS[name], self._naming, encode)))
+            self._due.append((place, _of_stream(STREAM_PARAMETERS[name], self._naming, encode)))
         elif name == "event_count":
             self._template[place] = encode(self._size)
         elif name == "sequence_numbers":
-            self._due.append((place, partial(_numbers, encode, self._size)))
+            self._due.append((place, _numbers(encode, self._size)))
         elif name in ("expected_version", "sequence_number"):
-            self._due.append((place, partial(_number, encode, int(name == "sequence_number"))))
+            self._due.append((place, _number(encode, int(name == "sequence_number"))))
         elif column in _COLUMNS:
             value = _COLUMNS[column](example, self._naming)
             self._template[place] = encode(value if is_single else [value] * self._size)
@@ -154,18 +162,16 @@ class WireAppend(WireOperation):
             self._ahead.append((place, _written_out(column, is_single, encode, self.operation.batches)))
 
 
-def _of_stream(
-    value_of: Callable[[StreamId, Naming], str], naming: Naming, encode: Encode, stream: StreamId, *_: int
-) -> bytes:
-    return encode(value_of(stream, naming))
+def _of_stream(value_of: Callable[[StreamId, Naming], str], naming: Naming, encode: Encode) -> Due:
+    return lambda stream, before: encode(value_of(stream, naming))
 
 
-def _number(encode: Encode, above: int, _: StreamId, version: int, number: int) -> bytes:
-    return encode(version + number + above)
+def _number(encode: Encode, above: int) -> Due:
+    return lambda stream, before: encode(before + above)
 
 
-def _numbers(encode: Encode, size: int, _: StreamId, version: int, number: int) -> bytes:
-    return encode(range(version + 1, version + size + 1))
+def _numbers(encode: Encode, size: int) -> Due:
+    return lambda stream, before: encode(range(before + 1, before + size + 1))
 
 
 def _drawn(column: str, is_single: bool, oid: int, batches: Batches) -> Ahead:
@@ -180,6 +186,8 @@ def _drawn(column: str, is_single: bool, oid: int, batches: Batches) -> Ahead:
     one = (_ids if column == "event_id" else _payloads)(element, batches, is_single)
     if is_single:
         return lambda instant, events, number: one(events[number])
+    if batches.size == 1:
+        return lambda instant, events, number: header + one(events[0])
     return lambda instant, events, number: header + b"".join([one(event) for event in events])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import Enum, auto
 from typing import Any
 
 import psycopg
@@ -22,12 +21,10 @@ CONNECT_TIMEOUT_S = 30
 Parameters = Sequence[bytes | None]
 
 
-class State(Enum):
-    OPENING = auto()
-    PREPARING = auto()
-    IDLE = auto()
-    BUSY = auto()
-    CLOSED = auto()
+OPENING, PREPARING, IDLE, BUSY, CLOSED = range(5)
+"""What a connection is doing."""
+
+BINARY = Format.BINARY  # by a name of its own: reading an enum's member takes as long as a call
 
 
 def conninfo_of(opening: Opening) -> bytes:
@@ -61,7 +58,7 @@ class WireConnection:
         self._statements = statements
         self._poller = poller
         self._pipelined = self._in_transaction = self._unreplicated = self._wants_write = False
-        self.state = State.OPENING
+        self.state = OPENING
         self.call: Any = None
         self.results: list[Any] = []
         self.failure: Exception | None = None
@@ -73,7 +70,7 @@ class WireConnection:
     @property
     def is_sound(self) -> bool:
         """Whether it can be asked again."""
-        return self.state is State.IDLE and self._pg.status == ConnStatus.OK
+        return self.state is IDLE and self._pg.status == ConnStatus.OK
 
     @property
     def answers(self) -> list[Any]:
@@ -83,8 +80,9 @@ class WireConnection:
     def send(self, statement: bytes, formats: Sequence[Format], parameters: Parameters) -> None:
         """Ask for one statement: one message, one answer."""
         self._begin()
-        self._pg.send_query_prepared(statement, parameters, formats, Format.BINARY)
-        if self._pg.flush():
+        pg = self._pg
+        pg.send_query_prepared(statement, parameters, formats, BINARY)
+        if pg.flush():
             self._flush()
 
     def send_transaction(
@@ -96,7 +94,7 @@ class WireConnection:
         self._pg.enter_pipeline_mode()
         self._pg.send_query_params(b"begin", None)
         for parameters in rows:
-            self._pg.send_query_prepared(statement, parameters, formats, Format.BINARY)
+            self._pg.send_query_prepared(statement, parameters, formats, BINARY)
         self._sync()
 
     def end_transaction(self, *, commit: bool) -> None:
@@ -109,23 +107,23 @@ class WireConnection:
     def advance(self) -> bool:
         """Go on with what is under way; whether it has ended. An idle connection ends where the server hangs up."""
         try:
-            if self.state is State.OPENING:
+            if self.state is OPENING:
                 return self._open()
             if self._wants_write:
                 self._flush()
             self._pg.consume_input()
-            if self.state is State.IDLE:
+            if self.state is IDLE:
                 return bool(self._pg.status == ConnStatus.BAD)
             if not self._take():
                 return False
         except psycopg.Error as error:
             self.failure = self.failure or lost(str(error))
-            self.state = State.CLOSED
+            self.state = CLOSED
             return True
         if self._unreplicated:
             self._unreplicated = False
             self.failure = self.failure or unreplicated_error()
-        self.state = State.IDLE
+        self.state = IDLE
         return True
 
     def cancelling(self) -> Cancelling:
@@ -133,14 +131,14 @@ class WireConnection:
         return Cancelling(self._pg, self._poller)
 
     def close(self) -> None:
-        self.state = State.CLOSED
+        self.state = CLOSED
         if self.fd >= 0:
             self._poller.forget(self.fd)
             self.fd = -1
         self._pg.finish()
 
     def _begin(self) -> None:
-        self.state = State.BUSY
+        self.state = BUSY
         self.results = []
         self.failure = None
 
@@ -149,7 +147,7 @@ class WireConnection:
         status = self._pg.connect_poll() if self._pg.status != ConnStatus.BAD else PollingStatus.FAILED
         if status == PollingStatus.FAILED:
             self.failure = lost(self._pg.get_error_message())
-            self.state = State.CLOSED
+            self.state = CLOSED
             return True
         if status == PollingStatus.OK:
             self._watch(read=True, write=False)
@@ -162,7 +160,7 @@ class WireConnection:
 
     def _prepare(self) -> None:
         self._begin()
-        self.state = State.PREPARING
+        self.state = PREPARING
         self._pg.enter_pipeline_mode()
         for name, sql in self._statements.items():
             self._pg.send_prepare(name, sql)
