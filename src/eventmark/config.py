@@ -77,6 +77,9 @@ class Settings:
     baseline: str = ""
     summary: str = ""
     parts: str = "all"
+    existing: bool = False
+    allow_appends: bool = False
+    allow_scans: bool = False
 
     @property
     def event_count(self) -> int:

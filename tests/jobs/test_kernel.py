@@ -80,7 +80,7 @@ def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 def job() -> Any:
     return SimpleNamespace(
         command="eventmark", profile=SimpleNamespace(name="quick"), corpus=SimpleNamespace(seed=1, events=1000),
-        aged=False, server=SimpleNamespace(directory=None),
+        aged=False, existing=None, server=SimpleNamespace(directory=None),
     )  # fmt: skip
 
 

@@ -136,6 +136,47 @@ class Options(CorpusOptions):
     ] = None
 
 
+_EXISTING = "Data that is there"
+
+
+@Parameter(name="*")
+@dataclass(kw_only=True)
+class ExistingOptions(Options):
+    """And whether data that is there already is measured instead of a corpus."""
+
+    existing: Annotated[
+        bool | None,
+        Parameter(
+            group=_EXISTING, negative=(), help="Measure the tables of --schema [public] as they are; write nothing."
+        ),
+    ] = None  # fmt: skip
+    allow_appends: Annotated[
+        bool | None,
+        Parameter(group=_EXISTING, negative=(), help="Measure appends too, in transactions that are rolled back."),
+    ] = None  # fmt: skip
+    allow_scans: Annotated[
+        bool | None,
+        Parameter(group=_EXISTING, negative=(), help="Run statements that read a large table whole."),
+    ] = None
+
+    def settings(
+        self, defaults: Mapping[str, str | int] | None = None, /, **own: str | int | float | None
+    ) -> Settings:
+        """As the shared flags'; what makes no sense on data that is there already is refused."""
+        if not self.existing:
+            if self.allow_appends or self.allow_scans:
+                raise UsageError(
+                    "--allow-appends and --allow-scans are for --existing", remedy="add --existing"
+                )
+            return super().settings(defaults, **own)
+        for name in ("replace", "aged", "keep"):
+            if getattr(self, name):
+                raise UsageError(
+                    f"--{name} is for a corpus, and --existing seeds none", remedy="leave one of them out"
+                )
+        return super().settings({"schema": "public", "baselines": False, **(defaults or {})}, **own)
+
+
 def checked_seconds(seconds: int | None) -> int | None:
     """The flag of that name, which several verbs have. Raises ``UsageError`` below 1."""
     if seconds is not None and seconds < 1:

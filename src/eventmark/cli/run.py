@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.cli.live import live_view
-from eventmark.cli.options import Options
+from eventmark.cli.options import ExistingOptions, Options
 from eventmark.cli.output import check_writable
 from eventmark.cli.publish import announce, check_published, held_against_baseline
 from eventmark.cli.session import console, job_of, screen
@@ -34,9 +34,9 @@ from eventmark.results.files import without_secrets, write_result
 from eventmark.results.results import RunResult
 
 
-def run(*, options: Options | None = None) -> int:
+def run(*, options: ExistingOptions | None = None) -> int:
     """Provision, seed, measure, examine the plans, judge, and write the report."""
-    return run_scenario(MainJob(), (options or Options()).settings())
+    return run_scenario(MainJob(), (options or ExistingOptions()).settings())
 
 
 def run_scenario(scenario: Experiment, settings: Settings, *, keep: bool = False) -> int:
@@ -110,10 +110,10 @@ def bench(
     rls: Annotated[
         bool, Parameter(negative=(), help="What row-level security costs each operation instead.")
     ] = False,
-    options: Options | None = None,
+    options: ExistingOptions | None = None,
 ) -> int:
     """Measure the core operations on a corpus that is kept; seeds it where it is not there yet."""
-    settings = (options or Options()).settings()
+    settings = (options or ExistingOptions()).settings()
     if group or rls:
         return run_scenario(GroupAppend() if group else RowLevelSecurity(), settings)
     return run_scenario(CoreOperations(), settings, keep=True)
@@ -133,10 +133,10 @@ def explain(
         int | None,
         Parameter(help="Repeat this number of times on a busy machine: do verdicts stay the same?"),
     ] = None,
-    options: Options | None = None,
+    options: ExistingOptions | None = None,
 ) -> int:
     """Examine the plan of every statement on a corpus that is kept; seeds it where it is not there yet."""
-    settings = (options or Options()).settings()
+    settings = (options or ExistingOptions()).settings()
     scenario = _examination(cliffs=cliffs, golden=golden, approve=approve, repeat=repeat)
     return run_scenario(scenario, settings, keep=True)
 

@@ -18,7 +18,7 @@ from eventmark.config import Settings
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.jobs.cluster import chosen_cluster, on_cluster
-from eventmark.jobs.job import Job, targets_of
+from eventmark.jobs.job import Existing, Job, targets_of
 from eventmark.jobs.profiles import find_profile
 from eventmark.redaction import is_dsn, looks_like_dsn, redact
 from eventmark.results.targets import Target, read_targets
@@ -55,7 +55,13 @@ def running_server(settings: Settings, *, keep: bool = False) -> Iterator[tuple[
     quoted_schema(settings.schema)  # a wrong name costs nobody the start of a server
     keep = keep or settings.keep
     directory = _directory(settings, keep=keep)
-    with provision(settings.server, directory=directory, keep=keep, port=settings.port or None) as server:
+    with provision(
+        settings.server,
+        directory=directory,
+        keep=keep,
+        port=settings.port or None,
+        read_only=settings.existing,
+    ) as server:
         if server.kind == "dsn" and settings.store not in store_names():
             _warn_of_programs(server, settings.store)
         yield server, server.directory or Path.cwd()
@@ -69,6 +75,14 @@ def _warn_of_programs(server: Server, store: str) -> None:
             " connect as a role that is no superuser",
             soft_wrap=True, markup=False, highlight=False,
         )  # fmt: skip
+
+
+def _warn_of_appends(table: str) -> None:
+    console.print(
+        f"warning: --allow-appends appends to {table} and rolls back: its sequences skip numbers, its triggers run,"
+        " WAL is written, dead rows stay until the next vacuum, and a stream is locked for some milliseconds",
+        soft_wrap=True, markup=False, highlight=False,
+    )  # fmt: skip
 
 
 def _directory(settings: Settings, *, keep: bool) -> Path | None:
@@ -114,12 +128,15 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
     targets = chosen_targets(settings, definition)
     _check_place(settings, corpus, keep=keep or settings.keep, there=there)
     kept = keep or settings.keep or is_dsn(settings.server)
+    existing = (
+        Existing(appends=settings.allow_appends, scans=settings.allow_scans) if settings.existing else None
+    )
     try:
         with (
             chosen_cluster(settings) as cluster,
             running_server(settings, keep=keep) as (server, place),
             on_cluster(cluster, server, settings.store),
-            _schema_of(settings, server),
+            _schema_of(settings, server, definition),
         ):
             yield Job(
                 server=server,
@@ -135,6 +152,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
                 replace=settings.replace,
                 aged=settings.aged,
                 cluster=cluster,
+                existing=existing,
             )
     except KeyboardInterrupt:
         raise CannotRunError(
@@ -147,11 +165,17 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
 
 
 @contextmanager
-def _schema_of(settings: Settings, server: Server) -> Iterator[None]:
-    """The schema claimed for the run, once it is shown that the run may write to it.
+def _schema_of(settings: Settings, server: Server, definition: StoreDefinition) -> Iterator[None]:
+    """The schema claimed for the run, once it is shown that the run may write to it; one that is only read is not.
 
     When the run ends, in whatever way, what it leaves is accounted for, and told. Raises ``CannotRunError``.
     """
+    if settings.existing:
+        if settings.allow_appends:
+            _warn_of_appends(f"{settings.schema}.{definition.events_table}")
+        yield
+        tell_what_stays(settings, server)
+        return
     with claimed(server.dsn, settings.schema):
         connected(server.dsn, lambda connection: check_usable(connection, settings.schema))
         try:

@@ -7,20 +7,29 @@ from collections.abc import Mapping
 
 import asyncpg
 
+from eventmark.jobs.existing import asked_statements
 from eventmark.jobs.job import Job
 from eventmark.jobs.run import Run
 from eventmark.plans import examine_plans, sampled_cases
+from eventmark.plans.capture import Changes
 from eventmark.results.results import PlanResult
 from eventmark.seeding import Progress
 from eventmark.seeding.copying import tidy
+from eventmark.stores import large_tables
 
 
 def examine_all_plans(run: Run, *, settings: Mapping[str, str] | None = None) -> list[PlanResult]:
     """Every statement of the store, after its tables were vacuumed as a server at rest would have done.
 
-    An aged corpus is left as it is. ``settings`` are set for the examination alone, as SQL writes them.
+    An aged corpus is left as it is, and so is data that was there already. ``settings`` are set for the examination
+    alone, as SQL writes them.
     """
-    run.skipped |= dict(run.job.definition.absent)
+    asked = asked_statements(run.job)
+    run.skipped |= dict(run.job.definition.absent) | {
+        f"plan of {name}": "nothing is written with --existing"
+        for name in run.job.definition.statements
+        if name not in asked
+    }
     return asyncio.run(_examine(run.job, run.progress, settings or {}, runs=1))[0]
 
 
@@ -32,28 +41,38 @@ def examine_repeatedly(job: Job, progress: Progress, *, runs: int) -> list[list[
 async def _examine(
     job: Job, progress: Progress, settings: Mapping[str, str], *, runs: int
 ) -> list[list[PlanResult]]:
-    definition = job.definition
+    definition, statements, large = job.definition, asked_statements(job), frozenset[str]()
     connection = await asyncpg.connect(job.server.dsn)
     try:
-        if not job.aged:
+        if job.existing and not job.existing.scans:
+            large = await large_tables(connection, job.schema)
+        tidied = not (job.aged or job.existing)
+        if tidied:
             await tidy(connection, definition, job.schema, "vacuum analyze")
         for name, value in settings.items():
             await connection.execute(f"set {name} = {value}")
         cases = await sampled_cases(
-            connection, definition.statements, job.schema, definition.columns, definition.events_table,
+            connection, statements, job.schema, definition.columns, definition.events_table,
             definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
- first_sequence=definition.first_sequence,
+            first_sequence=definition.first_sequence, large=large,
         )  # fmt: skip
         found = []
         for number in range(runs):
-            if number and not job.aged:
+            if number and tidied:
                 await tidy(connection, definition, job.schema, "vacuum analyze")
 
             def report(done: int, total: int, before: int = number) -> None:
                 progress("plans", before * total + done, runs * total)
 
             found.append(
-                await examine_plans(connection, definition.statements, job.schema, cases, progress=report)
+                await examine_plans(
+                    connection,
+                    statements,
+                    job.schema,
+                    cases,
+                    progress=report,
+                    changes=Changes(large=large, read_write=job.existing is not None),
+                )
             )
         return found
     finally:

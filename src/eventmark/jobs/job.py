@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncpg
@@ -17,12 +17,14 @@ from eventmark.seeding import (
     CorpusSample,
     Progress,
     SeedReport,
+    TableSize,
     age,
     estimated_bytes,
     missing_events,
     rejuvenate,
     remove_appended,
     sample_corpus,
+    sample_existing,
     seed,
     try_store,
 )
@@ -40,9 +42,28 @@ from eventmark.workload import CorpusPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """What may be done with data that was there already: ``appends`` that are rolled back, ``scans`` of whole tables.
+
+    ``size`` is the table's, and ``not_asked`` has the statements that would scan, each with the reason; both are known
+    once the store is checked.
+    """
+
+    appends: bool = False
+    scans: bool = False
+    size: TableSize | None = None
+    not_asked: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def catalogue(self) -> str:
+        return "appending" if self.appends else "reading"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What to do on which server. ``store`` is the name or folder that ``definition`` was read from.
 
+    ``existing``: the schema's data was there already, nothing is seeded and nothing written; ``corpus`` tells its size.
     Unqualified names of the server's sessions lead to ``schema``.
     """
 
@@ -59,6 +80,7 @@ class Job:
     replace: bool = False
     aged: bool = False
     cluster: ClusterWorkers | None = None  # whose workers generate loads; None for processes of this machine
+    existing: Existing | None = None
 
     def __post_init__(self) -> None:
         # Whatever connects to a job's server finds the job's schema, also once one is replaced by another.
@@ -168,6 +190,10 @@ async def _check_connections(job: Job, wanted: int) -> None:
 async def _sample(job: Job) -> CorpusSample:
     connection = await asyncpg.connect(job.server.dsn)
     try:
+        if job.existing is not None:
+            return await sample_existing(
+                connection, job.definition, schema=job.schema, scans=job.existing.scans
+            )
         return await sample_corpus(connection, job.definition, schema=job.schema, events=job.corpus.events)
     finally:
         await connection.close()

@@ -14,9 +14,10 @@ from uuid import uuid4
 
 import msgspec
 
-from eventmark.errors import CannotRunError
+from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.aged import aged_sections
 from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
+from eventmark.jobs.existing import existing_sections, prepare_existing
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job, check_connections_left, check_room, environment_of, fill, prepare_store
 from eventmark.jobs.run import Run
@@ -47,12 +48,14 @@ class Experiment(ABC):
     """One question asked of a store; what is special to one run of it is given when it is made.
 
     ``seeds``: it works on the job's corpus in the job's schema; else on schemas of its own. ``watched``: the kernel
-    watches all that it measures; else it brings evidence of its own.
+    watches all that it measures; else it brings evidence of its own. ``reads_existing``: it can do without a corpus, on
+    data that was there already.
     """
 
     name: ClassVar[str]
     seeds: ClassVar[bool] = True
     watched: ClassVar[bool] = True
+    reads_existing: ClassVar[bool] = False
 
     def job_for(self, job: Job) -> Job:
         """The job as this experiment works on it. Raises ``UsageError`` or ``CannotRunError`` for one that it can't."""
@@ -88,11 +91,19 @@ class Interrupted(KeyboardInterrupt):
 def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_progress) -> RunResult:
     """Prepare, measure, judge. Raises ``CannotRunError`` or ``UsageError``, and ``Interrupted`` with what there is."""
     job = experiment.job_for(job)
-    check_connections_left(job, experiment.connections)
-    to_come = experiment.scratch_events(job) + (prepare_store(job) if experiment.seeds else 0)
-    check_room(job, to_come)
+    if job.existing is not None and not experiment.reads_existing:
+        raise UsageError(
+            f"{experiment.name} measures on a corpus of its own",
+            remedy="leave --existing out, or use eventmark run",
+        )
+    if job.existing is None:
+        check_connections_left(job, experiment.connections)
+        to_come = experiment.scratch_events(job) + (prepare_store(job) if experiment.seeds else 0)
+        check_room(job, to_come)
+    else:
+        to_come, job = 0, prepare_existing(job)
     with Run(job, progress, events_to_come=to_come) as run:
-        if experiment.seeds:
+        if experiment.seeds and job.existing is None:
             with run.phase("seed"):
                 run.seeded = fill(job, progress)
         began_s = run.now_s
@@ -165,6 +176,7 @@ def concluded(
         figures={**(_corpus_figures(run.job) if experiment.seeds else {}), **found.figures},
         sections=[
             *(aged_sections(run.job) if run.job.aged else ()),
+            *existing_sections(run.job),
             *sections,
             *([bottleneck_section(evidence)] if evidence is not None else ()),
         ],
@@ -239,4 +251,6 @@ def _machine_parts(machine: Machine, found: Findings, sections: Sequence[Section
 
 def _corpus_figures(job: Job) -> dict[str, Figure]:
     """How large the store was: figures of other volumes are other figures."""
-    return {"corpus_events": Figure(value=float(job.corpus.events), unit="events", exact=True)}
+    return {
+        "corpus_events": Figure(value=float(job.corpus.events), unit="events", exact=job.existing is None)
+    }

@@ -9,7 +9,10 @@ from eventmark.choices import unknown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """``samples`` and ``seconds_max`` are of one operation in one fork, whichever ends first."""
+    """``samples`` and ``seconds_max`` are of one operation in one fork, whichever ends first.
+
+    ``calls_per_s_max`` bounds how often the server is asked, None does not.
+    """
 
     name: str
     forks: int
@@ -19,6 +22,7 @@ class Profile:
     seconds_max: float
     cold_samples: int
     with_peers: bool = True  # the bare driver and a library beside, not pgbench alone
+    calls_per_s_max: float | None = None
 
 
 PROFILES = {

@@ -11,10 +11,11 @@ import numpy as np
 
 from eventmark.jobs.profiles import Profile
 from eventmark.judgement.operation import client_of, fork_of, judged_operation
-from eventmark.operations.cache import BufferCache
-from eventmark.operations.catalogue import OPERATIONS
+from eventmark.operations.cache import NOT_TOLD, BufferCache
+from eventmark.operations.existing import APPENDING, CATALOGUES
 from eventmark.operations.floors import FloorRounds, PgbenchFloors, floor_task
 from eventmark.operations.forks import ForkSamples, ForkTask, own_part, run_fork, streams_needed
+from eventmark.operations.operation import Operation
 from eventmark.operations.peers import (
     BARE_OPERATIONS,
     LIBRARY_OPERATIONS,
@@ -26,7 +27,7 @@ from eventmark.operations.work import statements_now, work_per_call
 from eventmark.results.results import CacheState, ClientHealth, Floor, OperationResult
 from eventmark.results.targets import Target
 from eventmark.seeding import CorpusSample, Progress, no_progress
-from eventmark.server import Server
+from eventmark.server import Server, StatementStatistics
 from eventmark.stats.quantiles import latency_of
 from eventmark.stores import StoreDefinition, open_store
 from eventmark.workers import call, worker_processes
@@ -37,7 +38,10 @@ TOO_NOISY = "noise exceeded the cost of the statement"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkPlan:
-    """What to measure. ``store`` is the name or folder the definition came from: forks find it again."""
+    """What to measure. ``store`` is the name or folder the definition came from: forks find it again.
+
+    ``catalogue`` is one of ``CATALOGUES``; ``not_asked`` are statements that must not be run, each with the reason.
+    """
 
     server: Server
     store: str
@@ -49,6 +53,12 @@ class BenchmarkPlan:
     seed: int
     with_floors: bool = True
     only: tuple[str, ...] = ()
+    catalogue: str = "seeded"
+    not_asked: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def operations(self) -> Mapping[str, type[Operation]]:
+        return CATALOGUES[self.catalogue]
 
 
 @dataclass(slots=True)
@@ -76,8 +86,8 @@ def run_benchmark(
     Rounds go around all operations, so that a drift of the machine meets every operation alike; each floor
     is measured right after its fork, so that it meets both sides of a ratio alike.
     """
-    skipped = {name: reason for name in OPERATIONS if (reason := _missing(name, plan))}
-    names = [name for name in OPERATIONS if name not in skipped and (not plan.only or name in plan.only)]
+    skipped = {name: reason for name in plan.operations if (reason := _missing(name, plan))}
+    names = [name for name in plan.operations if name not in skipped and (not plan.only or name in plan.only)]
     measured = {name: Measured() for name in names}
     profile = plan.profile
     floors = PgbenchFloors(
@@ -117,8 +127,11 @@ def run_benchmark(
 
 def _missing(name: str, plan: BenchmarkPlan) -> str:
     """Why an operation cannot be measured; empty when it can."""
-    if reason := OPERATIONS[name].missing(plan.definition.capabilities, plan.sample):
+    kind = plan.operations[name]
+    if reason := kind.missing(plan.definition.capabilities, plan.sample):
         return reason
+    if kind.statement in plan.not_asked:
+        return plan.not_asked[kind.statement]
     streams = len(plan.sample.streams)
     if streams < streams_needed(name, 2 * plan.profile.forks):
         return f"the corpus has only {streams} streams to write to, seed 1,000 events or more"
@@ -135,11 +148,15 @@ def _task(plan: BenchmarkPlan, name: str, fork: int, *, cold: bool = False) -> F
         profile=plan.profile,
         seed=plan.seed * 1000 + fork,
         cold=cold,
+        catalogue=plan.catalogue,
     )
 
 
 def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: Measured) -> None:
-    if not OPERATIONS[name].has_cold:
+    if not plan.operations[name].has_cold:
+        return
+    if plan.server.read_only:
+        into.cold_note = f"{NOT_TOLD}the server's cache is others' as well"
         return
     into.cold_note = asyncio.run(BufferCache(plan.server, plan.schema).evict())
     if not into.cold_note:
@@ -166,9 +183,9 @@ def _measure_round(
 ) -> None:
     forks = plan.profile.forks
     task = _task(plan, name, number)
-    before = asyncio.run(statements_now(plan.server.dsn))
+    before = _statements_now(plan)
     found = call(executor, run_fork, own_part(task, number, 2 * forks))
-    into.work = work_per_call(before, asyncio.run(statements_now(plan.server.dsn)), found.calls) or into.work
+    into.work = work_per_call(before, _statements_now(plan), found.calls) or into.work
     into.forks.append(found)
     if not plan.with_floors or not len(found.samples_ns):
         return
@@ -184,6 +201,11 @@ def _measure_round(
         note("asyncpg", call(executor, run_bare_fork, task))
     if name in LIBRARY_OPERATIONS and plan.profile.with_peers and library_is_installed():
         note("eventsourcing", call(executor, run_library_fork, task))
+
+
+def _statements_now(plan: BenchmarkPlan) -> dict[str, StatementStatistics] | None:
+    """None where others run the same statements."""
+    return None if plan.server.read_only else asyncio.run(statements_now(plan.server.dsn))
 
 
 def operation_result(
@@ -220,7 +242,7 @@ def client_of_forks(name: str, forks: Sequence[ForkSamples]) -> ClientHealth:
         max(fork.cpu_share for fork in forks),
         loop_lag_ms_p99=max(fork.loop_lag_ms_p99 for fork in forks),
         pool_wait_ms_p95=max(fork.pool_wait_ms_p95 for fork in forks),
-        asks_server=bool(OPERATIONS[name].statement),
+        asks_server=bool(APPENDING[name].statement),
     )
 
 

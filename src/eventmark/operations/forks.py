@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import time
@@ -17,6 +18,7 @@ from eventmark.instruments.clock import LoopLag, now_ns
 from eventmark.jobs.profiles import Profile
 from eventmark.operations.appends import AppendEvents
 from eventmark.operations.catalogue import OPERATIONS, StoreSnapshot
+from eventmark.operations.existing import CATALOGUES
 from eventmark.operations.operation import Operation
 from eventmark.operations.turns import calls_of_a_turn
 from eventmark.seeding import CorpusSample
@@ -32,7 +34,10 @@ _NS_PER_MS = 1e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkTask:
-    """What a fork is to do; travels to its process. ``cold`` measures first touches, without warm-up."""
+    """What a fork is to do; travels to its process. ``cold`` measures first touches, without warm-up.
+
+    ``catalogue`` names the one of ``CATALOGUES`` that has the operation.
+    """
 
     dsn: str
     store: str
@@ -42,6 +47,7 @@ class ForkTask:
     profile: Profile
     seed: int
     cold: bool = False
+    catalogue: str = "seeded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +105,18 @@ async def run_fork(task: ForkTask) -> ForkSamples:
 async def ready_operation(task: ForkTask) -> AsyncIterator[Operation]:
     """The task's operation on its open store. Raises ``CannotRunError`` where that cannot be opened."""
     try:
-        store = await open_store(find_store(task.store), task.dsn, schema=task.schema, pool_max=2)
+        store = await open_store(
+            find_store(task.store),
+            task.dsn,
+            schema=task.schema,
+            pool_max=2,
+            marked=task.catalogue == "seeded",
+        )
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     try:
         random = np.random.default_rng([task.seed, *task.operation.encode()])
-        operation = OPERATIONS[task.operation](store, task.sample, random)
+        operation = CATALOGUES[task.catalogue][task.operation](store, task.sample, random)
         await operation.prepare()
         yield operation
     finally:
@@ -123,7 +135,8 @@ async def measure_in_turns(operations: Sequence[Operation], profile: Profile) ->
     same for all of them.
     """
     times = 1 if operations[0].statement else CALLS_WITHOUT_SERVER
-    sides = [_Warmed(operation) for operation in operations]
+    pace = profile.calls_per_s_max if operations[0].statement else None
+    sides = [_Warmed(operation, pace) for operation in operations]
     for side in sides:
         await side.warm_up(profile, times)
     # What was made until now lives as long as the process: no collection has to look at it again.
@@ -146,11 +159,11 @@ async def measure_in_turns(operations: Sequence[Operation], profile: Profile) ->
 class _Warmed:
     """One operation as it is warmed up and measured."""
 
-    def __init__(self, operation: Operation) -> None:
+    def __init__(self, operation: Operation, calls_per_s_max: float | None) -> None:
         self.seconds = 0.0
         self.median_ns = math.inf
         self._cpu_s = 0.0
-        self._tally = Tally(operation)
+        self._tally = Tally(operation, calls_per_s_max=calls_per_s_max)
         self._measured: list[np.ndarray] = []
         self._waits = operation.store.pool.waited_s
         self._waited_before = 0
@@ -217,12 +230,19 @@ async def _measure_cold(operation: Operation, task: ForkTask) -> ForkSamples:
 
 
 class Tally:
-    """Calls an operation and counts how it went. Nothing is tried again."""
+    """Calls an operation and counts how it went. Nothing is tried again.
+
+    ``calls_per_s_max``: the time between two calls is at least so long; None for one right after the other.
+    """
 
     DRAWS_MAX = 50
 
-    def __init__(self, operation: Operation, *, distinct: bool = False) -> None:
+    def __init__(
+        self, operation: Operation, *, distinct: bool = False, calls_per_s_max: float | None = None
+    ) -> None:
         self._operation = operation
+        self._interval_s = 1 / calls_per_s_max if calls_per_s_max else 0.0
+        self._due_s = 0.0
         self._met: set[str] | None = set() if distinct else None
         self.calls = 0
         self.failed = 0
@@ -236,18 +256,25 @@ class Tally:
             arguments = self._draw()
             if arguments is _EXHAUSTED:
                 break
+            if self._interval_s:
+                await asyncio.sleep(self._due_s - time.monotonic())
+                self._due_s = time.monotonic() + self._interval_s
             self.calls += 1
             answer = (
                 None  # a thousand events of the last call are not to be thrown away within this one's time
             )
-            began_ns = now_ns()
             try:
-                answer = await operation.call(arguments)
+                await operation.begin(arguments)
+                began_ns = now_ns()
+                try:
+                    answer = await operation.call(arguments)
+                    took_ns = now_ns() - began_ns
+                finally:
+                    await operation.end(arguments)
             except EventStoreError as error:
                 self._fail(str(error))
                 await operation.recover(arguments, error)
                 continue
-            took_ns = now_ns() - began_ns
             if operation.is_right(arguments, answer):
                 samples.append(took_ns)
             else:

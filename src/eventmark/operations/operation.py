@@ -48,6 +48,12 @@ class Operation(ABC):
     def call(self, arguments: Any) -> Awaitable[Any]:
         """What is measured."""
 
+    async def begin(self, arguments: Any) -> None:  # noqa: B027 - most calls need none
+        """Before the call, outside of what is measured."""
+
+    async def end(self, arguments: Any) -> None:  # noqa: B027 - most calls need none
+        """After the call, whatever came of it, outside of what is measured."""
+
     def parameters(self, arguments: Any) -> dict[str, Any]:
         """The same call as parameters of the statement, by name, for other tools to run it."""
         return {}

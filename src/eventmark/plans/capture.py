@@ -18,7 +18,9 @@ import asyncpg
 
 from eventmark.engine.statements import Statement
 from eventmark.plans.work import ROWS_WRITTEN
+from eventmark.server.read_only import limit
 from eventmark.server.search_path import confine
+from eventmark.stores import would_scan
 
 STATEMENT_TIMEOUT_S = 60  # no statement of an event store may take nearly as long
 LOCK_TIMEOUT_S = 5  # an examination must not queue behind a schema change, and others behind it
@@ -38,14 +40,28 @@ _numbers = count(1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What is otherwise for one examination, and is undone with it: settings, and statements run before it."""
+    """What is otherwise for one examination, and is undone with it: settings, and statements run before it.
+
+    A session's own limit that is lower than ``timeout_s`` holds. ``large`` are tables that must not be read whole.
+    ``read_write`` lets what appends write in a read-only session, to be rolled back.
+    """
 
     settings: Mapping[str, str] = field(default_factory=dict)
     statements: Sequence[str] = ()
     timeout_s: float = STATEMENT_TIMEOUT_S
+    large: frozenset[str] = frozenset()
+    read_write: bool = False
 
 
 NO_CHANGES = Changes()
+
+
+class WholeTableError(Exception):
+    """A statement would read a whole ``table`` that is too large for it, and was not run."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(table)
+        self.table = table
 
 
 async def explain(
@@ -64,11 +80,27 @@ async def explain(
     transaction id is used up and vacuum finds a few dead rows. From PostgreSQL 17 on, the answer is written out as it
     would be sent, values in TOAST fetched; before, EXPLAIN leaves that out. Of a statement that writes,
     ``ROWS_WRITTEN`` is what it wrote in the table it wrote most to, which the plan of a call of a function does not
-    show. Raises what the server raises.
+    show. Raises what the server raises, and ``WholeTableError``.
     """
     mode = "force_generic_plan" if generic else "force_custom_plan"
     async with _prepared(connection, statement, schema, arguments, mode, changes) as (_, call):
+        await _refuse_scan(connection, call, changes)
         return await _explained(connection, statement, schema, call)
+
+
+async def whole_table_of(
+    connection: asyncpg.Connection[Any],
+    statement: Statement,
+    schema: str,
+    arguments: Sequence[object],
+    large: frozenset[str],
+) -> str:
+    """The large table that the statement would read whole, planned for its values or for all; it is not run."""
+    for mode in ("force_custom_plan", "force_generic_plan"):
+        async with _prepared(connection, statement, schema, arguments, mode, NO_CHANGES) as (_, call):
+            if table := await would_scan(connection, large, call):
+                return table
+    return ""
 
 
 async def explain_sixth(
@@ -86,11 +118,17 @@ async def explain_sixth(
     async with _prepared(connection, statement, schema, arguments, "auto", changes) as (name, call):
         for _ in range(EXECUTIONS_BEFORE_CHOICE):
             await connection.fetchval(f"{_ESTIMATE} {call}")
+        await _refuse_scan(connection, call, changes)
         plan = await _explained(connection, statement, schema, call)
         generic_plans = await connection.fetchval(
             "select generic_plans from pg_prepared_statements where name = $1", name
         )
         return plan, generic_plans > 0
+
+
+async def _refuse_scan(connection: asyncpg.Connection[Any], call: str, changes: Changes) -> None:
+    if table := await would_scan(connection, changes.large, call):
+        raise WholeTableError(table)
 
 
 async def _explained(
@@ -129,12 +167,11 @@ async def _prepared(
     await transaction.start()
     prepared = False
     try:
-        settings = {
-            "plan_cache_mode": mode,
-            "statement_timeout": f"'{changes.timeout_s:g}s'",
-            "lock_timeout": f"'{LOCK_TIMEOUT_S}s'",
-            **changes.settings,
-        }
+        if changes.read_write and statement.name in _WRITING:
+            await connection.execute("set transaction read write")
+        settings = {"plan_cache_mode": mode, **changes.settings}
+        await limit(connection, "statement_timeout", changes.timeout_s)
+        await limit(connection, "lock_timeout", LOCK_TIMEOUT_S)
         await connection.execute("; ".join(f"set local {key} = {value}" for key, value in settings.items()))
         await confine(connection, schema, local=True)
         for change in changes.statements:

@@ -62,6 +62,7 @@ async def sampled_cases(
     *,
     snapshot_columns: Mapping[str, str] | None = None,
     first_sequence: int = 1,
+    large: frozenset[str] = frozenset(),
 ) -> list[PlanCase]:
     """Cases for every statement, with parameters from the tables; at least one each.
 
@@ -80,6 +81,7 @@ async def sampled_cases(
             snapshots_table,
             snapshot_columns or columns,
             first_sequence,
+            large,
         )
     except NothingToDrawError as error:
         return [_empty_case(statement, str(error)) for statement in statements.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.judgement.verdicts import worst
-from eventmark.plans.capture import NO_CHANGES, Changes, explain
+from eventmark.plans.capture import NO_CHANGES, Changes, WholeTableError, explain
 from eventmark.plans.conditions import PlanCase
 from eventmark.plans.judge import expected_index, judge
 from eventmark.plans.work import indexes_used, nodes, work_of
@@ -50,6 +51,7 @@ async def examine_plans(
     cases: Sequence[PlanCase],
     *,
     progress: Progress | None = None,
+    changes: Changes = NO_CHANGES,
 ) -> list[PlanResult]:
     """A result per case and kind of plan; one INCONCLUSIVE for each statement that has no case.
 
@@ -63,7 +65,7 @@ async def examine_plans(
     for done, number in enumerate(order, 1):
         case = cases[number]
         by_case[number] = await _examine_case(
-            connection, statements.get(case.statement), schema, case, missing
+            connection, statements.get(case.statement), schema, case, missing, changes
         )
         if progress is not None:
             progress(done * len(PLAN_KINDS), len(cases) * len(PLAN_KINDS))
@@ -85,12 +87,16 @@ async def _examine_case(
     schema: str,
     case: PlanCase,
     missing: frozenset[str],
+    changes: Changes,
 ) -> list[PlanResult]:
     if statement is None:
         case = PlanCase(case.statement, case.condition, (), "the store has no statement of this name")
     if statement is None or case.reason:
         return [_not_examined(statement, schema, case)]
-    return [await _examine_plan(connection, statement, schema, case, kind, missing) for kind in PLAN_KINDS]
+    return [
+        await _examine_plan(connection, statement, schema, case, kind, missing, changes)
+        for kind in PLAN_KINDS
+    ]
 
 
 async def _examine_plan(
@@ -100,17 +106,20 @@ async def _examine_plan(
     case: PlanCase,
     kind: str,
     missing: frozenset[str],
+    changes: Changes,
 ) -> PlanResult:
     index = expected_index(statement)
     findings = [_missing_index(index)] if index in missing else []
     plan: dict[str, Any] = {}
     work: dict[str, float] = {}
     try:
-        plan, judged = await _judged(connection, statement, schema, case, kind, NO_CHANGES)
+        plan, judged = await _judged(connection, statement, schema, case, kind, changes)
         work = work_of(plan)
         if worst(judged) is Verdict.BROKEN:
-            judged = await _blamed(connection, statement, schema, case, kind, judged)
+            judged = await _blamed(connection, statement, schema, case, kind, judged, changes)
         findings += judged
+    except WholeTableError as error:
+        findings.append(_not_run(error))
     except _REFUSALS as error:
         findings.append(_refused(error))
     return PlanResult(
@@ -164,13 +173,14 @@ async def _blamed(
     case: PlanCase,
     kind: str,
     findings: list[Finding],
+    changes: Changes,
 ) -> list[Finding]:
     """The findings of a plan that is out of bounds. Where one setting of the server's keeps it from being within
     them, the store is not what is wrong: nothing is BROKEN, and each finding names the setting."""
     now = await connection.fetchval(f"show {PAGE_COST}")
     if float(now) <= float(PAGE_COST_OF_FAST_DISKS):
         return findings
-    changes = Changes(settings={PAGE_COST: PAGE_COST_OF_FAST_DISKS})
+    changes = replace(changes, settings={PAGE_COST: PAGE_COST_OF_FAST_DISKS})
     _, otherwise = await _judged(connection, statement, schema, case, kind, changes)
     if worst(otherwise) is Verdict.BROKEN:
         return findings
@@ -232,6 +242,16 @@ def _missing_index(index: str) -> Finding:
         observed=f"there is no valid index {index}",
         expected=f"{index}, which the statement names",
         remedy=f"create {index}; reindex it if it is there and invalid",
+    )
+
+
+def _not_run(error: WholeTableError) -> Finding:
+    return Finding(
+        name="execution",
+        verdict=Verdict.BROKEN,
+        observed=f"not run: the planner would read {error.table} whole",
+        expected="a plan by an index",
+        remedy="create an index for the statement's conditions; --allow-scans runs it all the same",
     )
 
 

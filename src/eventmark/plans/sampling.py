@@ -16,7 +16,8 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.statements import quoted_schema
-from eventmark.stores import instant_sql
+from eventmark.server.read_only import limit
+from eventmark.stores import instant_sql, would_scan
 
 QUERY_TIMEOUT_S = 5
 PAGES_SAMPLED = 256
@@ -43,6 +44,7 @@ class EventTable:
     """Where events are. ``columns`` maps our names to the store's, ``sql_types`` to their types.
 
     Rows have versions that count from 1, whatever ``first_sequence`` the table begins with, and instants with a zone.
+    Tables that are ``large`` are not read whole.
     """
 
     connection: asyncpg.Connection[Any]
@@ -51,6 +53,7 @@ class EventTable:
     columns: Mapping[str, str]
     sql_types: Mapping[str, str]
     first_sequence: int = 1
+    large: frozenset[str] = frozenset()
 
     @classmethod
     async def open(
@@ -60,6 +63,7 @@ class EventTable:
         table: str,
         columns: Mapping[str, str],
         first_sequence: int = 1,
+        large: frozenset[str] = frozenset(),
     ) -> EventTable:
         """The table with those of ``columns`` it has and that are of use; payloads are left alone."""
         relation = f"{quoted_schema(schema)}.{quoted_name(table)}"
@@ -74,7 +78,7 @@ class EventTable:
         sql_types = {field: types[column] for field, column in known.items()}
         return cls(
             connection=connection, schema=schema, table=table, columns=known, sql_types=sql_types,
-            first_sequence=first_sequence,
+            first_sequence=first_sequence, large=large,
         )  # fmt: skip
 
     @property
@@ -110,10 +114,12 @@ class EventTable:
         )
 
     async def fetch(self, query: str, *arguments: object) -> list[Row]:
-        """The rows, or none where the server needs longer than ``QUERY_TIMEOUT_S`` to find them."""
+        """The rows, or none where the server needs longer than ``QUERY_TIMEOUT_S``, or a whole table, to find them."""
         try:
             async with self.connection.transaction():
-                await self.connection.execute(f"set local statement_timeout = '{QUERY_TIMEOUT_S}s'")
+                if await would_scan(self.connection, self.large, query, *arguments):
+                    return []
+                await limit(self.connection, "statement_timeout", QUERY_TIMEOUT_S)
                 return list(await self.connection.fetch(query, *arguments))
         except asyncpg.QueryCanceledError:
             return []
@@ -199,7 +205,7 @@ async def aggregates_of(
         f" {of_tenant} limit {TENANT_ROWS_SAMPLED}) as looked_at",
         *arguments,
     )
-    drawn = Counter(row["aggregate_id"] for row in sample if _is_of(row, tenant)).most_common()
+    drawn = Counter(row["aggregate_id"] for row in sample if is_of(row, tenant)).most_common()
     candidates = [aggregate for aggregate, _ in drawn][: AGGREGATES_PROBED_MAX // 2]
     candidates += [row["aggregate_id"] for row in near[: AGGREGATES_PROBED_MAX - len(candidates)]]
     found = await aggregates_at(events, tenant, list(dict.fromkeys(candidates)))
@@ -259,7 +265,7 @@ def instant_of(row: Row) -> datetime | None:
     return row.get("timestamp_utc")
 
 
-def _is_of(row: Row, tenant: object) -> bool:
+def is_of(row: Row, tenant: object) -> bool:
     """Whether a row is the tenant's; everything is None's."""
     return tenant is None or row["tenant_id"] == tenant
 

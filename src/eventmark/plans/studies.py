@@ -54,9 +54,10 @@ async def sample_store(
     snapshots_table: str | None,
     snapshot_columns: Mapping[str, str],
     first_sequence: int,
+    large: frozenset[str] = frozenset(),
 ) -> StoreSample:
     """The store's tables, and rows of the events. Raises ``NothingToDrawError``."""
-    events = await EventTable.open(connection, schema, events_table, columns, first_sequence)
+    events = await EventTable.open(connection, schema, events_table, columns, first_sequence, large)
     if lacking := [field for field in _REQUIRED if not events.has(field)]:
         raise NothingToDrawError(f"table {events_table} has no column for {', '.join(lacking)}")
     snapshots = await _open_snapshots(events, snapshots_table, snapshot_columns)
@@ -81,6 +82,8 @@ async def study_tenant(drawn: StoreSample, label: str, tenant: object) -> Study:
         streams["long aggregate"] = pair[0]
         if pair[1].row["aggregate_id"] != pair[0].row["aggregate_id"]:
             streams["short aggregate"] = pair[1]
+    elif own := [row for row in drawn.rows if sampling.is_of(row, tenant)]:
+        streams["aggregate drawn"] = Aggregate(row=own[0], version=own[0]["sequence_number"])
     places, beyond = await _places(drawn, tenant)
     return Study(
         label=label, tenant=tenant, streams=streams, places=places, beyond=beyond,
@@ -146,7 +149,7 @@ async def _open_snapshots(
     if table is None or not set(identity) <= set(columns):
         return None
     wanted = {field: columns[field] for field in identity}
-    opened = await EventTable.open(events.connection, events.schema, table, wanted)
+    opened = await EventTable.open(events.connection, events.schema, table, wanted, large=events.large)
     return opened if len(opened.columns) == len(wanted) else None
 
 

@@ -4,6 +4,7 @@ from eventmark.seeding.accounts import Kept, check_usable, drop_corpus, drop_cor
 from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.beside import fill_beside
+from eventmark.seeding.existing import TableSize, sample_existing, table_size
 from eventmark.seeding.indexes import mend_right_edges, remove_appended
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
@@ -25,6 +26,7 @@ __all__ = [
     "Progress",
     "SampledStream",
     "SeedReport",
+    "TableSize",
     "age",
     "audit",
     "check_usable",
@@ -40,9 +42,11 @@ __all__ = [
     "rejuvenate",
     "remove_appended",
     "sample_corpus",
+    "sample_existing",
     "seed",
     "seeded_events",
     "settle",
+    "table_size",
     "try_store",
     "whole_batches",
 ]

@@ -26,6 +26,12 @@ class SampledStream:
     stream: StreamId
     version: int
 
+    @classmethod
+    def of(cls, key: tuple[str, str], kind: str, version: int) -> SampledStream:
+        """``key`` is tenant and aggregate."""
+        stream = StreamId(tenant_id=key[0], aggregate_type=kind or "Order", aggregate_id=key[1])
+        return cls(stream=stream, version=version)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusSample:
@@ -49,43 +55,52 @@ async def sample_corpus(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, *, schema: str, events: int
 ) -> CorpusSample:
     """Draw the sample; reads a few thousand rows, whatever the corpus' size. The same draws each time."""
-    names = definition.sql_columns
     shape = await read_shape(connection, definition, schema)
     table = f'{quoted_schema(schema)}."{definition.events_table}"'
-    drawn = (
-        table if shape.kind == "v" else f"{table} tablesample system ({_percent(events):.4f}) repeatable (1)"
-    )
-    at = instant_of(definition, shape)
-    kind = names.get("aggregate_type", "''")
-    transaction = names.get("transaction_id")
-    rows = await connection.fetch(
-        f"select {names['tenant_id']}::text as tenant, {names['aggregate_id']}::text as aggregate,"
-        f" {kind}::text as kind,"
-        f" {f'{transaction}::text::bigint' if transaction else '0'} as transaction,"
-        f" {names['global_sequence_id']}::bigint as position, {at} as at"
-        f" from {drawn}"
-        f" order by hashint8({names['global_sequence_id']}::bigint) limit {STREAMS_MAX}"
-    )
+    rows = await drawn_rows(connection, definition, shape, table, _percent(events))
     long_keys = await longest_streams(connection, schema)
     keys = list({(row["tenant"], row["aggregate"]) for row in rows} | set(long_keys))
-    versions = await _versions(connection, definition, shape, table, keys)
+    versions = await versions_of(connection, definition, shape, table, keys)
     kinds = {(row["tenant"], row["aggregate"]): row["kind"] for row in rows}
     long_set = set(long_keys)
 
     def sampled(key: tuple[str, str]) -> SampledStream:
-        stream = StreamId(tenant_id=key[0], aggregate_type=kinds.get(key, "") or "Order", aggregate_id=key[1])
-        return SampledStream(stream=stream, version=versions[key])
+        return SampledStream.of(key, kinds.get(key, ""), versions[key])
 
     short = [key for key in kinds if key not in long_set and key in versions]
     return CorpusSample(
         long_streams=[sampled(key) for key in long_keys if versions.get(key) == 1000],
         streams=[sampled(key) for key in short],
-        snapshot_streams=await _with_snapshots(connection, definition, schema),
+        snapshot_streams=await streams_with_snapshots(connection, definition, schema),
         positions=sorted((row["transaction"], row["position"]) for row in rows),
         instants=[row["at"] for row in rows if row["at"] is not None],
         events=events,
         naming=shape.naming,
     )
+
+
+async def drawn_rows(
+    connection: asyncpg.Connection[Any],
+    definition: StoreDefinition,
+    shape: Shape,
+    table: str,
+    percent: float,
+) -> list[asyncpg.Record]:
+    """At most ``STREAMS_MAX`` events from so many percent of the table's pages; of a view, from all of it."""
+    names = definition.sql_columns
+    drawn = table if shape.kind == "v" else f"{table} tablesample system ({percent:.4f}) repeatable (1)"
+    at = instant_of(definition, shape)
+    kind = names.get("aggregate_type", "''")
+    transaction = names.get("transaction_id")
+    rows: list[asyncpg.Record] = await connection.fetch(
+        f"select {names['tenant_id']}::text as tenant, {names['aggregate_id']}::text as aggregate,"
+        f" {kind}::text as kind,"
+        f" {f'{transaction}::text::bigint' if transaction else '0::bigint'} as transaction,"
+        f" {names['global_sequence_id']}::bigint as position, {at} as at"
+        f" from {drawn}"
+        f" order by hashint8({names['global_sequence_id']}::bigint) limit {STREAMS_MAX}"
+    )
+    return rows
 
 
 def instant_of(definition: StoreDefinition, shape: Shape) -> str:
@@ -106,7 +121,7 @@ async def refreshed_sample(
     table = f'{quoted_schema(schema)}."{definition.events_table}"'
     shape = await read_shape(connection, definition, schema)
     keys = [(one.stream.tenant_id, one.stream.aggregate_id) for one in sample.streams]
-    versions = await _versions(connection, definition, shape, table, keys)
+    versions = await versions_of(connection, definition, shape, table, keys)
     streams = [
         replace(one, version=versions[key])
         for one, key in zip(sample.streams, keys, strict=True)
@@ -115,9 +130,10 @@ async def refreshed_sample(
     return replace(sample, streams=streams)
 
 
-async def _with_snapshots(
+async def streams_with_snapshots(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
 ) -> list[StreamId]:
+    """Streams of the first snapshots in the table, whatever it has."""
     if definition.snapshots_table is None:
         return []
     names = definition.sql_snapshot_columns
@@ -131,7 +147,7 @@ async def _with_snapshots(
     ]
 
 
-async def _versions(
+async def versions_of(
     connection: asyncpg.Connection[Any],
     definition: StoreDefinition,
     shape: Shape,
@@ -139,20 +155,27 @@ async def _versions(
     keys: list[tuple[str, str]],
 ) -> dict[tuple[str, str], int]:
     """Each stream's last sequence number, by the store's own index on streams."""
-    names = definition.sql_columns
-    # In the columns' own types: an index on them is of no use to a comparison of texts.
-    types = {name: shape.type_of(definition, name) or "text" for name in ("tenant_id", "aggregate_id")}
     rows = await connection.fetch(
-        "select k.tenant, k.aggregate, (select max(" + names["sequence_number"] + ") from " + table +
-        f" where {names['tenant_id']} = k.tenant::{types['tenant_id']}"
-        f" and {names['aggregate_id']} = k.aggregate::{types['aggregate_id']})::bigint as version"
-        " from unnest($1::text[], $2::text[]) as k (tenant, aggregate)",
+        versions_query(definition, shape, table),
         [tenant for tenant, _ in keys],
         [aggregate for _, aggregate in keys],
-    )  # fmt: skip
+    )
     later = 1 - definition.first_sequence
     return {
         (row["tenant"], row["aggregate"]): row["version"] + later
         for row in rows
         if row["version"] is not None
     }
+
+
+def versions_query(definition: StoreDefinition, shape: Shape, table: str) -> str:
+    """The last sequence number, as the table has it, of the streams of tenants ``$1`` and aggregates ``$2``."""
+    names = definition.sql_columns
+    # In the columns' own types: an index on them is of no use to a comparison of texts.
+    types = {name: shape.type_of(definition, name) or "text" for name in ("tenant_id", "aggregate_id")}
+    return (
+        f"select k.tenant, k.aggregate, (select max({names['sequence_number']}) from {table}"
+        f" where {names['tenant_id']} = k.tenant::{types['tenant_id']}"
+        f" and {names['aggregate_id']} = k.aggregate::{types['aggregate_id']})::bigint as version"
+        " from unnest($1::text[], $2::text[]) as k (tenant, aggregate)"
+    )

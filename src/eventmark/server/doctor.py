@@ -145,7 +145,7 @@ async def _server_findings(server: Server) -> list[Finding]:
         return [
             await _durability_finding(connection),
             await _statistics_finding(connection),
-            await _commit_finding(connection),
+            *([] if server.read_only else [await _commit_finding(connection)]),
             *_settings_findings(server),
         ]
     finally:

@@ -188,11 +188,12 @@ def _joined(options: Mapping[str, str]) -> str:
     )
 
 
-async def check_server(dsn: str) -> tuple[int, str]:
+async def check_server(dsn: str, *, read_only: bool = False) -> tuple[int, str]:
     """The version, as number and text, of the server behind a DSN that was read, if it may be tested.
 
     Raises ``UsageError`` for a DSN that the driver does not take and ``CannotRunError`` for a server that is out
-    of reach, too old, a standby, read-only, labelled as production, or where the role may not create.
+    of reach, too old, a standby, read-only, labelled as production, or where the role may not create. Whoever is
+    ``read_only`` writes nothing: a standby, production and a role that may only read will do.
     """
     address = redact(dsn)
     try:
@@ -213,7 +214,8 @@ async def check_server(dsn: str) -> tuple[int, str]:
         ) from error
     finally:
         await connection.close()
-    _refuse(row, address)
+    if not read_only:
+        _refuse(row, address)
     return row["version_num"], row["version"]
 
 
@@ -281,10 +283,12 @@ def _refuse(row: asyncpg.Record, address: str) -> None:
     if row["production"]:
         raise CannotRunError(
             f"database {row['database']!r} is labelled as production",
-            remedy="Eventmark loads and measures; use a copy",
+            remedy="Eventmark loads and measures; use a copy, or only read what is there with --existing",
         )
     if row["standby"]:
-        raise CannotRunError(f"{address} is a standby", remedy="name its primary")
+        raise CannotRunError(
+            f"{address} is a standby", remedy="name its primary, or only read what is there with --existing"
+        )
     if row["read_only"]:
         raise CannotRunError(f"{address} is read-only", remedy="set default_transaction_read_only to off")
     if not row["may_create"]:

@@ -38,7 +38,8 @@ OTHERS = "others_cpu"
 
 _SAMPLE = """
 select
-    (pg_current_wal_lsn() - '0/0'::pg_lsn)::float8 as wal_bytes,
+    (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end
+        - '0/0'::pg_lsn)::float8 as wal_bytes,
     xact_commit::float8 as commits,
     blks_hit::float8 as buffers_hit,
     blks_read::float8 as buffers_read,

@@ -28,6 +28,7 @@ from eventmark.server.installations import embedded_installation, local_installa
 from eventmark.server.pooler import refuse_lost_settings
 from eventmark.server.processes import postmaster_of
 from eventmark.server.programs import fitting_programs, is_encrypted, service_of
+from eventmark.server.read_only import read_only_dsn
 from eventmark.server.role import STORE_ROLE, make_store_role, store_dsn
 from eventmark.server.search_path import (
     confined_dsn,
@@ -53,6 +54,7 @@ class Server:
 
     ``dsn`` is what a store's SQL runs by: of ``STORE_ROLE`` on servers of our own. ``replaced_settings`` are those of
     its role, database or server that its sessions do not have: see ``session_settings``.
+    Of one that is ``read_only`` they write nothing, and keep all settings: see ``read_only_dsn``.
     """
 
     kind: str
@@ -67,6 +69,7 @@ class Server:
     extension_schemas: tuple[str, ...] = ()
     superuser_dsn: str = field(default="", repr=False)
     replaced_settings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    read_only: bool = False
 
     def __post_init__(self) -> None:
         for dsn in filter(None, (self.dsn, self.superuser_dsn)):
@@ -119,15 +122,21 @@ def provision(
     port: int | None = None,
     durable: bool = True,
     settings: Mapping[str, str] | None = None,
+    read_only: bool = False,
 ) -> Iterator[Server]:
     """A server as ``spec`` says: ``embedded``, ``local``, ``docker`` or a ``postgresql://`` DSN.
 
     A cluster of our own lives in ``directory`` (a temporary one when None) and is removed afterwards
     unless ``keep``; a cluster that was kept there before stays in any case. ``durable=False`` turns fsync
     off, for tests of correctness only. ``settings`` of a cluster of our own stand over its tuning. Whatever
-    ends this process, killing included, the server is stopped.
+    ends this process, killing included, the server is stopped. ``read_only`` is for a DSN alone.
     Raises ``UsageError`` or ``CannotRunError``.
     """
+    if read_only and not is_dsn(spec):
+        raise UsageError(
+            "--existing reads the data of a server that runs already",
+            remedy="name it: --server postgresql://user@host/database",
+        )
     if spec == "embedded":
         manager = _own_cluster(spec, embedded_installation(), directory, keep, port, durable, settings or {})
     elif spec == "local":
@@ -135,7 +144,7 @@ def provision(
     elif spec == "docker":
         manager = _container()
     elif is_dsn(spec):
-        manager = _existing(read_dsn(spec))
+        manager = _existing(read_dsn(spec), read_only=read_only)
     else:
         raise UsageError(
             f"unknown server {_shown(spec)}",
@@ -259,11 +268,11 @@ def _has_statistics(installation: Path) -> bool:
 
 
 @contextmanager
-def _existing(dsn: str) -> Iterator[Server]:
-    version_num, version = _run(check_server(dsn))
+def _existing(dsn: str, *, read_only: bool) -> Iterator[Server]:
+    version_num, version = _run(check_server(dsn, read_only=read_only))
     _run(refuse_lost_settings(dsn, redact(dsn)))
-    replaced = _run(replaced_settings(dsn))
-    dsn = with_options(dsn, session_options(replaced))
+    replaced = {} if read_only else _run(replaced_settings(dsn))
+    dsn = _run(read_only_dsn(dsn)) if read_only else with_options(dsn, session_options(replaced))
     yield _with_programs(
         Server(
             kind="dsn",
@@ -275,6 +284,7 @@ def _existing(dsn: str) -> Iterator[Server]:
             tuning=(),
             bin_directory=None,
             replaced_settings=replaced,
+            read_only=read_only,
         )
     )
 

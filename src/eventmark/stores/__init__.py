@@ -4,6 +4,7 @@ from eventmark.stores.beside import append_beside
 from eventmark.stores.catalogue import engine_store, find_store, store_names, write_template
 from eventmark.stores.claims import claimed
 from eventmark.stores.definition import StoreDefinition, read_definition
+from eventmark.stores.existing import WRITING_STATEMENTS, check_existing
 from eventmark.stores.install import (
     METRICS_VARIABLE,
     check_store,
@@ -14,6 +15,7 @@ from eventmark.stores.install import (
 )
 from eventmark.stores.log_end import end_of_log
 from eventmark.stores.pooled import PooledStore
+from eventmark.stores.scans import large_tables, scanned_table, would_scan
 from eventmark.stores.scratch import (
     begin_run,
     drop_scratch,
@@ -43,6 +45,7 @@ __all__ = [
     "RAW_TYPES",
     "SEEDED",
     "STREAM_PARAMETERS",
+    "WRITING_STATEMENTS",
     "PooledStore",
     "ScriptStatement",
     "Shape",
@@ -53,6 +56,7 @@ __all__ = [
     "append_beside",
     "append_values",
     "begin_run",
+    "check_existing",
     "check_shape",
     "check_store",
     "claimed",
@@ -66,6 +70,7 @@ __all__ = [
     "index_statements",
     "install_store",
     "instant_sql",
+    "large_tables",
     "line_of",
     "make_scratch_schema",
     "make_scratch_store",
@@ -76,9 +81,11 @@ __all__ = [
     "read_naming",
     "read_shape",
     "run_id",
+    "scanned_table",
     "scratch_name",
     "snapshot_values",
     "staging_of",
     "store_names",
+    "would_scan",
     "write_template",
 ]

@@ -71,10 +71,12 @@ async def open_store(
     pool_max: int = 20,
     notify: bool = True,
     poll_interval_s: float = POLL_INTERVAL_S,
+    marked: bool = True,
 ) -> PostgresEventStore | SqlEventStore:
     """The store in ``schema``, connected, with the engine its definition names.
 
-    ``notify`` and ``poll_interval_s`` are our engine's; a store of SQL files has no notifications.
+    ``notify`` and ``poll_interval_s`` are our engine's; a store of SQL files has no notifications. Tables of SQL files
+    that Eventmark did not make are not ``marked``; the engine's always are.
     Where ``METRICS_VARIABLE`` is set, in a worker of a run whose metrics are served, its calls are counted.
     """
     store: PostgresEventStore | SqlEventStore
@@ -89,7 +91,7 @@ async def open_store(
         )
     else:
         store = await SqlEventStore.connect(
-            dsn, definition, schema=schema, pool_min=pool_min, pool_max=pool_max
+            dsn, definition, schema=schema, pool_min=pool_min, pool_max=pool_max, marked=marked
         )
     if METRICS_VARIABLE in os.environ:
         store.pool.observer = _process_metrics()
@@ -219,11 +221,11 @@ async def check_store(connection: asyncpg.Connection[Any], definition: StoreDefi
     trial = scratch_name(schema, f"_trial_{secrets.token_hex(4)}")
     for statement in definition.statements.values():
         check_operation(statement, trial)
-        _check_parameters(statement)
+        check_parameters(statement)
     with suppress(_TriedError):
         async with _alone(connection):
             await install_store(connection, definition, trial)
-            await _check_columns(connection, definition, trial)
+            await check_columns(connection, definition, trial)
             if not definition.engine:
                 check_shape(definition, await read_shape(connection, definition, trial))
                 await _check_seeding(connection, definition, trial)
@@ -238,7 +240,7 @@ class _TriedError(Exception):
     """Everything is right; the transaction is rolled back all the same."""
 
 
-def _check_parameters(statement: Statement) -> None:
+def check_parameters(statement: Statement) -> None:
     known = PARAMETERS[statement.name]
     for parameter in statement.parameters:
         if parameter.name not in known:
@@ -257,13 +259,22 @@ async def _check_statement(
         oids = [parameter.oid for parameter in prepared.get_parameters()]
         await refuse_dependencies(connection, schema, statement, oids)
     except asyncpg.PostgresError as error:
-        raise StoreDefinitionError(
-            _first_line(error),
-            path=statement.path,
-            line=statement.first_line + _lines_before(statement.sql(schema), error),
-            remedy=error.hint or "mend the statement",
-        ) from error
-    found = {attribute.name for attribute in prepared.get_attributes()}
+        raise statement_error(statement, schema, error) from error
+    check_answer(definition, statement, [attribute.name for attribute in prepared.get_attributes()])
+
+
+def statement_error(statement: Statement, schema: str, error: asyncpg.PostgresError) -> StoreDefinitionError:
+    """What the server refused of a statement, by file and line."""
+    return StoreDefinitionError(
+        _first_line(error),
+        path=statement.path,
+        line=statement.first_line + _lines_before(statement.sql(schema), error),
+        remedy=error.hint or "mend the statement",
+    )
+
+
+def check_answer(definition: StoreDefinition, statement: Statement, found: Sequence[str]) -> None:
+    """Raises ``StoreDefinitionError`` where an answer with the columns ``found`` lacks one that is read."""
     needed = _RESULT_COLUMNS.get(statement.name, ())
     if definition.ordering == "transaction-id" and statement.name.startswith("stream_") and needed:
         needed = (*needed, "transaction_id")
@@ -310,7 +321,7 @@ async def _check_seeding(
             ) from error  # fmt: skip
 
 
-async def _check_columns(
+async def check_columns(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
 ) -> None:
     for table, columns in (

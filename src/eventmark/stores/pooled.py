@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
+
+import asyncpg
 
 from eventmark.domain import AppendResult, EventStore, NewEvent, StreamId
 from eventmark.engine.pool import Pool
@@ -11,6 +13,9 @@ from eventmark.engine.pool import Pool
 
 class AppendingTransaction(Protocol):
     """Appends in one database transaction; leaving the block commits."""
+
+    @property
+    def connection(self) -> asyncpg.Connection[Any]: ...
 
     async def __aenter__(self) -> Self: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,13 @@ def check_shape(definition: StoreDefinition, shape: Shape) -> None:
         raise error
 
 
+def check_types(definition: StoreDefinition, shape: Shape) -> None:
+    """Raises ``StoreDefinitionError`` by the line of store.toml for a column of a type that it cannot stand for."""
+    for name, own in definition.columns.items():
+        if own not in definition.seeded_columns and shape.events[own].type not in TAKEN_TYPES[name]:
+            raise _wrong_type(definition, shape.events[own], name)
+
+
 def _naming(definition: StoreDefinition, types: Mapping[str, str]) -> Naming:
     def form(name: str) -> str:
         found = types.get(name, "text")
@@ -153,6 +161,25 @@ async def _columns(
     return kind, columns
 
 
+def _mistake(
+    definition: StoreDefinition, column: Column, name: str, reason: str, remedy: str
+) -> StoreDefinitionError:
+    toml = definition.directory / "store.toml"
+    return StoreDefinitionError(
+        f"column {column.name!r} (for {name}) {reason}",
+        path=str(toml),
+        line=line_of(toml, column.name),
+        remedy=remedy,
+    )
+
+
+def _wrong_type(definition: StoreDefinition, column: Column, name: str) -> StoreDefinitionError:
+    known = ", ".join(TAKEN_TYPES[name])
+    reason = f"is {column.declared}, which Eventmark does not fill"
+    leave = "; or leave the line out" if name in _OPTIONAL else ""
+    return _mistake(definition, column, name, reason, f"it may be {known}{leave}")
+
+
 def _mistakes(definition: StoreDefinition, shape: Shape) -> Iterator[StoreDefinitionError]:
     toml = definition.directory / "store.toml"
     documents = {definition.columns.get(name) for name in ("payload", "metadata")}
@@ -167,24 +194,14 @@ def _mistakes(definition: StoreDefinition, shape: Shape) -> Iterator[StoreDefini
             f"{table!r} is a view, which the seeder cannot fill", path=str(toml), line=line_of(toml, table),
             remedy="write seed.sql: it inserts seeded_events into the tables that the view reads",
         )  # fmt: skip
-
-    def mistake(column: Column, name: str, reason: str, remedy: str) -> StoreDefinitionError:
-        return StoreDefinitionError(
-            f"column {column.name!r} (for {name}) {reason}",
-            path=str(toml),
-            line=line_of(toml, column.name),
-            remedy=remedy,
-        )
+    mistake = partial(_mistake, definition)
 
     for name, own in definition.columns.items():
         column = shape.events[own]
         if own in definition.seeded_columns:
             continue
         if column.type not in TAKEN_TYPES[name]:
-            known = ", ".join(TAKEN_TYPES[name])
-            leave = "; or leave the line out" if name in _OPTIONAL else ""
-            reason = f"is {column.declared}, which Eventmark does not fill"
-            yield mistake(column, name, reason, f"it may be {known}{leave}")
+            yield _wrong_type(definition, column, name)
         if column.type == "enum" and not (kinds := _kinds(definition, name)):
             labels = ", ".join(f'"{label}"' for label in column.labels)
             yield mistake(column, name, f"takes only {labels}", f"write above [tables]: {name}s = [{labels}]")

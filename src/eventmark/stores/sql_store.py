@@ -58,6 +58,8 @@ POLL_INTERVAL_S = 0.02
 ACQUIRE_TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 60.0
 _ANY_KIND = Naming()
+_UNMARKED = UUID(int=0)
+"""The identity of a store that Eventmark did not make: its tokens are of this process alone."""
 
 NOT_TOLD = -1  # the version of a stream, by a refusal that does not say it
 
@@ -75,15 +77,15 @@ class SqlEventStore:
         self,
         pool: Pool,
         definition: StoreDefinition,
-        marker: Marker,
+        marker: Marker | None,
         encoders: Mapping[str, tuple[Encoder | None, ...]],
         naming: Naming,
     ) -> None:
         self.pool = pool
         self.definition = definition
         self.capabilities: Capabilities = definition.capabilities
-        self.store_id = marker.store_id
-        self.epoch = marker.epoch
+        self.store_id = marker.store_id if marker else _UNMARKED
+        self.epoch = marker.epoch if marker else 1
         self._cutter = Cutter()
         self.naming = naming
         self._parameters = {
@@ -97,9 +99,13 @@ class SqlEventStore:
 
     @classmethod
     async def connect(
-        cls, dsn: str, definition: StoreDefinition, *, schema: str, pool_min: int = 1, pool_max: int = 20
-    ) -> Self:
-        """Open the store in ``schema``. Raises ``CannotRunError`` where there is none."""
+        cls, dsn: str, definition: StoreDefinition, *, schema: str, pool_min: int = 1, pool_max: int = 20,
+        marked: bool = True,
+    ) -> Self:  # fmt: skip
+        """Open the store in ``schema``. Raises ``CannotRunError`` where there is none.
+
+        One that Eventmark did not make is not ``marked``.
+        """
         sql = {name: statement.sql(schema) for name, statement in definition.statements.items()}
         pool = Pool(
             confined_dsn(dsn, schema),
@@ -114,12 +120,12 @@ class SqlEventStore:
         try:
             session = await pool.acquire()
             try:
-                marker = await read_marker(session.connection, schema)
-                encoders = await read_encoders(session.connection, sql if marker else {})
+                marker = await read_marker(session.connection, schema) if marked else None
+                encoders = await read_encoders(session.connection, sql if marker or not marked else {})
                 naming = (await read_shape(session.connection, definition, schema)).naming
             finally:
                 pool.release(session)
-            if marker is None:
+            if marked and marker is None:
                 raise CannotRunError(f"there is no event store in schema {schema!r}", remedy="seed one")
             await pool.fill(pool_min)
         except BaseException as error:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import asyncpg
 
+from eventmark.engine.statements import Statement
 from eventmark.experiments.cliffs.sections import cliffs_section
 from eventmark.experiments.cliffs.states import STATES, StateWalk, fill_copy
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
-from eventmark.plans.cliffs.cells import PLAN_KINDS, Cell
+from eventmark.plans.cliffs.cells import PLAN_KINDS, Cell, State, examine_cell
 from eventmark.plans.cliffs.finder import find_cliffs, judge_cells
 from eventmark.plans.cliffs.questions import BATCHES_EVENTS, DrawnQuestions, draw_questions
 from eventmark.results.results import Figure
 from eventmark.seeding import Progress
-from eventmark.stores import drop_scratch_schema, scratch_name
+from eventmark.stores import WRITING_STATEMENTS, drop_scratch_schema, large_tables, scratch_name
 
 SCHEMA_SUFFIX = "_cliffs"
 COPIED_EVENTS_MAX = 2_000_000
@@ -44,15 +45,20 @@ EXTENTS = {
 
 
 class Cliffs(Experiment):
-    """The cliffs of the job's store, found on a copy of its corpus that is dropped again."""
+    """The cliffs of the job's store, found on a copy of its corpus that is dropped again.
+
+    Data that was there already is not copied: it is examined as it is, without other plans tried.
+    """
 
     name: ClassVar[str] = "plan cliffs"
+    reads_existing: ClassVar[bool] = True
 
     def scratch_events(self, job: Job) -> int:
         return _copied(job)
 
     def measure(self, run: Run) -> Findings:
-        cells = asyncio.run(_examine(run.job, run, run.progress))
+        examine = _examine if run.job.existing is None else _examine_existing
+        cells = asyncio.run(examine(run.job, run, run.progress))
         judged, cliffs = judge_cells(cells), find_cliffs(cells)
         worst = max((one.times for one in judged), default=0.0)
         figures = {
@@ -63,7 +69,8 @@ class Cliffs(Experiment):
             "plan_cells": Figure(value=len(cells), unit="cells"),
             "plan_work_times_most": Figure(value=round(worst, 2), unit="times", better="less"),
         }
-        return Findings(sections=[cliffs_section(cells, judged, cliffs)], figures=figures)
+        section = cliffs_section(cells, judged, cliffs, copied=run.job.existing is None)
+        return Findings(sections=[section], figures=figures)
 
 
 def _copied(job: Job) -> int:
@@ -98,6 +105,41 @@ async def _examine(job: Job, run: Run, progress: Progress) -> list[Cell]:
     return walk.cells
 
 
+async def _examine_existing(job: Job, run: Run, progress: Progress) -> list[Cell]:
+    """Every question that only reads, as each kind of plan, in the state that the tables are in."""
+    assert job.existing is not None
+    extent = EXTENTS[job.profile.name]
+    connection = await asyncpg.connect(job.server.dsn)
+    try:
+        large = frozenset[str]() if job.existing.scans else await large_tables(connection, job.schema)
+        reading = {n: one for n, one in job.definition.statements.items() if n not in WRITING_STATEMENTS}
+        drawn = await _draw(connection, job, job.schema, extent, statements=reading, large=large)
+        run.skipped |= drawn.skipped | dict.fromkeys(
+            set(job.definition.statements) - set(reading), "nothing is written with --existing"
+        )
+        cells: list[Cell] = []
+        with run.phase("plans"):
+            asked = [(question, kind) for question in drawn.questions for kind in PLAN_KINDS]
+            for done, (question, kind) in enumerate(asked):
+                progress("cliffs", done, len(asked))
+                statement = reading[question.statement]
+                cells.append(
+                    await examine_cell(
+                        connection,
+                        statement,
+                        job.schema,
+                        question,
+                        kind,
+                        State(),
+                        try_others=False,
+                        large=large,
+                    )
+                )
+        return cells
+    finally:
+        await connection.close()
+
+
 async def _begin(
     connection: asyncpg.Connection, job: Job, copy: str, extent: Extent, run: Run, progress: Progress
 ) -> StateWalk:
@@ -111,11 +153,15 @@ async def _begin(
     )  # fmt: skip
 
 
-async def _draw(connection: asyncpg.Connection, job: Job, copy: str, extent: Extent) -> DrawnQuestions:
+async def _draw(
+    connection: asyncpg.Connection, job: Job, schema: str, extent: Extent, *,
+    statements: Mapping[str, Statement] | None = None, large: frozenset[str] = frozenset(),
+) -> DrawnQuestions:  # fmt: skip
     definition = job.definition
     return await draw_questions(
-        connection, definition.statements, copy, definition.columns, definition.events_table,
+        connection, statements or definition.statements, schema, definition.columns, definition.events_table,
         definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
  first_sequence=definition.first_sequence,
         per_statement=extent.questions, batches=extent.batches, seed=job.corpus.seed,
+        large=large,
     )  # fmt: skip

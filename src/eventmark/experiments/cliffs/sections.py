@@ -18,14 +18,16 @@ QUESTIONS_SHOWN_MAX = 40  # rows of a heat map: those with the most work
 _KINDS = {CUSTOM: CUSTOM, GENERIC: GENERIC, SIXTH: "sixth"}
 
 
-def cliffs_section(cells: Sequence[Cell], judged: Sequence[Judged], cliffs: Sequence[Cliff]) -> Section:
-    """Everything that was found, the verdict by its findings."""
+def cliffs_section(
+    cells: Sequence[Cell], judged: Sequence[Judged], cliffs: Sequence[Cliff], *, copied: bool = True
+) -> Section:
+    """Everything that was found, the verdict by its findings. ``copied``: on a copy, in every state of the tables."""
     findings = [*map(_cliff_finding, cliffs), *_statement_findings(cells, judged, cliffs)]
     return Section(
         name="plan-cliffs",
         title="Plan cliffs",
         verdict=overall((one.name, one.verdict, "") for one in findings)[0],
-        text=_texts(cells, cliffs),
+        text=_texts(cells, cliffs, copied=copied),
         findings=findings,
         tables=[_statements_table(cells, judged, cliffs), *([_cliffs_table(cliffs)] if cliffs else [])],
         charts=_heat_maps(judged),
@@ -33,12 +35,17 @@ def cliffs_section(cells: Sequence[Cell], judged: Sequence[Judged], cliffs: Sequ
     )
 
 
-def _texts(cells: Sequence[Cell], cliffs: Sequence[Cliff]) -> list[str]:
+def _texts(cells: Sequence[Cell], cliffs: Sequence[Cliff], *, copied: bool) -> list[str]:
     questions = len({cell.question.key for cell in cells})
+    states = (
+        "with fresh and with stale statistics, with a fresh and with a stale visibility map, at rest "
+        f"and beside sessions that append: {len(cells):,} cells on a copy of the store"
+        if copied
+        else f"on the store's own tables as they are: {len(cells):,} cells"
+    )
     return [
         f"{questions} questions, each as custom plan, as generic plan and as the sixth execution of a prepared "
-        "statement, with fresh and with stale statistics, with a fresh and with a stale visibility map, at rest "
-        f"and beside sessions that append: {len(cells):,} cells on a copy of the store. A cell that does "
+        f"statement, {states}. A cell that does "
         f"{CLIFF_FACTOR:g} times the work per row of the best plan for its question, or of its statement asked "
         "elsewhere, is a cliff. Work is pages touched and rows handled; no clock has a say in it.",
         f"{len(cliffs)} cliffs were found." if len(cliffs) != 1 else "1 cliff was found.",

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import msgspec
 
 from eventmark.errors import CannotRunError
 from eventmark.jobs.examination import examine_all_plans
 from eventmark.jobs.findings import Findings
-from eventmark.jobs.job import Job
+from eventmark.jobs.job import Existing, Job
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
+from eventmark.operations.appends import AppendEvents
 from eventmark.operations.benchmark import BenchmarkPlan, SoFar, run_benchmark
+from eventmark.operations.existing import APPENDING
 from eventmark.operations.floors import copy_floor
 from eventmark.results.results import (
     CorpusResult,
     Floor,
     OperationResult,
     PlanResult,
+    Verdict,
 )
 from eventmark.seeding import AuditReport, SeedReport, audit
 
@@ -27,9 +32,10 @@ class MainJob(Experiment):
     """Everything, in order. What it finds goes into the result."""
 
     name: ClassVar[str] = "run"
+    reads_existing: ClassVar[bool] = True
 
     def measure(self, run: Run) -> Findings:
-        corpus = _audited_corpus(run)
+        corpus = _audited_corpus(run) if run.job.existing is None else None
         run.so_far = lambda: Findings(corpus=corpus)
         operations = measured_operations(run, corpus)
         run.so_far = lambda: Findings(corpus=corpus, operations=operations)
@@ -40,6 +46,7 @@ class CoreOperations(Experiment):
     """The core operations alone, on a corpus that is there or is seeded."""
 
     name: ClassVar[str] = "bench"
+    reads_existing: ClassVar[bool] = True
 
     def measure(self, run: Run) -> Findings:
         return Findings(operations=measured_operations(run))
@@ -62,6 +69,7 @@ class Plans(Experiment):
     """The plan of every statement alone, on a corpus that is there or is seeded."""
 
     name: ClassVar[str] = "explain"
+    reads_existing: ClassVar[bool] = True
 
     def measure(self, run: Run) -> Findings:
         return Findings(plans=_examined_plans(run))
@@ -104,12 +112,31 @@ def measured_operations(run: Run, corpus: CorpusResult | None = None) -> dict[st
                 targets=job.targets,
                 seed=job.corpus.seed,
                 with_floors=job.with_floors,
+                **_on_existing(job.existing),
             ),
             progress=run.progress,
             begun=begun,
         )
     run.skipped |= skipped | dict(job.definition.absent)
-    return operations
+    return (
+        operations
+        if job.existing is None
+        else {name: _uncommitted(name, one) for name, one in operations.items()}
+    )
+
+
+def _on_existing(existing: Existing | None) -> dict[str, Any]:
+    if existing is None:
+        return {}
+    return {"catalogue": existing.catalogue, "not_asked": existing.not_asked}
+
+
+def _uncommitted(name: str, one: OperationResult) -> OperationResult:
+    """An append that was rolled back is never MET: its commit was left out."""
+    if one.verdict is not Verdict.MET or not issubclass(APPENDING[name], AppendEvents):
+        return one
+    reason = f"rolled back, so without its commit: {one.reason}"
+    return msgspec.structs.replace(one, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
 def _examined_plans(run: Run) -> list[PlanResult]:

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.statements import Statement
-from eventmark.plans.capture import Changes, explain, explain_sixth
+from eventmark.plans.capture import Changes, WholeTableError, explain, explain_sixth
 from eventmark.plans.cliffs.alternatives import Alternative, try_alternatives
 from eventmark.plans.cliffs.questions import Question
 from eventmark.plans.cliffs.weight import is_suspicious, weigh
@@ -99,13 +99,17 @@ async def examine_cell(
     state: State,
     *,
     try_others: bool = True,
+    large: frozenset[str] = frozenset(),
 ) -> Cell:
     """Run the question; what seems too much work is run again, and, with ``try_others``, by other plans as well.
 
     What the server refuses is the cell's reason; nothing is raised for it. The rest is as for ``explain``.
     """
     try:
-        plan, work, generic = await _least_work(connection, statement, schema, question, kind)
+        plan, work, generic = await _least_work(connection, statement, schema, question, kind, large)
+    except WholeTableError as error:
+        reason = f"not run: the planner would read {error.table} whole"
+        return Cell(question=question, kind=kind, state=state, work={}, reason=reason)
     except REFUSALS as error:
         words = str(error).partition("\n")[0]
         return Cell(
@@ -131,15 +135,16 @@ async def examine_cell(
 
 
 async def _least_work(
-    connection: asyncpg.Connection[Any], statement: Statement, schema: str, question: Question, kind: str
-) -> tuple[dict[str, Any], dict[str, float], bool]:
+    connection: asyncpg.Connection[Any], statement: Statement, schema: str, question: Question, kind: str,
+    large: frozenset[str],
+) -> tuple[dict[str, Any], dict[str, float], bool]:  # fmt: skip
     """The plan that did the least of at most ``ATTEMPTS``, its work, and whether it is the generic one."""
-    plan, generic = await _plan(connection, statement, schema, question, kind)
+    plan, generic = await _plan(connection, statement, schema, question, kind, large)
     work = work_of(plan)
     for _ in range(ATTEMPTS - 1):
         if not is_suspicious(work):
             break
-        again, generic_again = await _plan(connection, statement, schema, question, kind)
+        again, generic_again = await _plan(connection, statement, schema, question, kind, large)
         less = weigh(work_of(again)) < SAME_WORK * weigh(work)
         plan, work, generic = again, work_of(again), generic_again
         if not less:
@@ -148,9 +153,10 @@ async def _least_work(
 
 
 async def _plan(
-    connection: asyncpg.Connection[Any], statement: Statement, schema: str, question: Question, kind: str
-) -> tuple[dict[str, Any], bool]:
-    changes = Changes(timeout_s=CELL_TIMEOUT_S)
+    connection: asyncpg.Connection[Any], statement: Statement, schema: str, question: Question, kind: str,
+    large: frozenset[str],
+) -> tuple[dict[str, Any], bool]:  # fmt: skip
+    changes = Changes(timeout_s=CELL_TIMEOUT_S, large=large)
     if kind == SIXTH:
         return await explain_sixth(connection, statement, schema, question.arguments, changes=changes)
     generic = kind == GENERIC

@@ -102,6 +102,7 @@ async def draw_questions(
     *,
     snapshot_columns: Mapping[str, str],
     first_sequence: int = 1,
+    large: frozenset[str] = frozenset(),
     per_statement: int,
     batches: Sequence[int] = BATCHES_EVENTS,
     seed: int = 1,
@@ -113,7 +114,14 @@ async def draw_questions(
     """
     try:
         drawn = await sample_store(
-            connection, schema, columns, events_table, snapshots_table, snapshot_columns, first_sequence
+            connection,
+            schema,
+            columns,
+            events_table,
+            snapshots_table,
+            snapshot_columns,
+            first_sequence,
+            large,
         )
     except NothingToDrawError as error:
         return DrawnQuestions([], dict.fromkeys(statements, str(error)))

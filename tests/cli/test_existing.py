@@ -1,0 +1,241 @@
+"""--existing: data that is there already is measured, and nothing on the server changes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from eventmark.jobs.profiles import PROFILES
+from eventmark.operations.existing import CATALOGUES
+from eventmark.operations.forks import ForkSamples, ForkTask, run_fork
+from eventmark.plans import sampling
+from eventmark.results.files import read_result
+from eventmark.results.results import RunResult
+from eventmark.seeding import sample_existing
+from eventmark.server import Server
+from eventmark.server.read_only import read_only_dsn
+from eventmark.stores import find_store, scans, write_template
+from tests.cli.conftest import Command, Done
+from tests.database import execute, fetch
+
+STORE = ("--store", "./own", "--profile", "quick")
+TABLE = "eventmark.events"
+
+# Everything that Eventmark could leave behind, or change: the catalogue, settings, sizes, and every row's version.
+STATE = """
+select json_build_object(
+    'relations', (
+        select json_agg(json_build_array(n.nspname, c.relname, c.relkind, c.relpages, c.reltuples, c.relallvisible,
+            c.relfrozenxid::text, c.reloptions, pg_relation_size(c.oid)) order by n.nspname, c.relname)
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname !~ '^pg_' or n.nspname = 'pg_temp'
+    ),
+    'functions', (select count(*) from pg_proc), 'triggers', (select count(*) from pg_trigger),
+    'roles', (select json_agg(rolname order by rolname) from pg_roles where rolname !~ '^existing_'),
+    'extensions', (select json_agg(extname order by extname) from pg_extension),
+    'settings', (select json_agg(json_build_array(setdatabase::text, setrole::text, setconfig)) from pg_db_role_setting),
+    'server', (select json_agg(json_build_array(name, setting) order by name) from pg_settings
+        where source not in ('client', 'session')),
+    'statistics', (select md5(string_agg(s::text, '' order by s::text)) from pg_statistic s),
+    'reset', (select stats_reset from pg_stat_database where datname = current_database()),
+    'sequences', (select json_agg(json_build_array(sequencename, last_value) order by 1)::text from (
+        select sequencename, last_value from pg_sequences order by sequencename) s),
+    'slots', (select count(*) from pg_replication_slots),
+    'rows', (select md5(string_agg(xmin::text || ctid::text || xmax::text, '' order by ctid)) from eventmark.events)
+)::text
+"""
+
+
+@pytest.fixture(autouse=True)
+def few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = replace(PROFILES["quick"], forks=1, samples=20, warmup_iterations_max=2)
+    monkeypatch.setitem(PROFILES, "quick", few)
+
+
+@pytest.fixture
+def reader(server: Server, own_corpus: str, tmp_path: Path) -> Iterator[str]:
+    """The DSN of a role that may read the store's tables and nothing else; the store's folder is ``own``."""
+    write_template(tmp_path / "own")
+    name = f"existing_{tmp_path.name.replace('-', '_')}"[:60].lower()
+    database = own_corpus.rsplit("/", 1)[1]
+    execute(
+        own_corpus,
+        f"create role {name} login password 'kQ7-0xv'",
+        f"grant usage on schema eventmark to {name}",
+        f"grant select on eventmark.events, eventmark.snapshots to {name}",
+        "vacuum analyze",
+    )
+    host = server.dsn.rsplit("@", 1)[1].rsplit("/", 1)[0]
+    yield f"postgresql://{name}:kQ7-0xv@{host}/{database}"
+    execute(own_corpus, f"drop owned by {name}", f"drop role {name}")
+
+
+def on(dsn: str, command: Command, verb: str, *flags: str) -> Done:
+    return command(verb, "--existing", "--schema", "eventmark", *STORE, *flags, "--server", dsn)
+
+
+def result() -> RunResult:
+    return read_result(Path("out/result.json"))
+
+
+def test_a_run_on_existing_data_needs_a_readers_role_alone_and_changes_nothing(
+    own_corpus: str, reader: str, command: Command
+) -> None:
+    before = json.loads(fetch(own_corpus, STATE))
+    done = on(reader, command, "run")
+    assert done.code in (0, 1, 3), done.err
+    assert json.loads(fetch(own_corpus, STATE)) == before
+    found = result()
+    assert {"load_aggregate[1000]", "stream_events[1000]", "create_token_at"} <= found.operations.keys()
+    assert not any(one.failed for one in found.operations.values())
+    assert "append_events[1]" not in found.operations
+    assert found.skipped["append_events[1]"].startswith("nothing is written with --existing")
+    assert {plan.statement for plan in found.plans} >= {"load_aggregate", "stream_events"}
+    assert all(plan.statement not in ("append_events", "store_snapshot") for plan in found.plans)
+    assert "Left on the server: nothing." in done.out
+
+
+def test_cliffs_of_existing_data_are_found_without_a_copy(
+    own_corpus: str, reader: str, command: Command
+) -> None:
+    before = json.loads(fetch(own_corpus, STATE))
+    assert on(reader, command, "explain", "--cliffs").code in (0, 1, 3)
+    assert json.loads(fetch(own_corpus, STATE)) == before
+    section = next(one for one in result().sections if one.name == "plan-cliffs")
+    assert "on the store's own tables as they are" in section.text[0]
+    assert {row[0] for row in section.tables[0].rows} >= {"load_aggregate", "stream_events"}
+
+
+def forked(dsn: str, folder: Path, catalogue: str, *names: str) -> dict[str, ForkSamples]:
+    """The operations measured on the existing store, in this process."""
+
+    async def run() -> dict[str, ForkSamples]:
+        connection = await asyncpg.connect(dsn)
+        try:
+            sample = await sample_existing(
+                connection, find_store(str(folder)), schema="eventmark", scans=False
+            )
+        finally:
+            await connection.close()
+        task = ForkTask(
+            dsn=dsn, store=str(folder), schema="eventmark", operation="", sample=sample, profile=PROFILES["quick"],
+            seed=1, catalogue=catalogue,
+        )  # fmt: skip
+        assert not [name for name in names if CATALOGUES[catalogue][name].not_in(sample)]
+        return {name: await run_fork(replace(task, operation=name)) for name in names}
+
+    return asyncio.run(run())
+
+
+def test_appends_to_existing_data_are_rolled_back_in_sessions_that_are_read_only(
+    own_corpus: str, tmp_path: Path
+) -> None:
+    write_template(tmp_path / "own")
+    rows = "select md5(string_agg(xmin::text || ctid::text, '' order by ctid)) from eventmark.events"
+    before = fetch(own_corpus, rows)
+    dsn = asyncio.run(read_only_dsn(own_corpus))
+    found = forked(dsn, tmp_path / "own", "appending", "append_events[1]", "append_events[10]")
+    assert all(len(one.samples_ns) == 20 and not one.failed for one in found.values()), found
+    assert fetch(own_corpus, rows) == before
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        execute(dsn, "delete from eventmark.events")
+
+
+def test_streams_of_fewer_than_1000_events_are_loaded_as_the_longest_there_are(
+    own_corpus: str, reader: str, tmp_path: Path
+) -> None:
+    execute(own_corpus, "delete from eventmark.events where version > 400", "vacuum analyze eventmark.events")
+    found = forked(reader, tmp_path / "own", "reading", "load_aggregate[longest]")["load_aggregate[longest]"]
+    assert len(found.samples_ns) == 20
+    assert not found.failed
+    with pytest.raises(AssertionError):
+        forked(reader, tmp_path / "own", "reading", "load_aggregate[1000]")
+
+
+def test_existing_data_is_asked_no_more_often_than_its_rate(own_corpus: str, tmp_path: Path) -> None:
+    write_template(tmp_path / "own")
+    paced = replace(
+        PROFILES["quick"], calls_per_s_max=50.0, samples=5, warmup_iterations_max=1, warmup_calls=1
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROFILES, "quick", paced)
+        found = forked(own_corpus, tmp_path / "own", "reading", "create_head_token")["create_head_token"]
+    assert found.seconds >= 4 / 50
+
+
+def test_a_database_labelled_as_production_and_a_schema_of_others_are_read(
+    own_corpus: str, reader: str, command: Command
+) -> None:
+    database = own_corpus.rsplit("/", 1)[1]
+    execute(
+        own_corpus, f"comment on database {database} is 'production'", "drop table eventmark.eventmark_store"
+    )
+    assert on(reader, command, "explain").code in (0, 1, 3)
+    assert result().plans
+
+
+def test_a_large_table_is_not_read_whole_unless_that_is_allowed(
+    own_corpus: str, reader: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scans, "LARGE_PAGES", 10)
+    monkeypatch.setattr(scans, "COST_MAX", 10.0)
+    monkeypatch.setattr(sampling, "PAGES_SAMPLED", 4)
+    scanned = "select seq_tup_read from pg_stat_user_tables where relname = 'events'"
+    for index in fetch(own_corpus, INDEXES):
+        execute(own_corpus, f"alter table eventmark.events drop constraint if exists {index}",
+                f"drop index if exists eventmark.{index}")  # fmt: skip
+    done = on(reader, command, "bench")
+    assert done.code == 4
+    assert "no index of eventmark.events leads to a stream's events" in done.err
+    assert "--allow-scans" in done.err
+    assert on(reader, command, "explain").code == 1
+    broken = next(one for one in result().plans if one.statement == "load_aggregate")
+    assert broken.findings[-1].observed == "not run: the planner would read events whole"
+    assert fetch(own_corpus, scanned) < 1000
+    assert on(reader, command, "explain", "--allow-scans").code == 1
+    assert fetch(own_corpus, scanned) > 20_000
+
+
+INDEXES = "select array_agg(indexname::text) from pg_indexes where schemaname = 'eventmark' and tablename = 'events'"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("truncate eventmark.events", "is empty, so there is nothing to measure on"),
+        ("revoke select on eventmark.events from {role}", "may not read eventmark.events"),
+        ("alter table eventmark.events rename to e; create view eventmark.events as table eventmark.e;"
+         "grant select on eventmark.events to {role}", "eventmark.events is a view"),
+        ("alter table eventmark.events rename to e", "there is no table eventmark.events"),
+        ("alter table eventmark.events rename column version to v", "no column 'version' (for sequence_number)"),
+        ("alter table eventmark.events drop column version; alter table eventmark.events add version date",
+         "column 'version' (for sequence_number) is date"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_told_before_anything_is_asked(
+    own_corpus: str, reader: str, command: Command, change: str, message: str
+) -> None:
+    role = reader.partition("//")[2].partition(":")[0]
+    execute(own_corpus, *change.format(role=role).split(";"))
+    done = on(reader, command, "bench")
+    assert done.code in (2, 4)
+    assert message in " ".join(done.err.split())
+    assert "Traceback" not in done.err
+
+
+def test_flags_of_a_corpus_are_refused_beside_existing_data(command: Command) -> None:
+    for flags, message in (
+        (("--existing",), "--existing reads the data of a server that runs already"),
+        (("--existing", "--replace"), "--replace is for a corpus"),
+        (("--allow-appends",), "add --existing"),
+    ):
+        done = command("run", *flags)
+        assert done.code == 2
+        assert message in done.err
+    done = command("bench", "--group", "--existing", "--server", "postgresql://nobody@127.0.0.1:1/none")
+    assert done.code in (2, 4)
