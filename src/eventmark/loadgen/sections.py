@@ -49,6 +49,8 @@ def load_section(outcome: LoadOutcome, operations: Mapping[str, OperationResult]
 def generator_section(outcome: LoadOutcome) -> Section:
     """Whether what was measured is the store, or whoever measured it. An unfit generator decides nothing."""
     health, seconds = outcome.health, outcome.seconds
+    ended = sum(one.succeeded + one.conflicted + one.failed for one in outcome.operations.values())
+    collections = sum(one.gc_count for one in health.workers)
     findings = [
         _finding(
             "CPU of the busiest worker", f"{health.cpu_share:.0%} of a core", health.cpu_share < CORE_FULL,
@@ -65,7 +67,8 @@ def generator_section(outcome: LoadOutcome) -> Section:
         ),
         _finding(
             "garbage collection", f"{health.gc_total_ms / seconds / 1e3:.2%} of the time, {health.gc_max_ms:.3g} ms "
-            "the longest", health.gc_total_ms < GC_SHARE_MAX * seconds * 1e3,
+            f"the longest, {collections / max(ended, 1) * 1e5:.0f} collections per 100,000 operations",
+            health.gc_total_ms < GC_SHARE_MAX * seconds * 1e3,
             f"below {GC_SHARE_MAX:.0%} of the time", "let fewer operations be under way at once",
         ),
     ]  # fmt: skip

@@ -59,6 +59,11 @@ def test_load_ends_with_accounts_series_its_generators_health_and_its_bottleneck
         assert (one.mode, one.failed) == ("open loop", 0)
         assert one.samples > 0
     assert [one.name for one in result.sections] == ["load", "generator", "bottleneck"]
+    collecting = next(one for one in result.sections[1].findings if one.name == "garbage collection")
+    collections = sum(row[7] for row in result.sections[1].tables[0].rows)
+    ended = sum(one.samples for one in result.operations.values())
+    per_100_000 = int(collecting.observed.split(", ")[2].split()[0])
+    assert per_100_000 == pytest.approx(collections / ended * 1e5, rel=0.05)  # a conflict is no sample
     accounts = result.sections[0].tables[0].rows
     assert all(row[1] == sum(float(cell) for cell in row[2:6]) for row in accounts)  # type: ignore[arg-type]
     names = {series.name for series in result.series}
