@@ -96,8 +96,8 @@ def test_a_target_that_is_broken_fails_and_one_that_cannot_be_told_is_no_pass(
         ("tenant text", "tenant", "StoreDefinitionError: *schema.sql:*"),
         (
             "tenant text",
-            "tenant uuid",
-            "CannotRunError: *does not fit table 'events': invalid UUID*are text)",
+            "tenant date",
+            "*Error: *tenant*date*",
         ),
     ],
 )

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -28,9 +29,10 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may act as oth
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A directory that other users may enter: pytest's own are closed to them."""
-    return opened(tmp_path)
+def place() -> Iterator[Path]:
+    """A directory that other users may enter: those of pytest are closed to them, again by each run that begins."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        yield opened(Path(directory))
 
 
 def opened(place: Path) -> Path:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eventmark.choices import chosen
 from eventmark.errors import UsageError, VersionConflictError
 from eventmark.experiments.stress.book import Attempt, Book
 from eventmark.experiments.stress.stage import Stage, back_to_normal, probe, slowdown
-from eventmark.experiments.stress.stress import CASES, Stress, chosen_cases
+from eventmark.experiments.stress.stress import CASES, Stress
 from eventmark.jobs.job import Job
 from eventmark.judgement.symptoms import Limit
 from eventmark.results.results import Finding, RunResult, Section, Verdict
@@ -117,9 +118,9 @@ def test_a_store_of_plain_sql_is_stressed_alike(job: Job, tmp_path: Path) -> Non
 
 def test_an_unknown_case_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match="did you mean 'deadlock'"):
-        chosen_cases("deadlok")
-    assert chosen_cases("deadlock, checkpoint") == ("deadlock", "checkpoint")
-    assert chosen_cases("all") == tuple(CASES)
+        chosen("deadlok", CASES, "case")
+    assert chosen("deadlock, checkpoint", CASES, "case") == ("deadlock", "checkpoint")
+    assert chosen("all", CASES, "case") == tuple(CASES)
 
 
 async def verdicts(stage: Stage) -> dict[str, Verdict]:
