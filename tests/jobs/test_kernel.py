@@ -306,6 +306,7 @@ def interrupted(
     monkeypatch.setattr(experiment, "measure", measure)
     monkeypatch.setattr(experiment, "job_for", lambda self, job: job)
     monkeypatch.setattr(experiment, "scratch_events", lambda self, job: 0)
+    monkeypatch.setattr(experiment, "connections", 0)
     with pytest.raises(KeyboardInterrupt) as ended:
         object.__new__(experiment).run(job())
     return ended.value
