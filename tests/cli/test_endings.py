@@ -230,7 +230,10 @@ def test_what_is_not_foreseen_is_a_defect_with_its_traceback_and_never_a_verdict
         (asyncpg.InterfaceError("connection is closed"), "the server went away"),
         (ConnectionRefusedError(111, "Connect call failed"), "the server went away"),
         (TimeoutError(), "the server went away: TimeoutError"),
-        (asyncpg.TooManyConnectionsError("sorry, too many clients already"), "the server refused: sorry"),
+        (
+            asyncpg.TooManyConnectionsError("sorry, too many clients already"),
+            "the server has no connection left: sorry",
+        ),
         (
             asyncpg.InsufficientPrivilegeError("permission denied for table t"),
             "the server refused: permission",

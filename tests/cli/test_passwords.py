@@ -182,7 +182,7 @@ def test_the_remedy_says_how_a_password_is_written() -> None:
 
 
 def test_a_defect_is_shown_with_its_traceback_and_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError("lost postgresql://odd:topsecret1@127.0.0.1:1/odddb and topsecret1")
 
     monkeypatch.setattr(sys.modules["eventmark.server.provision"], "check_server", fail)
