@@ -46,9 +46,10 @@ ROWS_READ_FREE = 100.0
 
 SERIALIZATION_SHARE_MAX = 0.5
 SERIALIZATION_MS_MIN = 1.0
-TOAST_PAGES_PER_ROW_MIN = 0.01  # fewer are nothing that a larger toast_tuple_target would save
 """Beyond half, writing the answer out takes the server longer than finding it. A time, so the plan is not broken by
 it; and of less than a millisecond nobody gains anything."""
+
+TOAST_PAGES_PER_ROW_MIN = 0.01  # fewer are nothing that a larger toast_tuple_target would save
 
 _NO_INDEX = ("", "none")
 
