@@ -180,7 +180,7 @@ def without_index(found: DropCandidate) -> Candidate:
         apply=(drop,),
         revert=(again,),
         script=(script,),
-        risk="reports or people may search it: see its idx_scan where the store is in use",
+        risk="other queries may use this index: check idx_scan in production first",
     )
 
 

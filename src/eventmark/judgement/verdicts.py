@@ -98,8 +98,11 @@ def _unsteady(
     near_met = interval.high is not None and interval.high > (1 - NEAR_LIMIT) * target.limit_ms
     near_broken = interval.low < (1 + NEAR_LIMIT) * target.limit_ms
     if (verdict is Verdict.MET and near_met) or (verdict is Verdict.BROKEN and near_broken):
-        return Verdict.INCONCLUSIVE, [*why, "never became steady, and is near the target"]
-    return verdict, [*why, "never became steady"]
+        return Verdict.INCONCLUSIVE, [
+            *why,
+            f"still drifting after warm-up, within {NEAR_LIMIT:.0%} of the target: run longer, or on a quiet machine",
+        ]
+    return verdict, [*why, "still drifting after warm-up, but far from the target"]
 
 
 def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:
