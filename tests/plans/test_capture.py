@@ -108,5 +108,5 @@ async def test_what_writing_out_an_answer_takes_is_seen_where_the_server_tells_i
     assert work["serialization_ms"] < work["execution_ms"]
     assert work["planning_memory_kb"] > 0
     (finding,) = [one for one in judge(statement, plan, work) if one.name == "serialization"]
-    assert finding.verdict is Verdict.MET and "json instead of jsonb" in finding.remedy
+    assert finding.verdict is Verdict.MET and "store them as json" in finding.remedy
     assert f"{work['toast_pages_per_row']:.2f} pages of TOAST per row" in finding.observed
