@@ -305,31 +305,25 @@ async def _statement_count(server: Server, dsn: str) -> int:
 
 
 async def test_every_operation_is_one_round_trip_once_its_statement_is_prepared(dsn: str) -> None:
-    """But a token of an instant, which looks for events before it whose clocks were ahead."""
     async with (
         Proxy(dsn) as proxy,
         await PostgresEventStore.connect(proxy.dsn, schema=SCHEMA, pool_max=1, notify=False) as store,
     ):
         token = await store.create_tail_token()
         for first in (True, False):
-            for trips, operation in (
-                (
-                    1,
-                    lambda version: store.append_events(
-                        stream_of(), new_events(10), expected_version=version
-                    ),
-                ),
-                (1, lambda _: store.load_aggregate("acme", "a-1")),
-                (1, lambda _: store.stream_events(token)),
-                (1, lambda _: store.stream_events(token, tenant_id="acme")),
-                (1, lambda _: store.create_head_token()),
-                (2, lambda _: store.create_token_at(datetime(2000, 1, 1, tzinfo=UTC))),
-                (1, lambda _: store.read_snapshot("acme", "a-1")),
+            for operation in (
+                lambda version: store.append_events(stream_of(), new_events(10), expected_version=version),
+                lambda _: store.load_aggregate("acme", "a-1"),
+                lambda _: store.stream_events(token),
+                lambda _: store.stream_events(token, tenant_id="acme"),
+                lambda _: store.create_head_token(),
+                lambda _: store.create_token_at(datetime(2000, 1, 1, tzinfo=UTC)),
+                lambda _: store.read_snapshot("acme", "a-1"),
             ):
                 before = proxy.round_trips
                 await operation(0 if first else 10)
                 if not first:
-                    assert proxy.round_trips - before == trips
+                    assert proxy.round_trips - before == 1
 
 
 @every_ordering

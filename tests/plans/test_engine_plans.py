@@ -81,10 +81,12 @@ async def test_a_dropped_index_breaks_the_statements_that_name_it(
     await connection.execute(drop.format(f"store.{index}"))
     results = await examine_plans(connection, statements, SCHEMA, cases)
     broken = [result for result in results if result.verdict is Verdict.BROKEN]
-    assert {result.statement for result in broken} == {
-        name for name, statement in statements.items() if statement.index == index
-    }
-    assert all(index in finding.expected for result in broken for finding in result.findings[:1])
+    needs = {name for name, statement in statements.items() if statement.index == index}
+    if index == "domain_events_position":
+        needs.add("create_token_at")  # which goes back by it from what it found by time
+    assert {result.statement for result in broken} == needs
+    named = (result for result in broken if statements[result.statement].index == index)
+    assert all(index in finding.expected for result in named for finding in result.findings[:1])
     # and without being told: the work gives it away
     by_work = {"pages", "rows removed", "rows read", "sequential scan", "sort"}
     assert _names_of_faults(results) & by_work

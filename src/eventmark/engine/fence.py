@@ -10,6 +10,7 @@ dropped and made anew, a pooler that leads to another server) fails before it re
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError, StoreReplacedError
 
 _PREFIX = "fence_"
+_WITH = re.compile(r"with\s+(recursive\s+)?", re.IGNORECASE)
 _STANDING = """
 select p.proname as name, pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)) as owner
 from pg_class c left join pg_proc p
@@ -39,9 +41,11 @@ def fence_name(store_id: UUID, epoch: int, ordering: str, row_level_security: bo
 
 def fenced(sql: str, schema: str, name: str) -> str:
     """The statement, which fails where the schema's identity is another one than ``name`` stands for."""
-    expression = f'with eventmark_fence as (select {quoted_schema(schema)}."{name}"())'
-    head, _, rest = sql.partition(" ")
-    return f"{expression}, {rest}" if head.lower() == "with" else f"{expression} {sql}"
+    fence = f'eventmark_fence as (select {quoted_schema(schema)}."{name}"())'
+    keywords = _WITH.match(sql)
+    if keywords is None:
+        return f"with {fence} {sql}"
+    return f"{keywords[0]}{fence}, {sql[keywords.end() :]}"
 
 
 async def set_fence(connection: asyncpg.Connection[Any], schema: str) -> None:

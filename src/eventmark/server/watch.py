@@ -34,7 +34,8 @@ STATEMENTS_SHOWN = 20
 STATEMENT_ENDS = 90  # characters of its beginning and of its end: what it is, and on what condition
 _SCHEMA = re.compile(r'"[a-z_0-9]+"\.')  # the same statement in another schema may have the same id
 _FENCE = re.compile(
-    r'^\s*with eventmark_fence as \(select "?fence_[0-9a-f]+"?\(\)\)(?P<more>,?)', re.IGNORECASE
+    r'^\s*(?P<with>with (recursive )?)eventmark_fence as \(select "?fence_[0-9a-f]+"?\(\)\)(?P<more>,?)',
+    re.IGNORECASE,
 )
 """What every statement of an open store begins with; it tells nothing of the statement."""
 
@@ -209,7 +210,9 @@ def _statement_times(statements: Sequence[StatementStatistics], waits: WaitSampl
 
 
 def _short(query: str) -> str:
-    text = " ".join(_FENCE.sub(lambda found: "with" if found["more"] else "", _SCHEMA.sub("", query)).split())
+    text = " ".join(
+        _FENCE.sub(lambda found: found["with"] if found["more"] else "", _SCHEMA.sub("", query)).split()
+    )
     return (
         text if len(text) <= 2 * STATEMENT_ENDS + 3 else f"{text[:STATEMENT_ENDS]} … {text[-STATEMENT_ENDS:]}"
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from eventmark.domain import EventBatch, TrackingToken
-from eventmark.engine.orderings.ordering import Read, first_after, place
+from eventmark.engine.orderings.ordering import Read, place
 from eventmark.engine.records import EventRecord
 
 
@@ -35,14 +34,10 @@ class NumberReader:
         rows = await self._at_rows(instant, tenant_id)
         if not rows:
             return head
-        (number,) = await self._first_after(instant, rows[0][0], tenant_id)
-        return head.lower_bound(place(self._tail, number - 1))
+        return head.lower_bound(place(self._tail, rows[0][0] - 1))
 
     async def _head_rows(self, tenant_id: str | None) -> list[EventRecord]:
         return await self._read("create_head_token")
-
-    async def _first_after(self, instant: datetime, number: int, tenant_id: str | None) -> Sequence[int]:
-        return await first_after(self._read, (number,), instant)
 
     async def _at_rows(self, instant: datetime, tenant_id: str | None) -> list[EventRecord]:
         return await self._read("create_token_at", instant)

@@ -25,7 +25,7 @@ from eventmark.domain import EventBatch, TrackingToken
 from eventmark.domain import gaps as gap_sets
 from eventmark.domain.gaps import Gaps
 from eventmark.domain.tokens import tenant_mark
-from eventmark.engine.orderings.ordering import Ordering, Read, first_after, place
+from eventmark.engine.orderings.ordering import Ordering, Read, place
 from eventmark.engine.records import EventRecord
 from eventmark.errors import StoreUnavailableError
 
@@ -105,7 +105,6 @@ class GapAwareReader:
         if number is None:
             return head
         gaps = self._open_gaps(look, number)
-        (number,) = await first_after(self._read, (number,), instant)
         return head.lower_bound(self._token(number - 1, gaps))
 
     def _batch(

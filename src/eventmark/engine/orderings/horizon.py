@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from eventmark.domain import EventBatch, TrackingToken
-from eventmark.engine.orderings.ordering import Ordering, Read, first_after, place
+from eventmark.engine.orderings.ordering import Ordering, Read, place
 
 
 class HorizonReader:
@@ -46,7 +46,7 @@ class HorizonReader:
         rows = await self._read("create_token_at", instant)
         if not rows:
             return None
-        transaction_id, number = await first_after(self._read, tuple(rows[0]), instant)
+        transaction_id, number = rows[0]
         return self._place(transaction_id, number - 1)
 
     def _place(self, transaction_id: int, number: int, tenant_id: str | None = None) -> TrackingToken:

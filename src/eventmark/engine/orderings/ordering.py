@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -83,17 +83,6 @@ class Ordering:
         """The file of the indexes that the statements need."""
         paths = [SQL_DIRECTORY / directory / "indexes.sql" for directory in self.directories]
         return next(path for path in paths if path.exists())
-
-
-async def first_after(read: Read, place: Sequence[int], *asked: object) -> Sequence[int]:
-    """The place of the first event at or after an instant, going back from the place of one that is.
-
-    ``asked`` is what ``earlier_event`` is asked with before the place: the instant, of a tenant or of all. Each look
-    goes back 100 events further. The first one that finds nothing ends it.
-    """
-    while rows := await read("earlier_event", *asked, *place):
-        place = tuple(rows[0])
-    return place
 
 
 def place(

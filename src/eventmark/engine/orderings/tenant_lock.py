@@ -8,12 +8,11 @@ privilege: whoever may connect to the database can take a tenant's as well, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from eventmark.domain import EventBatch, TrackingToken
 from eventmark.engine.orderings.by_number import NumberReader
-from eventmark.engine.orderings.ordering import Ordering, first_after, place
+from eventmark.engine.orderings.ordering import Ordering, place
 from eventmark.engine.records import EventRecord
 from eventmark.errors import TokenRefusedError
 
@@ -34,9 +33,6 @@ class TenantReader(NumberReader):
 
     async def _at_rows(self, instant: datetime, tenant_id: str | None) -> list[EventRecord]:
         return await self._read("create_token_at", _needed(tenant_id), instant)
-
-    async def _first_after(self, instant: datetime, number: int, tenant_id: str | None) -> Sequence[int]:
-        return await first_after(self._read, (number,), _needed(tenant_id), instant)
 
 
 def _needed(tenant_id: str | None) -> str:
