@@ -10,12 +10,13 @@ from eventmark.errors import UsageError
 ALL = "all"
 
 
-def unknown(what: str, name: str, known: Iterable[str], *, remedy: str = "") -> UsageError:
-    """The error for a ``what`` called ``name``, with the nearest of those ``known``."""
+def unknown(what: str, name: str, known: Iterable[str], *, remedy: str = "", source: str = "") -> UsageError:
+    """The error for a ``what`` called ``name``, with the nearest of those ``known``; ``source`` is where it stands."""
     names = list(known)
     nearest = difflib.get_close_matches(name, names, 1)
     guess = f", did you mean {nearest[0]!r}?" if nearest else ""
-    return UsageError(f"unknown {what} {name!r}{guess}", remedy=remedy or f"use {', '.join(names)}")
+    where = f"{source}: " if source else ""
+    return UsageError(f"{where}unknown {what} {name!r}{guess}", remedy=remedy or f"use {', '.join(names)}")
 
 
 def chosen(text: str, known: Iterable[str], what: str) -> tuple[str, ...]:

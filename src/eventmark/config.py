@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -36,6 +36,7 @@ class Settings:
     server: str = "embedded"
     schema: str = CORPUS_SCHEMA
     targets: str = ""
+    target: Sequence[str] = ()
     out: str = "out"
     directory: str = ""
     keep: bool = False
@@ -54,6 +55,7 @@ class Settings:
     mix: str = ""
     rate: int = 500
     arrivals: str = "poisson"
+    stages: str = ""
     users: int = 0
     think_ms: int = 0
     workers: str = ""  # a number, or a cluster; empty: one per core, a few at most

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eventmark.errors import UsageError
-from eventmark.results.targets import DEFAULT_TARGETS, Target, read_targets, targets_from
+from eventmark.results.targets import DEFAULT_TARGETS, Target, parse_targets, read_targets, targets_from
 
 
 def file_with(tmp_path: Path, text: str | bytes) -> Path:
@@ -85,3 +85,40 @@ def test_mapping_of_another_file_gives_its_own_targets_only() -> None:
     assert targets == {"read_snapshot": Target("p95", 7.0), "compare_tokens": Target("p95", 2.0)}
     with pytest.raises(UsageError, match=r"^store\.toml: unknown operation 'compare_token'"):
         targets_from({"compare_token": 7}, "store.toml")
+
+
+def test_targets_in_words_have_a_quantile_a_limit_and_its_unit_and_the_last_of_a_name_holds() -> None:
+    words = [
+        "read_snapshot=p99<3ms", "append_events[1] = p999 < 1.5 s", "compare_tokens=250us", "read_snapshot=p50<2ms",
+        "load_aggregate[longest]=80ms",
+    ]  # fmt: skip
+    assert parse_targets(words) == {
+        "read_snapshot": Target("p50", 2.0),
+        "append_events[1]": Target("p999", 1500.0),
+        "compare_tokens": Target("p95", 0.25),
+        "load_aggregate[longest]": Target("p95", 80.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("append_event[1]=p99<5ms", ["'append_event[1]'", "did you mean 'append_events[1]'"]),
+        ("", ["unknown operation ''", "operations are append_events[1]"]),
+        ("read_snapshot", ["the target of read_snapshot", "got 'read_snapshot'"]),
+        ("read_snapshot=p99>5ms", ["the target of read_snapshot"]),
+        ("read_snapshot=p99<5", ["the target of read_snapshot", "us, ms or s"]),
+        ("read_snapshot=p99<5h", ["the target of read_snapshot", "us, ms or s"]),
+        ("read_snapshot=p99<-5ms", ["the target of read_snapshot"]),
+        ("read_snapshot=p99<0ms", ["the target of read_snapshot", "above 0"]),
+        ("read_snapshot=p99<121s", ["the target of read_snapshot", "at most 120000"]),
+        ("read_snapshot=p90<5ms", ["'p90' of read_snapshot", "p50, p95, p99, p999"]),
+    ],
+)
+def test_wrong_words_are_refused_naming_the_operation(words: str, named: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_targets([words])
+    shown = str(caught.value)
+    assert "--target" in shown
+    for part in named:
+        assert part in shown

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kstest
 
 from eventmark.errors import UsageError
-from eventmark.workload.arrivals import PEAK, SCHEDULES, SPIKE, Arrivals
+from eventmark.workload.arrivals import PEAK, SCHEDULES, SPIKE, Arrivals, Stage, parse_stages
 
 
 def due_s(schedule: str, rate: float = 1000.0, seconds: float = 20.0, seed: int = 1) -> np.ndarray:
@@ -75,3 +75,31 @@ def test_arrivals_that_are_none_are_refused(schedule: str, rate: float, said: st
 def test_a_schedule_that_would_not_fit_the_memory_is_refused() -> None:
     with pytest.raises(UsageError, match="more than one load may hold"):
         Arrivals("ramp", 1_000_000.0).due_s(3600.0, np.random.default_rng(1))
+
+
+def test_stages_are_read_with_their_lengths_and_the_rates_they_end_at() -> None:
+    assert parse_stages("30s:100, 2m:1000,0.5h:0") == (Stage(30, 100), Stage(120, 1000), Stage(1800, 0))
+
+
+def test_the_rate_of_stages_moves_evenly_from_one_to_the_next() -> None:
+    staged = Arrivals.staged(parse_stages("10s:2000,10s:2000,20s:0"))
+    due = staged.due_s(staged.stage_ends_s[-1], np.random.default_rng(1))
+    assert staged.stage_ends_s == [10.0, 20.0, 40.0]
+    counts = np.histogram(due, bins=8, range=(0, 40.0))[0] / 5.0
+    assert counts == pytest.approx([500, 1500, 2000, 2000, 1750, 1250, 750, 250], rel=0.08)
+
+
+@pytest.mark.parametrize("text", ["", "30s", "30:100", "30s:-1", "0s:5", "30s:100,", "30s:100;2m:5", "30s:x"])
+def test_what_is_no_stage_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a stage"):
+        parse_stages(text)
+
+
+def test_stages_without_any_load_are_refused() -> None:
+    with pytest.raises(UsageError, match="above 0"):
+        Arrivals.staged(parse_stages("30s:0"))
+
+
+def test_stages_are_no_name_of_a_schedule() -> None:
+    with pytest.raises(UsageError, match="unknown arrivals 'stages'"):
+        Arrivals("stages", 5)

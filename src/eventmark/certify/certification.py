@@ -14,6 +14,7 @@ from eventmark.certify.kept import KeptParts
 from eventmark.certify.page import whole_result
 from eventmark.certify.schedule import NEEDED, chosen_extents, least_s, left_over_s
 from eventmark.errors import EventmarkError, UsageError
+from eventmark.jobs.existing import prepare_existing
 from eventmark.jobs.job import check_room, prepare_store
 from eventmark.jobs.kernel import Interrupted
 from eventmark.loadgen.generator import Watcher
@@ -33,6 +34,21 @@ TITLES = {
     Part.SOAK: "soak",
     Part.ADVICE: "advice",
 }
+
+_LOADS = "others use the server, and --existing burdens it with one connection alone; it takes a corpus"
+_WRITES = "nothing is written with --existing; it takes a corpus"
+NOT_IN_USE = {
+    Part.VERIFY: f"{_WRITES}: eventmark verify",
+    Part.LOAD: f"{_LOADS}: eventmark load",
+    Part.CAPACITY: f"{_LOADS}: eventmark capacity",
+    Part.SWEEP: f"{_LOADS}: eventmark sweep",
+    Part.ISOLATION: f"{_LOADS}: eventmark isolate",
+    Part.GROWTH: f"{_WRITES}: eventmark scale",
+    Part.STRESS: f"{_LOADS}: eventmark stress",
+    Part.SOAK: f"{_WRITES}: eventmark soak",
+    Part.ADVICE: f"{_WRITES}: eventmark advise",
+}
+"""What is not done on data that was there already, with the reason and the verb that does it elsewhere."""
 
 ENDED = ("interrupted", "ended by an error")
 
@@ -76,7 +92,10 @@ class Certification:
         kept = KeptParts(self.ground.out)
         self._parts = kept.finished(job) if self.resume else {}
         self._check_time()
-        check_room(job, prepare_store(job))
+        if job.existing is None:
+            check_room(job, prepare_store(job))
+        else:
+            prepare_existing(job)
         if not self.resume:
             kept.begin(job)
         self._announce()
@@ -139,6 +158,8 @@ class Certification:
                 self.say(f"  not done  {TITLES[part]}: {self._why_not(part)}")
 
     def _why_not(self, part: Part) -> str:
+        if part in self._ruled_out:
+            return self._ruled_out[part]
         extents = extents_of(self.ground)[part]
         if not extents:
             return "the corpus has too few events for it"
@@ -171,11 +192,15 @@ class Certification:
         self.say(f"  {result.verdict.value} " + "; ".join(result.reasons[:2]))
 
     def _result(self, ended: str) -> RunResult:
-        why = {part: self._not_done.get(part, f"{TITLES[part]}: {ended}") for part in Part}
+        why = {
+            part: self._not_done.get(part, f"{TITLES[part]}: {self._ruled_out.get(part, ended)}")
+            for part in Part
+        }
         done = Done(
             parts=self._parts,
             not_done={part: reason for part, reason in why.items() if part not in self._parts},
             lacking=self._lacking(),
+            ruled_out=self._ruled_out,
             ended=ended in ENDED,
         )
         return whole_result(
@@ -183,11 +208,15 @@ class Certification:
             seconds=self.clock() - self._began_s,
         )  # fmt: skip
 
+    @property
+    def _ruled_out(self) -> dict[Part, str]:
+        return {} if self.ground.job.existing is None else NOT_IN_USE
+
     def _lacking(self) -> dict[str, str]:
         job, lacking = self.ground.job, {}
         if not job.definition.capabilities.tokens:
             lacking["tokens"] = job.definition.absent.get("stream_events", "the store streams no events")
-        if len(job.corpus.tenants) < 2:
+        if job.existing is None and len(job.corpus.tenants) < 2:
             lacking["tenants"] = "the corpus has one tenant"
         return lacking
 

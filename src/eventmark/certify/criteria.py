@@ -54,12 +54,14 @@ _WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.MET)
 class Done:
     """What was done of a certification: the results of its parts, and why the others were not done.
 
-    ``lacking`` maps what the store or the corpus lacks, "tokens" or "tenants", to the reason. ``ended``: too early.
+    ``lacking`` maps what the store or the corpus lacks, "tokens" or "tenants", to the reason. ``ruled_out`` are the
+    parts that data in use is not asked for, each with the reason. ``ended``: too early.
     """
 
     parts: Mapping[Part, RunResult]
     not_done: Mapping[Part, str] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
+    ruled_out: Mapping[Part, str] = field(default_factory=dict)
     ended: bool = False
 
 
@@ -83,7 +85,8 @@ class Question:
     """``needs`` are the parts without which it cannot be MET; what is seen by any of ``looks`` counts.
 
     ``tells`` give the figure that decides. ``about`` is what a store may lack, so that the question is not asked.
-    ``timed``: it rests on times, so that a machine that is not fit leaves it undecided.
+    ``timed``: it rests on times, so that a machine that is not fit leaves it undecided. ``in_use`` is what is asked of
+    data in use, where that is less.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Question:
     tells: Mapping[Part, Tell]
     about: str = ""
     timed: bool = True
+    in_use: str = ""
 
 
 def criteria(done: Done) -> list[Criterion]:
@@ -124,22 +128,30 @@ def _answered(question: Question, done: Done) -> Criterion:
     ]
     verdict, reason, remedy = _verdict(question, seen, done)
     first = next((one for one in seen if one.verdict is verdict), seen[0] if seen else None)
-    told = [tell(done.parts[part]) for part, tell in question.tells.items() if part in done.parts]
+    tells = {_told_by(part, done): tell for part, tell in question.tells.items()}
+    told = [tell(done.parts[part]) for part, tell in tells.items() if part in done.parts]
+    asked = question.in_use if question.in_use and done.ruled_out else question.text
     return Criterion(
-        name=question.name, question=question.text, verdict=verdict, reason=reason, remedy=remedy,
+        name=question.name, question=asked, verdict=verdict, reason=reason, remedy=remedy,
         figure="; ".join(filter(None, told)), evidence=first.evidence if first else "",
     )  # fmt: skip
+
+
+def _told_by(part: Part, done: Done) -> Part:
+    """Who has a part's figures: what is not measured under load is measured alone."""
+    return Part.OPERATIONS if part is Part.LOAD and part in done.ruled_out else part
 
 
 def _verdict(question: Question, seen: Sequence[Seen], done: Done) -> tuple[Verdict | None, str, str]:
     """With its reason and what to do. The one place where a criterion is decided."""
     worst = next((one for one in _WORST_FIRST if any(found.verdict is one for found in seen)), None)
     lacking = done.lacking.get(question.about, "")
-    missing = [
-        done.not_done.get(part, f"{part} was not done") for part in question.needs if part not in done.parts
-    ]
+    needs = [part for part in question.needs if part not in done.ruled_out]
+    missing = [done.not_done.get(part, f"{part} was not done") for part in needs if part not in done.parts]
     if worst is not Verdict.BROKEN and lacking:
         return None, f"not asked: {lacking}", ""
+    if not needs:
+        return None, f"not asked: {done.ruled_out[question.needs[0]]}", ""
     if worst is not Verdict.BROKEN and missing:
         return Verdict.INCONCLUSIVE, "; ".join(missing), RESUME if done.ended else MORE_TIME
     if worst is None:
@@ -283,6 +295,7 @@ QUESTIONS = (
     ),
     Question(
         name="targets-under-load", text="Do all operations meet their targets under load?",
+        in_use="Do the operations that were measured meet their targets on this data?",
         needs=(Part.OPERATIONS, Part.LOAD),
         looks={
             Part.OPERATIONS: _operations, Part.LOAD: _operations, Part.CAPACITY: _findings, Part.SOAK: _soaked,

@@ -88,6 +88,8 @@ class Extent:
 
 def extents_of(ground: Ground) -> dict[Part, Sequence[Extent]]:
     """Of every part, ascending by what they take; none of a part that the profile or the corpus rules out."""
+    if ground.job.existing is not None:
+        return _in_use(ground)
     found: Mapping[Part, Sequence[Extent]] = {
         Part.VERIFY: _verify(ground), Part.OPERATIONS: _operations(ground), Part.CLIFFS: _cliffs(ground),
         Part.LOAD: [_load(seconds) for seconds in (10.0, 30.0, 60.0)],
@@ -101,6 +103,21 @@ def extents_of(ground: Ground) -> dict[Part, Sequence[Extent]]:
         Part.SOAK: [_soak(SOAKED_LEAST_S)],
         Part.ADVICE: [_advice(60.0, "quick"), _advice(260.0, "standard")],
     }  # fmt: skip
+    return _of_profile(ground, found)
+
+
+def _in_use(ground: Ground) -> dict[Part, Sequence[Extent]]:
+    """Of data in use: what reads alone, at the pace that is kept there."""
+    appends = 3.0 if ground.job.existing is not None and ground.job.existing.appends else 0.0
+    found: dict[Part, Sequence[Extent]] = {part: [] for part in Part}
+    found[Part.OPERATIONS] = [
+        _plain(40.0 + 7 * appends, "quick", MainJob), _plain(200.0 + 30 * appends, "standard", MainJob),
+    ]  # fmt: skip
+    found[Part.CLIFFS] = [_plain(30.0, "quick", Cliffs)]
+    return _of_profile(ground, found)
+
+
+def _of_profile(ground: Ground, found: Mapping[Part, Sequence[Extent]]) -> dict[Part, Sequence[Extent]]:
     quick = ground.job.profile.name == "quick"
     return {
         part: [one for one in extents if one.profile == "quick" or not quick]

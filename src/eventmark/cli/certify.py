@@ -11,7 +11,7 @@ from eventmark.certify.certification import Certification, Stopped
 from eventmark.certify.extents import Ground
 from eventmark.cli.live import live_view
 from eventmark.cli.load import worker_count
-from eventmark.cli.options import Options
+from eventmark.cli.options import ExistingOptions
 from eventmark.cli.output import check_writable
 from eventmark.cli.publish import check_published
 from eventmark.cli.run import finish, served
@@ -31,15 +31,16 @@ def certify(
     resume: Annotated[
         bool, Parameter(group=_CERTIFY, negative=(), help="Go on after the parts that --out holds already.")
     ] = False,
-    options: Options | None = None,
+    options: ExistingOptions | None = None,
 ) -> int:
     """Will this event store hold, at production scale, under load, without losing an event?
 
     Everything that the answer needs, on one corpus and one server: lost events, operations alone and under load,
     plans, capacity, clients, tenants, growth, stress, a soak, advice. The minutes go to what decides most. The answer
-    is a table of criteria; each part that is finished is kept in --out.
+    is a table of criteria; each part that is finished is kept in --out. With --existing, what reads alone is measured
+    on the tables that are there, and the answer names what was not asked.
     """
-    settings = (options or Options()).settings({"baselines": False})
+    settings = (options or ExistingOptions()).settings({"baselines": False})
     minutes = MINUTES if minutes is None else minutes
     if not 1 <= minutes <= MINUTES_MAX:
         raise UsageError(
@@ -63,7 +64,11 @@ def certify(
             raise CannotRunError(
                 "interrupted",
                 remedy="with --resume, the same command goes on with the next part"
-                + ("" if settings.keep else "; with --keep as well, the corpus stays for it"),
+                + (
+                    ""
+                    if settings.keep or settings.existing
+                    else "; with --keep as well, the corpus stays for it"
+                ),
             ) from None
         except Stopped as stopped:
             finish(settings, stopped.result)

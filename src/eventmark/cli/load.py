@@ -19,7 +19,7 @@ from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.plan import LoadPlan, checked_through
 from eventmark.server import machine
 from eventmark.workers.cluster import SCHEME
-from eventmark.workload.arrivals import Arrivals
+from eventmark.workload.arrivals import Arrivals, parse_stages
 
 WORKERS_MAX = 4
 """Worker processes unless somebody asks for more."""
@@ -98,6 +98,13 @@ def load(
     arrivals: Annotated[
         str | None, Parameter(group=_LOAD, help="constant, poisson, ramp, spike or step [poisson].")
     ] = None,
+    stages: Annotated[
+        str | None,
+        Parameter(
+            group=_LOAD,
+            help="The rate over time instead, each stage moving evenly to its own: 30s:100,2m:1000,30s:0.",
+        ),
+    ] = None,
     users: Annotated[
         int | None,
         Parameter(
@@ -116,21 +123,35 @@ def load(
     felt by everything that was due during it.
     """
     own = (load_options or LoadOptions()).given()
+    _check_stages(stages, rate=rate, arrivals=arrivals, users=users, seconds=own["seconds"])
     settings = (options or Options()).settings(
-        rate=rate, arrivals=arrivals, users=users, think_ms=think_ms, **own
+        rate=rate, arrivals=arrivals, stages=stages, users=users, think_ms=think_ms, **own
     )
     plan = plan_of(settings, settings.seconds or LOAD_S[find_profile(settings.profile).name])
     return run_watched(lambda watch: Load(plan=plan, watch=watch), settings, keep=True)
+
+
+def _check_stages(stages: str | None, **others: int | str | None) -> None:
+    """Raises ``UsageError`` where the rate over time is told twice."""
+    given = [name for name, value in others.items() if value is not None]
+    if stages and given:
+        raise UsageError(
+            f"--stages has the rate over time, and so has --{given[0]}", remedy="leave one of them out"
+        )
 
 
 def plan_of(settings: Settings, seconds: float) -> LoadPlan:
     """The load of the settings. Raises ``UsageError``."""
     if settings.think_ms and not settings.users:
         raise UsageError("--think-ms needs --users", remedy="arrivals do not think: name a rate alone")
+    arrivals = None if settings.users else Arrivals(settings.arrivals, settings.rate)
+    if settings.stages:
+        arrivals = Arrivals.staged(parse_stages(settings.stages))
+        seconds = arrivals.stage_ends_s[-1]
     return LoadPlan(
         mix=parse_mix(settings.mix),
         seconds=seconds,
-        arrivals=None if settings.users else Arrivals(settings.arrivals, settings.rate),
+        arrivals=arrivals,
         users=settings.users,
         think_s=settings.think_ms / 1000,
         workers=worker_count(settings),

@@ -56,6 +56,7 @@ _VERBS = {
     },
     "Bring and look after": {
         "stores:stores": "List the stores, make one of your own, check it.",
+        "targets:targets": "List the operations of a store, and the target of each.",
         "corpus:seed": "Fill a store with a corpus and keep it.",
         "corpus:audit": "Prove from the table itself what is in a corpus.",
         "admin:admin": "Migrate a store, make its roles, rebase it after a restore; drop what Eventmark seeded.",

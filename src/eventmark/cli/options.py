@@ -11,11 +11,26 @@ from cyclopts import Parameter
 
 from eventmark.config import Settings, load_settings
 from eventmark.errors import UsageError
+from eventmark.results.targets import TARGET_EXAMPLE
 
 _CORPUS = "Corpus"
 _SERVER = "Server"
 _RUN = "Run"
 _SETTINGS = "Settings"
+
+ConfigFlag = Annotated[
+    Path | None, Parameter(group=_SETTINGS, help="Settings file [eventmark.toml if there].")
+]
+StoreFlag = Annotated[
+    str | None, Parameter(group=_RUN, help="A store's name, or its folder: ./my-store [eaf].")
+]
+TargetsFlag = Annotated[str | None, Parameter(group=_RUN, help="TOML file of targets over the defaults.")]
+TargetFlag = Annotated[
+    list[str] | None,
+    Parameter(
+        group=_RUN, negative=(), help=f"A target over all others, '{TARGET_EXAMPLE}'; may be given again."
+    ),
+]
 
 
 @Parameter(name="*")
@@ -37,9 +52,7 @@ class ServerOptions:
         bool | None, Parameter(group=_SERVER, negative=(), help="Keep the cluster, and the corpus in it.")
     ] = None
     port: Annotated[int | None, Parameter(group=_SERVER, help="Port of our own server [a free one].")] = None
-    config: Annotated[
-        Path | None, Parameter(group=_SETTINGS, help="Settings file [eventmark.toml if there].")
-    ] = None
+    config: ConfigFlag = None
 
     def settings(
         self, defaults: Mapping[str, str | int] | None = None, /, **own: str | int | float | None
@@ -58,9 +71,7 @@ class ServerOptions:
 class StoreOptions(ServerOptions):
     """And which store."""
 
-    store: Annotated[
-        str | None, Parameter(group=_RUN, help="A store's name, or its folder: ./my-store [eaf].")
-    ] = None
+    store: StoreFlag = None
 
 
 @Parameter(name="*")
@@ -103,9 +114,8 @@ class Options(CorpusOptions):
         ),
     ] = None
     profile: Annotated[str | None, Parameter(group=_RUN, help="quick, standard or full [standard].")] = None
-    targets: Annotated[str | None, Parameter(group=_RUN, help="TOML file of targets over the defaults.")] = (
-        None
-    )
+    targets: TargetsFlag = None
+    target: TargetFlag = None
     out: Annotated[str | None, Parameter(group=_RUN, help="Folder for the result and its reports [out].")] = (
         None
     )

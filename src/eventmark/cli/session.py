@@ -21,7 +21,7 @@ from eventmark.jobs.cluster import chosen_cluster, on_cluster
 from eventmark.jobs.job import Existing, Job, targets_of
 from eventmark.jobs.profiles import find_profile
 from eventmark.redaction import is_dsn, looks_like_dsn, redact
-from eventmark.results.targets import Target, read_targets
+from eventmark.results.targets import Target, parse_targets, read_targets
 from eventmark.seeding import Kept, check_usable, estimated_bytes, settle
 from eventmark.server import Server, check_disk_space, provision
 from eventmark.server.directory import MARKER_FILE
@@ -106,9 +106,9 @@ def _check_place(settings: Settings, corpus: CorpusPlan, *, keep: bool, there: b
 
 
 def chosen_targets(settings: Settings, definition: StoreDefinition) -> dict[str, Target]:
-    """The targets of a run. Raises ``UsageError`` for a file that has none."""
-    chosen = read_targets(Path(settings.targets)) if settings.targets else None
-    return targets_of(definition, chosen)
+    """The targets of a run. Raises ``UsageError`` for a file that has none, and for wrong ones."""
+    chosen = read_targets(Path(settings.targets)) if settings.targets else {}
+    return targets_of(definition, chosen | parse_targets(settings.target))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from eventmark.cli.options import Options
 from eventmark.config import DSN_KEYS
 from eventmark.errors import UsageError
 from eventmark.redaction import looks_like_dsn
+from eventmark.results.targets import TARGET_EXAMPLE
 from eventmark.text_files import NotTextError, read_text
 
 FILE = Path("eventmark.toml")
@@ -103,6 +104,8 @@ def settings_file(arguments: Sequence[str], app: App, verbs: Sequence[str]) -> S
                     f"{path}: [{key}] is no verb{_nearest(key, verbs)}",
                     remedy=f"a table is a verb's: {', '.join(verbs)}",
                 )
+            if key == "targets":
+                _check_targets(path, value, flags_of(app[key].assemble_argument_collection()))
         elif key not in SHARED:
             raise _not_shared(path, key, app, verbs)
     return SettingsFile(path, content)
@@ -112,6 +115,15 @@ def _check_renames(path: Path, table: Any) -> None:
     if not isinstance(table, dict) or not all(isinstance(new, str) and new for new in table.values()):
         raise UsageError(
             f"{path}: [{RENAMES}] is no table of names", remedy='write [renames] and "old name" = "new name"'
+        )
+
+
+def _check_targets(path: Path, table: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    """A store's file has targets under that name, where a settings file has what one verb is given."""
+    for key in table.keys() - flags.keys():
+        raise UsageError(
+            f"{path}: [targets] is of the verb of that name, and {key!r} is none of its keys",
+            remedy=f"targets stand in store.toml, in the file that targets names, or as target = ['{TARGET_EXAMPLE}']",
         )
 
 

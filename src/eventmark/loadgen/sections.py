@@ -25,6 +25,7 @@ from eventmark.results.results import (
     Verdict,
 )
 from eventmark.workers import Clock
+from eventmark.workload.arrivals import Arrivals
 
 PACING_MS_MAX = 1.0
 """An arrival later than this, at p99, is a good part of the shortest operations' time."""
@@ -41,7 +42,7 @@ def load_section(outcome: LoadOutcome, operations: Mapping[str, OperationResult]
         name="load",
         title=f"Load, {outcome.mode}",
         text=list(_text(outcome)),
-        tables=[_accounts(outcome, shown), _times(shown), *_failures(shown)],
+        tables=[_accounts(outcome, shown), *_stages(outcome), _times(shown), *_failures(shown)],
         charts=[_parts_chart(shown)],
     )
 
@@ -104,12 +105,44 @@ def load_series(outcome: LoadOutcome, origin_s: float) -> list[Series]:
     return series
 
 
+def _arrivals(arrivals: Arrivals) -> str:
+    if arrivals.stages:
+        return f"Arrivals at random in stages, up to {arrivals.peak_per_s:g} operations/s,"
+    return f"{arrivals.schedule} arrivals at {arrivals.rate_per_s:g} operations/s" + (
+        "" if arrivals.is_steady else f", up to {arrivals.peak_per_s:g}"
+    )
+
+
+def _stages(outcome: LoadOutcome) -> Iterator[Table]:
+    """What became of the operations that were due in each stage."""
+    arrivals = outcome.plan.arrivals
+    if arrivals is None or not arrivals.stages:
+        return
+    starts_s, before = [0.0, *arrivals.stage_ends_s], 0.0
+    due_s = np.concatenate([one.at_s for one in outcome.operations.values()])
+    latency_ns = np.concatenate([one.latency_ns for one in outcome.operations.values()])
+    rows: list[list[str | float | None]] = []
+    for number, stage in enumerate(arrivals.stages):
+        own = latency_ns[(due_s >= starts_s[number]) & (due_s < starts_s[number + 1])]
+        p95_ms = float(np.quantile(own, 0.95)) / 1e6 if len(own) else None
+        rate = f"{before:g} to {stage.rate_per_s:g}"
+        rows.append([f"{number + 1}", stage.seconds, rate, len(own) / stage.seconds, p95_ms])
+        before = stage.rate_per_s
+    yield Table(
+        title="By stage: operations due in it that succeeded",
+        columns=[
+            Column(name="stage"), Column(name="length", unit="s"), Column(name="rate, operations/s"),
+            Column(name="succeeded", unit="1/s"), Column(name="latency p95", unit="ms"),
+        ],
+        rows=rows,
+    )  # fmt: skip
+
+
 def _text(outcome: LoadOutcome) -> Iterator[str]:
     plan = outcome.plan
     if plan.arrivals is not None:
         yield (
-            f"{plan.arrivals.schedule} arrivals at {plan.arrivals.rate_per_s:g} operations/s"
-            + ("" if plan.arrivals.is_steady else f", up to {plan.arrivals.peak_per_s:g}")
+            _arrivals(plan.arrivals)
             + f" for {plan.seconds:g} s, by {_counted(plan.worker_count, 'worker')} over "
             f"{_counted(plan.pool_max, 'connection')}."
         )

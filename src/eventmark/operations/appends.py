@@ -149,15 +149,21 @@ class AppendEvents(Operation):
 
 
 class AppendEvents1(AppendEvents):
+    """Appends one event to a stream."""
+
     name = "append_events[1]"
     batch_events = 1
 
 
 class AppendEvents10(AppendEvents):
+    """Appends 10 events to a stream at once."""
+
     name = "append_events[10]"
     batch_events = 10
 
 
 class AppendEvents100(AppendEvents):
+    """Appends 100 events to a stream at once."""
+
     name = "append_events[100]"
     batch_events = 100

@@ -193,6 +193,8 @@ class ReadSnapshot(Operation):
 
 
 class CreateHeadToken(Operation):
+    """Finds the place after all events that are committed."""
+
     name = "create_head_token"
     statement = "create_head_token"
     needs = ("head_token",)
@@ -205,6 +207,8 @@ class CreateHeadToken(Operation):
 
 
 class CreateTailToken(Operation):
+    """Makes the token before all events."""
+
     name = "create_tail_token"
     needs = ("tokens",)
 

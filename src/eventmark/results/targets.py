@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eventmark.choices import unknown
 from eventmark.errors import UsageError
 from eventmark.text_files import NotTextError, read_text
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 DEFAULT_QUANTILE = "p95"
 LIMIT_MS_MAX = 120_000.0  # two minutes, the longest latency a histogram holds
+_UNIT_MS = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0}
+_WORDS = re.compile(
+    r"(?P<name>[^=]+)=\s*(?:(?P<quantile>\w+)\s*<)?\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<unit>[a-zµ]+)\s*"
+)
+TARGET_EXAMPLE = "append_events[1]=p99<5ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +29,9 @@ class Target:
 
     quantile: str
     limit_ms: float
+
+    def __str__(self) -> str:
+        return f"{self.quantile} < {self.limit_ms:g} ms"
 
 
 DEFAULT_TARGETS: dict[str, Target] = {
@@ -41,6 +50,10 @@ DEFAULT_TARGETS: dict[str, Target] = {
         "compare_tokens": 1.0,
     }.items()
 }
+WITHOUT_DEFAULT = ("load_aggregate[longest]",)
+"""What may have a target, and has none unless it is given one."""
+
+NAMES = (*DEFAULT_TARGETS, *WITHOUT_DEFAULT)
 
 
 def read_targets(path: Path) -> dict[str, Target]:
@@ -71,17 +84,40 @@ def targets_from(table: object, source: str) -> dict[str, Target]:
     return {name: _target(name, value, source) for name, value in table.items()}
 
 
-def _target(name: str, value: Any, source: str) -> Target:
-    if name not in DEFAULT_TARGETS:
-        nearest = difflib.get_close_matches(name, DEFAULT_TARGETS, 1)
+def parse_targets(texts: Iterable[str]) -> dict[str, Target]:
+    """Targets written as ``operation=quantile<limit``, such as ``append_events[1]=p99<5ms``; the last of a name holds.
+
+    The limit is in us, ms or s; without a quantile it is of the p95. Raises ``UsageError``.
+    """
+    return dict(_parsed(text) for text in texts)
+
+
+def _parsed(text: str) -> tuple[str, Target]:
+    source, match = "--target", _WORDS.fullmatch(text)
+    name = (match["name"] if match else text.partition("=")[0]).strip()
+    if name not in NAMES:
+        raise _unknown(name, source)
+    if match is None or match["unit"] not in _UNIT_MS:
         raise UsageError(
-            f"{source}: unknown operation {name!r}" + (f", did you mean {nearest[0]!r}?" if nearest else ""),
-            remedy=f"operations are {', '.join(DEFAULT_TARGETS)}",
+            f"{source}: the target of {name} must be a quantile below a time in us, ms or s, got {text!r:.80}",
+            remedy=f"write for example '{TARGET_EXAMPLE}'",
         )
+    limit_ms = float(match["limit"]) * _UNIT_MS[match["unit"]]
+    quantile = match["quantile"] or DEFAULT_QUANTILE
+    return name, _target(name, {"quantile": quantile, "limit_ms": limit_ms}, source)
+
+
+def _unknown(name: str, source: str) -> UsageError:
+    return unknown("operation", name, NAMES, remedy=f"operations are {', '.join(NAMES)}", source=source)
+
+
+def _target(name: str, value: Any, source: str) -> Target:
+    if name not in NAMES:
+        raise _unknown(name, source)
     quantile = DEFAULT_QUANTILE
     if isinstance(value, Mapping):
-        unknown = set(value) - {"quantile", "limit_ms"}
-        if unknown or "limit_ms" not in value:
+        more = set(value) - {"quantile", "limit_ms"}
+        if more or "limit_ms" not in value:
             raise UsageError(
                 f"{source}: the target of {name} needs limit_ms, and may have quantile",
                 remedy='write { quantile = "p99", limit_ms = 10 }',

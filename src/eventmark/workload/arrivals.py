@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,7 @@ from eventmark.choices import unknown
 from eventmark.errors import UsageError
 
 SCHEDULES = ("constant", "poisson", "ramp", "spike", "step")
+STAGES = "stages"
 ARRIVALS_MAX = 50_000_000
 """Of one load: its schedule is made beforehand, 8 bytes each."""
 
@@ -22,6 +25,31 @@ SPIKE = (0.4, 0.6)
 
 STEPS = 4
 
+_STAGE = re.compile(r"\s*(?P<length>\d+(?:\.\d+)?)(?P<unit>s|m|h)\s*:\s*(?P<rate>\d+(?:\.\d+)?)\s*")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """In ``seconds`` the rate moves evenly from that of the stage before to ``rate_per_s``."""
+
+    seconds: float
+    rate_per_s: float
+
+
+def parse_stages(text: str) -> tuple[Stage, ...]:
+    """``30s:100,2m:1000,30s:0``: how long each lasts, and the rate it ends at. Raises ``UsageError``."""
+    found = []
+    for part in text.split(","):
+        match = _STAGE.fullmatch(part)
+        if match is None or not float(match["length"]):
+            raise UsageError(
+                f"{part.strip()!r:.40} is not a stage",
+                remedy="a stage is a time and the rate it ends at: write for example 30s:100,2m:1000,30s:0",
+            )
+        found.append(Stage(float(match["length"]) * _UNIT_S[match["unit"]], float(match["rate"])))
+    return tuple(found)
+
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
@@ -32,15 +60,21 @@ class Arrivals:
     - ``ramp``: at random, the rate rising evenly from ``rate_per_s`` to ``PEAK`` times it.
     - ``spike``: at random, ``PEAK`` times the rate for a fifth of the time, in its middle.
     - ``step``: at random, rising to ``PEAK`` times the rate in ``STEPS`` equal steps.
+    - ``stages``: at random, the rate moving from 0 to that of each of ``stages`` in turn; ``staged`` makes it.
 
     Raises ``UsageError`` for an unknown name, or a rate that is none.
     """
 
     schedule: str
     rate_per_s: float
+    stages: tuple[Stage, ...] = ()
+
+    @classmethod
+    def staged(cls, stages: Sequence[Stage]) -> Arrivals:
+        return cls(STAGES, max(one.rate_per_s for one in stages), tuple(stages))
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
+        if self.schedule not in SCHEDULES and not self.stages:
             raise unknown("arrivals", self.schedule, SCHEDULES)
         if not 0 < self.rate_per_s < float("inf"):
             raise UsageError(
@@ -55,10 +89,21 @@ class Arrivals:
 
     @property
     def peak_per_s(self) -> float:
-        return self.rate_per_s * (1.0 if self.is_steady else PEAK)
+        return self.rate_per_s * (1.0 if self.is_steady or self.stages else PEAK)
+
+    @property
+    def stage_ends_s(self) -> list[float]:
+        """When each stage ends, from the start."""
+        return [float(end_s) for end_s in np.cumsum([one.seconds for one in self.stages])]
 
     def rates_per_s(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """The rate at moments given as shares of the whole time, 0..1."""
+        if self.stages:
+            ends_s = [0.0, *self.stage_ends_s]
+            reached: NDArray[np.float64] = np.interp(
+                shares * ends_s[-1], ends_s, [0.0, *(one.rate_per_s for one in self.stages)]
+            )
+            return reached
         if self.schedule == "ramp":
             times = 1 + (PEAK - 1) * shares
         elif self.schedule == "spike":
