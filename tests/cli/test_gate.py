@@ -133,6 +133,7 @@ def test_a_planted_commit_is_caught_and_named(clone: Path, branch: str, named: t
     for words in named:
         assert any(words in reason for reason in found.reasons), found.reasons
     report = (clone / "out" / "report.md").read_text()
+    assert ("no longer has a unique index" in report) is (branch == "dropped-index")
     assert f"Candidate: {branch}, {git(clone, 'rev-parse', branch)[:12]}" in report.replace("\\", "")
 
 

@@ -109,7 +109,7 @@ def test_a_password_of_odd_characters_is_taken_in_every_form(
         ("port=5433 user=me dbname=db", "postgresql://me@/db?port=5433"),
         ("host=h hostaddr=10.0.0.1 user=me dbname=db", "postgresql://me@10.0.0.1/db"),
         (
-            "postgresql://me@h/db?sslmode=require&channel_binding=require&gssencmode=disable&keepalives_idle=3"
+            "postgresql://me@h/db?sslmode=require&channel_binding=prefer&gssencmode=disable&keepalives_idle=3"
             "&connect_timeout=3&tcp_user_timeout=9&client_encoding=utf8",
             "postgresql://me@h/db?sslmode=require",
         ),
@@ -140,6 +140,11 @@ def test_a_dsn_is_translated_for_the_driver_and_reads_the_same_again(dsn: str, r
         ("postgresql://u:s3cr3t@h/d?sslmode=perhaps", 'invalid sslmode value: "perhaps"', "correct"),
         ("postgresql:///?service=nope", 'definition of service "nope" not found', "correct"),
         ("postgresql://u:s3cr3t@h/d?gssencmode=require", "does not support gssencmode", "leave it out"),
+        (
+            "postgresql://u:s3cr3t@h/d?channel_binding=require",
+            "does not support channel_binding",
+            "leave it out",
+        ),
         (
             "postgresql://u:s3cr3t@h/d?require_auth=scram-sha-256",
             "does not support require_auth",

@@ -14,6 +14,8 @@ from psycopg.pq import PGconn
 from eventmark.cli.main import run_command
 from eventmark.engine.pool import Opening
 from eventmark.loadgen.wire.connection import conninfo_of
+from eventmark.results.files import read_result
+from eventmark.results.results import Verdict
 from eventmark.server import Server, provision
 from eventmark.server.doctor import _settings_findings
 from tests.database import execute, fetch
@@ -106,3 +108,18 @@ def test_the_verbs_work_under_all_of_them_at_once(
     settings = {**{name: value for name, (value, _) in HOSTILE.items()}, "search_path": "nowhere", **LEFT}
     with hostile(database, settings) as dsn:
         assert run_command([*verb, "--store", "eaf", "--server", dsn]) == 0
+
+
+@pytest.mark.long
+def test_a_run_under_all_of_them_fails_no_call_and_judges_every_plan(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {**{name: value for name, (value, _) in HOSTILE.items()}, "search_path": "nowhere", **LEFT}
+    with hostile(database, settings) as dsn:
+        flags = ("--events", "2k", "--profile", "quick", "--store", "eaf", "--server", dsn)
+        assert run_command(["run", *flags]) in (0, 1, 3)  # its times are the machine's
+    result = read_result(tmp_path / "out" / "result.json")
+    assert len(result.operations) >= 9 and {one.name for one in result.operations if one.failed} == set()
+    assert {one.verdict for one in result.corpus.audit} <= {Verdict.MET, Verdict.INCONCLUSIVE}
+    assert result.plans and not [one.statement for one in result.plans if one.verdict is Verdict.BROKEN]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,12 +14,12 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from eventmark.domain import NewEvent
+from eventmark.domain import NewEvent, SequenceNumber, Snapshot, StreamId
 from eventmark.errors import StoreDefinitionError
 from eventmark.results.results import Verdict
 from eventmark.seeding import AuditReport, audit, sample_corpus, seed, try_store
 from eventmark.server.search_path import confined_dsn
-from eventmark.stores import SqlEventStore, open_store, read_definition
+from eventmark.stores import SqlEventStore, make_scratch_store, open_store, read_definition
 from eventmark.verify.forced import force
 from eventmark.verify.subject import store_subject
 from eventmark.workload import CorpusPlan
@@ -26,6 +27,7 @@ from tests.database import fetch
 from tests.stores.shaped import Shaped, drawn, write_shaped
 
 EVENTS = 2000
+PUBLISHED_FOLDERS = Path(__file__).parent / "published"
 
 # By the first cell of their rows in the document.
 ROWS = {
@@ -163,6 +165,28 @@ def test_a_sound_store_of_another_shape_is_found_sound(shaped: Shaped, database:
     asyncio.run(subject.make(dsn, "hunted"))
     forced = asyncio.run(force(dsn, "hunted", subject))
     assert (forced.faults, forced.raced) == ([], 1)
+
+
+def test_a_sound_store_whose_events_are_read_from_a_view_is_found_sound(database: str) -> None:
+    subject = store_subject(str(PUBLISHED_FOLDERS / "commanded"))
+    dsn = confined_dsn(database, "hunted")
+    asyncio.run(subject.make(dsn, "hunted"))
+    assert asyncio.run(force(dsn, "hunted", subject)).faults == []
+
+
+async def test_a_snapshot_of_bytes_is_read_as_the_document_it_was(database: str) -> None:
+    definition = read_definition(PUBLISHED_FOLDERS / "eventsourcing")
+    await make_scratch_store(database, definition, "tried")
+    stream = StreamId(tenant_id="", aggregate_type="", aggregate_id=str(uuid4()))
+    async with await open_store(definition, database, schema="tried", pool_max=1) as store:
+        await store.store_snapshot(
+            Snapshot(
+                stream=stream, sequence_number=SequenceNumber(1), payload={"seen": "é"}, payload_type="Seen",
+                timestamp=datetime.now(UTC),
+            )
+        )  # fmt: skip
+        snapshot = await store.read_snapshot("", stream.aggregate_id)
+    assert snapshot is not None and json.loads(str(snapshot.payload)) == {"seen": "é"}
 
 
 def edited(folder: Path, name: str, old: str, new: str) -> Path:

@@ -37,7 +37,7 @@ def doctor(
     with running_server(settings) as (server, place):
         findings = examine(server, place, estimated_bytes(corpus.events, corpus.payload_profile))
         stall = asyncio.run(_stall(server.dsn))
-    screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
+    screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}", markup=False)
     if server.tuning:
         table = Table(title="tuning", title_justify="left")
         for name in ("setting", "value", "reason"):

@@ -97,7 +97,8 @@ def finish(settings: Settings, result: RunResult) -> int:
     if settings.json:
         screen.out((out / "result.json").read_text(encoding="utf-8"), highlight=False)
     else:
-        screen.print(f"{out / 'result.json'}, " + ", ".join(str(path) for path in written.values()))
+        files = [out / "result.json", *written.values()]
+        screen.print(", ".join(map(str, files)), markup=False)
     announce(settings, result)
     return exit_code(result.verdict)
 

@@ -62,7 +62,7 @@ def new(
         return _from_migrations(directory, from_, table, (options or ServerOptions()).settings())
     for path in write_template(directory):
         screen.print(str(path))
-    screen.print(f"\ntry it: eventmark run --events 50k --profile quick --store {directory}")
+    screen.print(f"\ntry it: eventmark run --events 50k --profile quick --store {directory}", markup=False)
     return 0
 
 
@@ -114,8 +114,8 @@ def check(*, options: StoreOptions | None = None) -> int:
 
 def _check(dsn: str, definition: StoreDefinition, schema: str) -> None:
     notes = asyncio.run(try_store(dsn, definition, schema))
-    screen.print(f"{definition.name}: {len(definition.statements)} statements are right")
+    screen.print(f"{definition.name}: {len(definition.statements)} statements are right", markup=False)
     for note in notes:
         screen.print(f"note: {note}", markup=False, soft_wrap=True)
     for reason in definition.absent.values():
-        screen.print(f"skipped: {reason}")
+        screen.print(f"skipped: {reason}", markup=False, soft_wrap=True)

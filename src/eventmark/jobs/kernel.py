@@ -232,7 +232,7 @@ def _ordering_parts(orderings: Sequence[OrderingResult]) -> Iterator[Part]:
     """Reasons name the orderings already."""
     if orderings:
         verdict, reasons = judge_orderings(orderings)
-        yield "lost events", verdict, "; ".join(reasons)
+        yield "invariants", verdict, "; ".join(reasons)
 
 
 def _machine_parts(machine: Machine, found: Findings, sections: Sequence[Section]) -> Iterator[Part]:

@@ -98,6 +98,13 @@ def _replace(target: Path, content: bytes) -> None:
             os.close(folder)
 
 
+# What other documents of ours are shown by.
+_OTHERS = {
+    "eventmark-comparison": "its pages are beside it: eventmark compare BASE CANDIDATE --out FOLDER writes them",
+    "eventmark-trends": "its pages are beside it: eventmark trend DIRECTORY --out FOLDER writes them",
+}
+
+
 def read_result(path: Path) -> RunResult:
     """Read a result. Raises ``UsageError`` for what is missing, damaged, or of another format."""
     try:
@@ -117,7 +124,9 @@ def decode_result(content: bytes, path: str) -> RunResult:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is damaged or no result: {error}", remedy="name a result.json") from error
     if head.format != RESULT_FORMAT:
-        raise UsageError(f"{path} is not a result of Eventmark's", remedy="name a result.json")
+        raise UsageError(
+            f"{path} is not a result of Eventmark's", remedy=_OTHERS.get(head.format, "name a result.json")
+        )
     if head.format_version not in READ_VERSIONS:
         raise UsageError(
             f"{path} is of format version {head.format_version}, this release reads {RESULT_FORMAT_VERSION}",

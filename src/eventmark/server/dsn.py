@@ -44,6 +44,7 @@ _TAKEN = frozenset(
 _REFUSED = {
     "gssencmode": ("require",),
     "sslcertmode": ("require",),
+    "channel_binding": ("require",),
     "require_auth": None,
     "requirepeer": None,
     "sslcrldir": None,

@@ -14,6 +14,7 @@ from eventmark.seeding import Progress, no_progress
 from eventmark.sidebyside.contest import OperationContest, Rules, undecided
 from eventmark.sidebyside.grounds import Ground
 from eventmark.sidebyside.pair import TURNS, measure_pair
+from eventmark.sidebyside.unique_keys import UniqueKey
 
 SECONDS = 900
 PAIRS_MAX = 120
@@ -45,6 +46,7 @@ class Bout:
     gone: dict[str, str] = field(
         default_factory=dict
     )  # what the base can do and the candidate cannot: the reason
+    lost_keys: list[UniqueKey] = field(default_factory=list)
     out_of_time: bool = False
 
     def verdict(self) -> tuple[Verdict, list[str]]:

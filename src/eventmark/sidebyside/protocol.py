@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from eventmark.results.results import PlanResult
+from eventmark.sidebyside.unique_keys import UniqueKey
 
 PROTOCOL_VERSION = 1
 
@@ -84,7 +85,10 @@ Request = Prepare | Examine | Open | Begin | Turn | End
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """``operations`` ask the server and can be measured; ``skipped`` says why others cannot."""
+    """``operations`` ask the server and can be measured; ``skipped`` says why others cannot.
+
+    ``unique_keys`` is None where a revision does not tell them.
+    """
 
     eventmark: str
     store: str
@@ -92,6 +96,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     events: int
     operations: list[str]
     skipped: dict[str, str]
+    unique_keys: list[UniqueKey] | None = None
 
 
 class Examined(msgspec.Struct, frozen=True, kw_only=True, tag=True):

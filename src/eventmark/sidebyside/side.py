@@ -45,6 +45,7 @@ from eventmark.sidebyside.protocol import (
     decode_request,
     encode,
 )
+from eventmark.sidebyside.unique_keys import UniqueKey, read_unique_keys
 from eventmark.stores import PooledStore, StoreDefinition, find_store, open_store
 from eventmark.workers import loop_factory
 from eventmark.workload import CorpusPlan
@@ -167,7 +168,7 @@ def _prepare(request: Prepare) -> Prepared:
     )
     asyncio.run(try_store(place.dsn, definition, place.schema))
     seed(place.dsn, definition, plan, schema=place.schema, workers=1, replace=True, purpose=Purpose.SCRATCH)
-    sample = asyncio.run(_sample(place, definition, corpus.events))
+    sample, unique_keys = asyncio.run(_sample(place, definition, corpus.events))
     Path(request.sample).write_bytes(msgspec.json.encode(sample))
     asking = {name: kind for name, kind in OPERATIONS.items() if kind.statement}
     skipped = {
@@ -178,13 +179,17 @@ def _prepare(request: Prepare) -> Prepared:
     return Prepared(
         eventmark=__version__, store=definition.name, schema_sha256=definition.schema_sha256,
         events=corpus.events, operations=[name for name in asking if name not in skipped], skipped=skipped,
+        unique_keys=unique_keys,
     )  # fmt: skip
 
 
-async def _sample(place: Place, definition: StoreDefinition, events: int) -> CorpusSample:
+async def _sample(
+    place: Place, definition: StoreDefinition, events: int
+) -> tuple[CorpusSample, list[UniqueKey]]:
     connection = await asyncpg.connect(place.dsn)
     try:
-        return await sample_corpus(connection, definition, schema=place.schema, events=events)
+        sample = await sample_corpus(connection, definition, schema=place.schema, events=events)
+        return sample, await read_unique_keys(connection, place.schema)
     finally:
         await connection.close()
 

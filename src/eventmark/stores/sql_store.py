@@ -191,6 +191,7 @@ class SqlEventStore:
         if not rows:
             return None
         row: Mapping[str, Any] = dict(rows[0])
+        payload = row["payload"]
         return Snapshot(
             stream=StreamId(
                 tenant_id=tenant_id,
@@ -198,7 +199,7 @@ class SqlEventStore:
                 aggregate_id=aggregate_id,
             ),
             sequence_number=SequenceNumber(row["sequence_number"]),
-            payload=row["payload"],
+            payload=payload.decode(errors="replace") if isinstance(payload, bytes) else payload,
             payload_type=row.get("payload_type", ""),
             payload_revision=row.get("payload_revision", ""),
             timestamp=row.get("timestamp_utc", datetime.min),

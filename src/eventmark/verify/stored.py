@@ -125,8 +125,8 @@ class StoredTable:
 
     @property
     def transaction(self) -> str:
-        """The transaction that wrote an event; the server knows it where the table does not."""
-        return self.number_in("transaction_id") if "transaction_id" in self.columns else number_of("xmin")
+        """The transaction that wrote an event, where the store keeps it; nothing is asked of it elsewhere."""
+        return self.number_in("transaction_id") if "transaction_id" in self.columns else "-1::bigint"
 
     def number_in(self, name: str) -> str:
         return number_of(self.columns[name])

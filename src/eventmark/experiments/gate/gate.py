@@ -29,6 +29,7 @@ from eventmark.sidebyside.protocol import (
     Prepared,
 )
 from eventmark.sidebyside.sides import Side
+from eventmark.sidebyside.unique_keys import lost_keys
 
 EVENTS = "100k"
 
@@ -91,7 +92,10 @@ class Gate(Experiment):
             for name, reason in found.skipped.items()
         }
         gone = {name: candidate.skipped.get(name, "unknown") for name in asked if name not in names}
-        return Bout(rules=self._rules, table=contests(names, self._rules), skipped=skipped, gone=gone)
+        return Bout(
+            rules=self._rules, table=contests(names, self._rules), skipped=skipped, gone=gone,
+            lost_keys=lost_keys(base.unique_keys, candidate.unique_keys),
+        )  # fmt: skip
 
 
 def examine_both(bout: Bout, both: Sequence[Ground], progress: Progress) -> None:

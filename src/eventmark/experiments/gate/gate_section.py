@@ -37,6 +37,11 @@ def _operations(sides: Sequence[Side], bout: Bout) -> Section:
             f"{1 / rules.risk_of_miss:.0f}, whenever the gate stops.",
             *(["The time was over before every operation was decided."] if bout.out_of_time else []),
             f"{sum(not plan.worse for plan in bout.plans)} plans are no worse than the base's.",
+            *(
+                f"The candidate no longer has a unique index on {key}: what it refused is now stored twice. "
+                "Appends of two writers at one version may both succeed: run eventmark verify on the candidate."
+                for key in bout.lost_keys
+            ),
         ],
         findings=findings,
         tables=[found for found in (_ratios(table), _counters(table)) if found.rows],
