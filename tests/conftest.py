@@ -28,6 +28,14 @@ PROCESSES_MAX = 8  # each has a server
 _numbers = count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--approve-reports",
+        action="store_true",
+        help="Take reports as they are rendered for the golden ones.",
+    )
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """``-n auto``: two more than there are processors, as tests also wait for time to pass."""

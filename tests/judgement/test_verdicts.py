@@ -43,10 +43,10 @@ def judge(
         (9.0, 10.0, 1000, INCONCLUSIVE, "the interval holds the target: p95 9.5 ms"),
         (9.0, 12.0, 1000, INCONCLUSIVE, "the interval holds the target"),
         (10.0, 12.0, 1000, BROKEN, "p95 11 ms, 95% interval 10 to 12 ms, target 10 ms"),
-        (3.0, None, 40, INCONCLUSIVE, "too few samples, 40, to bound it (at least 72 independent)"),
-        (3.0, None, None, INCONCLUSIVE, "too few samples to bound it"),
+        (3.0, None, 40, INCONCLUSIVE, "too few samples (40; at least 72 independent ones bound it)"),
+        (3.0, None, None, INCONCLUSIVE, "too few samples (at least 72"),
         (12.0, None, 40, BROKEN, "12 to unbounded"),
-        (12.0, None, 1, INCONCLUSIVE, "too few samples, 1,"),
+        (12.0, None, 1, INCONCLUSIVE, "too few samples (1;"),
         (math.nan, math.nan, 1000, INCONCLUSIVE, "nan"),
     ],
 )

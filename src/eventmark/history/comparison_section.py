@@ -28,6 +28,12 @@ from eventmark.results.results import (
 )
 
 DIFFERENCES_SHOWN = 12
+_FAILS_ON = {
+    FailOn.ANY: "a slowdown, more work, a worse plan, or anything that is gone",
+    FailOn.SLOWER: "a slowdown",
+    FailOn.COUNTERS: "more work, a worse plan, or anything that is gone",
+    FailOn.NEVER: "nothing",
+}
 
 
 def result_of(
@@ -60,21 +66,20 @@ def comparison_section(comparison: Comparison, fail_on: FailOn = FailOn.ANY) -> 
 def _text(comparison: Comparison, fail_on: FailOn) -> list[str]:
     found = [
         f"Base: {_named(comparison.base)}. Candidate: {_named(comparison.candidate)}. "
-        f"What matters is {comparison.slowdown:.0%} and more; fails on {fail_on.value}.",
-        "The two ran one after the other: what changed on the machine in between looks like a change of the store. "
+        f"A slowdown matters from {comparison.slowdown:.0%} on; the verdict fails on {_FAILS_ON[fail_on]}.",
+        "The two ran one after the other: a change of the machine in between looks like a change of the store. "
         "eventmark gate measures both side by side.",
     ]
     if comparison.base.run_id == comparison.candidate.run_id:
-        found.append("Both are one and the same run.")
+        found.append("Both files hold the same run.")
     if comparison.times_not_compared:
         found.append(
-            f"Times are not compared, the machines differ: {'; '.join(comparison.times_not_compared)}. "
-            "Counters are."
+            f"Only counters are compared, because the machines differ: {'; '.join(comparison.times_not_compared)}."
         )
     if comparison.differences:
         more = len(comparison.differences) - DIFFERENCES_SHOWN
         shown = "; ".join(comparison.differences[:DIFFERENCES_SHOWN])
-        found.append(f"Differs beside: {shown}{f'; and {more} more' if more > 0 else ''}.")
+        found.append(f"Other differences: {shown}{f'; and {more} more' if more > 0 else ''}.")
     if comparison.added:
         found.append(f"Measured for the first time: {', '.join(comparison.added)}.")
     return found

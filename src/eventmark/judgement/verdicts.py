@@ -83,9 +83,9 @@ def _by_interval(interval: LatencyInterval, target: Target, samples: int | None)
     if interval.low >= target.limit_ms and (samples is None or samples >= needed_low):
         return Verdict.BROKEN, []
     if interval.high is None:
-        few = "" if samples is None else f", {samples},"
+        few = "" if samples is None else f"{samples}; "
         return Verdict.INCONCLUSIVE, [
-            f"too few samples{few} to bound it (at least {needed_high} independent)"
+            f"too few samples ({few}at least {needed_high} independent ones bound it): measure longer (--profile)"
         ]
     if interval.high < target.limit_ms:
         return Verdict.MET, []

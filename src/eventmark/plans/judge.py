@@ -117,7 +117,7 @@ def _rows(work: dict[str, float]) -> Finding:
         expected=f"at least 1 {verb}, or the plan has shown nothing",
         remedy=""
         if seen >= 1
-        else "see whether the parameters still fit the table, and whether an old open transaction hides rows",
+        else "check whether the parameters still fit the table, and whether an old open transaction hides rows",
     )
 
 
@@ -128,20 +128,20 @@ def _index(statement: Statement, plan: dict[str, Any], of_work: Verdict) -> Find
     if not index:
         return Finding(name="index", verdict=Verdict.MET, observed=observed, expected="no index is named")
     if index in used:
-        return Finding(name="index", verdict=Verdict.MET, observed=observed, expected=f"uses {index}")
+        return Finding(name="index", verdict=Verdict.MET, observed=observed, expected=f"the index {index}")
     if of_work is Verdict.MET:
         return Finding(
             name="index",
             verdict=Verdict.MET,
             observed=f"{observed}; the work is within bounds without {index}",
-            expected=f"uses {index}, or does no more work without it",
+            expected=f"{index}, or no more work without it",
         )
     return Finding(
         name="index",
         verdict=Verdict.BROKEN,
         observed=observed,
-        expected=f"uses {index}",
-        remedy=f"see that {index} exists and is valid, that its first columns are compared with = to bare "
+        expected=f"the index {index}",
+        remedy=f"check that {index} exists and is valid, that its first columns are compared with = to bare "
         "parameters of the columns' types, and that the table was analyzed",
     )
 
@@ -161,11 +161,11 @@ def _pages(work: dict[str, float]) -> Finding:
     return Finding(
         name="pages",
         verdict=Verdict.MET if met else Verdict.BROKEN,
-        observed=f"{work['buffers']:.0f} pages for {rows:.0f} rows, {work['buffers'] / rows:.1f} per row",
-        expected=f"at most {allowed:.0f}: {per_row:g} per row, {PAGES_PER_SEARCH} per index searched",
+        observed=f"{work['buffers']:,.0f} pages for {rows:,.0f} rows, {work['buffers'] / rows:.1f} per row",
+        expected=f"at most {allowed:,.0f}: {per_row:g} per row, {PAGES_PER_SEARCH} per index searched",
         remedy=""
         if met
-        else "an index whose first columns are the ones compared with =, then the one that orders; if there "
+        else "create an index that begins with the columns compared with =, then the one that orders; if there "
         "is one, vacuum (dead rows) or reindex (an index grown sparse)",
     )
 
@@ -178,7 +178,7 @@ def _rows_removed(work: dict[str, float]) -> Finding:
     return Finding(
         name="rows removed",
         verdict=Verdict.MET if met else Verdict.BROKEN,
-        observed=f"{removed:.0f} fetched and thrown away, {per_row:.2f} per row",
+        observed=f"{removed:,.0f} rows read and thrown away, {per_row:.3g} per row returned",
         expected=f"at most {allowed:g} per row"
         + (f", with no more than {PAGES_PER_ROW_CHEAP:g} page read per row" if cheap else ""),
         remedy=""
@@ -194,11 +194,11 @@ def _rows_read(work: dict[str, float]) -> Finding:
     return Finding(
         name="rows read",
         verdict=Verdict.MET if met else Verdict.BROKEN,
-        observed=f"{work['rows_read']:.0f} read for {rows:.0f}",
+        observed=f"{work['rows_read']:,.0f} rows read for {rows:,.0f} returned",
         expected=f"at most {allowed:.0f}",
         remedy=""
         if met
-        else "read only what is answered: an ordered index and a limit, not an aggregate, sort or join",
+        else "read only the rows that are returned: an ordered index and a limit, not an aggregate, sort or join",
     )
 
 
@@ -207,9 +207,9 @@ def _sequential_scan(work: dict[str, float]) -> Finding:
     return Finding(
         name="sequential scan",
         verdict=Verdict.MET if met else Verdict.BROKEN,
-        observed="none" if met else f"{work['seq_scan_buffers']:.0f} pages read one after the other",
-        expected=f"none of more than {SEQ_SCAN_PAGES_MAX} pages",
-        remedy="" if met else "an index for the statement's conditions and order",
+        observed="none" if met else f"{work['seq_scan_buffers']:,.0f} pages scanned",
+        expected=f"no scan of more than {SEQ_SCAN_PAGES_MAX} pages",
+        remedy="" if met else "create an index for the statement's conditions and order",
     )
 
 
@@ -222,8 +222,8 @@ def _sort(work: dict[str, float]) -> Finding:
         expected=f"none of more than {SORT_ROWS_MAX} rows",
         remedy=""
         if met
-        else "an index in the order asked for; if there is one, the planner thought it dearer than to sort: "
-        "analyze the table",
+        else "create an index in the order asked for; if there is one, the planner expected it to cost more than "
+        "sorting: analyze the table",
     )
 
 
@@ -236,5 +236,5 @@ def _temporary_files(work: dict[str, float]) -> Finding:
         expected="none",
         remedy=""
         if met
-        else "what spills is a sort, hash or bitmap of many rows: avoid it, or raise work_mem",
+        else "a sort, hash or bitmap of many rows spills to disk: avoid it, or raise work_mem",
     )

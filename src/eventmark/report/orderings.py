@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -41,36 +41,39 @@ def render_orderings(orderings: Sequence[OrderingResult]) -> RenderableType:
     """The price table, then what was found against each that is not MET."""
     table = Table(
         box=box.SIMPLE_HEAD, title="orderings", title_justify="left", pad_edge=False, show_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=(0, 1, 0, 0), caption="latencies: p50 / p95", caption_justify="left",
     )  # fmt: skip
     for name in HEAD:
         table.add_column(name, justify="left" if name == "ordering" else "right", overflow="fold")
     for one in orderings:
         table.add_row(*map(Text, price_row(one)))
-    lines: list[RenderableType] = [table]
-    for one in orderings:
-        told: list[str] = []
-        for finding in faults_of(one)[:FINDINGS_MAX]:
-            said = f"{one.ordering}: {finding.name}, {finding.expected}: {cut(finding.observed, FINDING_MAX)}"
-            lines.append(Padding(Text(one_line(said)), (0, 0, 0, 2), expand=False))
-            if finding.remedy and finding.remedy not in told:
-                told.append(finding.remedy)
-                lines.append(
-                    Padding(Text(f"What to do: {one_line(finding.remedy)}"), (0, 0, 0, 4), expand=False)
-                )
-        if more := len(faults_of(one)[FINDINGS_MAX:]):
-            lines.append(
-                Padding(
-                    Text(f"{one_line(one.ordering)}: {counted(more, 'more finding')} in the report"),
-                    (0, 0, 0, 2),
-                    expand=False,
-                )
-            )
-        if faults_of(one) and one.replay:
-            lines.append(
-                Padding(Text(f"again: {one_line(one.replay)}", style="dim"), (0, 0, 0, 4), expand=False)
-            )
-    return Group(*lines)
+    return Group(table, *(line for one in orderings for line in _lines(one)))
+
+
+def _lines(one: OrderingResult) -> Iterator[RenderableType]:
+    """What an ordering broke, what to do, and the command that hunts it again. Of a control, that it was caught."""
+    faults = faults_of(one)
+    if faults and not one.lossless:
+        yield _indented(
+            f"{one.ordering} is the control: it has to lose events, and was caught with {whole(one.lost)} lost",
+            2,
+        )
+        return
+    told: list[str] = []
+    for finding in faults[:FINDINGS_MAX]:
+        observed = cut(finding.observed, FINDING_MAX)
+        yield _indented(f"{one.ordering}: {finding.name}, {finding.expected}: {observed}", 2)
+        if finding.remedy and finding.remedy not in told:
+            told.append(finding.remedy)
+            yield _indented(f"What to do: {finding.remedy}", 4)
+    if more := len(faults[FINDINGS_MAX:]):
+        yield _indented(f"{one.ordering}: {counted(more, 'more finding')} in the report", 2)
+    if faults and one.replay:
+        yield _indented(f"again: {one.replay}", 4, style="dim")
+
+
+def _indented(text: str, by: int, *, style: str = "") -> RenderableType:
+    return Padding(Text(one_line(text), style=style), (0, 0, 0, by), expand=False)
 
 
 def faults_of(one: OrderingResult) -> list[Finding]:

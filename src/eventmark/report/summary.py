@@ -129,8 +129,8 @@ def tuning_sentence(result: RunResult) -> str:
 
 
 def scope_sentence(result: RunResult) -> str:
-    """What a run of operations one by one leaves open; empty of anything else."""
-    if result.scenario not in ("run", "bench", "baselines"):
+    """What a run of operations one by one leaves open; empty of anything else, such as a comparison of two."""
+    if result.scenario not in ("run", "bench", "baselines") or not result.operations:
         return ""
     return (
         "Measured with one caller at a time. Load and lost events were not tested: "
