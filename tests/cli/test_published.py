@@ -21,7 +21,10 @@ ANY_VERSION = frozenset(("I4",))  # a version beyond the stream's last one is ta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What is true of a store: the invariants that it breaks, statements whose plans do too much work."""
+    """What is true of a store: the invariants that it breaks, statements whose plans may do too much work.
+
+    Where two tables are joined for a batch, a planner may read one of them whole while they are small.
+    """
 
     breaks: Collection[str] = ()
     slow: Collection[str] = ()
@@ -34,11 +37,11 @@ PUBLISHED = {
     # Message ids are not unique, and a transaction with an early id may follow a younger one's message. The index that
     # consumers read by begins with the partition.
     "emmett": Published(breaks=("I1", "I3", "I7", "I8"), slow=("stream_events",)),
-    "commanded": Published(),
-    "rails-event-store": Published(breaks=BY_NUMBER | ANY_VERSION),
+    "commanded": Published(slow=("stream_events",)),
+    "rails-event-store": Published(breaks=BY_NUMBER | ANY_VERSION, slow=("stream_events",)),
     "eventsourcing": Published(breaks=ANY_VERSION),
     "prooph": Published(breaks=ANY_VERSION),
-    "akka": Published(breaks=BY_NUMBER | ANY_VERSION),
+    "akka": Published(breaks=BY_NUMBER | ANY_VERSION, slow=("stream_events",)),
 }
 
 
@@ -66,7 +69,7 @@ def test_a_published_store_gets_the_verdict_that_its_tables_deserve(
 ) -> None:
     expected = PUBLISHED[name]
     hunted = judged(command, "verify", name, database, "--profile", "quick")
-    [ordering] = hunted.orderings
+    ordering = hunted.orderings[0]  # a control follows one that is MET
     broken = {one.name.partition(":")[0] for one in ordering.findings if one.verdict is Verdict.BROKEN}
     assert broken == set(expected.breaks), hunted.reasons
     assert (hunted.verdict is Verdict.BROKEN) is bool(expected.breaks), hunted.reasons
@@ -100,6 +103,7 @@ def zero_based(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_streams_that_count_from_0_are_sound_once_the_store_says_so(command: Command, database: str) -> None:
     folder = zero_based(Path("zero-based"))
     asked = ("--store", str(folder), "--server", database)
@@ -109,5 +113,5 @@ def test_streams_that_count_from_0_are_sound_once_the_store_says_so(command: Com
     settings.write_text(settings.read_text().replace("[tables]", "first_sequence = 0\n\n[tables]", 1))
     hunted = command("verify", "--events", "3k", "--profile", "quick", *asked)
     assert hunted.code == 0, hunted.out
-    [ordering] = read_result(Path("out/result.json")).orderings
+    ordering = read_result(Path("out/result.json")).orderings[0]
     assert (ordering.verdict, ordering.lost) == (Verdict.MET, 0)

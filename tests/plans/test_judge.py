@@ -54,6 +54,19 @@ def test_pages_by_the_hundred_for_one_row_are_out_of_bounds() -> None:
     assert _broken(_index_scan(rows=1, pages=12)) == {"pages"}
 
 
+@pytest.mark.parametrize(
+    ("pages", "beside", "broken"),
+    [(9324, 189, set()), (9325, 189, {"pages"}), (3408, 1100, set()), (3408, 1101, {"rows read"})],
+)
+def test_a_row_of_each_table_that_is_joined_and_its_page_are_in_proportion(
+    pages: int, beside: int, broken: set[str]
+) -> None:
+    places = _index_scan(rows=1000, pages=30)
+    two = _node("Nested Loop", places, _index_scan(rows=1, pages=378, loops=beside), rows=1000, pages=408)
+    events = _index_scan(rows=1, pages=pages - 408, loops=1000)
+    assert _broken(_node("Nested Loop", two, events, rows=1000, pages=pages)) == broken
+
+
 def test_rows_removed_are_multiplied_by_the_loops_they_are_averages_of() -> None:
     plan = _node("Nested Loop", _index_scan(rows=1, pages=300, removed=5, loops=100), rows=100, pages=300)
     assert work_of(plan)["rows_removed_per_row"] == 5

@@ -12,7 +12,7 @@ from eventmark.domain import StreamId
 from eventmark.engine import PostgresEventStore, install_schema
 from eventmark.errors import InvalidEventError
 from eventmark.server import Server
-from tests.database import connected, drop_database, execute
+from tests.database import drop_database, execute
 from tests.engine.builders import new_event
 
 

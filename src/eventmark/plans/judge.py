@@ -11,7 +11,7 @@ from typing import Any
 
 from eventmark.engine.statements import Statement
 from eventmark.judgement.verdicts import worst
-from eventmark.plans.work import SEQ_SCAN_PAGES_MAX, SORT_ROWS_MAX, indexes_used
+from eventmark.plans.work import SEQ_SCAN_PAGES_MAX, SORT_ROWS_MAX, indexes_used, tables_joined
 from eventmark.results.results import Finding, Verdict
 
 PAGES_PER_SEARCH = 8
@@ -20,7 +20,7 @@ PAGES_PER_SEARCH = 8
 PAGES_PER_ROW_READ = 3.0
 """In a log where aggregates are interleaved, each row lies on a heap page of its own: 1 page, and the
 index's share of 1/50. Room for index pages half empty and for row versions that are dead. A condition that
-the index cannot narrow down costs its pages by the hundred instead."""
+the index cannot narrow down costs its pages by the hundred instead. Of each table that a statement joins."""
 
 PAGES_PER_ROW_WRITTEN = 100.0
 """Heap 1 or 2, TOAST 5, a descent of 4 or 5 for each index: 30 for an event store of 5 indexes, 70 with 12.
@@ -39,7 +39,7 @@ ROWS_REMOVED_FREE = 10.0
 """A look-up that returns a row or two may step over a few; they cost a page or two."""
 
 ROWS_READ_PER_ROW_MAX = 2.0
-"""One row from the table and one from a table beside it."""
+"""One row from the table and one from a table beside it; where more are joined, one from each."""
 
 ROWS_READ_FREE = 100.0
 """A bounded look around: the 50 events on either side of an instant, the last event before an append."""
@@ -61,10 +61,11 @@ def expected_index(statement: Statement) -> str:
 
 def judge(statement: Statement, plan: dict[str, Any], work: dict[str, float]) -> list[Finding]:
     """One finding per question. ``work`` is ``work_of(plan)``."""
+    tables = tables_joined(plan)
     of_work = [
-        _pages(work),
+        _pages(work, tables),
         _rows_removed(work),
-        _rows_read(work),
+        _rows_read(work, tables),
         _sequential_scan(work),
         _sort(work),
         _temporary_files(work),
@@ -146,10 +147,10 @@ def _index(statement: Statement, plan: dict[str, Any], of_work: Verdict) -> Find
     )
 
 
-def _pages(work: dict[str, float]) -> Finding:
+def _pages(work: dict[str, float], tables: int) -> Finding:
     writes = work["writes"] > 0
     rows = max(1.0, work["rows_written"] if writes else work["rows"])
-    per_row = PAGES_PER_ROW_WRITTEN if writes else PAGES_PER_ROW_READ
+    per_row = PAGES_PER_ROW_WRITTEN if writes else PAGES_PER_ROW_READ * tables
     looked_at = min(ROWS_READ_FREE, max(0.0, work["rows_read"] - work["rows"]))
     allowed = (
         per_row * rows
@@ -187,9 +188,9 @@ def _rows_removed(work: dict[str, float]) -> Finding:
     )
 
 
-def _rows_read(work: dict[str, float]) -> Finding:
+def _rows_read(work: dict[str, float], tables: int) -> Finding:
     rows = max(1.0, work["rows"], work["rows_written"])
-    allowed = ROWS_READ_FREE + ROWS_READ_PER_ROW_MAX * rows
+    allowed = ROWS_READ_FREE + max(ROWS_READ_PER_ROW_MAX, tables) * rows
     met = work["rows_read"] <= allowed
     return Finding(
         name="rows read",

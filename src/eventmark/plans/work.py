@@ -23,6 +23,7 @@ _TABLE_SCANS = (
     "Seq Scan", "Sample Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan", "Tid Scan",
     "Tid Range Scan",
 )  # fmt: skip
+_JOINS = ("Nested Loop", "Hash Join", "Merge Join")
 _SORTS = ("Sort", "Incremental Sort")
 
 
@@ -41,6 +42,11 @@ def indexes_used(plan: Node) -> set[str]:
             used.add(node["Index Name"])
         used.update(node.get("Conflict Arbiter Indexes", ()))
     return used
+
+
+def tables_joined(plan: Node) -> int:
+    """How many tables each row of the answer is put together from."""
+    return 1 + sum(node["Node Type"] in _JOINS for node in nodes(plan))
 
 
 def work_of(plan: Node) -> dict[str, float]:
