@@ -32,7 +32,8 @@ class Published:
 
 PUBLISHED = {
     "message-db": Published(),  # the hunt's streams are of one category, whose lock makes appends take turns
-    "axon": Published(breaks=BY_NUMBER | ANY_VERSION),
+    # Of few events, a stream of hundreds is found and sorted sooner than read in the order of its index.
+    "axon": Published(breaks=BY_NUMBER | ANY_VERSION, slow=("load_aggregate",)),
     "marten": Published(breaks=BY_NUMBER),
     # Message ids are not unique, and a transaction with an early id may follow a younger one's message. The index that
     # consumers read by begins with the partition.
@@ -79,10 +80,8 @@ def test_a_published_store_gets_the_verdict_that_its_tables_deserve(
 
     measured = judged(command, "run", name, database, "--profile", "quick", "--no-baselines")
     assert slow_plans(measured) <= set(expected.slow), measured.reasons
-    assert {one.name: one.failed for one in measured.operations if one.failed} == {}
-    assert {"append_events[1]", "append_events[100]", "load_aggregate[1000]"} <= {
-        one.name for one in measured.operations
-    }
+    assert [name for name, one in measured.operations.items() if one.failed] == []
+    assert {"append_events[1]", "append_events[100]", "stream_events[1000]"} <= set(measured.operations)
 
 
 def zero_based(folder: Path) -> Path:

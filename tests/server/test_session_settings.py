@@ -120,6 +120,8 @@ def test_a_run_under_all_of_them_fails_no_call_and_judges_every_plan(
         flags = ("--events", "2k", "--profile", "quick", "--store", "eaf", "--server", dsn)
         assert run_command(["run", *flags]) in (0, 1, 3)  # its times are the machine's
     result = read_result(tmp_path / "out" / "result.json")
-    assert len(result.operations) >= 9 and {one.name for one in result.operations if one.failed} == set()
+    assert "append_events[1]" in result.operations
+    assert [name for name, one in result.operations.items() if one.failed] == []
+    assert result.corpus is not None
     assert {one.verdict for one in result.corpus.audit} <= {Verdict.MET, Verdict.INCONCLUSIVE}
     assert result.plans and not [one.statement for one in result.plans if one.verdict is Verdict.BROKEN]
