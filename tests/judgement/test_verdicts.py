@@ -159,6 +159,30 @@ def test_an_unfit_machine_excuses_what_is_slow_and_neither_what_failed_nor_what_
     assert (why in found.reason) if found.verdict is not verdict else found == operation
 
 
+@pytest.mark.parametrize(
+    ("low_ms", "busy", "names", "excused"),
+    [
+        (300.0, 0.9, [], False),
+        (60.0, 0.3, [], False),
+        (60.0, 0.6, [], True),
+        (25.0, 0.3, [], True),
+        (300.0, 0.9, ["steal"], True),
+        (300.0, 1.2, [], True),
+    ],
+)
+def test_other_processes_excuse_no_more_than_they_can_have_added(
+    low_ms: float, busy: float, names: list[str], excused: bool
+) -> None:
+    operation = OperationResult(
+        latency_ms=Latency(p50=1, p95=400, p99=400, p999=400, max=400), interval_ms={"p95": LatencyInterval(low=low_ms, high=400.0)},
+        samples=10, target_ms=10.0, target_quantile="p95", verdict=BROKEN, reason="slow", mode="sample",
+        throughput_per_s=1.0, failed=0, histogram="", forks=[],
+        client=ClientHealth(loop_lag_ms_p99=0, cpu_share=0, pool_wait_ms_p95=0, bottleneck=False),
+    )  # fmt: skip
+    machine = Machine(findings=list(map(finding, names)), busy_share=busy)
+    assert bool(machine.excuse(operation)) is excused
+
+
 def finding(name: str, verdict: Verdict = BROKEN) -> Finding:
     return Finding(name=name, verdict=verdict, observed="seen", expected="wanted")
 

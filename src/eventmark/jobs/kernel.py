@@ -189,7 +189,7 @@ def _placed(run: Run, machine: Machine, one: OperationResult) -> OperationResult
     stretches = [(round(run.at_s(start_s), 3), round(run.at_s(end_s), 3)) for start_s, end_s in one.stretches]
     share = run.others_share(stretches) if stretches else None
     own = machine if share is None else Machine(findings=machine.findings, busy_share=share)
-    return doubted(msgspec.structs.replace(one, stretches=stretches), own.slower)
+    return doubted(msgspec.structs.replace(one, stretches=stretches), own.excuse(one))
 
 
 def _operation_parts(

@@ -20,6 +20,27 @@ BUSY_SHARE = 0.25
 than the width of a usual interval. Up to here, intervals bear it."""
 
 
+WAIT_MS = 20.0
+"""For a core that others use: a few slices of the scheduler."""
+
+SLOWED = 2.0
+"""What caches and threads of a core that are shared with others cost at most, times."""
+
+BUSY_SHARE_MOST = 0.9
+"""What others took at most where it was not seen."""
+
+
+def is_beyond_others(operation: OperationResult, busy_share: float = BUSY_SHARE_MOST) -> bool:
+    """Whether a latency misses its target by so much that others, with that share of the cores, do not explain it.
+
+    By its interval's lower end, with all that they can have added taken out.
+    """
+    interval = operation.interval_ms.get(operation.target_quantile)
+    if operation.target_ms is None or interval is None:
+        return False
+    return (interval.low - WAIT_MS) * (1 - busy_share) / SLOWED > operation.target_ms
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """How fit the machine was. ``findings`` are the doctor's from before; ``busy_share`` is of the cores that other
@@ -44,6 +65,16 @@ class Machine:
         """
         if self.busy:
             return f"other processes used {self.busy_share:.0%} of the cores"
+        return self._unfit
+
+    def excuse(self, operation: OperationResult) -> str:
+        """``slower``, as far as it can be why the operation missed its target."""
+        if self.busy and is_beyond_others(operation, min(self.busy_share or 0.0, 1.0)):
+            return self._unfit
+        return self.slower
+
+    @property
+    def _unfit(self) -> str:
         names = [
             finding.name
             for finding in self.findings

@@ -50,12 +50,8 @@ class Beats:
 
     def next(self, in_flight: int) -> Beat:
         recorder, kinds = self._recorder, range(self._recorder.kinds)
-        part = slice(self._seen, len(recorder.kind))
-        self._seen = part.stop
-        kind, outcome = np.array(recorder.kind[part]), np.array(recorder.outcome[part])
-        due, started, ended = (
-            np.array(one[part]) for one in (recorder.due_ns, recorder.started_ns, recorder.ended_ns)
-        )
+        kind, outcome, due, started, ended, _ = recorder.since(self._seen)
+        self._seen += len(kind)
         counts = [np.bincount(kind[outcome == end], minlength=len(kinds)).tolist() for end in range(3)]
         latency_ms = ((ended - due) / 1e6).astype(np.float32)
         cpu_before_s, at_before_s = self._cpu_s, self._at_s

@@ -21,8 +21,10 @@ CONFLICTS = (VersionConflictError, TransactionOrderError)
 FAILURES_MAX = 20
 """Classes of failures of one operation that are told apart; the rest is one class together."""
 
-RECORD_BYTES = 2 * 1 + 5 * 8
-"""What a worker keeps of each operation, in arrays."""
+_FIELDS = 6  # kind, outcome, due_ns, started_ns, ended_ns, waited_ns
+
+RECORD_BYTES = 8 * _FIELDS
+"""What a worker keeps of each operation, in an array."""
 
 DEADLINE = "deadline"
 WRONG_ANSWER = "wrong answer"
@@ -79,15 +81,12 @@ class WorkerRecords:
 
 @dataclass(slots=True)
 class Recorder:
-    """Appends to arrays: no objects that the collector of garbage would have to look at."""
+    """Appends to one array: no objects that the collector of garbage would have to look at."""
 
     kinds: int
-    kind: array[int] = field(default_factory=lambda: array("B"))
-    outcome: array[int] = field(default_factory=lambda: array("B"))
-    due_ns: array[int] = field(default_factory=lambda: array("q"))
-    started_ns: array[int] = field(default_factory=lambda: array("q"))
-    ended_ns: array[int] = field(default_factory=lambda: array("q"))
-    waited_ns: array[int] = field(default_factory=lambda: array("q"))
+    samples: array[int] = field(
+        default_factory=lambda: array("q")
+    )  # one operation's fields after the other's
     pacing_ns: array[int] = field(default_factory=lambda: array("q"))
     offered: list[int] = field(init=False)
     skipped: list[int] = field(init=False)
@@ -102,12 +101,11 @@ class Recorder:
     def add(
         self, kind: int, outcome: int, due_ns: int, started_ns: int, ended_ns: int, waited_ns: int
     ) -> None:
-        self.kind.append(kind)
-        self.outcome.append(outcome)
-        self.due_ns.append(due_ns)
-        self.started_ns.append(started_ns)
-        self.ended_ns.append(ended_ns)
-        self.waited_ns.append(waited_ns)
+        self.samples.extend((kind, outcome, due_ns, started_ns, ended_ns, waited_ns))
+
+    def since(self, first: int) -> NDArray[np.int64]:
+        """The fields of all operations from the one at this place on, a row each."""
+        return np.frombuffer(self.samples[first * _FIELDS :], np.int64).reshape(-1, _FIELDS).T
 
     def fail(self, kind: int, name: str, message: str) -> None:
         """Count a failure by its class."""
@@ -118,15 +116,13 @@ class Recorder:
         self.messages[kind].setdefault(name, message)
 
     def records(self, start_ns: int, health: WorkerHealth) -> WorkerRecords:
-        due, started, ended, waited = (
-            np.array(one, np.int64) for one in (self.due_ns, self.started_ns, self.ended_ns, self.waited_ns)
-        )
+        kind, outcome, due, started, ended, waited = self.since(0)
         return WorkerRecords(
-            kind=np.array(self.kind, np.uint8),
-            outcome=np.array(self.outcome, np.uint8),
+            kind=kind.astype(np.uint8),
+            outcome=outcome.astype(np.uint8),
             due_ns=due - start_ns,
             lag_ns=started - due,
-            pool_wait_ns=waited,
+            pool_wait_ns=waited.copy(),
             service_ns=ended - started - waited,
             offered=self.offered,
             skipped=self.skipped,

@@ -47,7 +47,7 @@ class Batches:
 
     def draw(self) -> list[NewEvent]:
         """The next batch."""
-        now, events = self.draw_numbers()
+        now, ids, places = self.draw_numbers(self.size)
         return [
             NewEvent(
                 event_id=UUID(int=event_id),
@@ -57,17 +57,16 @@ class Batches:
                 timestamp=now,
                 payload_type=EVENT_TYPE,
             )
-            for event_id, place in events
+            for event_id, place in zip(ids, places, strict=True)
         ]
 
-    def draw_numbers(self) -> tuple[datetime, list[tuple[int, int]]]:
-        """The same before it is made of objects: its time, and of each event its id and its place in ``payloads``."""
+    def draw_numbers(self, count: int) -> tuple[datetime, list[int], list[int]]:
+        """``count`` events before they are made objects: their time, their ids, and their places in ``payloads``."""
         now = datetime.now(UTC)
-        milliseconds = int(now.timestamp() * 1000)
+        first, drawn = uuid_7_number(int(now.timestamp() * 1000), 0), uuid_7_number(0, -1 % 2**80)
         draw_bits, draw = self._quick.getrandbits, self._quick.random
-        return now, [
-            (uuid_7_number(milliseconds, draw_bits(80)), int(draw() * PAYLOADS)) for _ in range(self.size)
-        ]
+        ids = [first | draw_bits(80) & drawn for _ in range(count)]
+        return now, ids, [int(draw() * PAYLOADS) for _ in range(count)]
 
 
 class AppendEvents(Operation):
@@ -81,13 +80,13 @@ class AppendEvents(Operation):
     versions: StreamVersions | None = None
 
     async def prepare(self) -> None:
-        self._versions = self.versions or StreamVersions(self.sample.streams, naming=self.sample.naming)
+        self.known = self.versions or StreamVersions(self.sample.streams, naming=self.sample.naming)
         self.batches = Batches(self.batch_events, self.random)
         self._quick = Random(int(self.random.integers(2**63)))
 
     def take(self) -> KnownStream:
         """The stream of the next append."""
-        return self._versions.take(self._quick)
+        return self.known.take(self._quick)
 
     @classmethod
     def not_in(cls, sample: CorpusSample) -> str:
@@ -108,14 +107,14 @@ class AppendEvents(Operation):
 
     def stored(self, arguments: Append) -> None:
         """The store has taken all of it."""
-        self._versions.settle(arguments.known, arguments.next_version)
+        self.known.settle(arguments.known, arguments.next_version)
 
     def is_right(self, arguments: Append, answer: Any) -> bool:
         self.stored(arguments)
         return bool(answer.last_sequence_number == arguments.next_version)
 
     def release(self, arguments: Append) -> None:
-        self._versions.free(arguments.known)
+        self.known.free(arguments.known)
 
     async def recover(self, arguments: Append, error: EventStoreError | None) -> None:
         if self.recovered(arguments, error):
@@ -138,14 +137,14 @@ class AppendEvents(Operation):
         if isinstance(error, VersionConflictError):
             if error.actual_version < 0:
                 return False
-            self._versions.settle(known, error.actual_version)
+            self.known.settle(known, error.actual_version)
         elif error is not None and not isinstance(error, OutcomeUnknownError):
-            self._versions.free(known)
+            self.known.free(known)
         return True
 
     def looked_up(self, arguments: Append, version: int) -> None:
         """The version that the stream was found at, which is further than it was believed to be."""
-        self._versions.settle(arguments.known, version)
+        self.known.settle(arguments.known, version)
 
 
 class AppendEvents1(AppendEvents):

@@ -102,7 +102,7 @@ class RolledBack(AppendEvents):
         await self._transaction.__aexit__(_Undone, _Undone(), None)
 
     def is_right(self, arguments: Append, answer: Any) -> bool:
-        self._versions.settle(arguments.known, arguments.version)
+        self.known.settle(arguments.known, arguments.version)
         return bool(answer.last_sequence_number == arguments.next_version)
 
 

@@ -35,12 +35,16 @@ def pick(items: Sequence[_Item], random: np.random.Generator | Random) -> _Item:
 
 @dataclass(slots=True)
 class KnownStream:
-    """A stream and its version. ``taken`` while an append is under way; a shared one is never taken."""
+    """A stream and its version. ``taken`` while an append is under way; a shared one is never taken.
+
+    ``encoded`` are its parameters in the statement that appends, where somebody has encoded them.
+    """
 
     stream: StreamId
     version: int
     shared: bool = False
     taken: bool = False
+    encoded: tuple[bytes, ...] = ()
 
 
 class StreamVersions:
@@ -69,9 +73,14 @@ class StreamVersions:
     def take(self, random: Random) -> KnownStream:
         if self._contended_share and random.random() < self._contended_share:
             return random.choice(self._contended)
-        if random.random() >= NEW_STREAM_SHARE:
-            for _ in range(_TRIES):
-                found = pick(self._streams, random)
+        draw = random.random
+        if draw() >= NEW_STREAM_SHARE:
+            streams = self._streams
+            for _ in range(_TRIES):  # as ``pick``, in less time
+                count = len(streams)
+                if count > HOT_STREAMS and draw() < HOT_SHARE:
+                    count = HOT_STREAMS
+                found = streams[int(draw() * count)]
                 if not found.taken:
                     found.taken = True
                     return found

@@ -13,7 +13,7 @@ from eventmark.workload.corpus import (
     snapshot_rows,
     transaction_ids_needed,
 )
-from eventmark.workload.identity import ONLY_TENANT, Naming, uuid_7, uuid_7_number
+from eventmark.workload.identity import ONLY_TENANT, Naming, uuid_7, uuid_7_number, uuid_text
 from eventmark.workload.payloads import PROFILES, example_payloads
 from eventmark.workload.plan import BATCH_EVENTS, COHORT_EVENTS, EVENTS_MAX, CorpusPlan
 
@@ -41,4 +41,5 @@ __all__ = [
     "transaction_ids_needed",
     "uuid_7",
     "uuid_7_number",
+    "uuid_text",
 ]

@@ -32,6 +32,12 @@ def uuid_7_number(milliseconds: int, bits: int) -> int:
     return ((milliseconds << 80) | bits) & ~_VERSION_BITS | _VERSION_7
 
 
+def uuid_text(number: int) -> str:
+    """The UUID that is this number as text, in a fraction of the time that an object takes to be made and written."""
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Naming:
     """How a store names what the corpus has: its ids' types, and the only types of events and aggregates it takes.
@@ -67,7 +73,7 @@ class Naming:
                 int(random.integers(2**63))
             )  # many times as quick as numpy's, one number at a time
             while True:
-                yield str(uuid_7(time.time_ns() // 1_000_000, quick.getrandbits(80)))
+                yield uuid_text(uuid_7_number(time.time_ns() // 1_000_000, quick.getrandbits(80)))
         low, high = _NEW_STREAMS[self.stream]
         number = secrets.randbelow(high - low)
         while True:

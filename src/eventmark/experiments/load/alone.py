@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from eventmark.jobs.bottleneck import STORE_APPLICATION
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import Evidence
+from eventmark.judgement.machine import is_beyond_others
 from eventmark.loadgen.generator import run_load
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.mix import Mix
@@ -60,9 +61,10 @@ def hopeless(found: Sequence[Alone]) -> Alone | None:
 def hopeless_section(one: Alone, found: Sequence[Alone]) -> Section:
     """Instead of a capacity."""
     said = f"{one.name} misses its target at any rate: alone, one call at a time, {one.result.reason}"
+    is_certain = one.result.failed > 0 or is_beyond_others(one.result)
     finding = Finding(
         name="capacity", verdict=Verdict.BROKEN, observed=said,
-        expected="a rate at which every target holds, confirmed", timed=not one.result.failed,
+        expected="a rate at which every target holds, confirmed", timed=not is_certain,
         remedy="examine its plan: eventmark explain; or give it a target that it can meet, with --targets",
     )  # fmt: skip
     return Section(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import repeat
 from typing import Any
 from uuid import UUID
 
@@ -11,13 +12,16 @@ from psycopg import postgres
 
 from eventmark.domain import NewEvent, StreamId
 from eventmark.errors import EventStoreError
-from eventmark.loadgen.wire.operations import Exchange, WireOperation
+from eventmark.loadgen.wire.operations import Call, WireOperation
 from eventmark.loadgen.wire.statements import Prepared
 from eventmark.loadgen.wire.values import Encode, array_header, element_of, encoder, with_length
 from eventmark.operations.appends import Append, AppendEvents, Batches
 from eventmark.stores import PER_EVENT_PARAMETERS, STREAM_PARAMETERS, StoreSessions
 from eventmark.stores.conflict import stored_nothing
-from eventmark.workload import Naming
+from eventmark.workload import Naming, uuid_text
+
+BLOCK_EVENTS = 16
+"""Events of appends that are drawn at once: a few hundredths of a millisecond."""
 
 _STORED = "last_global_sequence"
 _ANSWER = (_STORED, "actual_version", "transaction_id")
@@ -30,16 +34,11 @@ _COLUMNS: Mapping[str, Callable[[NewEvent, Naming], Any]] = {
 }
 """What is the same in all events that are drawn."""
 
-Events = Sequence[tuple[int, int]]
-"""Of each event its id, and the place of its payload."""
+Ahead = Callable[[datetime, Sequence[int], Sequence[int], int], Iterable[bytes]]
+"""A parameter of several statements: from when they were drawn, ids, places of payloads, and how many statements."""
 
-Ahead = Callable[[datetime, Events, int], bytes]
-"""A parameter from a batch; for a statement of single events, from its event at a place."""
-
-Due = Callable[[StreamId, int], bytes]
-"""A parameter from the stream, and the version before the statement's events."""
-
-Drawn = tuple[Events, Sequence[list[bytes | None]]]
+Due = Callable[[int], bytes]
+"""A parameter from the version before the statement's events."""
 
 
 class WireAppend(WireOperation):
@@ -53,87 +52,102 @@ class WireAppend(WireOperation):
         super().__init__(operation, sessions)
         self._prepared = statements["append_events"]
         self._load = statements["load_aggregate"]
-        self._size = operation.batch_events
-        self.is_transaction = self._size > 1 and bool(
-            set(self._prepared.parameters) & set(PER_EVENT_PARAMETERS)
-        )
-        self._count = self._size if self.is_transaction else 1
+        self.events = size = operation.batch_events
+        self.block = BLOCK_EVENTS // size if size < BLOCK_EVENTS else 1
+        self.is_transaction = size > 1 and bool(set(self._prepared.parameters) & set(PER_EVENT_PARAMETERS))
+        self._count = size if self.is_transaction else 1
         columns = self._prepared.columns
-        self._looked_at = _ANSWER if _STORED in columns else tuple(columns)
-        self._verdict = [(name, columns[name][0]) for name in ([_STORED] if _STORED in columns else columns)]
-        self._template: list[bytes | None] = [None] * len(self._prepared.parameters)
-        self._ahead: list[tuple[int, Ahead]] = []
+        self._stored = columns[_STORED][0] if _STORED in columns else -1
+        self._same: list[bytes | None] = [None] * len(self._prepared.parameters)
+        self._ahead: dict[int, Ahead] = {}
         self._due: list[tuple[int, Due]] = []
-        self._naming = operation.sample.naming
+        self._of_stream: dict[int, Callable[[StreamId, Naming], str]] = {}
+        self._naming, self._versions = operation.sample.naming, operation.known
         example = operation.batches.draw()[0]
         for place in range(len(self._prepared.parameters)):
             self._place(place, example)
 
-    def ahead(self) -> Drawn:
-        instant, events = self.operation.batches.draw_numbers()
-        rows = []
-        for number in range(self._count):
-            row = self._template.copy()
-            for place, make in self._ahead:
-                row[place] = make(instant, events, number)
-            rows.append(row)
-        return events, rows
+    def drawn(self) -> list[Call]:
+        size, count = self.events, self._count
+        instant, ids, payloads = self.operation.batches.draw_numbers(self.block * size)
+        statements = self.block * count
+        columns = [
+            self._ahead[place](instant, ids, payloads, statements) if place in self._ahead else repeat(same, statements)
+            for place, same in enumerate(self._same)
+        ]  # fmt: skip
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        if size == 1:
+            return [Call(self, (one,), self._prepared, (row,)) for one, row in zip(ids, rows, strict=True)]
+        return [
+            Call(
+                self,
+                ids[number * size : (number + 1) * size],
+                self._prepared,
+                rows[number * count : (number + 1) * count],
+            )
+            for number in range(self.block)
+        ]
 
-    def exchange(self, drawn: Drawn) -> Exchange:
-        events, rows = drawn
+    def complete(self, call: Call) -> None:
         known = self.operation.take()
-        stream, version = known.stream, known.version
-        for before, row in enumerate(rows, version):
+        version, encoded = known.version, known.encoded
+        if not encoded:
+            encoded = known.encoded = tuple(
+                self._prepared.encoders[place](value_of(known.stream, self._naming))
+                for place, value_of in self._of_stream.items()
+            )
+        before = version
+        for row in call.rows:
+            for place, value in zip(self._of_stream, encoded):  # noqa: B905 - a check would take as long as the rest
+                row[place] = value
             for place, make in self._due:
-                row[place] = make(stream, before)
-        append = Append(known, events, version)
-        if self.is_transaction:
-            return Exchange(append, self._prepared, rows=rows, events=self._size)
-        return Exchange(append, self._prepared, rows[0], events=self._size)
+                row[place] = make(before)
+            before += 1
+        call.arguments = known, call.arguments, version
 
-    def judged(self, exchange: Exchange, results: Sequence[Any]) -> str:
-        assert len(results) == self._count
-        append: Append = exchange.arguments
-        is_void = self._prepared.is_void
+    def judged(self, call: Call, results: Sequence[Any]) -> str:
+        stored = self._stored
         for number, result in enumerate(results):
             last = result.ntuples - 1
-            row = (
-                {name: result.get_value(last, place) for name, place in self._verdict} if last >= 0 else None
-            )
-            tag = "" if row is not None else result.command_status.decode()
-            if stored_nothing(row, tag, is_void=is_void):
-                self._refused(append, number, result, tag)
-        self.operation.stored(append)
+            if last < 0 or stored < 0 or result.get_value(last, stored) is None:
+                self._check(Append(*call.arguments), number, result, last)
+        known, ids, version = call.arguments
+        self._versions.settle(known, version + len(ids))
         return ""
 
-    def _refused(self, append: Append, number: int, result: Any, tag: str) -> None:
-        """Raise what the store's own client would."""
-        last = result.ntuples - 1
-        self.sessions.append_answer(
-            self._prepared.row(result, last, self._looked_at) if last >= 0 else None,
-            tag, append.known.stream, append.version + number, self._size // self._count,
-            is_void=self._prepared.is_void,
-        )  # fmt: skip
+    def _check(self, append: Append, number: int, result: Any, last: int) -> None:
+        """Of an answer that does not give an event's number: raise what the store's own client would."""
+        prepared, row, tag = self._prepared, None, ""
+        if last >= 0:
+            row = {name: result.get_value(last, place) for name, (place, _) in prepared.columns.items()}
+        else:
+            tag = result.command_status.decode()
+        if stored_nothing(row, tag, is_void=prepared.is_void):
+            self.sessions.append_answer(
+                prepared.row(result, last, _ANSWER if self._stored >= 0 else tuple(prepared.columns)) if row else None,
+                tag, append.known.stream, append.version + number, self.events // self._count,
+                is_void=prepared.is_void,
+            )  # fmt: skip
 
-    def error(self, exchange: Exchange, failure: Exception) -> EventStoreError:
-        append: Append = exchange.arguments
-        event_ids = [UUID(int=number) for number, _ in append.events]
+    def error(self, call: Call, failure: Exception) -> EventStoreError:
+        append = Append(*call.arguments)
+        event_ids = [UUID(int=number) for number in append.events]
         return self.sessions.append_error(failure, append.known.stream, append.version, event_ids)
 
-    def recovery(self, exchange: Exchange, error: EventStoreError | None) -> Exchange | None:
-        append: Append = exchange.arguments
+    def recovery(self, call: Call, error: EventStoreError | None) -> Call | None:
+        append = Append(*call.arguments)
         if self.operation.recovered(append, error):
             return None
         stream = append.known.stream
         values = {
             "tenant_id": stream.tenant_id, "aggregate_id": stream.aggregate_id, "from_sequence": append.version + 1,
         }  # fmt: skip
-        return Exchange(append, self._load, self._load.encoded(values))
+        return Call(self, call.arguments, self._load, (self._load.encoded(values),))
 
-    def recovered(self, exchange: Exchange, results: Sequence[Any]) -> None:
-        append, result = exchange.arguments, results[0]
+    def recovered(self, call: Call, results: Sequence[Any]) -> None:
+        append, result = Append(*call.arguments), results[0]
         numbers = (
-            exchange.prepared.row(result, place, ("sequence_number",))["sequence_number"]
+            call.prepared.row(result, place, ("sequence_number",))["sequence_number"]
             for place in range(result.ntuples)
         )
         self.operation.looked_up(append, max(numbers, default=append.version))
@@ -144,78 +158,73 @@ class WireAppend(WireOperation):
         encode, is_single = prepared.encoders[place], name in PER_EVENT_PARAMETERS
         column = name if is_single else name.removesuffix("s")
         if name in STREAM_PARAMETERS:
-            self._due.append((place, _of_stream(STREAM_PARAMETERS[name], self._naming, encode)))
+            self._of_stream[place] = STREAM_PARAMETERS[name]
         elif name == "event_count":
-            self._template[place] = encode(self._size)
+            self._same[place] = encode(self.events)
         elif name == "sequence_numbers":
-            self._due.append((place, _numbers(encode, self._size)))
-        elif name in ("expected_version", "sequence_number"):
-            self._due.append((place, _number(encode, int(name == "sequence_number"))))
+            size = self.events
+            self._due.append((place, lambda before: encode(range(before + 1, before + size + 1))))
+        elif name == "sequence_number":
+            self._due.append((place, lambda before: encode(before + 1)))
+        elif name == "expected_version":
+            self._due.append((place, encode))
         elif column in _COLUMNS:
             value = _COLUMNS[column](example, self._naming)
-            self._template[place] = encode(value if is_single else [value] * self._size)
+            self._same[place] = encode(value if is_single else [value] * self.events)
         elif prepared.is_plain[place] and (is_single or element_of(prepared.oids[place]) is not None):
-            self._ahead.append(
-                (place, _drawn(column, is_single, prepared.oids[place], self.operation.batches))
-            )
+            self._ahead[place] = _drawn(column, is_single, prepared.oids[place], self.operation.batches)
         else:
-            self._ahead.append((place, _written_out(column, is_single, encode, self.operation.batches)))
-
-
-def _of_stream(value_of: Callable[[StreamId, Naming], str], naming: Naming, encode: Encode) -> Due:
-    return lambda stream, before: encode(value_of(stream, naming))
-
-
-def _number(encode: Encode, above: int) -> Due:
-    return lambda stream, before: encode(before + above)
-
-
-def _numbers(encode: Encode, size: int) -> Due:
-    return lambda stream, before: encode(range(before + 1, before + size + 1))
+            self._ahead[place] = _written_out(column, is_single, encode, self.operation.batches)
 
 
 def _drawn(column: str, is_single: bool, oid: int, batches: Batches) -> Ahead:
-    """How the ids, payloads or times of a batch, or of one of its events, are written: from parts encoded before."""
+    """How the ids, payloads or times of statements' events are written: from parts encoded before."""
     element = oid if is_single else element_of(oid)
     assert element is not None
-    encode, header = encoder(element)[0], array_header(element, batches.size)
+    encode, size = encoder(element)[0], 1 if is_single else batches.size
+    header = b"" if is_single else array_header(element, size)
+    framed: Encode = bytes if is_single else with_length
     if column == "timestamp":
-        if is_single:
-            return lambda instant, events, number: encode(instant)
-        return lambda instant, events, number: header + with_length(encode(instant)) * len(events)
-    one = (_ids if column == "event_id" else _payloads)(element, batches, is_single)
-    if is_single:
-        return lambda instant, events, number: one(events[number])
-    if batches.size == 1:
-        return lambda instant, events, number: header + one(events[0])
-    return lambda instant, events, number: header + b"".join([one(event) for event in events])
+        return lambda instant, ids, payloads, count: repeat(header + framed(encode(instant)) * size, count)
+    if column == "payload":
+        ready = [(header if size == 1 else b"") + framed(encode(one)) for one in batches.payloads]
+        if size == 1:
+            return lambda instant, ids, payloads, count: [ready[place] for place in payloads]
+        return lambda instant, ids, payloads, count: _joined(
+            header, [ready[place] for place in payloads], size
+        )
+    if element == _UUID and size == 1:
+        before = header + framed(bytes(16))[:-16]
+        return lambda instant, ids, payloads, count: [before + number.to_bytes(16, "big") for number in ids]
+    write = _id_as_bytes if element == _UUID else lambda number: encode(uuid_text(number))
+    if size == 1:
+        before = header + framed(write(0))[: -len(write(0))]
+        return lambda instant, ids, payloads, count: [before + write(number) for number in ids]
+    return lambda instant, ids, payloads, count: _joined(
+        header, [framed(write(number)) for number in ids], size
+    )
 
 
-One = Callable[[tuple[int, int]], bytes]
+def _joined(header: bytes, parts: Sequence[bytes], size: int) -> list[bytes]:
+    return [header + b"".join(parts[first : first + size]) for first in range(0, len(parts), size)]
 
 
-def _ids(oid: int, batches: Batches, is_single: bool) -> One:
-    before = b"" if is_single else with_length(bytes(16))[:4]
-    if oid == _UUID:
-        return lambda event: before + event[0].to_bytes(16, "big")
-    encode = encoder(oid)[0]
-    as_text: One = lambda event: encode(str(UUID(int=event[0])))  # noqa: E731
-    return as_text if is_single else lambda event: with_length(as_text(event))
-
-
-def _payloads(oid: int, batches: Batches, is_single: bool) -> One:
-    encode = encoder(oid)[0]
-    framed = [encode(one) if is_single else with_length(encode(one)) for one in batches.payloads]
-    return lambda event: framed[event[1]]
+def _id_as_bytes(number: int) -> bytes:
+    return number.to_bytes(16, "big")
 
 
 def _written_out(column: str, is_single: bool, encode: Encode, batches: Batches) -> Ahead:
     """The same of a parameter of another type: its values are made, then written as the store's client does."""
-    value_of: Callable[[datetime, tuple[int, int]], Any] = {
-        "event_id": lambda instant, event: UUID(int=event[0]),
-        "payload": lambda instant, event: batches.payloads[event[1]],
-        "timestamp": lambda instant, event: instant,
-    }[column]
-    if is_single:
-        return lambda instant, events, number: encode(value_of(instant, events[number]))
-    return lambda instant, events, number: encode([value_of(instant, event) for event in events])
+
+    def ahead(instant: datetime, ids: Sequence[int], payloads: Sequence[int], count: int) -> Iterable[bytes]:
+        values: Sequence[Any] = [instant] * len(ids)
+        if column == "event_id":
+            values = [UUID(int=number) for number in ids]
+        elif column == "payload":
+            values = [batches.payloads[place] for place in payloads]
+        if is_single:
+            return map(encode, values)
+        size = batches.size
+        return [encode(values[first : first + size]) for first in range(0, len(values), size)]
+
+    return ahead

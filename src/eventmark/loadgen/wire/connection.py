@@ -24,7 +24,8 @@ Parameters = Sequence[bytes | None]
 OPENING, PREPARING, IDLE, BUSY, CLOSED = range(5)
 """What a connection is doing."""
 
-BINARY = Format.BINARY  # by a name of its own: reading an enum's member takes as long as a call
+# By names of their own: reading an enum's member takes as long as a call.
+BINARY, TUPLES, SYNC = Format.BINARY, int(ExecStatus.TUPLES_OK), int(ExecStatus.PIPELINE_SYNC)
 
 
 def conninfo_of(opening: Opening) -> bytes:
@@ -43,10 +44,10 @@ def _escaped(value: str) -> str:
 
 
 class WireConnection:
-    """A connection, and the one exchange under way on it; ``call`` is whose.
+    """A connection, and what is under way on it for ``call``.
 
-    ``advance`` is to be called when its descriptor is ready. When it says that the exchange has ended, ``failure`` is
-    what the server or the connection had against it, and ``results`` what came.
+    ``advance`` is to be called when its descriptor is ready. When it says that this has ended, ``failure`` is what
+    the server or the connection had against it, and ``results`` what came.
     """
 
     __slots__ = (
@@ -79,8 +80,7 @@ class WireConnection:
 
     def send(self, statement: bytes, formats: Sequence[Format], parameters: Parameters) -> None:
         """Ask for one statement: one message, one answer."""
-        self._begin()
-        pg = self._pg
+        self.state, self.results, self.failure, pg = BUSY, [], None, self._pg
         pg.send_query_prepared(statement, parameters, formats, BINARY)
         if pg.flush():
             self._flush()
@@ -107,14 +107,17 @@ class WireConnection:
     def advance(self) -> bool:
         """Go on with what is under way; whether it has ended. An idle connection ends where the server hangs up."""
         try:
-            if self.state is OPENING:
-                return self._open()
-            if self._wants_write:
+            if self.state is not BUSY or self._wants_write:
+                if self.state is CLOSED:  # since it was found ready
+                    return False
+                if self.state is OPENING:
+                    return self._open()
                 self._flush()
-            self._pg.consume_input()
+            pg = self._pg
+            pg.consume_input()
             if self.state is IDLE:
-                return bool(self._pg.status == ConnStatus.BAD)
-            if not self._take():
+                return bool(pg.status == ConnStatus.BAD)
+            if pg.is_busy() or not self._take():
                 return False
         except psycopg.Error as error:
             self.failure = self.failure or lost(str(error))
@@ -181,9 +184,9 @@ class WireConnection:
                     return True
                 continue
             status = result.status
-            if status in GOOD:
+            if status == TUPLES or status in GOOD:
                 self.results.append(result)
-            elif status == ExecStatus.PIPELINE_SYNC:
+            elif status == SYNC:
                 self._pipelined = False
                 if not self._in_transaction:
                     pg.exit_pipeline_mode()
@@ -203,7 +206,7 @@ class WireConnection:
         if fd != self.fd and self.fd >= 0:
             self._poller.forget(self.fd)
         self.fd = fd
-        self._poller.watch(fd, read=read, write=write)
+        self._poller.watch(fd, self, read=read, write=write)
 
     def _hear(self, notice: Any) -> None:
         severity, function = (
@@ -218,13 +221,14 @@ class Cancelling:
 
     def __init__(self, pg: Any, poller: Poller) -> None:
         self._poller = poller
+        self.is_over = False  # it was delivered, or cannot be
         self._request = pg.cancel_conn()
         self._request.start()
         self.fd = self._request.socket
         self._watch(PollingStatus.WRITING)
 
     def advance(self) -> bool:
-        """Whether it has been delivered, or cannot be."""
+        """Go on; False, as there is nothing that would have to be looked at then."""
         try:
             status = self._request.poll()
             if status in (PollingStatus.READING, PollingStatus.WRITING):
@@ -233,13 +237,15 @@ class Cancelling:
         except psycopg.Error:
             pass
         self.close()
-        return True
+        return False
 
     def close(self) -> None:
-        self._poller.forget(self.fd)
-        self._request.finish()
+        if not self.is_over:
+            self.is_over = True
+            self._poller.forget(self.fd)
+            self._request.finish()
 
     def _watch(self, status: PollingStatus) -> None:
         self._poller.watch(
-            self.fd, read=status == PollingStatus.READING, write=status == PollingStatus.WRITING
+            self.fd, self, read=status == PollingStatus.READING, write=status == PollingStatus.WRITING
         )

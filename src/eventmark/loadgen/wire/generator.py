@@ -22,12 +22,12 @@ from eventmark.loadgen.records import (
     Recorder,
 )
 from eventmark.loadgen.wire.connection import WireConnection
-from eventmark.loadgen.wire.operations import Exchange, WireOperation
+from eventmark.loadgen.wire.operations import Call, WireOperation
 from eventmark.loadgen.wire.poller import Poller
 from eventmark.loadgen.wire.pool import Connections
 
 AHEAD = 32
-"""Calls of each operation that are drawn before they are due, at most."""
+"""Calls of each operation that are drawn before they are due, at most; each draws a block of them at once."""
 
 SLACK_NS = 150_000
 """Nothing is drawn within so long of the next arrival."""
@@ -49,27 +49,6 @@ OnEnd = Callable[[int, int], None]
 """Told of a user's call that has ended: whose, and when."""
 
 
-class Call:
-    """One call on its way. ``kind`` is below 0 for one of the worker's own, which is not written down."""
-
-    __slots__ = (
-        "complaint", "connection", "due_ns", "ended_ns", "error", "exchange", "is_over", "is_right", "kind",
-        "operation", "started_ns", "user", "waited_ns",
-    )  # fmt: skip
-
-    def __init__(
-        self, kind: int, operation: WireOperation, exchange: Exchange, due_ns: int, user: int
-    ) -> None:
-        self.kind, self.operation, self.exchange = kind, operation, exchange
-        self.due_ns, self.user = due_ns, user
-        self.started_ns = self.waited_ns = self.ended_ns = 0
-        self.connection: WireConnection | None = None
-        self.complaint = ""
-        self.is_over = False
-        self.is_right: bool | None = None  # what became of a transaction that is being ended
-        self.error: EventStoreError | None = None
-
-
 class WireGenerator:
     """What is under way in one worker. ``turn`` is one look at everything that can happen."""
 
@@ -83,8 +62,10 @@ class WireGenerator:
         self._in_flight_max = plan.part(plan.in_flight_max, worker)
         self._in_flight: dict[Call, None] = {}  # in the order in which they began, which is that of deadlines
         self._queue: deque[Call] = deque()
-        self._ahead: list[deque[Any]] = [deque() for _ in operations]
-        self._to_draw = deque(kind for _ in range(AHEAD) for kind in range(len(operations)))
+        self._ahead: list[deque[Call]] = [deque() for _ in operations]
+        self._to_draw = deque(  # operations, once for each block of theirs that is missing
+            kind for kind, one in enumerate(operations) for _ in range(AHEAD // one.block)
+        )
         self._sweep_ns = 0
         self._observer = operations[0].sessions.observer if operations else None
         self.on_end: OnEnd | None = None
@@ -128,41 +109,46 @@ class WireGenerator:
     def begin(self, kind: int, due_ns: int, user: int = -1) -> None:
         """Send a call that is due, or let it wait for a connection; one that finds too many under way is skipped."""
         self.recorder.offered[kind] += 1
-        if len(self._in_flight) >= self._in_flight_max:
+        in_flight, ahead = self._in_flight, self._ahead[kind]
+        if len(in_flight) >= self._in_flight_max:
             self.recorder.skipped[kind] += 1
             return
-        operation, ahead = self._operations[kind], self._ahead[kind]
-        if ahead:
-            drawn = ahead.popleft()
+        if not ahead:
+            self._to_draw.remove(kind)
+            ahead.extend(self._operations[kind].drawn())
+        call = ahead.popleft()
+        operation = call.operation
+        if not len(ahead) % operation.block:
             self._to_draw.append(kind)
-        else:
-            drawn = operation.ahead()
-        call = Call(kind, operation, operation.exchange(drawn), due_ns or now_ns(), user)
-        self._in_flight[call] = None
+        operation.complete(call)
+        call.kind, call.user, call.due_ns = kind, user, due_ns or now_ns()
+        in_flight[call] = None
         self._send_or_queue(call)
 
     def draw_ahead(self) -> bool:
-        """Draw one call; False where enough are drawn."""
+        """Draw a block of calls; False where enough are drawn."""
         if not self._to_draw:
             return False
         kind = self._to_draw.popleft()
-        self._ahead[kind].append(self._operations[kind].ahead())
-        return True
-
-    def draw_ahead_if_idle(self, next_ns: int) -> bool:
-        """Draw a call where nothing is due for a while, and look at the network; False where nothing was drawn."""
-        if next_ns - now_ns() <= SLACK_NS or not self.draw_ahead():
-            return False
-        self.turn(0)
+        self._ahead[kind].extend(self._operations[kind].drawn())
         return True
 
     def turn(self, until_ns: int) -> None:
-        """Wait for the network until then, and do what it brings."""
-        advance = self._connections.advance
-        for fd in self._poller.wait(min(until_ns, self.lag.due_ns)):
-            connection = advance(fd)
-            if connection is not None:
-                self._advanced(connection)
+        """Wait for the network until then, and do what it brings. Where that is long, some calls are drawn first."""
+        if self._to_draw and until_ns - now_ns() > SLACK_NS:
+            self.draw_ahead()
+        owners, lag_ns = self._poller.owners, self.lag.due_ns
+        for fd, _ in self._poller.wait(until_ns if until_ns < lag_ns else lag_ns):
+            ready = owners.get(fd)
+            if ready is None or not ready.advance():
+                continue
+            connection: Any = ready  # nothing else ends
+            if (call := connection.call) is not None:
+                self._answered(connection, call)
+            elif connection.is_sound:
+                self._next(connection)
+            else:
+                self._refused(connection)
         now = now_ns()
         if now >= self.lag.due_ns:
             self._tick(now)
@@ -189,10 +175,7 @@ class WireGenerator:
                 if row % BURST == 0:
                     self.turn(0)
                 continue
-            row = 0
-            if self.draw_ahead_if_idle(due):
-                continue
-            has_slept = True
+            row, has_slept = 0, True
             self.turn(due)
         while now_ns() < end_ns and not self.is_stopped:
             self.turn(end_ns)
@@ -210,109 +193,98 @@ class WireGenerator:
             self._fail(call, DEADLINE, "did not end when it was given up", now_ns())
 
     def _send_or_queue(self, call: Call) -> None:
-        if not call.exchange.prepared.key:
+        free = self._connections.free
+        if not call.prepared.key:
             self._answer_here(call)
-        elif self._connections.free:
-            self._send(call, self._connections.free.pop())
+        elif free:
+            self._send(call, free.pop())
         else:
             call.started_ns = now_ns()
             self._queue.append(call)
 
     def _send(self, call: Call, connection: WireConnection) -> None:
-        exchange = call.exchange
         call.connection, connection.call = connection, call
         now = now_ns()
         if call.started_ns:
             call.waited_ns = now - call.started_ns
         else:
             call.started_ns = now
-        prepared = exchange.prepared
-        if exchange.rows is None:
-            connection.send(prepared.key, prepared.formats, exchange.parameters)
+        if call.operation.is_transaction and call.kind >= 0:
+            connection.send_transaction(call.prepared.key, call.prepared.formats, call.rows)
         else:
-            connection.send_transaction(prepared.key, prepared.formats, exchange.rows)
+            connection.send(call.prepared.key, call.prepared.formats, call.rows[0])
 
     def _next(self, connection: WireConnection) -> None:
         """Give a connection to whoever has waited longest for one."""
         while self._queue:
-            call = self._queue.popleft()
-            if not call.is_over:
+            if (call := self._queue.popleft()) in self._in_flight:
                 self._send(call, connection)
                 return
         self._connections.free.append(connection)
 
-    def _advanced(self, connection: WireConnection) -> None:
-        call = connection.call
-        if call is not None:
-            self._answered(connection, call)
-        elif connection.is_sound:
-            self._next(connection)
-        else:
-            self._refused(connection)
-
     def _answered(self, connection: WireConnection, call: Call) -> None:
         call.ended_ns = now_ns()
-        operation, exchange, is_right = call.operation, call.exchange, False
+        operation, complaint, failure = call.operation, "", connection.failure
         if call.is_right is not None:
-            is_right = self._transaction_ended(connection, call)
-        elif connection.failure is not None:
-            call.error = operation.error(exchange, connection.failure)
-        else:
+            self._check_commit(connection, call)
+        elif failure is not None:
+            call.error = operation.error(call, failure)
+        elif call.kind >= 0:
             try:
-                judged = operation.judged(exchange, connection.answers) if call.kind >= 0 else ""
-                if isinstance(judged, Exchange):
-                    call.exchange, exchange = judged, judged
-                    connection.send(exchange.prepared.key, exchange.prepared.formats, exchange.parameters)
-                    return
-                is_right, call.complaint = not judged, judged
+                judged = operation.judged(
+                    call, connection.answers if operation.is_transaction else connection.results
+                )
             except EventStoreError as error:
-                call.error = error
-        if exchange.rows is not None and call.is_right is None and connection.is_sound:
-            call.is_right = is_right
-            connection.end_transaction(commit=is_right)
+                call.error = error.with_traceback(None)  # which would hold the call in a ring
+            else:
+                if judged is None:
+                    connection.send(call.prepared.key, call.prepared.formats, call.rows[0])
+                    return
+                complaint = judged
+        if operation.is_transaction and call.is_right is None and call.kind >= 0 and connection.is_sound:
+            call.is_right = call.error is None
+            connection.end_transaction(commit=call.is_right)
             return
         results, connection.results, connection.call = connection.results, [], None
-        if connection.failure is None or connection.is_sound:  # first: whoever waits for it waits no longer
-            self._next(connection)
+        if failure is None or connection.is_sound:  # first: whoever waits for it waits no longer
+            if self._queue:
+                self._next(connection)
+            else:
+                self._connections.free.append(connection)
         else:
             self._refused(connection)
-        self._end(call, results, is_right=is_right)
+        self._end(call, results, complaint)
 
-    def _transaction_ended(self, connection: WireConnection, call: Call) -> bool:
+    def _check_commit(self, connection: WireConnection, call: Call) -> None:
         """Whether what was right is committed as well."""
-        assert call.is_right is not None
-        if connection.failure is not None and call.error is None:
-            call.error = call.operation.error(call.exchange, connection.failure)
+        if connection.failure is not None:
+            call.error = call.error or call.operation.error(call, connection.failure)
         elif call.is_right and connection.results[0].command_status != b"COMMIT":
             call.error = StoreUnavailableError("the server did not commit the transaction")
-        return call.is_right and call.error is None
 
     def _answer_here(self, call: Call) -> None:
         """An operation that asks no server."""
         call.started_ns = now_ns()
-        judged = call.operation.judged(call.exchange, ())
-        assert isinstance(judged, str)
-        call.ended_ns, call.complaint = now_ns(), judged
-        self._end(call, (), is_right=not judged)
+        complaint = call.operation.judged(call, ())
+        assert complaint is not None
+        call.ended_ns = now_ns()
+        self._end(call, (), complaint)
 
-    def _end(self, call: Call, results: Sequence[Any], *, is_right: bool) -> None:
+    def _end(self, call: Call, results: Sequence[Any], complaint: str = "") -> None:
         """Write down how a call went, and find out what has to be known after one that did not go well."""
         del self._in_flight[call]
-        call.is_over = True
         kind, error = call.kind, call.error
         if kind < 0:
             if error is None:
-                call.operation.recovered(call.exchange, results)
+                call.operation.recovered(call, results)
             return
-        recorder = self.recorder
-        if is_right:
-            outcome = SUCCEEDED
-        elif isinstance(error, CONFLICTS):
-            outcome = CONFLICTED
-        else:
-            outcome, name = FAILED, WRONG_ANSWER if error is None else type(error).__name__
-            recorder.fail(kind, name, str(error or call.complaint or name))
+        recorder, outcome = self.recorder, SUCCEEDED
+        if error is not None or complaint:
+            outcome = CONFLICTED if isinstance(error, CONFLICTS) else FAILED
         recorder.add(kind, outcome, call.due_ns, call.started_ns, call.ended_ns, call.waited_ns)
+        if outcome == FAILED:
+            name = WRONG_ANSWER if error is None else type(error).__name__
+            recorder.fail(kind, name, str(error or complaint))
         if self._observer is not None:
             self._tell(call, results, error)
         if outcome != SUCCEEDED:
@@ -321,16 +293,15 @@ class WireGenerator:
             self.on_end(call.user, call.ended_ns)
 
     def _recover(self, call: Call, error: EventStoreError | None) -> None:
-        exchange = call.operation.recovery(call.exchange, error)
-        if exchange is not None:
-            own = Call(-1, call.operation, exchange, now_ns(), -1)
+        own = call.operation.recovery(call, error)
+        if own is not None:
+            own.kind, own.user, own.due_ns = -1, -1, now_ns()
             self._in_flight[own] = None
             self._send_or_queue(own)
 
     def _fail(self, call: Call, name: str, message: str, at_ns: int) -> None:
         """Give a call up that has no answer."""
         del self._in_flight[call]
-        call.is_over = True
         connection, call.connection = call.connection, None
         if connection is not None:
             connection.call = None
@@ -352,11 +323,11 @@ class WireGenerator:
         self._connections.reopen(connection)
         while self._queue:
             call = self._queue.popleft()
-            if not call.is_over:
+            if call in self._in_flight:
                 call.error = StoreUnavailableError(reason)
                 call.ended_ns = now_ns()
                 call.waited_ns = call.ended_ns - call.started_ns
-                self._end(call, (), is_right=False)
+                self._end(call, ())
                 return
 
     def _tick(self, now: int) -> None:
@@ -378,16 +349,16 @@ class WireGenerator:
 
     def _tell(self, call: Call, results: Sequence[Any], error: EventStoreError | None) -> None:
         """The metrics of the store's own client."""
-        observer, exchange = self._observer, call.exchange
-        if observer is None or not exchange.prepared.key:
+        observer, events = self._observer, call.operation.events
+        if observer is None or not call.prepared.key:
             return
         seconds = (call.ended_ns - call.started_ns - call.waited_ns) / 1e9
         if call.waited_ns:
             observer.waited(call.waited_ns / 1e9)
         if error is not None and not isinstance(error, CONFLICTS):
-            observer.failed(exchange.prepared.name, seconds, error)
+            observer.failed(call.prepared.name, seconds, error)
             return
         rows: Sequence[Any] = range(results[0].ntuples) if results else ()
-        if exchange.events:
+        if events:
             rows = [{"last_global_sequence": None}] if error is not None else ()
-        observer.answered(exchange.prepared.name, ([None] * exchange.events,), seconds, rows)
+        observer.answered(call.prepared.name, ([None] * events,), seconds, rows)

@@ -1,4 +1,4 @@
-"""Which exchange each operation of the catalogue is."""
+"""Which calls each operation of the catalogue makes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from eventmark.errors import EventStoreError
 from eventmark.loadgen.wire.appends import WireAppend
 from eventmark.loadgen.wire.operations import (
-    Exchange,
+    Call,
     Read,
     ReadBatch,
     ReadOne,
@@ -46,21 +46,18 @@ def statements_of(operations: Sequence[Operation]) -> list[str]:
 class Local(WireOperation):
     """An operation that asks no server."""
 
-    def ahead(self) -> Any:
-        return self.operation.draw()
+    def drawn(self) -> list[Call]:
+        return [Call(self, self.operation.draw(), NOTHING, ()) for _ in range(self.block)]
 
-    def exchange(self, drawn: Any) -> Exchange:
-        return Exchange(drawn, NOTHING)
-
-    def judged(self, exchange: Exchange, results: Sequence[Any]) -> str:
-        answer = self.operation.call(exchange.arguments).__await__()
+    def judged(self, call: Call, results: Sequence[Any]) -> str:
+        answer = self.operation.call(call.arguments).__await__()
         try:
             next(answer)
         except StopIteration as done:
-            return self.complaint(exchange.arguments, done.value)
+            return self.complaint(call.arguments, done.value)
         raise AssertionError("an operation without a statement has waited for something")
 
-    def error(self, exchange: Exchange, failure: Exception) -> EventStoreError:
+    def error(self, call: Call, failure: Exception) -> EventStoreError:
         raise failure
 
 

@@ -14,17 +14,25 @@ from eventmark.instruments.kernel_timer import KernelTimer
 _NS_PER_S = 1_000_000_000
 
 
-class Poller(Protocol):
-    """Tells which descriptors are ready. An instant that has passed means: do not wait."""
+class Ready(Protocol):
+    """Who is told that a descriptor is ready: ``advance`` goes on with what is under way there."""
 
-    def watch(self, fd: int, *, read: bool, write: bool) -> None:
+    def advance(self) -> bool: ...
+
+
+class Poller(Protocol):
+    """Finds which descriptors are ready; ``owners`` are those to be told. An instant that has passed: do not wait."""
+
+    owners: dict[int, Ready]
+
+    def watch(self, fd: int, owner: Ready, *, read: bool, write: bool) -> None:
         """From now on, or otherwise than before."""
         ...
 
     def forget(self, fd: int) -> None: ...
 
-    def wait(self, until_ns: int) -> Sequence[int]:
-        """The descriptors that are ready, none where the instant has come."""
+    def wait(self, until_ns: int) -> Sequence[tuple[int, int]]:
+        """The descriptors that are ready, and for what. One without an owner is not anybody's."""
         ...
 
     def close(self) -> None: ...
@@ -37,29 +45,29 @@ class EpollPoller:
         self._epoll = select.epoll()
         self._timer = timer
         self._set_ns = 0
+        self.owners: dict[int, Ready] = {}
         self._epoll.register(timer.fd, select.EPOLLIN)
 
-    def watch(self, fd: int, *, read: bool, write: bool) -> None:
+    def watch(self, fd: int, owner: Ready, *, read: bool, write: bool) -> None:
         events = (select.EPOLLIN if read else 0) | (select.EPOLLOUT if write else 0)
+        self.owners[fd] = owner
         try:
             self._epoll.modify(fd, events)
         except FileNotFoundError:
             self._epoll.register(fd, events)
 
     def forget(self, fd: int) -> None:
+        self.owners.pop(fd, None)
         with suppress(OSError):  # a socket that was closed has been forgotten by the kernel
             self._epoll.unregister(fd)
 
-    def wait(self, until_ns: int) -> Sequence[int]:
+    def wait(self, until_ns: int) -> Sequence[tuple[int, int]]:
         if until_ns <= now_ns():
-            found = self._epoll.poll(0)
-        else:
-            if until_ns != self._set_ns:
-                self._timer.set(until_ns)
-                self._set_ns = until_ns
-            found = self._epoll.poll()
-        timer_fd = self._timer.fd
-        return [fd for fd, _ in found if fd != timer_fd]
+            return self._epoll.poll(0)
+        if until_ns != self._set_ns:
+            self._timer.set(until_ns)
+            self._set_ns = until_ns
+        return self._epoll.poll()
 
     def close(self) -> None:
         self._epoll.close()
@@ -71,21 +79,24 @@ class SelectorPoller:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
+        self.owners: dict[int, Ready] = {}
 
-    def watch(self, fd: int, *, read: bool, write: bool) -> None:
+    def watch(self, fd: int, owner: Ready, *, read: bool, write: bool) -> None:
         events = (selectors.EVENT_READ if read else 0) | (selectors.EVENT_WRITE if write else 0)
+        self.owners[fd] = owner
         if fd in self._selector.get_map():
             self._selector.modify(fd, events)
         else:
             self._selector.register(fd, events)
 
     def forget(self, fd: int) -> None:
+        self.owners.pop(fd, None)
         with suppress(KeyError, ValueError):
             self._selector.unregister(fd)
 
-    def wait(self, until_ns: int) -> Sequence[int]:
+    def wait(self, until_ns: int) -> Sequence[tuple[int, int]]:
         found = self._selector.select(max(until_ns - now_ns(), 0) / _NS_PER_S)
-        return [key.fd for key, _ in found]
+        return [(key.fd, events) for key, events in found]
 
     def close(self) -> None:
         self._selector.close()

@@ -21,33 +21,19 @@ class Connections:
 
     def __init__(self, conninfo: bytes, statements: Mapping[bytes, bytes], size: int, poller: Poller) -> None:
         self._conninfo, self._statements, self._poller = conninfo, statements, poller
-        self._by_fd: dict[int, WireConnection | Cancelling] = {}
+        self._opened: set[WireConnection] = set()
+        self._cancelling: list[Cancelling] = []
         self._to_open: list[int] = []  # when, ``now_ns``
         self.size = size
         self.free: list[WireConnection] = []
         for _ in range(size):
             self._open()
 
-    def advance(self, fd: int) -> WireConnection | None:
-        """Go on with what the descriptor belongs to: a connection that has been opened, answered or lost by that."""
-        found = self._by_fd.get(fd)
-        if found is None:  # closed since it was ready
-            return None
-        ended = found.advance()
-        if isinstance(found, Cancelling):
-            if ended:
-                del self._by_fd[fd]
-            return None
-        if found.fd != fd:
-            self._by_fd.pop(fd, None)
-            self._by_fd[found.fd] = found
-        return found if ended else None
-
     def give_up(self, connection: WireConnection) -> None:
         """Have the server end what the connection asked for, and open another one in its place."""
+        self._cancelling = [one for one in self._cancelling if not one.is_over]
         with suppress(psycopg.Error):
-            cancelling = connection.cancelling()
-            self._by_fd[cancelling.fd] = cancelling
+            self._cancelling.append(connection.cancelling())
         self._close(connection)
         self._open()
 
@@ -66,18 +52,24 @@ class Connections:
     def close(self) -> None:
         """Once the server has been told what to end."""
         until_ns = now_ns() + int(CANCEL_TIMEOUT_S * 1e9)
-        while any(isinstance(one, Cancelling) for one in self._by_fd.values()) and now_ns() < until_ns:
-            for fd in self._poller.wait(until_ns):
-                self.advance(fd)
-        for found in list(self._by_fd.values()):
-            found.close()
+        while not all(one.is_over for one in self._cancelling) and now_ns() < until_ns:
+            for fd, _ in self._poller.wait(until_ns):
+                if (owner := self._poller.owners.get(fd)) is not None:
+                    owner.advance()
+        for cancelling in self._cancelling:
+            cancelling.close()
+        for connection in self._opened:
+            connection.close()
 
     def _open(self) -> None:
         opened = WireConnection(self._conninfo, self._statements, self._poller)
-        self._by_fd[opened.fd] = opened
+        if opened.fd >= 0:
+            self._opened.add(opened)
+        else:  # refused at once
+            self.reopen(opened)
 
     def _close(self, connection: WireConnection) -> None:
-        self._by_fd.pop(connection.fd, None)
+        self._opened.discard(connection)
         if connection in self.free:
             self.free.remove(connection)
         connection.close()
