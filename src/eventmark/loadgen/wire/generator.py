@@ -62,6 +62,7 @@ class WireGenerator:
         self._in_flight_max = plan.part(plan.in_flight_max, worker)
         self._in_flight: dict[Call, None] = {}  # in the order in which they began, which is that of deadlines
         self._queue: deque[Call] = deque()
+        self._to_send: list[Call] = []
         self._ahead: list[deque[Call]] = [deque() for _ in operations]
         self._to_draw = deque(  # operations, once for each block of theirs that is missing
             kind for kind, one in enumerate(operations) for _ in range(AHEAD // one.block)
@@ -137,18 +138,23 @@ class WireGenerator:
         """Wait for the network until then, and do what it brings. Where that is long, some calls are drawn first."""
         if self._to_draw and until_ns - now_ns() > SLACK_NS:
             self.draw_ahead()
+        if self._to_send:
+            self._dispatch()
         owners, lag_ns = self._poller.owners, self.lag.due_ns
+        ended: list[Any] = []  # connections: nothing else ends
         for fd, _ in self._poller.wait(until_ns if until_ns < lag_ns else lag_ns):
             ready = owners.get(fd)
-            if ready is None or not ready.advance():
-                continue
-            connection: Any = ready  # nothing else ends
+            if ready is not None and ready.advance():
+                ended.append(ready)
+        for connection in ended:
             if (call := connection.call) is not None:
                 self._answered(connection, call)
             elif connection.is_sound:
                 self._next(connection)
-            else:
+            elif connection.fd >= 0:
                 self._refused(connection)
+        if self._to_send:
+            self._dispatch()
         now = now_ns()
         if now >= self.lag.due_ns:
             self._tick(now)
@@ -170,6 +176,7 @@ class WireGenerator:
                     self.recorder.pacing_ns.append(now - due)
                     has_slept = False
                 self.begin(kinds[place], due)
+                self._dispatch()
                 place += 1
                 row += 1
                 if row % BURST == 0:
@@ -204,15 +211,23 @@ class WireGenerator:
 
     def _send(self, call: Call, connection: WireConnection) -> None:
         call.connection, connection.call = connection, call
-        now = now_ns()
-        if call.started_ns:
-            call.waited_ns = now - call.started_ns
-        else:
-            call.started_ns = now
-        if call.operation.is_transaction and call.kind >= 0:
-            connection.send_transaction(call.prepared.key, call.prepared.formats, call.rows)
-        else:
-            connection.send(call.prepared.key, call.prepared.formats, call.rows[0])
+        self._to_send.append(call)
+
+    def _dispatch(self) -> None:
+        """Send what is to be sent, one after the other: each wakes a server process, which may take this core."""
+        calls, self._to_send = self._to_send, []
+        for call in calls:
+            connection, now = call.connection, now_ns()
+            if connection is None:  # given up meanwhile
+                continue
+            if call.started_ns:
+                call.waited_ns = now - call.started_ns
+            else:
+                call.started_ns = now
+            if call.operation.is_transaction and call.kind >= 0:
+                connection.send_transaction(call.prepared.key, call.prepared.formats, call.rows)
+            else:
+                connection.send(call.prepared.key, call.prepared.formats, call.rows[0])
 
     def _next(self, connection: WireConnection) -> None:
         """Give a connection to whoever has waited longest for one."""
