@@ -20,8 +20,8 @@ BUSY_SHARE = 0.25
 than the width of a usual interval. Up to here, intervals bear it."""
 
 
-WAIT_MS = 20.0
-"""For a core that others use: a few slices of the scheduler."""
+WAIT_MS = 30.0
+"""For a core that others use: several slices of the scheduler."""
 
 SLOWED = 2.0
 """What caches and threads of a core that are shared with others cost at most, times."""
