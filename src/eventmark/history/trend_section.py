@@ -51,8 +51,7 @@ def _text(trends: Trends, changed: int) -> list[str]:
         f"{trends.runs} runs, {len(trends.trends)} numbers, {changed} of them changed.",
         f"A step for the worse counts while it is among the last {trends.recent} runs, a drift as long as it lasts; "
         f"both from {trends.slowdown:.0%} on. "
-        "Confidence assumes independent runs: on a machine whose speed changes by the week, a step may be the "
-        "machine's.",
+        "Confidence assumes independent runs: where a machine's speed varies by the week, a step may be its own.",
         *trends.notes,
     ]
 
