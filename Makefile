@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 # Runs and tests start many processes, which need not compile every module again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run test test-long test-docker compiled lint docs site install programs clean
+.PHONY: run test test-long test-docker compiled lint docs pictures site install programs clean
 
 run: install
 	$(BIN)/eventmark run
@@ -42,6 +42,10 @@ docs: install
 	$(BIN)/python -m tools.docs.museum docs/results docs/museum.md
 	$(BIN)/python -m tools.docs.advice docs/results docs/advice.md
 	$(BIN)/python -m tools.docs.story docs/results docs/story.md
+
+# The README's pictures. The one of a report needs Chromium.
+pictures: install
+	$(BIN)/python -m tools.docs.readme_pictures
 
 # The documentation as a site, in build/site. A warning is an error.
 site: install

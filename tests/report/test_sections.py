@@ -25,7 +25,7 @@ def test_a_section_is_in_every_report_with_its_numbers_in_their_units(shown: Run
         text = report.replace("\u202f", " ")
         assert "Capacity" in text
         assert "1.25 ms" in text
-        assert "51 234" in text
+        assert "51,234" in text
         assert "nobody" in text
     suite = ElementTree.fromstring(render_junit(shown)).find("testsuite[@name='capacity']")
     assert suite is not None and suite.get("failures") == "1"

@@ -1,4 +1,4 @@
-"""Numbers as people read them: three significant digits, a unit, thin spaces."""
+"""Numbers as people read them: three significant digits, commas between thousands, a unit."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def amount(value: float) -> str:
 
 
 def whole(value: float) -> str:
-    """With thin spaces between thousands."""
-    return f"{value:,.0f}".replace(",", THIN_SPACE)
+    """With commas between thousands, as findings have them."""
+    return f"{value:,.0f}"
 
 
 def interval(found: LatencyInterval | None) -> str:
