@@ -21,8 +21,9 @@ from tests.database import cloned, drop_database, execute
 from tests.experiments.results import minimal_result
 from tests.experiments.seeded import EVENTS
 from tests.virtual_time import virtual_time
+from tests.worker_processes import forked_workers, spawned_workers
 
-__all__ = ["database", "minimal_result", "server", "virtual_time"]
+__all__ = ["database", "forked_workers", "minimal_result", "server", "spawned_workers", "virtual_time"]
 
 PROCESSES_MAX = 8  # each has a server
 _numbers = count(1)

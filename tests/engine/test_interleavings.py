@@ -15,7 +15,7 @@ Connection = asyncpg.Connection
 pytestmark = pytest.mark.usefixtures("no_gap_timeout")
 
 
-SHORT, WRITER_STEPS = 150, ("begin", "append")
+SHORT, WRITER_STEPS = 50, ("begin", "append")
 
 
 async def caught(

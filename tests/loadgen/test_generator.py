@@ -285,6 +285,7 @@ def test_two_worker_processes_start_together_and_share_nothing(job: Job) -> None
     assert seen >= 2
 
 
+@pytest.mark.usefixtures("spawned_workers")
 def test_a_worker_process_that_dies_ends_the_load_with_one_clear_error(job: Job) -> None:
     mine = psutil.Process()
     before = {process.pid for process in mine.children()}

@@ -34,20 +34,21 @@ def _bursts(random: np.random.Generator, pairs: int) -> np.ndarray:
     return np.where(random.random(pairs) < 0.5, 1, -1) * sizes
 
 
+@pytest.mark.parametrize("trials", [100, pytest.param(400, marks=pytest.mark.long)])
 @pytest.mark.parametrize("noise", [_normal, _heavy, _drifting, _bursts])
 def test_alike_sides_are_told_apart_no_more_often_than_the_risk_says_at_any_look(
-    noise: Callable[[np.random.Generator, int], np.ndarray],
+    noise: Callable[[np.random.Generator, int], np.ndarray], trials: int
 ) -> None:
     random = np.random.default_rng(4)
     alarms = 0
-    for _ in range(400):
+    for _ in range(trials):
         test = PairedTest(effect=EFFECT)
         for log_ratio in noise(random, 40):
             test.add(float(log_ratio))
             if test.is_above(0.0, risk=RISK):
                 alarms += 1
                 break
-    assert alarms <= 400 * RISK + 3 * math.sqrt(400 * RISK)
+    assert alarms <= trials * RISK + 3 * math.sqrt(trials * RISK)
 
 
 def test_a_slowdown_of_a_tenth_is_found_though_pairs_lie_as_far_apart() -> None:
@@ -67,14 +68,14 @@ def test_a_slowdown_of_a_tenth_is_found_though_pairs_lie_as_far_apart() -> None:
 def test_the_interval_is_right_at_all_times_together() -> None:
     random = np.random.default_rng(6)
     hits = 0
-    for _ in range(60):
+    for _ in range(30):
         test, right = PairedTest(effect=EFFECT), True
         for _ in range(25):
             test.add(0.05 + random.standard_t(3) * 0.04)
             low, high = test.interval(0.95)
             right = right and low <= 0.05 <= high
         hits += right
-    assert hits >= 60 * 0.95 - 3 * math.sqrt(60 * 0.05)
+    assert hits >= 30 * 0.95 - 3 * math.sqrt(30 * 0.05)
 
 
 def test_the_interval_gets_narrower_around_what_is_there() -> None:

@@ -15,7 +15,7 @@ from eventmark.stats.dependence import dependence_of
 from eventmark.stats.quantiles import quantile_interval
 
 Series = Callable[[int, np.random.Generator], NDArray[np.int64]]
-TRIALS = 400
+TRIALS = [120, pytest.param(400, marks=pytest.mark.long)]
 FORKS, CALLS = 5, 1600
 
 
@@ -40,6 +40,7 @@ def regimes(slow: float, share: float, length: int) -> Series:
     return make
 
 
+@pytest.mark.parametrize("trials", TRIALS)
 @pytest.mark.parametrize(
     ("series", "true_p95_ms"),
     [
@@ -56,15 +57,15 @@ def regimes(slow: float, share: float, length: int) -> Series:
     ids=["phi 0.9", "phi 0.99", "phi 0.999", "phi 0.99 heavy", "stretches of 100", "stretches of 300"],
 )
 def test_the_true_quantile_lies_above_the_bound_no_more_often_than_it_says(
-    series: Series, true_p95_ms: float
+    series: Series, true_p95_ms: float, trials: int
 ) -> None:
     random = np.random.default_rng(7)
     errors = 0
-    for _ in range(TRIALS):
+    for _ in range(trials):
         forks = [series(CALLS, random) for _ in range(FORKS)]
         bound = block_maxima_bound(forks, confidence=0.95)
         errors += bound is not None and bound / 1e6 < true_p95_ms
-    assert errors <= 0.025 * TRIALS
+    assert errors <= 0.025 * trials
 
 
 def test_a_quick_operation_with_a_slower_stretch_has_an_upper_bound() -> None:

@@ -30,14 +30,14 @@ def rounds_of(
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.3])
-@pytest.mark.parametrize("drift", [1.0, 1.5])
+@pytest.mark.parametrize("drift", [pytest.param(1.0, marks=pytest.mark.long), 1.5])
 def test_the_interval_holds_the_planted_ratio_whatever_the_drift(factor: float, drift: float) -> None:
     held = 0
-    for seed in range(20):
+    for seed in range(12):
         pairs = rounds_of(factor, rounds=4, count=300, seed=seed, drift=drift)
         found = quantile_ratio(pairs, 0.95, random=np.random.default_rng(seed))
         held += found.low <= factor <= found.high
-    assert held >= 17
+    assert held >= 10
 
 
 def test_a_ratio_of_a_third_more_is_told_from_none() -> None:

@@ -20,6 +20,8 @@ from eventmark.redaction import HIDDEN, register
 from eventmark.workers import Crew, WorkerLink, call, hand_over, worker_processes
 from eventmark.workers import crew as crews
 
+pytestmark = pytest.mark.usefixtures("spawned_workers")
+
 
 def run_pid(wait_s: float) -> int:
     time.sleep(wait_s)

@@ -20,6 +20,9 @@ from eventmark.errors import CannotRunError, EventmarkError
 from eventmark.redaction import guard_output, register, registered
 from eventmark.workers.stopping import GRACE_S, stop_when_let_go
 
+START_METHOD = "spawn"
+"""A fresh interpreter for each: what is measured in one owes nothing to another. Tests fork theirs."""
+
 _KILL_AFTER_S = GRACE_S + 1.0
 
 
@@ -102,7 +105,7 @@ class _Process:
     """The parent's end of one worker process. It ends when ``leash`` is closed, by the parent or with it."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(START_METHOD)
         self._pipe, pipe = context.Pipe()
         leash, self._leash = context.Pipe(duplex=False)
         self._process = context.Process(target=_serve, args=(pipe, leash, registered()))
