@@ -19,8 +19,10 @@ GENEROUS = '{ quantile = "p50", limit_ms = 10_000 }'  # a median: few samples bo
 
 
 @pytest.fixture
-def team(pytester: pytest.Pytester, database: str) -> pytest.Pytester:
+def team(pytester: pytest.Pytester, database: str, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     write_template(pytester.path / "my-store")
+    pytester.makeconftest("from tests.quick_command import shorten\nshorten()")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT}")
     pytester.makeini(SETTINGS.replace("50k", "20k") + f"eventmark_server = {database}\n")
     return pytester
 

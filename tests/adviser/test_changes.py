@@ -70,6 +70,7 @@ def test_what_the_table_as_first_published_does_not_need_is_found_and_nothing_el
     assert searched["idx_events_type_time"] == 0
 
 
+@pytest.mark.long
 def test_the_engines_own_store_has_nothing_to_spare(copies_of: MakeCopies) -> None:
     found = tried(copies_of("eaf"))
     assert found.chosen == []

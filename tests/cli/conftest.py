@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from eventmark.cli.main import run_command
+from eventmark.jobs.profiles import PROFILES
+from tests.quick_command import FEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,12 @@ class Done:
 
 
 Command = Callable[..., Done]
+
+
+@pytest.fixture(autouse=True)
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands within this process."""
+    monkeypatch.setitem(PROFILES, "quick", FEW)
 
 
 @pytest.fixture

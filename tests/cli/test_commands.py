@@ -17,11 +17,15 @@ from eventmark.results.files import read_result
 from eventmark.results.results import Verdict
 from eventmark.results.targets import DEFAULT_TARGETS
 
+ROOT = Path(__file__).parents[2]
 
-def eventmark(*arguments: str, at: Path) -> subprocess.CompletedProcess[str]:
+
+def eventmark(
+    *arguments: str, at: Path, module: str = "eventmark.cli.main"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "eventmark.cli.main", *arguments],
-        cwd=at, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", module, *arguments], cwd=at, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
     )  # fmt: skip
 
 
@@ -30,7 +34,7 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subproces
     at = tmp_path_factory.mktemp("run")
     server = os.environ.get("EVENTMARK_TEST_SERVER", "embedded")
     asked = ("--events", "20k", "--profile", "quick", "--no-floors", "--server", server)
-    return at, eventmark("run", *asked, at=at)
+    return at, eventmark("run", *asked, at=at, module="tests.quick_command")
 
 
 def test_the_main_job_ends_with_a_verdict_and_every_report(

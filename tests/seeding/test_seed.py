@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -20,12 +21,30 @@ from eventmark.errors import CannotRunError
 from eventmark.results.results import Verdict
 from eventmark.seeding import AuditReport, audit, missing_events, remove_appended, seed
 from eventmark.seeding.load import kept_plan
+from eventmark.server import Server
 from eventmark.stores import StoreDefinition, find_store, write_template
 from eventmark.workload import CorpusPlan
-from tests.database import execute, fetch
+from tests.database import cloned, drop_database, execute, fetch
 
 EVENTS = 30_000
 PLAN = CorpusPlan(EVENTS, seed=3)
+
+
+@pytest.fixture(scope="module")
+def template(server: Server) -> Iterator[str]:
+    """The name of a database with the corpus of ``PLAN``."""
+    name = "seeding_template"
+    execute(server.dsn, f"create database {name}")
+    seed(server.dsn.rsplit("/", 1)[0] + f"/{name}", find_store("eaf"), PLAN, schema="eventmark", workers=2)
+    yield name
+    drop_database(server.dsn, name)
+
+
+@pytest.fixture
+def planned(server: Server, template: str) -> Iterator[str]:
+    """The DSN of a copy of it."""
+    with cloned(server, template) as dsn:
+        yield dsn
 
 
 def audited(dsn: str, definition: StoreDefinition | None = None) -> AuditReport:
@@ -138,23 +157,21 @@ def test_a_schema_that_is_not_eventmarks_is_left_alone(database: str) -> None:
         ("delete from eventmark.domain_events where tenant_id in ('tenant-0000', 'tenant-0001', 'tenant-0002')", {"tenants 80/20"}),
     ],
 )  # fmt: skip
-def test_a_planted_wrong_is_found_by_the_audit(database: str, fault: str, found: set[str]) -> None:
-    seed(database, find_store("eaf"), PLAN, schema="eventmark", workers=2)
-    execute(database, "alter table eventmark.domain_events disable trigger user", fault)
-    report = audited(database)
+def test_a_planted_wrong_is_found_by_the_audit(planned: str, fault: str, found: set[str]) -> None:
+    execute(planned, "alter table eventmark.domain_events disable trigger user", fault)
+    report = audited(planned)
     assert found <= wrong(report)
     assert report.verdict is Verdict.BROKEN
 
 
-def test_an_event_stored_twice_is_found(database: str) -> None:
-    seed(database, find_store("eaf"), PLAN, schema="eventmark", workers=2)
+def test_an_event_stored_twice_is_found(planned: str) -> None:
     execute(
-        database,
+        planned,
         "alter table eventmark.domain_events drop constraint domain_events_position",
         "drop index eventmark.domain_events_stream, eventmark.domain_events_event_id",
         "insert into eventmark.domain_events select * from eventmark.domain_events where global_sequence_id = 5",
     )
-    assert {"events", "checksum of every batch", "contiguous streams"} <= wrong(audited(database))
+    assert {"events", "checksum of every batch", "contiguous streams"} <= wrong(audited(planned))
 
 
 def test_a_seeder_killed_half_way_is_gone_on_with_without_duplicates_or_holes(database: str) -> None:
@@ -194,19 +211,17 @@ def _wait_for_batches(dsn: str, count: int) -> None:
     pytest.fail("the seeder wrote nothing within a minute")
 
 
-def test_an_unfinished_corpus_is_not_audited(database: str) -> None:
-    seed(database, find_store("eaf"), PLAN, schema="eventmark", workers=2)
-    execute(database, "update eventmark.eventmark_corpus set stage = 'loading'")
+def test_an_unfinished_corpus_is_not_audited(planned: str) -> None:
+    execute(planned, "update eventmark.eventmark_corpus set stage = 'loading'")
     with pytest.raises(CannotRunError, match="not finished"):
-        audited(database)
+        audited(planned)
 
 
-def test_what_measuring_added_is_taken_out_again(database: str) -> None:
+def test_what_measuring_added_is_taken_out_again(planned: str) -> None:
     definition = find_store("eaf")
-    seed(database, definition, PLAN, schema="eventmark", workers=2)
-    snapshots = fetch(database, "select count(*) from eventmark.aggregate_snapshots")
+    snapshots = fetch(planned, "select count(*) from eventmark.aggregate_snapshots")
     execute(
-        database,
+        planned,
         "insert into eventmark.domain_events select (jsonb_populate_record(d, jsonb_build_object("
         "'global_sequence_id', 30001, 'aggregate_id', 'new', 'event_id', gen_random_uuid(),"
         " 'transaction_id', pg_current_xact_id()))).*"
@@ -214,39 +229,37 @@ def test_what_measuring_added_is_taken_out_again(database: str) -> None:
         "insert into eventmark.aggregate_snapshots select (jsonb_populate_record(s, jsonb_build_object("
         "'sequence_number', 1000000))).* from eventmark.aggregate_snapshots s limit 1",
     )
-    assert asyncio.run(remove_appended(database, definition, "eventmark", EVENTS)) == 1
-    assert fetch(database, "select count(*) from eventmark.domain_events") == EVENTS
-    assert fetch(database, "select count(*) from eventmark.aggregate_snapshots") == snapshots
+    assert asyncio.run(remove_appended(planned, definition, "eventmark", EVENTS)) == 1
+    assert fetch(planned, "select count(*) from eventmark.domain_events") == EVENTS
+    assert fetch(planned, "select count(*) from eventmark.aggregate_snapshots") == snapshots
 
 
 def test_snapshots_are_taken_out_also_where_their_ids_are_of_another_type_than_the_events(
-    database: str,
+    planned: str,
 ) -> None:
     definition = find_store("eaf")
-    seed(database, definition, PLAN, schema="eventmark", workers=2)
-    snapshots = fetch(database, "select count(*) from eventmark.aggregate_snapshots")
+    snapshots = fetch(planned, "select count(*) from eventmark.aggregate_snapshots")
     execute(
-        database,
+        planned,
         "alter table eventmark.aggregate_snapshots alter aggregate_id type uuid using aggregate_id::uuid",
         "insert into eventmark.aggregate_snapshots select (jsonb_populate_record(s, jsonb_build_object("
         "'sequence_number', 1000000))).* from eventmark.aggregate_snapshots s limit 1",
     )
-    asyncio.run(remove_appended(database, definition, "eventmark", EVENTS))
-    assert fetch(database, "select count(*) from eventmark.aggregate_snapshots") == snapshots
+    asyncio.run(remove_appended(planned, definition, "eventmark", EVENTS))
+    assert fetch(planned, "select count(*) from eventmark.aggregate_snapshots") == snapshots
 
 
-def test_what_measuring_added_is_found_whatever_its_transaction_ids_after_a_rebase(database: str) -> None:
+def test_what_measuring_added_is_found_whatever_its_transaction_ids_after_a_rebase(planned: str) -> None:
     definition = find_store("eaf")
-    seed(database, definition, PLAN, schema="eventmark", workers=2)
     execute(
-        database,
+        planned,
         "alter table eventmark.domain_events disable trigger user",
         "update eventmark.domain_events set transaction_id = '3'",
         "insert into eventmark.domain_events select (jsonb_populate_record(d, jsonb_build_object("
         "'global_sequence_id', 30001, 'aggregate_id', 'new', 'event_id', gen_random_uuid()))).*"
         " from eventmark.domain_events d where global_sequence_id = 1",
     )
-    assert asyncio.run(remove_appended(database, definition, "eventmark", EVENTS)) == 1
+    assert asyncio.run(remove_appended(planned, definition, "eventmark", EVENTS)) == 1
 
 
 def test_a_worker_makes_the_prose_of_a_plan_once_however_often_the_plan_comes() -> None:
@@ -268,15 +281,14 @@ def test_progress_never_goes_back_and_ends_at_its_total(database: str) -> None:
         assert steps[-1][0] == steps[-1][1]
 
 
-def test_a_server_that_refuses_half_way_is_told_in_one_line(database: str) -> None:
+def test_a_server_that_refuses_half_way_is_told_in_one_line(planned: str) -> None:
     definition = find_store("eaf")
-    seed(database, definition, PLAN, schema="eventmark", workers=2)
     execute(
-        database,
+        planned,
         "update eventmark.eventmark_corpus set stage = 'loading'",
         "delete from eventmark.eventmark_seed_batches where batch = 1",
         "alter table eventmark.domain_events disable trigger user",
         "delete from eventmark.domain_events where global_sequence_id <= 10000",  # no more than is accounted for
     )
     with pytest.raises(CannotRunError, match="batch 1 could not be loaded"):  # its events are there already
-        seed(database, definition, PLAN, schema="eventmark", workers=2)
+        seed(planned, definition, PLAN, schema="eventmark", workers=2)

@@ -50,7 +50,7 @@ def finding(section: Section, name: str) -> Any:
 
 
 def test_a_soak_tells_of_memory_latency_garbage_tables_and_wal(job: Job, tmp_path: Path) -> None:
-    result = Soak(load=load_of(), events_per_s=120).run(job)
+    result = Soak(load=load_of(seconds=2.0), events_per_s=120).run(job)
     write_result(result, tmp_path / "result.json")
     write_reports(result, tmp_path)
     assert read_result(tmp_path / "result.json") == result
@@ -65,7 +65,7 @@ def test_a_soak_tells_of_memory_latency_garbage_tables_and_wal(job: Job, tmp_pat
     assert dict(wal.rows)["WAL per event, bytes"] > 300
     assert result.figures["wal_bytes_per_event"].value > 300
     appended = sum(result.operations[f"append_events[{size}]"].samples * size for size in (1, 10))
-    assert appended == pytest.approx(120 * 5, rel=0.3)
+    assert appended == pytest.approx(120 * 2, rel=0.3)
     assert all(one.failed == 0 for one in result.operations.values())
 
 

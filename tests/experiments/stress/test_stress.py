@@ -14,7 +14,7 @@ from eventmark.choices import chosen
 from eventmark.errors import UsageError, VersionConflictError
 from eventmark.experiments.stress.book import Attempt, Book
 from eventmark.experiments.stress.stage import Stage, back_to_normal, probe, slowdown
-from eventmark.experiments.stress.stress import CASES, Stress
+from eventmark.experiments.stress.stress import CASES, STEP_S, Stress
 from eventmark.jobs.job import Job
 from eventmark.judgement.symptoms import Limit
 from eventmark.results.results import Finding, RunResult, Section, Verdict
@@ -50,7 +50,10 @@ def rows(section: Section) -> list[dict[str, Any]]:
     return [dict(zip([column.name for column in table.columns], row, strict=True)) for row in table.rows]
 
 
-def test_every_case_is_verified_and_leaves_everything_as_it_was(job: Job) -> None:
+def test_every_case_is_verified_and_leaves_everything_as_it_was(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STEP_S, "quick", 0.4)
     result = stressed(job, *CASES)
     assert {section.name for section in result.sections} == {f"stress-{name}" for name in CASES} | {
         "bottleneck"
