@@ -36,14 +36,15 @@ def append(dsn: str, events: int) -> None:
 
 
 def test_a_corpus_grown_in_steps_is_the_one_that_is_seeded_at_once(database: str) -> None:
-    assert grow(database, 20_000) == 20_000
+    plan = CorpusPlan(40_000, seed=3, cohort_events=20_000)
+    assert grow(database, 20_000, plan) == 20_000
     assert fetch(database, "select stage from eventmark.eventmark_corpus") == "growing"
     assert fetch(database, "select count(*) from pg_indexes where schemaname = 'eventmark'") > 5
-    assert grow(database, 40_000) == 20_000
-    assert grow(database, None) == 20_000
+    assert grow(database, 30_000, plan) == 10_000
+    assert grow(database, None, plan) == 10_000
     grown = audited(database)
     assert wrong(grown) == set()
-    assert grow(database, None, schema="at_once") == 60_000
+    assert grow(database, None, plan, schema="at_once") == 40_000
     at_once = fetch(database, "select array_agg(checksum order by batch) from at_once.eventmark_seed_batches")
     assert at_once == fetch(
         database, "select array_agg(checksum order by batch) from eventmark.eventmark_seed_batches"

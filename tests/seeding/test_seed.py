@@ -101,17 +101,17 @@ def test_a_table_of_other_types_is_loaded_by_the_drivers_own_encoding(database: 
 
 
 def test_the_same_plan_is_reused_another_is_refused_unless_replaced(database: str) -> None:
-    definition = find_store("eaf")
-    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    definition, plan = find_store("eaf"), CorpusPlan(2_000, seed=3)
+    seed(database, definition, plan, schema="eventmark", workers=2)
     first = audited(database).checksum
-    again = seed(database, definition, PLAN, schema="eventmark", workers=2)
+    again = seed(database, definition, plan, schema="eventmark", workers=2)
     assert (again.reused, again.events) == (True, 0)
-    other = CorpusPlan(EVENTS, seed=4)
+    other = CorpusPlan(2_000, seed=4)
     with pytest.raises(CannotRunError, match="another corpus"):
         seed(database, definition, other, schema="eventmark", workers=2)
     seed(database, definition, other, schema="eventmark", workers=2, replace=True)
     assert audited(database).checksum != first
-    seed(database, definition, PLAN, schema="eventmark", workers=2, replace=True)
+    seed(database, definition, plan, schema="eventmark", workers=2, replace=True)
     assert audited(database).checksum == first
 
 
@@ -175,16 +175,16 @@ def test_an_event_stored_twice_is_found(planned: str) -> None:
 
 
 def test_a_seeder_killed_half_way_is_gone_on_with_without_duplicates_or_holes(database: str) -> None:
-    plan = CorpusPlan(120_000, seed=3)
+    plan = CorpusPlan(80_000, seed=3)
     script = (
         "from eventmark.seeding import seed; from eventmark.stores import find_store;"
         "from eventmark.workload import CorpusPlan\n"
-        f"if __name__ == '__main__': seed({database!r}, find_store('eaf'), CorpusPlan(120_000, seed=3),"
+        f"if __name__ == '__main__': seed({database!r}, find_store('eaf'), CorpusPlan(80_000, seed=3),"
         " schema='eventmark', workers=2)"
     )
     process = subprocess.Popen([sys.executable, "-c", script])
     try:
-        _wait_for_batches(database, 3)
+        _wait_for_batches(database, 2)
         workers = psutil.Process(process.pid).children(recursive=True)
     finally:
         os.kill(process.pid, signal.SIGKILL)
@@ -192,7 +192,7 @@ def test_a_seeder_killed_half_way_is_gone_on_with_without_duplicates_or_holes(da
     _, alive = psutil.wait_procs(workers, timeout=15)
     assert alive == []
     there = fetch(database, "select count(*) from eventmark.eventmark_seed_batches")
-    assert 3 <= there < plan.batch_count
+    assert 2 <= there < plan.batch_count
     assert fetch(database, "select count(*) from eventmark.domain_events") == there * 10_000
     report = seed(database, find_store("eaf"), plan, schema="eventmark", workers=2)
     assert (report.resumed, report.events) == (True, plan.events - there * 10_000)

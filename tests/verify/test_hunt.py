@@ -35,7 +35,7 @@ def test_horizon_is_clean_and_its_price_is_told(database: str) -> None:
     assert_clean(result, 6000)
     assert result.append_ms is not None and 0 < result.append_ms.p50 < result.append_ms.max
     assert result.visible_ms is not None and result.handled_ms is not None
-    assert result.handled_ms.p50 > result.append_ms.p50
+    assert result.handled_ms.p50 > result.visible_ms.p50  # of the same appends, one by one
     assert result.events_per_s > result.appends_per_s > 0
 
 
