@@ -84,6 +84,7 @@ def test_a_planted_delay_is_measured_and_breaks_the_target(
     assert found.verdict is Verdict.BROKEN
 
 
+@pytest.mark.usefixtures("spawned_workers")  # for what they print
 def test_a_wrong_answer_fails_the_operation_and_says_what_came(
     server: Server, own_corpus: str, own_store: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
