@@ -27,7 +27,7 @@ from eventmark.sidebyside.sides import Side, both_sides
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan
 
-EVENTS = 10_000
+EVENTS = 20_000
 LOAD = "load_aggregate[1000]"
 
 
