@@ -14,13 +14,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from eventmark.errors import CannotRunError, EventmarkError
 from eventmark.redaction import guard_output, register, registered
 from eventmark.workers.stopping import GRACE_S, stop_when_let_go
 
-START_METHOD = "spawn"
+START_METHOD: Literal["spawn", "forkserver"] = "spawn"
 """A fresh interpreter for each: what is measured in one owes nothing to another. Tests fork theirs."""
 
 _KILL_AFTER_S = GRACE_S + 1.0
