@@ -36,8 +36,9 @@ class _Serve:
 
 def fork_workers(patched: pytest.MonkeyPatch) -> None:
     """From now on, in this process."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
-    patched.setattr(processes, "START_METHOD", "forkserver")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    patched.setattr(processes, "CONTEXT", context)
     patched.setattr(processes, "_serve", _Serve())
 
 
@@ -52,5 +53,5 @@ def forked_workers() -> Iterator[None]:
 @pytest.fixture
 def spawned_workers(forked_workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers as users have them, each a fresh interpreter: its signals, output and command line are its own."""
-    monkeypatch.setattr(processes, "START_METHOD", "spawn")
+    monkeypatch.setattr(processes, "CONTEXT", multiprocessing.get_context("spawn"))
     monkeypatch.setattr(processes, "_serve", _Serve.serve)

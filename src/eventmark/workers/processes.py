@@ -14,13 +14,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from eventmark.errors import CannotRunError, EventmarkError
 from eventmark.redaction import guard_output, register, registered
 from eventmark.workers.stopping import GRACE_S, stop_when_let_go
 
-START_METHOD: Literal["spawn", "forkserver"] = "spawn"
+CONTEXT = multiprocessing.get_context("spawn")
 """A fresh interpreter for each: what is measured in one owes nothing to another. Tests fork theirs."""
 
 _KILL_AFTER_S = GRACE_S + 1.0
@@ -105,10 +105,9 @@ class _Process:
     """The parent's end of one worker process. It ends when ``leash`` is closed, by the parent or with it."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context(START_METHOD)
-        self._pipe, pipe = context.Pipe()
-        leash, self._leash = context.Pipe(duplex=False)
-        self._process = context.Process(target=_serve, args=(pipe, leash, registered()))
+        self._pipe, pipe = CONTEXT.Pipe()
+        leash, self._leash = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_serve, args=(pipe, leash, registered()))
         self._process.start()
         pipe.close()
         leash.close()
