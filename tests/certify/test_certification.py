@@ -16,7 +16,7 @@ from eventmark.certify.certification import Certification, Stopped
 from eventmark.certify.criteria import Part
 from eventmark.certify.extents import Extent, Ground, extents_of
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.jobs.job import Job
+from eventmark.jobs.job import Existing, Job
 from eventmark.jobs.kernel import Interrupted
 from eventmark.jobs.profiles import find_profile
 from eventmark.results.results import RunResult, Verdict
@@ -223,3 +223,32 @@ def test_extents_ascend_and_a_corpus_that_is_too_small_has_none_of_growth(events
         seconds = [one.seconds for one in extents]
         assert seconds == sorted(seconds)
         assert bool(extents) is (part is not Part.GROWTH or events >= 20_000)
+
+
+def test_of_data_in_use_the_parts_that_write_or_burden_it_are_left_out_and_said_beforehand(
+    certify: Callable[..., RunResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[Job] = []
+    monkeypatch.setattr(certification, "prepare_existing", checked.append)
+    monkeypatch.setattr(certification, "prepare_store", lambda job: pytest.fail("it would make a schema"))
+    job = replace(a_job(), existing=Existing())
+    extents = extents_of(Ground(job=job, out=Path(), workers=1, pool=4))
+    assert {part for part, found in extents.items() if found} == {Part.OPERATIONS, Part.CLIFFS}
+    recorded = Recorded(all_met())
+    recorded.extents = lambda ground: {  # type: ignore[method-assign]
+        part: found if extents[part] else [] for part, found in Recorded.extents(recorded, ground).items()
+    }
+    result = certify(recorded, job=job)
+    assert (recorded.done, checked) == ([Part.OPERATIONS, Part.CLIFFS], [job])
+    assert any(
+        line.startswith("  not done  lost events: nothing is written with --existing")
+        for line in recorded.said
+    )
+    assert result.verdict is Verdict.MET
+    assert verdicts(result)["no-event-lost"] is None
+    assert (
+        result.skipped["soak"]
+        == "soak: nothing is written with --existing; it takes a corpus: eventmark soak"
+    )
+    with pytest.raises(UsageError, match="is of another corpus"):
+        certify(recorded, resume=True)

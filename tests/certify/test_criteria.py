@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from eventmark.certify.certification import NOT_IN_USE
 from eventmark.certify.criteria import QUESTIONS, Done, Part, criteria, verdict_of
 from eventmark.judgement.symptoms import Limit
 from eventmark.results.files import read_result
@@ -197,3 +198,33 @@ def test_what_a_store_lacks_does_not_hide_what_is_broken() -> None:
 
 def test_nothing_done_decides_nothing() -> None:
     assert {one.verdict for one in criteria(Done(parts={}))} == {INCONCLUSIVE}
+
+
+def in_use(**changed: RunResult) -> Done:
+    """What data in use is asked: operations one by one, plans, cliffs."""
+    parts = {part: one for part, one in all_met().items() if part in (Part.OPERATIONS, Part.CLIFFS)}
+    return Done(parts=parts | {Part(name): one for name, one in changed.items()}, ruled_out=NOT_IN_USE)
+
+
+def test_data_in_use_decides_what_reads_and_says_why_the_rest_is_not_asked() -> None:
+    found = answered(in_use())
+    decided = {name for name, one in found.items() if one.verdict is not None}
+    assert decided == {"targets-under-load", "streaming", "indexes"}
+    assert {found[name].verdict for name in decided} == {MET}
+    assert "load" not in found["targets-under-load"].question
+    assert found["targets-under-load"].figure == "append_events[1]: p95 2 ms, target 10 ms"
+    assert found["no-event-lost"].reason.startswith("not asked: nothing is written with --existing")
+    assert "eventmark soak" in found["memory"].reason
+    assert verdict_of(criteria(in_use()), in_use()) == (MET, [])
+
+
+def test_data_in_use_breaks_what_was_measured_and_is_undecided_where_that_is_missing() -> None:
+    broken = part_result(
+        "run", operations={"append_events[1]": operation(BROKEN, "too slow")}, plans=[plan()]
+    )
+    found = answered(in_use(operations=broken))
+    assert found["targets-under-load"].verdict is BROKEN
+    assert found["no-event-lost"].verdict is None
+    nothing = Done(parts={}, ruled_out=NOT_IN_USE)
+    assert answered(nothing)["indexes"].verdict is INCONCLUSIVE
+    assert verdict_of(criteria(nothing), nothing)[0] is INCONCLUSIVE

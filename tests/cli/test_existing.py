@@ -17,12 +17,14 @@ from eventmark.operations.forks import ForkSamples, ForkTask, run_fork
 from eventmark.plans import sampling
 from eventmark.results.files import read_result
 from eventmark.results.results import RunResult
-from eventmark.seeding import sample_existing
+from eventmark.seeding import sample_existing, seed
 from eventmark.server import Server
 from eventmark.server.read_only import read_only_dsn
 from eventmark.stores import find_store, scans, write_template
+from eventmark.workload import CorpusPlan
 from tests.cli.conftest import Command, Done
 from tests.database import execute, fetch
+from tests.faults.clusters import own_cluster, replica_of
 
 STORE = ("--store", "./own", "--profile", "quick")
 TABLE = "eventmark.events"
@@ -98,6 +100,42 @@ def test_a_run_on_existing_data_needs_a_readers_role_alone_and_changes_nothing(
     assert {plan.statement for plan in found.plans} >= {"load_aggregate", "stream_events"}
     assert all(plan.statement not in ("append_events", "store_snapshot") for plan in found.plans)
     assert "Left on the server: nothing." in done.out
+
+
+def test_a_certification_of_existing_data_reads_decides_what_it_can_and_changes_nothing(
+    own_corpus: str, reader: str, command: Command
+) -> None:
+    before = json.loads(fetch(own_corpus, STATE))
+    done = on(reader, command, "certify", "--minutes", "4")
+    assert json.loads(fetch(own_corpus, STATE)) == before, done.err
+    found = result()
+    assert done.code == {"MET": 0, "BROKEN": 1, "INCONCLUSIVE": 3}[found.verdict]
+    decided = {one.name: one.verdict for one in found.criteria}
+    assert all(decided[name] is not None for name in ("targets-under-load", "streaming", "indexes"))
+    assert [name for name, verdict in decided.items() if verdict is None] == [
+        "no-event-lost", "memory", "growth", "concurrency", "tenants-isolated", "stress",
+    ]  # fmt: skip
+    assert "nothing is written with --existing" in done.out
+    assert {"load_aggregate[1000]", "stream_events[1000]"} <= found.operations.keys()
+    assert {path.name for path in Path("out/parts").iterdir()} == {
+        "certification.json", "operations.json", "cliffs.json",
+    }  # fmt: skip
+    again = on(reader, command, "certify", "--minutes", "4", "--resume")
+    assert "finished before: operations one by one" in again.err
+    assert result().plans == found.plans
+
+
+def test_a_standby_is_certified_as_it_is(server: Server, command: Command, tmp_path: Path) -> None:
+    if server.bin_directory is None or not (server.bin_directory / "pg_basebackup").exists():
+        pytest.skip("this PostgreSQL has no pg_basebackup")
+    write_template(tmp_path / "own")
+    with own_cluster(server, {"wal_level": "replica", "max_wal_senders": "4"}) as primary:
+        seed(primary.dsn, find_store("./own"), CorpusPlan(20_000), schema="eventmark", workers=1)
+        with replica_of(server, primary) as standby:
+            done = on(standby.dsn, command, "certify", "--minutes", "4")
+    assert done.code in (0, 1, 3), done.err
+    assert {plan.statement for plan in result().plans} >= {"load_aggregate", "stream_events"}
+    assert not any(one.failed for one in result().operations.values())
 
 
 def test_cliffs_of_existing_data_are_found_without_a_copy(
