@@ -149,6 +149,67 @@ def test_cliffs_of_existing_data_are_found_without_a_copy(
     assert {row[0] for row in section.tables[0].rows} >= {"load_aggregate", "stream_events"}
 
 
+def observed(server: Server, own_corpus: str, reader: str, *statements: str) -> None:
+    """The application has run these, and the reader may see it."""
+    if server.version_num < 160000:
+        pytest.skip("no plan without values before PostgreSQL 16")
+    role = reader.partition("//")[2].partition(":")[0]
+    execute(own_corpus, f"grant pg_read_all_stats to {role}", "select pg_stat_statements_reset()")
+    for statement in statements:
+        execute(own_corpus, *[statement] * 5)
+
+
+def test_statements_seen_are_weighed_by_their_time_and_judged_by_what_the_server_counted(
+    server: Server, own_corpus: str, reader: str, command: Command
+) -> None:
+    dear = "select count(*) from eventmark.events where event_type like '%x%'"
+    cheap = "select * from eventmark.events order by position limit 10"
+    elsewhere = "select count(*) from pg_class where relname = 'events'"
+    observed(server, own_corpus, reader, dear, cheap, elsewhere)
+    before = json.loads(fetch(own_corpus, STATE))
+    done = on(reader, command, "explain", "--observed")
+    assert done.code == 1, done.err
+    assert json.loads(fetch(own_corpus, STATE)) == before
+    first, second = result().plans
+    assert "like" in first.query and "limit" in second.query
+    assert first.condition.startswith("as seen in 5 calls")
+    assert [one.verdict for one in (first, second)] == ["BROKEN", "MET"]
+    assert "pages for 1 rows" in first.findings[0].observed
+    table = next(one for one in result().sections if one.name == "observed").tables[0]
+    assert [row[2] for row in table.rows] == [5.0, 5.0]
+    shares = [float(str(row[1]).rstrip("%")) for row in table.rows]
+    assert shares[0] > shares[1] and sum(shares) == pytest.approx(100, abs=0.2)
+
+
+def test_a_statement_that_cannot_be_planned_is_told_and_undecided(
+    server: Server, own_corpus: str, reader: str, command: Command
+) -> None:
+    execute(own_corpus, "alter table eventmark.events add column gone int")
+    observed(server, own_corpus, reader, "select count(gone) from eventmark.events where position = 1")
+    execute(own_corpus, "alter table eventmark.events drop column gone")
+    assert on(reader, command, "explain", "--observed").code == 3
+    assert 'column "gone" does not exist' in result().plans[0].findings[0].observed
+
+
+def test_a_server_that_counts_no_statements_or_shows_none_is_refused(
+    server: Server, own_corpus: str, reader: str, command: Command
+) -> None:
+    done = command("explain", "--observed")
+    assert (done.code, "add --existing" in done.err) == (2, True)
+    if server.version_num < 160000:
+        done = on(reader, command, "explain", "--observed")
+        assert (done.code, "as PostgreSQL 16 and later can" in done.err) == (2, True)
+        return
+    execute(own_corpus, "select pg_stat_statements_reset()")
+    done = on(reader, command, "explain", "--observed")
+    assert (done.code, "grant pg_read_all_stats" in done.err) == (4, True), done.err
+    execute(own_corpus, "drop extension pg_stat_statements")
+    done = on(reader, command, "explain", "--observed")
+    assert done.code == 2
+    assert "pg_stat_statements is not installed" in done.err
+    assert "create extension pg_stat_statements" in done.err
+
+
 def forked(dsn: str, folder: Path, catalogue: str, *names: str) -> dict[str, ForkSamples]:
     """The operations measured on the existing store, in this process."""
 

@@ -21,6 +21,7 @@ from eventmark.experiments.group_append.group_append import GroupAppend
 from eventmark.experiments.isolation.row_level_security import RowLevelSecurity
 from eventmark.experiments.run.golden import GoldenPlans
 from eventmark.experiments.run.main_job import Baselines, CoreOperations, MainJob, Plans
+from eventmark.experiments.run.observed import ObservedStatements
 from eventmark.experiments.run.repetition import RepeatedPlans
 from eventmark.instruments.profiler import check_profiler, profiling
 from eventmark.jobs.job import Job
@@ -130,6 +131,10 @@ def explain(
         bool, Parameter(negative=(), help="Compare the plans' shapes with the approved ones instead.")
     ] = False,
     approve: Annotated[bool, Parameter(negative=(), help="Approve the current plans instead.")] = False,
+    observed: Annotated[
+        bool,
+        Parameter(negative=(), help="The statements that a server in use has seen instead, with --existing."),
+    ] = False,
     repeat: Annotated[
         int | None,
         Parameter(help="Repeat this number of times on a busy machine: do verdicts stay the same?"),
@@ -138,13 +143,20 @@ def explain(
 ) -> int:
     """Examine the plan of every statement on a corpus that is kept; seeds it where it is not there yet."""
     settings = (options or ExistingOptions()).settings()
-    scenario = _examination(cliffs=cliffs, golden=golden, approve=approve, repeat=repeat)
+    scenario = _examination(cliffs=cliffs, golden=golden, approve=approve, observed=observed, repeat=repeat)
+    if observed and not settings.existing:
+        raise UsageError("--observed is of a server in use", remedy="add --existing and its --server")
     return run_scenario(scenario, settings, keep=True)
 
 
-def _examination(*, cliffs: bool, golden: bool, approve: bool, repeat: int | None) -> Experiment:
+def _examination(
+    *, cliffs: bool, golden: bool, approve: bool, observed: bool, repeat: int | None
+) -> Experiment:
     """The plain examination, or what is asked for instead. Raises ``UsageError`` for more than one of them."""
-    given = {"--cliffs": cliffs, "--golden": golden, "--approve": approve, "--repeat": repeat is not None}
+    given = {
+        "--cliffs": cliffs, "--golden": golden, "--approve": approve, "--observed": observed,
+        "--repeat": repeat is not None,
+    }  # fmt: skip
     asked = [name for name, value in given.items() if value]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} exclude each other", remedy="give one of them")
@@ -156,6 +168,8 @@ def _examination(*, cliffs: bool, golden: bool, approve: bool, repeat: int | Non
         return RepeatedPlans(runs=repeat)
     if cliffs:
         return Cliffs()
+    if observed:
+        return ObservedStatements()
     return GoldenPlans(approve=approve) if golden or approve else Plans()
 
 

@@ -63,7 +63,7 @@ def judge(statement: Statement, plan: dict[str, Any], work: dict[str, float]) ->
     """One finding per question. ``work`` is ``work_of(plan)``."""
     tables = tables_joined(plan)
     of_work = [
-        _pages(work, tables),
+        judge_pages(work, tables),
         _rows_removed(work),
         _rows_read(work, tables),
         _sequential_scan(work),
@@ -147,7 +147,8 @@ def _index(statement: Statement, plan: dict[str, Any], of_work: Verdict) -> Find
     )
 
 
-def _pages(work: dict[str, float], tables: int) -> Finding:
+def judge_pages(work: dict[str, float], tables: int) -> Finding:
+    """Whether the pages touched are in proportion to the rows returned or written, joined from so many tables."""
     writes = work["writes"] > 0
     rows = max(1.0, work["rows_written"] if writes else work["rows"])
     per_row = PAGES_PER_ROW_WRITTEN if writes else PAGES_PER_ROW_READ * tables

@@ -1,0 +1,157 @@
+"""Statements that a server has seen: what share of the time each took, and its plan for all values.
+
+Their values are not known, so nothing is run: the plan is the planner's (``EXPLAIN (GENERIC_PLAN)``), and what it is
+judged by is the work that the server counted in production, per call.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from eventmark.engine.statements import quoted_schema
+from eventmark.errors import CannotRunError, UsageError
+from eventmark.judgement.verdicts import worst
+from eventmark.plans.judge import ROWS_READ_FREE, judge_pages
+from eventmark.plans.work import Node, nodes
+from eventmark.results.results import Finding, PlanResult, Verdict
+from eventmark.server.extensions import extension_schema
+from eventmark.server.statistics import StatementStatistics, statements_snapshot
+from eventmark.stores import scanned_table
+
+GENERIC_PLAN_MAJOR = 16
+EXTENSION = "pg_stat_statements"
+STATEMENTS_MAX = 50
+"""The dearest are examined; what comes after them is a small part of the time."""
+
+# Others can not be explained. What samples a table is no statement of an application: Eventmark's own looks do.
+_EXPLAINABLE = re.compile(
+    r"\s*\(*\s*(with|select|insert|update|delete|merge)\b(?!.*\btablesample\b)", re.I | re.S
+)
+_REMEDY = f"add {EXTENSION} to shared_preload_libraries, then: create extension {EXTENSION}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """One statement, its ``share`` of the time of all that touch the store, and its plan as it was judged."""
+
+    seen: StatementStatistics
+    share: float
+    plan: PlanResult
+
+
+async def observed_statements(
+    connection: asyncpg.Connection[Any], tables: Collection[str], schema: str, large: frozenset[str]
+) -> list[Observed]:
+    """Those that touch the ``tables`` of the schema, the dearest first. Nothing of them is run.
+
+    Raises ``UsageError`` where the server does not count statements or cannot plan them without values, and
+    ``CannotRunError`` where it has seen none.
+    """
+    major = connection.get_server_version().major
+    if major < GENERIC_PLAN_MAJOR:
+        raise UsageError(
+            f"--observed plans statements without their values, as PostgreSQL {GENERIC_PLAN_MAJOR} and later can;"
+            f" this server is {major}",
+            remedy="leave --observed out: the store's own statements are examined",
+        )
+    if await extension_schema(connection, EXTENSION) is None:
+        raise UsageError(f"the server counts no statements: {EXTENSION} is not installed", remedy=_REMEDY)
+    found = await statements_snapshot(connection)
+    if found is None:
+        raise UsageError(f"the server counts no statements: {EXTENSION} cannot be read", remedy=_REMEDY)
+    named = re.compile("|".join(rf"\b{re.escape(table)}\b" for table in tables), re.I)
+    candidates = [
+        one for one in found.values()
+        if one.calls and named.search(one.query) and _EXPLAINABLE.match(one.query)
+    ]  # fmt: skip
+    candidates.sort(key=lambda one: -one.execution_ms)
+    planned = [
+        (one, plan)
+        for one in candidates[:STATEMENTS_MAX]
+        if _is_of((plan := await _planned(connection, one.query)), schema)
+    ]
+    if not planned:
+        raise CannotRunError(
+            f"{EXTENSION} has no statement that touches the tables of {quoted_schema(schema)}",
+            remedy="grant pg_read_all_stats to the role of --server, which else sees its own statements alone",
+        )
+    total_ms = sum(one.execution_ms for one, _ in planned) or 1.0
+    return [
+        Observed(seen=one, share=one.execution_ms / total_ms, plan=_judged(one, plan, large, number))
+        for number, (one, plan) in enumerate(planned, 1)
+    ]
+
+
+async def _planned(connection: asyncpg.Connection[Any], query: str) -> list[dict[str, Any]] | str:
+    """The planner's document, or why there is none."""
+    try:
+        async with connection.transaction(readonly=True):
+            text = await connection.fetchval(f"explain (generic_plan, verbose, format json) {query}")
+    except asyncpg.PostgresError as error:
+        return str(error).partition("\n")[0]
+    document: list[dict[str, Any]] = json.loads(text)
+    return document
+
+
+def _is_of(document: Sequence[dict[str, Any]] | str, schema: str) -> bool:
+    """Whether it touches a table of the schema; of what could not be planned that is not known, and it is kept."""
+    return isinstance(document, str) or any(
+        node.get("Schema") == schema for node in nodes(document[0]["Plan"]) if "Relation Name" in node
+    )
+
+
+def _judged(
+    one: StatementStatistics, document: Sequence[dict[str, Any]] | str, large: frozenset[str], number: int
+) -> PlanResult:
+    plan: Node = {} if isinstance(document, str) else document[0]["Plan"]
+    work = _work(one, plan)
+    if isinstance(document, str):
+        findings = [_not_planned(document)]
+    else:
+        findings = [judge_pages(work), _whole_table(scanned_table(document, large))]
+    return PlanResult(
+        statement=f"observed {number}", condition=f"as seen in {one.calls:,} calls, generic plan", plan_kind="generic",
+        verdict=worst(findings), findings=findings, parameters={}, query=one.query, expected_index="", work=work,
+        plan=plan,
+    )  # fmt: skip
+
+
+def _work(one: StatementStatistics, plan: Node) -> dict[str, float]:
+    """What the server counted, per call. Which rows were read for an answer it does not count."""
+    every = list(nodes(plan)) if plan else []
+    writes = any(node["Node Type"] == "ModifyTable" for node in every)
+    rows = one.rows / one.calls
+    buffers = (one.shared_hit_buffers + one.shared_read_buffers) / one.calls
+    return {
+        "rows": rows,
+        "writes": float(writes),
+        "rows_written": rows if writes else 0.0,
+        "rows_read": rows + ROWS_READ_FREE,
+        "buffers": buffers,
+        "buffers_per_row": buffers / max(1.0, rows),
+        "index_searches": float(sum("Index Name" in node for node in every)),
+        "small_scan_buffers": 0.0,
+    }
+
+
+def _whole_table(table: str) -> Finding:
+    return Finding(
+        name="sequential scan",
+        verdict=Verdict.BROKEN if table else Verdict.MET,
+        observed=f"the planner reads {table} whole" if table else "no large table is read whole",
+        expected="none of a large table",
+        remedy="create an index for the statement's conditions" if table else "",
+    )
+
+
+def _not_planned(reason: str) -> Finding:
+    return Finding(
+        name="plan", verdict=Verdict.INCONCLUSIVE, observed=f"not planned: {reason}", expected="a generic plan",
+        remedy="explain it by hand, with values of yours",
+    )  # fmt: skip
