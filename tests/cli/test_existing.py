@@ -15,6 +15,8 @@ from eventmark.jobs.profiles import PROFILES
 from eventmark.operations.existing import CATALOGUES
 from eventmark.operations.forks import ForkSamples, ForkTask, run_fork
 from eventmark.plans import sampling
+from eventmark.plans.observed import indexes_observed
+from eventmark.plans.work import nodes
 from eventmark.results.files import read_result
 from eventmark.results.results import RunResult
 from eventmark.seeding import sample_existing, seed
@@ -179,6 +181,9 @@ def test_statements_seen_are_weighed_by_their_time_and_judged_by_what_the_server
     assert [row[2] for row in table.rows] == [5.0, 5.0]
     shares = [float(str(row[1]).rstrip("%")) for row in table.rows]
     assert shares[0] > shares[1] and sum(shares) == pytest.approx(100, abs=0.2)
+    assert indexes_observed(result()) == {
+        node["Index Name"] for node in nodes(second.plan) if "Index Name" in node
+    } != frozenset()  # fmt: skip
 
 
 def test_a_statement_that_cannot_be_planned_is_told_and_undecided(
@@ -196,6 +201,8 @@ def test_a_server_that_counts_no_statements_or_shows_none_is_refused(
 ) -> None:
     done = command("explain", "--observed")
     assert (done.code, "add --existing" in done.err) == (2, True)
+    done = command("advise", "--observed", "none.json")
+    assert (done.code, "none.json" in done.err) == (2, True), done.err
     if server.version_num < 160000:
         done = on(reader, command, "explain", "--observed")
         assert (done.code, "as PostgreSQL 16 and later can" in done.err) == (2, True)

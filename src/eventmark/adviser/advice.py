@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -61,7 +61,7 @@ def chosen_parts(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice(Experiment):
-    """Advice on ``parts`` of the job's store. ``advice.sql`` goes to ``out``.
+    """Advice on ``parts`` of the job's store. ``advice.sql`` goes to ``out``; ``protected`` indexes are kept.
 
     The job's own corpus is left alone: trials are made on copies, seeded from the same plan, that are dropped
     afterwards. A store that can be bettered is not broken: the verdict is MET, and says whether the trials
@@ -70,6 +70,7 @@ class Advice(Experiment):
 
     name: ClassVar[str] = "advise"
     parts: Sequence[str] = PARTS
+    protected: Collection[str] = ()
     out: Path
 
     seeds: ClassVar[bool] = False
@@ -86,7 +87,11 @@ class Advice(Experiment):
         return COPIES_ROOM * job.corpus.events
 
     def measure(self, run: Run) -> Findings:
-        copies = _copies(run.job, run.progress)
+        copies = _copies(run.job, run.progress, self.protected)
+        run.skipped |= {
+            f"without index {name}": "kept: statements that a server in use has seen search it"
+            for name in sorted(self.protected)
+        }
         try:
             found = self._try_parts(copies, run)
         finally:
@@ -130,8 +135,8 @@ class Advice(Experiment):
         return found
 
 
-def _copies(job: Job, progress: Progress = no_progress) -> Copies:
-    return Copies(job, EFFORTS[job.profile.name], progress)
+def _copies(job: Job, progress: Progress = no_progress, protected: Collection[str] = ()) -> Copies:
+    return Copies(job, EFFORTS[job.profile.name], progress, protected=protected)
 
 
 @dataclass(slots=True)

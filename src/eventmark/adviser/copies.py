@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,14 +51,20 @@ EFFORTS = {
 
 
 class Copies:
-    """Schemas beside the job's own, each seeded with the job's corpus. ``drop`` removes them."""
+    """Schemas beside the job's own, each seeded with the job's corpus. ``drop`` removes them.
 
-    def __init__(self, job: Job, effort: Effort, progress: Progress = no_progress) -> None:
+    ``protected`` are indexes that are not given up, whatever the trials find: others use them.
+    """
+
+    def __init__(
+        self, job: Job, effort: Effort, progress: Progress = no_progress, *, protected: Collection[str] = ()
+    ) -> None:
         self.job = job
         self.effort = effort
         self.plain = scratch_name(job.schema, SUFFIX_PLAIN)
         self.changed = scratch_name(job.schema, SUFFIX_CHANGED)
         self.progress = progress
+        self.protected = frozenset(protected)
         self._templates: list[Template] = []
         self._read_calls: dict[str, ReadCalls] = {}
 

@@ -49,14 +49,14 @@ async def index_candidates(
     """
     indexes = await read_indexes(connection, copies.changed, copies.tables)
     scans = {one.name: operations.get(one.name, 0) + _searched(before, one.name) for one in indexes}
-    named = {statement.index for statement in copies.definition.statements.values()}
+    named = {statement.index for statement in copies.definition.statements.values()} | copies.protected
     columns = {
         table: [one.name for one in (await read_table(connection, copies.changed, table)).columns]
         for table in copies.tables
     }
     correlations = await _correlations(connection, copies.changed)
     candidates = [
-        *brin_candidates(indexes, correlations),
+        *brin_candidates([one for one in indexes if one.name not in copies.protected], correlations),
         *(without_index(one) for one in drop_candidates(indexes, named=named, scans=scans)),
         *(with_index(one) for one in missing_indexes(before.work, columns, indexes)),
     ]

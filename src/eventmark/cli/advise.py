@@ -10,6 +10,8 @@ from cyclopts import Parameter
 from eventmark.adviser.advice import Advice, chosen_parts
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario
+from eventmark.plans.observed import indexes_observed
+from eventmark.results.files import read_result
 
 
 def advise(
@@ -18,6 +20,13 @@ def advise(
         str | None,
         Parameter(
             group="Advice", help="schema, server, application, or some of them with commas between [all]."
+        ),
+    ] = None,
+    observed: Annotated[
+        Path | None,
+        Parameter(
+            group="Advice",
+            help="result.json of explain --observed: the indexes that its statements use are kept.",
         ),
     ] = None,
     options: Options | None = None,
@@ -29,4 +38,5 @@ def advise(
     """  # fmt: skip
     settings = (options or Options()).settings(parts=parts)
     chosen = chosen_parts(settings.parts)
-    return run_scenario(Advice(parts=chosen, out=Path(settings.out)), settings)
+    protected = indexes_observed(read_result(observed)) if observed else frozenset[str]()
+    return run_scenario(Advice(parts=chosen, protected=protected, out=Path(settings.out)), settings)

@@ -150,14 +150,14 @@ async def _judged(
             connection, statement, schema, case.arguments, generic=kind == "generic", changes=changes
         )
         if expected_index(statement) not in ("", *indexes_used(plan)):
-            await _name_by_parent(connection, schema, plan)
+            await name_by_parent(connection, schema, plan)
         findings = judge(statement, plan, work_of(plan))
         if worst(findings) is not Verdict.BROKEN:
             break
     return plan, findings
 
 
-async def _name_by_parent(connection: asyncpg.Connection[Any], schema: str, plan: dict[str, Any]) -> None:
+async def name_by_parent(connection: asyncpg.Connection[Any], schema: str, plan: dict[str, Any]) -> None:
     """Let indexes of partitions go by the name of the index on the partitioned table, which the store names."""
     rows = await connection.fetch(_PARENTS, quoted_schema(schema))
     parents = {row["child"]: row["parent"] for row in rows}

@@ -17,15 +17,19 @@ import asyncpg
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.judgement.verdicts import worst
+from eventmark.plans.examine import name_by_parent
 from eventmark.plans.judge import ROWS_READ_FREE, judge_pages
 from eventmark.plans.work import Node, nodes
-from eventmark.results.results import Finding, PlanResult, Verdict
+from eventmark.results.results import Finding, PlanResult, RunResult, Verdict
 from eventmark.server.extensions import extension_schema
 from eventmark.server.statistics import StatementStatistics, statements_snapshot
 from eventmark.stores import scanned_table
 
 GENERIC_PLAN_MAJOR = 16
 EXTENSION = "pg_stat_statements"
+OBSERVED = "observed "
+"""How the names of these statements begin."""
+
 STATEMENTS_MAX = 50
 """The dearest are examined; what comes after them is a small part of the time."""
 
@@ -74,7 +78,7 @@ async def observed_statements(
     planned = [
         (one, plan)
         for one in candidates[:STATEMENTS_MAX]
-        if _is_of((plan := await _planned(connection, one.query)), schema)
+        if _is_of((plan := await _planned(connection, one.query, schema)), schema)
     ]
     if not planned:
         raise CannotRunError(
@@ -88,7 +92,22 @@ async def observed_statements(
     ]
 
 
-async def _planned(connection: asyncpg.Connection[Any], query: str) -> list[dict[str, Any]] | str:
+def indexes_observed(result: RunResult) -> frozenset[str]:
+    """The indexes that the statements of a result of ``observed_statements`` search. Raises ``UsageError``."""
+    plans = [one.plan for one in result.plans if one.statement.startswith(OBSERVED)]
+    if not plans:
+        raise UsageError(
+            "the result has no statements that a server has seen",
+            remedy="name one of eventmark explain --existing --observed",
+        )
+    return frozenset(
+        node["Index Name"] for plan in plans for node in (nodes(plan) if plan else ()) if "Index Name" in node
+    )
+
+
+async def _planned(
+    connection: asyncpg.Connection[Any], query: str, schema: str
+) -> list[dict[str, Any]] | str:
     """The planner's document, or why there is none."""
     try:
         async with connection.transaction(readonly=True):
@@ -96,6 +115,7 @@ async def _planned(connection: asyncpg.Connection[Any], query: str) -> list[dict
     except asyncpg.PostgresError as error:
         return str(error).partition("\n")[0]
     document: list[dict[str, Any]] = json.loads(text)
+    await name_by_parent(connection, schema, document[0]["Plan"])
     return document
 
 
@@ -116,7 +136,7 @@ def _judged(
     else:
         findings = [judge_pages(work), _whole_table(scanned_table(document, large))]
     return PlanResult(
-        statement=f"observed {number}", condition=f"as seen in {one.calls:,} calls, generic plan", plan_kind="generic",
+        statement=f"{OBSERVED}{number}", condition=f"as seen in {one.calls:,} calls, generic plan", plan_kind="generic",
         verdict=worst(findings), findings=findings, parameters={}, query=one.query, expected_index="", work=work,
         plan=plan,
     )  # fmt: skip
