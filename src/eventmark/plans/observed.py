@@ -6,13 +6,13 @@ judged by is the work that the server counted in production, per call.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import psycopg
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError, UsageError
@@ -33,11 +33,8 @@ OBSERVED = "observed "
 STATEMENTS_MAX = 50
 """The dearest are examined; what comes after them is a small part of the time."""
 
-# Others can not be explained. What samples a table is no statement of an application: Eventmark's own looks do.
-_EXPLAINABLE = re.compile(
-    r"\s*\(*\s*(with|select|insert|update|delete|merge)\b(?!.*\btablesample\b)", re.I | re.S
-)
-_REMEDY = f"add {EXTENSION} to shared_preload_libraries, then: create extension {EXTENSION}"
+_EXPLAINABLE = re.compile(r"\s*\(*\s*(with|select|insert|update|delete|merge)\b", re.I)
+_REMEDY = f"add {EXTENSION} to shared_preload_libraries, and install it in this database"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +47,12 @@ class Observed:
 
 
 async def observed_statements(
-    connection: asyncpg.Connection[Any], tables: Collection[str], schema: str, large: frozenset[str]
+    connection: asyncpg.Connection[Any], dsn: str, tables: Collection[str], schema: str, large: frozenset[str]
 ) -> list[Observed]:
     """Those that touch the ``tables`` of the schema, the dearest first. Nothing of them is run.
+
+    ``dsn`` is that of the connection, whose sessions are read-only. Statements of its own role are left out:
+    Eventmark's would be among them.
 
     Raises ``UsageError`` where the server does not count statements or cannot plan them without values, and
     ``CannotRunError`` where it has seen none.
@@ -66,7 +66,7 @@ async def observed_statements(
         )
     if await extension_schema(connection, EXTENSION) is None:
         raise UsageError(f"the server counts no statements: {EXTENSION} is not installed", remedy=_REMEDY)
-    found = await statements_snapshot(connection)
+    found = await statements_snapshot(connection, of_others=True)
     if found is None:
         raise UsageError(f"the server counts no statements: {EXTENSION} cannot be read", remedy=_REMEDY)
     named = re.compile("|".join(rf"\b{re.escape(table)}\b" for table in tables), re.I)
@@ -75,15 +75,17 @@ async def observed_statements(
         if one.calls and named.search(one.query) and _EXPLAINABLE.match(one.query)
     ]  # fmt: skip
     candidates.sort(key=lambda one: -one.execution_ms)
-    planned = [
-        (one, plan)
-        for one in candidates[:STATEMENTS_MAX]
-        if _is_of((plan := await _planned(connection, one.query, schema)), schema)
-    ]
+    planned = []
+    # Its simple protocol leaves parameters unbound; the driver of the other connection would ask for their values
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=None) as planner:
+        for one in candidates[:STATEMENTS_MAX]:
+            plan = await _planned(planner, connection, one.query, schema)
+            if _is_of(plan, schema):
+                planned.append((one, plan))
     if not planned:
         raise CannotRunError(
-            f"{EXTENSION} has no statement that touches the tables of {quoted_schema(schema)}",
-            remedy="grant pg_read_all_stats to the role of --server, which else sees its own statements alone",
+            f"{EXTENSION} shows no statement of other roles that touches the tables of {quoted_schema(schema)}",
+            remedy="connect as a role that is not the application's, and grant pg_read_all_stats to it",
         )
     total_ms = sum(one.execution_ms for one, _ in planned) or 1.0
     return [
@@ -106,15 +108,16 @@ def indexes_observed(result: RunResult) -> frozenset[str]:
 
 
 async def _planned(
-    connection: asyncpg.Connection[Any], query: str, schema: str
+    planner: psycopg.AsyncConnection[Any], connection: asyncpg.Connection[Any], query: str, schema: str
 ) -> list[dict[str, Any]] | str:
     """The planner's document, or why there is none."""
     try:
-        async with connection.transaction(readonly=True):
-            text = await connection.fetchval(f"explain (generic_plan, verbose, format json) {query}")
-    except asyncpg.PostgresError as error:
+        cursor = await planner.execute(f"explain (generic_plan, verbose, format json) {query}".encode())
+        row = await cursor.fetchone()
+    except psycopg.Error as error:
         return str(error).partition("\n")[0]
-    document: list[dict[str, Any]] = json.loads(text)
+    assert row is not None
+    document: list[dict[str, Any]] = row[0]
     await name_by_parent(connection, schema, document[0]["Plan"])
     return document
 
@@ -173,5 +176,5 @@ def _whole_table(table: str) -> Finding:
 def _not_planned(reason: str) -> Finding:
     return Finding(
         name="plan", verdict=Verdict.INCONCLUSIVE, observed=f"not planned: {reason}", expected="a generic plan",
-        remedy="explain it by hand, with values of yours",
+        remedy="connect as a role that may run it; its session stays read-only",
     )  # fmt: skip

@@ -32,6 +32,7 @@ where dbid = (select oid from pg_database where datname = current_database())
     and queryid is not null
     and query !~* 'password|pg_stat_|pgstatindex'
 """
+_OF_OTHERS = " and userid <> (select oid from pg_roles where rolname = current_user)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +57,19 @@ class StatementStatistics:
     wal_bytes: float
 
 
-async def statements_snapshot(connection: asyncpg.Connection) -> dict[str, StatementStatistics] | None:
-    """Totals of this database's statements by id, or None where pg_stat_statements is not to be had."""
+async def statements_snapshot(
+    connection: asyncpg.Connection, *, of_others: bool = False
+) -> dict[str, StatementStatistics] | None:
+    """Totals of this database's statements by id, or None where pg_stat_statements is not to be had.
+
+    ``of_others`` leaves out those of the connection's own role.
+    """
     place = await extension_schema(connection, "pg_stat_statements")
     if place is None:
         return None
     try:
-        rows = await connection.fetch(_STATEMENTS.format(read_time=read_time_column(connection), place=place))
+        query = _STATEMENTS.format(read_time=read_time_column(connection), place=place)
+        rows = await connection.fetch(query + (_OF_OTHERS if of_others else ""))
     except asyncpg.PostgresError:  # not preloaded, no permission: both say the same
         return None
     totals: dict[str, StatementStatistics] = {}

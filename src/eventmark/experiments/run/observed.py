@@ -38,7 +38,7 @@ async def _observed(job: Job) -> list[Observed]:
     try:
         large = await large_tables(connection, job.schema)
         tables = [one for one in (definition.events_table, definition.snapshots_table) if one]
-        return await observed_statements(connection, tables, job.schema, large)
+        return await observed_statements(connection, job.server.dsn, tables, job.schema, large)
     finally:
         await connection.close()
 
