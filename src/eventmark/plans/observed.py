@@ -19,7 +19,7 @@ from eventmark.errors import CannotRunError, UsageError
 from eventmark.judgement.verdicts import worst
 from eventmark.plans.examine import name_by_parent
 from eventmark.plans.judge import ROWS_READ_FREE, judge_pages
-from eventmark.plans.work import Node, nodes
+from eventmark.plans.work import Node, nodes, tables_joined
 from eventmark.results.results import Finding, PlanResult, RunResult, Verdict
 from eventmark.server.extensions import extension_schema
 from eventmark.server.statistics import StatementStatistics, statements_snapshot
@@ -137,7 +137,7 @@ def _judged(
     if isinstance(document, str):
         findings = [_not_planned(document)]
     else:
-        findings = [judge_pages(work), _whole_table(scanned_table(document, large))]
+        findings = [judge_pages(work, tables_joined(plan)), _whole_table(scanned_table(document, large))]
     return PlanResult(
         statement=f"{OBSERVED}{number}", condition=f"as seen in {one.calls:,} calls, generic plan", plan_kind="generic",
         verdict=worst(findings), findings=findings, parameters={}, query=one.query, expected_index="", work=work,
