@@ -219,3 +219,11 @@ def test_columns_in_an_order_that_aligns_better_take_less_room(copies_of: MakeCo
     assert trial.sizes_before and trial.sizes_after
     saved = (trial.sizes_before.table_bytes - trial.sizes_after.table_bytes) / trial.sizes_before.events
     assert saved > 8
+
+
+def test_an_index_that_others_use_is_not_tried_without(copies_of: MakeCopies) -> None:
+    copies = copies_of("eaf-v3")
+    copies.protected = frozenset({"idx_events_type_time"})
+    found = by_name(tried(copies).trials)
+    assert "drop index idx_events_payload_type" in found
+    assert not [name for name in found if "idx_events_type_time" in name]
