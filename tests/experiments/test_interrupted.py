@@ -10,15 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from eventmark.experiments.cliffs.cliffs import Cliffs
+from eventmark.experiments.group_append.group_append import GroupAppend
 from eventmark.experiments.isolation.isolation import Isolation
+from eventmark.experiments.isolation.row_level_security import RowLevelSecurity
 from eventmark.experiments.load.capacity import CapacityPlan, CapacitySearch
 from eventmark.experiments.load.load import Load
 from eventmark.experiments.load.sweep import Sweep
+from eventmark.experiments.run.main_job import Plans
 from eventmark.experiments.soak.soak import Soak
 from eventmark.experiments.streaming.streaming import Streaming
 from eventmark.jobs.bottleneck import SECTION_NAME
 from eventmark.jobs.job import Job, draw_sample
 from eventmark.jobs.kernel import Experiment, Interrupted
+from eventmark.jobs.profiles import PROFILES
 from eventmark.loadgen.generator import run_load
 from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.outcome import LoadOutcome
@@ -67,6 +72,10 @@ CASES = [
         "isolate", 2, ("isolation", "isolation-aggregate-loads"),
     ),
     Case(Streaming(), "catch up", 0, ("consumption",)),
+    Case(Plans(), "plans", 4, ()),
+    Case(Cliffs(), "cliffs", 20, ("plan-cliffs",)),
+    Case(RowLevelSecurity(), "measure", 1, ()),
+    Case(GroupAppend(), "measure", 1, ("group-append",)),
 ]  # fmt: skip
 
 
@@ -92,12 +101,13 @@ def interrupting(stage: str, done: float) -> Callable[[str, float, float], None]
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.experiment.name}-{case.stage}")
 def test_what_was_measured_until_then_is_kept_and_shown(case: Case, job: Job, tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as ended:
-        case.experiment.run(job, interrupting(case.stage, case.done))
+        case.experiment.run(replace(job, profile=PROFILES["quick"]), interrupting(case.stage, case.done))
     result = ended.value.result
     assert result.verdict is Verdict.INCONCLUSIVE, result.reasons
     assert any(one.startswith("interrupted after ") for one in result.reasons), result.reasons
     assert tuple(one.name for one in result.sections if one.name != SECTION_NAME) == case.sections
-    assert sum(one.samples for one in result.operations.values()) > 0 or case.experiment.name == "sweep"
+    measured = sum(one.samples for one in result.operations.values()) > 0
+    assert measured or result.plans or case.experiment.name in ("sweep", "plan cliffs")
     assert all(one.failed == 0 for one in result.operations.values())
     write_result(result, tmp_path / "result.json")
     write_reports(result, tmp_path)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import asyncpg
 
 from eventmark.jobs.existing import asked_statements
+from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
 from eventmark.jobs.run import Run
 from eventmark.plans import examine_plans, sampled_cases
@@ -22,7 +24,7 @@ def examine_all_plans(run: Run, *, settings: Mapping[str, str] | None = None) ->
     """Every statement of the store, after its tables were vacuumed as a server at rest would have done.
 
     An aged corpus is left as it is, and so is data that was there already. ``settings`` are set for the examination
-    alone, as SQL writes them.
+    alone, as SQL writes them. An interrupted run keeps the plans that were examined until then.
     """
     asked = asked_statements(run.job)
     run.skipped |= dict(run.job.definition.absent) | {
@@ -30,7 +32,10 @@ def examine_all_plans(run: Run, *, settings: Mapping[str, str] | None = None) ->
         for name in run.job.definition.statements
         if name not in asked
     }
-    return asyncio.run(_examine(run.job, run.progress, settings or {}, runs=1))[0]
+    seen: list[PlanResult] = []
+    before = run.so_far or Findings
+    run.so_far = lambda: replace(before(), plans=seen)
+    return asyncio.run(_examine(run.job, run.progress, settings or {}, runs=1, seen=seen.extend))[0]
 
 
 def examine_repeatedly(job: Job, progress: Progress, *, runs: int) -> list[list[PlanResult]]:
@@ -39,7 +44,12 @@ def examine_repeatedly(job: Job, progress: Progress, *, runs: int) -> list[list[
 
 
 async def _examine(
-    job: Job, progress: Progress, settings: Mapping[str, str], *, runs: int
+    job: Job,
+    progress: Progress,
+    settings: Mapping[str, str],
+    *,
+    runs: int,
+    seen: Callable[[Sequence[PlanResult]], None] | None = None,
 ) -> list[list[PlanResult]]:
     definition, statements, large = job.definition, asked_statements(job), frozenset[str]()
     connection = await asyncpg.connect(job.server.dsn)
@@ -72,6 +82,7 @@ async def _examine(
                     cases,
                     progress=report,
                     changes=Changes(large=large, read_write=job.existing is not None),
+                    seen=seen,
                 )
             )
         return found

@@ -52,11 +52,13 @@ async def examine_plans(
     *,
     progress: Progress | None = None,
     changes: Changes = NO_CHANGES,
+    seen: Callable[[Sequence[PlanResult]], None] | None = None,
 ) -> list[PlanResult]:
     """A result per case and kind of plan; one INCONCLUSIVE for each statement that has no case.
 
     What the server refuses becomes a finding with its words; nothing is raised for it. Writes are rolled
     back, and leave dead rows behind until the next vacuum. Needs the connection for itself.
+    ``seen`` is told of the results of each case as it has them.
     """
     missing = await _missing_indexes(connection, statements.values(), schema)
     by_case: dict[int, list[PlanResult]] = {}
@@ -67,6 +69,8 @@ async def examine_plans(
         by_case[number] = await _examine_case(
             connection, statements.get(case.statement), schema, case, missing, changes
         )
+        if seen is not None:
+            seen(by_case[number])
         if progress is not None:
             progress(done * len(PLAN_KINDS), len(cases) * len(PLAN_KINDS))
     results = [result for number in range(len(cases)) for result in by_case[number]]

@@ -58,26 +58,30 @@ class Cliffs(Experiment):
 
     def measure(self, run: Run) -> Findings:
         examine = _examine if run.job.existing is None else _examine_existing
-        cells = asyncio.run(examine(run.job, run, run.progress))
-        judged, cliffs = judge_cells(cells), find_cliffs(cells)
-        worst = max((one.times for one in judged), default=0.0)
-        figures = {
-            "plan_cliffs": Figure(value=len(cliffs), unit="cliffs", better="less", exact=True),
-            "plan_cliff_cells": Figure(
-                value=sum(len(one.cells) for one in cliffs), unit="cells", better="less"
-            ),
-            "plan_cells": Figure(value=len(cells), unit="cells"),
-            "plan_work_times_most": Figure(value=round(worst, 2), unit="times", better="less"),
-        }
-        section = cliffs_section(cells, judged, cliffs, copied=run.job.existing is None)
-        return Findings(sections=[section], figures=figures)
+        cells: list[Cell] = []
+        run.so_far = lambda: _findings(run, cells)
+        asyncio.run(examine(run.job, run, run.progress, cells))
+        return _findings(run, cells)
+
+
+def _findings(run: Run, cells: Sequence[Cell]) -> Findings:
+    judged, cliffs = judge_cells(cells), find_cliffs(cells)
+    worst = max((one.times for one in judged), default=0.0)
+    figures = {
+        "plan_cliffs": Figure(value=len(cliffs), unit="cliffs", better="less", exact=True),
+        "plan_cliff_cells": Figure(value=sum(len(one.cells) for one in cliffs), unit="cells", better="less"),
+        "plan_cells": Figure(value=len(cells), unit="cells"),
+        "plan_work_times_most": Figure(value=round(worst, 2), unit="times", better="less"),
+    }
+    section = cliffs_section(cells, judged, cliffs, copied=run.job.existing is None)
+    return Findings(sections=[section], figures=figures)
 
 
 def _copied(job: Job) -> int:
     return min(job.corpus.events, COPIED_EVENTS_MAX)
 
 
-async def _examine(job: Job, run: Run, progress: Progress) -> list[Cell]:
+async def _examine(job: Job, run: Run, progress: Progress, cells: list[Cell]) -> None:
     extent = EXTENTS[job.profile.name]
     copy = scratch_name(job.schema, SCHEMA_SUFFIX)
     events = _copied(job)
@@ -92,7 +96,7 @@ async def _examine(job: Job, run: Run, progress: Progress) -> list[Cell]:
                 await fill_copy(connection, job.definition, job.schema, copy, events)
                 progress("copy", int(loaded) + 1, 2)
             with run.phase(f"plans, {when}"):
-                walk = walk or await _begin(connection, job, copy, extent, run, progress)
+                walk = walk or await _begin(connection, job, copy, extent, run, progress, cells)
                 await walk.run(loaded=loaded)
     finally:
         await connection.close()
@@ -102,10 +106,9 @@ async def _examine(job: Job, run: Run, progress: Progress) -> list[Cell]:
         run.skipped[f"{count} cells of {statement}"] = (
             f"the statement had taken {extent.seconds:g} s in one state"
         )
-    return walk.cells
 
 
-async def _examine_existing(job: Job, run: Run, progress: Progress) -> list[Cell]:
+async def _examine_existing(job: Job, run: Run, progress: Progress, cells: list[Cell]) -> None:
     """Every question that only reads, as each kind of plan, in the state that the tables are in."""
     assert job.existing is not None
     extent = EXTENTS[job.profile.name]
@@ -117,7 +120,6 @@ async def _examine_existing(job: Job, run: Run, progress: Progress) -> list[Cell
         run.skipped |= drawn.skipped | dict.fromkeys(
             set(job.definition.statements) - set(reading), "nothing is written with --existing"
         )
-        cells: list[Cell] = []
         with run.phase("plans"):
             asked = [(question, kind) for question in drawn.questions for kind in PLAN_KINDS]
             for done, (question, kind) in enumerate(asked):
@@ -135,21 +137,26 @@ async def _examine_existing(job: Job, run: Run, progress: Progress) -> list[Cell
                         large=large,
                     )
                 )
-        return cells
     finally:
         await connection.close()
 
 
 async def _begin(
-    connection: asyncpg.Connection, job: Job, copy: str, extent: Extent, run: Run, progress: Progress
+    connection: asyncpg.Connection,
+    job: Job,
+    copy: str,
+    extent: Extent,
+    run: Run,
+    progress: Progress,
+    cells: list[Cell],
 ) -> StateWalk:
     """The questions drawn, and the walk that asks them."""
     drawn = await _draw(connection, job, copy, extent)
     run.skipped |= drawn.skipped
-    cells = len(drawn.questions) * len(PLAN_KINDS) * STATES
+    total = len(drawn.questions) * len(PLAN_KINDS) * STATES
     return StateWalk(
         connection, job.definition, job.server.dsn, copy, drawn.questions,
-        lambda done: progress("cliffs", done, cells), seconds_max=extent.seconds,
+        lambda done: progress("cliffs", done, total), seconds_max=extent.seconds, cells=cells,
     )  # fmt: skip
 
 

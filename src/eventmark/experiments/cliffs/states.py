@@ -48,7 +48,7 @@ async def fill_copy(
 
 
 class StateWalk:
-    """Goes through the states of a copy. ``cells`` is what was seen.
+    """Goes through the states of a copy. ``cells`` is filled with what was seen.
 
     At rest and under load are for copies of their own: what was appended under load stays, and a plan that passes
     it would be held against one that could not.
@@ -67,6 +67,7 @@ class StateWalk:
         report: Report,
         *,
         seconds_max: float,
+        cells: list[Cell],
     ) -> None:
         self._connection = connection
         self._definition = definition
@@ -77,7 +78,7 @@ class StateWalk:
         self._others_tried = 0
         self._rounds = rounds_of(definition.statements, questions)
         self._spent_s: defaultdict[tuple[str, State], float] = defaultdict(float)
-        self.cells: list[Cell] = []
+        self.cells = cells
         self.left_out: Counter[str] = Counter()
 
     async def run(self, *, loaded: bool) -> None:

@@ -60,10 +60,14 @@ class Gate(Experiment):
         ):
             with run.phase("seed"):
                 bout = self._prepare(job, both, progress)
+            run.so_far = lambda: self._findings(run, bout)
             with run.phase("plans"):
                 examine_both(bout, both, progress)
             with run.phase("measure"):
                 bout.measure(both, self._effort, job.corpus.seed, progress)
+        return self._findings(run, bout)
+
+    def _findings(self, run: Run, bout: Bout) -> Findings:
         run.skipped |= bout.skipped
         return Findings(
             decided=bout.verdict(), plans=bout.worse_plans, figures=_figures(bout.table),

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, islice
@@ -196,21 +196,36 @@ class GroupAppend(Experiment):
 
     def measure(self, run: Run) -> Findings:
         profile = run.job.profile.name
+
+        def keep(grouped: Grouped) -> None:
+            run.so_far = lambda: _findings(grouped)
+            run.progress("measure", len(grouped.pgbench), ROUNDS[profile])
+
         with run.phase("measure"):
             grouped = measure_group_append(
                 run.job.server, scratch_name(run.job.schema, SCHEMA_SUFFIX), seconds=SECONDS[profile],
-                rounds=ROUNDS[profile], seed=run.job.corpus.seed,
+                rounds=ROUNDS[profile], seed=run.job.corpus.seed, keep=keep,
             )  # fmt: skip
-        return Findings(operations=grouped.operations(), sections=[grouped.section()])
+        return _findings(grouped)
+
+
+def _findings(grouped: Grouped) -> Findings:
+    return Findings(operations=grouped.operations(), sections=[grouped.section()])
 
 
 def measure_group_append(
-    server: Server, schema: str, *, seconds: float = SECONDS["standard"], rounds: int = 3, seed: int = 1
+    server: Server,
+    schema: str,
+    *,
+    seconds: float = SECONDS["standard"],
+    rounds: int = 3,
+    seed: int = 1,
+    keep: Callable[[Grouped], None] = lambda _: None,
 ) -> Grouped:
     """Appends of one event by 1, 64 and 256 concurrent callers of one process, each to a new stream.
 
     One caller appends directly as well: a group of one must cost no more. ``schema`` is made anew and
-    dropped. Raises ``CannotRunError``.
+    dropped. ``keep`` is given what there is after each round. Raises ``CannotRunError``.
     """
     measured: dict[_Kind, list[_Round]] = {kind: [] for kind in KINDS}
     pgbench: list[float] = []
@@ -225,6 +240,9 @@ def measure_group_append(
                 )  # fmt: skip
                 with worker_processes(1, fresh=True) as executor:
                     found.append(call(executor, _run_callers, task))
+            keep(
+                Grouped(rounds={kind: list(found) for kind, found in measured.items()}, pgbench=list(pgbench))
+            )
     finally:
         asyncio.run(drop_scratch_schema(server.dsn, schema))
     return Grouped(rounds=measured, pgbench=pgbench)

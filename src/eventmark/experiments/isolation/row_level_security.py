@@ -23,6 +23,7 @@ from eventmark.jobs.run import Run
 from eventmark.judgement.operation import client_of, judged_operation
 from eventmark.results.results import Floor, OperationResult
 from eventmark.results.targets import DEFAULT_TARGETS
+from eventmark.seeding import Progress, no_progress
 from eventmark.server import Server
 from eventmark.stats.quantiles import latency_of
 from eventmark.stores import drop_scratch, engine_store, open_store, run_id
@@ -62,24 +63,41 @@ class RowLevelSecurity(Experiment):
     def measure(self, run: Run) -> Findings:
         job, share = run.job, 0.1 if run.job.profile.name == "quick" else 1.0
         with run.phase("measure"):
-            operations = measure_row_level_security(
-                job.server, job.schema[:40], share=share, seed=job.corpus.seed
+            operations: dict[str, OperationResult] = {}
+            run.so_far = lambda: Findings(operations=operations)
+            measure_row_level_security(
+                job.server,
+                job.schema[:40],
+                operations,
+                share=share,
+                seed=job.corpus.seed,
+                progress=run.progress,
             )
         return Findings(operations=operations)
 
 
 def measure_row_level_security(
-    server: Server, schema: str, *, share: float = 1.0, seed: int = 1
+    server: Server,
+    schema: str,
+    into: dict[str, OperationResult] | None = None,
+    *,
+    share: float = 1.0,
+    seed: int = 1,
+    progress: Progress = no_progress,
 ) -> dict[str, OperationResult]:
     """Each operation of a tenant, call by call on a store with row-level security and on one without.
 
-    ``share`` of the calls are made. Two schemas are made and dropped, and a role that logs in, as
-    row-level security needs one. Raises ``CannotRunError``.
+    ``into`` is given each result as soon as it is there; ``share`` of the calls are made. Two schemas are made and
+    dropped, and a role that logs in, as row-level security needs one. Raises ``CannotRunError``.
     """
-    return asyncio.run(_measure_all(server.admin_dsn, schema, share, seed))
+    found = {} if into is None else into
+    asyncio.run(_measure_all(server.admin_dsn, schema, share, seed, found, progress))
+    return found
 
 
-async def _measure_all(dsn: str, schema: str, share: float, seed: int) -> dict[str, OperationResult]:
+async def _measure_all(
+    dsn: str, schema: str, share: float, seed: int, into: dict[str, OperationResult], progress: Progress
+) -> None:
     admin = await asyncpg.connect(dsn)
     role = f"{schema}_visitor_{uuid4().hex[:8]}"
     password = uuid4().hex
@@ -101,12 +119,10 @@ async def _measure_all(dsn: str, schema: str, share: float, seed: int) -> dict[s
             calls = await _prepare(stores, seed)
             for name in (plain, bound):
                 await admin.execute(f'vacuum analyze "{name}".domain_events')
-            return {
-                f"{name}, row-level security": _result(
-                    name, await _in_turns(stores, call, max(int(CALLS[name] * share), 20))
-                )
-                for name, call in calls.items()
-            }
+            for name, call in calls.items():
+                measured = await _in_turns(stores, call, max(int(CALLS[name] * share), 20))
+                into[f"{name}, row-level security"] = _result(name, measured)
+                progress("measure", len(into), len(calls))
     finally:
         for name in (plain, bound):
             await drop_scratch(admin, name)

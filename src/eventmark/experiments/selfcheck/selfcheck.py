@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import msgspec
@@ -64,32 +64,43 @@ class SelfCheck(Experiment):
 
 def _checked(run: Run, proving: Proving) -> Findings:
     progress, steps = run.progress, 6
-    exact = [check_percentiles(run.job.corpus.seed)]
+    found = [check_percentiles(run.job.corpus.seed)]
+    run.so_far = lambda: Findings(sections=[_until_then(found)])
+
+    def timed(checks: Iterable[Finding]) -> None:
+        found.extend(msgspec.structs.replace(one, timed=True) for one in checks)
+
     with run.phase("delays"):
         progress(STAGE, 0, steps)
         with awake_cores() as awake:
             delays = measure_delays(proving)
         asleep = measure_delays(proving)
+        timed(delay_findings(delays))
     with run.phase("client"):
         progress(STAGE, 1, steps)
-        timed = [*check_client(proving), *check_generator(proving)]
+        timed([*check_client(proving), *check_generator(proving)])
     with run.phase("stall"):
         progress(STAGE, 2, steps)
-        timed.append(stall_finding(measure_stall(proving)))
+        timed([stall_finding(measure_stall(proving))])
     with run.phase("gate"):
         progress(STAGE, 3, steps)
         decided = check_gate(proving)
+        timed([*gate_findings(decided), forks_finding(decided)])
     with run.phase("judges"):
         progress(STAGE, 4, steps)
-        exact += check_plan_judge(proving)
+        found += check_plan_judge(proving)
         progress(STAGE, 5, steps)
-        exact += check_audit(proving)
+        found += check_audit(proving)
     progress(STAGE, steps, steps)
-    timed = [*delay_findings(delays), *gate_findings(decided), forks_finding(decided), *timed]
-    findings = [*(msgspec.structs.replace(one, timed=True) for one in timed), *exact]
     return Findings(
-        sections=[certificate(findings, delays, decided, asleep if awake else None)],
+        sections=[certificate(found, delays, decided, asleep if awake else None)],
         figures=_figures(delays, decided),
+    )
+
+
+def _until_then(found: list[Finding]) -> Section:
+    return Section(
+        name="checks", title="Checks of the instrument until then", verdict=_judged(found)[0], findings=found
     )
 
 
