@@ -55,7 +55,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("verb", sorted(verbs(app)))
-def test_every_verb_is_told_of_in_the_readme(verb: str) -> None:
+def test_every_verb_is_named_in_the_readme(verb: str) -> None:
     first, _, below = verb.partition(" ")
     assert re.search(rf"`(?:eventmark )?{first}[` ]", README), verb
     if below:

@@ -68,7 +68,7 @@ def test_a_branch_that_only_the_remote_has_is_named(repository: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="gives a folder to another user")
-def test_a_repository_of_another_owner_is_told_in_gits_words(
+def test_a_repository_of_another_owner_is_reported_in_gits_words(
     repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "no-settings"))
@@ -82,14 +82,14 @@ def test_a_repository_of_another_owner_is_told_in_gits_words(
     assert str(repository) in error.remedy
 
 
-def test_no_repository_and_an_empty_one_are_told_apart(tmp_path: Path) -> None:
+def test_no_repository_and_an_empty_one_are_distinguished(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "lies in no git repository" in refused(lambda: repository_of(tmp_path / "empty")).message
     git(tmp_path / "empty", "init", "-q")
     assert "nothing is committed" in refused(lambda: commit_of(tmp_path / "empty", "HEAD")).message
 
 
-def test_a_name_that_is_none_is_told_as_it_is(repository: Path) -> None:
+def test_a_name_that_is_none_is_reported_as_it_is(repository: Path) -> None:
     error = refused(lambda: commit_of(repository, "no such"))
     assert (error.message.split(" is ")[0], error.remedy) == ("'no such'", "name a branch, a tag or a commit")
 

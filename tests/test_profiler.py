@@ -46,7 +46,9 @@ def test_without_a_profiler_nothing_is_wrapped_or_written(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_so_many_processes_are_profiled_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_given_number_of_processes_is_profiled_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(profiler, "PROFILES_MAX", 1)
     with profiling("cpu", tmp_path):
         assert profiler.with_profile(burn_the_worker) is not burn_the_worker

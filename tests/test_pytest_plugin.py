@@ -79,7 +79,7 @@ def test_unsure(assert_within_targets): assert_within_targets("read_snapshot")
         pytest.param(("--eventmark-strict",), {"failed": 2}, marks=pytest.mark.long),
     ],
 )
-def test_a_target_that_is_broken_fails_and_one_that_cannot_be_told_is_no_pass(
+def test_a_target_that_is_broken_fails_and_one_that_is_undecided_is_no_pass(
     team: pytest.Pytester, strict: tuple[str, ...], outcomes: dict[str, int]
 ) -> None:
     """p99.9 of a few hundred calls is bounded by none of them."""

@@ -121,7 +121,7 @@ def test_tokens_of_different_stores_or_epochs_are_not_compared(other: TrackingTo
 
 
 @given(READ)
-def test_a_token_with_gaps_says_what_was_read_and_survives_being_written(numbers: set[int]) -> None:
+def test_a_token_with_gaps_states_what_was_read_and_survives_being_written(numbers: set[int]) -> None:
     place = having_read(numbers)
     assert read_by(place) == numbers
     assert TrackingToken.parse(str(place)) == place

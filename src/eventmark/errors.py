@@ -79,7 +79,7 @@ class VersionConflictError(EventStoreError):
     """The stream is not at the expected version. Nothing was written.
 
     ``expected_version`` and ``actual_version`` are sequence numbers of the last event; 0 is "no event yet". An
-    ``actual_version`` below 0: the store does not tell.
+    ``actual_version`` below 0: the store does not report it.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class DuplicateEventError(EventStoreError):
 class AlreadyStoredError(DuplicateEventError):
     """All events of the append are stored already, exactly where it would have put them: it is a repeated one.
 
-    Nothing was written again. The fields tell what the first one was answered, or would have been.
+    Nothing was written again. The fields hold the answer that the first one had, or would have had.
     """
 
     def __init__(

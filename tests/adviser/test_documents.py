@@ -166,7 +166,7 @@ def test_of_alternatives_the_one_that_gains_most_is_taken_and_tables_are_made_an
     assert [one.name for one in chosen_large(tried)] == ["order", "b"]
 
 
-def test_gains_of_reads_and_their_price_are_told() -> None:
+def test_gains_of_reads_and_their_price_are_reported() -> None:
     best = stored("b", load=2.0)
     advice = advice_on_schema(changes(best, best))
     assert (advice[0].gained, advice[0].gain) == ("load_aggregate[1000]", 2.0)
@@ -195,7 +195,7 @@ ROWS: list[dict[str, str | None]] = [
 ]  # fmt: skip
 
 
-def test_columns_that_hold_nothing_of_their_own_are_told() -> None:
+def test_columns_that_hold_nothing_of_their_own_are_reported() -> None:
     assert repeated_columns(ROWS) == {
         "stream": "kind || ':' || id",
         "class": "type",
@@ -215,7 +215,7 @@ def test_documents_that_are_searched_stay_as_they_are(copies_of: MakeCopies, own
     assert "version" not in subject.repeats
 
 
-def test_the_wal_of_an_append_is_told_by_table_and_index(copies_of: MakeCopies) -> None:
+def test_the_wal_of_an_append_is_shown_by_table_and_index(copies_of: MakeCopies) -> None:
     copies = copies_of("eaf")
 
     async def read() -> AppendWal:

@@ -114,7 +114,7 @@ def test_a_latency_that_may_drift_leaves_targets_decided_and_one_that_does_break
     assert answered(done(soak=soak))["targets-under-load"].verdict is expected
 
 
-def test_the_dearest_index_is_named_beside_the_plans() -> None:
+def test_the_costliest_index_is_named_beside_the_plans() -> None:
     """As the adviser found it, from a committed result."""
     advice = read_result(Path(__file__).parents[2] / "docs" / "results" / "advice-eaf-v3-postgresql-18.json")
     assert (
@@ -172,7 +172,7 @@ def test_throughput_has_to_end_at_the_hardware(limit: Limit, verdict: Verdict) -
     assert answered(done(sweep=sweep(limit)))["concurrency"].verdict is verdict
 
 
-def test_growth_that_was_measured_short_of_ten_million_is_told_as_a_forecast() -> None:
+def test_growth_that_was_measured_short_of_ten_million_is_reported_as_a_forecast() -> None:
     found = answered(done(growth=growth(1_000_000)))["growth"]
     assert found.verdict is INCONCLUSIVE
     assert "measured up to 1,000,000 events" in found.reason
@@ -182,7 +182,7 @@ def test_growth_that_was_measured_short_of_ten_million_is_told_as_a_forecast() -
 @pytest.mark.parametrize(
     ("lacks", "names"), [("tokens", {"no-event-lost", "streaming"}), ("tenants", {"tenants-isolated"})]
 )
-def test_what_a_store_lacks_is_not_asked_and_says_why(lacks: str, names: set[str]) -> None:
+def test_what_a_store_lacks_is_not_asked_and_states_why(lacks: str, names: set[str]) -> None:
     of = replace(done(), lacking={lacks: "the store has no stream_events.sql"})
     found = criteria(of)
     assert {one.name for one in found if one.verdict is None} == names
@@ -206,7 +206,7 @@ def in_use(**changed: RunResult) -> Done:
     return Done(parts=parts | {Part(name): one for name, one in changed.items()}, ruled_out=NOT_IN_USE)
 
 
-def test_data_in_use_decides_what_reads_and_says_why_the_rest_is_not_asked() -> None:
+def test_data_in_use_decides_what_reads_and_states_why_the_rest_is_not_asked() -> None:
     found = answered(in_use())
     decided = {name for name, one in found.items() if one.verdict is not None}
     assert decided == {"targets-under-load", "streaming", "indexes"}

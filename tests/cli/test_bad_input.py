@@ -301,7 +301,7 @@ def test_binaries_that_are_too_old_are_refused_and_no_cluster_is_made(
     assert not (tmp_path / ".eventmark").exists()
 
 
-def test_a_role_that_may_not_create_is_told_the_grant(
+def test_a_role_that_may_not_create_is_shown_the_grant(
     command: Command, server: Server, database: str
 ) -> None:
     execute(server.dsn, f"create role passer_by login password '{SECRET}'")
@@ -355,6 +355,6 @@ def test_an_audit_makes_no_cluster(command: Command, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_an_audit_of_a_schema_with_no_corpus_says_so(command: Command, database: str) -> None:
+def test_an_audit_of_a_schema_with_no_corpus_reports_it(command: Command, database: str) -> None:
     check(command("audit", "--server", database), CANNOT_RUN, "eventmark")
     assert schemas(database) == {"public"}

@@ -196,7 +196,7 @@ def test_statements_seen_are_weighed_by_their_time_and_judged_by_what_the_server
     assert used and indexes_observed(result()) >= used
 
 
-def test_a_statement_that_cannot_be_planned_is_told_and_undecided(
+def test_a_statement_that_cannot_be_planned_is_reported_and_undecided(
     server: Server, own_corpus: str, reader: str, command: Command
 ) -> None:
     execute(own_corpus, "alter table eventmark.events add column gone int")
@@ -333,7 +333,7 @@ INDEXES = "select array_agg(indexname::text) from pg_indexes where schemaname = 
          "column 'version' (for sequence_number) is date"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_measured_is_told_before_anything_is_asked(
+def test_what_cannot_be_measured_is_reported_before_anything_is_asked(
     own_corpus: str, reader: str, command: Command, change: str, message: str
 ) -> None:
     role = reader.partition("//")[2].partition(":")[0]

@@ -15,7 +15,9 @@ def migrations(text: str) -> None:
     Path("db/V1__tables.sql").write_text(text)
 
 
-def test_a_store_is_written_over_migrations_and_every_guess_is_told(command: Command, database: str) -> None:
+def test_a_store_is_written_over_migrations_and_every_guess_is_reported(
+    command: Command, database: str
+) -> None:
     migrations(MARTEN)
     done = command("stores", "new", "shop", "--from", "db/V*.sql", "--server", database)
     assert done.code == 0, done.err

@@ -138,7 +138,7 @@ def test_a_planted_commit_is_caught_and_named(clone: Path, branch: str, named: t
 
 
 @pytest.mark.long
-def test_a_commit_that_changes_nothing_passes_or_cannot_be_told(clone: Path) -> None:
+def test_a_commit_that_changes_nothing_passes_or_is_undecided(clone: Path) -> None:
     done = eventmark(
         "gate", "--base", "main", "--candidate", ".", "--store", "my-store", "--only", "load_aggregate[1000],create_head_token",
         *QUICK, at=clone, timeout_s=1200,

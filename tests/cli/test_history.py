@@ -177,7 +177,7 @@ def test_files_a_folder_and_a_branch_of_a_table_are_imported(eventmark: Eventmar
     assert (done.returncode, "branches are main, x" in done.stderr) == (2, True)
 
 
-def test_a_rename_is_told_by_a_flag_or_the_settings_file(eventmark: Eventmark, tmp_path: Path) -> None:
+def test_a_rename_is_shown_by_a_flag_or_the_settings_file(eventmark: Eventmark, tmp_path: Path) -> None:
     values = levels((8, 1.0), (22, 1.5))
     columns = {"my-append(n=1)": [*values[:15], *[""] * 15], "append": [*[""] * 15, *values[15:]]}
     table(tmp_path / "a.csv", columns)
@@ -214,7 +214,7 @@ def test_a_run_is_held_against_its_baseline(tmp_path: Path) -> None:
     assert held_against_baseline(Settings(), worse) is worse
 
 
-def test_what_cannot_be_told_fails_unless_only_what_is_slower_is_to_fail(
+def test_what_is_undecided_fails_unless_only_what_is_slower_is_to_fail(
     eventmark: Eventmark, tmp_path: Path
 ) -> None:
     noisy = (1.0, 1.6, 0.7, 1.3, 0.9)

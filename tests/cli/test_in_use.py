@@ -232,7 +232,7 @@ def test_what_measuring_appended_is_accounted_for_and_the_corpus_can_be_dropped(
     assert command(*verb).code == 4
 
 
-def test_what_is_left_on_a_server_is_told_with_the_command_that_removes_it(
+def test_what_is_left_on_a_server_is_reported_with_the_command_that_removes_it(
     command: Command, database: str
 ) -> None:
     done = command("seed", "--events", "1k", "--server", database, "--schema", "shop")
@@ -258,7 +258,7 @@ def test_what_is_left_on_a_server_is_told_with_the_command_that_removes_it(
 @pytest.mark.parametrize(
     "verb", [("seed",), ("bench",), ("stores", "check"), ("admin", "drop"), ("admin", "migrate")]
 )
-def test_a_second_run_on_a_schema_is_told_who_is_there(
+def test_a_second_run_on_a_schema_names_the_first(
     command: Command, database: str, verb: tuple[str, ...]
 ) -> None:
     before = everything(database)
@@ -298,14 +298,14 @@ def test_replacing_always_replaces(command: Command, database: str) -> None:
     assert "there already" not in command(*asked, "--replace").out
 
 
-def test_the_old_name_of_admin_works_and_says_the_new_one(command: Command, database: str) -> None:
+def test_the_old_name_of_admin_works_and_states_the_new_one(command: Command, database: str) -> None:
     asyncio.run(_use(database, "eventmark"))
     old, verb = "store", "migrate"
     done = command(old, verb, "--server", database)
     assert (done.code, "eventmark admin" in done.err) == (0, True)
 
 
-def test_the_old_name_of_baselines_works_and_says_the_new_one(command: Command, used: str) -> None:
+def test_the_old_name_of_baselines_works_and_states_the_new_one(command: Command, used: str) -> None:
     done = command("limits", *SMALL, "--server", used)
     assert (done.code, "eventmark baselines" in done.err) == (4, True)
 

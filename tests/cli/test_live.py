@@ -51,7 +51,7 @@ def test_pulses_go_nowhere_where_nobody_watches() -> None:
     assert "operations/s" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_where_nobody_watches_a_stage_is_a_line_and_a_long_one_says_how_much_longer_it_takes() -> None:
+def test_where_nobody_watches_a_stage_is_a_line_and_a_long_one_states_how_much_longer_it_takes() -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     told = [(0.0, "load", 0), (5.0, "load", 10), (40.0, "load", 50), (60.0, "load", 75), (81.0, "audit", 0)]
     times = iter(at_s for at_s, _, _ in told)

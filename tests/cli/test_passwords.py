@@ -174,7 +174,7 @@ def test_the_program_itself_prints_no_password(arguments: tuple[str, ...]) -> No
     assert "secret" not in done.stdout + done.stderr and done.stderr.startswith("eventmark: ")
 
 
-def test_the_remedy_says_how_a_password_is_written() -> None:
+def test_the_remedy_states_how_a_password_is_written() -> None:
     shown = said(
         ("stores", "check", "--store", "eaf", "--server", "postgresql://odd:top/secret@127.0.0.1:15401/odddb")
     )

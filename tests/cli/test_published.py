@@ -103,7 +103,9 @@ def zero_based(folder: Path) -> Path:
 
 
 @pytest.mark.long
-def test_streams_that_count_from_0_are_sound_once_the_store_says_so(command: Command, database: str) -> None:
+def test_streams_that_count_from_0_are_sound_once_the_store_reports_it(
+    command: Command, database: str
+) -> None:
     folder = zero_based(Path("zero-based"))
     asked = ("--store", str(folder), "--server", database)
     refused = command("stores", "check", *asked)

@@ -17,7 +17,7 @@ from tests.cli.conftest import Command
 SMALL = ("--events", "5k", "--profile", "quick")
 
 
-def test_a_hunt_of_the_control_finds_lost_events_and_says_how_to_see_it_again(
+def test_a_hunt_of_the_control_finds_lost_events_and_states_how_to_see_it_again(
     command: Command, database: str, tmp_path: Path
 ) -> None:
     done = command("verify", "--ordering", "naive", *SMALL, "--server", database)

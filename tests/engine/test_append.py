@@ -208,7 +208,7 @@ async def test_under_serializable_isolation_there_is_one_winner_and_every_error_
         assert len(await store.load_aggregate("acme", "a-1")) == 1
 
 
-async def test_a_read_only_database_refuses_and_says_so(dsn: str) -> None:
+async def test_a_read_only_database_refuses_and_reports_it(dsn: str) -> None:
     async with await PostgresEventStore.connect(
         dsn + "?default_transaction_read_only=on", schema=SCHEMA
     ) as store:
@@ -233,7 +233,7 @@ async def test_an_append_in_an_older_transaction_than_the_streams_last_event_is_
     assert await row_count(connection) == 2
 
 
-async def test_events_restored_from_a_cluster_that_was_ahead_are_told_as_an_error_of_order(
+async def test_events_restored_from_a_cluster_that_was_ahead_are_reported_as_an_error_of_order(
     store: PostgresEventStore, connection: Connection
 ) -> None:
     await store.append_events(stream_of(), [new_event()], expected_version=0)
@@ -327,7 +327,7 @@ async def test_every_operation_is_one_round_trip_once_its_statement_is_prepared(
 
 
 @every_ordering
-async def test_an_append_repeated_with_the_same_ids_is_told_that_it_is_stored(
+async def test_an_append_repeated_with_the_same_ids_is_answered_that_it_is_stored(
     store: PostgresEventStore, connection: Connection
 ) -> None:
     batch = new_events(3)

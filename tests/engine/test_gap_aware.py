@@ -80,7 +80,7 @@ async def test_a_consumer_waits_where_there_are_more_gaps_than_a_token_holds(
 
 
 @pytest.mark.parametrize("ordering", ["gap_aware"])
-async def test_a_head_token_of_a_log_with_many_rollbacks_waits_until_they_are_told_from_gaps(
+async def test_a_head_token_of_a_log_with_many_rollbacks_waits_until_they_are_distinguished_from_gaps(
     ordered: PostgresEventStore, observer: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gap_aware, "GAPS_MAX", 3)

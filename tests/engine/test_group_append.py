@@ -381,7 +381,7 @@ async def test_a_refusal_that_no_append_caused_fails_the_group_at_once(
         assert tried == ["group"]
 
 
-async def test_an_append_of_a_group_that_is_stored_already_is_told_so(grouped) -> None:  # type: ignore[no-untyped-def]
+async def test_an_append_of_a_group_that_is_stored_already_is_reported(grouped) -> None:  # type: ignore[no-untyped-def]
     _, appender = grouped
     batches = {f"a-{number}": new_events(2) for number in range(6)}
 

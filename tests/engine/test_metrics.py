@@ -88,7 +88,7 @@ async def test_every_append_of_a_group_counts_with_its_own_outcome(
     assert seen[appended] - before[appended] == 300
 
 
-async def test_an_error_that_is_no_conflict_is_told_apart(
+async def test_an_error_that_is_no_conflict_is_distinguished(
     store: PostgresEventStore, port: int, connection: asyncpg.Connection
 ) -> None:
     await connection.execute("alter table eventmark.domain_events rename to gone")

@@ -91,7 +91,7 @@ async def test_every_event_is_handled_once_with_its_token(
     assert await owner(effects) is None
 
 
-async def test_a_batch_is_told_of_once_its_token_is_stored(
+async def test_a_batch_is_announced_once_its_token_is_stored(
     store: PostgresEventStore, effects: Connection
 ) -> None:
     sent = await filled(store, 2)
@@ -403,7 +403,7 @@ async def test_one_tenant_alone_from_the_head_on(store: PostgresEventStore, effe
         await until(lambda: are(effects, [wanted.event_id]))
 
 
-async def test_the_lag_tells_what_is_unread_and_who_holds_the_horizon(store: PostgresEventStore) -> None:
+async def test_the_lag_shows_what_is_unread_and_who_holds_the_horizon(store: PostgresEventStore) -> None:
     await filled(store, 2)
     processor = EventProcessor(store, "p", keep)
     assert (await processor.lag()).numbers == 10

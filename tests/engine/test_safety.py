@@ -126,7 +126,7 @@ async def test_a_reader_reads_and_cannot_append(owner: Connection, login: str, c
             await store.append_events(stream_of(), new_events(1), expected_version=2)
 
 
-async def test_a_role_that_was_granted_nothing_is_told_so(owner: Connection, login: str) -> None:
+async def test_a_role_that_was_granted_nothing_is_reported(owner: Connection, login: str) -> None:
     await install_schema(owner, SCHEMA, roles=True)
     with pytest.raises((CannotRunError, StoreUnavailableError), match="permission"):
         await PostgresEventStore.connect(login)
@@ -333,7 +333,7 @@ async def test_a_rebase_waits_for_nobody_who_still_uses_the_store(
 
 
 @pytest.mark.parametrize("row_level_security", [False, True])
-async def test_every_member_of_the_owners_role_can_rebase_and_processors_tokens_come_along(
+async def test_every_member_of_the_owners_role_can_rebase_and_processors_tokens_are_carried_over(
     owner: Connection, login: str, row_level_security: bool
 ) -> None:
     """Also where the policies, which bind the owner, would show no event."""

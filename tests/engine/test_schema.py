@@ -172,7 +172,7 @@ async def test_an_older_schema_is_in_use_unless_it_has_a_ledger_of_the_seeding(
     assert [await schema_exists(empty, schema) for schema in ("kept", "seeded")] == [True, False]
 
 
-async def test_a_marker_tells_from_which_files_the_tables_were_made(empty: asyncpg.Connection) -> None:
+async def test_a_marker_shows_from_which_files_the_tables_were_made(empty: asyncpg.Connection) -> None:
     one, other = [await install_schema(empty, name, ordering=name) for name in ("horizon", "gap_aware")]
     without = await install_schema(empty, "bare", with_indexes=False)
     assert one.digest == without.digest != other.digest

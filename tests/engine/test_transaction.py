@@ -156,7 +156,7 @@ async def test_a_commit_that_is_refused_is_an_error_and_stores_nothing(
     assert store.pool.in_use == 0
 
 
-async def test_a_connection_lost_before_the_commit_wrote_nothing_and_says_so(
+async def test_a_connection_lost_before_the_commit_wrote_nothing_and_reports_it(
     store: PostgresEventStore, connection: Connection
 ) -> None:
     with pytest.raises(StoreUnavailableError):

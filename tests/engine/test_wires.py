@@ -81,7 +81,7 @@ async def test_an_append_cut_after_any_message_is_resolved_by_its_event_ids(
     + [("answers", count, False) for count in range(6)]
     + [("answers", 6, True), ("answers", 7, True)],
 )
-async def test_a_transaction_cut_after_any_message_is_whole_or_absent_and_says_what_it_knows(
+async def test_a_transaction_cut_after_any_message_is_whole_or_absent_and_states_what_it_knows(
     dsn: str, connection: Connection, direction: str, count: int, unknown: bool
 ) -> None:
     async with wired(dsn) as (proxy, store):

@@ -88,7 +88,7 @@ async def test_after_failing_over_to_a_synchronous_replica_everything_acknowledg
         assert await workload.faults(standby.dsn) == set()
 
 
-async def test_after_failing_over_to_an_asynchronous_replica_the_loss_is_told_and_old_tokens_are_fenced(
+async def test_after_failing_over_to_an_asynchronous_replica_the_loss_is_reported_and_old_tokens_are_fenced(
     clusters: tuple[OwnCluster, OwnCluster],
 ) -> None:
     primary, standby = clusters

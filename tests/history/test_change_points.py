@@ -37,7 +37,7 @@ def test_a_step_is_found_at_its_run_with_what_was_before_and_after(runs: int, at
     assert hits >= 32
 
 
-def test_two_steps_are_told_apart() -> None:
+def test_two_steps_are_distinguished() -> None:
     values = np.concatenate([np.full(12, 5.0), np.full(12, 8.0), np.full(12, 6.0)])
     found = find_changes(values * np.exp(np.random.default_rng(2).normal(0, 0.02, 36)))
     assert [step.at for step in found.steps] == [12, 24]
@@ -45,7 +45,7 @@ def test_two_steps_are_told_apart() -> None:
     assert found.levels[-1] == pytest.approx(6, rel=0.03)
 
 
-def test_a_slow_rise_is_a_drift_and_its_size_is_told_with_an_interval() -> None:
+def test_a_slow_rise_is_a_drift_and_its_size_is_reported_with_an_interval() -> None:
     random = np.random.default_rng(3)
     values = course(random, 40, 0.02) * np.exp(np.linspace(0, 0.25, 40))
     found = find_changes(values)
@@ -71,7 +71,7 @@ def test_counters_that_never_wobble_show_the_smallest_lasting_change() -> None:
     assert (step.at, step.before, step.after) == (10, 1000.0, 1100.0)
 
 
-def test_a_counter_that_rises_from_nought_is_a_step() -> None:
+def test_a_counter_that_rises_from_zero_is_a_step() -> None:
     (step,) = find_changes([0.0] * 10 + [1.0] * 10).steps
     assert (step.at, step.after) == (10, 1.0)
 

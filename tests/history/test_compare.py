@@ -166,7 +166,7 @@ def test_a_plan_that_was_broken_before_is_not_the_candidates_fault() -> None:
     assert not found.plans[0].worse
 
 
-def test_what_is_no_longer_measured_is_missed_and_what_is_new_is_told() -> None:
+def test_what_is_no_longer_measured_is_missed_and_what_is_new_is_reported() -> None:
     base = result({APPEND: operation(), "old": operation()})
     found = compared(base, result({APPEND: operation(), "new": operation()}))
     assert (found.gone, found.added) == (["old"], ["new"])
@@ -239,7 +239,7 @@ def test_what_is_undecided_is_counted_among_all_that_was_compared() -> None:
 
 
 @pytest.mark.parametrize("value", [1e-300, 1e300, 0.0, -1.0])
-def test_figures_far_apart_are_told_without_an_exception(value: float) -> None:
+def test_figures_far_apart_are_reported_without_an_exception(value: float) -> None:
     base = Figure(value=1e300, unit="ms", low=1e299, high=1e301, better="less")
     other = msgspec.structs.replace(base, value=value, low=min(value, 0.0), high=max(value, 1.0))
     for pair in ((base, other), (other, base)):
@@ -247,7 +247,7 @@ def test_figures_far_apart_are_told_without_an_exception(value: float) -> None:
         assert found.figures["it"].outcome in (Outcome.CANNOT_TELL, Outcome.NOT_COMPARED)
 
 
-def test_never_fails_and_still_tells() -> None:
+def test_never_fails_and_still_reports() -> None:
     found = compared(result({APPEND: operation(STEADY)}), result({APPEND: operation(scaled(2.0))}))
     assert judge(found, FailOn.NEVER) == (Verdict.MET, [])
     assert found.operations[APPEND].outcome is Outcome.SLOWER

@@ -22,7 +22,7 @@ def test_the_ratio_is_that_of_the_forks_middles() -> None:
 
 
 @pytest.mark.parametrize(("left", "right"), [(5, 5), (2, 5), (3, 12)])
-def test_the_interval_covers_the_true_ratio_as_often_as_it_says(left: int, right: int) -> None:
+def test_the_interval_covers_the_true_ratio_as_often_as_it_states(left: int, right: int) -> None:
     """Also where the sides are not equally noisy, which is what Welch's interval is for."""
     random = np.random.default_rng(8)
     hits = 0

@@ -112,7 +112,7 @@ def in_turns(*columns: list[float]) -> list[float]:
 
 
 @pytest.mark.parametrize("column", ["branch", "machine", "host", "benchmark", "profile", "Store"])
-def test_runs_that_a_column_tells_apart_are_courses_of_their_own(tmp_path: Path, column: str) -> None:
+def test_runs_that_a_column_distinguishes_are_courses_of_their_own(tmp_path: Path, column: str) -> None:
     """One is 30% slower of late, the other wanders between the two."""
     wandering = [1.6 + 0.05 * (-1) ** run for run in range(30)]
     mine = levels((22, 1.0), (8, 1.3))
@@ -124,7 +124,7 @@ def test_runs_that_a_column_tells_apart_are_courses_of_their_own(tmp_path: Path,
     assert "commit c002d" in said
 
 
-def test_a_branch_that_is_no_longer_run_is_told_and_does_not_count(tmp_path: Path) -> None:
+def test_a_branch_that_is_no_longer_run_is_reported_and_does_not_count(tmp_path: Path) -> None:
     branches = ["feature"] * 30 + ["main"] * 30
     values = levels((22, 1.0), (8, 2.0)) + levels((30, 1.0))
     found = find_trends(read_table(table(tmp_path / "a.csv", {"branch": branches, "append_ms": values})))
@@ -155,7 +155,7 @@ def test_a_table_with_a_column_of_units_is_converted(tmp_path: Path) -> None:
     assert verdict_of(read_table(made)) == (Verdict.MET, "")
 
 
-def test_modes_of_one_benchmark_are_told_apart_each_in_its_own_direction(tmp_path: Path) -> None:
+def test_modes_of_one_benchmark_are_distinguished_each_in_its_own_direction(tmp_path: Path) -> None:
     slower = levels((14, 1.0), (6, 2.0))
     runs = [
         [
@@ -340,7 +340,7 @@ def found_in(tmp_path: Path, values: list[object]) -> Trends:
     return find_trends(read_table(table(tmp_path / "a.csv", {"append_ms": values})))
 
 
-def test_what_cannot_be_told_passes_only_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_what_is_undecided_passes_only_where_that_is_asked_for(tmp_path: Path) -> None:
     short, gap = found_in(tmp_path, [1.0, 5.0, 1.0]), found_in(tmp_path, [*levels((12, 1.0)), "NaN"])
     codes = [
         trends_exit_code(short, how, few_ok=few)

@@ -70,7 +70,7 @@ def test_a_step_for_the_better_is_met_and_shown() -> None:
     assert any(trend.changes.steps for trend in trends.trends)
 
 
-def test_a_step_of_long_ago_is_told_and_no_longer_counts() -> None:
+def test_a_step_of_long_ago_is_reported_and_no_longer_counts() -> None:
     entries = [entry_of(run) for run in runs_of(history(stepped(runs=60, at=20)))]
     assert judge_trends(find_trends(entries, recent=10))[0] is Verdict.MET
     assert judge_trends(find_trends(entries, recent=50))[0] is Verdict.BROKEN

@@ -20,7 +20,7 @@ def block(seconds: float) -> None:
         pass
 
 
-def test_clock_counts_nanoseconds_and_tells_short_times_apart() -> None:
+def test_clock_counts_nanoseconds_and_distinguishes_short_times() -> None:
     outer_ns = time.monotonic_ns()
     began_ns = now_ns()
     time.sleep(0.02)
@@ -115,7 +115,7 @@ def test_lag_is_sampled_on_uvloop_as_well() -> None:
     assert 90 <= lag.max_ms <= (now_ns() - outer_ns) / 1e6
 
 
-def test_pauses_of_the_garbage_collector_are_told() -> None:
+def test_pauses_of_the_garbage_collector_are_reported() -> None:
     with GcPauses() as pauses:
         kept = [[number] for number in range(200_000)]
         began = now_ns()

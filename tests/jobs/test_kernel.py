@@ -108,7 +108,7 @@ def result_of(
 
 
 @every
-def test_a_result_says_which_experiment_made_it(experiment: type[Experiment]) -> None:
+def test_a_result_states_which_experiment_made_it(experiment: type[Experiment]) -> None:
     assert result_of(experiment, Findings(operations={"a": QUICK})).scenario == experiment.name
 
 

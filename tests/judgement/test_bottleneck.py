@@ -50,7 +50,7 @@ def calls(*, late_s: float = 0.0, pool_wait_s: float = 0.0) -> CallTimes:
     )
 
 
-def test_nothing_at_its_limit_is_told_as_such() -> None:
+def test_nothing_at_its_limit_is_reported_as_such() -> None:
     found = find_bottleneck(evidence())
     assert (found.limit, found.known) == (Limit.NONE, True)
     assert all(one.state == "within" for one in found.symptoms)

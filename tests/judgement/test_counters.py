@@ -42,6 +42,6 @@ def test_only_what_both_have_is_compared_and_times_never_are() -> None:
     assert [(one.name, one.change) for one in found] == [("rows", Change.MORE)]
 
 
-def test_every_tolerance_tells_its_reason() -> None:
+def test_every_tolerance_shows_its_reason() -> None:
     for tolerance in (*WORK_TOLERANCES.values(), *PLAN_TOLERANCES.values()):
         assert tolerance.name and tolerance.reason

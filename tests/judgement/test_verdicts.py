@@ -116,7 +116,7 @@ def test_weaker_evidence_never_turns_one_verdict_into_its_opposite(
     assert weaker in (plain, INCONCLUSIVE)
 
 
-def test_overall_is_the_worst_and_says_what_and_why() -> None:
+def test_overall_is_the_worst_and_states_what_and_why() -> None:
     for verdicts in itertools.product(Verdict, repeat=3):
         found, reasons = overall((f"op{i}", verdict, f"why{i}") for i, verdict in enumerate(verdicts))
         worst = BROKEN if BROKEN in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts else MET
@@ -203,7 +203,7 @@ def finding(name: str, verdict: Verdict = BROKEN) -> Finding:
         ([], 0.24, "", ""),
     ],
 )
-def test_what_makes_a_store_look_slower_is_told_from_what_makes_it_look_quicker(
+def test_what_makes_a_store_look_slower_is_distinguished_from_what_makes_it_look_quicker(
     findings: list[str], busy: float | None, slower: str, quicker: str
 ) -> None:
     machine = Machine(findings=[finding("memory", MET), *map(finding, findings)], busy_share=busy)

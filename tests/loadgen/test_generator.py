@@ -174,7 +174,7 @@ def test_contention_on_request_makes_conflicts_which_are_no_failures(job: Job, l
     assert fetch(job.server.dsn, "select count(*) from eventmark.domain_events") == before + one.succeeded
 
 
-def test_failures_are_told_apart_by_class(job: Job, loaded: Loaded) -> None:
+def test_failures_are_distinguished_by_class(job: Job, loaded: Loaded) -> None:
     execute(job.server.dsn, "drop table eventmark.aggregate_snapshots")
     sample = draw_sample_before_drop(job)
     with ThreadPoolExecutor(1) as executor:

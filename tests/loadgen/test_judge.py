@@ -150,7 +150,7 @@ def test_skipped_arrivals_break_the_target_however_quick_the_others_were() -> No
     assert judged(busy)[APPEND][0] is Verdict.INCONCLUSIVE
 
 
-def test_failures_break_the_target_and_are_told_by_class_and_conflicts_do_not() -> None:
+def test_failures_break_the_target_and_are_shown_by_class_and_conflicts_do_not() -> None:
     part = records()
     part.outcome[np.flatnonzero(part.kind == 0)[:5]] = FAILED
     part.failures[0].update({"deadline": 3, "StoreUnavailableError": 2})

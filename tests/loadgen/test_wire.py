@@ -273,7 +273,7 @@ def test_statements_of_a_store_that_was_replaced_fail_by_its_fence(job: Job) -> 
     assert one.failed > 10
 
 
-def test_failures_are_told_apart_by_class(job: Job) -> None:
+def test_failures_are_distinguished_by_class(job: Job) -> None:
     """A table is dropped while statements that need it are prepared."""
 
     def drop_it(_: Pulse) -> None:

@@ -85,7 +85,7 @@ def test_a_planted_delay_is_measured_and_breaks_the_target(
 
 
 @pytest.mark.usefixtures("spawned_workers")  # for what they print
-def test_a_wrong_answer_fails_the_operation_and_says_what_came(
+def test_a_wrong_answer_fails_the_operation_and_states_what_came(
     server: Server, own_corpus: str, own_store: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     statement = own_store / "load_aggregate.sql"

@@ -67,7 +67,7 @@ def test_mean_is_taken_from_rates_of_whole_runs(
     assert found == pytest.approx(mean_ms)
 
 
-def test_a_run_no_slower_with_the_statement_than_without_is_told_as_it_is(
+def test_a_run_no_slower_with_the_statement_than_without_is_reported_as_it_is(
     server: Server, statement: Statement, tmp_path: Path
 ) -> None:
     pgbench = tmp_path / "pgbench"

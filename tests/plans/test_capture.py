@@ -88,7 +88,7 @@ async def test_the_wrong_number_of_arguments_is_refused(connection: Connection) 
         await explain(connection, _statement("select :n", ("n", "int")), SCHEMA, (1, 2), generic=False)
 
 
-async def test_what_writing_out_an_answer_takes_is_seen_where_the_server_tells_it(
+async def test_what_writing_out_an_answer_takes_is_seen_where_the_server_shows_it(
     connection: Connection,
 ) -> None:
     await connection.execute(

@@ -106,7 +106,7 @@ def test_ten_times_the_best_plan_is_a_cliff_and_nine_times_is_none() -> None:
     assert times_the_work(work(rows=100, rows_read=100, buffers=3100), best) >= CLIFF_FACTOR
 
 
-async def test_the_sixth_execution_goes_over_to_the_generic_plan_where_that_is_no_dearer(
+async def test_the_sixth_execution_goes_over_to_the_generic_plan_where_that_is_no_costlier(
     connection: Connection, statements: dict[str, Statement]
 ) -> None:
     plan, generic = await explain_sixth(connection, statements["load_aggregate"], SCHEMA, ("big", "long", 1))
@@ -306,7 +306,7 @@ def test_labels_are_short_where_there_is_little_room() -> None:
     assert replace(asked, tenant="", stream="", place="", batch="").short == "any"
 
 
-def test_kinds_of_plan_are_told_apart() -> None:
+def test_kinds_of_plan_are_distinguished() -> None:
     cell = Cell(question=question(), kind=SIXTH, state=State(), work={}, generic=True)
     assert cell.kind_told == "sixth execution (generic plan)"
     assert replace(cell, kind=GENERIC).kind_told == "generic plan"

@@ -170,7 +170,7 @@ def test_every_pinned_setting_is_one_of_the_servers(database: str) -> None:
     assert set(PINNED_SETTINGS) <= asyncio.run(known())
 
 
-def test_golden_plans_of_the_stores_that_come_along_are_there_for_the_majors_that_tests_run_on() -> None:
+def test_golden_plans_of_the_bundled_stores_are_there_for_the_majors_that_tests_run_on() -> None:
     for major in (15, 18):
         assert any(folder_of(find_store("eaf").directory, major).glob("*.txt"))
     assert set(find_store("eaf").statements) == {

@@ -80,7 +80,7 @@ def test_what_keeps_rows_apart_is_none_unless_another_does_it_as_well() -> None:
     )
 
 
-async def test_the_catalogue_tells_definitions_without_the_schema(database: str) -> None:
+async def test_the_catalogue_shows_definitions_without_the_schema(database: str) -> None:
     await make_scratch_store(database, find_store("eaf-v3"), "copied")
     connection = await asyncpg.connect(database)
     try:

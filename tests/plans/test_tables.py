@@ -38,7 +38,7 @@ async def table_of(connection: Connection, columns: str, rows: str) -> TableFact
         ("a boolean, b bigint, c boolean, d bigint", "values (true, 1, false, 2), (null, 1, null, 2)"),
     ],
 )  # fmt: skip
-async def test_a_row_takes_as_many_bytes_as_the_server_says(
+async def test_a_row_takes_as_many_bytes_as_the_server_states(
     connection: Connection, columns: str, rows: str
 ) -> None:
     table = await table_of(connection, columns, rows)

@@ -72,7 +72,7 @@ INDEXLESS = {
 
 
 def run_result() -> RunResult:
-    """A store with an index too few: one operation misses its target, one cannot be told, one plan scans the table."""
+    """A store with an index too few: one operation misses its target, one is undecided, one plan scans the table."""
     operations = {
         "append_events[1]": operation(0.9, Target("p95", 10.0), floor_ms=0.84),
         "load_aggregate[1000]": operation(31.0, Target("p95", 20.0)),

@@ -141,7 +141,7 @@ def test_specifications_load_nothing_and_hold_no_number_that_is_none(result: Run
     assert all(math.isfinite(number) for number in numbers_in(specs))
 
 
-def test_a_plan_tells_totals_over_loops_and_marks_what_wastes() -> None:
+def test_a_plan_shows_totals_over_loops_and_marks_what_wastes() -> None:
     tree = plan_tree({
         "Node Type": "Nested Loop", "Actual Rows": 2.0, "Actual Loops": 1, "Shared Hit Blocks": 100,
         "Plans": [

@@ -89,7 +89,7 @@ def test_junit_has_a_case_for_each_criterion(certified: RunResult) -> None:
     assert "Read below the oldest transaction." in (suite.findtext(".//failure") or "")
 
 
-def test_a_run_says_what_it_did_not_test_and_a_certification_does_not(
+def test_a_run_states_what_it_did_not_test_and_a_certification_does_not(
     result: RunResult, certified: RunResult
 ) -> None:
     said = "Load and lost events were not tested"

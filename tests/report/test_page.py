@@ -109,7 +109,7 @@ def test_the_broken_plan_comes_first_and_open(page: str) -> None:
     assert plans.index("largest tenant, custom plan") < plans.index("start of the log, generic plan")
 
 
-def test_a_verdict_is_told_by_word_and_shape_not_by_colour_alone(elements: Elements) -> None:
+def test_a_verdict_is_shown_by_word_and_shape_not_by_colour_alone(elements: Elements) -> None:
     marks = [
         attrs
         for tag, attrs in elements.seen
@@ -151,7 +151,7 @@ def test_ids_are_unique(elements: Elements) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_a_damaged_histogram_leaves_out_its_chart_and_says_so(result: RunResult) -> None:
+def test_a_damaged_histogram_leaves_out_its_chart_and_reports_it(result: RunResult) -> None:
     damaged = {
         name: msgspec.structs.replace(one, histogram="AAAA") for name, one in result.operations.items()
     }
@@ -160,7 +160,7 @@ def test_a_damaged_histogram_leaves_out_its_chart_and_says_so(result: RunResult)
     assert numbers.milliseconds(result.operations["append_events[1]"].latency_ms.p95) in text
 
 
-def test_a_reused_corpus_without_growth_is_told(result: RunResult) -> None:
+def test_a_reused_corpus_without_growth_is_reported(result: RunResult) -> None:
     assert result.corpus is not None
     corpus = msgspec.structs.replace(
         result.corpus, growth=None, reused=True, events_per_s=0.0, floors=[], scatter_pages_per_load=None
@@ -189,7 +189,7 @@ def test_json_in_a_script_cannot_end_it() -> None:
     assert msgspec.json.decode(str(text)) == {"</script>": "<!--", "amp": "&", "line": "\u2028"}
 
 
-def test_the_sentence_tells_what_is_broken_and_what_is_open(result: RunResult) -> None:
+def test_the_sentence_shows_what_is_broken_and_what_is_open(result: RunResult) -> None:
     assert (
         verdict_sentence(result)
         == "Broken by 1 operation and 1 plan; the evidence does not decide 1 operation."

@@ -37,7 +37,7 @@ def test_the_page_escapes_everything_that_comes_from_outside(result: RunResult) 
     assert "&lt;script&gt;alert(1)" in page
 
 
-def test_the_page_loads_nothing_and_says_so_in_its_policy(result: RunResult) -> None:
+def test_the_page_loads_nothing_and_reports_it_in_its_policy(result: RunResult) -> None:
     page = render_html(result)
     markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"""(src|href|url\()\s*=?\s*["']?(https?:)?//""", markup)

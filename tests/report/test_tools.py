@@ -46,7 +46,7 @@ def test_the_page_can_be_left_out(result: RunResult, tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
-def test_junit_counts_what_it_holds_and_every_reason_is_told(result: RunResult) -> None:
+def test_junit_counts_what_it_holds_and_every_reason_is_reported(result: RunResult) -> None:
     text = render_junit(result)
     root = ElementTree.fromstring(text)
     for suite in root:
@@ -83,7 +83,7 @@ def test_jmh_has_the_fields_viewers_read_and_the_error_of_the_mean(result: RunRe
         assert metric["score"] == pytest.approx(sum(v * n for v, n in pairs) / sum(n for _, n in pairs))
 
 
-def test_jmh_says_nan_where_a_mean_has_no_error_and_leaves_out_what_is_damaged(result: RunResult) -> None:
+def test_jmh_states_nan_where_a_mean_has_no_error_and_leaves_out_what_is_damaged(result: RunResult) -> None:
     histogram = LatencyHistogram()
     histogram.record(2_000_000)
     one = result.operations["append_events[1]"]
@@ -188,7 +188,7 @@ def test_milliseconds_have_three_significant_digits(value: float | None, shown: 
     ("seconds", "shown"),
     [(28.53, "28.5\u202fs"), (268.1, "4\u202fmin 28\u202fs"), (7500, "2\u202fh 5\u202fmin")],
 )
-def test_durations_are_told_in_the_unit_that_fits(seconds: float, shown: str) -> None:
+def test_durations_are_reported_in_the_unit_that_fits(seconds: float, shown: str) -> None:
     assert numbers.duration(seconds) == shown
 
 
@@ -262,7 +262,7 @@ def test_the_pages_of_figures_are_what_the_committed_results_say() -> None:
     assert page == fill_prices(results, page)
 
 
-def test_the_page_of_figures_tells_what_the_instrument_was_found_to_be(shown: RunResult) -> None:
+def test_the_page_of_figures_shows_what_the_instrument_was_found_to_be(shown: RunResult) -> None:
     section = msgspec.structs.replace(shown.sections[0], name="gate-calibration", title="The gate's rates")
     pages = render_performance([msgspec.structs.replace(shown, sections=[section])])
     assert "## The gate's rates" in pages["performance/instrument.md"]
@@ -280,7 +280,7 @@ def test_the_museum_s_page_is_what_the_committed_results_say() -> None:
         assert {result.environment.server.version_num // 10000 for result in results} >= {15, 18}
 
 
-def test_a_museum_without_results_says_so() -> None:
+def test_a_museum_without_results_reports_it() -> None:
     assert "There are no results yet" in render_museum([])
 
 

@@ -230,7 +230,7 @@ def test_kept_schema_is_the_one_of_the_code() -> None:
     assert SCHEMA_FILE.read_bytes() == result_schema_text()
 
 
-def test_written_result_is_as_the_schema_says_and_others_are_not(written: Path) -> None:
+def test_written_result_is_as_the_schema_states_and_others_are_not(written: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(result_schema())
     validator.check_schema(result_schema())
@@ -263,7 +263,7 @@ def test_written_result_has_every_field_of_the_schema_and_no_other(written: Path
         ("", ""),
     ],
 )
-def test_a_result_of_version_1_is_read_and_its_scenario_is_told_by_its_command(
+def test_a_result_of_version_1_is_read_and_its_scenario_is_shown_by_its_command(
     written: Path, command: str, scenario: str
 ) -> None:
     document = json.loads(written.read_bytes())
@@ -285,6 +285,6 @@ def test_a_result_of_version_2_is_read_as_one_of_today_without_criteria(written:
     assert (found.format_version, found.criteria) == (3, [])
 
 
-def test_every_committed_result_can_be_read_and_says_its_scenario() -> None:
+def test_every_committed_result_can_be_read_and_states_its_scenario() -> None:
     for path in (Path(__file__).parents[2] / "docs" / "results").glob("*.json"):
         assert read_result(path).scenario, path

@@ -100,7 +100,7 @@ def test_steady_means_a_narrow_band_without_a_trend(medians: list[float], steady
     assert is_steady(medians) is steady
 
 
-def test_a_warm_up_that_never_becomes_steady_ends_and_says_so() -> None:
+def test_a_warm_up_that_never_becomes_steady_ends_and_reports_it() -> None:
     warm_up = WarmUp(iterations_max=8)
     while not warm_up.over:
         warm_up.add(1.0 + warm_up.iterations % 2)
@@ -142,7 +142,7 @@ def test_an_operation_without_target_is_inconclusive() -> None:
     assert judge_latency(latency, {}, None)[0] is Verdict.INCONCLUSIVE
 
 
-def test_the_whole_is_as_bad_as_its_worst_part_and_nothing_measured_is_inconclusive() -> None:
+def test_the_whole_is_no_better_than_its_worst_part_and_nothing_measured_is_inconclusive() -> None:
     met, open_, broken = (
         ("a", Verdict.MET, ""),
         ("b", Verdict.INCONCLUSIVE, "few"),

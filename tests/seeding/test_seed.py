@@ -281,7 +281,7 @@ def test_progress_never_goes_back_and_ends_at_its_total(database: str) -> None:
         assert steps[-1][0] == steps[-1][1]
 
 
-def test_a_server_that_refuses_half_way_is_told_in_one_line(planned: str) -> None:
+def test_a_server_that_refuses_half_way_is_reported_in_one_line(planned: str) -> None:
     definition = find_store("eaf")
     execute(
         planned,

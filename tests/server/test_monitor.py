@@ -110,7 +110,7 @@ async def test_lost_connection_is_noted_and_made_again(server: Server, database:
     assert "sql" in monitor.missing
 
 
-async def test_server_elsewhere_has_no_process_series_and_says_so(server: Server) -> None:
+async def test_server_elsewhere_has_no_process_series_and_reports_it(server: Server) -> None:
     async with Monitor(replace(server, pid=None, directory=None), interval_s=0.05) as monitor:
         await until(lambda: rates(monitor) > 0)
     assert not any(name.startswith("server_") for name in by_name(monitor.series()))

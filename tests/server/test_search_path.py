@@ -30,7 +30,7 @@ def test_sessions_find_the_schema_then_extensions_and_nothing_else(database: str
 
 
 @pytest.mark.parametrize("given", ["?search_path=public", "?options=-csearch_path%3Dpublic"])
-def test_what_the_dsn_says_of_the_search_path_does_not_count(database: str, given: str) -> None:
+def test_what_the_dsn_states_of_the_search_path_does_not_count(database: str, given: str) -> None:
     assert fetch(confined_dsn(database + given, "shop"), PATH) == '"shop"'
 
 

@@ -63,7 +63,7 @@ def by_psql(server: Server, names: list[str]) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_sessions_of_driver_and_programs_have_what_they_need_and_the_user_is_told(database: str) -> None:
+def test_sessions_of_driver_and_programs_have_what_they_need_and_the_user_is_warned(database: str) -> None:
     defaults = {name: value for name, (value, _) in HOSTILE.items()}
     with hostile(database, {**defaults, **LEFT}) as dsn, provision(dsn) as server:
         wanted = [value for _, value in HOSTILE.values()]

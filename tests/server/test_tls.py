@@ -125,7 +125,7 @@ def test_limits_of_server_role_and_database_are_named(encrypted: Server) -> None
         execute(encrypted.dsn, "alter database postgres connection limit -1", "drop role few")
 
 
-def test_when_no_connection_is_left_the_error_says_so_with_a_remedy(encrypted: Server) -> None:
+def test_when_no_connection_is_left_the_error_reports_it_with_a_remedy(encrypted: Server) -> None:
     async def ask() -> None:
         async with AsyncExitStack() as taken:
             with pytest.raises(asyncpg.TooManyConnectionsError):

@@ -111,7 +111,7 @@ def test_less_work_is_no_fault() -> None:
     assert not one.decided
 
 
-def test_a_candidate_that_fails_is_broken_and_a_base_that_fails_says_nothing() -> None:
+def test_a_candidate_that_fails_is_broken_and_a_base_that_fails_states_nothing() -> None:
     random = np.random.default_rng(8)
     table = contests(["a", "b"], Rules())
     table["a"].add(pair(random, failed=(0, 3)))

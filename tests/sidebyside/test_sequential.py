@@ -36,7 +36,7 @@ def _bursts(random: np.random.Generator, pairs: int) -> np.ndarray:
 
 @pytest.mark.parametrize("trials", [100, pytest.param(400, marks=pytest.mark.long)])
 @pytest.mark.parametrize("noise", [_normal, _heavy, _drifting, _bursts])
-def test_alike_sides_are_told_apart_no_more_often_than_the_risk_says_at_any_look(
+def test_alike_sides_are_distinguished_no_more_often_than_the_risk_states_at_any_look(
     noise: Callable[[np.random.Generator, int], np.ndarray], trials: int
 ) -> None:
     random = np.random.default_rng(4)

@@ -56,7 +56,7 @@ def regimes(slow: float, share: float, length: int) -> Series:
     ],
     ids=["phi 0.9", "phi 0.99", "phi 0.999", "phi 0.99 heavy", "stretches of 100", "stretches of 300"],
 )
-def test_the_true_quantile_lies_above_the_bound_no_more_often_than_it_says(
+def test_the_true_quantile_lies_above_the_bound_no_more_often_than_it_states(
     series: Series, true_p95_ms: float, trials: int
 ) -> None:
     random = np.random.default_rng(7)

@@ -19,7 +19,7 @@ def test_a_drift_that_meets_both_sides_is_not_in_the_ratio() -> None:
     assert found.is_below(1.41) and not found.is_below(1.39)
 
 
-def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says() -> None:
+def test_the_interval_holds_the_true_ratio_about_as_often_as_it_states() -> None:
     random = np.random.default_rng(3)
     held = 0
     for _ in range(1000):

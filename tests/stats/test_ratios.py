@@ -40,7 +40,7 @@ def test_the_interval_holds_the_planted_ratio_whatever_the_drift(factor: float, 
     assert held >= 10
 
 
-def test_a_ratio_of_a_third_more_is_told_from_none() -> None:
+def test_a_ratio_of_a_third_more_is_distinguished_from_none() -> None:
     pairs = rounds_of(1.33, rounds=6, count=1000, seed=3, drift=1.1)
     found = quantile_ratio(pairs, 0.95, random=np.random.default_rng(1))
     assert 1.0 < found.low < 1.33 < found.high
@@ -54,7 +54,7 @@ def test_a_round_unlike_the_others_widens_the_interval() -> None:
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
 
 
-def test_the_mean_of_ratios_is_geometric_so_that_either_way_round_says_the_same() -> None:
+def test_the_mean_of_ratios_is_geometric_so_that_either_way_round_states_the_same() -> None:
     ratios = [0.8, 1.1, 1.7]
     one, other = mean_ratio(ratios), mean_ratio([1 / ratio for ratio in ratios])
     assert one.value == pytest.approx(1 / other.value)

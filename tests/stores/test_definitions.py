@@ -43,7 +43,7 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
-def test_every_store_that_comes_along_and_the_example_are_right(database: str, own: Path) -> None:
+def test_every_bundled_store_and_the_example_are_right(database: str, own: Path) -> None:
     assert store_names() == ("eaf", "eaf-jsonb", "eaf-v3")
     for name in store_names():
         check(database, find_store(name).directory)

@@ -223,7 +223,7 @@ def test_what_is_no_table_of_events_is_refused_with_what_is_missing_and_what_to_
     assert all(name in (error.remedy or "") for name in FOUR)
 
 
-def test_what_was_guessed_and_what_is_not_run_is_told(scratch: str, tmp_path: Path) -> None:
+def test_what_was_guessed_and_what_is_not_run_is_reported(scratch: str, tmp_path: Path) -> None:
     notes = "\n".join(told(proposed(scratch, tmp_path, MESSAGE_DB)))
     assert f"not run: extensions ({tmp_path}/db/V1__tables.sql:2)" in notes
     assert "not run: settings" in notes

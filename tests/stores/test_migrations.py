@@ -175,7 +175,7 @@ def test_what_no_schema_can_have_is_refused_by_the_migrations_file_and_line(
     assert said in refused.message
 
 
-def test_a_migration_that_fails_is_told_in_the_servers_words(database: str, own: Path) -> None:
+def test_a_migration_that_fails_is_reported_in_the_servers_words(database: str, own: Path) -> None:
     path = own.parent / "db" / "V3__more.sql"
     path.write_text("-- and more\n\nalter table shop.events\n    add constraint c check (vresion > 0);\n")
     with pytest.raises(StoreDefinitionError) as refused:
@@ -193,7 +193,7 @@ def test_a_migration_that_fails_is_told_in_the_servers_words(database: str, own:
         (asyncpg.PostgresSyntaxError('syntax error at or near "VIRTUAL"'), 18, False),
     ],
 )
-def test_a_migration_that_needs_a_newer_server_is_told_so(
+def test_a_migration_that_needs_a_newer_server_is_reported(
     error: asyncpg.PostgresError, server: int, is_newer: bool
 ) -> None:
     statement = ScriptStatement(sql="select 1", path=Path("V1__a.sql"), line=3)

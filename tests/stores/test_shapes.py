@@ -234,7 +234,7 @@ def test_what_would_not_run_is_refused_by_file_and_line(
 
 
 @pytest.mark.parametrize("beside", ["streams", "tenants"])
-def test_without_seed_sql_a_foreign_key_is_told_with_what_to_write(
+def test_without_seed_sql_a_foreign_key_is_reported_with_what_to_write(
     beside: str, database: str, tmp_path: Path
 ) -> None:
     folder = write_shaped(tmp_path / "own", Shaped(beside=beside))  # type: ignore[arg-type]

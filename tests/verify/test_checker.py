@@ -215,7 +215,7 @@ def test_a_consumer_of_a_segment_is_due_its_own_streams_and_all_of_them() -> Non
     assert ("I7", "delivered unasked of share") in found(history(ATTEMPTS, consumptions=[foreign]))
 
 
-def test_damage_and_replays_that_differ_are_told() -> None:
+def test_damage_and_replays_that_differ_are_reported() -> None:
     damaged = history(ATTEMPTS, consumptions=[consumption(ALL)], damaged=1, replay_differences=2)
     assert found(damaged) == {
         ("I1", "stored otherwise than sent"), ("I11", "streams replayed otherwise from a snapshot"),

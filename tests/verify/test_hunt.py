@@ -30,7 +30,7 @@ def assert_clean(result: OrderingResult, events: int) -> None:
     assert all(finding.verdict is Verdict.MET for finding in result.findings)
 
 
-def test_horizon_is_clean_and_its_price_is_told(database: str) -> None:
+def test_horizon_is_clean_and_its_price_is_reported(database: str) -> None:
     result = hunted(database, "horizon", events=6000)
     assert_clean(result, 6000)
     assert result.append_ms is not None and 0 < result.append_ms.p50 < result.append_ms.max

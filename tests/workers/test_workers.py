@@ -148,7 +148,7 @@ async def run_failing(share: int, link: WorkerLink) -> None:
 
 
 @pytest.mark.parametrize("executor_of", [worker_processes, ThreadPoolExecutor])
-def test_a_crew_starts_together_reports_and_is_told_whatever_runs_it(
+def test_a_crew_starts_together_reports_and_is_instructed_whatever_runs_it(
     executor_of: Callable[[int], ThreadPoolExecutor],
 ) -> None:
     async def main() -> tuple[dict[int, int], list[tuple[int, str]]]:

@@ -159,7 +159,7 @@ def test_every_hundredth_event_of_a_stream_has_a_snapshot(plan: CorpusPlan) -> N
     assert [(row.tenant_id, row.aggregate_id, row.sequence_number) for row in batch.snapshots] == due
 
 
-def test_a_batch_is_the_same_whoever_makes_it_and_in_whatever_order() -> None:
+def test_a_batch_is_the_same_by_any_process_and_in_any_order() -> None:
     one, other = CorpusPlan(130_000, seed=3), CorpusPlan(130_000, seed=3)
     forwards = [make_batch(one, number) for number in (0, 5, 12)]
     backwards = [make_batch(other, number) for number in (12, 5, 0)]

@@ -18,10 +18,11 @@ SOURCE = ROOT / "src" / "eventmark"
 SENTENCE_WORDS_MAX = 25
 DRAWN = {"string": 20, "docstring": 20, "finding": 10}
 MADE_OF_RESULTS = ("performance.md", "advice.md", "museum.md", "story.md")
+TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 PUBLIC = ("domain", "engine", "testing.py", "pytest_plugin.py", "errors.py")
 """What of the source is documented for others to build on."""
 
-_PROGRAM = r"(?:report|page|program|eventmark|server|result|header|error|summary|gate|store)"
+_PROGRAM = r"(?:report|page|program|eventmark|result|header|error|summary|gate)"
 BANNED = {
     r"\bnought\b": "zero",
     r"\bwhoever\b": "who it is: a reader, a client, a caller",
@@ -38,7 +39,12 @@ BANNED = {
     r"\bwhat limited it: none\b": "no bottleneck found",
     r"\bsomebody's\b": "whose it is",
     r"\btruth\b": "accuracy",
-    rf"\b{_PROGRAM} (?:says|tells|knows)\b": "shows, names, states, lists",
+    rf"\b{_PROGRAM} knows\b": "has, keeps",
+    r"\b(?:says|tells)\b": "shows, names, states, lists, means: only people say and tell",
+    r"\b(?:is|are|be) told\b": "is named, listed, refused, undecided",
+    r"\bdear(?:er|est)\b": "costs more, most",
+    r"(?:^|[:;,.] )see that\b": "check that",
+    r"\bmatters and more\b": "the smallest that matters",
 }
 """Patterns that no user reads, each with what to write instead."""
 
@@ -50,7 +56,7 @@ _SQL = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """A text that users read. ``kind`` is string, docstring, finding or page."""
+    """A text that people read. ``kind`` is string, docstring, finding, page, decision or test (its name)."""
 
     kind: str
     path: Path
@@ -62,15 +68,26 @@ class Words:
 
 
 def all_words() -> list[Words]:
-    """Strings, docstrings and findings of the source, and the pages of the documentation."""
+    """Strings, docstrings and findings of the source, the pages of the documentation, decisions, and names of tests."""
     modules = (one for path in sorted(SOURCE.rglob("*.py")) for one in _of_module(path))
-    return [*modules, *(one for path in pages() for one in _of_page(path))]
+    tests = (one for path in sorted((ROOT / "tests").rglob("test_*.py")) for one in _names_of_tests(path))
+    return [
+        *modules,
+        *(one for path in pages() for one in _of_page(path)),
+        *(one for path in decisions() for one in _of_page(path, kind="decision")),
+        *tests,
+    ]
 
 
 def pages() -> list[Path]:
-    """Pages written by hand. Decision records are of their day, and figures quote results of theirs."""
+    """Pages written by hand, and the report's. Figures quote results, in the words of the day they were taken."""
     docs = (path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in MADE_OF_RESULTS)
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *docs]
+    templates = sorted((SOURCE / "report" / "templates").glob("*.j2"))
+    return [*(ROOT / name for name in TOP), *docs, *templates]
+
+
+def decisions() -> list[Path]:
+    return sorted((ROOT / "docs" / "adr").glob("*.md"))
 
 
 def banned(text: str) -> list[str]:
@@ -103,10 +120,17 @@ def drawn(words: Sequence[Words], seed: int) -> list[Words]:
     return sample
 
 
-def _of_page(path: Path) -> Iterator[Words]:
+def _of_page(path: Path, *, kind: str = "page") -> Iterator[Words]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.strip():
-            yield Words(kind="page", path=path, line=number, text=line)
+            yield Words(kind=kind, path=path, line=number, text=line)
+
+
+def _names_of_tests(path: Path) -> Iterator[Words]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            text = node.name.removeprefix("test_").replace("_", " ")
+            yield Words(kind="test", path=path, line=node.lineno, text=text)
 
 
 def _of_module(path: Path) -> Iterator[Words]:

@@ -171,10 +171,14 @@ def judge_trials(changes: Changes | None, everything: Trial | None = None) -> tu
             reasons += _doubts(name, alike)
         for together in (changes.together, everything):
             if together is not None and together.refusal:
-                reasons.append(f"what is sound by itself is not together: {together.refusal}")
+                reasons.append(
+                    f"each change is sound alone, but not together with the others: {together.refusal}"
+                )
             elif together is not None and together.worse:
                 one = together.worse[0]
-                reasons.append(f"what is sound by itself is not together: {one.statement} {one.what}")
+                reasons.append(
+                    f"each change is sound alone, but not together with the others: {one.statement} {one.what}"
+                )
     return (Verdict.INCONCLUSIVE if reasons else Verdict.MET), reasons
 
 

@@ -208,7 +208,7 @@ def _cache(found: Application) -> list[Advised]:
     return [
         _use(
             f"keep the {one.aggregates} aggregates used last in memory", 1 / max(1 - one.time_share, 1e-3),
-            gained="loads in the same time", risk="a conflict tells that a cached aggregate is old: load it again then",
+            gained="loads in the same time", risk="a conflict shows that a cached aggregate is old: load it again then",
             said=f"{one.hit_share:.0%} of loads and {one.time_share:.0%} of their time",
         )
     ]  # fmt: skip

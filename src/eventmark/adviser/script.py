@@ -31,7 +31,7 @@ def advice_script(
     lines = [
         *_comment(first),
         f"-- Advice on store {_one_line(store)}, each piece of it tried in a copy. Evidence: {_one_line(evidence)}.",
-        "-- Not within a transaction: CONCURRENTLY refuses to be. If a step fails, mend what it names and run the",
+        "-- Not within a transaction: CONCURRENTLY refuses to be. If a step fails, correct what it names and run the",
         "-- rest again. Write the schema of your own store here:",
         f"set search_path = {quoted_schema(schema)};",
         "",

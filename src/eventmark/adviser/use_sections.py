@@ -19,7 +19,7 @@ def server_section(settings: Settings) -> Section:
         checkpoints = (
             f"Right after a checkpoint an append writes {fresh:,.0f} bytes of WAL, when its pages have been written "
             f"whole {later:,.0f}. checkpoint_timeout ({settings.checkpoint_timeout}) and max_wal_size "
-            f"({settings.max_wal_size}) say how often that is; they work over minutes, so that a short trial of "
+            f"({settings.max_wal_size}) decide how often that is; they work over minutes, so that a short trial of "
             "them would show nothing."
         )  # fmt: skip
     return Section(

@@ -265,7 +265,7 @@ def _grown(part: Part, result: RunResult) -> Iterator[Seen]:
     if largest < GROWN_EVENTS:
         yield Seen(
             what="volume", verdict=Verdict.INCONCLUSIVE, evidence=anchor(part, "laws"),
-            seen=f"measured up to {largest:,} events; what is told of {GROWN_EVENTS:,} is a forecast",
+            seen=f"measured up to {largest:,} events; the figure for {GROWN_EVENTS:,} is a forecast",
             remedy="give it more --minutes: with enough of them the log grows to 10 million",
         )  # fmt: skip
 

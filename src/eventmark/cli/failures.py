@@ -41,7 +41,8 @@ def _outside(error: BaseException) -> CannotRunError | None:
     reason = str(error).partition("\n")[0] or type(error).__name__
     if isinstance(error, BrokenExecutor):
         return CannotRunError(
-            "a worker process was killed", remedy="memory may have run out: the system's log says so"
+            "a worker process was killed",
+            remedy="memory may have run out: the system's log shows whether it did",
         )
     if isinstance(error, MemoryError):
         return CannotRunError("memory ran out", remedy="ask for fewer events, or stop other programs")

@@ -27,12 +27,15 @@ _TURNS = {"quick": TURNS // 2, "full": 4 * TURNS}
 def gate(
     *,
     base: Annotated[
-        str | None, Parameter(group=_GATE, help=f"What the candidate is held against: {_SIDE} [HEAD].")
+        str | None,
+        Parameter(group=_GATE, help=f"The side that the candidate is compared with: {_SIDE} [HEAD]."),
     ] = None,
     candidate: Annotated[
-        str | None, Parameter(group=_GATE, help="What is asked about, likewise [.].")
+        str | None, Parameter(group=_GATE, help="The side that is judged, named in the same way [.].")
     ] = None,
-    slowdown: Annotated[str | None, Parameter(group=_GATE, help="What matters and more [10%].")] = None,
+    slowdown: Annotated[
+        str | None, Parameter(group=_GATE, help="The smallest slowdown that matters [10%].")
+    ] = None,
     only: Annotated[
         str | None, Parameter(group=_GATE, help="Operations, by comma [all that ask the server].")
     ] = None,
@@ -42,7 +45,7 @@ def gate(
     ] = None,
     options: Options | None = None,
 ) -> int:
-    """Measure base and candidate side by side, and say whether the candidate is slower or does more work.
+    """Measure base and candidate side by side, and decide whether the candidate is slower or does more work.
 
     Ends as soon as the answer is clear. Of two revisions, the store's folder (--store ./my-store) is taken from
     each; of two revisions of Eventmark itself, each runs its own code.

@@ -58,7 +58,7 @@ def compare(
     candidate: Path,
     /,
     *,
-    slowdown: Annotated[str | None, Parameter(help="What matters and more [10%].")] = None,
+    slowdown: Annotated[str | None, Parameter(help="The smallest slowdown that matters [10%].")] = None,
     fail_on: Annotated[
         str | None, Parameter(help="What makes it BROKEN: any, slower, counters or never [any].")
     ] = None,
@@ -69,7 +69,7 @@ def compare(
     summary: _Summary = None,
     json: Annotated[bool, Parameter(negative=(), help="Print the comparison as JSON.")] = False,
 ) -> int:
-    """Hold CANDIDATE against BASE, both result.json, and say for each operation: slower, faster, same, cannot tell.
+    """Compare CANDIDATE with BASE, both result.json. Each operation is slower, faster, the same, or undecided.
 
     Refuses what is not comparable. Times of different machines are left alone; counters are compared all the same.
     """

@@ -70,9 +70,7 @@ class LoadOptions:
     pool: Annotated[int | None, Parameter(group=_LOAD, help="Connections of all workers together [20].")] = (
         None
     )
-    seconds: Annotated[
-        int | None, Parameter(group=_LOAD, help="How long it lasts [as the profile says].")
-    ] = None
+    seconds: Annotated[int | None, Parameter(group=_LOAD, help="How long it lasts [by the profile].")] = None
     deadline_ms: Annotated[
         int | None, Parameter(group=_LOAD, help="An operation that takes longer has failed [10000].")
     ] = None

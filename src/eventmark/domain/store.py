@@ -132,7 +132,7 @@ class EventStore(Protocol):
         """Before the events whose timestamps are at or after ``instant``, as far as times rise along the log.
 
         A consumer may be given earlier events as well. How far an event may stand from its place in time without being
-        missed is the store's to say.
+        missed is for the store to define.
         """
         ...
 

@@ -77,7 +77,7 @@ async def check_fence(connection: asyncpg.Connection[Any], schema: str, name: st
         is None
     ):
         raise CannotRunError(
-            f"schema {schema!r} has no fence for what its marker says: it is an older store, or was altered by hand",
+            f"schema {schema!r} has no fence that fits its marker: it is an older store, or was altered by hand",
             remedy="run eventmark admin migrate",
         )
 

@@ -38,7 +38,7 @@ class Notifier:
         self._wanted = False
 
     def appended(self) -> None:
-        """Say that there is something new. Returns at once."""
+        """Announce that there is something new. Returns at once."""
         self._wanted = True
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())

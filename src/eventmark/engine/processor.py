@@ -92,7 +92,7 @@ class EventProcessor:
     """Works on one segment at a time. Run as many as there are segments, in any number of processes.
 
     ``segments`` and ``start`` count when the processor's name is new. Every segment reads the whole log and
-    leaves out what is not its own. ``saved`` is told of each batch of events once its token is stored.
+    leaves out what is not its own. ``saved`` is called with each batch of events once its token is stored.
     """
 
     def __init__(

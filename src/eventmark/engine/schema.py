@@ -287,7 +287,7 @@ async def _purpose(connection: asyncpg.Connection[Any], schema: str, row: asyncp
 
 
 def in_use(schema: str) -> CannotRunError:
-    """What every verb says that would have to write to a store in use."""
+    """The refusal of every verb that would have to write to a store in use."""
     return CannotRunError(
         f"schema {schema!r} holds an event store that is in use: Eventmark neither drops nor changes it",
         remedy=OTHER_SCHEMA,

@@ -76,7 +76,7 @@ class EngineConnection(asyncpg.Connection):
 
     It also keeps what the server answered last to ``execute``: to ``COMMIT`` in a transaction that has failed that
     is ``ROLLBACK``, without an error. ``missing`` are the settings that the session does not have; ``on_execute`` is
-    told of what was executed. ``has_weak_default``: without the engine, commits would not wait for the disk.
+    called with what was executed. ``has_weak_default``: without the engine, commits would not wait for the disk.
     """
 
     __slots__ = (
@@ -107,7 +107,7 @@ class EngineConnection(asyncpg.Connection):
     def check_replicated(self) -> None:
         """Raises ``UnreplicatedError`` where the last commit's wait for a synchronous standby was cancelled.
 
-        The server answers such a commit as any other: it says so in a warning alone.
+        The server answers such a commit as any other: only a warning shows it.
         """
         if self._is_unreplicated:
             self._is_unreplicated = False
@@ -217,7 +217,7 @@ async def owner_transaction(connection: asyncpg.Connection[Any]) -> AsyncIterato
 
 
 async def close_connection(connection: asyncpg.Connection[Any]) -> None:
-    """Say goodbye, or hang up on a server that does not answer within ``CLOSE_TIMEOUT_S``."""
+    """End the session, or hang up on a server that does not answer within ``CLOSE_TIMEOUT_S``."""
     with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # the driver has hung up then
         await connection.close(timeout=CLOSE_TIMEOUT_S)
 

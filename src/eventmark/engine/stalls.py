@@ -36,7 +36,7 @@ _OLDEST = """
 class Stall:
     """The transaction at the horizon. ``transactions`` have ended since; ``prepared`` is its name if it is one.
 
-    Fields are None where the server does not tell: sessions of other users are shown to members of
+    Fields are None where the server does not show them: sessions of other users are shown to members of
     pg_read_all_stats alone. The text of queries is left out, for it may hold payloads.
     """
 

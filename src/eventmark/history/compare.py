@@ -149,7 +149,7 @@ def _judged(
 def _said(name: str, effect: RatioEffect) -> str:
     said = f"{name} is {effect.ratio:.2f} × the base's"
     if effect.low is None or effect.high is None:
-        return f"{said}: too few forks to say more, {FORKS_MIN} a side are the least"
+        return f"{said}: too few forks for an interval, {FORKS_MIN} a side are the least"
     said = f"{said} (interval {effect.low:.2f} to {effect.high:.2f})"
     if effect.detectable is None or effect.low > 1 or effect.high < 1:
         return said

@@ -205,7 +205,7 @@ def worsening(trend: Trend, recent: int, slowdown: float = SLOWDOWN) -> str:
         worst = (max if trend.better == "less" else min)(steps, key=lambda step: step.ratio)
         whole = Step(at=worst.at, before=steps[0].before, after=steps[-1].after, confidence=worst.confidence)
         if trend.is_worse(whole.ratio, slowdown):
-            more = f", and {len(steps) - 1} other steps beside" if len(steps) > 1 else ""
+            more = f", and {len(steps) - 1} other steps" if len(steps) > 1 else ""
             said.append(trend.said_of_step(whole) + more)
     if drift is not None and trend.is_worse(drift.ratio, slowdown):
         said.append(trend.said_of_drift(drift))

@@ -88,7 +88,7 @@ def reach(task: Reach) -> str:
         reason = str(error).partition("\n")[0] or "no answer in time"
         raise CannotRunError(
             f"it cannot reach the server: {redact_text(reason)}",
-            remedy="see that its machine may connect, and has the password in PGPASSWORD or a password file",
+            remedy="check that its machine may connect, and has the password in PGPASSWORD or a password file",
         ) from None
 
 

@@ -80,10 +80,13 @@ def _named(evidence: Evidence, seen: tuple[Seen, ...]) -> tuple[Limit, str]:
         beside = f"; beyond their limits as well: {', '.join(others)}" if others else ""
         return first.symptom.limit, first.reading.what + beside
     if evidence.looks < LOOKS_MIN:
-        return Limit.UNKNOWN, f"{evidence.looks} looks at the server's sessions are too few to tell"
+        return (
+            Limit.UNKNOWN,
+            f"{evidence.looks} looks at the server's sessions are too few to name a bottleneck",
+        )
     undecided = [one.symptom.limit.value for one in seen if one.state == "undecided"]
     if undecided:
-        return Limit.UNKNOWN, f"near its limit, and not to be told from it: {', '.join(undecided)}"
+        return Limit.UNKNOWN, f"near its threshold, and the samples do not decide: {', '.join(undecided)}"
     unseen = sorted({one.symptom.limit.value for one in seen if one.state == "not seen"})
     if unseen:
         return Limit.UNKNOWN, f"nothing that was seen was at its limit; not seen: {', '.join(unseen)}"

@@ -77,8 +77,8 @@ def generator_section(outcome: LoadOutcome) -> Section:
         name="generator",
         title="The generator's own health",
         text=[
-            "Latency counts from when an operation was due. What the generator itself is late by is part of it, "
-            "and told apart here."
+            "Latency counts from when an operation was due. The delay of the generator itself is part of it, "
+            "and listed here."
         ],
         findings=findings,
         tables=[_workers(health), *_clocks(outcome.clocks)],

@@ -136,7 +136,7 @@ async def _ledger(connection: asyncpg.Connection[Any], schema: str) -> asyncpg.R
     if row is not None and row.get("relations") is None:
         raise CannotRunError(
             f"schema {schema!r} was seeded by an older release, which did not note what may be in it",
-            remedy=f'see that nothing of yours is in it, then: drop schema "{schema}" cascade',
+            remedy=f'check that nothing of yours is in it, then: drop schema "{schema}" cascade',
         )
     return row
 

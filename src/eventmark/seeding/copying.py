@@ -114,7 +114,7 @@ async def _copy_rows(
     except asyncpg.PostgresError as error:
         raise CannotRunError(
             f"table {table!r} could not be copied: {str(error).partition(chr(10))[0]}",
-            remedy="see that the store's tables take rows with all their columns",
+            remedy="check that the store's tables take rows with all their columns",
         ) from error
     return int(done.rpartition(" ")[2])
 

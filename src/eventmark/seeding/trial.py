@@ -168,7 +168,7 @@ class _Trial:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, TypeError, ValueError) as error:
             raise self._error(
                 self._toml(""), f"the seeded events cannot be read back by [columns]: {first_line(error)}",
-                "see that [tables] and [columns] name what seed.sql and [seeded_columns] fill",
+                "check that [tables] and [columns] name what seed.sql and [seeded_columns] fill",
             ) from error  # fmt: skip
 
     async def _audit(self) -> None:
@@ -223,7 +223,7 @@ class _Trial:
             raise self._error(
                 self._toml(self.definition.columns["sequence_number"]),
                 f"a stream's first event has {stored[0]} in column {self.definition.columns['sequence_number']!r},"
-                f" and store.toml says {first}", f"write above [tables]: first_sequence = {stored[0]}",
+                f" and store.toml has {first}", f"write above [tables]: first_sequence = {stored[0]}",
             )  # fmt: skip
         if stored[-_APPENDED:] == last and numbers and numbers[0] == first != 1:
             raise self._error(

@@ -157,7 +157,7 @@ class OperationContest:
             return self.reason or "no pair was measured"
         low, high = (math.exp(bound) for bound in test.interval(0.95))
         if low == 0.0 and high == math.inf:
-            return f"too few pairs to say anything: {test.pairs} of at least {PAIRS_MIN}; {MORE_PAIRS}"
+            return f"too few pairs for a decision: {test.pairs} of at least {PAIRS_MIN}; {MORE_PAIRS}"
         bounds = f"between {_times(low)} and {_times(high)}"
         return f"{name} {self.ratio(name):.3f} times, {bounds}, {test.pairs} pairs"
 

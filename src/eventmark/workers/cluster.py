@@ -164,7 +164,7 @@ class ClusterWorkers(Executor):
                     gone = f"worker {member} died, or left the cluster"
                 else:
                     continue
-                self._settle(own, CannotRunError(gone, remedy="its log says why; then run again"))
+                self._settle(own, CannotRunError(gone, remedy="its log shows why; then run again"))
                 if (inner := self._inner.get(own)) is not None:
                     inner.cancel()
 

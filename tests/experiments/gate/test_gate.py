@@ -216,7 +216,7 @@ def test_a_side_that_dies_is_an_error_with_its_last_words(tmp_path: Path) -> Non
         ground.ask(Turn(operation=LOAD, calls=1), Turned)
 
 
-def test_a_side_of_another_protocol_says_so(tmp_path: Path) -> None:
+def test_a_side_of_another_protocol_reports_it(tmp_path: Path) -> None:
     ground = Ground(
         side=Side(role="candidate", named=".", store="eaf"), place=Place(dsn="", schema="", store="eaf"),
         sample=tmp_path / "none",

@@ -127,7 +127,7 @@ def test_a_batch_of_one_tenant_is_compared_with_one_of_all(job: Job) -> None:
     assert one.pages / one.events > whole.pages / whole.events
 
 
-def test_a_predicate_that_cannot_be_told_is_left_alone() -> None:
+def test_a_predicate_that_is_undecided_is_left_alone() -> None:
     statements = find_store("eaf").statements
     bare = without_tenant(statements["load_aggregate"], "tenant_id", "eventmark")
     assert bare is not None

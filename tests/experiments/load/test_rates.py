@@ -31,7 +31,7 @@ def test_a_slow_store_breaks_with_or_without_a_lag_of_the_generator(lag_ms: floa
     assert reason.startswith(READ)
 
 
-def test_a_generator_too_late_to_offer_the_rate_says_nothing_of_the_store() -> None:
+def test_a_generator_too_late_to_offer_the_rate_states_nothing_of_the_store() -> None:
     assert answer(service_ms=1.0, lag_ms=2 * LATE_MS_MAX)[0] is Answer.GENERATOR
 
 

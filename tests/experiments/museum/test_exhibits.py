@@ -15,7 +15,7 @@ from eventmark.server import Server
 
 
 @pytest.mark.parametrize("name", EXHIBITS)
-def test_the_bad_way_is_flagged_and_the_good_one_passed(server: Server, name: str) -> None:
+def test_the_faulty_way_is_flagged_and_the_sound_one_passed(server: Server, name: str) -> None:
     trials = EXHIBITS[name].run(room_for(server, "shown", "quick"))
     assert verdict_of(trials) == (Verdict.MET, ""), [(one.variant, one.reason) for one in trials]
     assert len({tuple(trial.counters) for trial in trials}) == 1  # the same evidence of both
@@ -25,7 +25,7 @@ def test_the_bad_way_is_flagged_and_the_good_one_passed(server: Server, name: st
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", EXHIBITS)
-def test_the_bad_way_is_flagged_and_the_good_one_passed_at_length(server: Server, name: str) -> None:
+def test_the_faulty_way_is_flagged_and_the_sound_one_passed_at_length(server: Server, name: str) -> None:
     trials = EXHIBITS[name].run(room_for(server, "shown", "standard"))
     assert verdict_of(trials) == (Verdict.MET, ""), [(one.variant, one.reason) for one in trials]
 
@@ -45,7 +45,7 @@ def trial(*, good: bool, verdict: Verdict) -> Trial:
         (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE),
     ],
 )
-def test_an_exhibit_is_met_only_where_both_are_told_apart(
+def test_an_exhibit_is_met_only_where_both_are_distinguished(
     bad: Verdict, good: Verdict, verdict: Verdict
 ) -> None:
     assert verdict_of([trial(good=False, verdict=bad), trial(good=True, verdict=good)])[0] is verdict
@@ -56,7 +56,7 @@ def test_one_way_alone_shows_nothing() -> None:
     assert verdict_of([trial(good=True, verdict=Verdict.MET)])[0] is Verdict.INCONCLUSIVE
 
 
-def test_a_counter_over_its_limit_breaks_and_the_limit_s_reason_is_told() -> None:
+def test_a_counter_over_its_limit_breaks_and_the_limit_s_reason_is_reported() -> None:
     limit = Limit(counter="pages", most=10, why="one row")
     assert judge_counters({"pages": 10.0}, [limit])[0] is Verdict.MET
     verdict, reason = judge_counters({"pages": 10.5}, [limit])

@@ -16,7 +16,7 @@ def plan(
     )  # fmt: skip
 
 
-def test_one_verdict_every_time_is_met_whatever_the_clock_says() -> None:
+def test_one_verdict_every_time_is_met_whatever_the_clock_states() -> None:
     runs = [[plan("a", ms=1.0), plan("b")], [plan("a", ms=90.0), plan("b")]]
     section = repetition_section(runs)
     assert section.verdict is Verdict.MET

@@ -48,7 +48,7 @@ def test_exact_values_recover_the_law_and_its_parameters(law: Law) -> None:
     assert at_100m.low <= LAWS[law](100e6) <= at_100m.high
 
 
-def test_noise_as_large_as_the_growth_is_inconclusive_and_says_what_is_not_ruled_out() -> None:
+def test_noise_as_large_as_the_growth_is_inconclusive_and_states_what_is_not_ruled_out() -> None:
     growth = measured(Law.CONSTANT, noise=0.3)
     assert growth.law is None
     assert "not ruled out" in growth.reason
@@ -59,14 +59,14 @@ def test_two_volumes_tell_no_law_however_exact(volumes: tuple[float, ...]) -> No
     growth = measured(Law.LINEAR, noise=0.001, volumes=volumes, rounds=5)
     assert growth.law is None
     assert growth.at(100e6) is None
-    assert "tell no law" in growth.reason
+    assert "show no law" in growth.reason
 
 
-def test_growth_whose_form_cannot_be_told_is_said_to_grow_and_no_more() -> None:
+def test_growth_whose_form_is_undecided_is_said_to_grow_and_no_more() -> None:
     growth = fit_growth((1e6, 1.5e6, 2e6), (5.0, 5.9, 6.5), (0.3, 0.3, 0.3))
     assert growth.law is None
-    assert growth.reason == "it grows, whether logarithmic or linear cannot be told" or (
-        growth.reason == "it grows, whether linear or logarithmic cannot be told"
+    assert growth.reason == "it grows, whether logarithmic or linear is undecided" or (
+        growth.reason == "it grows, whether linear or logarithmic is undecided"
     )
 
 

@@ -93,7 +93,7 @@ def test_a_log_that_has_grown_beyond_a_volume_is_not_measured_at_it(job: Job) ->
     assert "grown beyond" in result.skipped["10k events"]
     assert len(result.sections[0].charts[0].points) == len(ONLY)
     law = result.sections[1].tables[0].rows[0]
-    assert law[2:4] == ["cannot be told", "1 volumes tell no law, 3 are needed"]
+    assert law[2:4] == ["undecided", "1 volumes show no law, 3 are needed"]
 
 
 @pytest.mark.long
@@ -131,7 +131,7 @@ def test_without_statistics_of_statements_latencies_are_measured_and_the_rest_is
     assert len(result.sections[0].tables[0].rows) == 1
 
 
-def test_indexes_are_told_with_their_levels_and_all_pages_are_brought_in(job: Job) -> None:
+def test_indexes_are_reported_with_their_levels_and_all_pages_are_brought_in(job: Job) -> None:
     seed(job.server.dsn, find_store("eaf"), CorpusPlan(20_000), schema=LARGE)
     relations, missing = asyncio.run(relations_of(job.server, LARGE))
     assert missing == ""

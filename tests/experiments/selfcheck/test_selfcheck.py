@@ -213,7 +213,7 @@ def test_a_false_alarm_breaks_the_instrument_and_no_answer_does_not() -> None:
     assert forks_finding([right]).verdict is Verdict.MET
 
 
-def test_the_certificate_tells_what_can_be_resolved() -> None:
+def test_the_certificate_shows_what_can_be_resolved() -> None:
     random = np.random.default_rng(2)
     delay = measured_delay(
         0.1, (0.1 * MS + random.normal(0, 20_000, 1000)).astype(np.int64), np.full(1000, 100_000)
@@ -250,7 +250,7 @@ def calibration(alike: Rates, planted: Rates) -> Calibration:
     )  # fmt: skip
 
 
-def test_rates_are_told_with_intervals_and_judged_by_both_measured_and_simulated() -> None:
+def test_rates_are_reported_with_intervals_and_judged_by_both_measured_and_simulated() -> None:
     good = calibration(recorded(0.0, 0.0, 0.04, 0), recorded(0.1, np.log(1.1), 0.04, 39))
     verdicts = [one.verdict for one in calibration_section(good).findings]
     assert verdicts[1] is Verdict.MET
@@ -318,7 +318,7 @@ def test_the_interval_of_a_share_is_exact() -> None:
     assert Share(count=0, of=0).interval == (0.0, 1.0)
 
 
-async def test_a_planted_delay_keeps_the_server_busy_and_tells_how_long(
+async def test_a_planted_delay_keeps_the_server_busy_and_shows_how_long(
     database: str, tmp_path: Path
 ) -> None:
     plant_store(tmp_path / "planted", {"read_snapshot": 2.0})

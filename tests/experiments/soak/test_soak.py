@@ -49,7 +49,7 @@ def finding(section: Section, name: str) -> Any:
     return next(one for one in section.findings if one.name == name)
 
 
-def test_a_soak_tells_of_memory_latency_garbage_tables_and_wal(job: Job, tmp_path: Path) -> None:
+def test_a_soak_reports_memory_latency_garbage_tables_and_wal(job: Job, tmp_path: Path) -> None:
     result = Soak(load=load_of(seconds=2.0), events_per_s=120).run(job)
     write_result(result, tmp_path / "result.json")
     write_reports(result, tmp_path)
@@ -181,7 +181,7 @@ def test_autovacuum_that_is_overdue_is_broken_once_it_has_had_the_time(
     assert finding(upkeep_section(changed), "autovacuum keeps up").verdict is verdict
 
 
-def test_what_a_collection_cost_is_told_by_the_pauses_of_the_call_s_own_worker(soaked: Soaked) -> None:
+def test_what_a_collection_cost_is_shown_by_the_pauses_of_the_call_s_own_worker(soaked: Soaked) -> None:
     (worker,) = soaked.outcome.health.workers
     name = "append_events[1]"
     one = soaked.outcome.operations[name]
@@ -199,7 +199,7 @@ def test_what_a_collection_cost_is_told_by_the_pauses_of_the_call_s_own_worker(s
     assert cost.without_ms < 400
 
 
-def test_a_table_whose_autovacuum_is_off_is_told_as_such(job: Job) -> None:
+def test_a_table_whose_autovacuum_is_off_is_reported_as_such(job: Job) -> None:
     execute(job.server.dsn, "alter table eventmark.domain_events set (autovacuum_enabled = off)")
     result = Soak(load=load_of(seconds=1.0), events_per_s=50).run(job)
     section = next(section for section in result.sections if section.name == "upkeep")

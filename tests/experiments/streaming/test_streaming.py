@@ -171,7 +171,7 @@ def own_job(server: Server, database: str, tmp_path: Path) -> Job:
 
 
 @pytest.mark.long
-def test_a_store_of_sql_files_is_streamed_by_plain_loops_and_the_result_says_so(own_job: Job) -> None:
+def test_a_store_of_sql_files_is_streamed_by_plain_loops_and_the_result_reports_it(own_job: Job) -> None:
     result = Streaming().run(own_job)
     assert {name.partition(", ")[2] for name in result.operations} == {"1 consumer", "2 consumers"}
     assert all(one.failed == 0 for one in result.operations.values()), result.reasons

@@ -93,7 +93,7 @@ class GapAwareReader:
                 return self._token(number, gaps)
             if time.monotonic() > deadline_s:
                 raise StoreUnavailableError(
-                    f"a transaction has been open for {HEAD_WAIT_S:g} s: it cannot be told which numbers are missing",
+                    f"a transaction has been open for {HEAD_WAIT_S:g} s: the missing numbers cannot be determined",
                     remedy="end it; eventmark doctor --dsn names it",
                 )
             await asyncio.sleep(GAP_TIMEOUT_S)

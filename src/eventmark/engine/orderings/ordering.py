@@ -39,7 +39,7 @@ class Reader(Protocol):
         ...
 
     async def at(self, instant: datetime, tenant_id: str | None) -> TrackingToken:
-        """Before the events at or after ``instant``, as ``PostgresEventStore.create_token_at`` says; the head where
+        """Before the events at or after ``instant``, as ``PostgresEventStore.create_token_at`` defines; the head where
         there are none."""
         ...
 

@@ -47,7 +47,7 @@ def _texts(cells: Sequence[Cell], cliffs: Sequence[Cliff], *, copied: bool) -> l
         f"{questions} questions, each as custom plan, as generic plan and as the sixth execution of a prepared "
         f"statement, {states}. A cell that does "
         f"{CLIFF_FACTOR:g} times the work per row of the best plan for its question, or of its statement asked "
-        "elsewhere, is a cliff. Work is pages touched and rows handled; no clock has a say in it.",
+        "elsewhere, is a cliff. Work is pages touched and rows handled; no clock is involved.",
         f"{len(cliffs)} cliffs were found." if len(cliffs) != 1 else "1 cliff was found.",
     ]
 
@@ -103,7 +103,7 @@ def _statements_table(cells: Sequence[Cell], judged: Sequence[Judged], cliffs: S
             Column(name="most work, of the best", unit="times"), Column(name="cliffs"),
         ],
         rows=rows,
-        note="The server goes over to the generic plan at the sixth execution where it holds it for no dearer.",
+        note="The server goes over to the generic plan at the sixth execution where it expects no higher cost.",
     )  # fmt: skip
 
 

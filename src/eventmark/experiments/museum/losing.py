@@ -231,7 +231,7 @@ TAILING_READERS = Exhibit(
 )  # fmt: skip
 IGNORED_CONFLICT = Exhibit(
     name="ignored-conflict",
-    title="Append says success, the event is lost",
+    title="The append reports success, and the event is lost",
     sources=("Eventuous/eventuous#582",),
     story="A version that is taken makes ON CONFLICT DO NOTHING store nothing and report nothing.",
     lesson="Let the constraint raise, or look at the number of rows, and tell the caller.",
@@ -243,8 +243,8 @@ POSITION_CHECK = Exhibit(
     title="An optimistic check that checks the position alone",
     sources=("sliceworkz/eventstore#99",),
     story="Whether the stream is where it is expected is looked at by the inserting statement. Two that look at the "
-    "same time both see that it is, and both append.",
-    lesson="A unique index on stream and version: one of the two waits, and is told.",
+    "same time both find it there, and both append.",
+    lesson="A unique index on stream and version: one of the two waits, and is refused.",
     judged_by="checker of histories, invariants I4 and I5",
     run=lambda room: asyncio.run(_position_check(room)),
 )

@@ -103,7 +103,7 @@ def _finding(statement: str, text: str, changed: Difference | None) -> Finding:
     if changed is None and NOT_EXAMINED in text:
         return Finding(
             name=statement, verdict=Verdict.INCONCLUSIVE, observed="not every plan could be examined",
-            expected="the approved plans", remedy="eventmark explain tells why",
+            expected="the approved plans", remedy="eventmark explain shows why",
         )  # fmt: skip
     if changed is None:
         return Finding(

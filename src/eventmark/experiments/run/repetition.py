@@ -63,7 +63,7 @@ def repetition_section(runs: Sequence[Sequence[PlanResult]]) -> Section:
         text=[
             f"Every plan was examined {len(runs)} times in a row, while {BURNERS_PER_CORE} processes for each core "
             "computed. Pages and rows are counted by the server and hardly differ; times do. Whether a plan is good "
-            "is for eventmark explain to say; this is whether it says the same each time."
+            "is decided by eventmark explain; this shows whether it decides the same each time."
         ],
         findings=findings,
         tables=[

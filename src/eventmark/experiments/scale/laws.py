@@ -85,7 +85,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """How something grows. ``law`` None: it cannot be told, and ``reason`` says why; else it says how much.
+    """How something grows. ``law`` None: it is undecided, and ``reason`` says why; else it says how much.
 
     ``fits`` by law; empty where nothing could be fitted.
     """
@@ -136,7 +136,7 @@ def fit_growth(
     smallest = float(n.min()) if len(n) else 1.0
     relative = float(np.median(sigma / np.maximum(np.abs(y), 1e-12))) if len(n) else 0.0
     if volumes < VOLUMES_MIN:
-        reason = f"{volumes} volumes tell no law, {VOLUMES_MIN} are needed"
+        reason = f"{volumes} volumes show no law, {VOLUMES_MIN} are needed"
         return Growth(law=None, reason=reason, fits=(), smallest=smallest, relative_error=relative)
     fits = _weighted([_fitted(law, n / smallest, y, sigma) for law in Law])
     if not _describes(fits, len(n)):
@@ -187,7 +187,7 @@ def _chosen(fits: Sequence[Fit], *, largest: float, tolerance: float) -> tuple[L
     best, other = growing
     if constant.chi_squared - best.chi_squared > _REJECTED:
         if _criterion(other) - _criterion(best) < _APART:
-            return None, f"it {_moves(best)}, whether {best.law} or {other.law} cannot be told"
+            return None, f"it {_moves(best)}, whether {best.law} or {other.law} is undecided"
         return best.law, f"{_change(best, largest):+.1%} from the smallest to the largest volume"
     allowed = max(abs(bound) for fit in growing for bound in _bounds(fit, largest))
     if allowed <= tolerance:

@@ -24,7 +24,7 @@ MIB = 2**20
 CHANGED_MIN = 0.02
 """Plans whose pages change by less than this from the smallest to the largest volume are not listed."""
 
-_UNTOLD = "cannot be told"
+_UNTOLD = "undecided"
 
 Cell = str | float | None
 
@@ -42,8 +42,8 @@ def growth_section(curves: Sequence[Curve], judged: Sequence[Judged], smallest: 
             "machine does meanwhile meets both. A figure is the ratio of the two, times the small corpus' own over "
             "all volumes.",
             f"Wanted: a p95 of at most {P95_TIMES_MAX:g} × that of the small corpus, and pages per event within "
-            f"{PAGES_TIMES_MAX - 1:.0%}. At {smallest:,} events both sides are the same: what the ratio is there is "
-            "what the measuring can tell.",
+            f"{PAGES_TIMES_MAX - 1:.0%}. At {smallest:,} events both sides are the same: the ratio "
+            "there is the resolution of the measurement.",
         ],
         tables=[_ratio_table(p95)], charts=[_ratio_chart(p95), _latency_chart(p95)],
     )  # fmt: skip

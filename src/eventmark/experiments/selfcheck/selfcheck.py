@@ -130,13 +130,13 @@ def certificate(
         verdict=verdict,
         text=[
             "Causes of known size were planted, and the instrument was asked what it saw. What it resolves belongs "
-            "to this machine and this hour; what it says of a smaller difference is noise.",
+            "to this machine and this hour; what it reports of a smaller difference is noise.",
             _on_sleep(delays, asleep),
         ],
         findings=findings,
         tables=[
             Table(
-                title="What can be told from nothing",
+                title="The smallest difference it detects",
                 columns=[Column(name="what"), Column(name="smallest")],
                 rows=[[what, least] for what, least in smallest.items()],
             )

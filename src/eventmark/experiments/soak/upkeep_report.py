@@ -76,7 +76,7 @@ def _growth_table(soaked: Soaked) -> Table:
         ],
         rows=rows,
         note=f"{events:,} events were appended between the two looks, by the server's account. How full leaf pages "
-        "are is told by pgstattuple where it is installed.",
+        "are is measured by pgstattuple where it is installed.",
     )  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def _somebody_wins(found: dict[int, Calls]) -> Finding:
         name="progress", verdict=met(not stuck and not failures),
         observed=f"appends by {len(found) - len(stuck)} of {len(found)} groups of writers"
         + (f", failures: {', '.join(sorted(failures))}" if failures else ""),
-        expected="some writer wins, and losers are told of a conflict and of nothing else",
+        expected="some writer wins, and losers get a conflict and no other error",
     )  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def remedy(cliff: Cliff) -> str:
                 " (begin it with the column that is compared), or make an index of the compared columns, then the order"
             )
         return (
-            "the planner thinks the better plan dearer than it is: random_page_cost 1.1 on solid state disks,"
+            "the planner overestimates the cost of the better plan: random_page_cost 1.1 on solid state disks,"
             " effective_cache_size as the machine has it, fresh statistics"
         )
     if cliff.kind == OTHER_QUESTION:

@@ -147,7 +147,7 @@ def told(proposal: Proposal) -> Iterator[str]:
         )
     if "tenant_id" not in events.guesses:
         yield 'tenants: no column for them; tenants = "none"'
-    yield "first_sequence: migrations do not tell it; 1 is a guess"
+    yield "first_sequence: migrations do not show it; 1 is a guess"
     for name, expression in events.filled.items():
         yield f"column {name}: no event has a value for it, filled with {expression}"
     for reference in events.references():

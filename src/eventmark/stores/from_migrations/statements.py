@@ -96,7 +96,7 @@ def _append(events: Mapped, companions: list[tuple[Table, Reference]]) -> str:
         parameters, _stream_index(events),
     )  # fmt: skip
     return f"""{header}
--- A last_global_sequence of null says that nothing was stored: a conflict.
+-- A last_global_sequence of null means that nothing was stored: a conflict.
 with last_event as (
     select {version} as version{f", {transaction.sql} as written_by" if transaction else ""}
     from {_table(events)}
