@@ -57,7 +57,7 @@ def _section(found: Sequence[Observed]) -> Section:
     return Section(
         name="observed", title="Statements that the server has seen",
         text=[
-            "From pg_stat_statements, those that touch the store's tables, by their share of the time. Nothing was run. Each"
+            "From pg_stat_statements, those that touch the store's tables, most time first. Nothing was run. Each"
             " plan is the planner's for all values, and is judged by the pages that the server counted per call."
         ],
         tables=[
