@@ -183,7 +183,7 @@ def test_statements_seen_are_weighed_by_their_time_and_judged_by_what_the_server
         "like": "BROKEN", "order by recorded_at limit": "MET", "update": "INCONCLUSIVE",
     }  # fmt: skip
     assert all(plan.condition.startswith("as seen in 5 calls") for plan in seen.values())
-    assert "pages for 1 rows" in seen["like"].findings[0].observed
+    assert "pages for 1 row," in seen["like"].findings[0].observed
     assert "permission denied" in seen["update"].findings[0].observed
     assert not any("pg_class" in plan.query and "eventmark" not in plan.query for plan in result().plans)
     table = next(one for one in result().sections if one.name == "observed").tables[0]

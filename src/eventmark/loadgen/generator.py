@@ -74,7 +74,7 @@ def possible_mix(mix: Mix, job: Job, run: Run, sample: CorpusSample) -> Mix:
     run.skipped |= missing
     if possible is None:
         raise CannotRunError(
-            f"nothing of the mix can be done: {next(iter(missing.values()))}",
+            f"the store has no operation of the mix: {next(iter(missing.values()))}",
             remedy="name another with --mix",
         )
     return possible

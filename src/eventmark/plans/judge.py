@@ -163,7 +163,8 @@ def judge_pages(work: dict[str, float], tables: int) -> Finding:
     return Finding(
         name="pages",
         verdict=Verdict.MET if met else Verdict.BROKEN,
-        observed=f"{work['buffers']:,.0f} pages for {rows:,.0f} rows, {work['buffers'] / rows:.1f} per row",
+        observed=f"{work['buffers']:,.0f} pages for {rows:,.0f} row{'s' * (rows != 1)}, "
+        f"{work['buffers'] / rows:.1f} per row",
         expected=f"at most {allowed:,.0f}: {per_row:g} per row, {PAGES_PER_SEARCH} per index searched",
         remedy=""
         if met

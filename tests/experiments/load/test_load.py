@@ -96,7 +96,7 @@ def test_a_store_that_is_nothing_but_sql_is_loaded_without_what_it_lacks(
     assert "create_token_at.sql" in result.skipped["create_token_at"]
     assert all(one.failed == 0 for one in result.operations.values()), result.reasons
     only = plan("create_token_at=1")
-    with pytest.raises(CannotRunError, match="nothing of the mix can be done"):
+    with pytest.raises(CannotRunError, match="the store has no operation of the mix"):
         Load(plan=only).run(job_on(server, database, str(tmp_path / "own")))
     assert find_store(str(tmp_path / "own")).engine == ""
 

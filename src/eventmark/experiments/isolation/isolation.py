@@ -174,9 +174,7 @@ def _possible(mix: Mix, job: Job, run: Run, sample: CorpusSample) -> Mix:
         del shares["stream_events[1000]"]
         run.skipped["stream_events[1000]"] = reason
     if not shares:
-        raise CannotRunError(
-            "nothing of the mix can be done for one tenant", remedy="name another with --mix"
-        )
+        raise CannotRunError("the mix has no operation on one tenant", remedy="name another with --mix")
     return Mix.of(shares)
 
 
