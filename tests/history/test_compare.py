@@ -269,7 +269,7 @@ def test_a_comparison_is_a_document_and_every_report_shows_it() -> None:
     assert document["operations"][APPEND]["outcome"] == "slower"
     assert document["operations"][APPEND]["effects"]["p50"]["ratio"] == pytest.approx(2.0)
     shown = result_of(now, found, command="eventmark compare old.json new.json")
-    assert verdict_sentence(shown) == "Broken by 1 check."
+    assert verdict_sentence(shown) == "1 check failed."
     assert shown.verdict is Verdict.BROKEN
     for text in (render_markdown(shown), render_html(shown), render_junit(shown)):
         assert "slower" in text

@@ -190,9 +190,9 @@ def test_json_in_a_script_cannot_end_it() -> None:
 
 
 def test_the_sentence_shows_what_is_broken_and_what_is_open(result: RunResult) -> None:
-    assert (
-        verdict_sentence(result)
-        == "Broken by 1 operation and 1 plan; the evidence does not decide 1 operation."
+    assert verdict_sentence(result) == (
+        "1 of 4 operations fails or misses its target; 1 of 2 plans does more work than it should; "
+        "the evidence does not decide 1 operation."
     )
     met = Finding(name="x", verdict=Verdict.MET, observed="", expected="")
     good = msgspec.structs.replace(
@@ -201,6 +201,6 @@ def test_the_sentence_shows_what_is_broken_and_what_is_open(result: RunResult) -
         operations={},
         plans=[msgspec.structs.replace(result.plans[1], findings=[met])],
     )
-    assert verdict_sentence(good) == "Met by all of 1 plan and 1 corpus check."
+    assert verdict_sentence(good) == "1 plan does no more work than it should; 1 corpus check passed."
     nothing = msgspec.structs.replace(result, operations={}, plans=[], corpus=None)
     assert verdict_sentence(nothing) == "Nothing was measured."

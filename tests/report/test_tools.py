@@ -220,7 +220,7 @@ def test_a_hunt_alone_is_shown_without_the_parts_of_the_main_job(hunted: RunResu
     assert 'id="operations"' not in page
     assert "## Orderings" in tables
     assert "## Plans" not in tables
-    assert "Met by all of 1 ordering." in tables
+    assert "1 ordering keeps every invariant." in tables
 
 
 def test_a_control_that_was_not_caught_leaves_a_hunt_open(hunted: RunResult) -> None:

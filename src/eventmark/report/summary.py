@@ -90,14 +90,46 @@ def verdict_sentence(result: RunResult) -> str:
     if [one.noun for one in found] == ["part"] and found[0].total == 1:
         found = _checks(result) or found
     if result.verdict is Verdict.MET:
-        return "Met by all of " + _listed([counted(one.total, one.noun) for one in found]) + "."
-    if broken := [counted(one.broken, one.noun) for one in found if one.broken]:
-        return "Broken by " + _listed(broken) + _beside(found) + "."
+        return _sentence(_held(one) for one in found)
+    if broken := [_failed(one) for one in found if one.broken]:
+        return _sentence(broken)[:-1] + _beside(found) + "."
     if unsure := [_of_all(one) for one in found if one.inconclusive]:
         return "The evidence does not decide " + _listed(unsure) + "; nothing is broken."
     return "The evidence does not carry a verdict: " + (
         result.reasons[0] if result.reasons else "no reason given"
     )
+
+
+_HELD = {
+    "ordering": ("keeps every invariant", "keep every invariant"),
+    "operation": ("meets its target", "meet their targets"),
+    "plan": ("does no more work than it should", "do no more work than they should"),
+}
+_FAILED = {
+    "ordering": ("breaks an invariant", "break an invariant"),
+    "operation": ("fails or misses its target", "fail or miss their targets"),
+    "plan": ("does more work than it should", "do more work than they should"),
+}
+
+
+def _held(one: Tally) -> str:
+    """``all 11 operations meet their targets``."""
+    singular, plural = _HELD.get(one.noun, ("passed", "passed"))
+    return (
+        f"{'all ' * (one.total > 1)}{counted(one.total, one.noun)} {singular if one.total == 1 else plural}"
+    )
+
+
+def _failed(one: Tally) -> str:
+    """``1 of 78 plans does more work than it should``."""
+    singular, plural = _FAILED.get(one.noun, ("failed", "failed"))
+    of_all = one.noun if one.total == 1 else f"of {counted(one.total, one.noun)}"
+    return f"{one.broken} {of_all} {singular if one.broken == 1 else plural}"
+
+
+def _sentence(clauses: Iterable[str]) -> str:
+    text = "; ".join(clauses)
+    return text[:1].upper() + text[1:] + "."
 
 
 def _certified(criteria: Sequence[Criterion]) -> str:
