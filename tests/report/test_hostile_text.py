@@ -13,8 +13,11 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
+from rich.table import Table
 
+from eventmark.cli import output
 from eventmark.cli.output import Screen
+from eventmark.cli.progress import make_bars
 from eventmark.history import write_otava
 from eventmark.history.entries import Entry, Measurement
 from eventmark.report import render_terminal
@@ -76,6 +79,25 @@ def test_no_text_of_a_result_steers_a_terminal(
     shown = render(hostile)
     found = STEERS.search(shown)
     assert found is None, shown[max(0, found.start() - 200) : found.end() + 50]
+
+
+def test_square_brackets_and_colons_are_printed_as_they_are() -> None:
+    said = "store.toml:8: [columns] does not map tenant_id [/x] :smile:"
+    screen = Screen(file=io.StringIO(), width=200, force_terminal=False)
+    table = Table(title=said)
+    table.add_column("[columns]")
+    table.add_row(said)
+    bars = make_bars(screen)
+    bars.add_task(said, total=1)
+    screen.print(said, table, bars.get_renderable())
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert shown.count(said) == 4
+
+
+def test_the_command_line_prints_on_such_screens_alone() -> None:
+    sources = Path(output.__file__).parents[1].rglob("*.py")
+    others = re.compile(r"\bConsole\(|\bfrom_markup\(|\brich\.print|from rich import print")
+    assert [path.name for path in sources if others.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_suites_of_junit_are_named_without_controls(hostile: RunResult) -> None:

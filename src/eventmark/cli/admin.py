@@ -108,7 +108,7 @@ def redact(
         return await redact_event(connection, schema, tenant_id=tenant, event_id=event_id, reason=reason)
 
     number = _on_server(dsn, options, take_out)
-    screen.print(f"event {event_id}, number {number} of its stream, has no content any more", markup=False)
+    screen.print(f"event {event_id}, number {number} of its stream, has no content any more")
     return 0
 
 

@@ -55,7 +55,7 @@ def certify(
         certification = Certification(
             ground=Ground(job=job, out=out, workers=worker_count(settings), pool=settings.pool),
             minutes=minutes, resume=resume, view=lambda: live_view(console),
-            say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+            say=lambda line: console.print(line, soft_wrap=True),
         )  # fmt: skip
         try:
             result = certification.run()

@@ -37,7 +37,7 @@ def doctor(
     with running_server(settings) as (server, place):
         findings = examine(server, place, estimated_bytes(corpus.events, corpus.payload_profile))
         stall = asyncio.run(_stall(server.dsn))
-    screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}", markup=False)
+    screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:
         table = Table(title="tuning", title_justify="left")
         for name in ("setting", "value", "reason"):
@@ -46,10 +46,8 @@ def doctor(
             table.add_row(setting.name, setting.value, setting.reason)
         screen.print(table)
     screen.print(render_findings("machine and server", findings))
-    screen.print(
-        f"horizon: held by {stall}" if stall else "horizon: no transaction holds consumers up", markup=False
-    )
-    screen.print(_verdict_line(findings), markup=False, soft_wrap=True)
+    screen.print(f"horizon: held by {stall}" if stall else "horizon: no transaction holds consumers up")
+    screen.print(_verdict_line(findings), soft_wrap=True)
     tell_what_stays(settings, server)
     return exit_code(worst(findings))
 

@@ -60,9 +60,7 @@ def gate(
             chosen = replace(settings, store=right.store, server=right.dsn or settings.server)
             return run_scenario(Gate(left, right, rules=rules, effort=effort), chosen)
     except NewStoreError as error:
-        console.print(
-            f"{error.message}: the store is new, and there is nothing to compare it with", markup=False
-        )
+        console.print(f"{error.message}: the store is new, and there is nothing to compare it with")
         return 0
 
 

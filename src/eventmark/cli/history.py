@@ -205,7 +205,7 @@ def _show_imported(found: Trends, fail_on: FailOn, out: Path | None, settings: S
         write_whole(out / "trends.md", "\n".join(section_lines(section)).encode("utf-8", "replace"))
     if not settings.json:
         verdict, reasons = judge_trends(found, fail_on)
-        screen.print(f"verdict: {verdict.value}", *reasons, sep="\n  ", markup=False)
+        screen.print(f"verdict: {verdict.value}", *reasons, sep="\n  ")
 
 
 def _show(result: RunResult, document: bytes, name: str, out: Path | None, settings: Settings) -> None:

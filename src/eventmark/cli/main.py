@@ -130,9 +130,9 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _show(error: EventmarkError) -> int:
     """One line for the thing that is wrong, one for what to do about it."""
-    console.print(f"eventmark: {one_line(redact_text(error.message))}", markup=False, soft_wrap=True)
+    console.print(f"eventmark: {one_line(redact_text(error.message))}", soft_wrap=True)
     if error.remedy:
-        console.print(f"  {one_line(redact_text(error.remedy))}", markup=False, soft_wrap=True)
+        console.print(f"  {one_line(redact_text(error.remedy))}", soft_wrap=True)
     return error.exit_code
 
 
@@ -144,7 +144,7 @@ def _unforeseen(error: Exception) -> int:
         if isinstance(error, OSError):
             drop_output()  # it may be the output itself that failed
         return _show(known)
-    console.print(redact_text("".join(traceback.format_exception(error))), markup=False, soft_wrap=True)
+    console.print(redact_text("".join(traceback.format_exception(error))), soft_wrap=True)
     console.print(
         "eventmark: this is a defect of Eventmark's own, please report it with the lines above",
         soft_wrap=True,

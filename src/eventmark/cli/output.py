@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -26,8 +27,12 @@ _SPELLED = {"\u202f": " ", "×": "x", "–": "-", "→": "->", "µ": "u", "…":
 class Screen(Console):
     """A console whose reader may go away (``| head``): the rest has nowhere to go, the exit code still counts.
 
-    Nothing it is given to print can steer the terminal, whatever name or unit it stands in.
+    Text is printed as it is: nothing in it can steer the terminal, whatever name or unit it stands in, and square
+    brackets, colons and numbers mean nothing.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **settings})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
@@ -61,10 +66,10 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
     ), error.end
 
 
-console = Screen(stderr=True, highlight=False)
+console = Screen(stderr=True)
 _AT_TERMINAL = sys.stdout is not None and sys.stdout.isatty()
-screen = Screen(highlight=False, width=None if _AT_TERMINAL else WIDE)
-help_screen = Screen(highlight=False, width=None if _AT_TERMINAL else HELP_WIDTH)
+screen = Screen(width=None if _AT_TERMINAL else WIDE)
+help_screen = Screen(width=None if _AT_TERMINAL else HELP_WIDTH)
 
 
 def check_writable(out: Path) -> None:

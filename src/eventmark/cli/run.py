@@ -99,7 +99,7 @@ def finish(settings: Settings, result: RunResult) -> int:
         screen.out((out / "result.json").read_text(encoding="utf-8"), highlight=False)
     else:
         files = [out / "result.json", *written.values()]
-        screen.print(", ".join(map(str, files)), markup=False)
+        screen.print(", ".join(map(str, files)))
     announce(settings, result)
     return exit_code(result.verdict)
 

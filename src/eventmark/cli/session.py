@@ -73,7 +73,7 @@ def _warn_of_programs(server: Server, store: str) -> None:
         console.print(
             f"warning: the SQL of {store} may run programs on the server's machine, as the role of --server may;"
             " connect as a role that is no superuser",
-            soft_wrap=True, markup=False, highlight=False,
+            soft_wrap=True,
         )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def _warn_of_appends(table: str) -> None:
     console.print(
         f"warning: --allow-appends appends to {table} and rolls back: its sequences skip numbers, its triggers run,"
         " WAL is written, dead rows stay until the next vacuum, and a stream is locked for some milliseconds",
-        soft_wrap=True, markup=False, highlight=False,
+        soft_wrap=True,
     )  # fmt: skip
 
 
@@ -198,7 +198,7 @@ def tell_what_stays(settings: Settings, server: Server, kept: Sequence[Kept] = (
         remove = f"eventmark admin drop --schema {one.schema} --server {server.address}"
         shown.print(
             f"Left on the server: schema {one.schema} ({size}). The next run reuses it; remove it with: {remove}",
-            markup=False, soft_wrap=True,
+            soft_wrap=True,
         )  # fmt: skip
     if not kept:
         shown.print("Left on the server: nothing.")

@@ -62,7 +62,7 @@ def new(
         return _from_migrations(directory, from_, table, (options or ServerOptions()).settings())
     for path in write_template(directory):
         screen.print(str(path))
-    screen.print(f"\ntry it: eventmark run --events 50k --profile quick --store {directory}", markup=False)
+    screen.print(f"\ntry it: eventmark run --events 50k --profile quick --store {directory}")
     return 0
 
 
@@ -74,14 +74,14 @@ def _from_migrations(directory: Path, given: list[str], table: str | None, setti
         written = write_folder(directory, proposal)
         _show(proposal)
         for path in written:
-            screen.print(str(path), markup=False, soft_wrap=True)
+            screen.print(str(path), soft_wrap=True)
         if proposal.events is None:
             raise refusal(proposal, directory)
         _check(server.dsn, read_definition(directory), settings.schema)
     shown = directory if directory.is_absolute() else f"./{directory}"
     screen.print(
         f"\nnext: eventmark verify --store {shown}\n      eventmark run --events 50k --profile quick --store {shown}",
-        markup=False, soft_wrap=True,
+        soft_wrap=True,
     )  # fmt: skip
     tell_what_stays(settings, server)
     return 0
@@ -98,7 +98,7 @@ def _show(proposal: Proposal) -> None:
             table.add_row(name, guess.column.name, guess.column.declared, guess.by, sure)
         screen.print(table)
     for note in told(proposal):
-        screen.print(f"note: {note}", markup=False, soft_wrap=True)
+        screen.print(f"note: {note}", soft_wrap=True)
 
 
 @stores.command(name="check")
@@ -114,8 +114,8 @@ def check(*, options: StoreOptions | None = None) -> int:
 
 def _check(dsn: str, definition: StoreDefinition, schema: str) -> None:
     notes = asyncio.run(try_store(dsn, definition, schema))
-    screen.print(f"{definition.name}: {len(definition.statements)} statements are right", markup=False)
+    screen.print(f"{definition.name}: {len(definition.statements)} statements are right")
     for note in notes:
-        screen.print(f"note: {note}", markup=False, soft_wrap=True)
+        screen.print(f"note: {note}", soft_wrap=True)
     for reason in definition.absent.values():
-        screen.print(f"skipped: {reason}", markup=False, soft_wrap=True)
+        screen.print(f"skipped: {reason}", soft_wrap=True)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from inspect import getdoc
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from eventmark.cli.options import ConfigFlag, StoreFlag, TargetFlag, TargetsFlag
@@ -38,7 +37,7 @@ def targets(
     for name in ("operation", "what one call does", "target", "set by"):
         table.add_column(name)
     for row in _rows(definition, settings, chosen_targets(settings, definition)):
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     screen.print(table)
     return 0
 
