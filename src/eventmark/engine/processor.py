@@ -206,7 +206,7 @@ class EventProcessor:
         *,
         tenant_id: str | None = None,
     ) -> int:
-        """Put a processor at another place: a token, the events from an instant on, "tail" or "head".
+        """Put a processor at another place: a token, an instant (as ``create_token_at`` finds it), "tail" or "head".
 
         All of its segments must be free, and all are put there; how many they are. What lies behind the place is
         not handled (again), what lies after it is. ``tenant_id`` is needed where the processor reads one tenant's
