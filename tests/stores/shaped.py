@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -52,6 +52,21 @@ def drawn(random: Random) -> Shaped:
         assert all(get_origin(hint) is Literal for hint in hints.values())
         if (shaped := Shaped(**chosen)).is_possible:
             return shaped
+
+
+# Types that nobody has promised to take, among some that are taken elsewhere.
+_ODD_TYPES = (
+    "date", "time", "interval", "timestamp(0)", "timestamptz", "real", "double precision", "numeric", "money", "smallint",
+    "boolean", "bit(64)", "oid", "xid8", "uuid", "name", '"char"', "char(2)", "varchar(3)", "text[]", "jsonb[]", "jsonb", "xml",
+    "inet", "point", "int4range", "bytea", "tsvector",
+)  # fmt: skip
+
+
+def drawn_oddly(random: Random) -> Shaped:
+    """Any of the choices, and one column of a type that may not be taken there."""
+    field = random.choice(("tenant", "stream", "event_id", "time", "payload", "metadata", "version"))
+    odd: dict[str, Any] = {field: random.choice(_ODD_TYPES)}
+    return replace(drawn(random), **odd)
 
 
 def write_shaped(folder: Path, shaped: Shaped) -> Path:

@@ -254,6 +254,19 @@ def test_an_index_is_made_without_concurrently_and_a_mistake_has_the_line_it_sta
     assert refused.value.line == line + 2
 
 
+def test_a_function_among_the_indexes_is_made_after_the_load(database: str, own: Path) -> None:
+    """Its body has lines that end in a semicolon, and its comment a colon."""
+    append_to(
+        own, "indexes.sql",
+        "create function {schema}.seen() returns trigger language plpgsql as $body$\nbegin\n    /* at 12:30 */\n"
+        "    perform (array[1, 2])[1:2];\n    return new;\nend;\n$body$;\n"
+        "create trigger seen before insert on {schema}.events for each row execute function {schema}.seen();",
+    )  # fmt: skip
+    check(database, own)
+    seed(database, read_definition(own), CorpusPlan(500, tenant_count=3), schema="eventmark", workers=1)
+    assert fetch(database, "select count(*) from pg_trigger where tgname = 'seen'") == 1
+
+
 def test_a_check_that_is_cut_off_leaves_nothing(somebodys: str, own: Path) -> None:
     append_to(own, "schema.sql", "select pg_terminate_backend(pg_backend_pid());")
     before = fetch(somebodys, EVERYTHING)
