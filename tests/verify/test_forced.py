@@ -11,7 +11,7 @@ import pytest
 from eventmark.engine import ORDERINGS
 from eventmark.stores import drop_scratch_schema, write_template
 from eventmark.verify import Subject, engine_subject, store_subject
-from eventmark.verify.forced import force
+from eventmark.verify.forced import Forced, force
 
 HORIZON_OF = "    and written_by < pg_snapshot_xmin(pg_current_snapshot())\n"
 
@@ -30,17 +30,20 @@ def rewrite(path: Path, *changes: tuple[str, str]) -> None:
     path.write_text(text)
 
 
-def forced(dsn: str, subject: Subject) -> set[str]:
-    """The invariants that are broken, each with what is wrong."""
-
-    async def run() -> set[str]:
+def answers(dsn: str, subject: Subject) -> Forced:
+    async def run() -> Forced:
         await subject.make(dsn, "forced")
         try:
-            return {f"{one.invariant} {one.what}" for one in (await force(dsn, "forced", subject)).faults}
+            return await force(dsn, "forced", subject)
         finally:
             await drop_scratch_schema(dsn, "forced")
 
     return asyncio.run(run())
+
+
+def forced(dsn: str, subject: Subject) -> set[str]:
+    """The invariants that are broken, each with what is wrong."""
+    return {f"{one.invariant} {one.what}" for one in answers(dsn, subject).faults}
 
 
 @pytest.mark.parametrize("ordering", ORDERINGS)
@@ -211,3 +214,38 @@ def test_a_wrong_planted_in_a_store_is_found(database: str, own: Path, wrong: st
     plant(own)
     found = forced(database, store_subject(str(own)))
     assert expected in found, found
+
+
+REFUSES = 'refuses = ["repeated ids", "future versions", "late transactions"]\n'
+LEFT = {
+    "no unique event id": "I3",
+    "a version that nobody has come to": "I4",
+    "an id taken early, an append that comes late": "I8",
+}
+
+
+@pytest.mark.parametrize("taken", LEFT)
+def test_what_a_store_takes_without_a_promise_to_refuse_it_is_left_to_its_clients(
+    database: str, own: Path, taken: str
+) -> None:
+    rewrite(own / "store.toml", (REFUSES, ""))
+    PLANTED[taken][0](own)
+    found = answers(database, store_subject(str(own)))
+    assert (found.faults, set(found.left)) == ([], {LEFT[taken]})
+    assert "its clients must" in found.left[LEFT[taken]]
+
+
+def test_a_store_without_promises_that_refuses_all_the_same_leaves_nothing_to_its_clients(
+    database: str, own: Path
+) -> None:
+    rewrite(own / "store.toml", (REFUSES, ""))
+    found = answers(database, store_subject(str(own)))
+    assert (found.faults, found.left) == ([], {})
+
+
+@pytest.mark.parametrize("wrong", ["no unique place in a stream", "a batch in several transactions"])
+def test_what_no_store_may_take_is_found_without_a_promise(database: str, own: Path, wrong: str) -> None:
+    rewrite(own / "store.toml", (REFUSES, ""))
+    plant, expected = PLANTED[wrong]
+    plant(own)
+    assert expected in forced(database, store_subject(str(own)))

@@ -212,7 +212,7 @@ class OrderingResult(Document, frozen=True, kw_only=True):
     client_cpu_share: float  # of one core, writers at full speed
     findings: list[Finding]
     replay: str  # the command that runs it again
-    not_asked: dict[str, str] = {}  # invariant -> why the store's shape forbids to ask for it
+    not_asked: dict[str, str] = {}  # invariant -> why: the store's shape forbids it, or its clients see to it
     raced: int = 0  # appends that lost a version to one that ran at the same time
     overtaken: int = 0  # transactions that ended after one that began later
 

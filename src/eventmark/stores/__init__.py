@@ -3,7 +3,7 @@
 from eventmark.stores.beside import append_beside
 from eventmark.stores.catalogue import engine_store, find_store, store_names, write_template
 from eventmark.stores.claims import claimed
-from eventmark.stores.definition import StoreDefinition, read_definition
+from eventmark.stores.definition import REFUSALS, StoreDefinition, read_definition
 from eventmark.stores.existing import WRITING_STATEMENTS, check_existing
 from eventmark.stores.install import (
     METRICS_VARIABLE,
@@ -43,6 +43,7 @@ __all__ = [
     "PER_EVENT_PARAMETERS",
     "RAW",
     "RAW_TYPES",
+    "REFUSALS",
     "SEEDED",
     "STREAM_PARAMETERS",
     "WRITING_STATEMENTS",

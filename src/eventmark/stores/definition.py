@@ -45,8 +45,9 @@ STATEMENTS = (
 KEYS = (
     "name", "description", "engine", "payload", "ordering", "tenants", "first_sequence", "event_types",
     "aggregate_types", "tables", "columns", "snapshot_columns", "seeded_columns", "targets", "conflict",
-    "schema", "migrations",
+    "schema", "migrations", "refuses",
 )  # fmt: skip
+REFUSALS = ("repeated ids", "future versions", "late transactions")
 _NO_TENANTS = f"'{ONLY_TENANT}'::text"
 FIRST_SEQUENCES = (-1, 0, 1)
 _NAME_MIGRATIONS = 'write above it: schema = ["../db/migration"]'
@@ -62,7 +63,8 @@ class StoreDefinition:
     there has no counterpart and is not filled. ``absent`` maps what the store lacks to the reason.
     ``first_sequence`` is what the column of sequence numbers holds for a stream's first event; statements count from 1
     whatever it is. ``seeded_columns`` are expressions that the seeder fills columns with, by the table's names;
-    ``seed_script`` it runs for each batch before the events: see ``seeding.staging``.
+    ``seed_script`` it runs for each batch before the events: see ``seeding.staging``. ``refuses`` is what an append
+    promises to refuse, of ``REFUSALS``; what it takes without that promise is left to its clients.
     """
 
     name: str
@@ -89,6 +91,7 @@ class StoreDefinition:
     capabilities: Capabilities
     absent: Mapping[str, str] = field(default_factory=dict)
     conflict: ConflictForm = field(default_factory=ConflictForm)
+    refuses: frozenset[str] = frozenset()
 
     @property
     def schema_script(self) -> str:
@@ -211,6 +214,7 @@ def read_definition(directory: Path) -> StoreDefinition:
         capabilities=capabilities,
         absent=absent,
         conflict=_conflict(where, settings),
+        refuses=frozenset(REFUSALS if engine else where.texts(settings, "refuses", known=REFUSALS)),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,13 +28,14 @@ from eventmark.domain import (
 )
 from eventmark.engine.transaction import StoreTransaction
 from eventmark.errors import EventStoreError
-from eventmark.stores import open_store
+from eventmark.stores import REFUSALS, open_store
 from eventmark.stores.sql_transaction import SqlStoreTransaction
 from eventmark.verify.attempts import Attempt, RolledBack, described, outcome_after
 from eventmark.verify.checker import Fault, check
 from eventmark.verify.concurrency import raced
 from eventmark.verify.consumers import first_token
 from eventmark.verify.cut_off import CutOffError, failure_of, persistently
+from eventmark.verify.findings import merged
 from eventmark.verify.history import (
     NO_STREAM,
     TENANTS,
@@ -45,6 +46,7 @@ from eventmark.verify.history import (
     tenant_of,
 )
 from eventmark.verify.recording import Recording
+from eventmark.verify.refusals import left_to_clients
 from eventmark.verify.subject import Start, Subject
 
 BATCH = 3  # events that a consumer asks for: many batches, many tokens
@@ -58,23 +60,41 @@ POLLS_SPARE = 20
 class Forced:
     """What was found, and how many appends lost a version to one that ran at the same time.
 
-    ``cut_off``: why a step could not be taken to its end; empty where all were.
+    ``cut_off``: why a step could not be taken to its end; empty where all were. ``left`` maps the invariants that the
+    store leaves to its clients to what these must see to.
     """
 
     faults: Sequence[Fault]
     raced: int
     cut_off: str = ""
+    left: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING_FORCED = Forced(faults=(), raced=0)
 
 
 async def force(dsn: str, schema: str, subject: Subject) -> Forced:
-    """What is wrong with the store in ``schema``, which is empty, when it is asked step by step."""
+    """What is wrong with the store in ``schema``, which is empty, when it is asked step by step.
+
+    What it does not promise to refuse it is asked apart, in a store made anew: so what follows from taking it is known.
+    """
+    forced = await _forced(dsn, schema, subject)
+    for name in (one for one in REFUSALS if one not in subject.refuses):
+        await subject.make(dsn, schema)
+        apart = await _forced(dsn, schema, subject, apart=name)
+        left, others = left_to_clients(name, apart.faults)
+        forced = replace(
+            forced, faults=merged(forced.faults, others), cut_off=forced.cut_off or apart.cut_off,
+            left={**forced.left, **left},
+        )  # fmt: skip
+    return forced
+
+
+async def _forced(dsn: str, schema: str, subject: Subject, *, apart: str = "") -> Forced:
     observer = await asyncpg.connect(dsn)
     try:
         async with await open_store(subject.definition, dsn, schema=schema, pool_max=6) as store:
-            return await _Steps(Recording(store, schema), subject, observer).run()
+            return await _Steps(Recording(store, schema), subject, observer).run(apart)
     finally:
         await observer.close()
 
@@ -90,24 +110,32 @@ class _Steps:
         self._running: list[asyncio.Task[Outcome]] = []
         self._cut_off = ""
 
-    async def run(self) -> Forced:
+    async def run(self, apart: str = "") -> Forced:
+        """All steps but those that may be refused without a promise; or, ``apart``, those of one alone."""
+        subject = self._subject
+        refusing = {
+            "late transactions": self._late,
+            "future versions": self._future,
+            "repeated ids": self._repeated,
+        }
         for step, asked in (
-            (self._overtaken, True),
+            (self._overtaken, not apart),
             (self._late, True),
-            (self._rolled_back, True),
-            (self._versions, self._subject.contends),
-            (self._repeated, self._subject.has_event_ids),
-            (self._tenants, self._subject.has_tenants),
-            (self._consumed, bool(self._subject.starts)),
-            (self._loaded, True),
+            (self._rolled_back, not apart),
+            (self._versions, subject.contends and not apart),
+            (self._future, subject.contends),
+            (self._repeated, subject.has_event_ids),
+            (self._tenants, subject.has_tenants and not apart),
+            (self._consumed, bool(subject.starts)),
+            (self._loaded, not apart),
         ):
-            if asked:
+            promise = next((name for name, one in refusing.items() if one == step), "")
+            if asked and (not promise or promise == apart or (not apart and promise in subject.refuses)):
                 await self._told(step)
         history = await self._record.history(self._observer)
         found = check(history)
-        if (
-            self._subject.has_event_ids and self._subject.has_tenants
-        ):  # last: the history knows an event by its id alone
+        if subject.has_event_ids and subject.has_tenants and not apart:
+            # Last: the history knows an event by its id alone.
             await self._told(self._one_id_in_two_tenants)
         return Forced(faults=[*found, *self._beside], raced=raced(history), cut_off=self._cut_off)
 
@@ -156,16 +184,22 @@ class _Steps:
             await transaction.append(second, 1, version=0)
 
     async def _versions(self) -> None:
-        """Versions that are stale, that nobody has come to yet, and that two ask for at once."""
+        """Versions that are stale, and that two ask for at once."""
         stream = self._stream(3)
         await self._append(stream, 2, version=0)
-        for version in (0, 1, 2 + FUTURE):
+        for version in (0, 1):
             await self._append(stream, 1, version=version)
         stream = self._stream(3)
         await self._append(stream, 1, version=0)
         async with self._transaction() as winner:
             await winner.append(stream, 1, version=1)
             await self._beside_it(winner, self._append(stream, 2, version=1))
+
+    async def _future(self) -> None:
+        """A version that nobody has come to yet."""
+        stream = self._stream(3)
+        await self._append(stream, 2, version=0)
+        await self._append(stream, 1, version=2 + FUTURE)
 
     async def _repeated(self) -> None:
         """An event id that is stored, again: the same append, at other places, with other contents, in a batch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from eventmark.verify.consumers import LATER, ConsumerTask, run_consumers
 from eventmark.verify.forced import force
 from eventmark.verify.history import Consumption, History, WriterLog, joined
 from eventmark.verify.price import FullSpeed, ordering_result
+from eventmark.verify.refusals import FOLLOWS
 from eventmark.verify.stored import StoredTable, count_damaged, read_stored, replay_differences
 from eventmark.verify.subject import Subject
 from eventmark.verify.writers import WriterTask, run_writer
@@ -63,6 +64,7 @@ def hunt(
     try:
         forced = asyncio.run(force(dsn, schema, plan.subject))
         asyncio.run(plan.subject.make(dsn, schema))
+        plan = replace(plan, subject=replace(plan.subject, idles=FOLLOWS not in forced.left))
         history, full_speed = asyncio.run(_run(dsn, schema, plan, progress))
     finally:
         asyncio.run(drop_scratch_schema(dsn, schema))
@@ -117,7 +119,7 @@ def _tasks(dsn: str, schema: str, plan: HuntPlan) -> Iterator[WriterTask]:
         yield WriterTask(
             dsn=dsn, store=plan.subject.store, schema=schema, number=number, seed=plan.seed, seconds=plan.seconds,
             events=-(-plan.events // WRITERS), held_s=plan.held_s if number == 1 else 0.0,
-            contends=plan.subject.contends,
+            contends=plan.subject.contends, idles=plan.subject.idles,
         )  # fmt: skip
 
 

@@ -42,7 +42,8 @@ def ordering_result(
     missing = undecided(history, contends=subject.contends and not forced.raced)
     if forced.cut_off:
         missing["I12"] = f"not every interleaving could be forced ({forced.cut_off})"
-    missing = {name: why for name, why in missing.items() if name not in subject.not_asked}
+    not_asked = {**forced.left, **subject.not_asked}
+    missing = {name: why for name, why in missing.items() if name not in not_asked}
     every = merged(faults, forced.faults) if subject.lossless else list(faults)
     verdict, reason = _verdict(every, history, reader, missing)
     visible, handled = _delivery_latencies(history, run.paced)
@@ -71,12 +72,12 @@ def ordering_result(
         findings=findings(
             merged(faults, forced.faults),
             reader=reader,
-            not_asked=subject.not_asked,
+            not_asked=not_asked,
             undecided=missing,
             notes=_notes(history),
         ),
         replay=replay,
-        not_asked=dict(subject.not_asked),
+        not_asked=not_asked,
         raced=raced(history) + forced.raced,
         overtaken=overtaken(history),
     )

@@ -9,7 +9,14 @@ import asyncpg
 
 from eventmark.engine import ORDERINGS
 from eventmark.seeding import fill_beside
-from eventmark.stores import StoreDefinition, find_store, make_scratch_schema, make_scratch_store, read_naming
+from eventmark.stores import (
+    REFUSALS,
+    StoreDefinition,
+    find_store,
+    make_scratch_schema,
+    make_scratch_store,
+    read_naming,
+)
 from eventmark.verify.history import SEGMENTS, TENANTS, tenant_of
 
 ENGINE_STORE = "eaf"
@@ -41,7 +48,8 @@ class Subject:
 
     ``store`` is a name or folder, for processes to find it again; ``ordering`` is one of the engine's, "" for
     a store of SQL files. ``starts`` are the consumers of each process. ``absent`` tells what cannot be
-    hunted, and ``not_asked`` which invariants, each with the reason.
+    hunted, and ``not_asked`` which invariants, each with the reason. ``refuses`` is what an append promises to refuse;
+    ``idles``: whether a transaction of the hunt may have its id long before it appends.
     """
 
     name: str
@@ -56,6 +64,8 @@ class Subject:
     has_snapshots: bool = True
     has_event_ids: bool = True
     has_tenants: bool = True
+    refuses: frozenset[str] = frozenset(REFUSALS)
+    idles: bool = True
     absent: tuple[tuple[str, str], ...] = ()
     not_asked: Mapping[str, str] = field(default_factory=dict)
 
@@ -139,7 +149,8 @@ def store_subject(store: str) -> Subject:
         name=definition.name, description=definition.description, store=store, ordering="", lossless=True,
         total_order=True, by_transaction_id=definition.ordering == "transaction-id",
         starts=tuple(tuple(one) for one in (early, late) if one), contends=contends, has_snapshots=has_snapshots,
-        has_event_ids=has_event_ids, has_tenants=definition.has_tenants, absent=tuple(absent.items()),
+        has_event_ids=has_event_ids, has_tenants=definition.has_tenants, refuses=definition.refuses,
+        absent=tuple(absent.items()),
         not_asked=_not_asked(definition, consumers=bool(early), contends=contends, has_snapshots=has_snapshots),
     )  # fmt: skip
 

@@ -44,7 +44,7 @@ class WriterTask:
 
     With ``rate_per_s`` it appends single events at that rate and nothing else but slow transactions.
     ``held_s``: one transaction more, that appends first and commits so much later. ``contends``: some
-    streams are appended to by all writers.
+    streams are appended to by all writers. ``idles``: some transactions have their id long before they append.
     """
 
     dsn: str
@@ -57,6 +57,7 @@ class WriterTask:
     rate_per_s: float = 0.0
     held_s: float = 0.0
     contends: bool = True
+    idles: bool = True
 
 
 async def run_writer(task: WriterTask) -> WriterLog:
@@ -94,7 +95,7 @@ class _Writer:
         began_s, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._slow())]
-            if not self._task.rate_per_s:
+            if self._task.idles and not self._task.rate_per_s:
                 beside.append(group.create_task(self._idle()))
             if self._task.held_s:
                 group.create_task(self._held(self._task.held_s))

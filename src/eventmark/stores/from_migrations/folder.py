@@ -92,10 +92,25 @@ def _choices(proposal: Proposal, events: Mapped) -> Iterator[str]:
         yield "# Read by position alone, events are lost when transactions overlap: see docs/ordering.md."
     if "tenant_id" not in events.guesses:
         yield 'tenants = "none"'
+    yield f"refuses = {_list(_refused(events))}  # what append_events.sql promises to refuse"
     yield "first_sequence = 1  # a guess: what the first event of a stream has; statements count from 1 as well"
     for name in ("event_type", "aggregate_type"):
         if (column := events.column(name)) and column.values:
             yield f"{name}s = {_list(column.values)}"
+
+
+def _refused(events: Mapped) -> Iterator[str]:
+    """What the append that is written refuses: by what it compares, or by a unique key."""
+    ids = {events[name].name for name in ("event_id", "tenant_id") if name in events.guesses}
+    if any(
+        one.is_unique and set(one.columns) <= ids
+        for one in events.table.indexes
+        if "event_id" in events.guesses
+    ):
+        yield "repeated ids"
+    yield "future versions"
+    if "transaction_id" in events.guesses:
+        yield "late transactions"
 
 
 def _tables(proposal: Proposal, events: Mapped) -> Iterator[str]:
