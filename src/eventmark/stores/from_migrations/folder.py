@@ -101,12 +101,9 @@ def _choices(proposal: Proposal, events: Mapped) -> Iterator[str]:
 
 def _refused(events: Mapped) -> Iterator[str]:
     """What the append that is written refuses: by what it compares, or by a unique key."""
-    ids = {events[name].name for name in ("event_id", "tenant_id") if name in events.guesses}
-    if any(
-        one.is_unique and set(one.columns) <= ids
-        for one in events.table.indexes
-        if "event_id" in events.guesses
-    ):
+    id_, tenant = events.column("event_id"), events.column("tenant_id")
+    keys = [{id_.name}, {id_.name, tenant.name if tenant else ""}] if id_ else []
+    if any(one.is_unique and set(one.columns) in keys for one in events.table.indexes):
         yield "repeated ids"
     yield "future versions"
     if "transaction_id" in events.guesses:
