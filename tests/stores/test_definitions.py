@@ -54,8 +54,8 @@ def test_every_bundled_store_and_the_example_are_right(database: str, own: Path)
     ("mistake", "file", "line", "said"),
     [
         (edit("store.toml", 'ordering = "', 'odering = "'), "store.toml", 15, "did you mean 'ordering'"),
-        (edit("store.toml", "[tables]", "[tables"), "store.toml", 18, ""),
-        (edit("store.toml", 'sequence_number = "version"\ntimestamp', "timestamp"), "store.toml", 23, "sequence_number"),
+        (edit("store.toml", "[tables]", "[tables"), "store.toml", 22, ""),
+        (edit("store.toml", 'sequence_number = "version"\ntimestamp', "timestamp"), "store.toml", 27, "sequence_number"),
         (edit("store.toml", '"load_aggregate[1000]" = 20', '"load_agregate[1000]" = 20'), "store.toml", None, "load_aggregate"),
         (edit("store.toml", '"transaction-id"', '"by-luck"'), "store.toml", 15, "by-luck"),
         (edit("load_aggregate.sql", ":tenant_id and", ":tenant and"), "load_aggregate.sql", 10, ":tenant"),
@@ -92,8 +92,8 @@ def test_an_unknown_statement_is_named_with_the_nearest(own: Path) -> None:
         (edit("load_aggregate.sql", "data as payload", "data as body"), "load_aggregate.sql", 7, "payload"),
         (edit("schema.sql", "tenant text not null", "tenant txt not null"), "schema.sql", 6, "txt"),
         (edit("indexes.sql", "(written_by, position)", "(written_by, place)"), "indexes.sql", None, "place"),
-        (edit("store.toml", 'payload = "data"', 'payload = "dta"'), "store.toml", 32, "dta"),
-        (edit("store.toml", 'events = "events"', 'events = "evts"'), "store.toml", 19, "evts"),
+        (edit("store.toml", 'payload = "data"', 'payload = "dta"'), "store.toml", 36, "dta"),
+        (edit("store.toml", 'events = "events"', 'events = "evts"'), "store.toml", 23, "evts"),
         (edit("create_token_at.sql", "instant timestamptz", "instant timestamptz, when date"), "create_token_at.sql", None, "when"),
     ],
 )  # fmt: skip
