@@ -9,6 +9,7 @@ import asyncpg
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.stores.definition import StoreDefinition
+from eventmark.stores.distributed import refuse_distributed
 from eventmark.stores.install import check_answer, check_columns, check_parameters, statement_error
 from eventmark.stores.shape import check_types, read_shape
 
@@ -25,7 +26,7 @@ _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 async def check_existing(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
 ) -> None:
-    """Raises ``CannotRunError`` for a table that is not there, is none, is empty or may not be read.
+    """Raises ``CannotRunError`` for a table that is not there, is none, is empty or may not be read, or is distributed.
 
     ``StoreDefinitionError`` where the folder does not fit it: columns, their types, statements.
     """
@@ -33,6 +34,7 @@ async def check_existing(
         raise CannotRunError(f"there is no schema {schema!r}", remedy="name the store's own with --schema")
     for table in filter(None, (definition.events_table, definition.snapshots_table)):
         await _check_table(connection, definition, schema, table)
+    await refuse_distributed(connection, definition, schema)
     await check_columns(connection, definition, schema)
     if not definition.engine:
         check_types(definition, await read_shape(connection, definition, schema))

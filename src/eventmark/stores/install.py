@@ -21,6 +21,7 @@ from eventmark.engine.store import POLL_INTERVAL_S
 from eventmark.errors import CannotRunError, EventmarkError, StoreDefinitionError
 from eventmark.server.search_path import confine
 from eventmark.stores.definition import StoreDefinition
+from eventmark.stores.distributed import refuse_distributed
 from eventmark.stores.outside import Watched, outside, read_surroundings, refuse_dependencies
 from eventmark.stores.scratch import drop_scratch, run_id, scratch_name
 from eventmark.stores.script import ScriptStatement, check_operation, store_scripts
@@ -124,7 +125,7 @@ async def install_store(
     """Create the store's schema, all or nothing, for this run to measure on.
 
     Raises ``StoreDefinitionError`` with file and line for SQL the server refuses, ``CannotRunError`` for a
-    schema that is there already.
+    schema that is there already, and for a table that is distributed and streamed whole.
     """
     statements = store_scripts(definition, schema, with_indexes=with_indexes)
     surroundings = await read_surroundings(connection, schema)
@@ -137,6 +138,7 @@ async def install_store(
             await confine(connection, schema, local=True)
             await watched.begin()
             marker = await create([one.sql for one in statements])
+            await refuse_distributed(connection, definition, schema)
             if await watched.reached() is not None:
                 raise _ReachedOutsideError
     except asyncpg.PostgresError as error:
