@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from eventmark.engine import PostgresEventStore
 from eventmark.errors import CannotRunError
 from eventmark.results.results import Verdict
 from eventmark.seeding import AuditReport, audit, missing_events, remove_appended, seed
-from eventmark.seeding.load import kept_plan
 from eventmark.server import Server
 from eventmark.stores import StoreDefinition, find_store, write_template
 from eventmark.workload import CorpusPlan
@@ -260,13 +258,6 @@ def test_what_measuring_added_is_found_whatever_its_transaction_ids_after_a_reba
         " from eventmark.domain_events d where global_sequence_id = 1",
     )
     assert asyncio.run(remove_appended(planned, definition, "eventmark", EVENTS)) == 1
-
-
-def test_a_worker_makes_the_prose_of_a_plan_once_however_often_the_plan_comes() -> None:
-    first, second = (kept_plan(pickle.loads(pickle.dumps(CorpusPlan(20_000, seed=3)))) for _ in range(2))
-
-    assert second.pool is first.pool
-    assert kept_plan(CorpusPlan(20_000, seed=4)).pool is not first.pool
 
 
 def test_progress_never_goes_back_and_ends_at_its_total(database: str) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from eventmark.cli.load import worker_count
 from eventmark.cli.options import CorpusOptions
 from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
@@ -12,11 +16,20 @@ from eventmark.judgement.verdicts import exit_code
 from eventmark.report import render_findings
 from eventmark.seeding import audit as audit_corpus
 from eventmark.seeding import seed as seed_corpus
+from eventmark.seeding.seed import WORKERS
 
 
-def seed(*, options: CorpusOptions | None = None) -> int:
+def seed(
+    *,
+    workers: Annotated[
+        str | None,
+        Parameter(group="Corpus", help="Processes that load it, or a Dask cluster's: dask://host:8786 [2]."),
+    ] = None,
+    options: CorpusOptions | None = None,
+) -> int:
     """Fill a store with a corpus and keep it. Goes on where an interrupted seeding stopped."""
-    settings = (options or CorpusOptions()).settings()
+    settings = (options or CorpusOptions()).settings(workers=workers)
+    count = worker_count(settings, WORKERS)
     with job_of(settings, keep=True) as job:
         with progress_bars(console) as progress:
             prepare_store(job)
@@ -25,6 +38,8 @@ def seed(*, options: CorpusOptions | None = None) -> int:
                 job.definition,
                 job.corpus,
                 schema=job.schema,
+                workers=count,
+                cluster=job.cluster,
                 replace=job.replace,
                 progress=progress,
             )

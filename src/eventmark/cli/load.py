@@ -161,24 +161,28 @@ def plan_of(settings: Settings, seconds: float) -> LoadPlan:
     )
 
 
-def worker_count(settings: Settings) -> int:
-    """Worker processes of this machine; a cluster has as many workers as it has. Raises ``UsageError``."""
+def worker_count(settings: Settings, default: int = 0) -> int:
+    """Worker processes of this machine, by default one for each core; a cluster has as many workers as it has.
+
+    Raises ``UsageError``.
+    """
+    default = default or min(machine.cpu_count(), WORKERS_MAX)
     if not settings.workers or settings.workers.startswith(SCHEME):
-        return min(machine.cpu_count(), WORKERS_MAX)
+        return default
     if not settings.workers.removeprefix("-").isdecimal():
         raise UsageError(
             f"--workers is a number or {SCHEME}host:port, got {settings.workers!r}", remedy="correct it"
         )
-    return int(settings.workers) or min(machine.cpu_count(), WORKERS_MAX)
+    return int(settings.workers) or default
 
 
-def without_cluster(settings: Settings, verb: str) -> Settings:
-    """The settings of a verb that works on this machine alone. Raises ``UsageError`` where they name a cluster."""
-    if settings.workers.startswith(SCHEME):
+def check_workers(settings: Settings, verb: str) -> None:
+    """For a verb that chooses how many processes it has itself. Raises ``UsageError`` where they are no cluster's."""
+    if settings.workers and not settings.workers.startswith(SCHEME):
         raise UsageError(
-            f"{verb} does not run on a cluster", remedy="load, capacity, sweep and soak do: see docs/many-machines.md"
-        )  # fmt: skip
-    return settings
+            f"{verb} chooses how many processes it has, and --workers whose, got {settings.workers!r}",
+            remedy=f"write {SCHEME}host:port, or leave it out for processes of this machine",
+        )
 
 
 def capacity(

@@ -31,6 +31,13 @@ TargetFlag = Annotated[
         group=_RUN, negative=(), help=f"A target over all others, '{TARGET_EXAMPLE}'; may be given again."
     ),
 ]
+ClusterFlag = Annotated[
+    str | None,
+    Parameter(
+        name="--workers", group=_RUN,
+        help="A Dask cluster's workers instead of processes of this machine: dask://host:8786.",
+    ),
+]  # fmt: skip
 
 
 @Parameter(name="*")

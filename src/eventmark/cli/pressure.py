@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.choices import chosen
-from eventmark.cli.load import LoadOptions, plan_of, without_cluster
+from eventmark.cli.load import LoadOptions, plan_of
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario, run_watched
 from eventmark.errors import UsageError
@@ -106,10 +106,10 @@ def isolate(
     ``--seconds`` is of each leg. The victim's targets are to hold beside the aggressor as well.
     """
     own = (load_options or LoadOptions()).given()
-    settings = without_cluster((options or Options()).settings(
+    settings = (options or Options()).settings(
         against=against, victim=victim, aggressor=aggressor, aggressor_users=aggressor_users,
         inflation_max=inflation_max, **own,
-    ), "isolate")  # fmt: skip
+    )  # fmt: skip
     if not 1.0 < settings.inflation_max <= 1000:
         raise UsageError(
             f"--inflation-max must be above 1, got {settings.inflation_max:g}", remedy="leave it out for 2"

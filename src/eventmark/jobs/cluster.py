@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 from psycopg.conninfo import conninfo_to_dict
 
 from eventmark.config import Settings
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.redaction import is_dsn, redact_text
-from eventmark.server import Server
+from eventmark.results.results import Finding, HostEnvironment
+from eventmark.server import Server, host_environment
 from eventmark.server.dsn import read_dsn, split_password
+from eventmark.server.fitness import machine_findings
 from eventmark.stores import store_names
-from eventmark.workers import worker_processes
 from eventmark.workers.cluster import SCHEME, ClusterWorkers, Member, cluster_workers
 
 FOLDER_BYTES_MAX = 16 * 2**20
@@ -56,7 +58,7 @@ def on_cluster(cluster: ClusterWorkers | None, server: Server, store: str) -> It
         return
     with tempfile.TemporaryDirectory(prefix="eventmark-") as folder:
         passwords = Path(folder) / "passwords"
-        cluster.pack = _Packing(_files_of(store), _written(passwords, server.dsn))
+        cluster.pack = _Packing(store, _files_of(store), _written(passwords, server.dsn))
         wanted = asyncio.run(_server_at(server.dsn))
         reached = cluster.on_each(reach, Reach(server.dsn))
         for member, found in zip(cluster.members, reached, strict=True):
@@ -68,9 +70,24 @@ def on_cluster(cluster: ClusterWorkers | None, server: Server, store: str) -> It
         yield
 
 
-def taken_workers(cluster: ClusterWorkers | None, count: int) -> AbstractContextManager[Any]:
-    """An executor that runs ``count`` tasks at once: of the cluster where there is one, else of this machine."""
-    return worker_processes(count) if cluster is None else nullcontext(cluster)
+def machines_elsewhere(cluster: ClusterWorkers | None) -> tuple[dict[str, HostEnvironment], list[Finding]]:
+    """The machines of the workers that are not on this one, by worker; and how fit each machine is."""
+    away = [] if cluster is None else [one for one in cluster.members if not one.is_here]
+    if cluster is None or not away:
+        return {}, []
+    first = {one.place: one for one in reversed(away)}
+    seen = dict(zip(first, cluster.on_each(look_at_machine, None, list(first.values())), strict=True))
+    findings = [
+        msgspec.structs.replace(finding, observed=f"worker {first[place]}: {finding.observed}")
+        for place, (_, found) in seen.items()
+        for finding in found
+    ]
+    return {one.name: seen[one.place][0] for one in away}, findings
+
+
+def look_at_machine(_: None) -> tuple[HostEnvironment, list[Finding]]:
+    """On a worker: its machine."""
+    return host_environment(), machine_findings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +121,15 @@ async def _server_at(dsn: str) -> str:
 class _Packing:
     """Makes parcels. ``passwords`` is a file for workers on this machine, which may have no other."""
 
+    store: str
     files: Mapping[str, bytes]
     passwords: Path
 
     def __call__(self, member: Member, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Parcel:
         passfile = str(self.passwords) if member.is_here else ""
-        return Parcel(work, tuple(_without_password(one, passfile) for one in arguments), self.files)
+        return Parcel(
+            work, tuple(_without_password(one, passfile) for one in arguments), self.store, self.files
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +138,7 @@ class Parcel:
 
     work: Callable[..., Any]
     arguments: tuple[Any, ...]
+    store: str
     files: Mapping[str, bytes]
 
     def __call__(self) -> Any:
@@ -129,11 +150,12 @@ class Parcel:
             return self.work(*(self._arrived(one, Path(folder)) for one in self.arguments))
 
     def _arrived(self, argument: Any, folder: Path) -> Any:
+        """With the DSN, and where it names the store that came along, that."""
         if isinstance(argument, tuple):
             return tuple(self._arrived(one, folder) for one in argument)
         if hasattr(argument, "dsn"):
             argument = replace(argument, dsn=read_dsn(argument.dsn))
-        if self.files and hasattr(argument, "store"):
+        if self.files and getattr(argument, "store", "") == self.store:
             argument = replace(argument, store=str(folder / Path(next(iter(self.files))).parts[0]))
         return argument
 

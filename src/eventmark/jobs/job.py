@@ -11,7 +11,13 @@ import asyncpg
 
 from eventmark.jobs.profiles import Profile
 from eventmark.jobs.warming import warm
-from eventmark.results.results import Environment, Finding, ServerEnvironment, StoreEnvironment
+from eventmark.results.results import (
+    Environment,
+    Finding,
+    HostEnvironment,
+    ServerEnvironment,
+    StoreEnvironment,
+)
 from eventmark.results.targets import DEFAULT_TARGETS, Target
 from eventmark.seeding import (
     CorpusSample,
@@ -79,7 +85,7 @@ class Job:
     with_floors: bool = True
     replace: bool = False
     aged: bool = False
-    cluster: ClusterWorkers | None = None  # whose workers generate loads; None for processes of this machine
+    cluster: ClusterWorkers | None = None  # whose workers do the work; None for processes of this machine
     existing: Existing | None = None
 
     def __post_init__(self) -> None:
@@ -118,8 +124,9 @@ def fill(job: Job, progress: Progress) -> SeedReport:
     Aged where the job says so.
     """
     seeded = seed(
-        job.server.dsn, job.definition, job.corpus, schema=job.schema, replace=job.replace, progress=progress
-    )
+        job.server.dsn, job.definition, job.corpus, schema=job.schema, cluster=job.cluster, replace=job.replace,
+        progress=progress,
+    )  # fmt: skip
     if seeded.reused:
         asyncio.run(rejuvenate(job.server.dsn, job.definition, job.schema))
         asyncio.run(remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events))
@@ -135,13 +142,16 @@ def draw_sample(job: Job) -> CorpusSample:
     return asyncio.run(_sample(job))
 
 
-def environment_of(job: Job, fitness: list[Finding]) -> Environment:
-    """The machine, the server and the store of a job."""
+def environment_of(
+    job: Job, fitness: list[Finding], machines: Mapping[str, HostEnvironment] | None = None
+) -> Environment:
+    """The machine, the server and the store of a job, and the ``machines`` of a cluster's workers."""
     return Environment(
         host=host_environment(),
         server=asyncio.run(_server_environment(job)),
         store=_store_environment(job.definition, asyncio.run(_indexes(job))),
         fitness=fitness,
+        workers=dict(machines or {}),
     )
 
 

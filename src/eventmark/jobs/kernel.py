@@ -165,7 +165,7 @@ def concluded(
         seed=run.job.corpus.seed,
         verdict=verdict,
         reasons=reasons,
-        environment=environment_of(run.job, run.fitness),
+        environment=environment_of(run.job, run.fitness, run.machines),
         corpus=found.corpus,
         operations=operations,
         plans=list(found.plans),

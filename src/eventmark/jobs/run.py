@@ -10,9 +10,10 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from eventmark.jobs.cluster import machines_elsewhere
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job, draw_sample
-from eventmark.results.results import Finding, Phase, Series
+from eventmark.results.results import Finding, HostEnvironment, Phase, Series
 from eventmark.seeding import CorpusSample, Progress, SeedReport, estimated_bytes, no_progress
 from eventmark.server import Monitor, Watch, examine
 from eventmark.server.monitor import OTHERS
@@ -28,7 +29,7 @@ class Run:
     itself; experiments add to them. ``seeded`` says how the corpus came to be there, None where none was filled.
     ``so_far`` returns what is measured already, for a run that is interrupted; experiments set it. It raises
     ``CannotRunError`` where that is nothing.
-    ``events_to_come`` need room on disk.
+    ``events_to_come`` need room on disk. ``machines`` are those of a cluster's workers, by worker, that are elsewhere.
     """
 
     def __init__(self, job: Job, progress: Progress = no_progress, *, events_to_come: int = 0) -> None:
@@ -43,6 +44,7 @@ class Run:
         self.skipped: dict[str, str] = {}
         self.series: list[Series] = []
         self.fitness: list[Finding] = []
+        self.machines: dict[str, HostEnvironment] = {}
         self.so_far: Callable[[], Findings] | None = None
 
     def __enter__(self) -> Self:
@@ -50,6 +52,8 @@ class Run:
             self.progress("doctor", 0, 1)
             needed_bytes = estimated_bytes(self._events_to_come, self.job.corpus.payload_profile)
             self.fitness = examine(self.job.server, self.job.place, needed_bytes)
+            self.machines, elsewhere = machines_elsewhere(self.job.cluster)
+            self.fitness += elsewhere
             self.progress("doctor", 1, 1)
         self._monitor.__enter__()
         return self

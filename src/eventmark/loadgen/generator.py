@@ -14,7 +14,6 @@ import asyncpg
 import numpy as np
 
 from eventmark.errors import CannotRunError
-from eventmark.jobs.cluster import taken_workers
 from eventmark.jobs.job import Job
 from eventmark.jobs.run import Run
 from eventmark.loadgen.beats import BEAT_S, STOP, Beat
@@ -28,6 +27,7 @@ from eventmark.loadgen.worker import run_load_worker
 from eventmark.seeding import CorpusSample, Progress, no_progress, refreshed_sample
 from eventmark.server.connections import check_connections
 from eventmark.workers import Crew, WorkerLink
+from eventmark.workers.cluster import taken_workers
 
 STAGE = "generate"
 
@@ -121,8 +121,7 @@ async def generate(
     work: Work | None = None,
 ) -> LoadOutcome:
     """``run_load`` within a running event loop."""
-    if job.cluster is not None:
-        plan = replace(plan, workers=len(job.cluster.members))
+    plan = spread(plan, job) if executor is None else plan
     sample = of_tenants(await _refreshed(job, sample, plan), plan.tenants)
     tasks = [
         WorkerTask(
@@ -147,6 +146,11 @@ async def generate(
                     raise
             outcome = merged(plan, await crew.results(), started_s)
             return replace(outcome, clocks=tuple(crew.clocks))
+
+
+def spread(plan: LoadPlan, job: Job) -> LoadPlan:
+    """The load as all workers of the job's cluster generate it, where it has one."""
+    return plan if job.cluster is None else replace(plan, workers=len(job.cluster.members))
 
 
 async def _stopped(crew: Crew[WorkerRecords], plan: LoadPlan, started_s: float) -> LoadOutcome:

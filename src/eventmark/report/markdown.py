@@ -287,6 +287,11 @@ def _environment(environment: Environment) -> list[str]:
         + (f", revision {code(host.revision)}" if host.revision else "")
         + f"; {cell(server.kind)} PostgreSQL {cell(server.version)}, flush {milliseconds(server.fsync_ms)}; "
         f"store {cell(store.name)}, ordered by {cell(store.ordering)}.",
+        *(
+            f"Worker {cell(name)}: {cell(one.cpu_model)}, {counted(one.cpu_count, 'core')}, "
+            f"{numbers.mebibytes(one.memory_mib)}."
+            for name, one in environment.workers.items()
+        ),
         "",
         *(_findings_table(environment.fitness) if environment.fitness else ["Fitness was not examined."]),
         "",

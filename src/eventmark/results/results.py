@@ -357,7 +357,8 @@ class Environment(Document, frozen=True, kw_only=True):
     host: HostEnvironment
     server: ServerEnvironment
     store: StoreEnvironment
-    fitness: list[Finding]  # what doctor found about the machine
+    fitness: list[Finding]  # what doctor found about the machine, and about those of a cluster's workers
+    workers: dict[str, HostEnvironment] = {}  # of a cluster's workers that are elsewhere: their machines
 
 
 class RunResult(Document, frozen=True, kw_only=True):

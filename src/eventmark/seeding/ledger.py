@@ -159,13 +159,17 @@ async def note_batch(
     snapshots: int,
     checksum: str,
     longest: list[tuple[str, str]],
-) -> None:
-    """Within the transaction that loads the batch."""
-    await connection.execute(
+) -> bool:
+    """Within the transaction that loads the batch. False where it is loaded already, if need be by another worker that
+    has just ended: of one that was given up, nobody knows how far it came.
+    """
+    noted = await connection.fetchval(
         f"insert into {quoted_schema(schema)}.eventmark_seed_batches"
-        " (batch, events, snapshots, checksum, longest) values ($1, $2, $3, $4, $5)",
+        " (batch, events, snapshots, checksum, longest) values ($1, $2, $3, $4, $5)"
+        " on conflict (batch) do nothing returning true",
         number, events, snapshots, checksum, json.dumps(longest),
     )  # fmt: skip
+    return noted is True
 
 
 async def longest_streams(connection: asyncpg.Connection[Any], schema: str) -> list[tuple[str, str]]:

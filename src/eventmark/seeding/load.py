@@ -1,14 +1,10 @@
-"""What a worker process does: makes batches and copies them in, each in one transaction with its ledger row."""
+"""What a worker does: makes batches and copies them in, each in one transaction with its ledger row."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import os
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import asyncpg
@@ -18,7 +14,7 @@ from eventmark.errors import CannotRunError, StoreDefinitionError
 from eventmark.seeding import copy_format
 from eventmark.seeding.ledger import note_batch
 from eventmark.stores import RAW, RAW_TYPES, Shape, Staging, StoreDefinition, encoder_of, staging_of
-from eventmark.workers import loop_factory, own_peak_rss_mib
+from eventmark.workers import WorkerLink, own_peak_rss_mib
 from eventmark.workload import (
     LONGEST_STREAM_EVENTS,
     BatchColumns,
@@ -48,6 +44,9 @@ _REMEDIES = (
     ),
 )
 
+NO_MORE = -1
+"""Ends a worker."""
+
 # What the checksum covers: each event's identity and place. Payloads are compared by the audit itself.
 CHECKSUM_COLUMNS = ("tenant_id", "aggregate_id", "sequence_number", "event_type")
 
@@ -70,16 +69,16 @@ class LoadTask:
     staging: Staging | None  # None where a batch is copied right into the table
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedBatch:
-    """A batch that is in the table, when (seconds since the epoch), and the worker's peak memory."""
+    """A batch that is in the table, and its worker's peak memory. When the parent was told (seconds since the epoch),
+    and by which worker, is the parent's to note.
+    """
 
-    number: int
     events: int
-    snapshots: int
-    at_s: float
     worker_peak_rss_mib: float
-    worker_pid: int
+    at_s: float = 0.0
+    worker: int = 0
 
 
 def load_task(
@@ -118,41 +117,51 @@ def _is_copied(definition: StoreDefinition, shape: Shape) -> bool:
     )
 
 
-class _Worker:
-    """The connection and the loop a worker process keeps between its tasks."""
+async def load_batches(task: LoadTask, link: WorkerLink) -> None:
+    """Run in a worker: load the batches that the parent names, and tell it of each, until it names ``NO_MORE``.
 
-    def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._runner = asyncio.Runner(loop_factory=loop_factory())
-        self._connection: asyncpg.Connection[Any] | None = None
+    Raises ``CannotRunError`` with what the server said.
+    """
+    number = NO_MORE
+    try:
+        # A batch and its ledger row are lost together or not at all, and the commit that ends the stage
+        # waits for all of them: no batch needs to wait for the disk on its own.
+        connection = await asyncpg.connect(
+            task.dsn, server_settings={"application_name": "eventmark-seed", "synchronous_commit": "off"}
+        )
+        try:
+            await link.ready()
+            while (number := await link.receive(int)) != NO_MORE:
+                link.send(await _loaded(connection, task, number))
+            await connection.close()
+        finally:
+            connection.terminate()
+    except StoreDefinitionError:
+        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        # Rebuilt from its text: the driver's errors do not travel between processes.
+        raise CannotRunError(
+            f"batch {max(number, 0)} could not be loaded: {first_line(error)}", remedy=remedy_for(error)
+        ) from None
 
-    def load(self, task: LoadTask, number: int) -> LoadedBatch:
-        plan = kept_plan(task.plan)
-        batch = make_columns(plan, number, first_transaction_id=task.first_transaction_id, naming=task.naming)
-        snapshots = snapshot_rows(plan, batch)
-        self._runner.run(self._copy(task, batch, snapshots))
-        return LoadedBatch(number, len(batch), len(snapshots), time.time(), own_peak_rss_mib(), os.getpid())
 
-    async def _copy(self, task: LoadTask, batch: BatchColumns, snapshots: list[SnapshotRow]) -> None:
-        if self._connection is None or self._connection.is_closed():
-            # A batch and its ledger row are lost together or not at all, and the commit that ends the stage
-            # waits for all of them: no batch needs to wait for the disk on its own.
-            self._connection = await asyncpg.connect(
-                self._dsn,
-                server_settings={"application_name": "eventmark-seed", "synchronous_commit": "off"},
-            )
-        await copy_batch(self._connection, task, batch, snapshots)
+async def _loaded(connection: asyncpg.Connection[Any], task: LoadTask, number: int) -> LoadedBatch:
+    batch = make_columns(
+        task.plan, number, first_transaction_id=task.first_transaction_id, naming=task.naming
+    )
+    await copy_batch(connection, task, batch, snapshot_rows(task.plan, batch))
+    return LoadedBatch(events=len(batch), worker_peak_rss_mib=own_peak_rss_mib())
 
 
 async def copy_batch(
     connection: asyncpg.Connection[Any], task: LoadTask, batch: BatchColumns, snapshots: list[SnapshotRow]
 ) -> None:
-    """A batch and its row of the ledger, in one transaction. Errors are the driver's."""
+    """A batch and its row of the ledger, in one transaction; nothing where both are there. Errors are the driver's."""
     if task.staging is not None:
         for statement in task.staging.prepare:
             await connection.execute(statement)
     async with connection.transaction():
-        await note_batch(
+        is_new = await note_batch(
             connection,
             task.schema,
             number=batch.number,
@@ -161,6 +170,8 @@ async def copy_batch(
             checksum=checksum(batch),
             longest=_longest(batch),
         )
+        if not is_new:
+            return
         if task.staging is None:
             await _copy(connection, batch, task.columns, task.types, task.events_table, task.schema)
         else:
@@ -173,30 +184,6 @@ async def copy_batch(
 async def stage(connection: asyncpg.Connection[Any], batch: BatchColumns) -> None:
     """The batch into the temporary table that the store's tables are filled from."""
     await _copy(connection, batch, {name: name for name in copy_format.COLUMN_TYPES}, RAW_TYPES, RAW, None)
-
-
-_workers: dict[str, _Worker] = {}
-
-
-@lru_cache(maxsize=1)
-def kept_plan(plan: CorpusPlan) -> CorpusPlan:
-    """The plan as this process first got it: it comes anew with each task, without the prose made from it."""
-    return plan
-
-
-def load_batch(numbered: tuple[LoadTask, int]) -> LoadedBatch:
-    """Run in a worker process. Raises ``CannotRunError`` with what the server said."""
-    task, number = numbered
-    worker = _workers.setdefault(task.dsn, _Worker(task.dsn))
-    try:
-        return worker.load(task, number)
-    except StoreDefinitionError:
-        raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        # Rebuilt from its text: the driver's errors do not travel between processes.
-        raise CannotRunError(
-            f"batch {number} could not be loaded: {first_line(error)}", remedy=remedy_for(error)
-        ) from None
 
 
 def first_line(error: Exception) -> str:

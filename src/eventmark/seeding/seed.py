@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
@@ -26,17 +26,22 @@ from eventmark.seeding.ledger import (
     read_ledger,
     set_stage,
 )
-from eventmark.seeding.load import LoadedBatch, LoadTask, load_batch, load_task
+from eventmark.seeding.load import NO_MORE, LoadedBatch, LoadTask, load_batches, load_task
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores import Shape, StoreDefinition, install_store, read_shape
-from eventmark.workers import hand_over, own_peak_rss_mib, worker_processes
+from eventmark.workers import Crew, own_peak_rss_mib
+from eventmark.workers.cluster import ClusterWorkers, taken_workers
 from eventmark.workload import BATCH_EVENTS, CorpusPlan
 
 WORKERS = 2  # as many as keep the server busy: a batch is made while the other worker's is loaded
 BYTES_PER_EVENT = {"realistic": 2200, "small": 1400, "lean": 720}
 """Heap, TOAST, five indexes, and the index builds' temporary files, by profile of the payloads."""
 
+AHEAD = 2
+"""Batches that a worker has been given: the one that it loads, and the next."""
+
+LOOK_EVERY_S = 0.05
 SERIES_POINTS_MAX = 500
 
 
@@ -90,6 +95,7 @@ def seed(
     schema: str,
     events: int | None = None,
     workers: int = WORKERS,
+    cluster: ClusterWorkers | None = None,
     replace: bool = False,
     purpose: Purpose = Purpose.CORPUS,
     progress: Progress = no_progress,
@@ -98,7 +104,9 @@ def seed(
 
     With ``events``, only so far: the log's first so many, whole batches (``whole_batches``), and from the second
     time on into the indexes that are there. A schema with another corpus, or made from other files, is an error
-    unless ``replace``, which always begins anew; one that is in use always is.
+    unless ``replace``, which always begins anew; one that is in use always is. ``cluster``: its workers load, all of
+    them, instead of ``workers`` processes of this machine. A worker that is lost ends the call and loses nothing: the
+    ledger has the batches that are in the table, and the same call goes on with the others.
     Ctrl-C lets the batches under way finish and leaves a store that the same call goes on with. Raises
     ``CannotRunError``.
     """
@@ -111,9 +119,10 @@ def seed(
         return SeedReport(corpus=corpus, reused=True, resumed=False, events=0)
     indexed = corpus.stage in (Stage.READY, Stage.GROWING)
     # As in use, keys come in their order, and leave full pages behind: two workers' batches would split them in halves.
-    workers = 1 if indexed else workers
+    count = 1 if indexed else len(cluster.members) if cluster is not None else workers
     began_s = time.time()
-    loaded = _load(dsn, definition, corpus, schema, missing, wanted, workers, progress)
+    with taken_workers(cluster, count) as executor:
+        loaded = _load(dsn, definition, corpus, schema, missing, wanted, executor, count, progress)
     stages = {"load": time.time() - began_s} if missing else {}
     if indexed:
         stages |= asyncio.run(refresh_table(dsn, definition, schema, progress))
@@ -201,6 +210,7 @@ def _load(
     schema: str,
     missing: list[int],
     wanted: int,
+    executor: Executor,
     workers: int,
     progress: Progress,
 ) -> list[LoadedBatch]:
@@ -212,11 +222,14 @@ def _load(
         return loaded
     before = wanted - sum(_events_of(plan, number) for number in missing)
     progress("load", before, wanted)
-    with worker_processes(min(workers, len(missing))) as executor:
-        for batch in _in_flight(executor, task, missing, limit=2 * workers):
-            loaded.append(batch)
-            before += batch.events
-            progress("load", before, wanted)
+
+    def note(batch: LoadedBatch) -> None:
+        nonlocal before
+        loaded.append(batch)
+        before += batch.events
+        progress("load", before, wanted)
+
+    asyncio.run(_hand_out(executor, [task] * min(workers, len(missing)), missing, note))
     return loaded
 
 
@@ -225,28 +238,35 @@ def _events_of(plan: CorpusPlan, number: int) -> int:
     return min(BATCH_EVENTS, plan.events - number * BATCH_EVENTS)
 
 
-def _in_flight(
-    executor: Executor, task: LoadTask, numbers: list[int], *, limit: int
-) -> Iterator[LoadedBatch]:
-    """Batches as they get done, at most ``limit`` handed out at a time, so that they are loaded in order."""
+async def _hand_out(
+    executor: Executor, tasks: Sequence[LoadTask], numbers: Sequence[int], note: Callable[[LoadedBatch], None]
+) -> None:
+    """The batches to a worker for each of ``tasks``, ``AHEAD`` at a time, so that they are loaded in order."""
     waiting = iter(numbers)
-    running: set[Future[LoadedBatch]] = set()
-    try:
-        while True:
-            for number in waiting:
-                running.add(hand_over(executor, load_batch, (task, number)))
-                if len(running) >= limit:
-                    break
-            if not running:
-                return
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-    except BaseException:
-        for future in running:
-            future.cancel()
-        wait(running)  # a batch under way finishes
-        raise
+    under_way = [0] * len(tasks)
+    async with Crew(executor, load_batches, tasks) as crew:
+
+        def hand_out(worker: int) -> None:
+            if (number := next(waiting, None)) is not None:
+                under_way[worker] += 1
+                crew.tell(number, worker)
+            elif not under_way[worker]:
+                crew.tell(NO_MORE, worker)
+
+        await crew.ready()
+        crew.start()
+        for worker in [*range(len(tasks))] * AHEAD:
+            hand_out(worker)
+        try:
+            async for _ in crew.at_work(LOOK_EVERY_S):
+                for worker, batch in crew.reports(LoadedBatch):
+                    under_way[worker] -= 1
+                    hand_out(worker)
+                    note(replace(batch, at_s=time.time(), worker=worker))
+        except asyncio.CancelledError:  # Ctrl-C: what was handed out is loaded
+            crew.tell(NO_MORE)
+            await crew.results()
+            raise
 
 
 async def _missing(dsn: str, schema: str, plan: CorpusPlan, wanted: int) -> list[int]:
@@ -314,5 +334,5 @@ def _growth(loaded: Sequence[LoadedBatch], began_s: float) -> Series | None:
 
 def _peak_rss_mib(loaded: Sequence[LoadedBatch]) -> float:
     """The workers' peaks together, and ours: an upper bound, for they need not have come at once."""
-    peaks = {batch.worker_pid: batch.worker_peak_rss_mib for batch in loaded}
+    peaks = {batch.worker: batch.worker_peak_rss_mib for batch in loaded}
     return sum(peaks.values()) + own_peak_rss_mib()

@@ -5,7 +5,7 @@ to an executor, which is ``worker_processes`` unless another is passed. ``Crew``
 with a link to each: they start together, report while they work, and are told things.
 """
 
-from eventmark.workers.crew import Clock, Crew
+from eventmark.workers.crew import Clock, Crew, doubt_ns
 from eventmark.workers.handing import call, hand_over, loop_factory
 from eventmark.workers.link import WorkerLink
 from eventmark.workers.processes import WorkerProcesses, own_peak_rss_mib, worker_processes
@@ -16,6 +16,7 @@ __all__ = [
     "WorkerLink",
     "WorkerProcesses",
     "call",
+    "doubt_ns",
     "hand_over",
     "loop_factory",
     "own_peak_rss_mib",

@@ -17,7 +17,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,11 +93,17 @@ class ClusterWorkers(Executor):
         busy = list(self._running.values())
         return self._begun(min(self.members, key=busy.count), task, arguments)
 
-    def on_each(self, task: Callable[..., Any], argument: Any) -> list[Any]:
-        """What every member returns, in their order. Raises what one raises, with the member's name."""
-        futures = [self._begun(member, task, (argument,)) for member in self.members]
+    def on_each(
+        self, task: Callable[..., Any], argument: Any, members: Sequence[Member] | None = None
+    ) -> list[Any]:
+        """What these members return, every one where none are named, in their order.
+
+        Raises what one raises, with the member's name.
+        """
+        members = self.members if members is None else members
+        futures = [self._begun(member, task, (argument,)) for member in members]
         answers = []
-        for member, future in zip(self.members, futures, strict=True):
+        for member, future in zip(members, futures, strict=True):
             try:
                 answers.append(future.result(ANSWER_TIMEOUT_S))
             except TimeoutError:
@@ -193,6 +199,11 @@ def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
         yield executor
 
 
+def taken_workers(cluster: ClusterWorkers | None, count: int) -> AbstractContextManager[Any]:
+    """An executor that runs ``count`` tasks at once: of the cluster where there is one, else of this machine."""
+    return worker_processes(count) if cluster is None else nullcontext(cluster)
+
+
 def members_there(client: Any) -> dict[str, str]:
     """Names of the Dask workers by their addresses, as the scheduler has them now. Raises where it is gone."""
     if client.status != "running":
@@ -230,6 +241,9 @@ class Sealed:
 
 def run_sealed(sealed: Sealed) -> bytes:
     """On a Dask worker: make the call in a process of its own, and return what came of it. Raises nothing."""
+    from distributed import secede
+
+    secede()  # the worker's thread only waits: it is free for whatever else runs there at the same time
     # A nanny's worker is daemonic, which may have no children; ours end with it.
     multiprocessing.current_process().daemon = False
     try:

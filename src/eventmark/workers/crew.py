@@ -15,6 +15,7 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 
 from eventmark.errors import CannotRunError
+from eventmark.instruments.clock import now_ns
 from eventmark.workers.handing import hand_over
 from eventmark.workers.link import Hello, Note, Ping, Pong, Ready, Start, WorkerLink, note, received, send
 
@@ -87,9 +88,7 @@ class Crew(Generic[R]):
         if self._all_ready.is_set():
             await self._look_at_clocks()
             return
-        for future in self._futures:
-            if future.done():
-                future.result()  # raises: no worker ends before the start
+        self.check()  # no worker ends before the start
         missing, count = len(self._tasks) - len(self._ready), len(self._tasks)
         raise CannotRunError(
             f"{missing} of {count} workers were not ready within {READY_TIMEOUT_S:g} s",
@@ -104,15 +103,22 @@ class Crew(Generic[R]):
             send(writer, Start(wall_ns + (clock.correction_ns if clock else 0)))
         return time.monotonic() + START_AHEAD_S
 
+    def check(self) -> None:
+        """Raise what a worker raised that has ended."""
+        for future in self._futures:
+            if future.done():
+                future.result()
+
     @property
     def clocks(self) -> list[Clock]:
         """Of the workers, by their numbers: the best that was measured until now."""
         return [self._clocks[worker] for worker in sorted(self._clocks)]
 
-    def tell(self, message: Any) -> None:
-        """Tell every worker that has a link something, which its ``link.receive`` returns."""
-        for writer in self._links.values():
-            send(writer, note(message))
+    def tell(self, message: Any, worker: int | None = None) -> None:
+        """Tell a worker, or every one that has a link, something, which its ``link.receive`` returns."""
+        for number, writer in self._links.items():
+            if worker in (None, number):
+                send(writer, note(message))
 
     def reports(self, kind: type[M]) -> list[tuple[int, M]]:
         """What workers, by their numbers, have sent since the last time."""
@@ -136,7 +142,7 @@ class Crew(Generic[R]):
 
     def _ask_clocks(self) -> None:
         for writer in self._links.values():
-            send(writer, Ping(time.time_ns()))
+            send(writer, Ping(now_ns()))
 
     async def _look_at_clocks(self) -> None:
         """Before the start, while the workers have nothing else to do."""
@@ -148,11 +154,13 @@ class Crew(Generic[R]):
 
     def _note_clock(self, worker: int, pong: Pong) -> None:
         """Keep the answer that came back the quickest: the clock was read somewhere between question and answer."""
-        back_ns = time.time_ns()
+        back_ns, wall_ns, read_ns = now_ns(), time.time_ns(), now_ns()
+        between_ns = (pong.sent_ns + back_ns) // 2
         clock = Clock(
             machine=self._machines[worker],
-            offset_ns=pong.wall_ns - (pong.sent_ns + back_ns) // 2,
-            uncertainty_ns=(back_ns - pong.sent_ns + 1) // 2,
+            offset_ns=pong.wall_ns - (wall_ns - (back_ns - between_ns)),
+            ticks_ns=pong.now_ns - between_ns,
+            uncertainty_ns=(back_ns - pong.sent_ns + 1) // 2 + read_ns - back_ns,
         )
         best = self._clocks.get(worker)
         if best is None or clock.uncertainty_ns < best.uncertainty_ns:
@@ -185,16 +193,32 @@ class Crew(Generic[R]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """How far a worker's wall clock is ahead of the parent's."""
+    """How far a worker's clocks are ahead of the parent's: the wall's by ``offset_ns``, ``now_ns`` by ``ticks_ns``."""
 
     machine: str
     offset_ns: int
+    ticks_ns: int
     uncertainty_ns: int
 
     @property
     def correction_ns(self) -> int:
         """None for an offset that cannot be told from zero, as on one machine."""
-        return self.offset_ns if abs(self.offset_ns) > self.uncertainty_ns else 0
+        return self._surely(self.offset_ns)
+
+    @property
+    def ticks_correction_ns(self) -> int:
+        """The same of ``now_ns``."""
+        return self._surely(self.ticks_ns)
+
+    def _surely(self, offset_ns: int) -> int:
+        return offset_ns if abs(offset_ns) > self.uncertainty_ns else 0
+
+
+def doubt_ns(*clocks: Clock) -> int:
+    """How wrong the difference of two times may be, each read on one of these clocks: 0 where all are one."""
+    if not any(clock.ticks_correction_ns for clock in clocks):
+        return 0
+    return 2 * max(clock.uncertainty_ns for clock in clocks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,16 +42,17 @@ class Start(msgspec.Struct, tag=True):
 
 
 class Ping(msgspec.Struct, tag=True):
-    """The parent asks what time it is; ``sent_ns`` is on its own wall clock."""
+    """The parent asks what time it is; ``sent_ns`` is on its own ``now_ns``."""
 
     sent_ns: int
 
 
 class Pong(msgspec.Struct, tag=True):
-    """What a worker's wall clock shows."""
+    """What a worker's clocks show: the wall's, and ``now_ns``."""
 
     sent_ns: int  # of the question
     wall_ns: int
+    now_ns: int
 
 
 class Note(msgspec.Struct, tag=True):
@@ -109,7 +110,7 @@ class WorkerLink:
             if isinstance(message, Start):
                 self._start.set_result(now_ns() + message.wall_ns - time.time_ns())
             elif isinstance(message, Ping):
-                send(self._writer, Pong(message.sent_ns, time.time_ns()))
+                send(self._writer, Pong(message.sent_ns, time.time_ns(), now_ns()))
             elif isinstance(message, Note):
                 self._notes.put_nowait(message.body)
 

@@ -26,7 +26,7 @@ _OPEN_TIMEOUT_S = 30.0
 class Follower:
     """From the head on when entered, until it is caught up after it is left. ``lag_s`` of each event, by arrival.
 
-    In a thread with a loop and a store of its own. By the clock of this machine, on which events are made as well.
+    In a thread with a loop and a store of its own. By the clock of this machine; events have their writers' times.
     ``failure`` says why it could not follow, empty otherwise.
     """
 

@@ -37,7 +37,7 @@ from eventmark.loadgen.mix import Mix, parse_mix
 from eventmark.loadgen.plan import WIRE, LoadPlan
 from eventmark.results.results import OperationResult, Section, Table
 from eventmark.seeding import CorpusSample, Progress
-from eventmark.workers import worker_processes
+from eventmark.workers.cluster import taken_workers
 from eventmark.workload.arrivals import Arrivals
 
 VICTIM_MIX = "append_events[1]=5, load_aggregate[1000]=2, stream_events[1000]=2, read_snapshot=1"
@@ -115,9 +115,13 @@ class Isolation(Experiment):
         )  # fmt: skip
 
     def _fight(self, duel: Duel, run: Run, progress: Progress, pairs: list[Pair]) -> None:
-        """Every kind in turns with the victim alone, into ``pairs``. Processes are kept from leg to leg."""
+        """Every kind in turns with the victim alone, into ``pairs``. Processes are kept from leg to leg.
+
+        Of a cluster the victim has the first worker, and the aggressor the next.
+        """
         total, done = 2 * self.rounds * len(self.kinds), 0
-        with worker_processes(1) as victims, worker_processes(1) as aggressors:
+        cluster = duel.job.cluster
+        with taken_workers(cluster, 1) as victims, taken_workers(cluster, 1) as aggressors:
             for kind in self.kinds:
                 if reason := missing(kind, duel.job.definition, duel.sample, duel.aggressor_tenant):
                     run.skipped[kind] = reason

@@ -91,8 +91,10 @@ async def _leg(duel: Duel, kind: str | None, number: int, victims: Executor, agg
     outcome = await generate(duel.job, duel.sample, plan, victims, during=during())
     if follower is not None and follower.failure:
         raise CannotRunError(f"the victim's consumer failed: {follower.failure}")
+    (clock,) = outcome.clocks  # events are made by the victim's, and given to the follower by ours
+    lag_s = [one + clock.correction_ns / 1e9 for one in follower.lag_s] if follower else []
     return Leg(
-        outcome=outcome, waits=watch.waits, watch=watch, lag_s=tuple(follower.lag_s) if follower else (),
+        outcome=outcome, waits=watch.waits, watch=watch, lag_s=tuple(lag_s),
         work=works[0] if works else None,
     )  # fmt: skip
 

@@ -18,13 +18,12 @@ from eventmark.experiments.load.alone import (
 )
 from eventmark.experiments.load.search import PROBES_MAX, Answer, Capacity, Probe, find_capacity
 from eventmark.jobs.bottleneck import STORE_APPLICATION
-from eventmark.jobs.cluster import taken_workers
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import Evidence
-from eventmark.loadgen.generator import OnPulse, Watcher, on_pulse, possible_mix, run_load
+from eventmark.loadgen.generator import OnPulse, Watcher, on_pulse, possible_mix, run_load, spread
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.sections import generator_section, load_figures, load_section, load_series
@@ -42,6 +41,7 @@ from eventmark.results.results import (
 )
 from eventmark.results.targets import Target
 from eventmark.seeding import CorpusSample, Progress
+from eventmark.workers.cluster import taken_workers
 from eventmark.workload.arrivals import Arrivals
 
 STAGE = "capacity"
@@ -111,7 +111,7 @@ class CapacitySearch(Experiment):
     def measure(self, run: Run) -> Findings:
         job = run.job
         mix = possible_mix(self.plan.load.mix, job, run, run.sample)
-        plan = replace(self.plan, load=replace(self.plan.load, mix=mix))
+        plan = replace(self.plan, load=replace(spread(self.plan.load, job), mix=mix))
         if not set(mix.shares) & set(job.targets):
             raise CannotRunError(
                 "no operation of the mix has a target",

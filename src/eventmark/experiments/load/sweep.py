@@ -11,7 +11,6 @@ from eventmark.errors import CannotRunError
 from eventmark.experiments.load.levels import Level, swept
 from eventmark.experiments.load.sweep_sections import sweep_figures, sweep_sections
 from eventmark.jobs.bottleneck import STORE_APPLICATION
-from eventmark.jobs.cluster import taken_workers
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
 from eventmark.jobs.kernel import Experiment
@@ -27,6 +26,7 @@ from eventmark.loadgen.plan import WIRE, LoadPlan
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.seeding import CorpusSample
 from eventmark.stats.quantiles import latency_of
+from eventmark.workers.cluster import taken_workers
 
 STAGE = "sweep"
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
