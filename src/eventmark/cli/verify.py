@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from eventmark.cli.options import Options, checked_seconds
+from eventmark.cli.load import check_workers
+from eventmark.cli.options import ClusterFlag, Options, checked_seconds
 from eventmark.cli.run import run_scenario
 from eventmark.experiments.hunt.verification import Verification, chosen_orderings
 from eventmark.stores import find_store
@@ -28,6 +29,7 @@ def verify(
     seconds: Annotated[
         int | None, Parameter(group=_HUNT, help="Longest time at full speed for each ordering [1800].")
     ] = None,
+    workers: ClusterFlag = None,
     options: Options | None = None,
 ) -> int:
     """Hunt for lost events: concurrent writers and consumers, every invariant checked; what each ordering costs.
@@ -35,7 +37,10 @@ def verify(
     ``--events`` are committed under each ordering of the engine's, or by the ``--store`` that is named.
     ``naive`` is a control that has to be caught.
     """
-    settings = (options or Options()).settings(ordering=ordering, seconds=checked_seconds(seconds))
+    settings = (options or Options()).settings(
+        ordering=ordering, seconds=checked_seconds(seconds), workers=workers
+    )
+    check_workers(settings, "verify")
     orderings = chosen_orderings(settings.ordering, find_store(settings.store))
     return run_scenario(
         Verification(orderings=orderings, seconds=settings.seconds or SECONDS, out=Path(settings.out)),

@@ -217,7 +217,7 @@ def _passed(history: History, given: Table, lost: Table) -> int:
     after = np.searchsorted(there[order], places[np.searchsorted(rows["key"], lost["key"])], side="right")
     ended_ns = history.attempts["ended_ns"][sent["attempt"][np.searchsorted(sent["key"], lost["key"])]]
     beyond = after < len(at_ns)
-    return int((at_ns[after[beyond]] <= ended_ns[beyond]).sum())
+    return int((at_ns[after[beyond]] + history.doubt_ns <= ended_ns[beyond]).sum())
 
 
 def _due(history: History, consumption: Consumption) -> NDArray[np.bool_]:
@@ -226,7 +226,7 @@ def _due(history: History, consumption: Consumption) -> NDArray[np.bool_]:
     stored = history.stored
     due = _beyond(history, consumption.start)
     accepted = _accepted(history)
-    later = history.attempts["commit_ns"][accepted["attempt"]] > consumption.made_ns
+    later = history.attempts["commit_ns"][accepted["attempt"]] > consumption.made_ns + history.doubt_ns
     due |= np.isin(stored["key"], accepted["key"][later])
     if consumption.tenant is not None:
         due &= stored["stream"] % TENANTS == consumption.tenant

@@ -15,9 +15,12 @@ def overtaken(history: History) -> int:
     attempts = history.attempts[history.attempts["outcome"] == Outcome.OK]
     if not len(attempts):
         return 0
-    ended = attempts["ended_ns"][np.argsort(attempts["invoked_ns"], kind="stable")]
+    attempts = attempts[np.argsort(attempts["invoked_ns"], kind="stable")]
+    invoked, ended = attempts["invoked_ns"], attempts["ended_ns"]
     earliest_after = np.minimum.accumulate(ended[::-1])[::-1]
-    return int((earliest_after[1:] < ended[:-1]).sum())
+    later = np.maximum(np.searchsorted(invoked, invoked + history.doubt_ns), np.arange(len(invoked)) + 1)
+    known = later < len(invoked)
+    return int((earliest_after[later[known]] + history.doubt_ns < ended[known]).sum())
 
 
 def raced(history: History) -> int:
@@ -34,13 +37,15 @@ def raced(history: History) -> int:
     times = history.attempts[["invoked_ns", "ended_ns"]]
     for attempt, stream, sequence in lost[["attempt", "stream", "sequence"]].tolist():
         other = winner.get((stream, sequence))
-        if other is not None and _overlap(times[attempt], times[other]):
+        if other is not None and _overlap(times[attempt], times[other], history.doubt_ns):
             losers.add(attempt)
     return len(losers)
 
 
-def _overlap(one: np.void, other: np.void) -> bool:
-    return bool(one["invoked_ns"] < other["ended_ns"] and other["invoked_ns"] < one["ended_ns"])
+def _overlap(one: np.void, other: np.void, doubt_ns: int) -> bool:
+    return bool(
+        one["invoked_ns"] + doubt_ns < other["ended_ns"] and other["invoked_ns"] + doubt_ns < one["ended_ns"]
+    )
 
 
 def cut_off(history: History) -> int:

@@ -38,7 +38,7 @@ class Outcome(IntEnum):
     UNKNOWN = 3  # the connection was lost: all or nothing
 
 
-# One transaction each. Times are of the monotonic clock, the same for all processes of a machine; commit_ns is when
+# One transaction each. Times are of the monotonic clock of the machine that asked; commit_ns is when
 # the statement that commits was sent.
 ATTEMPT = np.dtype(
     [("outcome", "i1"), ("single", "?"), ("invoked_ns", "i8"), ("commit_ns", "i8"), ("ended_ns", "i8")]
@@ -207,7 +207,8 @@ class History:
     """Everything that is known about one hunt. ``damaged`` counts stored events that are not as they were sent.
 
     ``alone``: nobody but the hunt writes to the store. ``has_transaction_ids``: what is stored as such is
-    the id of the whole transaction, not of a part of it.
+    the id of the whole transaction, not of a part of it. ``doubt_ns``: how wrong a time may be to another, where they
+    were read on the clocks of several machines: what rests on which was first counts where it is sure.
     """
 
     total_order: bool
@@ -218,6 +219,7 @@ class History:
     written: Table
     stored: Table
     consumptions: list[Consumption]
+    doubt_ns: int = 0
     damaged: int = 0
     replay_differences: int = 0
     errors: list[str] = field(default_factory=list)

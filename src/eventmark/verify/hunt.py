@@ -25,7 +25,8 @@ from eventmark.verify.refusals import FOLLOWS
 from eventmark.verify.stored import StoredTable, count_damaged, read_stored, replay_differences
 from eventmark.verify.subject import Subject
 from eventmark.verify.writers import WriterTask, run_writer
-from eventmark.workers import Crew, hand_over, worker_processes
+from eventmark.workers import Clock, Crew, doubt_ns
+from eventmark.workers.cluster import ClusterWorkers, taken_workers
 
 WRITERS = 3
 CONSUMER_PROCESSES = 2
@@ -52,11 +53,12 @@ class HuntPlan:
 
 def hunt(
     dsn: str, schema: str, plan: HuntPlan, *, replay: str = "", keep_history: Path | None = None,
-    progress: Progress = no_progress,
+    cluster: ClusterWorkers | None = None, progress: Progress = no_progress,
 ) -> OrderingResult:  # fmt: skip
     """Hunt the plan's subject in ``schema``, which is made anew and dropped.
 
-    ``keep_history`` names the file for the history of a hunt that found something. Raises
+    Writers and consumers are processes of this machine, or of ``cluster``'s, its workers in turn; their times are put
+    on one clock. ``keep_history`` names the file for the history of a hunt that found something. Raises
     ``CannotRunError``.
     """
     dsn = confined_dsn(dsn, schema)
@@ -65,7 +67,7 @@ def hunt(
         forced = asyncio.run(force(dsn, schema, plan.subject))
         asyncio.run(plan.subject.make(dsn, schema))
         plan = replace(plan, subject=replace(plan.subject, idles=FOLLOWS not in forced.left))
-        history, full_speed = asyncio.run(_run(dsn, schema, plan, progress))
+        history, full_speed = asyncio.run(_run(dsn, schema, plan, cluster, progress))
     finally:
         asyncio.run(drop_scratch_schema(dsn, schema))
     faults = check(history)
@@ -74,28 +76,50 @@ def hunt(
     return ordering_result(plan.subject, history, faults, full_speed, forced=forced, replay=replay)
 
 
-async def _run(dsn: str, schema: str, plan: HuntPlan, progress: Progress) -> tuple[History, FullSpeed]:
+async def _run(
+    dsn: str, schema: str, plan: HuntPlan, cluster: ClusterWorkers | None, progress: Progress
+) -> tuple[History, FullSpeed]:
     """Writers at work, paced at first and then at full speed, under the eyes of consumers."""
     store = plan.subject.store
     consumers = [
         ConsumerTask(dsn=dsn, store=store, schema=schema, starts=starts) for starts in plan.subject.starts
     ]
-    with worker_processes(WRITERS + CONSUMER_PROCESSES) as executor:
+    with taken_workers(cluster, WRITERS + CONSUMER_PROCESSES) as executor:
         async with Crew(executor, run_consumers, consumers) as consuming:
             await consuming.ready()
             consuming.start()
-            logs = [
-                await asyncio.wrap_future(hand_over(executor, run_writer, _paced_task(dsn, schema, plan)))
-            ]
-            writing = [
-                asyncio.wrap_future(hand_over(executor, run_writer, task))
-                for task in _tasks(dsn, schema, plan)
-            ]
-            await _watch(dsn, schema, plan, writing, consuming, progress)
-            logs += [await future for future in writing]
+            async with Crew(executor, run_writer, [_paced_task(dsn, schema, plan)]) as pacing:
+                await pacing.ready()
+                pacing.start()
+                async for _ in pacing.at_work(LOOK_EVERY_S):
+                    consuming.check()
+                logs, clocks = await pacing.results(), pacing.clocks
+            async with Crew(executor, run_writer, list(_tasks(dsn, schema, plan))) as writing:
+                await writing.ready()
+                writing.start()
+                await _watch(dsn, schema, plan, writing, consuming, progress)
+                logs, clocks = logs + await writing.results(), clocks + writing.clocks
             consuming.tell(await _bound(dsn))
-            consumptions = [one for worker in await consuming.results() for one in worker]
-    return await _history(dsn, schema, plan.subject, logs, consumptions), _full_speed(logs)
+            consumptions = await consuming.results()
+            seen = _on_one_clock(logs, clocks, consumptions, consuming.clocks)
+    return await _history(dsn, schema, plan.subject, logs, *seen), _full_speed(logs)
+
+
+def _on_one_clock(
+    logs: list[WriterLog], writers: list[Clock], consumptions: list[list[Consumption]], consumers: list[Clock]
+) -> tuple[list[Consumption], int]:
+    """All consumptions, every time that workers wrote down moved to this machine's clock; and how wrong two such
+    times may be to each other. ``now_ns`` and ``time.monotonic_ns`` are one clock.
+    """
+    for log, clock in zip(logs, writers, strict=True):
+        for name in ("invoked_ns", "commit_ns", "ended_ns"):
+            log.attempts[name][log.attempts[name] != 0] -= clock.ticks_correction_ns  # 0: no commit was sent
+    for seen, clock in zip(consumptions, consumers, strict=True):
+        for one in seen:
+            one.made_ns -= clock.ticks_correction_ns
+            for name in ("at_ns", "handled_ns"):
+                one.delivered[name] -= clock.ticks_correction_ns
+    return [one for seen in consumptions for one in seen], doubt_ns(*writers, *consumers)
 
 
 def _full_speed(logs: list[WriterLog]) -> FullSpeed:
@@ -127,7 +151,7 @@ async def _watch(
     dsn: str,
     schema: str,
     plan: HuntPlan,
-    writing: list[asyncio.Future[WriterLog]],
+    writing: Crew[WriterLog],
     consuming: Crew[list[Consumption]],
     progress: Progress,
 ) -> None:
@@ -136,8 +160,8 @@ async def _watch(
     began_s = time.monotonic()
     try:
         last_number = await _last_number_query(connection, schema, plan.subject)
-        while not all(future.done() for future in writing):
-            await asyncio.sleep(LOOK_EVERY_S)
+        async for _ in writing.at_work(LOOK_EVERY_S):
+            consuming.check()
             drawn = await connection.fetchval(last_number)
             drawn = drawn if isinstance(drawn, int) else 0  # a store's numbers may be anything
             share = min(max(drawn / plan.events, (time.monotonic() - began_s) / plan.seconds), 1.0)
@@ -170,8 +194,8 @@ async def _bound(dsn: str) -> int:
 
 
 async def _history(
-    dsn: str, schema: str, subject: Subject, logs: list[WriterLog], consumptions: list[Consumption]
-) -> History:
+    dsn: str, schema: str, subject: Subject, logs: list[WriterLog], consumptions: list[Consumption], in_doubt_ns: int
+) -> History:  # fmt: skip
     connection = await asyncpg.connect(dsn)
     try:
         table = await StoredTable.of(connection, schema, subject.definition)
@@ -192,6 +216,7 @@ async def _history(
         written=written,
         stored=stored,
         consumptions=consumptions,
+        doubt_ns=in_doubt_ns,
         damaged=damaged,
         replay_differences=differences,
         errors=[error for log in logs for error in log.errors],

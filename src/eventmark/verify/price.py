@@ -96,9 +96,14 @@ def _verdict(
 
 
 def _notes(history: History) -> dict[str, str]:
-    times = cut_off(history)
-    said = f"; the server ended {times:,} reads of consumers, which went on from their tokens"
-    return dict.fromkeys(("I7", "I12"), said) if times else {}
+    said = ""
+    if times := cut_off(history):
+        said += f"; the server ended {times:,} reads of consumers, which went on from their tokens"
+    if history.doubt_ns:
+        said += (
+            f"; the machines' clocks are known to {history.doubt_ns / 1e6:.3f} ms, in which no order counts"
+        )
+    return dict.fromkeys(("I7", "I12"), said) if said else {}
 
 
 def _count(faults: Sequence[Fault], what: str) -> int:

@@ -17,6 +17,7 @@ from eventmark.errors import CannotRunError, EventStoreError, VersionConflictErr
 from eventmark.stores import SqlEventStore, find_store, naming_of, open_store
 from eventmark.verify.attempts import Attempt, RolledBack, outcome_after
 from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, new_event, stream_id
+from eventmark.workers import WorkerLink
 
 STREAMS = 200
 """Streams that belong to one task of a writer alone."""
@@ -60,13 +61,14 @@ class WriterTask:
     idles: bool = True
 
 
-async def run_writer(task: WriterTask) -> WriterLog:
-    """Run in a worker process. Raises ``CannotRunError`` where the store cannot be opened."""
+async def run_writer(task: WriterTask, link: WorkerLink) -> WriterLog:
+    """Run in a worker process, from the common start on. Raises ``CannotRunError`` where the store cannot be opened."""
     try:
         store = await open_store(find_store(task.store), task.dsn, schema=task.schema, pool_max=TASKS + 3)
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     async with store:
+        await link.ready()
         return await _Writer(store, task).run()
 
 

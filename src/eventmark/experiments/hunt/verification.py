@@ -100,7 +100,7 @@ class Verification(Experiment):
         with run.phase(plan.subject.name):
             found = hunt(
                 job.server.dsn, scratch_name(job.schema, SCHEMA_SUFFIX), plan, replay=_replay(job, plan),
-                keep_history=self.out / f"history-{plan.subject.name}.npz", progress=progress,
+                keep_history=self.out / f"history-{plan.subject.name}.npz", cluster=job.cluster, progress=progress,
             )  # fmt: skip
         note_left_out(
             run.skipped, found, plan.events, f"{plan.seconds:g} s were over: give more with --seconds"
