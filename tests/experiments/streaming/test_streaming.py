@@ -12,14 +12,15 @@ from eventmark.experiments.streaming import delivery
 from eventmark.experiments.streaming.catch_up import CatchUp, measure_catch_up
 from eventmark.experiments.streaming.consumers import Consumed, ConsumerSpec, WorkerConsumption
 from eventmark.experiments.streaming.copying import CopyFloor
-from eventmark.experiments.streaming.delivery import measure_deliveries
+from eventmark.experiments.streaming.delivery import Delivery, measure_deliveries
 from eventmark.experiments.streaming.group import Group, GroupPlan, Setting
 from eventmark.experiments.streaming.idle import measure_idle
 from eventmark.experiments.streaming.rates import Case, measure_consumers, measure_segments, to_operation
-from eventmark.experiments.streaming.sections import catch_up_finding
+from eventmark.experiments.streaming.sections import catch_up_finding, delivery_section
+from eventmark.experiments.streaming.sizes import DEFAULT_WAY
 from eventmark.experiments.streaming.streaming import Streaming
 from eventmark.jobs.job import Job, draw_sample
-from eventmark.results.results import Verdict
+from eventmark.results.results import Latency, Verdict
 from eventmark.results.targets import Target
 from eventmark.seeding import seed
 from eventmark.server import Server
@@ -206,3 +207,15 @@ def test_rates_of_a_group_are_from_the_common_start_to_the_last_token() -> None:
     group = Group(workers)
     assert (group.handled, group.seconds, group.events_per_s) == (3000, 2.0, 1500.0)
     assert [series.tolist() for series in group.intervals_ns()] == [[500_000_000]]
+
+
+def test_times_between_clocks_that_are_not_known_well_enough_decide_nothing() -> None:
+    times = Latency(p50=0.5, p95=0.9, p99=1.0, p999=1.0, max=1.0)
+    known = Delivery(
+        way=DEFAULT_WAY, appends=10, lost=0, append_ms=times, visible_ms=times, handled_ms=times, doubt_ms=0.4
+    )
+    assert delivery_section([known], []).verdict is None
+    section = delivery_section([known, replace(known, doubt_ms=0.6)], [])
+    (finding,) = section.findings
+    assert section.verdict is finding.verdict is Verdict.INCONCLUSIVE
+    assert finding.observed == "the machines' clocks are known to 0.600 ms"

@@ -89,6 +89,8 @@ class CatchUp:
 def measure_catch_up(setting: Setting, sample: CorpusSample, found: CatchUp) -> None:
     """Rounds of COPY and consumer in turns, then one with writers, into ``found``. Raises ``CannotRunError``."""
     job, sizes = setting.job, setting.sizes
+    if job.cluster is not None and not all(one.is_here for one in job.cluster.members):
+        found.missing["COPY beside catching up"] = "it runs on this machine, and the consumer on another"
     floor = CopyFloor(job.server, job.definition.statements["stream_events"], job.schema, job.corpus.events)
     _copy(floor, found, warm=True)
     rounds = sizes.catch_ups if job.corpus.events <= CATCH_UP_EVENTS else min(sizes.catch_ups, 3)

@@ -22,7 +22,7 @@ from eventmark.jobs.job import Job
 from eventmark.results.results import Latency
 from eventmark.stats.quantiles import latency_of
 from eventmark.stores import end_of_log, find_store, naming_of, open_store
-from eventmark.workers import hand_over
+from eventmark.workers import Clock, Crew, WorkerLink, doubt_ns
 from eventmark.workload import Naming
 from eventmark.workload.arrivals import Arrivals
 
@@ -34,7 +34,9 @@ GRACE_S = 30.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """Single appends at a steady rate: until acknowledged; from there until a consumer was given the event, at once
-    where that was before; from the call until the token after it was stored. ``lost`` were not given in time."""
+    where that was before; from the call until the token after it was stored. ``lost`` were not given in time.
+    ``doubt_ms``: how wrong these times may be, where the appends were made by another clock than the events were given.
+    """
 
     way: Waiting
     appends: int
@@ -42,11 +44,17 @@ class Delivery:
     append_ms: Latency
     visible_ms: Latency
     handled_ms: Latency
+    doubt_ms: float = 0.0
+
+    @property
+    def sure(self) -> bool:
+        """Whether the clocks are known better than what was measured by them."""
+        return self.doubt_ms < self.visible_ms.p50 or not self.doubt_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterTask:
-    """Single appends, due ``due_s`` after the writer is ready; travels to its process."""
+    """Single appends, due ``due_s`` after the start; travels to its process."""
 
     dsn: str
     store: str
@@ -84,10 +92,13 @@ def _deliver(setting: Setting, way: Waiting, seed: int) -> Delivery:
         due_s=tuple(due_s.tolist()),
         notify=way.notified,
     )
-    written: list[Written] = []
+    written: list[tuple[Written, Clock]] = []
 
     async def write() -> None:
-        written.append(await asyncio.wrap_future(hand_over(setting.executor, run_writer, task)))
+        async with Crew(setting.executor, run_writer, [task]) as crew:
+            await crew.ready()
+            crew.start()
+            written.extend(zip(await crew.results(), crew.clocks, strict=True))
 
     spec = ConsumerSpec(
         name=f"eventmark-delivery-{uuid4().hex[:8]}",
@@ -105,13 +116,18 @@ def _deliver(setting: Setting, way: Waiting, seed: int) -> Delivery:
     numbers = np.array(consumed.numbers, np.int64)
     if not len(numbers):
         raise CannotRunError(f"no event was delivered, {way.name}: {consumed.error}")
+    (appended, writer), (consumer,) = written[0], group.clocks
+    ahead_ns = consumer.ticks_correction_ns - writer.ticks_correction_ns
     return Delivery(
         way=way,
         appends=len(due_s),
         lost=len(due_s) - len(np.unique(numbers)),
-        append_ms=latency_of(written[0].ended_ns - written[0].invoked_ns),
-        visible_ms=latency_of(np.maximum(np.array(consumed.given_ns) - written[0].ended_ns[numbers], 0)),
-        handled_ms=latency_of(np.array(consumed.ended_ns) - written[0].invoked_ns[numbers]),
+        append_ms=latency_of(appended.ended_ns - appended.invoked_ns),
+        visible_ms=latency_of(
+            np.maximum(np.array(consumed.given_ns) - ahead_ns - appended.ended_ns[numbers], 0)
+        ),
+        handled_ms=latency_of(np.array(consumed.ended_ns) - ahead_ns - appended.invoked_ns[numbers]),
+        doubt_ms=doubt_ns(writer, consumer) / 1e6,
     )
 
 
@@ -124,21 +140,21 @@ async def head_token(job: Job) -> str:
         await store.close()
 
 
-async def run_writer(task: WriterTask) -> Written:
-    """Run in a process of its own. Raises ``CannotRunError`` for the first append that fails."""
+async def run_writer(task: WriterTask, link: WorkerLink) -> Written:
+    """Run in a worker, from the common start on. Raises ``CannotRunError`` for the first append that fails."""
     try:
-        return await _write(task)
+        return await _write(task, link)
     except EventStoreError as error:
         raise CannotRunError(f"an append failed: {error}") from None
 
 
-async def _write(task: WriterTask) -> Written:
+async def _write(task: WriterTask, link: WorkerLink) -> Written:
     definition = find_store(task.store)
     store = await open_store(definition, task.dsn, schema=task.schema, pool_max=2, notify=task.notify)
     invoked_ns, ended_ns = (np.zeros(len(task.due_s), np.int64) for _ in range(2))
     try:
         async with Alarm() as alarm:
-            start_ns = now_ns() + 1_000_000
+            start_ns = await link.ready()
             for (stream, event), due_s, number in zip(
                 _new_events(len(task.due_s), naming_of(store)),
                 task.due_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ from eventmark.experiments.streaming.sizes import Sizes, Waiting
 from eventmark.jobs.job import Job
 from eventmark.seeding import Progress
 from eventmark.server import machine
-from eventmark.workers import Crew, worker_processes
+from eventmark.workers import Clock, Crew
+from eventmark.workers.cluster import taken_workers
 
 PROCESSES_MAX = 4
 POLL_INTERVAL_S = 0.1
@@ -34,9 +36,10 @@ Meanwhile = Callable[[], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What all consumers did together. Times are nanoseconds from the common start."""
+    """What all consumers did together. ``clocks`` are their workers', by which times were read."""
 
     workers: tuple[WorkerConsumption, ...]
+    clocks: tuple[Clock, ...] = ()
 
     @property
     def consumed(self) -> list[Consumed]:
@@ -72,14 +75,16 @@ class Group:
         ]
 
 
-def _shared_out(specs: Sequence[ConsumerSpec]) -> list[tuple[ConsumerSpec, ...]]:
-    """The consumers of each process, no more processes than there are cores."""
-    processes = _processes(len(specs))
+def _shared_out(job: Job, specs: Sequence[ConsumerSpec]) -> list[tuple[ConsumerSpec, ...]]:
+    """The consumers of each process, no more processes than there are cores, or workers of the job's cluster."""
+    processes = min(len(specs), _processes_max(job))
     return [tuple(specs[number::processes]) for number in range(processes)]
 
 
-def _processes(wanted: int) -> int:
-    return min(wanted, machine.cpu_count(), PROCESSES_MAX)
+def _processes_max(job: Job) -> int:
+    if job.cluster is not None:
+        return len(job.cluster.members)
+    return min(machine.cpu_count(), PROCESSES_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +104,9 @@ class GroupPlan:
         return sum(sum(spec.expected) for spec in {spec.name: spec for spec in self.specs}.values())
 
 
-def executor_of_workers() -> Executor:
+def executor_of_workers(job: Job) -> AbstractContextManager[Executor]:
     """As many processes as the consumers of a group, and one for whoever writes beside them."""
-    return worker_processes(_processes(PROCESSES_MAX) + 1)
+    return taken_workers(job.cluster, _processes_max(job) + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,14 +142,14 @@ async def _consume(
     meanwhile: Meanwhile | None,
     progress: Progress,
 ) -> Group:
-    tasks = [_task(job, plan, specs) for specs in _shared_out(plan.specs)]
+    tasks = [_task(job, plan, specs) for specs in _shared_out(job, plan.specs)]
     async with Crew(executor, run_consumers, tasks) as crew:
         await crew.ready()
         if at_start is not None:
             await at_start()
         crew.start()
         await _together(_watched(crew, plan, progress), *([meanwhile()] if meanwhile else []))
-        return Group(tuple(await crew.results()))
+        return Group(tuple(await crew.results()), tuple(crew.clocks))
 
 
 async def _together(*work: Coroutine[Any, Any, None]) -> None:

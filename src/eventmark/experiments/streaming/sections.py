@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from eventmark.experiments.streaming.catch_up import CatchUp
 from eventmark.experiments.streaming.copying import TOOL
@@ -168,7 +168,12 @@ def delivery_section(deliveries: Sequence[Delivery], idle: Sequence[Idle], missi
     ]
     if missing:
         text.append(missing)
-    findings = [_lost(one) for one in deliveries if one.lost]
+    if doubt_ms := max((one.doubt_ms for one in deliveries), default=0.0):
+        text.append(
+            f"Writer and consumer were on machines whose clocks are known to {doubt_ms:.3f} ms; "
+            "each time may be wrong by that."
+        )
+    findings = [finding for one in deliveries for finding in (*_lost(one), *_in_doubt(one))]
     return Section(
         name="delivery", title="From append to handled", text=text,
         tables=[_delivery_table(deliveries), _idle_table(idle)],
@@ -222,8 +227,20 @@ def _idle_table(idle: Sequence[Idle]) -> Table:
     )  # fmt: skip
 
 
-def _lost(one: Delivery) -> Finding:
-    return Finding(
-        name=f"delivery, {one.way.name}", verdict=Verdict.BROKEN, observed=f"{one.lost} of {one.appends} never came",
-        expected="every event is given to the consumer", remedy="eventmark verify hunts lost events",
-    )  # fmt: skip
+def _lost(one: Delivery) -> Iterator[Finding]:
+    if one.lost:
+        yield Finding(
+            name=f"delivery, {one.way.name}", verdict=Verdict.BROKEN,
+            observed=f"{one.lost} of {one.appends} never came",
+            expected="every event is given to the consumer", remedy="eventmark verify hunts lost events",
+        )  # fmt: skip
+
+
+def _in_doubt(one: Delivery) -> Iterator[Finding]:
+    if not one.sure:
+        yield Finding(
+            name=f"clocks, {one.way.name}", verdict=Verdict.INCONCLUSIVE,
+            observed=f"the machines' clocks are known to {one.doubt_ms:.3f} ms",
+            expected=f"better than the time until visible, {one.visible_ms.p50:.3f} ms (median)",
+            remedy="bring the workers nearer to the machine that asks, or use one machine's",
+        )  # fmt: skip

@@ -64,7 +64,7 @@ class Streaming(Experiment):
         found = _Found(job=job, caught_up=CatchUp(events=job.corpus.events), watch=run.watch())
         run.so_far = lambda: found.findings(run)
         try:
-            with executor_of_workers() as executor:
+            with executor_of_workers(job) as executor:
                 setting = Setting(
                     job=job, executor=executor, sizes=SIZES[job.profile.name], progress=run.progress
                 )
