@@ -31,6 +31,13 @@ def certify(
     resume: Annotated[
         bool, Parameter(group=_CERTIFY, negative=(), help="Go on after the parts that --out holds already.")
     ] = False,
+    workers: Annotated[
+        str | None,
+        Parameter(
+            group=_CERTIFY,
+            help="Processes that generate loads, or a Dask cluster's: dask://host:8786 [one per core, at most 4].",
+        ),
+    ] = None,
     options: ExistingOptions | None = None,
 ) -> int:
     """Will this event store hold, at production scale, under load, without losing an event?
@@ -40,7 +47,11 @@ def certify(
     is a table of criteria; each part that is finished is kept in --out. With --existing, what reads alone is measured
     on the tables that are there, and the answer names what was not asked.
     """
-    settings = (options or ExistingOptions()).settings({"baselines": False})
+    settings = (options or ExistingOptions()).settings({"baselines": False}, workers=workers)
+    if settings.existing and settings.workers:
+        raise UsageError(
+            "--workers generate loads, which --existing does not put on tables in use", remedy="leave it out"
+        )
     minutes = MINUTES if minutes is None else minutes
     if not 1 <= minutes <= MINUTES_MAX:
         raise UsageError(
