@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,22 +19,26 @@ START_S = 60.0
 
 @dataclass
 class DaskCluster:
-    """``logs`` are what the scheduler and the workers print."""
+    """``logs`` are what the scheduler and the workers print; ``host`` is the scheduler's address."""
 
     port: int
     logs: Path
+    host: str = "127.0.0.1"
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
-        return f"dask://127.0.0.1:{self.port}"
+        return f"dask://{self.host}:{self.port}"
 
-    def start(self, name: str, ready: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, name: str, ready: str, *arguments: str, within: Sequence[str] = (), given: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
+        """``within`` is the command that runs it, ``given`` its environment beside ours."""
         log = self.logs / f"{name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dask", *arguments], stdout=out, stderr=out, cwd=self.logs,
-                env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+                [*within, sys.executable, "-m", "dask", *arguments], stdout=out, stderr=out, cwd=self.logs,
+                env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"} | dict(given or {}),
             )  # fmt: skip
         self.processes[name] = process
         deadline_s = time.monotonic() + START_S
@@ -43,10 +47,12 @@ class DaskCluster:
         assert ready in log.read_text(), log.read_text()
         return process
 
-    def add_worker(self, name: str) -> subprocess.Popen[bytes]:
+    def add_worker(
+        self, name: str, *own: str, within: Sequence[str] = (), given: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         return self.start(
-            name, "Registered to:", "worker", f"tcp://127.0.0.1:{self.port}", "--no-nanny", "--nthreads", "1",
-            "--no-dashboard", "--name", name,
+            name, "Registered to:", "worker", f"tcp://{self.host}:{self.port}", "--no-nanny", "--nthreads", "1",
+            "--no-dashboard", "--name", name, *own, within=within, given=given,
         )  # fmt: skip
 
     def said(self) -> str:
@@ -54,11 +60,11 @@ class DaskCluster:
 
 
 @contextmanager
-def dask_cluster(logs: Path, *workers: str) -> Iterator[DaskCluster]:
-    cluster = DaskCluster(free_port(), logs)
+def dask_cluster(logs: Path, *workers: str, host: str = "127.0.0.1") -> Iterator[DaskCluster]:
+    cluster = DaskCluster(free_port(), logs, host)
     try:
         cluster.start(
-            "scheduler", "Scheduler at:", "scheduler", "--host", "127.0.0.1", "--port", str(cluster.port),
+            "scheduler", "Scheduler at:", "scheduler", "--host", host, "--port", str(cluster.port),
             "--no-dashboard", "--no-jupyter",
         )  # fmt: skip
         for name in workers:

@@ -1,0 +1,165 @@
+"""Workers in networks of their own, one of them with a wrong clock: found, named when it dies, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from eventmark.errors import CannotRunError
+from eventmark.jobs.cluster import machines_elsewhere
+from eventmark.workers import Clock, Crew, WorkerLink
+from eventmark.workers.cluster import ClusterWorkers, cluster_workers
+from tests.cli.conftest import Command
+from tests.dask_cluster import DaskCluster, dask_cluster
+
+AHEAD_NS = 5_250_000_000
+EXACT_NS = 200_000
+GONE_S = 15.0  # more than what is stopped has to end
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or shutil.which("ip") is None, reason="makes network namespaces: root, ip"
+    ),
+    pytest.mark.skipif(FAKETIME is None, reason="plants a clock by libfaketime"),
+]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A namespace with an address, and this machine's address on the other end of its wire."""
+
+    name: str
+    address: str
+    gateway: str
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        return ("ip", "netns", "exec", self.name)
+
+    def pids(self) -> set[int]:
+        return {int(pid) for pid in ip("netns", "pids", self.name).split()}
+
+
+def ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+@contextmanager
+def network(number: int) -> Iterator[Network]:
+    """A namespace joined to this machine by a pair of veth; both end with it."""
+    made = Network(f"eventmark-{os.getpid()}-{number}", f"10.213.{number}.2", f"10.213.{number}.1")
+    here, there = (f"em{os.getpid() % 100_000}{end}{number}" for end in "ab")
+    ip("netns", "add", made.name)
+    try:
+        ip("link", "add", here, "type", "veth", "peer", "name", there)
+        ip("link", "set", there, "netns", made.name)
+        ip("address", "add", f"{made.gateway}/24", "dev", here)
+        ip("link", "set", here, "up")
+        for command in (
+            ("address", "add", f"{made.address}/24", "dev", there), ("link", "set", there, "up"),
+            ("link", "set", "lo", "up"), ("route", "add", "default", "via", made.gateway),
+        ):  # fmt: skip
+            ip("-n", made.name, *command)
+        yield made
+    finally:
+        ip("netns", "delete", made.name)
+
+
+@pytest.fixture
+def networks() -> Iterator[tuple[Network, Network]]:
+    with ExitStack() as stack:
+        yield stack.enter_context(network(1)), stack.enter_context(network(2))
+
+
+@pytest.fixture
+def dask(networks: tuple[Network, Network], tmp_path: Path) -> Iterator[DaskCluster]:
+    """Ada in one network, and bob in the other with a clock that is ahead."""
+    ada, bob = networks
+    wrong = {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME": f"+{AHEAD_NS / 1e9}",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with dask_cluster(tmp_path, host=ada.gateway) as started:
+        started.add_worker("ada", "--host", ada.address, within=ada.within)
+        started.add_worker("bob", "--host", bob.address, within=bob.within, given=wrong)
+        yield started
+
+
+async def run_waiting(seconds: float, link: WorkerLink) -> None:
+    await link.ready()
+    await asyncio.sleep(seconds)
+
+
+async def clocks_of(workers: ClusterWorkers) -> list[Clock]:
+    async with Crew(workers, run_waiting, [0.0, 0.0]) as crew:
+        await crew.ready()
+        crew.start()
+        await crew.results()
+        return crew.clocks
+
+
+async def work_until_one_is_killed(workers: ClusterWorkers, victim: subprocess.Popen[bytes]) -> float:
+    """Seconds from the kill until the crew's error, which names the worker."""
+    async with Crew(workers, run_waiting, [60.0, 60.0]) as crew:
+        await crew.ready()
+        crew.start()
+        await asyncio.sleep(0.5)
+        victim.kill()
+        killed_s = time.monotonic()
+        with pytest.raises(
+            CannotRunError, match=r"worker bob on .* \(10\.213\.2\.2\) died, or left the cluster"
+        ):
+            async for _ in crew.at_work(0.25):
+                pass
+        return time.monotonic() - killed_s
+
+
+def left_running(network: Network, *wanted: int) -> set[int]:
+    """Processes of the network that are not wanted, once those that end have had the time to."""
+    deadline_s = time.monotonic() + GONE_S
+    while (left := network.pids() - set(wanted)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    return left
+
+
+def test_clocks_are_found_a_lost_worker_is_named_and_nothing_is_left_running(
+    networks: tuple[Network, Network], dask: DaskCluster, command: Command
+) -> None:
+    ada, bob = networks
+    refused = command("load", "--workers", dask.address)
+    assert refused.code == 2
+    assert "is on another machine or network, and the server is at localhost" in refused.err
+
+    with cluster_workers(dask.address) as workers:
+        assert {one.name: (one.host, one.is_here) for one in workers.members} == {
+            "ada": (ada.address, False), "bob": (bob.address, False),
+        }  # fmt: skip
+        planted = {"ada": 0, "bob": AHEAD_NS}
+        for member, clock in zip(workers.members, asyncio.run(clocks_of(workers)), strict=True):
+            assert abs(clock.offset_ns - planted[member.name]) < EXACT_NS, member
+            assert abs(clock.ticks_ns) < EXACT_NS  # of one machine's processor
+            assert clock.correction_ns == (clock.offset_ns if member.name == "bob" else 0)
+
+        machines, findings = machines_elsewhere(workers)
+        assert set(machines) == {"ada", "bob"}
+        for member in workers.members:
+            assert any(str(member) in finding.observed for finding in findings)
+
+        took_s = asyncio.run(work_until_one_is_killed(workers, dask.processes["bob"]))
+        assert took_s < 2.0  # bound: what is promised of a worker whose connections are closed
+    dask.processes["bob"].wait()
+    assert left_running(bob) == set()
+    assert left_running(ada, dask.processes["ada"].pid) == set()
+    assert dask.processes["ada"].poll() is None  # what was theirs has ended, and the Dask worker goes on
