@@ -7,11 +7,12 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from eventmark.errors import CannotRunError
@@ -110,12 +111,15 @@ async def clocks_of(workers: ClusterWorkers) -> list[Clock]:
         return crew.clocks
 
 
-async def work_until_one_is_killed(workers: ClusterWorkers, victim: subprocess.Popen[bytes]) -> float:
+async def work_until_one_is_killed(
+    workers: ClusterWorkers, networks: Sequence[Network], victim: subprocess.Popen[bytes]
+) -> float:
     """Seconds from the kill until the crew's error, which names the worker."""
     async with Crew(workers, run_waiting, [60.0, 60.0]) as crew:
         await crew.ready()
         crew.start()
         await asyncio.sleep(0.5)
+        assert all(at_work(one) for one in networks)
         victim.kill()
         killed_s = time.monotonic()
         with pytest.raises(
@@ -126,12 +130,22 @@ async def work_until_one_is_killed(workers: ClusterWorkers, victim: subprocess.P
         return time.monotonic() - killed_s
 
 
-def left_running(network: Network, *wanted: int) -> set[int]:
-    """Processes of the network that are not wanted, once those that end have had the time to."""
+def left(look: Callable[[], set[int]]) -> set[int]:
+    """Processes that are there, once those that end have had the time to."""
     deadline_s = time.monotonic() + GONE_S
-    while (left := network.pids() - set(wanted)) and time.monotonic() < deadline_s:
+    while (there := look()) and time.monotonic() < deadline_s:
         time.sleep(0.1)
-    return left
+    return there
+
+
+def at_work(network: Network) -> set[int]:
+    """Processes that a Dask worker has started to work for us."""
+    found = set()
+    for pid in network.pids():
+        with suppress(psutil.NoSuchProcess):
+            if any("multiprocessing.spawn" in word for word in psutil.Process(pid).cmdline()):
+                found.add(pid)
+    return found
 
 
 def test_clocks_are_found_a_lost_worker_is_named_and_nothing_is_left_running(
@@ -157,9 +171,12 @@ def test_clocks_are_found_a_lost_worker_is_named_and_nothing_is_left_running(
         for member in workers.members:
             assert any(str(member) in finding.observed for finding in findings)
 
-        took_s = asyncio.run(work_until_one_is_killed(workers, dask.processes["bob"]))
+        took_s = asyncio.run(work_until_one_is_killed(workers, networks, dask.processes["bob"]))
         assert took_s < 2.0  # bound: what is promised of a worker whose connections are closed
     dask.processes["bob"].wait()
-    assert left_running(bob) == set()
-    assert left_running(ada, dask.processes["ada"].pid) == set()
-    assert dask.processes["ada"].poll() is None  # what was theirs has ended, and the Dask worker goes on
+    assert left(bob.pids) == set()
+    assert left(lambda: at_work(ada)) == set()
+    assert dask.processes["ada"].poll() is None  # the Dask worker itself is not ours to end
+    dask.processes["ada"].kill()
+    dask.processes["ada"].wait()
+    assert left(ada.pids) == set()
