@@ -29,7 +29,7 @@ def test_times_are_moved_by_what_their_clock_is_ahead_and_an_attempt_without_a_c
     assert in_doubt_ns == 200_000
 
 
-def test_clocks_that_cannot_be_told_apart_are_one() -> None:
+def test_clocks_that_differ_by_less_than_is_known_are_one() -> None:
     assert HERE.ticks_correction_ns == HERE.correction_ns == 0
     assert doubt_ns(HERE, HERE) == 0
 
