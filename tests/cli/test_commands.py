@@ -57,7 +57,7 @@ def test_the_result_holds_every_operation_by_its_name(
     assert set(document["operations"]) == set(DEFAULT_TARGETS)
     for operation in document["operations"].values():
         assert set(operation["latency_ms"]) == {"p50", "p95", "p99", "p999", "max"}
-        assert operation["samples"] > 10  # as many as the time allows: a busy machine takes few
+        assert operation["samples"] >= 10  # as many as the time allows: a busy machine takes few
         assert operation["target_ms"] > 0
         assert operation["verdict"] in ("MET", "BROKEN", "INCONCLUSIVE")
         assert operation["failed"] == 0

@@ -79,6 +79,7 @@ def test_busy_client_excuses_what_is_slow_and_not_what_is_quick(
         (12.6, 14.0, BROKEN),
         (12.4, 14.0, INCONCLUSIVE),
         (12.6, None, BROKEN),
+        (9.0, 11.0, INCONCLUSIVE),
     ],
 )
 def test_unsteady_operation_is_judged_only_far_from_the_limit(
@@ -87,6 +88,7 @@ def test_unsteady_operation_is_judged_only_far_from_the_limit(
     verdict, reason = judge(low, high, steady=False)
     assert verdict is expected
     assert "still drifting after warm-up" in reason
+    assert ("far from the target" in reason) is (verdict is not INCONCLUSIVE)
 
 
 def test_failed_operation_breaks_every_target() -> None:

@@ -316,8 +316,8 @@ class PostgresEventStore:
         """Before the events whose timestamps are at or after ``instant``; the head where there are none.
 
         Timestamps are what writers' clocks said and do not rise strictly along the log. The token lies before all of
-        the 50 events that follow the instant in time, and before every event that a clock ran ahead for, as long as
-        fewer than 50 others lie between two of these. Only one that stands alone further from its place than that,
+        the 25 events that follow the instant in time, and before every event that a clock ran ahead for, as long as
+        fewer than 25 others lie between two of these. Only one that stands alone further from its place than that,
         such as a single imported event, may lie before the token: see docs/ordering.md, "From an instant".
         """
         encoding.checked_instant(instant, "instant")

@@ -102,7 +102,8 @@ def _unsteady(
             *why,
             f"still drifting after warm-up, within {NEAR_LIMIT:.0%} of the target: run longer, or on a quiet machine",
         ]
-    return verdict, [*why, "still drifting after warm-up, but far from the target"]
+    far = "" if verdict is Verdict.INCONCLUSIVE else ", but far from the target"
+    return verdict, [*why, f"still drifting after warm-up{far}"]
 
 
 def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:

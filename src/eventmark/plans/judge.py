@@ -42,7 +42,7 @@ ROWS_READ_PER_ROW_MAX = 2.0
 """One row from the table and one from a table beside it; where more are joined, one from each."""
 
 ROWS_READ_FREE = 100.0
-"""A bounded look around: the 50 events on either side of an instant, the last event before an append."""
+"""A bounded look around: the 25 events on either side of an instant, the last event before an append."""
 
 SERIALIZATION_SHARE_MAX = 0.5
 SERIALIZATION_MS_MIN = 1.0

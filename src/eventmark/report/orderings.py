@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from eventmark.judgement.verdicts import judged
 from eventmark.report.numbers import NONE, significant, whole
 from eventmark.report.text import counted, cut
 from eventmark.results.results import Finding, Latency, OrderingResult, Verdict
@@ -47,13 +48,14 @@ def render_orderings(orderings: Sequence[OrderingResult]) -> RenderableType:
         table.add_column(name, justify="left" if name == "ordering" else "right", overflow="fold")
     for one in orderings:
         table.add_row(*map(Text, price_row(one)))
-    return Group(table, *(line for one in orderings for line in _lines(one)))
+    subjects = judged(orderings)
+    return Group(table, *(line for one in orderings for line in _lines(one, is_control=one not in subjects)))
 
 
-def _lines(one: OrderingResult) -> Iterator[RenderableType]:
+def _lines(one: OrderingResult, *, is_control: bool) -> Iterator[RenderableType]:
     """What an ordering broke, what to do, and the command that hunts it again. Of a control, that it was caught."""
     faults = faults_of(one)
-    if faults and not one.lossless:
+    if faults and is_control:
         yield _indented(
             f"{one.ordering} is the control: it has to lose events, and was caught with {whole(one.lost)} lost",
             2,

@@ -23,7 +23,7 @@ QUERY_SHOWN = 120
 class ObservedStatements(Experiment):
     """Of data that is in use: a corpus has seen nobody's statements but Eventmark's."""
 
-    name: ClassVar[str] = "explain"
+    name: ClassVar[str] = "observed statements"
     reads_existing: ClassVar[bool] = True
 
     def measure(self, run: Run) -> Findings:

@@ -1,9 +1,9 @@
 -- name: create_token_at
--- purpose: the lowest number among the 50 events that follow an instant, and the gaps before it
+-- purpose: the lowest number among the 25 events that follow an instant, and the gaps before it
 -- parameters: instant timestamptz, decided bigint, with_bound boolean
 -- index: domain_events_timestamp
--- Clocks disagree: 50, not one. Gaps as in create_head_token.
--- From there 50 events back, as long as one of them is at or after the instant as well: its clock was ahead.
+-- Clocks disagree: 25, not one. Gaps as in create_head_token.
+-- From there 25 events back, as long as one of them is at or after the instant as well: its clock was ahead.
 with recursive look as materialized (
     select
         pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) as horizon,
@@ -15,7 +15,7 @@ with recursive look as materialized (
             select global_sequence_id as number from {schema}.domain_events
             where timestamp_utc >= :instant
             order by timestamp_utc
-            limit 50
+            limit 25
         ) as next_by_time
         order by next_by_time.number
         limit 1
@@ -28,7 +28,7 @@ with recursive look as materialized (
             select global_sequence_id as number, timestamp_utc >= :instant as follows from {schema}.domain_events
             where global_sequence_id < places.number
             order by global_sequence_id desc
-            limit 50
+            limit 25
         ) as before
         order by before.follows desc, before.number
         limit 1

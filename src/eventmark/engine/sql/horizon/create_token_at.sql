@@ -1,9 +1,9 @@
 -- name: create_token_at
--- purpose: the first place in the log among the 50 events that follow an instant; clocks disagree
+-- purpose: the first place in the log among the 25 events that follow an instant; clocks disagree
 -- parameters: instant timestamptz
 -- index: domain_events_timestamp
 -- No further than the horizon: an older transaction still running may have events that follow the instant.
--- From there 50 events back, as long as one of them is at or after the instant as well: its clock was ahead.
+-- From there 25 events back, as long as one of them is at or after the instant as well: its clock was ahead.
 with recursive place as (
     (
         select
@@ -17,7 +17,7 @@ with recursive place as (
             from {schema}.domain_events
             where timestamp_utc >= :instant
             order by timestamp_utc
-            limit 50
+            limit 25
         ) as next_by_time
         order by next_by_time.transaction_id, next_by_time.global_sequence_id
         limit 1
@@ -31,7 +31,7 @@ with recursive place as (
             from {schema}.domain_events
             where (transaction_id, global_sequence_id) < (place.transaction_id, place.global_sequence_id)
             order by transaction_id desc, global_sequence_id desc
-            limit 50
+            limit 25
         ) as before
         order by before.follows desc, before.transaction_id, before.global_sequence_id
         limit 1
