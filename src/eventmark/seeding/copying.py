@@ -101,7 +101,9 @@ async def tidy(
     A vacuum cleans the indexes as well: by itself it leaves them where few rows are dead, as after appends that were
     rolled back, and whoever reads the log's end goes through them.
     """
-    how = {"vacuum": "vacuum (index_cleanup on)", "vacuum analyze": "vacuum (index_cleanup on, analyze)"}.get(how, how)
+    how = {"vacuum": "vacuum (index_cleanup on)", "vacuum analyze": "vacuum (index_cleanup on, analyze)"}.get(
+        how, how
+    )
     for table in filter(None, (definition.events_table, definition.snapshots_table)):
         await connection.execute(f"{how} {_table(schema, table)}")
 
