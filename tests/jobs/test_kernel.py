@@ -74,7 +74,7 @@ SLOW, QUICK = operation(50.0), operation(1.0)
 
 @pytest.fixture(autouse=True)
 def no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "environment_of", lambda job, fitness: environment(fitness))
+    monkeypatch.setattr(kernel, "environment_of", lambda job, fitness, machines: environment(fitness))
 
 
 def job() -> Any:
@@ -88,7 +88,7 @@ def run_for(job: Any, *, fitness: Sequence[Finding] = (), others_share: Any = la
     return SimpleNamespace(
         job=job, fitness=list(fitness), phases=[], skipped={}, unseen={}, now_s=1.0, at_s=lambda at_s: at_s,
         sampled=list, began_at=SimpleNamespace(isoformat=lambda timespec: "2026-01-01T00:00:00+00:00"),
-        others_share=others_share, so_far=None,
+        others_share=others_share, so_far=None, machines={},
     )  # fmt: skip
 
 
