@@ -79,6 +79,7 @@ async def _schemas(dsn: str) -> list[str]:
         await connection.close()
 
 
+@pytest.mark.alone
 def test_a_statement_that_does_more_work_is_found_by_its_counters(
     job: Job, store: Callable[..., Path]
 ) -> None:
