@@ -217,6 +217,9 @@ def test_a_server_that_counts_no_statements_or_shows_none_is_refused(
         done = on(reader, command, "explain", "--observed")
         assert (done.code, "as PostgreSQL 16 and later can" in done.err) == (2, True)
         return
+    superuser = f"{server.admin_dsn.rpartition('/')[0]}/{own_corpus.rpartition('/')[2]}"
+    done = on(superuser, command, "explain", "--observed")
+    assert (done.code, "may run programs on the server's machine" in done.err) == (2, True), done.err
     execute(own_corpus, "select pg_stat_statements_reset()")
     done = on(reader, command, "explain", "--observed")
     assert (done.code, "grant pg_read_all_stats" in done.err) == (4, True), done.err

@@ -22,8 +22,10 @@ from eventmark.plans.judge import ROWS_READ_FREE, judge_pages
 from eventmark.plans.work import Node, nodes, tables_joined
 from eventmark.results.results import Finding, PlanResult, RunResult, Verdict
 from eventmark.server.extensions import extension_schema
+from eventmark.server.role import runs_programs
 from eventmark.server.statistics import StatementStatistics, statements_snapshot
 from eventmark.stores import scanned_table
+from eventmark.stores.script import kinds_in
 
 GENERIC_PLAN_MAJOR = 16
 EXTENSION = "pg_stat_statements"
@@ -33,7 +35,7 @@ OBSERVED = "observed "
 STATEMENTS_MAX = 50
 """The dearest are examined; what comes after them is a small part of the time."""
 
-_EXPLAINABLE = re.compile(r"\s*\(*\s*(with|select|insert|update|delete|merge)\b", re.I)
+_EXPLAINABLE = ("select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt")
 _REMEDY = f"add {EXTENSION} to shared_preload_libraries, and install it in this database"
 
 
@@ -54,7 +56,8 @@ async def observed_statements(
     ``dsn`` is that of the connection, whose sessions are read-only. Statements of its own role are left out:
     Eventmark's would be among them.
 
-    Raises ``UsageError`` where the server does not count statements or cannot plan them without values, and
+    Raises ``UsageError`` where the server does not count statements or cannot plan them without values, or where the
+    role may run programs: to plan a statement runs functions of whoever wrote it, with the role's rights. And
     ``CannotRunError`` where it has seen none.
     """
     major = connection.get_server_version().major
@@ -64,6 +67,12 @@ async def observed_statements(
             f" this server is {major}",
             remedy="leave --observed out: the store's own statements are examined",
         )
+    if await runs_programs(dsn):
+        raise UsageError(
+            "--observed plans statements that others wrote, and planning runs functions of theirs with the rights of"
+            " this role: it may run programs on the server's machine",
+            remedy="connect as a role that is no superuser and may read the tables, and grant pg_read_all_stats to it",
+        )
     if await extension_schema(connection, EXTENSION) is None:
         raise UsageError(f"the server counts no statements: {EXTENSION} is not installed", remedy=_REMEDY)
     found = await statements_snapshot(connection, of_others=True)
@@ -72,12 +81,13 @@ async def observed_statements(
     named = re.compile("|".join(rf"\b{re.escape(table)}\b" for table in tables), re.I)
     candidates = [
         one for one in found.values()
-        if one.calls and named.search(one.query) and _EXPLAINABLE.match(one.query)
+        if one.calls and named.search(one.query) and is_one_query(one.query)
     ]  # fmt: skip
     candidates.sort(key=lambda one: -one.execution_ms)
     planned = []
     # Its simple protocol leaves parameters unbound; the driver of the other connection would ask for their values
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=None) as planner:
+        await planner.execute("set standard_conforming_strings = on")  # as the grammar reads them
         for one in candidates[:STATEMENTS_MAX]:
             plan = await _planned(planner, connection, one.query, schema)
             if _is_of(plan, schema):
@@ -92,6 +102,12 @@ async def observed_statements(
         Observed(seen=one, share=one.execution_ms / total_ms, plan=_judged(one, plan, large, number))
         for number, (one, plan) in enumerate(planned, 1)
     ]
+
+
+def is_one_query(text: str) -> bool:
+    """Whether a text is one statement that can be planned: behind ``explain``, a second one would be run."""
+    kinds = kinds_in(text)
+    return len(kinds) == 1 and kinds[0] in _EXPLAINABLE
 
 
 def indexes_observed(result: RunResult) -> frozenset[str]:

@@ -209,6 +209,14 @@ def parsed_statements(path: Path, text: str, first_line: int) -> Iterator[Any]:
         ) from error
 
 
+def kinds_in(sql: str) -> list[str]:
+    """What each statement of a text is, as PostgreSQL's grammar names it; nothing where it does not read the text."""
+    try:
+        return [one.stmt.WhichOneof("node") or "" for one in postgast.parse(sql).stmts]
+    except postgast.PgQueryError:
+        return []
+
+
 def _refuse_kind(
     parsed: Any, path: Path, line: int, *, allowed: frozenset[str], rules: Rules = NO_RULES
 ) -> None:
