@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,12 @@ def test_every_operation_of_the_catalogue_goes_over_the_wire(job: Job) -> None:
     for name, one in outcome.operations.items():
         assert (one.failed, one.conflicted, one.skipped) == (0, 0, 0), (name, one.messages)
         assert one.succeeded > 0, name
+
+
+def test_users_whose_calls_ask_no_server_call_as_often_as_there_is_time(job: Job) -> None:
+    outcome = run(job, "compare_tokens=1", users=2)
+    one = outcome.operations["compare_tokens"]
+    assert one.failed == 0 and one.succeeded > 2 * sys.getrecursionlimit()
 
 
 def test_a_folder_of_sql_goes_over_the_wire(server: Server, own_corpus: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import heapq
 import time
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -131,6 +132,7 @@ class Users:
         self._shares, self._think_ns = list(plan.mix.shares.values()), plan.think_s * 1e9
         self._generator, self._start_ns, self._end_ns = generator, start_ns, end_ns
         self._waiting: list[tuple[int, int]] = []  # when each that thinks will call, and who
+        self._at_once: deque[int] = deque()  # who does not think
 
     async def serve(self, listen: Listen) -> None:
         """Until the end."""
@@ -145,7 +147,13 @@ class Users:
                 due_ns, user = heapq.heappop(self._waiting)
                 generator.recorder.pacing_ns.append(now - due_ns)
                 generator.begin(self._kind(user), due_ns, user)
-            generator.turn(min(self._end_ns, self._waiting[0][0]) if self._waiting else self._end_ns)
+            for _ in range(
+                len(self._at_once)
+            ):  # no more: a call that asks no server has ended when it has begun
+                user = self._at_once.popleft()
+                generator.begin(self._kind(user), 0, user)
+            next_ns = self._waiting[0][0] if self._waiting else self._end_ns
+            generator.turn(0 if self._at_once else min(self._end_ns, next_ns))
 
     def _ended(self, user: int, at_ns: int) -> None:
         """What a user does after an answer: think, or call at once."""
@@ -156,7 +164,7 @@ class Users:
             if due_ns < self._end_ns:
                 heapq.heappush(self._waiting, (due_ns, user))
         elif at_ns < self._end_ns:
-            self._generator.begin(self._kind(user), 0, user)
+            self._at_once.append(user)
 
     def _kind(self, user: int) -> int:
         kinds = self._kinds[user]
