@@ -57,7 +57,7 @@ async def observed_statements(
     Eventmark's would be among them.
 
     Raises ``UsageError`` where the server does not count statements or cannot plan them without values, or where the
-    role may run programs: to plan a statement runs functions of whoever wrote it, with the role's rights. And
+    role may run programs: planning a statement runs functions of its authors, with the rights of the role. And
     ``CannotRunError`` where it has seen none.
     """
     major = connection.get_server_version().major
