@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from eventmark.cli.main import run_command
+from eventmark.experiments.cliffs.cliffs import EXTENTS, Extent
 from eventmark.experiments.run.repetition import busy_machine
 from eventmark.jobs.bottleneck import SECTION_NAME
 from eventmark.plans.golden import folder_of
@@ -101,8 +102,9 @@ def test_a_good_store_has_no_cliff_and_its_corpus_is_as_it_was(
 
 
 def test_a_store_without_its_index_has_a_cliff_with_its_plan_and_what_avoids_it(
-    server: Server, database: str, capsys: pytest.CaptureFixture[str]
+    server: Server, database: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(EXTENTS, "quick", Extent(questions=2, batches=(10, 1000), seconds=5.0))
     write_template(Path("my-store"))
     indexes = Path("my-store/indexes.sql")
     kept = [part for part in indexes.read_text().split(";") if "events_tenant_position" not in part]
