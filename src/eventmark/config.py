@@ -30,6 +30,8 @@ class Settings:
     events: str = "1M"
     tenants: int = 20
     payload: str = "realistic"
+    payload_samples: str = ""
+    anonymise: bool = False
     seed: int = 1
     profile: str = "standard"
     store: str = "eaf"

@@ -17,7 +17,6 @@ from eventmark.adviser.copies import Copies, apply
 from eventmark.adviser.table_facts import TableFacts, TriggerFacts
 from eventmark.plans.sampling import quoted_name
 from eventmark.server.search_path import confine
-from eventmark.workload import example_payloads
 from eventmark.workload.lifecycles import EVENT_TYPES
 
 _NOTIFIES = re.compile(r"\b(pg_)?notify\b", re.IGNORECASE)
@@ -98,7 +97,7 @@ async def different_rows(
 def _as_sent(copies: Copies) -> list[Template]:
     """Events as an application sends them: what is stored has been through the trigger already."""
     random = np.random.default_rng(1)
-    payloads = example_payloads(APPENDS_COMPARED, random, copies.job.corpus.payload_profile)
+    payloads = copies.job.corpus.example_payloads(APPENDS_COMPARED, random)
     return [
         Template(
             tenant_id=copies.templates[number % len(copies.templates)].tenant_id, aggregate_type="Order",

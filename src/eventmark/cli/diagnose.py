@@ -27,15 +27,18 @@ def doctor(
     options: CorpusOptions | None = None,
 ) -> int:
     """Say whether this machine and server are fit to measure, how the server is tuned, and who holds consumers up."""
-    from eventmark.cli.session import running_server, tell_what_stays  # not for --help: they bring every room
+    from eventmark.cli.session import (  # not for --help: they bring every room
+        corpus_of,
+        running_server,
+        tell_what_stays,
+    )
     from eventmark.seeding import estimated_bytes
     from eventmark.server import examine
-    from eventmark.workload import CorpusPlan
 
     settings = (options or CorpusOptions()).settings(**({"server": dsn} if dsn else {}))
-    corpus = CorpusPlan(settings.event_count, tenant_count=settings.tenants, payload_profile=settings.payload)
+    corpus = corpus_of(settings)
     with running_server(settings) as (server, place):
-        findings = examine(server, place, estimated_bytes(corpus.events, corpus.payload_profile))
+        findings = examine(server, place, estimated_bytes(corpus))
         stall = asyncio.run(_stall(server.dsn))
     screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:

@@ -99,6 +99,18 @@ class CorpusOptions(StoreOptions):
             help="Payloads: realistic, small or lean [realistic].",
         ),
     ] = None  # fmt: skip
+    payload_samples: Annotated[
+        str | None,
+        Parameter(group=_CORPUS, help="Make payloads after those in a file: one JSON object on each line."),
+    ] = None
+    anonymise: Annotated[
+        bool | None,
+        Parameter(
+            group=_CORPUS,
+            negative=(),
+            help="Keep the samples' shapes and sizes; replace every word and digit.",
+        ),
+    ] = None
     seed: Annotated[int | None, Parameter(group=_CORPUS, help="The same seed makes the same corpus [1].")] = (
         None
     )

@@ -16,13 +16,13 @@ import asyncpg
 from eventmark.cli.output import console, screen
 from eventmark.config import Settings
 from eventmark.engine.statements import quoted_schema
-from eventmark.errors import CannotRunError
+from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.cluster import chosen_cluster, on_cluster
 from eventmark.jobs.job import Existing, Job, targets_of
 from eventmark.jobs.profiles import find_profile
 from eventmark.redaction import is_dsn, looks_like_dsn, redact
 from eventmark.results.targets import Target, parse_targets, read_targets
-from eventmark.seeding import Kept, check_usable, estimated_bytes, settle
+from eventmark.seeding import Kept, check_usable, estimated_bytes, read_payload_samples, settle
 from eventmark.server import Server, check_disk_space, provision
 from eventmark.server.directory import MARKER_FILE
 from eventmark.server.role import runs_programs
@@ -102,13 +102,33 @@ def _check_place(settings: Settings, corpus: CorpusPlan, *, keep: bool, there: b
         return
     if there:
         raise CannotRunError(f"there is no cluster in {directory}", remedy="seed one: eventmark seed")
-    check_disk_space(directory, estimated_bytes(corpus.events, corpus.payload_profile))
+    check_disk_space(directory, estimated_bytes(corpus))
 
 
 def chosen_targets(settings: Settings, definition: StoreDefinition) -> dict[str, Target]:
     """The targets of a run. Raises ``UsageError`` for a file that has none, and for wrong ones."""
     chosen = read_targets(Path(settings.targets)) if settings.targets else {}
     return targets_of(definition, chosen | parse_targets(settings.target))
+
+
+def corpus_of(settings: Settings) -> CorpusPlan:
+    """The corpus that a run asks for. Raises ``UsageError``."""
+    if settings.anonymise and not settings.payload_samples:
+        raise UsageError(
+            "--anonymise has nothing to replace", remedy="name --payload-samples FILE, or leave it out"
+        )
+    samples = (
+        read_payload_samples(Path(settings.payload_samples), anonymise=settings.anonymise)
+        if settings.payload_samples
+        else ()
+    )
+    return CorpusPlan(
+        settings.event_count,
+        seed=settings.seed,
+        tenant_count=settings.tenants,
+        payload_profile=settings.payload,
+        samples=samples,
+    )
 
 
 @contextmanager
@@ -118,12 +138,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
     ``there`` is for verbs that look at what was made before.
     """
     definition = find_store(settings.store)
-    corpus = CorpusPlan(
-        settings.event_count,
-        seed=settings.seed,
-        tenant_count=settings.tenants,
-        payload_profile=settings.payload,
-    )
+    corpus = corpus_of(settings)
     profile = find_profile(settings.profile)
     targets = chosen_targets(settings, definition)
     _check_place(settings, corpus, keep=keep or settings.keep, there=there)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import asyncpg
@@ -109,7 +109,7 @@ def prepare_store(job: Job) -> int:
 def check_room(job: Job, events: int) -> None:
     """Raises ``CannotRunError`` where the disk of a server of ours has no room for so many events more."""
     if job.server.directory is not None and events:
-        check_disk_space(job.place, estimated_bytes(events, job.corpus.payload_profile))
+        check_disk_space(job.place, estimated_bytes(job.corpus, events))
 
 
 def check_connections_left(job: Job, wanted: int) -> None:
@@ -198,6 +198,11 @@ async def _check_connections(job: Job, wanted: int) -> None:
 
 
 async def _sample(job: Job) -> CorpusSample:
+    sample = await _sample_of_store(job)
+    return replace(sample, payloads=job.corpus.sampled) if job.corpus.samples else sample
+
+
+async def _sample_of_store(job: Job) -> CorpusSample:
     connection = await asyncpg.connect(job.server.dsn)
     try:
         if job.existing is not None:

@@ -50,7 +50,7 @@ class Run:
     def __enter__(self) -> Self:
         with self.phase("doctor"):
             self.progress("doctor", 0, 1)
-            needed_bytes = estimated_bytes(self._events_to_come, self.job.corpus.payload_profile)
+            needed_bytes = estimated_bytes(self.job.corpus, self._events_to_come)
             self.fitness = examine(self.job.server, self.job.place, needed_bytes)
             self.machines, elsewhere = machines_elsewhere(self.job.cluster)
             self.fitness += elsewhere

@@ -37,13 +37,13 @@ class Append(NamedTuple):
 
 
 class Batches:
-    """Batches of new events without end. Ids are version 7, as the corpus has them."""
+    """Batches of new events without end, of ``PAYLOADS`` payloads. Ids are version 7, as the corpus has them."""
 
-    def __init__(self, size: int, random: np.random.Generator) -> None:
+    def __init__(self, size: int, random: np.random.Generator, payloads: Sequence[str] = ()) -> None:
         self.size = size
         # One number at a time it is many times as quick as numpy's: a draw must not keep the loop from others.
         self._quick = Random(int(random.integers(2**63)))
-        self.payloads = example_payloads(PAYLOADS, random)
+        self.payloads = payloads or example_payloads(PAYLOADS, random)
 
     def draw(self) -> list[NewEvent]:
         """The next batch."""
@@ -81,7 +81,9 @@ class AppendEvents(Operation):
 
     async def prepare(self) -> None:
         self.known = self.versions or StreamVersions(self.sample.streams, naming=self.sample.naming)
-        self.batches = Batches(self.batch_events, self.random)
+        self.batches = Batches(
+            self.batch_events, self.random, self.sample.example_payloads(PAYLOADS, self.random)
+        )
         self._quick = Random(int(self.random.integers(2**63)))
 
     def take(self) -> KnownStream:

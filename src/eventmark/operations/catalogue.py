@@ -25,7 +25,6 @@ from eventmark.operations.operation import Operation
 from eventmark.operations.streams import pick
 from eventmark.seeding import CorpusSample, SampledStream
 from eventmark.stores import snapshot_values
-from eventmark.workload import example_payloads
 
 NEAR_HEAD_SHARE = 0.3
 STREAM_BATCH_EVENTS = 1000
@@ -145,7 +144,7 @@ class StoreSnapshot(Operation):
         return "" if sample.streams else "the corpus has no streams"
 
     async def prepare(self) -> None:
-        self._payloads = example_payloads(PAYLOADS, self.random)
+        self._payloads = self.sample.example_payloads(PAYLOADS, self.random)
 
     def draw(self) -> Snapshot:
         picked = pick(self.sample.streams, self.random)

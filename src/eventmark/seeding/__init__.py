@@ -6,6 +6,7 @@ from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.beside import fill_beside
 from eventmark.seeding.existing import TableSize, sample_existing, table_size
 from eventmark.seeding.indexes import mend_right_edges, remove_appended
+from eventmark.seeding.payload_samples import read_payload_samples
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
 from eventmark.seeding.seed import (
@@ -38,6 +39,7 @@ __all__ = [
     "missing_events",
     "no_progress",
     "read_aging",
+    "read_payload_samples",
     "refreshed_sample",
     "rejuvenate",
     "remove_appended",

@@ -26,7 +26,7 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores import StoreDefinition, append_beside, open_store, read_naming
-from eventmark.workload import CorpusPlan, Naming, example_payloads, uuid_7
+from eventmark.workload import CorpusPlan, Naming, uuid_7
 
 TAIL_SHARE = 0.03
 """Of the corpus: autovacuum is tuned to come after 2% of new rows, and takes its time."""
@@ -275,7 +275,7 @@ class _Events:
 
     def __init__(self, plan: CorpusPlan, naming: Naming) -> None:
         self._random = plan.random("aging")
-        self._payloads = example_payloads(_PAYLOADS, self._random, plan.payload_profile)
+        self._payloads = plan.example_payloads(_PAYLOADS, self._random)
         self._tenants = [naming.tenant_id(number) for number in range(plan.tenant_count)]
         self._names = naming.new_stream_ids(self._random)
         self._is_text = naming.stream == "text"

@@ -23,7 +23,7 @@ from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import instant_of
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores import Shape, StoreDefinition, read_shape
-from eventmark.workload import BATCH_EVENTS, PROFILES, SNAPSHOT_EVERY_EVENTS, CorpusPlan, make_batch
+from eventmark.workload import BATCH_EVENTS, SNAPSHOT_EVERY_EVENTS, CorpusPlan, make_batch
 
 SAMPLE_EVENTS = 50_000
 CONTENT_EVENTS = 1000
@@ -235,8 +235,8 @@ class _Auditor:
         )
 
     async def check_sizes(self) -> None:
-        """Payload sizes against the profile's classes, within what the sample can tell."""
-        classes = PROFILES[self._plan.payload_profile]
+        """Payload sizes against the plan's classes, within what the sample can tell."""
+        classes = self._plan.size_classes
         rows = await self._connection.fetch(
             self._sql(
                 f"select octet_length({self._document('payload')}) as bytes from "

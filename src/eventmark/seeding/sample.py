@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+import numpy as np
 
 from eventmark.domain import StreamId
 from eventmark.engine.statements import quoted_schema
 from eventmark.seeding.ledger import longest_streams
 from eventmark.stores import Shape, StoreDefinition, instant_sql, read_shape
-from eventmark.workload import Naming
+from eventmark.workload import Naming, example_payloads
 
 STREAMS_MAX = 4000
 SNAPSHOTS_MAX = 5000
@@ -39,7 +40,8 @@ class CorpusSample:
 
     ``long_streams`` have exactly 1000 events, of large and small tenants; ``streams`` are drawn at random
     over the whole log, long ones left out; ``positions`` are places (transaction id, global sequence) and
-    ``instants`` timestamps, both spread over the log.
+    ``instants`` timestamps, both spread over the log; ``payloads`` what appended events hold, where the corpus' are
+    made after samples.
     """
 
     long_streams: list[SampledStream]
@@ -49,6 +51,13 @@ class CorpusSample:
     instants: list[datetime]
     events: int
     naming: Naming = field(default_factory=Naming)
+    payloads: list[str] = field(default_factory=list)
+
+    def example_payloads(self, count: int, random: np.random.Generator) -> list[str]:
+        """``count`` payloads of events to append."""
+        if self.payloads:
+            return [self.payloads[place] for place in random.integers(0, len(self.payloads), count).tolist()]
+        return example_payloads(count, random)
 
 
 async def sample_corpus(

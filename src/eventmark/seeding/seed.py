@@ -38,6 +38,9 @@ WORKERS = 2  # as many as keep the server busy: a batch is made while the other 
 BYTES_PER_EVENT = {"realistic": 2200, "small": 1400, "lean": 720}
 """Heap, TOAST, five indexes, and the index builds' temporary files, by profile of the payloads."""
 
+BYTES_BESIDE_PAYLOAD = 900
+"""The same without the payload, for payloads of the user's own."""
+
 AHEAD = 2
 """Batches that a worker has been given: the one that it loads, and the next."""
 
@@ -67,9 +70,12 @@ class SeedReport:
         return self.events / self.seconds if self.seconds else 0.0
 
 
-def estimated_bytes(events: int, payload_profile: str = "realistic") -> int:
-    """Room on disk for so many events, to be compared with what is free before anything is made."""
-    return events * BYTES_PER_EVENT[payload_profile]
+def estimated_bytes(plan: CorpusPlan, events: int | None = None) -> int:
+    """Room on disk for the plan's events, or so many of them, to be compared with what is free beforehand."""
+    each = BYTES_PER_EVENT.get(plan.payload_profile, 0)
+    if plan.samples:
+        each = BYTES_BESIDE_PAYLOAD + sum(len(one.encode()) for one in plan.samples) // len(plan.samples)
+    return each * (plan.events if events is None else events)
 
 
 async def missing_events(

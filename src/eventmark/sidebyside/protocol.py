@@ -29,6 +29,7 @@ class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     tenants: int
     payload: str
+    samples: tuple[str, ...] = ()
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):

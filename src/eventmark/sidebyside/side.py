@@ -164,7 +164,11 @@ def _prepare(request: Prepare) -> Prepared:
     place, corpus = request.place, request.corpus
     definition = find_store(place.store)
     plan = CorpusPlan(
-        corpus.events, seed=corpus.seed, tenant_count=corpus.tenants, payload_profile=corpus.payload
+        corpus.events,
+        seed=corpus.seed,
+        tenant_count=corpus.tenants,
+        payload_profile=corpus.payload,
+        samples=corpus.samples,
     )
     asyncio.run(try_store(place.dsn, definition, place.schema))
     seed(place.dsn, definition, plan, schema=place.schema, workers=1, replace=True, purpose=Purpose.SCRATCH)

@@ -15,7 +15,7 @@ import numpy as np
 
 from eventmark.workload.calendar import HISTORY_START
 from eventmark.workload.lifecycles import LIFECYCLES, draw_lifecycles, event_type_codes
-from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, draw_sizes, opening
+from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, opening
 from eventmark.workload.plan import CorpusPlan
 from eventmark.workload.tenants import LARGE_EVENTS_SHARE
 
@@ -79,7 +79,7 @@ def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
         sequence=sequence[order],
         at_us=at_us[order],
         event_type=event_type[order],
-        payload_bytes=draw_sizes(plan.payload_profile, count, random),
+        payload_bytes=plan.draw_payload_bytes(count, random),
         event_ids=_time_ordered_ids(at_us[order], random),
         correlation=correlation,
         correlation_ids=_random_ids(correlation_count, random),

@@ -98,6 +98,9 @@ def make_columns(
 
 
 def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[bytes]:
+    if plan.samples:
+        places = cohort.prose[here] % len(plan.sampled)
+        return [plan.sampled[place].encode() for place in places.tolist()]
     render, openings = plan.pool.render, cohort.openings
     if plan.payload_profile == LEAN:
         return [

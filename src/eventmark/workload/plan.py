@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from eventmark.errors import UsageError
 from eventmark.workload.calendar import Calendar
-from eventmark.workload.payloads import PROFILES, PayloadPool
+from eventmark.workload.payloads import PROFILES, PayloadPool, SizeClass, draw_sizes, example_payloads
+from eventmark.workload.samples import size_classes, variants
 from eventmark.workload.tenants import Tenant, make_tenants
 
 BATCH_EVENTS = 10_000
@@ -24,6 +26,7 @@ class CorpusPlan:
 
     ``cohort_events``: how many events are made at one go, whole streams among them. So the first events of the
     log, as many as some cohorts have, are a corpus of their own that holds no stream's beginning alone.
+    ``samples``: JSON documents that payloads are made after, instead of by a profile; ``payload_profile`` tells which.
     """
 
     events: int
@@ -31,6 +34,7 @@ class CorpusPlan:
     tenant_count: int = 20
     payload_profile: str = "realistic"
     cohort_events: int = COHORT_EVENTS
+    samples: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.events <= EVENTS_MAX:
@@ -43,7 +47,10 @@ class CorpusPlan:
             )
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed {self.seed} is out of range", remedy="name a number from 0 to 2^63 - 1")
-        if self.payload_profile not in PROFILES:
+        if self.samples:
+            digest = hashlib.sha256("\n".join(self.samples).encode()).hexdigest()
+            object.__setattr__(self, "payload_profile", f"sampled ({digest[:8]})")
+        elif self.payload_profile not in PROFILES:
             raise UsageError(
                 f"unknown payload profile {self.payload_profile!r}", remedy=f"use {' or '.join(PROFILES)}"
             )
@@ -67,6 +74,26 @@ class CorpusPlan:
     @cached_property
     def pool(self) -> PayloadPool:
         return PayloadPool(self.random("payloads"))
+
+    @cached_property
+    def sampled(self) -> list[str]:
+        """Payloads after the samples."""
+        return variants(self.samples, self.random("samples"))
+
+    @property
+    def size_classes(self) -> tuple[SizeClass, ...]:
+        """What sizes the payloads have."""
+        return size_classes(self.sampled) if self.samples else PROFILES[self.payload_profile]
+
+    def draw_payload_bytes(self, count: int, random: np.random.Generator) -> np.ndarray:
+        """Sizes of ``count`` payloads that are made by a profile; those after samples have theirs, and 0 here."""
+        return np.zeros(count, np.int64) if self.samples else draw_sizes(self.payload_profile, count, random)
+
+    def example_payloads(self, count: int, random: np.random.Generator) -> list[str]:
+        """``count`` payloads as the corpus has them."""
+        if self.samples:
+            return [self.sampled[place] for place in random.integers(0, len(self.sampled), count).tolist()]
+        return example_payloads(count, random, self.payload_profile)
 
     @property
     def batch_count(self) -> int:

@@ -77,7 +77,7 @@ class Gate(Experiment):
     def _prepare(self, job: Job, both: tuple[Ground, Ground], progress: Progress) -> Bout:
         corpus = Corpus(
             events=job.corpus.events, seed=job.corpus.seed, tenants=job.corpus.tenant_count,
-            payload=job.corpus.payload_profile,
+            payload=job.corpus.payload_profile, samples=job.corpus.samples,
         )  # fmt: skip
         prepared = []
         for number, ground in enumerate(both):
