@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from eventmark.seeding import seed
 from eventmark.server import Server, provision
@@ -24,6 +25,9 @@ from tests.virtual_time import virtual_time
 from tests.worker_processes import forked_workers, spawned_workers
 
 __all__ = ["database", "forked_workers", "minimal_result", "server", "spawned_workers", "virtual_time"]
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 PROCESSES_MAX = 8  # each has a server
 _numbers = count(1)

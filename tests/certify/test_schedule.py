@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eventmark.certify.criteria import Part
@@ -48,7 +48,6 @@ def test_the_least_is_what_any_answer_needs() -> None:
     assert least_s(TIMES) == 40.0
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(list(Part)),

@@ -119,7 +119,7 @@ def pieces(password: str) -> set[str]:
     return {password[start : start + length] for start in range(len(password) - length + 1)}
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     place=st.sampled_from([*COMMANDS, *(("toml", line) for line in TOML)]),
     form=st.sampled_from(sorted(FORMS)),

@@ -187,7 +187,7 @@ def compare(dsn: str, ordering: str, *, examples: int, steps: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples, stateful_step_count=steps, deadline=None, derandomize=True,
+            max_examples=examples, stateful_step_count=steps, derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
