@@ -18,13 +18,22 @@ from eventmark.seeding import seed
 from eventmark.server import Server, provision
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan
+from tests.copied_clusters import copied_clusters
 from tests.database import cloned, drop_database, execute
 from tests.experiments.results import minimal_result
 from tests.experiments.seeded import EVENTS
 from tests.virtual_time import virtual_time
 from tests.worker_processes import forked_workers, spawned_workers
 
-__all__ = ["database", "forked_workers", "minimal_result", "server", "spawned_workers", "virtual_time"]
+__all__ = [
+    "copied_clusters",
+    "database",
+    "forked_workers",
+    "minimal_result",
+    "server",
+    "spawned_workers",
+    "virtual_time",
+]
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")

@@ -20,8 +20,9 @@ import pytest
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.server import Server, provision
 from eventmark.server.account import Account, readable_installation, server_account
+from eventmark.server.cluster import Cluster
 from eventmark.server.directory import MARKER_FILE
-from eventmark.server.installations import embedded_installation
+from eventmark.server.installations import embedded_installation, local_installation
 from tests.database import execute, fetch
 
 KIND = os.environ.get("EVENTMARK_TEST_SERVER", "embedded")
@@ -42,6 +43,12 @@ def opened(place: Path) -> Path:
             break
         directory.chmod(0o755)
     return place
+
+
+def kept_cluster(directory: Path) -> None:
+    """A cluster that was made here and kept, and has never run."""
+    installation = embedded_installation() if KIND == "embedded" else local_installation()
+    Cluster(installation, directory).prepare(())
 
 
 def test_server_answers_with_the_tuning_it_claims(server: Server) -> None:
@@ -126,8 +133,7 @@ def test_killed_server_is_started_again_on_what_it_left(place: Path) -> None:
 
 def test_stale_pid_file_naming_a_living_stranger_is_cleared_away(place: Path) -> None:
     directory = place / "cluster"
-    with provision(KIND, directory=directory, keep=True, durable=False):
-        pass
+    kept_cluster(directory)
     (directory / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n{directory}/data\n")
     with provision(KIND, directory=directory, durable=False) as second:
         assert fetch(second.dsn, "select 1") == 1
@@ -135,8 +141,7 @@ def test_stale_pid_file_naming_a_living_stranger_is_cleared_away(place: Path) ->
 
 def test_cluster_of_another_major_version_is_refused_and_stays(place: Path) -> None:
     directory = place / "cluster"
-    with provision(KIND, directory=directory, keep=True, durable=False):
-        pass
+    kept_cluster(directory)
     (directory / "data" / "PG_VERSION").write_text("14\n")
     with pytest.raises(CannotRunError, match="is of PostgreSQL 14"), provision(KIND, directory=directory):
         pass
@@ -299,8 +304,7 @@ def assert_gone(pid: int, directory: Path) -> None:
 
 def test_a_link_planted_in_a_kept_cluster_is_never_written_through(place: Path) -> None:
     directory, victim = place / "cluster", place / "victim"
-    with provision(KIND, directory=directory, keep=True, durable=False):
-        pass
+    kept_cluster(directory)
     victim.write_text("not to be touched")
     planted = [directory / "data" / "postgresql.auto.conf", directory / "data" / ".postgresql.auto.conf.new"]
     for path in planted:
@@ -315,8 +319,7 @@ def test_a_link_planted_in_a_kept_cluster_is_never_written_through(place: Path) 
 @pytest.mark.parametrize("planted", ["server.log", "data/PG_VERSION", "data/postmaster.pid"])
 def test_a_file_that_is_a_link_is_refused_not_followed(place: Path, planted: str) -> None:
     directory, victim = place / "cluster", place / "victim"
-    with provision(KIND, directory=directory, keep=True, durable=False):
-        pass
+    kept_cluster(directory)
     victim.write_text("18")
     (directory / planted).unlink(missing_ok=True)
     (directory / planted).symlink_to(victim)
