@@ -29,8 +29,13 @@ def rounds_of(
     return pairs
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.3])
-@pytest.mark.parametrize("drift", [pytest.param(1.0, marks=pytest.mark.long), 1.5])
+@pytest.mark.parametrize(
+    ("factor", "drift"),
+    [
+        (1.3, 1.5),
+        *(pytest.param(*one, marks=pytest.mark.long) for one in ((1.0, 1.5), (1.0, 1.0), (1.3, 1.0))),
+    ],
+)
 def test_the_interval_holds_the_planted_ratio_whatever_the_drift(factor: float, drift: float) -> None:
     held = 0
     for seed in range(12):

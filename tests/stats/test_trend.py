@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 
 from eventmark.results.results import Verdict
 from eventmark.stats.trend import WINDOWS_MIN, last_to_first_third, trend_of
@@ -17,11 +18,8 @@ NEGLIGIBLE = 0.002
 def wandering(random: np.random.Generator, memory: float, size: int = len(AT_S)) -> NDArray[np.float64]:
     """Noise whose neighbours are alike: each keeps ``memory`` of the one before it."""
     steps = random.normal(size=size)
-    values = np.empty(size)
-    values[0] = steps[0]
-    for place in range(1, size):
-        values[place] = memory * values[place - 1] + steps[place] * np.sqrt(1 - memory**2)
-    return values
+    steps[1:] *= np.sqrt(1 - memory**2)
+    return np.asarray(lfilter([1.0], [1.0, -memory], steps))
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.9, 0.98])

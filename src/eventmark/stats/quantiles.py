@@ -137,7 +137,8 @@ class _Blocks:
     def counts_up_to(self, value_ns: int) -> NDArray[np.int64]:
         """Of each resample, how many samples are at most ``value_ns``."""
         totals = np.concatenate(([0], np.cumsum(self.samples <= value_ns)))
-        counts: NDArray[np.int64] = (totals[self.starts + self.length] - totals[self.starts]).sum(axis=1)
+        of_block = totals[self.length :] - totals[: -self.length]  # that begins at each sample
+        counts: NDArray[np.int64] = of_block[self.starts].sum(axis=1)
         return counts
 
 

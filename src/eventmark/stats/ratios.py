@@ -184,19 +184,27 @@ def _resampled(
     """The quantile of each resample, all of which draw the same rounds for both sides."""
     threshold = int(np.quantile(np.concatenate(series), q))
     length = dependence_of(series, threshold).block_length
+    blocks = [_all_blocks(one, length) for one in series]
     return np.array(
         [
-            _quantile(np.concatenate([_blocks(series[number], length, random) for number in numbers]), q)
+            _quantile(np.concatenate([_drawn_blocks(blocks[number], random) for number in numbers]), q)
             for numbers in drawn
         ]
     )
 
 
-def _blocks(series: Samples, length: int, random: np.random.Generator) -> Samples:
-    """As many samples as the series has, in blocks that may wrap around its end."""
-    starts = random.integers(0, len(series), size=math.ceil(len(series) / length))
-    places = (starts[:, np.newaxis] + np.arange(length)) % len(series)
-    drawn: Samples = series[places.ravel()[: len(series)]]
+def _all_blocks(series: Samples, length: int) -> Samples:
+    """A view of the block that begins at each sample; those at the end go on at the beginning."""
+    wrapped = np.resize(series, len(series) + length - 1)
+    view: Samples = np.lib.stride_tricks.sliding_window_view(wrapped, length)
+    return view
+
+
+def _drawn_blocks(blocks: Samples, random: np.random.Generator) -> Samples:
+    """As many samples as the series has."""
+    count, length = blocks.shape
+    starts = random.integers(0, count, size=math.ceil(count / length))
+    drawn: Samples = blocks[starts].ravel()[:count]
     return drawn
 
 
