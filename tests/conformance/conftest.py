@@ -24,13 +24,19 @@ insert into {schema}.events (tenant, stream, version, id, type, data, meta, reco
 values (:tenant_id, :aggregate_id, :sequence_number, :event_id, :event_type, :payload, :metadata, :timestamp)
 """
 STORES = ["reference", *(f"engine, {name}" for name in ORDERINGS), "eaf", "example", "one event at a time"]
+LIKE_OTHERS = ("engine, naive", "engine, table_lock")
+"""Whose reads are one ordering's, and whose appends another's but for the lock: see ``ORDERING_PARAMS``."""
+
 ISOLATIONS = ("repeatable read", "serializable")
 """Defaults that an operator may have set. The engine has the isolation that it needs under each of them."""
 
 
 def _with_defaults() -> list[Any]:
     """Each store as the server is, the engine also under each default isolation; one of these in every run."""
-    stores = [pytest.param((name, None), id=name) for name in STORES]
+    stores = [
+        pytest.param((name, None), id=name, marks=[pytest.mark.long] * (name in LIKE_OTHERS))
+        for name in STORES
+    ]
     for name in ORDERINGS:
         for isolation in ISOLATIONS:
             marks = () if (name, isolation) == ("horizon", "serializable") else pytest.mark.long

@@ -19,7 +19,12 @@ from eventmark.engine.records import EventRecord
 from eventmark.errors import InvalidEventError
 
 SCHEMA = "eventmark"
-every_ordering = pytest.mark.parametrize("store_ordering", ORDERINGS)
+ORDERING_PARAMS = [
+    pytest.param(name, marks=[pytest.mark.long] * (name in ("naive", "table_lock"))) for name in ORDERINGS
+]
+"""Of two, the appends are a third's without its lock, or with one lock for all tenants, and the reads are the same."""
+
+every_ordering = pytest.mark.parametrize("store_ordering", ORDERING_PARAMS)
 """For a test whose rule does not depend on how consumers read."""
 LOSSLESS = [name for name, ordering in ORDERINGS.items() if ordering.lossless]
 IMMEDIATE = ["horizon", "gap_aware"]  # appends wait for nobody

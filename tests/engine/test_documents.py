@@ -142,7 +142,16 @@ async def typed_store(typed_dsns: dict[str, str], payload_type: str) -> AsyncIte
         yield opened
 
 
-@pytest.mark.parametrize("document", REFUSED_DOCUMENTS.values(), ids=REFUSED_DOCUMENTS.keys())
+LONG_TO_READ = ("a million lists deep as text", "separators that the server writes with a blank")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(document, id=name, marks=[pytest.mark.long] * (name in LONG_TO_READ))
+        for name, document in REFUSED_DOCUMENTS.items()
+    ],
+)
 async def test_a_document_that_is_no_json_object_is_refused(
     common_store: PostgresEventStore, tenant: str, document: Any
 ) -> None:

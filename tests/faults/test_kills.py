@@ -36,7 +36,15 @@ async def opened(cluster: OwnCluster) -> PostgresEventStore:
     return await PostgresEventStore.connect(cluster.dsn, schema=SCHEMA, pool_max=5)
 
 
-@pytest.mark.parametrize("how", CRASHES.values(), ids=CRASHES.keys())
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(
+            how, id=name, marks=[pytest.mark.long] * (how == signal.SIGQUIT)
+        )  # as in the tests below
+        for name, how in CRASHES.items()
+    ],
+)
 async def test_what_was_acknowledged_survives_a_server_that_ends_without_a_word(
     cluster: OwnCluster, how: signal.Signals
 ) -> None:
@@ -55,7 +63,11 @@ async def test_what_was_acknowledged_survives_a_server_that_ends_without_a_word(
 
 @pytest.mark.parametrize(
     ("whose", "transaction_pooling"),
-    [("role eventmark", False), ("database postgres", True), ("system", False)],
+    [
+        ("role eventmark", False),
+        ("database postgres", True),
+        pytest.param("system", False, marks=pytest.mark.long),
+    ],
 )
 async def test_what_was_acknowledged_survives_where_by_default_commits_do_not_wait_for_the_disk(
     cluster: OwnCluster, whose: str, transaction_pooling: bool

@@ -27,6 +27,15 @@ from tests.faults.clusters import OwnCluster, own_cluster
 USE_IDS = "do $$ begin for one in 1..3000 loop perform pg_current_xact_id(); commit; end loop; end $$"
 
 
+by_transaction_and_by_number = pytest.mark.parametrize(
+    "ordering",
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name not in ("horizon", "gap_aware")))
+        for name in ORDERINGS
+    ],
+)
+
+
 @pytest.fixture(scope="module")
 def younger(server: Server) -> Iterator[OwnCluster]:
     """A cluster that has given out few transaction ids so far."""
@@ -54,7 +63,7 @@ async def restored(server: Server, source: str, younger: OwnCluster, tmp_path: P
     return target
 
 
-@pytest.mark.parametrize("ordering", ORDERINGS)
+@by_transaction_and_by_number
 async def test_processors_go_on_exactly_where_they_were_after_a_restore_and_a_rebase(
     server: Server, database: str, younger: OwnCluster, tmp_path: Path, ordering: str
 ) -> None:
@@ -129,7 +138,7 @@ async def test_a_dump_restored_twice_makes_two_stores_whose_tokens_are_each_othe
     assert tokens[0].epoch == tokens[1].epoch
 
 
-@pytest.mark.parametrize("ordering", ORDERINGS)
+@by_transaction_and_by_number
 async def test_a_dump_restored_into_a_younger_cluster_hides_no_event_behind_an_old_token(
     server: Server, database: str, younger: OwnCluster, tmp_path: Path, ordering: str
 ) -> None:

@@ -158,6 +158,7 @@ async def burn(asked: tuple[str, float]) -> CallTimes:
     return CallTimes(calls=len(took), total_s=sum(took))
 
 
+@pytest.mark.alone  # where others keep the server waiting for a core, the client waits for it, and burns nothing
 def test_a_client_that_burns_its_core_is_named(server: Server, database: str) -> None:
     async def install() -> None:
         connection = await asyncpg.connect(database)
@@ -171,13 +172,9 @@ def test_a_client_that_burns_its_core_is_named(server: Server, database: str) ->
         with Watch(replace(server, dsn=database)) as watch:
             calls = call(executor, burn, (database, 2 * SECONDS))
     evidence = watch.evidence(calls)
-    if crowded(
-        evidence
-    ):  # what the client waits for was kept waiting as well, and nobody can tell for how long
-        seen = find_bottleneck(evidence).symptoms[0]
-        assert (seen.symptom.limit, seen.state == "within") == (Limit.CLIENT, False), (seen, evidence.client)
-    else:
-        named(evidence, Limit.CLIENT)
+    if crowded(evidence):
+        pytest.skip("not to be seen here: other processes have half of the machine or more")
+    named(evidence, Limit.CLIENT)
 
 
 async def test_a_row_that_everybody_waits_for_is_named_as_a_lock(

@@ -51,6 +51,9 @@ async def test_what_fits_is_kept_and_what_does_not_is_refused_by_the_character(e
             assert kept.payload() == {"text": "\u65e5\u672c"}
 
 
+@pytest.mark.parametrize(
+    "encoded", ["LATIN1", pytest.param("SQL_ASCII", marks=pytest.mark.long)], indirect=True
+)
 def test_a_store_is_tried_and_a_corpus_is_seeded_in_it(
     encoded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

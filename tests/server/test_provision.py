@@ -23,6 +23,7 @@ from eventmark.server.account import Account, readable_installation, server_acco
 from eventmark.server.cluster import Cluster
 from eventmark.server.directory import MARKER_FILE
 from eventmark.server.installations import embedded_installation, local_installation
+from eventmark.server.role import store_dsn
 from tests.database import execute, fetch
 
 KIND = os.environ.get("EVENTMARK_TEST_SERVER", "embedded")
@@ -254,7 +255,7 @@ def test_ordinary_user_runs_a_server_of_their_own(place: Path) -> None:
     assert not any(place.iterdir())
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_server_and_its_files_go_when_its_run_is_killed(how: signal.Signals) -> None:
     run = run_script(HOLD)
     assert run.stdout is not None
@@ -335,16 +336,16 @@ def test_what_may_hold_data_is_its_owners_alone(place: Path) -> None:
             assert (started.directory / name).stat().st_mode & 0o777 == 0o600
 
 
-def test_a_stores_sql_runs_as_no_superuser_and_cannot_get_back_to_one(place: Path) -> None:
-    with provision(KIND, durable=False) as started:
-        assert fetch(started.admin_dsn, "show is_superuser") == "on"
-        assert fetch(started.dsn, "show is_superuser") == "off"
-        for refused in (
-            "copy (select 1) to program 'id'", "select pg_read_file('PG_VERSION')", "alter system set work_mem = '1GB'",
-            "set session_replication_role = replica", "set role eventmark", "set session authorization eventmark",
-            "reset role; reset session authorization; create role more superuser",
-            "grant pg_execute_server_program to eventmark_store", "create extension file_fdw",
-        ):  # fmt: skip
-            with pytest.raises(asyncpg.PostgresError):
-                execute(started.dsn, refused)
-        execute(started.dsn, "checkpoint", "set wal_compression = on", "create schema own", "drop schema own")
+def test_a_stores_sql_runs_as_no_superuser_and_cannot_get_back_to_one(server: Server) -> None:
+    store = store_dsn(server.admin_dsn)
+    assert fetch(server.admin_dsn, "show is_superuser") == "on"
+    assert fetch(store, "show is_superuser") == "off"
+    for refused in (
+        "copy (select 1) to program 'id'", "select pg_read_file('PG_VERSION')", "alter system set work_mem = '1GB'",
+        "set session_replication_role = replica", "set role eventmark", "set session authorization eventmark",
+        "reset role; reset session authorization; create role more superuser",
+        "grant pg_execute_server_program to eventmark_store", "create extension file_fdw",
+    ):  # fmt: skip
+        with pytest.raises(asyncpg.PostgresError):
+            execute(store, refused)
+    execute(store, "checkpoint", "set wal_compression = on", "create schema own", "drop schema own")
