@@ -61,7 +61,7 @@ def drop_database(dsn: str, name: str) -> None:
 def cloned(server: Server, template: str) -> Iterator[str]:
     """The DSN of a copy of a database, dropped afterwards."""
     name = f"{template}_{uuid4().hex[:8]}"
-    execute(server.dsn, f"create database {name} template {template}")
+    execute(server.dsn, f"create database {name} template {template} strategy file_copy")
     yield server.dsn.rsplit("/", 1)[0] + f"/{name}"
     drop_database(server.dsn, name)
 

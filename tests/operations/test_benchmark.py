@@ -20,7 +20,7 @@ from eventmark.workload import CorpusPlan
 
 EVENTS = 20_000
 PROFILE = Profile(
-    name="test", forks=2, warmup_calls=5, warmup_iterations_max=5, samples=60, seconds_max=3.0, cold_samples=5,
+    name="test", forks=2, warmup_calls=5, warmup_iterations_max=5, samples=30, seconds_max=1.5, cold_samples=5,
     with_peers=False,
 )  # fmt: skip
 

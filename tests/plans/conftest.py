@@ -66,7 +66,7 @@ def filled_database(server: Server) -> Iterator[str]:
 def store_dsn(server: Server, filled_database: str) -> Iterator[str]:
     """A filled store of the test's own."""
     name = f"plans_{next(_numbers)}"
-    asyncio.run(_execute(server.dsn, f"create database {name} template {filled_database}"))
+    asyncio.run(_execute(server.dsn, f"create database {name} template {filled_database} strategy file_copy"))
     yield dsn_of(server, name)
     drop_database(server.dsn, name)
 

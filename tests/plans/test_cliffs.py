@@ -181,7 +181,7 @@ async def test_where_no_plan_helps_the_statement_asked_elsewhere_shows_the_cliff
 async def test_good_statements_have_no_cliff(
     connection: Connection, statements: dict[str, Statement]
 ) -> None:
-    drawn = await draw(connection, statements, per_statement=6)
+    drawn = await draw(connection, statements, per_statement=3)
     cells = []
     for one in [one for questions in rounds_of(statements, drawn) for one in questions]:
         for kind in PLAN_KINDS:

@@ -16,6 +16,9 @@ Connection = asyncpg.Connection
 Statements = dict[str, Statement]
 
 
+WRITING = ("append_events", "store_snapshot")
+
+
 async def _cases(connection: Connection, statements: Statements) -> list[PlanCase]:
     return await sampled_cases(
         connection, statements, SCHEMA, COLUMNS, "domain_events", "aggregate_snapshots"
@@ -61,7 +64,7 @@ async def test_every_engine_statement_is_met_as_custom_and_as_generic_plan(
 async def test_plans_are_met_again_after_writes_were_rolled_back(
     connection: Connection, statements: Statements
 ) -> None:
-    await _examine(connection, statements)
+    await _examine(connection, {name: statements[name] for name in WRITING})
     assert _faults(await _examine(connection, statements)) == []
 
 
@@ -69,9 +72,13 @@ async def test_plans_are_met_again_after_writes_were_rolled_back(
     ("index", "drop"),
     [
         ("domain_events_stream", "drop index {}"),
-        ("domain_events_tenant_position", "drop index {}"),
         ("domain_events_timestamp", "drop index {}"),
-        ("domain_events_position", "alter table store.domain_events drop constraint domain_events_position"),
+        pytest.param("domain_events_tenant_position", "drop index {}", marks=pytest.mark.long),
+        pytest.param(
+            "domain_events_position",
+            "alter table store.domain_events drop constraint domain_events_position",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 async def test_a_dropped_index_breaks_the_statements_that_name_it(

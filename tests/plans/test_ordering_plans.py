@@ -14,6 +14,7 @@ from eventmark.plans import PlanCase, examine_plans, sampled_cases
 from eventmark.results.results import Verdict
 from eventmark.server import Server
 from eventmark.stores import find_store
+from tests.engine.builders import ORDERING_PARAMS
 from tests.plans.conftest import COLUMNS, EVENTS, SCHEMA, database_with_store, dsn_of
 
 LATE = datetime(2025, 1, 20, tzinfo=UTC)
@@ -33,7 +34,7 @@ GAPS_COST = {"sort", "rows read", "rows removed"}
 """A batch is merged with what came into gaps; numbers are read to find gaps, one after the other."""
 
 
-@pytest.fixture(scope="module", params=[name for name in ORDERINGS if name != "horizon"])
+@pytest.fixture(scope="module", params=[one for one in ORDERING_PARAMS if one.values != ("horizon",)])
 def ordering(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

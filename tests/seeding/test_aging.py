@@ -29,7 +29,7 @@ def ledger(dsn: str) -> Aging | None:
     return asyncio.run(run())
 
 
-@pytest.fixture(params=["eaf", "template", "one by one"])
+@pytest.fixture(params=["eaf", pytest.param("template", marks=pytest.mark.long), "one by one"])
 def definition(request: pytest.FixtureRequest, tmp_path: Path) -> StoreDefinition:
     if request.param == "eaf":
         return find_store("eaf")

@@ -36,15 +36,15 @@ def append(dsn: str, events: int) -> None:
 
 
 def test_a_corpus_grown_in_steps_is_the_one_that_is_seeded_at_once(database: str) -> None:
-    plan = CorpusPlan(40_000, seed=3, cohort_events=20_000)
-    assert grow(database, 20_000, plan) == 20_000
+    plan = CorpusPlan(30_000, seed=3, cohort_events=10_000)
+    assert grow(database, 10_000, plan) == 10_000
     assert fetch(database, "select stage from eventmark.eventmark_corpus") == "growing"
     assert fetch(database, "select count(*) from pg_indexes where schemaname = 'eventmark'") > 5
-    assert grow(database, 30_000, plan) == 10_000
+    assert grow(database, 20_000, plan) == 10_000
     assert grow(database, None, plan) == 10_000
     grown = audited(database)
     assert wrong(grown) == set()
-    assert grow(database, None, plan, schema="at_once") == 40_000
+    assert grow(database, None, plan, schema="at_once") == 30_000
     at_once = fetch(database, "select array_agg(checksum order by batch) from at_once.eventmark_seed_batches")
     assert at_once == fetch(
         database, "select array_agg(checksum order by batch) from eventmark.eventmark_seed_batches"
@@ -52,11 +52,11 @@ def test_a_corpus_grown_in_steps_is_the_one_that_is_seeded_at_once(database: str
 
 
 def test_what_is_there_already_is_not_loaded_again(database: str) -> None:
-    grow(database, 40_000)
-    assert grow(database, 40_000) == 0
+    grow(database, 20_000)
     assert grow(database, 20_000) == 0
-    assert fetch(database, COUNT) == 40_000
-    assert seeded_events(database, "eventmark") == 40_000
+    assert grow(database, 10_000) == 0
+    assert fetch(database, COUNT) == 20_000
+    assert seeded_events(database, "eventmark") == 20_000
 
 
 @pytest.mark.long

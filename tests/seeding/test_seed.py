@@ -26,6 +26,7 @@ from tests.database import cloned, drop_database, execute, fetch
 
 EVENTS = 30_000
 PLAN = CorpusPlan(EVENTS, seed=3)
+SMALL = CorpusPlan(12_000, seed=3)  # of two batches
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_a_seeded_corpus_passes_its_audit_and_can_be_read_and_appended_to(databa
 def test_a_store_with_columns_of_its_own_is_seeded_and_audited(database: str, tmp_path: Path) -> None:
     write_template(tmp_path / "own")
     definition = find_store(str(tmp_path / "own"))
-    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    seed(database, definition, CorpusPlan(20_000, seed=3), schema="eventmark", workers=2)
     assert wrong(audited(database, definition)) == set()
 
 
@@ -94,7 +95,7 @@ def test_a_table_of_other_types_is_loaded_by_the_drivers_own_encoding(database: 
             text.replace("data jsonb", "data json").replace("version bigint", "version integer")
         )
     definition = find_store(str(own))
-    seed(database, definition, PLAN, schema="eventmark", workers=2)
+    seed(database, definition, CorpusPlan(20_000, seed=3), schema="eventmark", workers=2)
     assert wrong(audited(database, definition)) == set()
 
 
@@ -124,12 +125,12 @@ def test_what_is_still_to_be_seeded_is_known_so_that_room_is_asked_for_that_alon
 
         return asyncio.run(ask())
 
-    assert missing(PLAN) == EVENTS
-    seed(database, find_store("eaf"), PLAN, schema="eventmark")
-    assert missing(PLAN) == 0
-    assert missing(CorpusPlan(EVENTS + 5, seed=3)) == EVENTS + 5
-    execute(database, "delete from eventmark.eventmark_seed_batches where batch = 1")
-    assert missing(PLAN) == 10_000
+    assert missing(SMALL) == SMALL.events
+    seed(database, find_store("eaf"), SMALL, schema="eventmark")
+    assert missing(SMALL) == 0
+    assert missing(CorpusPlan(SMALL.events + 5, seed=3)) == SMALL.events + 5
+    execute(database, "delete from eventmark.eventmark_seed_batches where batch = 0")
+    assert missing(SMALL) == 10_000
 
 
 def test_a_schema_that_is_not_eventmarks_is_left_alone(database: str) -> None:
@@ -173,16 +174,16 @@ def test_an_event_stored_twice_is_found(planned: str) -> None:
 
 
 def test_a_seeder_killed_half_way_is_gone_on_with_without_duplicates_or_holes(database: str) -> None:
-    plan = CorpusPlan(80_000, seed=3)
+    plan = CorpusPlan(40_000, seed=3)
     script = (
         "from eventmark.seeding import seed; from eventmark.stores import find_store;"
         "from eventmark.workload import CorpusPlan\n"
-        f"if __name__ == '__main__': seed({database!r}, find_store('eaf'), CorpusPlan(80_000, seed=3),"
+        f"if __name__ == '__main__': seed({database!r}, find_store('eaf'), CorpusPlan(40_000, seed=3),"
         " schema='eventmark', workers=2)"
     )
     process = subprocess.Popen([sys.executable, "-c", script])
     try:
-        _wait_for_batches(database, 2)
+        _wait_for_batches(database, 1)
         workers = psutil.Process(process.pid).children(recursive=True)
     finally:
         os.kill(process.pid, signal.SIGKILL)
@@ -190,7 +191,7 @@ def test_a_seeder_killed_half_way_is_gone_on_with_without_duplicates_or_holes(da
     _, alive = psutil.wait_procs(workers, timeout=15)
     assert alive == []
     there = fetch(database, "select count(*) from eventmark.eventmark_seed_batches")
-    assert 2 <= there < plan.batch_count
+    assert 1 <= there < plan.batch_count
     assert fetch(database, "select count(*) from eventmark.domain_events") == there * 10_000
     report = seed(database, find_store("eaf"), plan, schema="eventmark", workers=2)
     assert (report.resumed, report.events) == (True, plan.events - there * 10_000)
@@ -263,7 +264,7 @@ def test_what_measuring_added_is_found_whatever_its_transaction_ids_after_a_reba
 def test_progress_never_goes_back_and_ends_at_its_total(database: str) -> None:
     told: dict[str, list[tuple[float, float]]] = {}
     seed(
-        database, find_store("eaf"), PLAN, schema="eventmark", workers=2,
+        database, find_store("eaf"), SMALL, schema="eventmark", workers=2,
         progress=lambda stage, done, total: told.setdefault(stage, []).append((done, total)),
     )  # fmt: skip
     assert set(told) == {"load", "indexes", "analyze", "vacuum"}

@@ -318,7 +318,7 @@ def histories(draw: st.DrawFn) -> History:
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(histories())
 def test_the_fast_checker_counts_what_the_obvious_one_counts(one: History) -> None:
     assert told(check(one)) == obvious(one)

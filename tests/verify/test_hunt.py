@@ -31,8 +31,8 @@ def assert_clean(result: OrderingResult, events: int) -> None:
 
 
 def test_horizon_is_clean_and_its_price_is_reported(database: str) -> None:
-    result = hunted(database, "horizon", events=6000)
-    assert_clean(result, 6000)
+    result = hunted(database, "horizon", events=3000)
+    assert_clean(result, 3000)
     assert result.append_ms is not None and 0 < result.append_ms.p50 < result.append_ms.max
     assert result.visible_ms is not None and result.handled_ms is not None
     assert result.handled_ms.p50 > result.visible_ms.p50  # of the same appends, one by one
@@ -40,7 +40,7 @@ def test_horizon_is_clean_and_its_price_is_reported(database: str) -> None:
 
 
 def test_naive_is_caught_and_its_history_kept(database: str, tmp_path: Path) -> None:
-    result = hunted(database, "naive", events=6000, keep=tmp_path / "history.npz")
+    result = hunted(database, "naive", events=3000, keep=tmp_path / "history.npz")
     assert result.verdict is Verdict.BROKEN
     assert result.lost > 0
     assert any("transaction" in one.observed and one.name == "I7" for one in result.findings)

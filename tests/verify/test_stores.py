@@ -24,7 +24,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / "own"
 
 
-def hunted(dsn: str, store: str, *, events: int = 4000) -> OrderingResult:
+def hunted(dsn: str, store: str, *, events: int = 2000) -> OrderingResult:
     plan = HuntPlan(subject=store_subject(store), events=events, seconds=120, paced_s=0.5, held_s=0.5)
     return hunt(dsn, "hunted", plan)
 
@@ -53,7 +53,7 @@ def test_the_example_loses_nothing_and_every_invariant_is_checked(database: str,
     result = hunted(database, str(own))
     assert result.verdict is Verdict.MET, result.findings
     assert (result.ordering, result.consumers) == ("own", 4)
-    assert result.committed >= 4000
+    assert result.committed >= 2000
     assert result.delivered > 0
     assert result.conflicts > 0
     assert result.rolled_back > 0
@@ -90,9 +90,9 @@ def test_a_store_without_event_ids_that_appends_one_by_one_is_hunted_by_its_payl
     database: str, own: Path
 ) -> None:
     by_event(own)
-    result = hunted(database, str(own), events=2000)
+    result = hunted(database, str(own), events=1000)
     assert result.verdict is Verdict.MET, result.findings
-    assert result.committed >= 2000
+    assert result.committed >= 1000
     assert result.not_asked == {"I3": "the store keeps no event ids, or makes them itself"}
     assert "I3" not in {one.name for one in result.findings}
 
@@ -119,15 +119,22 @@ def test_a_store_that_nobody_can_consume_is_not_said_to_hold(database: str, own:
 
 
 def test_a_reader_of_several_snapshots_loses_events(database: str, own: Path) -> None:
-    """Reads the rows first, and asks afterwards which transactions have ended."""
+    """Reads the rows first, and asks afterwards which transactions have ended.
+
+    It asks when those of that moment have, the one that the hunt holds among them: so what it overtook is passed over.
+    """
     with (own / "schema.sql").open("a") as script:
         script.write(
             "\ncreate function {schema}.after(tid xid8, number bigint, count bigint)"
             " returns setof {schema}.events language plpgsql volatile as $$\n"
-            "declare seen {schema}.events[];\nbegin\n"
+            "declare seen {schema}.events[]; newest xid8;\nbegin\n"
             "    seen := array(select event from {schema}.events as event"
             " where (written_by, position) > (tid, number) order by written_by, position limit count);\n"
-            "    perform pg_sleep(0.02);\n"
+            "    newest := pg_snapshot_xmax(pg_current_snapshot());\n"
+            "    for look in 1..100 loop\n"
+            "        exit when pg_snapshot_xmin(pg_current_snapshot()) >= newest;\n"
+            "        perform pg_sleep(0.01);\n"
+            "    end loop;\n"
             "    return query select * from unnest(seen) where written_by < pg_snapshot_xmin(pg_current_snapshot());\n"
             "end $$;\n"
         )
@@ -137,12 +144,21 @@ def test_a_reader_of_several_snapshots_loses_events(database: str, own: Path) ->
          "    and written_by < pg_snapshot_xmin(pg_current_snapshot())\n",
          "from {schema}.after(:transaction_id, :global_sequence, :batch_size)\n"),
     )  # fmt: skip
-    result = hunted(database, str(own), events=3000)
+    result = hunted(database, str(own), events=2000)
     assert result.lost > 0
     assert broken(result) == {"I7"}
 
 
-@pytest.mark.parametrize("foreign", ["gen_random_uuid()", "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "null"])
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "null",
+        *(
+            pytest.param(one, marks=pytest.mark.long)
+            for one in ("gen_random_uuid()", "'ffffffff-ffff-ffff-ffff-ffffffffffff'")
+        ),
+    ],
+)
 def test_an_event_that_the_hunt_did_not_write_is_counted_and_ends_nothing(
     database: str, own: Path, foreign: str
 ) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -26,7 +27,7 @@ from eventmark.workload import (
 
 @pytest.fixture(scope="module")
 def plan() -> CorpusPlan:
-    return CorpusPlan(120_000, seed=7)
+    return CorpusPlan(60_000, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def events(plan: CorpusPlan) -> list[EventRow]:
 
 
 def test_the_corpus_has_exactly_the_events_asked_for_numbered_without_gap(events: list[EventRow]) -> None:
-    assert [event.global_sequence_id for event in events] == list(range(1, 120_001))
+    assert [event.global_sequence_id for event in events] == list(range(1, 60_001))
 
 
 def test_a_fifth_of_the_tenants_own_four_fifths_of_the_events(
@@ -98,15 +99,15 @@ def test_lean_events_are_small_and_know_their_revision_and_correlation() -> None
 
 
 def test_the_first_cohorts_of_a_log_are_whole_streams_and_a_corpus_of_their_own() -> None:
-    plan = CorpusPlan(80_000, seed=5, cohort_events=20_000)
-    first = [event for number in range(2) for event in make_batch(plan, number).events]
-    later = {event.aggregate_id for number in range(2, 8) for event in make_batch(plan, number).events}
+    plan = CorpusPlan(40_000, seed=5, cohort_events=20_000)
+    every = [event for number in range(plan.batch_count) for event in make_batch(plan, number).events]
+    first, later = every[:20_000], {event.aggregate_id for event in every[20_000:]}
     lengths = Counter((event.tenant_id, event.aggregate_id) for event in first)
     assert not {aggregate for _, aggregate in lengths} & later
     assert list(lengths.values()).count(1000) == 4
     large = {tenant.tenant_id for tenant in plan.tenants if tenant.large}
     assert sum(event.tenant_id in large for event in first) / len(first) == pytest.approx(0.8, abs=0.01)
-    times = [event.timestamp_utc for number in range(8) for event in make_batch(plan, number).events]
+    times = [event.timestamp_utc for event in every]
     assert times == sorted(times)
 
 
@@ -116,7 +117,7 @@ def test_a_correlation_spans_several_aggregates_of_one_tenant_and_causes_come_be
     groups = defaultdict(list)
     place = {UUID(event.event_id): number for number, event in enumerate(events)}
     for number, event in enumerate(events):
-        metadata = json.loads(event.metadata)
+        metadata = msgspec.json.decode(event.metadata)
         groups[metadata["correlationId"]].append(event)
         if metadata["causationId"]:
             assert place[UUID(metadata["causationId"])] < number
@@ -161,8 +162,8 @@ def test_every_hundredth_event_of_a_stream_has_a_snapshot(plan: CorpusPlan) -> N
 
 def test_a_batch_is_the_same_by_any_process_and_in_any_order() -> None:
     one, other = CorpusPlan(130_000, seed=3), CorpusPlan(130_000, seed=3)
-    forwards = [make_batch(one, number) for number in (0, 5, 12)]
-    backwards = [make_batch(other, number) for number in (12, 5, 0)]
+    forwards = [make_batch(one, number) for number in (0, 12)]
+    backwards = [make_batch(other, number) for number in (12, 0)]
     assert forwards == backwards[::-1]
 
 
