@@ -143,7 +143,7 @@ async def test_an_event_that_cannot_be_read_is_named_by_a_read_of_it_alone(
 
 
 @pytest.mark.parametrize("column", ["payload", "metadata"])
-async def test_an_event_is_redacted_and_says_so(
+async def test_a_redacted_event_notes_who_did_it_and_why(
     store: PostgresEventStore, connection: Connection, column: str
 ) -> None:
     events = [new_event(), new_event(metadata={"correlation_id": "c-7"})]
