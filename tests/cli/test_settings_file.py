@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +17,22 @@ from eventmark.cli.main import _VERBS, VERBS, app, run_command
 from eventmark.cli.settings_file import SHARED, flags_of, settings_file
 from eventmark.errors import UsageError
 
-TRIED = {bool: True, int: 7, float: 7.5, str: "7"}
+TRIED: dict[type, Callable[[int], Any]] = {
+    bool: lambda _: True, int: int, float: lambda number: number + 0.5, str: str
+}  # fmt: skip
 
 
-def flags_with_types() -> list[tuple[str, str, type]]:
-    """Every flag of every verb that takes a value of one of the types above."""
+@cache
+def flags_with_types(verb: str) -> list[list[tuple[str, type]]]:
+    """Of each argument of a verb that takes a value of one of the types above, the names it has."""
+    if (command := app[verb]).default_command is None:
+        return []
+    arguments = command.assemble_argument_collection()
     return [
-        (verb, key, kind)
-        for verb in VERBS
-        if (command := app[verb]).default_command is not None
-        for key, hint in flags_of(command.assemble_argument_collection()).items()
+        [(key, kind) for key in flags_of([argument])]
+        for argument in arguments
         for kind in TRIED
-        if kind is hint or kind in getattr(hint, "__args__", ())
+        if kind is argument.hint or kind in getattr(argument.hint, "__args__", ())
     ]
 
 
@@ -52,11 +59,14 @@ def bound(verb: str, content: str, place: Path, *words: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_flag_is_a_key_of_its_verbs_table(verb: str, tmp_path: Path) -> None:
-    own = [(key, kind) for name, key, kind in flags_with_types() if name == verb]
-    for key, kind in own:
-        value = str(TRIED[kind]).lower() if kind is not str else f'"{TRIED[kind]}"'
-        flat = bound(verb, f"[{verb}]\n{key} = {value}\n", tmp_path, *required(verb))
-        assert TRIED[kind] in flat.values(), key
+    """All at once, each with a value of its own; an argument of two names by the one and then by the other."""
+    for named in zip_longest(*flags_with_types(verb)):
+        own = {flag[0]: TRIED[flag[1]](number) for number, flag in enumerate(named, 1000) if flag}
+        lines = [f"{key} = {json.dumps(value)}\n" for key, value in own.items()]
+        given = list(bound(verb, "".join([f"[{verb}]\n", *lines]), tmp_path, *required(verb)).values())
+        for key, value in own.items():
+            assert value in given, key
+            given.remove(value)
 
 
 def required(verb: str) -> tuple[str, ...]:
@@ -65,10 +75,9 @@ def required(verb: str) -> tuple[str, ...]:
 
 
 def test_there_are_flags_to_be_tried() -> None:
-    assert len(flags_with_types()) > 200
-    assert {"rate", "group", "cliffs", "recent", "across_schemas"} <= {
-        key for _, key, _ in flags_with_types()
-    }
+    keys = [key for verb in VERBS for named in flags_with_types(verb) for key, _ in named]
+    assert len(keys) > 200
+    assert {"rate", "group", "cliffs", "recent", "across_schemas"} <= set(keys)
 
 
 def test_one_key_is_what_its_verb_means_by_it_and_nothing_to_others(tmp_path: Path) -> None:

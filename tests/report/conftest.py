@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from eventmark.report.html import render_html
 from eventmark.results.results import (
     Block,
     CacheState,
@@ -168,10 +169,20 @@ def result() -> RunResult:
 
 
 @pytest.fixture(scope="session")
+def page(result: RunResult) -> str:
+    return render_html(result)
+
+
+@pytest.fixture(scope="session")
 def hunted(result: RunResult) -> RunResult:
-    """The same with a hunt beside it."""
+    """The same with a hunt beside it, and no series."""
     found = [ordering("horizon", Verdict.MET, 0), ordering(f"naive {HOSTILE}", Verdict.BROKEN, 128)]
-    return msgspec.structs.replace(result, orderings=found)
+    return msgspec.structs.replace(result, orderings=found, series=[])
+
+
+@pytest.fixture(scope="session")
+def hunted_page(hunted: RunResult) -> str:
+    return render_html(hunted)
 
 
 @pytest.fixture(scope="session")
@@ -207,5 +218,11 @@ def shown(result: RunResult) -> RunResult:
     )  # fmt: skip
     figures = {"capacity_appends_per_s": Figure(value=1234.5, unit="appends/s", better="more")}
     return msgspec.structs.replace(
-        result, operations={}, plans=[], corpus=None, skipped={}, sections=[section], figures=figures
-    )
+        result, operations={}, plans=[], corpus=None, skipped={}, sections=[section], figures=figures,
+        series=[], phases=[],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def shown_page(shown: RunResult) -> str:
+    return render_html(shown)

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import pytest
 
 from eventmark.report.charts import BARS_MAX, bars_chart, chart_specs
@@ -135,8 +136,13 @@ def test_bars_beyond_the_limit_are_one_together() -> None:
     assert bars_chart({}) is None
 
 
-def test_specifications_load_nothing_and_hold_no_number_that_is_none(result: RunResult) -> None:
-    specs = chart_specs(result)
+def test_specifications_load_nothing_and_hold_no_number_that_is_none(
+    result: RunResult, hunted: RunResult, shown: RunResult
+) -> None:
+    """As the library has them: this is where they are checked against its schema."""
+    found = msgspec.structs.replace(result, orderings=hunted.orderings, sections=shown.sections)
+    specs = chart_specs(found, checked=True)
+    assert {"quantiles", "density0", "price", "timeline", "growth", "corpus1"} < specs.keys()
     assert '"url"' not in json.dumps(specs)
     assert all(math.isfinite(number) for number in numbers_in(specs))
 

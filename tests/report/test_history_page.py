@@ -71,7 +71,7 @@ def test_a_report_beside_its_result_is_linked(history: list[Run], tmp_path: Path
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
+@pytest.mark.parametrize(("width", "dark"), [(390, True), pytest.param(1280, False, marks=pytest.mark.long)])
 def test_the_page_is_drawn_and_does_not_scroll_sideways(
     history: list[Run], tmp_path: Path, width: int, dark: bool
 ) -> None:

@@ -16,12 +16,17 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this mac
 
 
 @pytest.mark.parametrize(
-    ("width", "dark"), [pytest.param(390, False, marks=pytest.mark.long), (390, True), (1280, False)]
+    ("width", "dark"),
+    [
+        pytest.param(390, False, marks=pytest.mark.long),
+        (390, True),
+        pytest.param(1280, False, marks=pytest.mark.long),
+    ],
 )
 def test_every_chart_is_drawn_and_the_page_does_not_scroll_sideways(
-    result: RunResult, tmp_path: Path, width: int, dark: bool
+    result: RunResult, page: str, tmp_path: Path, width: int, dark: bool
 ) -> None:
-    look = look_at(render_html(result), tmp_path, width=width, dark=dark)
+    look = look_at(page, tmp_path, width=width, dark=dark)
     wanted = str(len(chart_specs(result)))
     assert look.console == []
     assert look.facts["chart-error"] == ""
@@ -44,14 +49,12 @@ def test_a_page_of_nothing_is_drawn_without_complaint(result: RunResult, tmp_pat
     assert int(look.facts["overflow"]) <= 0
 
 
-def test_the_policy_stops_evaluation_and_loading_and_this_test_sees_it(
-    result: RunResult, tmp_path: Path
-) -> None:
+def test_the_policy_stops_evaluation_and_loading_and_this_test_sees_it(page: str, tmp_path: Path) -> None:
     planted = (
         '<img src="http://127.0.0.1:9/x.png" alt=""><p style="width:2000px">wide</p>'
         "<script>try { eval('1') } catch (error) { console.error(String(error)) }</script>"
     )
-    before, end, after = render_html(result).rpartition("</body>")
+    before, end, after = page.rpartition("</body>")
     look = look_at(before + planted + end + after, tmp_path, width=1280)
     said = "\n".join(look.console)
     assert "img-src" in said

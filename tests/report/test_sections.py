@@ -20,8 +20,10 @@ from tests.report.browser import BROWSER, look_at
 from tests.report.test_tools import terminal_text
 
 
-def test_a_section_is_in_every_report_with_its_numbers_in_their_units(shown: RunResult) -> None:
-    for report in (render_html(shown), render_markdown(shown), terminal_text(shown, 200)):
+def test_a_section_is_in_every_report_with_its_numbers_in_their_units(
+    shown: RunResult, shown_page: str
+) -> None:
+    for report in (shown_page, render_markdown(shown), terminal_text(shown, 200)):
         text = report.replace("\u202f", " ")
         assert "Capacity" in text
         assert "1.25 ms" in text
@@ -31,15 +33,17 @@ def test_a_section_is_in_every_report_with_its_numbers_in_their_units(shown: Run
     assert suite is not None and suite.get("failures") == "1"
 
 
-def test_a_section_alone_is_shown_without_the_parts_of_the_main_job(shown: RunResult) -> None:
-    for text in (render_html(shown), render_markdown(shown)):
+def test_a_section_alone_is_shown_without_the_parts_of_the_main_job(
+    shown: RunResult, shown_page: str
+) -> None:
+    for text in (shown_page, render_markdown(shown)):
         assert "No operation was measured" not in text
         assert "No corpus was seeded" not in text
 
 
 def test_a_closing_section_comes_after_everything_else(shown: RunResult, result: RunResult) -> None:
     closing = msgspec.structs.replace(shown.sections[0], title="What limited it", name="limit", closing=True)
-    whole = msgspec.structs.replace(result, sections=[*shown.sections, closing])
+    whole = msgspec.structs.replace(result, series=[], sections=[*shown.sections, closing])
     for text in (render_html(whole), render_markdown(whole), terminal_text(whole, 200)):
         body = text.partition("<main")[2] or text
         first, operations, last = (
@@ -50,8 +54,8 @@ def test_a_closing_section_comes_after_everything_else(shown: RunResult, result:
     assert "No operation was measured" in render_markdown(alone)
 
 
-def test_hostile_text_in_a_section_is_harmless(shown: RunResult) -> None:
-    assert "<script>alert(1)" not in render_html(shown)
+def test_hostile_text_in_a_section_is_harmless(shown: RunResult, shown_page: str) -> None:
+    assert "<script>alert(1)" not in shown_page
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", terminal_text(shown))
     assert "<script" not in re.sub("```.*?```|`[^`]*`", "", render_markdown(shown), flags=re.DOTALL)
 
@@ -62,10 +66,9 @@ def test_a_result_with_sections_is_read_back_as_it_was(shown: RunResult, tmp_pat
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("width", [390, 1280])
-def test_every_kind_of_chart_is_drawn(shown: RunResult, tmp_path: Path, width: int) -> None:
-    alone = msgspec.structs.replace(shown, series=[], phases=[])
-    look = look_at(render_html(alone), tmp_path, width=width)
+@pytest.mark.parametrize("width", [pytest.param(390, marks=pytest.mark.long), 1280])
+def test_every_kind_of_chart_is_drawn(shown: RunResult, shown_page: str, tmp_path: Path, width: int) -> None:
+    look = look_at(shown_page, tmp_path, width=width)
     assert look.console == []
     assert (look.facts["chart-error"], look.facts["drawn"]) == ("", "5")
     assert (look.facts["wide"], int(look.facts["overflow"]) <= 0) == ("0", True)

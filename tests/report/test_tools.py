@@ -198,14 +198,14 @@ def test_plain_text_keeps_what_people_write_and_nothing_that_steers() -> None:
     assert cut("x" * 20, 5) == "xxxxx… (15 characters more)"
 
 
-def test_what_each_ordering_lost_and_costs_is_in_every_report(hunted: RunResult) -> None:
-    for text in (render_html(hunted), render_markdown(hunted), terminal_text(hunted, 200)):
+def test_what_each_ordering_lost_and_costs_is_in_every_report(hunted: RunResult, hunted_page: str) -> None:
+    for text in (hunted_page, render_markdown(hunted), terminal_text(hunted, 200)):
         for figure in ("51,234", "128", "9,876", "0.500 / 1.25"):
             assert figure in text.replace("\u202f", " ")
 
 
-def test_hostile_names_of_orderings_are_harmless_everywhere(hunted: RunResult) -> None:
-    assert "<script>alert(1)" not in render_html(hunted)
+def test_hostile_names_of_orderings_are_harmless_everywhere(hunted: RunResult, hunted_page: str) -> None:
+    assert "<script>alert(1)" not in hunted_page
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", terminal_text(hunted))
     rows = [line for line in render_markdown(hunted).splitlines() if "51,234" in line]
     assert len(rows) == 2

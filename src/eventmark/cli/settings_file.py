@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, ArgumentCollection
+from cyclopts import App, Argument, ArgumentCollection
 from cyclopts.config import Dict
 
 from eventmark.cli.options import Options
@@ -78,7 +78,7 @@ class SettingsFile:
         )
 
 
-def flags_of(arguments: ArgumentCollection) -> dict[str, Any]:
+def flags_of(arguments: Iterable[Argument]) -> dict[str, Any]:
     """The keys that a verb's flags are, each with its type; not the names that say no to one."""
     return {
         _key(name): argument.hint

@@ -13,7 +13,7 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from eventmark.report.latency_charts import density_chart, quantile_chart, slower_chart
-from eventmark.report.palette import INK, chart_of, colour, colours, digits
+from eventmark.report.palette import INK, chart_of, colour, colours, digits, specification
 from eventmark.report.section_charts import section_charts
 from eventmark.report.time_charts import SHORT, growth_chart, timeline_chart
 from eventmark.results.results import OrderingResult, RunResult
@@ -23,8 +23,8 @@ BARS_MAX = 24
 UPRIGHT_LABEL_MAX = 5  # characters; longer labels lie beside their bars
 
 
-@debug_mode(False)  # each chart is checked as a whole, not each of its parts as well
-def chart_specs(result: RunResult) -> dict[str, dict[str, Any]]:
+@debug_mode(False)  # where charts are checked, then each as a whole and not each of its parts as well
+def chart_specs(result: RunResult, *, checked: bool = False) -> dict[str, dict[str, Any]]:
     charts: dict[str, alt.TopLevelMixin | None] = {}
     if any(one.latency_ms is not None for one in result.operations.values()):
         charts["quantiles"] = quantile_chart(result.operations)
@@ -40,7 +40,9 @@ def chart_specs(result: RunResult) -> dict[str, dict[str, Any]]:
         for number, counts in enumerate(result.corpus.distributions.values()):
             charts[f"corpus{number}"] = bars_chart(counts)
     charts |= section_charts(result.sections)
-    return {name: chart.to_dict() for name, chart in charts.items() if chart is not None}
+    return {
+        name: specification(chart, checked=checked) for name, chart in charts.items() if chart is not None
+    }
 
 
 def bars_chart(counts: Mapping[str, float]) -> alt.TopLevelMixin | None:
@@ -91,13 +93,19 @@ def _price_chart(orderings: Sequence[OrderingResult]) -> alt.TopLevelMixin | Non
     base = chart_of(rows).encode(
         y=alt.Y("ordering:N", sort=None, title=None),
         yOffset=alt.YOffset("what:N", sort=kinds),
-        tooltip=["ordering:N", "what:N", "p50:Q", "p95:Q", "p99:Q"],
+        tooltip=[
+            alt.Tooltip("ordering:N"),
+            alt.Tooltip("what:N"),
+            alt.Tooltip("p50:Q"),
+            alt.Tooltip("p95:Q"),
+            alt.Tooltip("p99:Q"),
+        ],
     )
     tone = alt.Color("what:N", title=None, sort=kinds, scale=alt.Scale(domain=kinds, range=colours(3)))
     scale = alt.Scale(type="log", nice=False)
     axis = alt.X("p50:Q", scale=scale, title="milliseconds, logarithmic")
-    bars = base.mark_bar(height=8, cornerRadius=3, opacity=0.6).encode(x=axis, x2="p99:Q", color=tone)
-    dots = base.mark_point(filled=True, size=36, color=INK, opacity=1).encode(x="p95:Q")
+    bars = base.mark_bar(height=8, cornerRadius=3, opacity=0.6).encode(x=axis, x2=alt.X2("p99:Q"), color=tone)
+    dots = base.mark_point(filled=True, size=36, color=INK, opacity=1).encode(x=alt.X("p95:Q"))
     return alt.layer(bars, dots).properties(
         width="container", height=52 * len({row["ordering"] for row in rows}) + 50
     )

@@ -13,6 +13,7 @@ from eventmark.history import Run, Trends, entry_of, find_trends, judge_trends
 from eventmark.history.trends import Trend, worsening
 from eventmark.judgement.verdicts import overall
 from eventmark.report.html import page_environment, page_parts
+from eventmark.report.palette import specification
 from eventmark.report.section_charts import drawn_chart
 from eventmark.report.text import counted
 from eventmark.results.results import Chart, Column, Point, RunResult, Table, Verdict
@@ -39,7 +40,9 @@ def render_history_page(runs: Sequence[Run], page: Path, trends: Trends | None =
             headline=_headline(runs[-1].result, trends, reasons),
             changes=[*reasons, *trends.notes],
             titles=[chart.title for chart in charts],
-            charts={f"history{number}": drawn_chart(chart).to_dict() for number, chart in enumerate(charts)},
+            charts={
+                f"history{number}": specification(drawn_chart(chart)) for number, chart in enumerate(charts)
+            },
             tables=[*_last_verdicts(runs), *_figures_tables(runs)],
             links={run.path: link for run in runs if (link := _report_link(run, page))},
             counted=counted,

@@ -31,11 +31,13 @@ def quantile_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMix
         scale=alt.Scale(domain=verdicts, range=[verdict_colour(verdict) for verdict in verdicts]),
         legend=None,
     )
-    whisker = base.mark_rule(color=SOFT, opacity=0.6).encode(x=axis, x2="max:Q")
-    body = base.mark_bar(height=9, cornerRadius=4, color=colour(0), opacity=0.45).encode(x=axis, x2="p99:Q")
-    interval = base.mark_rule(strokeWidth=4, color=INK).encode(x="low:Q", x2="high:Q")
-    dot = base.mark_point(filled=True, size=64, color=INK, opacity=1).encode(x="p95:Q")
-    target = base.mark_tick(thickness=3, height=18, opacity=1).encode(x="target:Q", color=tone)
+    whisker = base.mark_rule(color=SOFT, opacity=0.6).encode(x=axis, x2=alt.X2("max:Q"))
+    body = base.mark_bar(height=9, cornerRadius=4, color=colour(0), opacity=0.45).encode(
+        x=axis, x2=alt.X2("p99:Q")
+    )
+    interval = base.mark_rule(strokeWidth=4, color=INK).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
+    dot = base.mark_point(filled=True, size=64, color=INK, opacity=1).encode(x=alt.X("p95:Q"))
+    target = base.mark_tick(thickness=3, height=18, opacity=1).encode(x=alt.X("target:Q"), color=tone)
     return alt.layer(whisker, body, interval, dot, target).properties(
         width="container", height=28 * len(rows) + 50
     )
@@ -75,7 +77,7 @@ def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin
             color=tone,
             opacity=alt.condition(picked, alt.value(1), alt.value(0.1)),
             tooltip=[
-                "operation:N",
+                alt.Tooltip("operation:N"),
                 alt.Tooltip("latency:Q", title="ms", format=".3~g"),
                 alt.Tooltip("slower:Q", title="slower", format=".2~%"),
             ],
@@ -86,10 +88,10 @@ def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin
         chart_of(targets)
         .mark_rule(strokeDash=[5, 4], strokeWidth=2)
         .encode(
-            x="target:Q",
+            x=alt.X("target:Q"),
             color=tone,
             opacity=alt.condition(picked, alt.value(1), alt.value(0), empty=False),
-            tooltip=["operation:N", alt.Tooltip("target:Q", title="target, ms")],
+            tooltip=[alt.Tooltip("operation:N"), alt.Tooltip("target:Q", title="target, ms")],
         )
     )
     return alt.layer(lines, goals).properties(width="container", height=330)
@@ -116,7 +118,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
         .mark_rect(color=colour(0), opacity=0.75)
         .encode(
             x=axis,
-            x2="to:Q",
+            x2=alt.X2("to:Q"),
             y=alt.Y("share:Q", axis=None, scale=alt.Scale(zero=True)),
             y2=alt.datum(0),
             tooltip=[
@@ -127,7 +129,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
         )
     )
     marks = chart_of(_marks(one, found)).encode(
-        x="at:Q", tooltip=[alt.Tooltip("name:N", title="what"), alt.Tooltip("said:N", title="latency")]
+        x=alt.X("at:Q"), tooltip=[alt.Tooltip("name:N", title="what"), alt.Tooltip("said:N", title="latency")]
     )
     goal = "datum.name == 'target'"
     rules = marks.transform_filter(f"!({goal})").mark_rule(strokeWidth=1, color=INK, opacity=0.75)
@@ -136,7 +138,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
     )
     target = marks.transform_filter(goal).mark_rule(strokeWidth=2, strokeDash=[5, 3], color=TARGET)
     return alt.layer(
-        bars, rules, labels.encode(y=alt.value(0), text="name:N"), target
+        bars, rules, labels.encode(y=alt.YValue(0), text=alt.Text("name:N")), target
     ).properties(width="container", height=84)  # fmt: skip
 
 

@@ -27,7 +27,14 @@ def verdict_colour(verdict: str) -> str:
 
 def chart_of(rows: Sequence[dict[str, Any]], **properties: Any) -> alt.Chart:
     """A chart of rows that stand in the specification itself: nothing is loaded."""
-    return alt.Chart(alt.InlineData(values=list(rows)), **properties)
+    # A tuple: the library copies lists, with all in them, for every layer and panel
+    return alt.Chart(alt.InlineData(values=tuple(rows)), **properties)
+
+
+def specification(chart: alt.TopLevelMixin, *, checked: bool = False) -> dict[str, Any]:
+    """What the page's library draws; ``checked`` against its schema, which takes as long as all else together."""
+    found: dict[str, Any] = chart.to_dict(validate=checked)
+    return found
 
 
 def digits(value: float) -> float:

@@ -50,7 +50,9 @@ def _lines(chart: Chart) -> alt.TopLevelMixin:
     layers: list[alt.Chart] = []
     if any(point.low is not None for point in chart.points):
         bounds = base.transform_filter("isValid(datum.low) && isValid(datum.high)")
-        layers.append(bounds.mark_rule(strokeWidth=1.5, opacity=0.6).encode(y="low:Q", y2="high:Q"))
+        layers.append(
+            bounds.mark_rule(strokeWidth=1.5, opacity=0.6).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
+        )
     if chart.mark == "area":
         layers.append(base.mark_area(opacity=0.25, line=True))
     elif chart.mark == "line":
@@ -81,7 +83,9 @@ def _bars(chart: Chart) -> alt.TopLevelMixin:
     base = chart_of([_row(point) for point in chart.points]).encode(**encoding)
     layers = [base.mark_bar(cornerRadiusEnd=3)]
     if any(point.low is not None for point in chart.points):
-        layers.append(base.mark_rule(color=INK, strokeWidth=1.5).encode(x="low:Q", x2="high:Q"))
+        layers.append(
+            base.mark_rule(color=INK, strokeWidth=1.5).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
+        )
     height = BAR_HEIGHT * len(names) * max(1, 0.7 * len(series)) + 40
     return alt.layer(*layers).properties(width="container", height=height)
 
@@ -99,7 +103,7 @@ def _heat(chart: Chart) -> alt.TopLevelMixin:
             y=alt.Y("y:N", sort=None, title=chart.y, axis=alt.Axis(labelLimit=180)),
             # A page's colours are variables, which a scale cannot mix; their opacity it can
             opacity=alt.Opacity("value:Q", scale=scale, legend=None),
-            tooltip=["x:N", "y:N", alt.Tooltip("value:Q", format=",.4~r")],
+            tooltip=[alt.Tooltip("x:N"), alt.Tooltip("y:N"), alt.Tooltip("value:Q", format=",.4~r")],
         )
     )
     names = list(dict.fromkeys(str(point.y) for point in chart.points))

@@ -208,19 +208,19 @@ def _strip(phases: Sequence[Phase], length_s: float) -> alt.LayerChart:
     base = chart_of(rows, title=_title("phases"))
     blocks = base.mark_rect(opacity=0.3).encode(
         x=x,
-        x2="end:Q",
-        y=alt.value(0),
+        x2=alt.X2("end:Q"),
+        y=alt.YValue(0),
         y2=alt.value(STRIP_HEIGHT),
         color=alt.Color("shade:N", legend=None, scale=alt.Scale(domain=[0, 1], range=[colour(9), colour(0)])),
         tooltip=[
-            "phase:N",
+            alt.Tooltip("phase:N"),
             alt.Tooltip("at:Q", title="from, s", format=".1f"),
             alt.Tooltip("end:Q", title="to, s", format=".1f"),
         ],
     )  # fmt: skip
     long = base.transform_filter(f"datum.end - datum.at > {NAMED_SHARE * length_s:.6g}")
     names = long.mark_text(fontSize=11, fontWeight=600, color=INK).encode(
-        x="middle:Q", y=alt.value(STRIP_HEIGHT / 2), text="phase:N"
+        x=alt.X("middle:Q"), y=alt.YValue(STRIP_HEIGHT / 2), text=alt.Text("phase:N")
     )
     # An axis of no labels keeps the strip as far from the left as the panels under it
     bare = alt.Axis(
@@ -239,7 +239,7 @@ def _bands(phases: Sequence[Phase]) -> list[alt.Chart]:
     base = chart_of(rows)
     shades = base.transform_filter("datum.shade == 1").mark_rect(color=BAND, opacity=1, clip=True)
     starts = base.mark_rule(color=SOFT, opacity=0.45, strokeDash=[2, 3], clip=True)
-    return [shades.encode(x="at:Q", x2="end:Q"), starts.encode(x="at:Q")]
+    return [shades.encode(x=alt.X("at:Q"), x2=alt.X2("end:Q")), starts.encode(x=alt.X("at:Q"))]
 
 
 def _phase_row(number: int, phase: Phase) -> dict[str, Any]:
