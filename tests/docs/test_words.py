@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from tools.docs.words import DRAWN, ROOT, all_words, banned, drawn, long_sentences
+import pytest
+
+from tools.docs.words import DRAWN, ROOT, Words, all_words, banned, drawn, long_sentences
 
 
-def test_no_text_that_users_read_has_a_banned_word() -> None:
-    words = all_words()
+@pytest.fixture(scope="module")
+def words() -> list[Words]:
+    return all_words()
+
+
+def test_no_text_that_users_read_has_a_banned_word(words: list[Words]) -> None:
     assert {one.kind for one in words} == {"string", "docstring", "finding", "page", "decision", "test"}
     faults = [f"{one}\n    {', '.join(wrong)}" for one in words if (wrong := banned(one.text))]
     assert not faults, "\n".join(faults)
@@ -25,8 +31,7 @@ def test_no_sentence_of_the_readme_is_long() -> None:
     assert long_sentences("a " * 26 + "b.") and not long_sentences("a " * 24 + "b.")
 
 
-def test_a_seed_draws_the_same_sample_of_each_kind() -> None:
-    words = all_words()
+def test_a_seed_draws_the_same_sample_of_each_kind(words: list[Words]) -> None:
     sample = drawn(words, 7)
     assert sample == drawn(words, 7) != drawn(words, 8)
     assert {kind: sum(one.kind == kind for one in sample) for kind in DRAWN} == DRAWN

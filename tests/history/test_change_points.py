@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import ruptures
 
-from eventmark.history.change_points import RUNS_MIN, find_changes
+from eventmark.history.change_points import (
+    LOSS_SCALE,
+    PENALTY,
+    RUNS_MIN,
+    SEGMENT_MIN,
+    _steps,
+    find_changes,
+)
 
 
 def course(random: np.random.Generator, runs: int, spread: float = 0.05) -> np.ndarray:
@@ -35,6 +43,15 @@ def test_a_step_is_found_at_its_run_with_what_was_before_and_after(runs: int, at
             and steps[0].ratio == pytest.approx(1 + size, abs=0.08)
         )
     assert hits >= 32
+
+
+def test_the_steps_that_are_proposed_are_those_of_the_librarys_own_cost() -> None:
+    random = np.random.default_rng(6)
+    for runs in (9, 24, 40):
+        values = random.normal(0, 1, runs)
+        values[runs // 2 :] += 3
+        search = ruptures.Pelt(model="l1", min_size=SEGMENT_MIN, jump=1).fit(LOSS_SCALE * values)
+        assert [*_steps(values), runs] == search.predict(pen=PENALTY * np.log(runs))
 
 
 def test_two_steps_are_distinguished() -> None:

@@ -127,16 +127,16 @@ def _of_page(path: Path, *, kind: str = "page") -> Iterator[Words]:
 
 
 def _names_of_tests(path: Path) -> Iterator[Words]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             text = node.name.removeprefix("test_").replace("_", " ")
             yield Words(kind="test", path=path, line=node.lineno, text=text)
 
 
 def _of_module(path: Path) -> Iterator[Words]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     findings: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
             texts = [text for part in node.keywords if (text := _text(part.value))]
             findings |= {id(child) for part in node.keywords for child in ast.walk(part.value)}
@@ -144,14 +144,15 @@ def _of_module(path: Path) -> Iterator[Words]:
                 yield Words(kind="finding", path=path, line=node.lineno, text=" | ".join(texts))
         if docstring := _public_docstring(path, node):
             yield Words(kind="docstring", path=path, line=getattr(node, "lineno", 1), text=docstring)
-    yield from _strings(path, tree, findings | _docstrings(tree))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    yield from _strings(path, nodes, findings | docstrings)
 
 
-def _strings(path: Path, tree: ast.Module, skipped: set[int]) -> Iterator[Words]:
-    for node in ast.walk(tree):
+def _strings(path: Path, nodes: Sequence[ast.AST], skipped: set[int]) -> Iterator[Words]:
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
             skipped |= {id(child) for child in ast.walk(node) if child is not node}
-    for node in ast.walk(tree):
+    for node in nodes:
         if (
             isinstance(node, ast.expr)
             and id(node) not in skipped
@@ -172,10 +173,6 @@ def _text(node: ast.expr) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "{…}" for part in node.values)
     return ""
-
-
-def _docstrings(tree: ast.Module) -> set[int]:
-    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
 
 
 def _public_docstring(path: Path, node: ast.AST) -> str | None:

@@ -118,7 +118,22 @@ def _steps(scaled: Values) -> list[int]:
         raise CannotRunError(
             "ruptures is not installed, which finds change points", remedy="pip install ruptures"
         ) from None
-    search = ruptures.Pelt(model="l1", min_size=SEGMENT_MIN, jump=1).fit(LOSS_SCALE * scaled)
+
+    class Distances(ruptures.base.BaseCost):  # type: ignore[misc]
+        """Absolute distances from the median, as the library's own ``l1``: of a few runs in a fraction of its time."""
+
+        model, min_size = "l1", SEGMENT_MIN
+
+        def fit(self, signal: Values) -> Distances:
+            self.signal, self.values = signal, signal.ravel().tolist()
+            return self
+
+        def error(self, start: int, end: int) -> float:
+            ordered = sorted(self.values[start:end])
+            half = len(ordered) // 2
+            return float(sum(ordered[-half:]) - sum(ordered[:half]))
+
+    search = ruptures.Pelt(custom_cost=Distances(), min_size=SEGMENT_MIN, jump=1).fit(LOSS_SCALE * scaled)
     found: list[int] = search.predict(pen=PENALTY * math.log(len(scaled)))
     return found[:-1]
 
