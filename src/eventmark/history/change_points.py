@@ -119,7 +119,7 @@ def _steps(scaled: Values) -> list[int]:
             "ruptures is not installed, which finds change points", remedy="pip install ruptures"
         ) from None
 
-    class Distances(ruptures.base.BaseCost):  # type: ignore[misc]
+    class Distances(ruptures.base.BaseCost):
         """Absolute distances from the median, as the library's own ``l1``: of a few runs in a fraction of its time."""
 
         model, min_size = "l1", SEGMENT_MIN

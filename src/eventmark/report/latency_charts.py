@@ -138,7 +138,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
     )
     target = marks.transform_filter(goal).mark_rule(strokeWidth=2, strokeDash=[5, 3], color=TARGET)
     return alt.layer(
-        bars, rules, labels.encode(y=alt.YValue(0), text=alt.Text("name:N")), target
+        bars, rules, labels.encode(y=alt.value(0), text=alt.Text("name:N")), target
     ).properties(width="container", height=84)  # fmt: skip
 
 

@@ -209,7 +209,7 @@ def _strip(phases: Sequence[Phase], length_s: float) -> alt.LayerChart:
     blocks = base.mark_rect(opacity=0.3).encode(
         x=x,
         x2=alt.X2("end:Q"),
-        y=alt.YValue(0),
+        y=alt.value(0),
         y2=alt.value(STRIP_HEIGHT),
         color=alt.Color("shade:N", legend=None, scale=alt.Scale(domain=[0, 1], range=[colour(9), colour(0)])),
         tooltip=[
@@ -220,7 +220,7 @@ def _strip(phases: Sequence[Phase], length_s: float) -> alt.LayerChart:
     )  # fmt: skip
     long = base.transform_filter(f"datum.end - datum.at > {NAMED_SHARE * length_s:.6g}")
     names = long.mark_text(fontSize=11, fontWeight=600, color=INK).encode(
-        x=alt.X("middle:Q"), y=alt.YValue(STRIP_HEIGHT / 2), text=alt.Text("phase:N")
+        x=alt.X("middle:Q"), y=alt.value(STRIP_HEIGHT / 2), text=alt.Text("phase:N")
     )
     # An axis of no labels keeps the strip as far from the left as the panels under it
     bare = alt.Axis(
