@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from eventmark import report
 from eventmark.cli.main import run_command
 from eventmark.jobs.profiles import PROFILES
+from eventmark.report.markdown import render_markdown
 from tests.quick_command import FEW
 
 
@@ -30,6 +32,18 @@ Command = Callable[..., Done]
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """For commands within this process."""
     monkeypatch.setitem(PROFILES, "quick", FEW)
+
+
+@pytest.fixture(autouse=True)
+def plain_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands within this process: in the page's place its text, as charts take longer than what is tested."""
+    if "whole_page" not in request.fixturenames:
+        monkeypatch.setitem(report._WRITERS, "report.html", render_markdown)
+
+
+@pytest.fixture
+def whole_page() -> None:
+    """For tests of what is in the page."""
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tests.cli.test_verify import schemas
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("whole_page")
 def test_advice_on_a_store_is_shown_and_written_as_a_script(
     command: Command, database: str, tmp_path: Path
 ) -> None:

@@ -121,7 +121,9 @@ def test_a_server_that_dies_is_said_in_a_line(shared_path: Path) -> None:
     assert "eventmark: " in heard
 
 
-@pytest.mark.parametrize("how", [whole_group, subprocess.Popen.terminate])
+@pytest.mark.parametrize(
+    "how", [whole_group, pytest.param(subprocess.Popen.terminate, marks=pytest.mark.long)]
+)
 def test_an_interrupted_run_of_a_temporary_server_leaves_nothing(
     tmp_path: Path, how: Callable[[subprocess.Popen[str]], None]
 ) -> None:
@@ -152,7 +154,7 @@ def test_a_reader_that_goes_away_is_no_verdict_and_no_traceback(arguments: list[
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-@pytest.mark.parametrize("arguments", [["--help"], ["stores"]])
+@pytest.mark.parametrize("arguments", [pytest.param(["--help"], marks=pytest.mark.long), ["stores"]])
 def test_an_output_that_is_full_is_said_in_a_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -172,7 +174,7 @@ def test_a_closed_output_changes_no_exit_code() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.long)])
 def test_an_encoding_that_lacks_characters_gets_others(encoding: str) -> None:
     done = subprocess.run(
         [*COMMAND, "stores"],

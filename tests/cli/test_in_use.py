@@ -310,7 +310,7 @@ def test_the_old_name_of_baselines_works_and_states_the_new_one(command: Command
     assert (done.code, "eventmark baselines" in done.err) == (4, True)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
 def test_a_run_that_is_ended_takes_its_roles_and_scratch_schemas_with_it(
     database: str, tmp_path: Path, sent: signal.Signals
 ) -> None:

@@ -164,6 +164,7 @@ def test_a_settings_file_that_is_wrong_is_refused_by_its_key(
 # Reports: where they go, and what they are made of.
 
 
+@pytest.mark.usefixtures("whole_page")
 def test_an_output_folder_that_is_missing_is_made(tmp_path: Path) -> None:
     assert run_command(["report", str(RESULT), "--out", str(tmp_path / "new" / "folders")]) in (0, 1, 3)
     assert (tmp_path / "new" / "folders" / "report.html").exists()

@@ -15,6 +15,7 @@ REPORTS = {"result.json", "report.html", "report.md", "junit.xml", "jmh.json", "
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("whole_page")
 def test_plans_and_operations_alone_end_with_a_result_of_their_own(
     command: Command, database: str, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from tests.cli.conftest import Command
 SMALL = ("--events", "5k", "--profile", "quick")
 
 
+@pytest.mark.usefixtures("whole_page")
 def test_a_hunt_of_the_control_finds_lost_events_and_states_how_to_see_it_again(
     command: Command, database: str, tmp_path: Path
 ) -> None:

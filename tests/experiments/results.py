@@ -1,11 +1,15 @@
-"""The least that a result may hold."""
+"""The least that a result may hold, and a result of any experiment kept and shown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import msgspec
 import pytest
 
+from eventmark.report import write_reports
+from eventmark.results.files import read_result, write_result
 from eventmark.results.results import (
     Environment,
     Finding,
@@ -31,6 +35,13 @@ def environment(fitness: Sequence[Finding] = ()) -> Environment:
         ),
         fitness=list(fitness),
     )  # fmt: skip
+
+
+def assert_kept(result: RunResult, at: Path) -> None:
+    """Written, shown in every form, and read again; the lines over time are every run's, and take the longest to draw."""
+    write_result(result, at / "result.json")
+    write_reports(msgspec.structs.replace(result, series=[]), at)
+    assert read_result(at / "result.json") == result
 
 
 @pytest.fixture

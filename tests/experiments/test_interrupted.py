@@ -28,10 +28,9 @@ from eventmark.loadgen.generator import run_load
 from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
-from eventmark.report import write_reports
-from eventmark.results.files import read_result, write_result
 from eventmark.results.results import Verdict
 from eventmark.workload.arrivals import Arrivals
+from tests.experiments.results import assert_kept
 
 APPEND, READ = "append_events[1]", "read_snapshot"
 HOUR_S = 3600.0
@@ -109,9 +108,7 @@ def test_what_was_measured_until_then_is_kept_and_shown(case: Case, job: Job, tm
     measured = sum(one.samples for one in result.operations.values()) > 0
     assert measured or result.plans or case.experiment.name in ("sweep", "plan cliffs")
     assert all(one.failed == 0 for one in result.operations.values())
-    write_result(result, tmp_path / "result.json")
-    write_reports(result, tmp_path)
-    assert read_result(tmp_path / "result.json") == result
+    assert_kept(result, tmp_path)
 
 
 @pytest.mark.parametrize("offer", [{"workers": 2}, {"arrivals": None, "users": 4}])

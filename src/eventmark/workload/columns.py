@@ -101,7 +101,7 @@ def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[bytes]:
     if plan.samples:
         places = cohort.prose[here] % len(plan.sampled)
         return [plan.sampled[place].encode() for place in places.tolist()]
-    render, openings = plan.pool.render, cohort.openings
+    openings = cohort.openings
     if plan.payload_profile == LEAN:
         return [
             lean_payload(openings[aggregate], sequence).encode()
@@ -112,6 +112,7 @@ def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[bytes]:
     columns = (
         cohort.aggregate, cohort.sequence, cohort.amount, cohort.item, cohort.prose, cohort.payload_bytes,
     )  # fmt: skip
+    render = plan.pool.render
     return [
         render(f"{openings[aggregate]}{sequence}, ", amount, item, prose, size).encode()
         for aggregate, sequence, amount, item, prose, size in zip(

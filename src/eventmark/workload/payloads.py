@@ -7,7 +7,11 @@ of ``payload::text`` there.
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +91,20 @@ class PayloadPool:
         return f'{head}"note": "{note}"}}'
 
 
+def prepared_pool(random: np.random.Generator) -> PayloadPool:
+    """The pool that ``random`` makes, and makes but once: making it is a good part of trying a store."""
+    pool, random.bit_generator.state = _pool_of(pickle.dumps(random.bit_generator.state))
+    return pool
+
+
+@lru_cache(maxsize=16)
+def _pool_of(state: bytes) -> tuple[PayloadPool, Mapping[str, Any]]:
+    """From a generator's state, with its state afterwards."""
+    random = np.random.default_rng()
+    random.bit_generator.state = pickle.loads(state)
+    return PayloadPool(random), random.bit_generator.state
+
+
 def lean_payload(opened: str, revision: int) -> str:
     """A payload of ``LEAN``; ``opened`` is what ``opening`` made."""
     return f"{opened}{revision}}}"
@@ -108,7 +126,7 @@ def draw_sizes(profile: str, count: int, random: np.random.Generator) -> np.ndar
 
 def example_payloads(count: int, random: np.random.Generator, profile: str = "realistic") -> list[str]:
     """``count`` payloads as the corpus has them, for operations that write."""
-    pool = PayloadPool(random)
+    pool = prepared_pool(random)
     sizes = draw_sizes(profile, count, random)
     kinds = random.integers(0, len(LIFECYCLES), count)
     draws = random.integers(0, [AMOUNT_MAX, ITEM_MAX, PROSE_MAX], (count, 3))
@@ -125,7 +143,7 @@ def example_payloads(count: int, random: np.random.Generator, profile: str = "re
 
 
 def _item(number: int, random: np.random.Generator) -> str:
-    name = " ".join(random.choice(_WORDS, size=2).tolist())
+    name = " ".join(_WORDS[place] for place in random.integers(len(_WORDS), size=2).tolist())
     return (
         f'{{"sku": "{random.integers(1 << 32):08x}", "name": "{name}", "quantity": {number % 9 + 1}, '
         f'"price": {random.integers(100, 99_999) / 100:.2f}}}'

@@ -10,7 +10,14 @@ import numpy as np
 
 from eventmark.errors import UsageError
 from eventmark.workload.calendar import Calendar
-from eventmark.workload.payloads import PROFILES, PayloadPool, SizeClass, draw_sizes, example_payloads
+from eventmark.workload.payloads import (
+    PROFILES,
+    PayloadPool,
+    SizeClass,
+    draw_sizes,
+    example_payloads,
+    prepared_pool,
+)
 from eventmark.workload.samples import size_classes, variants
 from eventmark.workload.tenants import Tenant, make_tenants
 
@@ -73,7 +80,7 @@ class CorpusPlan:
 
     @cached_property
     def pool(self) -> PayloadPool:
-        return PayloadPool(self.random("payloads"))
+        return prepared_pool(self.random("payloads"))
 
     @cached_property
     def sampled(self) -> list[str]:

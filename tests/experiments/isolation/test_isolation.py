@@ -141,7 +141,7 @@ def test_a_store_without_streams_of_a_tenant_is_measured_without_them(job: Job, 
     (tmp_path / "own" / "stream_tenant_events.sql").unlink()
     own = replace(
         job, store=str(tmp_path / "own"), definition=find_store(str(tmp_path / "own")), schema="own",
-        corpus=replace(job.corpus, events=20_000),
+        corpus=replace(job.corpus, events=10_000),
     )  # fmt: skip
     result = Isolation(kinds=("full-replay", "aggregate-loads"), rate_per_s=40, leg_s=0.5, rounds=1).run(own)
     assert "stream_tenant_events.sql" in result.skipped["full-replay"]

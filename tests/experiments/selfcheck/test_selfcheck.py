@@ -184,6 +184,7 @@ def test_the_gate_decides_right_on_sides_whose_difference_is_known(proving: Prov
     assert 1.2 < decided.contest.ratio() < 2.5
 
 
+@pytest.mark.alone  # with the others of its ground, which takes longer to seed than to examine
 def test_plans_and_corpus_are_met_and_their_plants_noticed(proving: Proving) -> None:
     """Last: the index is gone and the corpus is skewed afterwards."""
     found = [*check_plan_judge(proving), *check_audit(proving)]

@@ -24,12 +24,11 @@ from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
-from eventmark.report import write_reports
-from eventmark.results.files import read_result, write_result
 from eventmark.results.results import Figure, RunResult, Section, Verdict
 from eventmark.server import Server
 from eventmark.workload.arrivals import Arrivals
 from tests.database import drop_database, execute
+from tests.experiments.results import assert_kept
 from tests.experiments.seeded import job_on
 
 MIX = (
@@ -51,9 +50,7 @@ def finding(section: Section, name: str) -> Any:
 
 def test_a_soak_reports_memory_latency_garbage_tables_and_wal(job: Job, tmp_path: Path) -> None:
     result = Soak(load=load_of(seconds=2.0), events_per_s=120).run(job)
-    write_result(result, tmp_path / "result.json")
-    write_reports(result, tmp_path)
-    assert read_result(tmp_path / "result.json") == result
+    assert_kept(result, tmp_path)
     sections = {section.name: section for section in result.sections}
     assert list(sections) == ["soak", "garbage", "upkeep", "load", "generator", "bottleneck"]
     assert finding(sections["soak"], "memory of the workers").observed == "too short to tell"
