@@ -50,6 +50,7 @@ def test_two_states_that_are_alike_cost_the_same_to_the_byte(copies_of: MakeCopi
         assert PAGE_PLACES.allows(pages, other_pages), (pages, other_pages)
 
 
+@pytest.mark.long
 def test_what_the_table_as_first_published_does_not_need_is_found_and_nothing_else(
     copies_of: MakeCopies,
 ) -> None:
@@ -101,9 +102,20 @@ def test_of_two_indexes_that_stand_in_for_each_other_one_stays(copies_of: MakeCo
     assert len(names(found.chosen) & either) == 1
 
 
-def test_an_index_that_lacks_is_found_from_the_plans(copies_of: MakeCopies, own: Path) -> None:
-    rewrite(own / "indexes.sql", ("create index events_recorded_at on {schema}.events (recorded_at);", ""))
-    found = tried(copies_of(str(own)))
+def test_an_index_that_lacks_is_found_from_the_plans_and_one_too_many_but_for_what_others_use(
+    copies_of: MakeCopies, own: Path
+) -> None:
+    rewrite(
+        own / "indexes.sql",
+        ("create index events_recorded_at on {schema}.events (recorded_at);",
+         "create index events_type on {schema}.events (type);\n\n"
+         "create index events_others on {schema}.events (type, version);"),
+    )  # fmt: skip
+    copies = copies_of(str(own))
+    copies.protected = frozenset({"events_others"})
+    found = tried(copies)
+    assert "drop index events_type" in names(found.chosen)
+    assert not [name for name in by_name(found.trials) if "events_others" in name]
     name = "create index on events (recorded_at)"
     trial = by_name(found.trials)[name]
     assert {one.statement for one in trial.better} == {"create_token_at"}
@@ -223,6 +235,7 @@ def test_columns_in_an_order_that_aligns_better_take_less_room(copies_of: MakeCo
     assert saved > 8
 
 
+@pytest.mark.long
 def test_an_index_that_others_use_is_not_tried_without(copies_of: MakeCopies) -> None:
     copies = copies_of("eaf-v3")
     copies.protected = frozenset({"idx_events_type_time"})

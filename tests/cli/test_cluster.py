@@ -196,6 +196,7 @@ def test_events_are_delivered_from_one_worker_to_another(
     assert found.doubt_ms == 0 and found.sure  # one machine has one clock
 
 
+@pytest.mark.long
 def test_a_tenant_and_its_aggressor_work_from_two_workers(
     workers: ClusterWorkers, used: list[str], server: Server, corpus: str
 ) -> None:

@@ -6,12 +6,14 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
 
+from eventmark.cli import load
 from eventmark.cli.main import run_command
 from eventmark.results.files import read_result
 from eventmark.results.results import Verdict
@@ -40,8 +42,10 @@ def test_load_writes_its_reports_and_a_flame_graph_of_each_worker_beside_them(
 
 @pytest.mark.parametrize("verb", ["capacity", pytest.param("sweep", marks=pytest.mark.long)])
 def test_capacity_and_sweep_end_within_seconds_with_what_they_found(
-    command: Command, database: str, tmp_path: Path, verb: str
+    command: Command, database: str, tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    short = replace(load._LENGTHS["quick"], probe_s=0.2, confirm_s=0.5, confirm_max_s=1.0, probes_max=2)
+    monkeypatch.setitem(load._LENGTHS, "quick", short)
     done = command(verb, *EVENTS, "--server", database, "--mix", "append_events[1]=1")
     result = read_result(tmp_path / "out" / "result.json")
     assert done.code == {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}[result.verdict]
