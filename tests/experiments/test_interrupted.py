@@ -56,12 +56,17 @@ class Case:
 
 CASES = [
     Case(Load(plan=load()), "generate", 1.0, ("load", "generator")),
-    Case(Load(plan=load(arrivals=None, users=20, think_s=1.0, pool_max=4)), "generate", 1.0, ("load", "generator")),
     Case(Soak(load=load(), events_per_s=50), "generate", 1.0, ("soak", "garbage", "upkeep", "load", "generator")),
     Case(
         CapacitySearch(plan=CapacityPlan(load=load(), probe_s=0.5, confirm_s=60.0, confirm_max_s=60.0)),
         "capacity", 2, ("capacity", "load", "generator"),
     ),
+    Case(Streaming(), "catch up", 0, ("consumption",)),
+    Case(Plans(), "plans", 4, ()),
+    Case(Cliffs(), "cliffs", 20, ("plan-cliffs",)),
+]  # fmt: skip
+LONG_CASES = [
+    Case(Load(plan=load(arrivals=None, users=20, think_s=1.0, pool_max=4)), "generate", 1.0, ("load", "generator")),
     Case(
         Sweep(operations=(READ, APPEND), clients=(1, 2), seconds=0.3, warm_rounds=1),
         "sweep", 1, ("sweep", "sweep-read-snapshot"),
@@ -70,9 +75,6 @@ CASES = [
         Isolation(kinds=("aggregate-loads", "bulk-append"), rate_per_s=40, leg_s=0.5, rounds=1, warm_rounds=1),
         "isolate", 2, ("isolation", "isolation-aggregate-loads"),
     ),
-    Case(Streaming(), "catch up", 0, ("consumption",)),
-    Case(Plans(), "plans", 4, ()),
-    Case(Cliffs(), "cliffs", 20, ("plan-cliffs",)),
     Case(RowLevelSecurity(), "measure", 1, ()),
     Case(GroupAppend(), "measure", 1, ("group-append",)),
 ]  # fmt: skip
@@ -97,7 +99,11 @@ def interrupting(stage: str, done: float) -> Callable[[str, float, float], None]
     return progress
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.experiment.name}-{case.stage}")
+@pytest.mark.parametrize(
+    "case",
+    [*CASES, *(pytest.param(case, marks=pytest.mark.long) for case in LONG_CASES)],
+    ids=lambda case: f"{case.experiment.name}-{case.stage}",
+)
 def test_what_was_measured_until_then_is_kept_and_shown(case: Case, job: Job, tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as ended:
         case.experiment.run(replace(job, profile=PROFILES["quick"]), interrupting(case.stage, case.done))
