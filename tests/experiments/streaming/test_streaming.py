@@ -62,6 +62,7 @@ def test_segments_handle_every_event_once_together(setting: Setting) -> None:
         assert sorted(one.segment for one in case.group.consumed) == list(range(case.segments))
 
 
+@pytest.mark.alone
 def test_segments_share_the_waiting_of_a_slow_handler(setting: Setting) -> None:
     slow = replace(setting.sizes, consumers=(1, 4), handler_us=400.0)  # 2 s for 5,000 events
     _, _, one, four = measure_segments(replace(setting, sizes=slow), 5_000)
