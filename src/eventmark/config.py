@@ -32,6 +32,10 @@ class Settings:
     payload: str = "realistic"
     payload_samples: str = ""
     anonymise: bool = False
+    payload_sizes: str = ""
+    large_tenants: str = "20%"
+    large_events: str = "80%"
+    stream_length: float = 4.0
     seed: int = 1
     profile: str = "standard"
     store: str = "eaf"

@@ -83,5 +83,6 @@ def _head(job: Job) -> _Head:
         store=definition.name, digest=hashlib.sha256("\n".join(texts).encode()).hexdigest(),
         server=job.server.kind if job.server.ours else job.server.address, events=corpus.events,
         corpus=f"{len(corpus.tenants)} tenants, {corpus.payload_profile}, seed {corpus.seed}, aged {job.aged}"
+        + corpus.another_shape
         if job.existing is None else f"existing in {job.schema}, appends {job.existing.appends}",
     )  # fmt: skip

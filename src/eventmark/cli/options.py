@@ -89,9 +89,7 @@ class CorpusOptions(StoreOptions):
     events: Annotated[
         str | None, Parameter(group=_CORPUS, help="Events to seed, e.g. 50k, 1M, 10M [1M].")
     ] = None
-    tenants: Annotated[
-        int | None, Parameter(group=_CORPUS, help="Tenants; a fifth own four fifths [20].")
-    ] = None
+    tenants: Annotated[int | None, Parameter(group=_CORPUS, help="Tenants [20].")] = None
     payload: Annotated[
         str | None,
         Parameter(
@@ -110,6 +108,21 @@ class CorpusOptions(StoreOptions):
             negative=(),
             help="Keep the samples' shapes and sizes; replace every word and digit.",
         ),
+    ] = None
+    payload_sizes: Annotated[
+        str | None,
+        Parameter(
+            group=_CORPUS, help="Sizes in bytes: 70%:100-500,30%:1000-5000 [as the payloads' profile]."
+        ),
+    ] = None
+    large_tenants: Annotated[
+        str | None, Parameter(group=_CORPUS, help="Share of the tenants that are large [20%].")
+    ] = None
+    large_events: Annotated[
+        str | None, Parameter(group=_CORPUS, help="Share of the events that large tenants own [80%].")
+    ] = None
+    stream_length: Annotated[
+        float | None, Parameter(group=_CORPUS, help="Median length of a stream in events; long-tailed [4].")
     ] = None
     seed: Annotated[int | None, Parameter(group=_CORPUS, help="The same seed makes the same corpus [1].")] = (
         None

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from eventmark.cli.output import console, screen
-from eventmark.config import Settings
+from eventmark.config import Settings, parse_share
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.cluster import chosen_cluster, on_cluster
@@ -27,7 +27,7 @@ from eventmark.server import Server, check_disk_space, provision
 from eventmark.server.directory import MARKER_FILE
 from eventmark.server.role import runs_programs
 from eventmark.stores import StoreDefinition, begin_run, claimed, find_store, store_names
-from eventmark.workload import CorpusPlan
+from eventmark.workload import CorpusPlan, CorpusShape, parse_sizes
 
 __all__ = [
     "chosen_targets",
@@ -128,6 +128,12 @@ def corpus_of(settings: Settings) -> CorpusPlan:
         tenant_count=settings.tenants,
         payload_profile=settings.payload,
         samples=samples,
+        shape=CorpusShape(
+            large_tenants=parse_share(settings.large_tenants),
+            large_events=parse_share(settings.large_events),
+            stream_length=settings.stream_length,
+            payload_sizes=parse_sizes(settings.payload_sizes),
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """``eventmark.toml``: shared keys at its top, a table for each verb over them; flags win over both.
 
 Every flag of a verb is a key, under its own name. ``[soak] rate = 1000`` is soak's alone.
+``[corpus]`` holds the keys of the corpus, for those who want them together.
 ``[renames]`` gives names of old in a history those of today.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 from cyclopts import App, Argument, ArgumentCollection
 from cyclopts.config import Dict
 
-from eventmark.cli.options import Options
+from eventmark.cli.options import CorpusOptions, Options, StoreOptions
 from eventmark.config import DSN_KEYS
 from eventmark.errors import UsageError
 from eventmark.redaction import looks_like_dsn
@@ -27,6 +28,14 @@ FILE = Path("eventmark.toml")
 SHARED = tuple(field.name for field in fields(Options) if field.name != "config")
 """Keys that may stand at the top of the file: flags that verbs share."""
 
+CORPUS = "corpus"
+"""The table whose keys are those of the corpus alone; they may stand at the top as well."""
+
+CORPUS_KEYS = tuple(
+    sorted(
+        {one.name for one in fields(CorpusOptions)} - {one.name for one in fields(StoreOptions)} - {"replace"}
+    )
+)
 RENAMES = "renames"  # the table
 _RENAME = "rename"  # the flag that takes it
 _FLAG = "--config"
@@ -55,7 +64,8 @@ class SettingsFile:
                     remedy=f"its keys are {', '.join(sorted(flags))}",
                 )
         shared = {key: value for key, value in self.content.items() if not isinstance(value, dict)}
-        chosen = shared | table
+        corpus = self.content.get(CORPUS)
+        chosen = shared | (corpus if isinstance(corpus, dict) else {}) | table
         chosen = {_key(key): value for key, value in chosen.items() if key in flags}
         if _RENAME in flags and isinstance(names := self.content.get(RENAMES), dict):
             chosen[_RENAME] = [f"{old}={new}" for old, new in names.items()]
@@ -98,6 +108,8 @@ def settings_file(arguments: Sequence[str], app: App, verbs: Sequence[str]) -> S
     for key, value in content.items():
         if key == RENAMES:
             _check_renames(path, value)
+        elif key == CORPUS:
+            _check_corpus(path, value)
         elif isinstance(value, dict):
             if key not in verbs:
                 raise UsageError(
@@ -115,6 +127,16 @@ def _check_renames(path: Path, table: Any) -> None:
     if not isinstance(table, dict) or not all(isinstance(new, str) and new for new in table.values()):
         raise UsageError(
             f"{path}: [{RENAMES}] is no table of names", remedy='write [renames] and "old name" = "new name"'
+        )
+
+
+def _check_corpus(path: Path, table: Any) -> None:
+    remedy = f"write [{CORPUS}]; its keys are {', '.join(CORPUS_KEYS)}"
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: {CORPUS} is a table", remedy=remedy)
+    for key in table.keys() - set(CORPUS_KEYS):
+        raise UsageError(
+            f"{path}: [{CORPUS}] has an unknown key {key!r}{_nearest(key, CORPUS_KEYS)}", remedy=remedy
         )
 
 

@@ -23,7 +23,7 @@ from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import instant_of
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores import Shape, StoreDefinition, read_shape
-from eventmark.workload import BATCH_EVENTS, SNAPSHOT_EVERY_EVENTS, CorpusPlan, make_batch
+from eventmark.workload import BATCH_EVENTS, SNAPSHOT_EVERY_EVENTS, USUAL_SHAPE, CorpusPlan, make_batch
 
 SAMPLE_EVENTS = 50_000
 CONTENT_EVENTS = 1000
@@ -213,26 +213,30 @@ class _Auditor:
         )  # fmt: skip
 
     def _check_tenants(self, rows: list[Any]) -> None:
-        plan, events = self._plan, max(1, self.report.events)
-        large = max(1, round(plan.tenant_count * 0.2))
-        share = sum(row["events"] for row in rows[:large]) / events
+        plan, shape = self._plan, self._plan.shape
+        large = max(1, round(plan.tenant_count * shape.large_tenants))
+        share = sum(row["events"] for row in rows[:large]) / max(1, self.report.events)
         self._add(
-            "tenants 80/20", abs(share - 0.8) <= SHARE_TOLERANCE if plan.events >= 1000 else None,
-            f"the largest {large} of {len(rows)} own {share:.1%}", "20% of the tenants own 80% of the events",
+            f"tenants {100 * shape.large_events:g}/{100 * shape.large_tenants:g}",
+            abs(share - shape.large_events) <= SHARE_TOLERANCE if plan.events >= 1000 else None,
+            f"the largest {large} of {len(rows)} own {share:.1%}",
+            f"{shape.large_tenants:.0%} of the tenants own {shape.large_events:.0%} of the events",
             "ask for 1,000 events or more",
-        )  # fmt: skip
+        )
         fewest = min((row["streams"] for row in rows), default=0)
+        if shape.stream_length > USUAL_SHAPE.stream_length:
+            expected = "any number, as streams are longer than usual"
+        elif plan.events < FULL_SHAPE_EVENTS * plan.tenant_count / 20:
+            expected = (
+                f"any number, a corpus of {plan.events:,} events is too small for {AGGREGATES_PER_TENANT:,}"
+            )
+        else:
+            expected = f"{AGGREGATES_PER_TENANT:,} or more"
         self._add(
             "aggregates per tenant",
-            fewest >= AGGREGATES_PER_TENANT
-            if plan.events >= FULL_SHAPE_EVENTS * plan.tenant_count / 20
-            else True,
-            f"{fewest:,} or more",
-            f"{AGGREGATES_PER_TENANT:,} or more"
-            if plan.events >= FULL_SHAPE_EVENTS * plan.tenant_count / 20
-            else f"any number, a corpus of {plan.events:,} events is too small for {AGGREGATES_PER_TENANT:,}",
-            "name fewer tenants or more events",
-        )
+            expected.startswith("any") or fewest >= AGGREGATES_PER_TENANT,
+            f"{fewest:,} or more", expected, "name fewer tenants or more events",
+        )  # fmt: skip
 
     async def check_sizes(self) -> None:
         """Payload sizes against the plan's classes, within what the sample can tell."""

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.stores import StoreDefinition
-from eventmark.workload import COHORT_EVENTS, CorpusPlan, transaction_ids_needed
+from eventmark.workload import COHORT_EVENTS, CorpusPlan, CorpusShape, transaction_ids_needed
 
 _TABLES = """
 create table {schema}.eventmark_corpus (
@@ -28,6 +29,7 @@ create table {schema}.eventmark_corpus (
     tenant_count integer not null,
     payload_profile text not null,
     payload_samples text[] not null,
+    shape text not null,
     cohort_events integer not null,
     first_transaction_id bigint not null,
     stage text not null,
@@ -95,11 +97,12 @@ async def create_ledger(
         await connection.execute(_TABLES.replace("{schema}", quoted))
         await connection.execute(
             f"insert into {quoted}.eventmark_corpus"
-            " (events, seed, tenant_count, payload_profile, payload_samples, cohort_events, first_transaction_id,"
-            " stage, events_table, position_column, transaction_column, relations)"
-            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,"
-            f" (select coalesce(array_agg(name), '{{}}') from ({RELATIONS.format(schema='$12')}) as made))",
-            plan.events, plan.seed, plan.tenant_count, plan.payload_profile, plan.samples, plan.cohort_events,
+            " (events, seed, tenant_count, payload_profile, payload_samples, shape, cohort_events,"
+            " first_transaction_id, stage, events_table, position_column, transaction_column, relations)"
+            " values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+            f" (select coalesce(array_agg(name), '{{}}') from ({RELATIONS.format(schema='$13')}) as made))",
+            plan.events, plan.seed, plan.tenant_count, plan.payload_profile, plan.samples,
+            msgspec.json.encode(plan.shape).decode(), plan.cohort_events,
             first_transaction_id, Stage.LOADING.value, definition.events_table,
             definition.columns["global_sequence_id"],
             definition.columns["transaction_id"] if definition.ordering == "transaction-id" else None,
@@ -126,6 +129,9 @@ async def read_ledger(connection: asyncpg.Connection[Any], schema: str) -> Seede
         tenant_count=row["tenant_count"],
         payload_profile=row["payload_profile"],
         samples=tuple(row.get("payload_samples", ())),
+        shape=msgspec.json.decode(
+            row.get("shape", "{}"), type=CorpusShape
+        ),  # older ledgers have all the same
         cohort_events=row.get("cohort_events", COHORT_EVENTS),  # older ledgers have all the same
     )
     return SeededCorpus(

@@ -72,9 +72,11 @@ class SeedReport:
 
 def estimated_bytes(plan: CorpusPlan, events: int | None = None) -> int:
     """Room on disk for the plan's events, or so many of them, to be compared with what is free beforehand."""
-    each = BYTES_PER_EVENT.get(plan.payload_profile, 0)
-    if plan.samples:
-        each = BYTES_BESIDE_PAYLOAD + sum(len(one.encode()) for one in plan.samples) // len(plan.samples)
+    if plan.samples or plan.shape.payload_sizes:
+        mean = sum(one.share * (one.low_bytes + one.high_bytes) / 2 for one in plan.size_classes)
+        each = BYTES_BESIDE_PAYLOAD + int(mean)
+    else:
+        each = BYTES_PER_EVENT[plan.payload_profile]
     return each * (plan.events if events is None else events)
 
 

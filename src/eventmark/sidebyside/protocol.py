@@ -12,6 +12,7 @@ import msgspec
 
 from eventmark.results.results import PlanResult
 from eventmark.sidebyside.unique_keys import UniqueKey
+from eventmark.workload import USUAL_SHAPE, CorpusShape
 
 PROTOCOL_VERSION = 1
 
@@ -30,6 +31,7 @@ class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     tenants: int
     payload: str
     samples: tuple[str, ...] = ()
+    shape: CorpusShape = USUAL_SHAPE
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -169,6 +169,7 @@ def _prepare(request: Prepare) -> Prepared:
         tenant_count=corpus.tenants,
         payload_profile=corpus.payload,
         samples=corpus.samples,
+        shape=corpus.shape,
     )
     asyncio.run(try_store(place.dsn, definition, place.schema))
     seed(place.dsn, definition, plan, schema=place.schema, workers=1, replace=True, purpose=Purpose.SCRATCH)

@@ -16,6 +16,7 @@ from eventmark.workload.corpus import (
 from eventmark.workload.identity import ONLY_TENANT, Naming, uuid_7, uuid_7_number, uuid_text
 from eventmark.workload.payloads import PROFILES, example_payloads
 from eventmark.workload.plan import BATCH_EVENTS, COHORT_EVENTS, EVENTS_MAX, CorpusPlan
+from eventmark.workload.shape import USUAL_SHAPE, CorpusShape, parse_sizes
 
 __all__ = [
     "BATCH_EVENTS",
@@ -26,9 +27,11 @@ __all__ = [
     "PAYLOAD_REVISION",
     "PROFILES",
     "SNAPSHOT_EVERY_EVENTS",
+    "USUAL_SHAPE",
     "Batch",
     "BatchColumns",
     "CorpusPlan",
+    "CorpusShape",
     "EventRow",
     "Naming",
     "SnapshotRow",
@@ -36,6 +39,7 @@ __all__ = [
     "example_payloads",
     "make_batch",
     "make_columns",
+    "parse_sizes",
     "sliced",
     "snapshot_rows",
     "transaction_ids_needed",

@@ -17,11 +17,9 @@ from eventmark.workload.calendar import HISTORY_START
 from eventmark.workload.lifecycles import LIFECYCLES, draw_lifecycles, event_type_codes
 from eventmark.workload.payloads import AMOUNT_MAX, ITEM_MAX, PROSE_MAX, opening
 from eventmark.workload.plan import CorpusPlan
-from eventmark.workload.tenants import LARGE_EVENTS_SHARE
 
 LONGEST_STREAM_EVENTS = 1000
 LONGEST_STREAMS_MAX = 2  # per cohort and kind of tenant
-_LENGTH_MEDIAN = 4.0
 _LENGTH_SIGMA = 1.05
 _CORRELATED_EVENTS = 4
 
@@ -61,7 +59,7 @@ def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
     count = min(plan.cohort_events, plan.events - first_event)
     slice_hours = plan.calendar.slice_hours(number, plan.cohort_count)
     quotas, owners = _share_out(plan, number, slice_hours, count)
-    tenant_of, length = _draw_streams(quotas, owners, random)
+    tenant_of, length = _draw_streams(quotas, owners, plan.shape.stream_length, random)
     lifecycle = draw_lifecycles(len(length), random)
     aggregate = np.repeat(np.arange(len(length)), length)
     sequence = np.arange(count) - np.repeat(np.cumsum(length) - length, length) + 1
@@ -110,7 +108,7 @@ def _share_out(
     ]
     weights = np.array([tenant.weight for tenant in plan.tenants]) * np.array(activity)
     large = np.array([tenant.large for tenant in plan.tenants])
-    for kind, share in ((large, LARGE_EVENTS_SHARE), (~large, 1 - LARGE_EVENTS_SHARE)):
+    for kind, share in ((large, plan.shape.large_events), (~large, 1 - plan.shape.large_events)):
         weights[kind] *= share / weights[kind].sum()
     quotas = _apportion(weights, count)
     owners = [place for kind in (large, ~large) for place in _make_room_for_longest(quotas, kind, number)]
@@ -145,25 +143,25 @@ def _apportion(weights: np.ndarray, total: int) -> np.ndarray:
 
 
 def _draw_streams(
-    quotas: np.ndarray, owners: list[int], random: np.random.Generator
+    quotas: np.ndarray, owners: list[int], median: float, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tenant and length of each of the cohort's streams; each tenant's lengths sum to its quota."""
     tenants, lengths = [], []
     for place, quota in enumerate(quotas.tolist()):
         own = owners.count(place)
-        drawn = _draw_lengths(quota - own * LONGEST_STREAM_EVENTS, random)
+        drawn = _draw_lengths(quota - own * LONGEST_STREAM_EVENTS, median, random)
         lengths.append(np.concatenate([np.full(own, LONGEST_STREAM_EVENTS), drawn]))
         tenants.append(np.full(own + len(drawn), place))
     return np.concatenate(tenants), np.concatenate(lengths)
 
 
-def _draw_lengths(total: int, random: np.random.Generator) -> np.ndarray:
+def _draw_lengths(total: int, median: float, random: np.random.Generator) -> np.ndarray:
     """Long-tailed stream lengths, from 1 to below the longest, that sum to ``total``."""
     if total <= 0:
         return np.empty(0, dtype=np.int64)
     lengths = np.empty(0, dtype=np.int64)
     while lengths.sum() < total:
-        drawn = np.exp(random.normal(np.log(_LENGTH_MEDIAN), _LENGTH_SIGMA, total // 6 + 10))
+        drawn = np.exp(random.normal(np.log(median), _LENGTH_SIGMA, total // 6 + 10))
         more = np.clip(np.rint(drawn).astype(np.int64), 1, LONGEST_STREAM_EVENTS - 1)
         lengths = np.concatenate([lengths, more])
     ends = np.cumsum(lengths)

@@ -8,14 +8,14 @@ of ``payload::text`` there.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from eventmark.workload.lifecycles import LIFECYCLES
+from eventmark.workload.shape import SizeClass
 
 PROSE_CHARACTERS = 200_000
 ITEMS = 2000
@@ -39,16 +39,6 @@ _WORDS = (
     "supplier support switched tax team term third ticket time today total tracked transfer truck turned "
     "unit unpaid updated urgent used value van vendor visit volume waiting warehouse week weight wrong year"
 ).split()
-
-
-@dataclass(frozen=True, slots=True)
-class SizeClass:
-    """``share`` of the payloads have from ``low_bytes`` to ``high_bytes``, evenly spread."""
-
-    name: str
-    share: float
-    low_bytes: int
-    high_bytes: int
 
 
 LEAN = "lean"
@@ -87,6 +77,7 @@ class PayloadPool:
             last = self.item_at[item + min((left - 200) // 90, 40)]
             head = f'{head}"items": [{self.items[first : last - 2]}], '
             left = size - len(head) - _NOTE_FRAME_BYTES
+        prose_at %= max(1, PROSE_CHARACTERS - left)
         note = self.prose[prose_at : prose_at + left] if left > 0 else ""
         return f'{head}"note": "{note}"}}'
 
@@ -115,19 +106,20 @@ def opening(aggregate_type: str, aggregate_id: str) -> str:
     return f'{{"{aggregate_type.lower()}Id": "{aggregate_id[:8]}", "revision": '
 
 
-def draw_sizes(profile: str, count: int, random: np.random.Generator) -> np.ndarray:
+def draw_sizes(classes: Sequence[SizeClass], count: int, random: np.random.Generator) -> np.ndarray:
     """Sizes in bytes of ``count`` payloads."""
-    classes = PROFILES[profile]
     place = random.choice(len(classes), size=count, p=[size.share for size in classes])
     low = np.array([size.low_bytes for size in classes])[place]
     high = np.array([size.high_bytes for size in classes])[place]
     return np.asarray(low + (random.random(count) * (high - low + 1)).astype(np.int64))
 
 
-def example_payloads(count: int, random: np.random.Generator, profile: str = "realistic") -> list[str]:
-    """``count`` payloads as the corpus has them, for operations that write."""
+def example_payloads(
+    count: int, random: np.random.Generator, profile: str = "realistic", classes: Sequence[SizeClass] = ()
+) -> list[str]:
+    """``count`` payloads of a profile, of its sizes or those of ``classes``, for operations that write."""
     pool = prepared_pool(random)
-    sizes = draw_sizes(profile, count, random)
+    sizes = draw_sizes(classes or PROFILES[profile], count, random)
     kinds = random.integers(0, len(LIFECYCLES), count)
     draws = random.integers(0, [AMOUNT_MAX, ITEM_MAX, PROSE_MAX], (count, 3))
     openings = [

@@ -11,14 +11,15 @@ import numpy as np
 from eventmark.errors import UsageError
 from eventmark.workload.calendar import Calendar
 from eventmark.workload.payloads import (
+    LEAN,
     PROFILES,
     PayloadPool,
-    SizeClass,
     draw_sizes,
     example_payloads,
     prepared_pool,
 )
 from eventmark.workload.samples import size_classes, variants
+from eventmark.workload.shape import USUAL_SHAPE, CorpusShape, SizeClass
 from eventmark.workload.tenants import Tenant, make_tenants
 
 BATCH_EVENTS = 10_000
@@ -42,6 +43,7 @@ class CorpusPlan:
     payload_profile: str = "realistic"
     cohort_events: int = COHORT_EVENTS
     samples: tuple[str, ...] = ()
+    shape: CorpusShape = USUAL_SHAPE
 
     def __post_init__(self) -> None:
         if not 1 <= self.events <= EVENTS_MAX:
@@ -62,6 +64,11 @@ class CorpusPlan:
                 f"unknown payload profile {self.payload_profile!r}", remedy=f"use {' or '.join(PROFILES)}"
             )
 
+        if self.shape.payload_sizes and (self.samples or self.payload_profile == LEAN):
+            raise UsageError(
+                f"payloads that are {self.payload_profile} have sizes of their own",
+                remedy="leave out payload sizes, or what the payloads are",
+            )
         if self.cohort_events < BATCH_EVENTS or self.cohort_events % BATCH_EVENTS:
             raise UsageError(
                 f"a cohort of {self.cohort_events:,} events is not made of batches",
@@ -70,7 +77,7 @@ class CorpusPlan:
 
     @cached_property
     def tenants(self) -> tuple[Tenant, ...]:
-        return make_tenants(self.tenant_count, self.random("tenants"))
+        return make_tenants(self.tenant_count, self.random("tenants"), self.shape)
 
     @cached_property
     def calendar(self) -> Calendar:
@@ -88,19 +95,26 @@ class CorpusPlan:
         return variants(self.samples, self.random("samples"))
 
     @property
+    def another_shape(self) -> str:
+        """What of its shape is to be told after its numbers; nothing where it is the usual one."""
+        return "" if self.shape == USUAL_SHAPE else f", {self.shape}"
+
+    @property
     def size_classes(self) -> tuple[SizeClass, ...]:
         """What sizes the payloads have."""
-        return size_classes(self.sampled) if self.samples else PROFILES[self.payload_profile]
+        if self.samples:
+            return size_classes(self.sampled)
+        return self.shape.payload_sizes or PROFILES[self.payload_profile]
 
     def draw_payload_bytes(self, count: int, random: np.random.Generator) -> np.ndarray:
         """Sizes of ``count`` payloads that are made by a profile; those after samples have theirs, and 0 here."""
-        return np.zeros(count, np.int64) if self.samples else draw_sizes(self.payload_profile, count, random)
+        return np.zeros(count, np.int64) if self.samples else draw_sizes(self.size_classes, count, random)
 
     def example_payloads(self, count: int, random: np.random.Generator) -> list[str]:
         """``count`` payloads as the corpus has them."""
         if self.samples:
             return [self.sampled[place] for place in random.integers(0, len(self.sampled), count).tolist()]
-        return example_payloads(count, random, self.payload_profile)
+        return example_payloads(count, random, self.payload_profile, self.size_classes)
 
     @property
     def batch_count(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from eventmark.workload.payloads import SizeClass
+from eventmark.workload.shape import SizeClass
 
 VARIANTS_MIN = 2000  # as many payloads at least are made of a sample, however small it is
 _STRINGS_AND_NUMBERS = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*')

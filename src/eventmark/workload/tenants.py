@@ -1,4 +1,4 @@
-"""Tenants: a fifth of them own four fifths of the events, each lives in a time zone of its own."""
+"""Tenants: a few large ones own most of the events, each lives in a time zone of its own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LARGE_TENANTS_SHARE = 0.2
-LARGE_EVENTS_SHARE = 0.8
+from eventmark.workload.shape import CorpusShape
+
 WEIGHT_SPREAD = 0.2
 TIME_ZONES = (
     "Europe/Berlin",
@@ -31,13 +31,13 @@ class Tenant:
     time_zone: str
 
 
-def make_tenants(count: int, random: np.random.Generator) -> tuple[Tenant, ...]:
+def make_tenants(count: int, random: np.random.Generator, shape: CorpusShape) -> tuple[Tenant, ...]:
     """``count`` tenants, the large ones first. Weights differ by a fifth within each kind and sum to 1."""
-    large_count = max(1, round(count * LARGE_TENANTS_SHARE))
+    large_count = max(1, round(count * shape.large_tenants))
     weights = np.concatenate(
         [
-            _spread(large_count, LARGE_EVENTS_SHARE, random),
-            _spread(count - large_count, 1 - LARGE_EVENTS_SHARE, random),
+            _spread(large_count, shape.large_events, random),
+            _spread(count - large_count, 1 - shape.large_events, random),
         ]
     )
     return tuple(

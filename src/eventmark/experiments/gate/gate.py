@@ -30,6 +30,7 @@ from eventmark.sidebyside.protocol import (
 )
 from eventmark.sidebyside.sides import Side
 from eventmark.sidebyside.unique_keys import lost_keys
+from eventmark.workload import USUAL_SHAPE
 
 EVENTS = "100k"
 
@@ -75,9 +76,14 @@ class Gate(Experiment):
         )  # fmt: skip
 
     def _prepare(self, job: Job, both: tuple[Ground, Ground], progress: Progress) -> Bout:
+        if job.corpus.shape != USUAL_SHAPE:  # an older revision would not hear of it, and seed another corpus
+            raise UsageError(
+                "both revisions must make the same corpus",
+                remedy="leave out the shares, lengths and sizes of it",
+            )
         corpus = Corpus(
             events=job.corpus.events, seed=job.corpus.seed, tenants=job.corpus.tenant_count,
-            payload=job.corpus.payload_profile, samples=job.corpus.samples,
+            payload=job.corpus.payload_profile, samples=job.corpus.samples, shape=job.corpus.shape,
         )  # fmt: skip
         prepared = []
         for number, ground in enumerate(both):

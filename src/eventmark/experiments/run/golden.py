@@ -119,4 +119,5 @@ def _finding(statement: str, text: str, changed: Difference | None) -> Finding:
 
 
 def _corpus_name(plan: CorpusPlan) -> str:
-    return f"{plan.events:,} events, {plan.tenant_count} tenants, seed {plan.seed}, {plan.payload_profile} payloads"
+    numbers = f"{plan.events:,} events, {plan.tenant_count} tenants, seed {plan.seed}"
+    return f"{numbers}, {plan.payload_profile} payloads{plan.another_shape}"

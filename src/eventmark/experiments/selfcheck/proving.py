@@ -56,7 +56,7 @@ def proving_ground(job: Job, progress: Progress) -> Iterator[Proving]:
                 progress("seed both sides", number, len(both))
                 corpus = Corpus(
                     events=EVENTS, seed=job.corpus.seed, tenants=job.corpus.tenant_count,
-                    payload=job.corpus.payload_profile, samples=job.corpus.samples,
+                    payload=job.corpus.payload_profile, samples=job.corpus.samples, shape=job.corpus.shape,
                 )  # fmt: skip
                 ground.ask(Prepare(place=ground.place, corpus=corpus, sample=str(ground.sample)), Prepared)
             progress("seed both sides", len(both), len(both))
