@@ -13,7 +13,7 @@ from eventmark.workload import CorpusPlan, CorpusShape, make_batch, parse_sizes
 from tests.cli.conftest import Command
 
 
-def test_events_spread_as_the_shape_says() -> None:
+def test_events_spread_as_their_shape_asks() -> None:
     sizes = parse_sizes("50%:200-300, 50%:20000-30000")
     shape = CorpusShape(large_tenants=0.1, large_events=0.9, stream_length=20, payload_sizes=sizes)
     events = [
