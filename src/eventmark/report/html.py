@@ -13,6 +13,7 @@ import vl_convert
 from markupsafe import Markup
 
 from eventmark.report import numbers, orderings, sections, summary
+from eventmark.report.cache import kept_text
 from eventmark.report.charts import chart_specs
 from eventmark.report.glossary import explained
 from eventmark.report.plan_tree import plan_tree
@@ -142,8 +143,14 @@ def plan_title(plan: PlanResult) -> str:
 @lru_cache
 def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, out of the installed package."""
-    text: str = vl_convert.javascript_bundle(snippet=None)  # type: ignore[arg-type]
+    text = kept_text(f"charts-{vl_convert.__version__}.js", _bundled)
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _bundled() -> str:
+    """Takes seconds of processor time."""
+    text: str = vl_convert.javascript_bundle(snippet=None)  # type: ignore[arg-type]
+    return text
 
 
 def _asset(name: str) -> str:

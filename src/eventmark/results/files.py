@@ -72,13 +72,13 @@ def write_whole(path: Path, content: bytes) -> None:
         if target.exists() and not target.is_file():
             raise CannotRunError(f"{path} cannot be written: not a file", remedy=_REMEDY)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, mask(content.decode(errors="surrogateescape")).encode(errors="surrogateescape"))
+        write_as_is(target, mask(content.decode(errors="surrogateescape")).encode(errors="surrogateescape"))
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
         why = error.strerror if isinstance(error, OSError) else "its links go round in a circle"
         raise CannotRunError(f"{path} cannot be written: {why}", remedy=_REMEDY) from error
 
 
-def _replace(target: Path, content: bytes) -> None:
+def write_as_is(target: Path, content: bytes) -> None:
     """Write beside the target, flush, rename over it, flush the folder: a crash leaves the old or the new."""
     beside = target.with_name(f".{RESULT_FORMAT}-{secrets.token_hex(8)}")
     try:
