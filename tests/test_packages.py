@@ -82,6 +82,7 @@ def alone(wheels: dict[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
     return python
 
 
+@pytest.mark.long
 def test_the_engine_is_installed_without_anything_heavy(alone: Path) -> None:
     listed = {one["name"] for one in json.loads(pip("list", "--format", "json", python=alone).stdout)}
     assert listed - {"pip", "setuptools", "async-timeout"} == {
@@ -92,6 +93,7 @@ def test_the_engine_is_installed_without_anything_heavy(alone: Path) -> None:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "page", [ROOT / "README.md", ENGINE / "README.md"], ids=["its example", "its own page"]
 )
@@ -111,6 +113,7 @@ def test_the_engine_works_without_the_proving_ground(
     assert not {"eventmark.server", "eventmark.cli", "eventmark.stores"} & set(modules)
 
 
+@pytest.mark.long
 def test_metrics_without_their_extra_name_it(alone: Path) -> None:
     command = [alone, "-I", "-c", "import eventmark.engine.metrics"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -41,6 +41,7 @@ def test_the_documented_example_runs_as_it_stands_and_without_another_plugin(tea
     team.runpytest_subprocess("--eventmark", "-rs", "-p", "no:asyncio").assert_outcomes(passed=3)
 
 
+@pytest.mark.long
 def test_the_documented_example_passes_a_strict_type_check(tmp_path: Path) -> None:
     (tmp_path / "test_store.py").write_text(EXAMPLE)
     (tmp_path / "test_wrong.py").write_text(

@@ -32,6 +32,7 @@ def names(candidates: list[Candidate]) -> set[str]:
     return {one.name for one in candidates}
 
 
+@pytest.mark.long
 def test_two_states_that_are_alike_cost_the_same_to_the_byte(copies_of: MakeCopies) -> None:
     copies = copies_of("eaf-v3")
 
@@ -137,7 +138,9 @@ ROW_WORK = {
 }
 
 
-@pytest.mark.parametrize("names", [("fills_what_is_there", "fills_more"), ("writes",)])
+@pytest.mark.parametrize(
+    "names", [("fills_what_is_there", "fills_more"), pytest.param(("writes",), marks=pytest.mark.long)]
+)
 def test_a_row_trigger_goes_only_where_rows_come_out_the_same(
     copies_of: MakeCopies, own: Path, names: tuple[str, ...]
 ) -> None:
@@ -211,6 +214,7 @@ def test_a_table_whose_keys_hold_the_tenant_is_tried_in_partitions(copies_of: Ma
     )  # all tenants are read from each partition
 
 
+@pytest.mark.long
 def test_columns_in_an_order_that_aligns_better_take_less_room(copies_of: MakeCopies, own: Path) -> None:
     rewrite(
         own / "schema.sql",

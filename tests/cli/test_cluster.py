@@ -183,6 +183,7 @@ def test_a_hunt_has_its_writers_and_consumers_on_the_workers(
     assert found.visible_ms is not None
 
 
+@pytest.mark.long
 def test_events_are_delivered_from_one_worker_to_another(
     workers: ClusterWorkers, used: list[str], server: Server, corpus: str
 ) -> None:

@@ -81,6 +81,7 @@ def a_worker(process: subprocess.Popen[str]) -> None:
     workers_of(process)[0].kill()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("how", "said"),
     [

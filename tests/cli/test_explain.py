@@ -101,6 +101,7 @@ def test_a_good_store_has_no_cliff_and_its_corpus_is_as_it_was(
     assert {chart.mark for chart in section.charts} == {"heat"}
 
 
+@pytest.mark.long
 def test_a_store_without_its_index_has_a_cliff_with_its_plan_and_what_avoids_it(
     server: Server, database: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

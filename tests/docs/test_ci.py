@@ -136,7 +136,8 @@ def night(place: Path, script: str, number: int, result: Any, code: int) -> tupl
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("script", [github_script, pytest.param(gitlab_script, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("script", [github_script, gitlab_script])
 def test_the_nightly_job_keeps_its_results_and_is_red_by_what_became_slower(place: Path, script: Any) -> None:
     """The first night has nothing to compare; its missed target is red, and its result is kept; a step is red."""
     results = history(stepped(runs=16, at=10, ratio=1.6))

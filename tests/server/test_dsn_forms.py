@@ -232,6 +232,7 @@ def test_errors_name_the_cause_that_was_named(server: Server) -> None:
     assert "port" not in refused.remedy
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("spawned_workers")  # for what they print, and how they are started
 @pytest.mark.parametrize(
     "arguments",

@@ -136,6 +136,7 @@ def test_a_predicate_that_is_undecided_is_left_alone() -> None:
     assert without_tenant(statements["stream_events"], "tenant_id", "eventmark") is None
 
 
+@pytest.mark.long
 def test_a_store_without_streams_of_a_tenant_is_measured_without_them(job: Job, tmp_path: Path) -> None:
     write_template(tmp_path / "own")
     (tmp_path / "own" / "stream_tenant_events.sql").unlink()

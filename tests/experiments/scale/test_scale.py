@@ -86,6 +86,7 @@ def test_interrupted_it_goes_on_with_the_next_volume_and_finds_what_was_planted_
     assert not [phase for phase in again.phases if phase.name.startswith("measure")]
 
 
+@pytest.mark.long
 def test_a_log_that_has_grown_beyond_a_volume_is_not_measured_at_it(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
