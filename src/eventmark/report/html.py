@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -143,7 +144,7 @@ def plan_title(plan: PlanResult) -> str:
 @lru_cache
 def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, out of the installed package."""
-    text = kept_text(f"charts-{vl_convert.__version__}.js", _bundled)
+    text = kept_text(f"charts-{version('vl-convert-python')}.js", _bundled)
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

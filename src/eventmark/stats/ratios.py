@@ -205,7 +205,8 @@ def _quantiles(
         values[here, : len(one)] = _drawn_blocks(one, int(here.sum()), random)
     ranks = np.array([nearest_rank(q, int(count)) - 1 for count in lengths[drawn].sum(axis=1)])
     found = np.partition(values.reshape(len(drawn), -1), np.unique(ranks), axis=1)
-    return np.maximum(np.take_along_axis(found, ranks[:, np.newaxis], axis=1)[:, 0], 1).astype(np.float64)
+    quantiles = np.take_along_axis(found, ranks[:, np.newaxis], axis=1)[:, 0]
+    return np.asarray(np.maximum(quantiles, 1), np.float64)
 
 
 def _all_blocks(series: Samples, length: int) -> Samples:
