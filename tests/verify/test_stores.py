@@ -64,6 +64,19 @@ def test_the_example_loses_nothing_and_every_invariant_is_checked(database: str,
     assert result.client_cpu_share <= (os.cpu_count() or 1) * 1.1
 
 
+def test_a_store_that_takes_no_append_is_given_up_with_its_error(database: str, own: Path) -> None:
+    rewrite(
+        own / "schema.sql", ("    id uuid not null,\n", "    id uuid not null,\n    unknown text not null,\n")
+    )
+    plan = HuntPlan(
+        subject=store_subject(str(own)), events=2000, seconds=3600, paced_s=0.2, held_s=0.2, gives_up_s=0.2
+    )
+    result = hunt(database, "hunted", plan)  # would take an hour otherwise
+    assert result.committed == 0
+    assert result.verdict is not Verdict.MET
+    assert "unknown" in str(result.findings) + result.reason
+
+
 def by_event(own: Path) -> None:
     """No event ids, payloads kept as text, a statement for each event."""
     rewrite(own / "store.toml", ('event_id = "id"\n', ""))

@@ -168,11 +168,14 @@ def _key_of_payload(event: StoredEvent) -> int:
 
 @dataclass(slots=True)
 class WriterLog:
-    """What one writer process did. ``errors`` are of no kind that a store may raise."""
+    """What one writer process did. ``errors`` are of no kind that a store may raise; ``refused`` is the last append
+    that failed, in the store's words.
+    """
 
     attempts: Table = field(default_factory=lambda: np.empty(0, ATTEMPT))
     parts: Table = field(default_factory=lambda: np.empty(0, PART))
     errors: list[str] = field(default_factory=list)
+    refused: str = ""
     seconds: float = 0.0  # at full speed
     cpu_s: float = 0.0
 
@@ -204,7 +207,8 @@ class Consumption:
 
 @dataclass(slots=True, kw_only=True)
 class History:
-    """Everything that is known about one hunt. ``damaged`` counts stored events that are not as they were sent.
+    """Everything that is known about one hunt. ``damaged`` counts stored events that are not as they were sent;
+    ``refused`` is an append that failed, in the store's words.
 
     ``alone``: nobody but the hunt writes to the store. ``has_transaction_ids``: what is stored as such is
     the id of the whole transaction, not of a part of it. ``doubt_ns``: how wrong a time may be to another, where they
@@ -223,6 +227,7 @@ class History:
     damaged: int = 0
     replay_differences: int = 0
     errors: list[str] = field(default_factory=list)
+    refused: str = ""
 
     def save(self, path: Path) -> None:
         """Everything but the summary counts, for a look with numpy."""

@@ -37,7 +37,8 @@ LATER_SHARE = 0.3  # of the events; then the consumers begin that do not begin a
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HuntPlan:
-    """What a hunt is made of. It ends after ``events``, or after ``seconds`` at full speed.
+    """What a hunt is made of. It ends after ``events``, or after ``seconds`` at full speed, or when for ``gives_up_s``
+    every append failed.
 
     ``paced_s``: how long single appends at a steady rate come first, for the latencies. ``held_s``: how long
     one transaction keeps its events back, longer than any timeout.
@@ -49,6 +50,7 @@ class HuntPlan:
     seed: int = 1
     paced_s: float = 5.0
     held_s: float = 5.0
+    gives_up_s: float = 10.0
 
 
 def hunt(
@@ -134,7 +136,7 @@ def _full_speed(logs: list[WriterLog]) -> FullSpeed:
 def _paced_task(dsn: str, schema: str, plan: HuntPlan) -> WriterTask:
     return WriterTask(
         dsn=dsn, store=plan.subject.store, schema=schema, number=0, seed=plan.seed, seconds=plan.paced_s,
-        rate_per_s=PACED_RATE_PER_S, events=int(plan.paced_s * PACED_RATE_PER_S) + 1,
+        gives_up_s=plan.gives_up_s, rate_per_s=PACED_RATE_PER_S, events=int(plan.paced_s * PACED_RATE_PER_S) + 1,
     )  # fmt: skip
 
 
@@ -143,7 +145,7 @@ def _tasks(dsn: str, schema: str, plan: HuntPlan) -> Iterator[WriterTask]:
         yield WriterTask(
             dsn=dsn, store=plan.subject.store, schema=schema, number=number, seed=plan.seed, seconds=plan.seconds,
             events=-(-plan.events // WRITERS), held_s=plan.held_s if number == 1 else 0.0,
-            contends=plan.subject.contends, idles=plan.subject.idles,
+            gives_up_s=plan.gives_up_s, contends=plan.subject.contends, idles=plan.subject.idles,
         )  # fmt: skip
 
 
@@ -220,4 +222,5 @@ async def _history(
         damaged=damaged,
         replay_differences=differences,
         errors=[error for log in logs for error in log.errors],
+        refused=next((log.refused for log in reversed(logs) if log.refused), ""),
     )

@@ -88,6 +88,8 @@ def _verdict(
 ) -> tuple[Verdict, str]:
     if faults:
         return Verdict.BROKEN, "; ".join(said(fault, reader) for fault in faults)
+    if not len(history.stored) and history.refused:
+        return Verdict.INCONCLUSIVE, f"no append was committed; the last one ended with {history.refused}"
     if not len(history.stored) or not any(len(one.delivered) for one in history.consumptions):
         return Verdict.INCONCLUSIVE, "nothing was written, or nothing was delivered"
     if missing:

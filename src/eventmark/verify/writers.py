@@ -15,7 +15,7 @@ from eventmark.domain import NewEvent
 from eventmark.engine import PostgresEventStore
 from eventmark.errors import CannotRunError, EventStoreError, VersionConflictError
 from eventmark.stores import SqlEventStore, find_store, naming_of, open_store
-from eventmark.verify.attempts import Attempt, RolledBack, outcome_after
+from eventmark.verify.attempts import Attempt, RolledBack, described, outcome_after
 from eventmark.verify.history import ATTEMPT, PART, TENANTS, Outcome, WriterLog, new_event, stream_id
 from eventmark.workers import WorkerLink
 
@@ -35,13 +35,16 @@ IDLE_S = (0.5, 1.0)  # one that has its id early and appends late
 IDLE_PAUSE_S = 1.0
 CONTENDED_SHARE = 0.5  # of both, how many append to a stream that all writers append to
 
+FAILURES_IN_A_ROW = 100
+"""As many at least, and for ``gives_up_s``, before a writer gives up."""
+
 VERSION_MAX = 1 << 62  # more than any stream of a hunt comes to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterTask:
     """What a writer process does; travels to it. It ends after
-    ``events`` are committed, or after ``seconds``.
+    ``events`` are committed, or after ``seconds``, or when for ``gives_up_s`` nothing that it tried was committed.
 
     With ``rate_per_s`` it appends single events at that rate and nothing else but slow transactions.
     ``held_s``: one transaction more, that appends first and commits so much later. ``contends``: some
@@ -55,6 +58,7 @@ class WriterTask:
     seed: int
     events: int
     seconds: float
+    gives_up_s: float
     rate_per_s: float = 0.0
     held_s: float = 0.0
     contends: bool = True
@@ -79,6 +83,7 @@ class _Log:
     attempts: list[tuple[int, bool, int, int, int]] = field(default_factory=list)
     parts: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    refused: str = ""
 
 
 class _Writer:
@@ -92,6 +97,8 @@ class _Writer:
         self._committed = 0
         self._log = _Log()
         self._ends_s = time.monotonic() + task.seconds
+        self._failures = 0  # in a row
+        self._committed_at_s = time.monotonic()
 
     async def run(self) -> WriterLog:
         began_s, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
@@ -111,12 +118,17 @@ class _Writer:
             attempts=np.array(self._log.attempts, ATTEMPT),
             parts=np.array(self._log.parts, PART),
             errors=self._log.errors,
+            refused=self._log.refused,
             seconds=seconds,
             cpu_s=usage.ru_utime + usage.ru_stime - before.ru_utime - before.ru_stime,
         )
 
     def _over(self) -> bool:
-        return self._committed >= self._task.events or time.monotonic() >= self._ends_s
+        now_s = time.monotonic()
+        gives_up = (
+            now_s - self._committed_at_s >= self._task.gives_up_s and self._failures >= FAILURES_IN_A_ROW
+        )
+        return gives_up or self._committed >= self._task.events or now_s >= self._ends_s
 
     async def _busy(self, number: int) -> None:
         kinds: list[tuple[Callable[[int], Awaitable[None]], int]] = [
@@ -246,7 +258,11 @@ class _Writer:
             for stream, *_ in attempt.parts[-1:]:
                 self._versions[stream] = await self._version_after(stream, failure.actual_version)
         if outcome is not Outcome.OK:
+            if failure is not None and not isinstance(failure, RolledBack):
+                self._failures += 1
+                self._log.refused = described(failure)
             return False
+        self._failures, self._committed_at_s = 0, time.monotonic()
         self._committed += sum(count for *_, count in attempt.parts)
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,14 +98,16 @@ class Verification(Experiment):
         )  # fmt: skip
 
     def _hunt(self, job: Job, plan: HuntPlan, run: Run, progress: Progress) -> OrderingResult:
+        began_s = time.monotonic()
         with run.phase(plan.subject.name):
             found = hunt(
                 job.server.dsn, scratch_name(job.schema, SCHEMA_SUFFIX), plan, replay=_replay(job, plan),
                 keep_history=self.out / f"history-{plan.subject.name}.npz", cluster=job.cluster, progress=progress,
             )  # fmt: skip
-        note_left_out(
-            run.skipped, found, plan.events, f"{plan.seconds:g} s were over: give more with --seconds"
-        )
+        why = f"{plan.seconds:g} s were over: give more with --seconds"
+        if time.monotonic() - began_s < plan.seconds:
+            why = f"for {plan.gives_up_s:g} s every append failed"
+        note_left_out(run.skipped, found, plan.events, why)
         return found
 
 
