@@ -148,7 +148,7 @@ class Copies:
         """Every statement under every condition, with arguments from ``schema``."""
         definition = self.definition
         return await sampled_cases(
-            connection, definition.statements, schema, definition.columns, definition.events_table,
+            connection, definition.statements, schema, definition.read_columns, definition.events_table,
             definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
  first_sequence=definition.first_sequence,
         )  # fmt: skip

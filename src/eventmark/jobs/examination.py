@@ -62,7 +62,7 @@ async def _examine(
         for name, value in settings.items():
             await connection.execute(f"set {name} = {value}")
         cases = await sampled_cases(
-            connection, statements, job.schema, definition.columns, definition.events_table,
+            connection, statements, job.schema, definition.read_columns, definition.events_table,
             definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
             first_sequence=definition.first_sequence, large=large,
         )  # fmt: skip

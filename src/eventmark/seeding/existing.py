@@ -124,9 +124,9 @@ async def _last_place(
 ) -> tuple[int, int]:
     """The last place with enough events after it; before all others where there is none, or no index leads to it."""
     names = definition.sql_columns
-    places = [names[name] for name in ("transaction_id", "global_sequence_id") if name in names]
-    order = ", ".join(f"{column} desc" for column in places)
-    transaction = f"{names['transaction_id']}::text::bigint" if "transaction_id" in names else "0::bigint"
+    order = ", ".join(f"{names[name]} desc" for name in definition.place_columns)
+    is_first = "transaction_id" in definition.place_columns
+    transaction = f"{names['transaction_id']}::text::bigint" if is_first else "0::bigint"
     query = (
         f"select {transaction} as transaction, {names['global_sequence_id']}::bigint as position"
         f" from {table} order by {order} offset {BEHIND_END_EVENTS} limit 1"

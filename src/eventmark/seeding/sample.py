@@ -100,7 +100,7 @@ async def drawn_rows(
     drawn = table if shape.kind == "v" else f"{table} tablesample system ({percent:.4f}) repeatable (1)"
     at = instant_of(definition, shape)
     kind = names.get("aggregate_type", "''")
-    transaction = names.get("transaction_id")
+    transaction = names["transaction_id"] if "transaction_id" in definition.place_columns else ""
     rows: list[asyncpg.Record] = await connection.fetch(
         f"select {names['tenant_id']}::text as tenant, {names['aggregate_id']}::text as aggregate,"
         f" {kind}::text as kind,"

@@ -204,7 +204,7 @@ async def _examine(place: Place) -> Examined:
     connection = await asyncpg.connect(place.dsn)
     try:
         cases = await sampled_cases(
-            connection, definition.statements, place.schema, definition.columns, definition.events_table,
+            connection, definition.statements, place.schema, definition.read_columns, definition.events_table,
             definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
  first_sequence=definition.first_sequence,
         )  # fmt: skip

@@ -26,7 +26,15 @@ from eventmark.stores.scratch import (
 )
 from eventmark.stores.script import ScriptStatement, index_statements
 from eventmark.stores.session import StoreSessions, open_sessions
-from eventmark.stores.shape import Shape, check_shape, instant_sql, line_of, read_naming, read_shape
+from eventmark.stores.shape import (
+    Shape,
+    check_shape,
+    check_types,
+    instant_sql,
+    line_of,
+    read_naming,
+    read_shape,
+)
 from eventmark.stores.sql_store import (
     PER_EVENT_PARAMETERS,
     STREAM_PARAMETERS,
@@ -60,6 +68,7 @@ __all__ = [
     "check_existing",
     "check_shape",
     "check_store",
+    "check_types",
     "claimed",
     "drop_scratch",
     "drop_scratch_schema",

@@ -117,6 +117,20 @@ class StoreDefinition:
         return Naming(event_types=self.event_types, aggregate_types=self.aggregate_types)
 
     @property
+    def read_columns(self) -> dict[str, str]:
+        """The columns by Eventmark's names, without transaction ids that are kept and not read by."""
+        by_number = self.ordering != "transaction-id"
+        return {
+            name: one for name, one in self.columns.items() if not (by_number and name == "transaction_id")
+        }
+
+    @property
+    def place_columns(self) -> dict[str, str]:
+        """Those of them that place an event in the log, in this order."""
+        columns = self.read_columns
+        return {name: columns[name] for name in ("transaction_id", "global_sequence_id") if name in columns}
+
+    @property
     def sql_columns(self) -> dict[str, str]:
         """Eventmark's names and the table's columns as SQL; the tenant is a constant where the store has none."""
         quoted = {name: f'"{column}"' for name, column in self.columns.items()}

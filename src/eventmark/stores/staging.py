@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from eventmark.engine.statements import quoted_schema
+from eventmark.errors import StoreDefinitionError
 from eventmark.stores.definition import EVENT_COLUMNS, StoreDefinition
 from eventmark.stores.script import ScriptStatement, seed_statements
 from eventmark.stores.shape import TEXTS, Column, Shape
@@ -55,7 +56,12 @@ class Staging:
     async def fill_beside(self, connection: asyncpg.Connection[Any]) -> None:
         """Only what has to be there beside the events."""
         for statement in self.before if self.insert else ():
-            await connection.execute(statement.sql)
+            try:
+                await connection.execute(statement.sql)
+            except asyncpg.PostgresError as error:
+                raise StoreDefinitionError(
+                    str(error).partition("\n")[0], path=str(statement.path), line=statement.line
+                ) from None
 
 
 def staging_of(definition: StoreDefinition, shape: Shape, schema: str) -> Staging:

@@ -12,10 +12,11 @@ from eventmark.seeding import fill_beside
 from eventmark.stores import (
     REFUSALS,
     StoreDefinition,
+    check_types,
     find_store,
     make_scratch_schema,
     make_scratch_store,
-    read_naming,
+    read_shape,
 )
 from eventmark.verify.history import SEGMENTS, TENANTS, tenant_of
 
@@ -95,10 +96,11 @@ class Subject:
     async def _tenants(self, dsn: str, schema: str) -> list[str]:
         connection = await asyncpg.connect(dsn)
         try:
-            naming = await read_naming(connection, self.definition, schema)
+            shape = await read_shape(connection, self.definition, schema)
         finally:
             await connection.close()
-        return sorted({tenant_of(number, naming) for number in range(TENANTS)})
+        check_types(self.definition, shape)
+        return sorted({tenant_of(number, shape.naming) for number in range(TENANTS)})
 
 
 def engine_subject(ordering: str) -> Subject:

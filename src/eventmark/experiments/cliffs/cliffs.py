@@ -166,7 +166,7 @@ async def _draw(
 ) -> DrawnQuestions:  # fmt: skip
     definition = job.definition
     return await draw_questions(
-        connection, statements or definition.statements, schema, definition.columns, definition.events_table,
+        connection, statements or definition.statements, schema, definition.read_columns, definition.events_table,
         definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
  first_sequence=definition.first_sequence,
         per_statement=extent.questions, batches=extent.batches, seed=job.corpus.seed,
