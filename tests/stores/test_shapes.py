@@ -269,3 +269,28 @@ def test_a_column_of_any_type_runs_or_is_refused_by_file_and_line(
         assert broken(audited(database, folder, events=500)) == set(), shaped
     execute(database, "drop schema if exists eventmark cascade")
     assert left(database) == 0
+
+
+def test_places_of_a_log_that_is_read_by_number_have_no_transaction_id(database: str, tmp_path: Path) -> None:
+    definition = read_definition(write_shaped(tmp_path / "own", Shaped(transactions="bigint")))
+    seed(database, definition, CorpusPlan(EVENTS), schema="eventmark", workers=1)
+
+    async def places() -> list[tuple[int, int]]:
+        connection = await asyncpg.connect(database)
+        try:
+            return (await sample_corpus(connection, definition, schema="eventmark", events=EVENTS)).positions
+        finally:
+            await connection.close()
+
+    found = asyncio.run(places())
+    assert {transaction for transaction, _ in found} == {0}
+    assert len({number for _, number in found}) > EVENTS / 4
+
+
+@pytest.mark.parametrize("shaped", [Shaped(stream="date"), Shaped(version="oid", beside="streams")])
+def test_a_hunt_refuses_what_seeding_would_by_file_and_line(
+    shaped: Shaped, database: str, tmp_path: Path
+) -> None:
+    subject = store_subject(str(write_shaped(tmp_path / "own", shaped)))
+    with pytest.raises(StoreDefinitionError, match=r"(store\.toml|seed\.sql):\d+: "):
+        asyncio.run(subject.make(confined_dsn(database, "hunted"), "hunted"))

@@ -95,7 +95,8 @@ async def _scanning(connection: asyncpg.Connection, job: Job, large: frozenset[s
     definition, statements = job.definition, asked_statements(job)
     cases = await sampled_cases(
         connection, statements, job.schema, definition.read_columns, definition.events_table,
-        definition.snapshots_table, snapshot_columns=definition.snapshot_columns, first_sequence=definition.first_sequence, large=large,
+        definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
+        first_sequence=definition.first_sequence, large=large,
     )  # fmt: skip
     found: dict[str, str] = {}
     for case in cases:
