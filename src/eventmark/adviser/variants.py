@@ -102,7 +102,7 @@ async def read_subject(copies: Copies, connection: asyncpg.Connection[Any], sche
     return Subject(
         table=table,
         indexes=indexes,
-        columns=dict(definition.columns),
+        columns=definition.read_columns,
         sizes=await sampled_sizes(connection, schema, table, SAMPLED_ROWS),
         uuid_columns=await _uuid_columns(connection, relation, table),
         compression_methods=setting["enumvals"],
