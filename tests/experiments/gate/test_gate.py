@@ -25,7 +25,7 @@ from eventmark.sidebyside.grounds import Ground
 from eventmark.sidebyside.protocol import Open, Opened, Place, Turn, Turned
 from eventmark.sidebyside.sides import Side, both_sides
 from eventmark.stores import find_store, write_template
-from eventmark.workload import CorpusPlan
+from eventmark.workload import CorpusPlan, CorpusShape
 
 EVENTS = 20_000
 LOAD = "load_aggregate[1000]"
@@ -174,6 +174,13 @@ def test_a_setting_reaches_the_side_it_is_named_for_and_no_other(
 def test_a_setting_that_is_none_is_refused(job: Job, settings: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         gate(job, "server:default", f"server:{settings}")
+    assert asyncio.run(_schemas(job.server.dsn)) == []
+
+
+def test_a_corpus_of_a_shape_that_an_older_revision_does_not_know_is_refused(job: Job) -> None:
+    shaped = replace(job, corpus=replace(job.corpus, shape=CorpusShape(stream_length=9)))
+    with pytest.raises(UsageError, match="a corpus of the usual shape"):
+        gate(shaped, "server:default", "server:work_mem=8MB")
     assert asyncio.run(_schemas(job.server.dsn)) == []
 
 
