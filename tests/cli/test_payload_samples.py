@@ -153,3 +153,5 @@ def test_a_corpus_after_samples_is_seeded_audited_appended_to_and_made_only_once
     assert other.code == 4 and "--replace" in other.err
     assert command("seed", "--events", "2k", "--server", database, "--anonymise").code == 2
     assert command("seed", *asked[:-1], "missing.ndjson").code == 2
+    both = command("seed", *asked, "--payload", "small")
+    assert both.code == 2 and "leave out --payload" in both.err

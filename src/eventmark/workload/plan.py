@@ -24,6 +24,7 @@ from eventmark.workload.tenants import Tenant, make_tenants
 
 BATCH_EVENTS = 10_000
 COHORT_EVENTS = 100_000
+USUAL_PROFILE = "realistic"
 EVENTS_MAX = 1_000_000_000
 TENANTS_MAX = 10_000
 
@@ -40,7 +41,7 @@ class CorpusPlan:
     events: int
     seed: int = 1
     tenant_count: int = 20
-    payload_profile: str = "realistic"
+    payload_profile: str = USUAL_PROFILE
     cohort_events: int = COHORT_EVENTS
     samples: tuple[str, ...] = ()
     shape: CorpusShape = USUAL_SHAPE
@@ -57,6 +58,11 @@ class CorpusPlan:
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed {self.seed} is out of range", remedy="name a number from 0 to 2^63 - 1")
         if self.samples:
+            if self.payload_profile in PROFILES and self.payload_profile != USUAL_PROFILE:
+                raise UsageError(
+                    f"payloads are either {self.payload_profile} or made after samples",
+                    remedy="leave out --payload, or --payload-samples",
+                )
             digest = hashlib.sha256("\n".join(self.samples).encode()).hexdigest()
             object.__setattr__(self, "payload_profile", f"sampled ({digest[:8]})")
         elif self.payload_profile not in PROFILES:
