@@ -113,6 +113,31 @@ def test_a_client_that_may_be_busy_on_a_crowded_machine_is_undecided() -> None:
     assert find_bottleneck(replace(crowded, machine_cores=2.0)).limit is Limit.OTHERS
 
 
+def test_a_client_that_waits_for_a_core_on_a_machine_that_the_server_filled_is_not_to_blame() -> None:
+    """As a sweep saw it: its process ran for 0.2 s of each second and was able to run for 0.86 s."""
+    lagged = CallTimes(calls=5_600, total_s=61.0, late_s=17.4, loop_lag_s=36.0)
+    starved = evidence(
+        {Wait("LWLock", "WALWrite"): 24.7, RUNNING: 0.5},
+        calls=lagged, client=ProcessLoad(cores=0.4, busiest=0.597, demand=0.86), server=ProcessLoad(cores=1.4),
+        machine_cores=1.98,
+    )  # fmt: skip
+    assert starved.client is not None
+    assert starved.client.kept_waiting == pytest.approx(0.76, abs=0.01)
+    assert find_bottleneck(starved).limit is Limit.SERVER_CPU
+    own = replace(
+        starved, client=ProcessLoad(cores=0.6, busiest=0.597, demand=0.597), server=ProcessLoad(cores=0.8)
+    )
+    assert find_bottleneck(own).limit is Limit.CLIENT
+
+
+def test_what_the_system_does_for_client_and_server_fills_the_machine_too() -> None:
+    nearly = evidence(
+        {RUNNING: 1.4}, client=ProcessLoad(cores=0.4, busiest=0.4), server=ProcessLoad(cores=1.35)
+    )
+    assert find_bottleneck(replace(nearly, machine_cores=1.76)).limit is Limit.NONE
+    assert find_bottleneck(replace(nearly, machine_cores=1.9)).limit is Limit.SERVER_CPU
+
+
 def test_what_was_not_seen_is_unknown_and_not_none() -> None:
     assert find_bottleneck(evidence(looks=LOOKS_MIN - 1)).limit is Limit.UNKNOWN
     found = find_bottleneck(evidence(server=None, waits={RUNNING: 1.8}))

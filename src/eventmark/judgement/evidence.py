@@ -103,6 +103,14 @@ class ProcessLoad:
     busiest: float | None = None
     demand: float | None = None
 
+    @property
+    def kept_waiting(self) -> float:
+        """Of the time in which the busiest one was able to run, the share that it waited for a core."""
+        busiest, demand = self.busiest or 0.0, self.demand or 0.0
+        if busiest >= 1 or demand <= busiest:
+            return 0.0
+        return (demand - busiest) / (1 - busiest) / demand
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatementTime:

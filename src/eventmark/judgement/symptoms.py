@@ -186,7 +186,7 @@ def _client_machine(evidence: Evidence) -> Reading | None:
         return _exact(
             client.cores / evidence.cores, f"the server used more cores than the client ({client.cores:.2f})"
         )
-    full = (client.cores + server.cores) / evidence.cores
+    full = _full(evidence, client.cores + server.cores)
     return _exact(full, f"client and server used {full:.0%} of the machine's cores, the client most of it")
 
 
@@ -194,18 +194,24 @@ def _late(evidence: Evidence) -> Reading | None:
     calls = evidence.calls
     if calls is None or calls.total_s <= 0:
         return _exact(0.0, "no call was late")
-    share = calls.late_s / calls.total_s
-    return _exact(share, f"{share:.0%} of the time of calls passed before the client came to send them")
+    what = "{share:.0%} of the time of calls passed before the client came to send them"
+    return _of_the_client(evidence, calls.late_s / calls.total_s, what)
 
 
 def _loop_lag(evidence: Evidence) -> Reading | None:
     calls = evidence.calls
     if calls is None or calls.total_s <= 0:
         return _exact(0.0, "no call waited for the client's event loop")
-    share = calls.loop_lag_s / calls.total_s
-    return _exact(
-        share, f"{share:.0%} of the time of calls passed while the client's event loop was busy with others"
-    )
+    what = "{share:.0%} of the time of calls passed while the client's event loop was busy with others"
+    return _of_the_client(evidence, calls.loop_lag_s / calls.total_s, what)
+
+
+def _of_the_client(evidence: Evidence, share: float, what: str) -> Reading:
+    """What the client is to blame for of such a share: not what its process was kept waiting for a core."""
+    waited = evidence.client.kept_waiting if evidence.client else 0.0
+    own = share * (1 - waited)
+    left_out = f", its waiting for a core left out ({share - own:.0%})" if share - own >= 0.005 else ""
+    return _exact(own, what.format(share=own) + left_out)
 
 
 def _server_cpu(evidence: Evidence) -> Reading | None:
@@ -219,12 +225,22 @@ def _server_cpu(evidence: Evidence) -> Reading | None:
         return _exact(
             server.cores / evidence.cores, f"the client used more cores than the server ({server.cores:.2f})"
         )
-    full = (own + server.cores) / evidence.cores
+    full = _full(evidence, own + server.cores)
     return _exact(
         full,
-        f"server and client used {full:.0%} of the machine's {evidence.cores} cores, the server {server.cores:.2f}"
+        f"{full:.0%} of the machine's {evidence.cores} cores were used, {server.cores:.2f} of them by the server"
         + _costliest(evidence),
     )
+
+
+def _full(evidence: Evidence, own: float) -> float:
+    """The share of the machine's cores that client and server used, with what the system did for them.
+
+    Sending, receiving and writing back are done by nobody's process: what is left over is theirs, unless it is so
+    much that other processes must have had it.
+    """
+    machine = evidence.machine_cores or 0.0
+    return (machine if own < machine < own + BUSY_SHARE * evidence.cores else own) / evidence.cores
 
 
 def _costliest(evidence: Evidence) -> str:
