@@ -124,22 +124,41 @@ def test_what_does_not_fit_is_said_beforehand_and_leaves_its_criterion_undecided
 def test_a_part_that_was_passed_over_is_done_when_what_had_its_time_no_longer_fits(
     certify: Callable[..., RunResult],
 ) -> None:
-    """The soak has the time that sweep would need; then growth takes twice as long as was thought."""
+    """The soak has the time that sweep would need; then isolation takes much longer than was thought."""
     now_s = 0.0
-    seconds = dict.fromkeys(Part, 1.0) | {Part.SOAK: 80.0, Part.SWEEP: 40.0}
+    seconds = dict.fromkeys(Part, 1.0) | {Part.SOAK: 95.0, Part.SWEEP: 30.0}
     recorded = Recorded(all_met(), seconds=seconds)
-    passed = all_met()[Part.GROWTH]
+    passed = all_met()[Part.ISOLATION]
 
     class Slow(dict[Part, RunResult]):
         def get(self, part: Part, default: object = None) -> RunResult:  # type: ignore[override]
             nonlocal now_s
-            now_s += 60.0 if part is Part.GROWTH else 1.0
+            now_s += 60.0 if part is Part.ISOLATION else 1.0
             return super().get(part, passed)
 
     recorded.results = Slow(all_met())
     certify(recorded, clock=lambda: now_s)
     assert Part.SOAK not in recorded.done
-    assert recorded.done.index(Part.SWEEP) > recorded.done.index(Part.GROWTH)
+    assert recorded.done.index(Part.SWEEP) > recorded.done.index(Part.ISOLATION)
+
+
+@pytest.mark.parametrize(("each_s", "advised"), [(5.0, True), (7.0, False)])
+def test_how_long_parts_took_decides_what_there_is_time_for(
+    certify: Callable[..., RunResult], each_s: float, advised: bool
+) -> None:
+    """Eleven parts of 5 s fit into a minute; where each takes 7 s, the last has no time, which is seen beforehand."""
+    now_s = 0.0
+
+    class Timed(dict[Part, RunResult]):
+        def get(self, part: Part, default: object = None) -> RunResult:  # type: ignore[override]
+            nonlocal now_s
+            now_s += each_s
+            return super().get(part, all_met()[Part.GROWTH])
+
+    recorded = Recorded(Timed(all_met()), seconds={Part.SOAK: each_s})
+    certify(recorded, minutes=1, clock=lambda: now_s)
+    assert (Part.ADVICE in recorded.done) is advised
+    assert now_s <= 60.0
 
 
 def test_too_few_minutes_for_anything_are_refused_at_once(certify: Callable[..., RunResult]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -50,6 +50,9 @@ NOT_IN_USE = {
 }
 """What is not done on data that was there already, with the reason and the verb that does it elsewhere."""
 
+PACE_MOST = 1.5
+"""The machine is taken to be so many times slower or quicker than estimated, at most."""
+
 ENDED = ("interrupted", "ended by an error")
 
 View = Callable[[], AbstractContextManager[tuple[Progress, Watcher]]]
@@ -77,6 +80,8 @@ class Certification:
     clock: Callable[[], float] = time.monotonic
     _parts: dict[Part, RunResult] = field(default_factory=dict)
     _not_done: dict[Part, str] = field(default_factory=dict)
+    _estimated_s: float = 0.0
+    _took_s: float = 0.0
     _began_s: float = field(init=False)
     _began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -124,7 +129,7 @@ class Certification:
     def _chosen(self) -> tuple[dict[Part, Extent], float]:
         """The extents of what is yet to be done, and what is left over."""
         to_do = self._to_do()
-        seconds = {part: [one.seconds for one in extents] for part, extents in to_do.items()}
+        seconds = {part: self._seconds(part, extents) for part, extents in to_do.items()}
         decides = {
             part: next((place for place, one in enumerate(extents) if one.decides), 0)
             for part, extents in to_do.items()
@@ -132,6 +137,13 @@ class Certification:
         chosen = chosen_extents(seconds, self._left_s(), decides)
         rest_s = left_over_s(seconds, chosen, self._left_s())
         return {part: to_do[part][place] for part, place in chosen.items()}, rest_s
+
+    def _seconds(self, part: Part, extents: Sequence[Extent]) -> list[float]:
+        """What each will take here, by how the parts before kept to their estimates; a soak takes its own time."""
+        pace = 1.0
+        if self._estimated_s and part is not Part.SOAK:
+            pace = min(max(self._took_s / self._estimated_s, 1 / PACE_MOST), PACE_MOST)
+        return [pace * one.seconds for one in extents]
 
     def _next(self) -> tuple[Part, Extent] | None:
         """The first part that there is time for now, and how thoroughly.
@@ -169,6 +181,7 @@ class Certification:
         rest_s = self._chosen()[1]
         number = f"{list(Part).index(part) + 1}/{len(Part)}"
         self.say(f"[{number}] {TITLES[part]}; {_minutes(max(self._left_s(), 0))} left")
+        began_s = self.clock()
         try:
             with self.view() as (progress, watch):
                 ground = replace(self.ground, watch=watch)
@@ -184,6 +197,8 @@ class Certification:
             return
         except Exception as error:
             raise Stopped(self._result(ENDED[1]), error) from error
+        self._estimated_s += extent.seconds + (rest_s if part is Part.SOAK else 0.0)
+        self._took_s += self.clock() - began_s
         kept.keep(part, result)
         self._parts[part] = result
         if result.corpus is not None and result.corpus.events_per_s:

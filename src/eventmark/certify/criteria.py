@@ -23,7 +23,10 @@ from eventmark.verify.findings import LOST
 
 
 class Part(StrEnum):
-    """What a certification is made of, in the order in which it is done: what may end it early comes first."""
+    """What a certification is made of, in the order in which it is done: what may end it early comes first.
+
+    Growth is nearly last: how long loading takes is hardest to foresee, and it can do with less time.
+    """
 
     VERIFY = "verify"
     OPERATIONS = "operations"
@@ -32,9 +35,9 @@ class Part(StrEnum):
     CAPACITY = "capacity"
     SWEEP = "sweep"
     ISOLATION = "isolation"
-    GROWTH = "growth"
     STRESS = "stress"
     SOAK = "soak"
+    GROWTH = "growth"
     ADVICE = "advice"
 
 

@@ -1,10 +1,12 @@
 """How thoroughly each part can be done: its extents, what each takes, and the experiment that it is.
 
-Times are of two cores, and are estimates: the schedule is made anew before each part, with the time that is left.
+Times are of two cores, and are estimates: the schedule is made anew before each part, with the time that is left and
+what the parts before it took.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +50,7 @@ LEVEL_LEAST_S = 1.0
 LOADED_LEAST_S = 30.0
 """In less, the rarest operations of the mix have too few samples to be bounded."""
 
-VOLUME_S = {"quick": 12.0, "short": 45.0}
+VOLUME_S = {"quick": 12.0, "short": 130.0}
 """What one volume of a growing log takes to measure, by effort."""
 
 GROWTH_FIRST_EVENTS = 1_000_000
@@ -98,9 +100,9 @@ def extents_of(ground: Ground) -> dict[Part, Sequence[Extent]]:
             _sweep(SWEPT, 0.6), _sweep(SWEPT, 1.5), _sweep(SERVED, 1.5), _sweep(SERVED, 3.0),
         ],
         Part.ISOLATION: [_isolation(1.0, 3, "quick"), _isolation(3.0, 6, "quick"), _isolation(5.0, 6, "standard")],
-        Part.GROWTH: _growth(ground),
         Part.STRESS: [_plain(30.0, "quick", Stress), _plain(80.0, "standard", Stress)],
         Part.SOAK: [_soak(SOAKED_LEAST_S)],
+        Part.GROWTH: _growth(ground),
         Part.ADVICE: [_advice(60.0, "quick"), _advice(260.0, "standard")],
     }  # fmt: skip
     return _of_profile(ground, found)
@@ -137,7 +139,7 @@ def _verify(ground: Ground) -> Sequence[Extent]:
 
     return [
         Extent(seconds=12.0, profile="quick", make=make, events_max=20_000),
-        Extent(seconds=50.0, profile="standard", make=make, events_max=200_000),
+        Extent(seconds=125.0, profile="standard", make=make, events_max=200_000),
     ]
 
 
@@ -148,7 +150,7 @@ def _operations(ground: Ground) -> Sequence[Extent]:
     times = 2.0 if job.with_floors else 1.0
     return [
         _plain(25.0 * times + seeding_s, "quick", MainJob),
-        _plain(95.0 * times + seeding_s, "standard", MainJob),
+        _plain(150.0 * times + seeding_s, "standard", MainJob),
     ]
 
 
@@ -213,27 +215,34 @@ def _isolation(leg_s: float, rounds: int, profile: str) -> Extent:
 
 
 def _growth(ground: Ground) -> Sequence[Extent]:
-    """The smallest volume is what a corpus has, a million at most; the largest is what the time allows, 10 million."""
+    """The small corpus is what a corpus has, a million at most; the largest volume what the time allows, 10 million.
+
+    In less time the log is measured at its largest volume alone; in more on the way there too, which shows the law.
+    """
     first = min(ground.job.corpus.events, GROWTH_FIRST_EVENTS)
     if first < FIRST_MIN:
         return []
-    found = [_grown(ground, volumes_of(first, str(4 * first), quick=True)[::2], "quick")]
+    found = [_grown(ground, first, (4 * first,), "quick")]
     if ground.job.profile.name == "quick":
         return found
     for times in (4, 10, 20, 50, 100, 200):
         if (largest := first * times) > GROWN_EVENTS:
             break
-        steps = volumes_of(first, str(largest))
-        for volumes in ((first, largest), steps) if len(steps) > 2 else (steps,):
-            found.append(_grown(ground, volumes, "short"))
-    return sorted(found, key=lambda one: one.seconds)
+        found += [
+            _grown(ground, first, volumes, "short")
+            for volumes in ((largest,), volumes_of(first, str(largest)))
+        ]
+    decided_s = min((one.seconds for one in found if one.decides), default=math.inf)
+    return sorted(
+        (one for one in found if one.decides or one.seconds < decided_s), key=lambda one: one.seconds
+    )
 
 
-def _grown(ground: Ground, volumes: tuple[int, ...], effort: str) -> Extent:
+def _grown(ground: Ground, first: int, volumes: tuple[int, ...], effort: str) -> Extent:
     def make(ground: Ground, rest_s: float) -> Experiment:
-        return Scale(volumes=volumes, effort=effort)
+        return Scale(volumes=volumes, effort=effort, small_events=first)
 
-    seconds = (volumes[0] + volumes[-1]) / ground.loaded_per_s + VOLUME_S[effort] * len(volumes) + PREPARE_S
+    seconds = (first + volumes[-1]) / ground.loaded_per_s + VOLUME_S[effort] * len(volumes) + PREPARE_S
     return Extent(seconds=seconds, profile="quick", make=make, decides=volumes[-1] >= GROWN_EVENTS)
 
 

@@ -56,7 +56,9 @@ LARGEST_VOLUME = "largest_volume"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale(Experiment):
-    """The log of the largest of ``volumes``, measured when it has each of them.
+    """The log of the largest of ``volumes``, measured when it has each of them, with a small corpus next to it.
+
+    The small one has the events of the smallest volume, or ``small_events``.
 
     What was measured is kept in the store, so that the same run, interrupted, goes on with the next volume.
     ``effort`` names one of ``EFFORTS``; that of the job's profile where it is "".
@@ -65,6 +67,7 @@ class Scale(Experiment):
     name: ClassVar[str] = "scale"
     volumes: tuple[int, ...]
     effort: str = ""
+    small_events: int = 0
 
     seeds: ClassVar[bool] = False
     watched: ClassVar[bool] = False
@@ -77,13 +80,17 @@ class Scale(Experiment):
 
     def scratch_events(self, job: Job) -> int:
         large, small = (seeded_events(job.server.dsn, schema) for schema in _schemas(job))
-        return max(self.volumes[-1] - large, 0) + max(self.volumes[0] - small, 0)
+        return max(self.volumes[-1] - large, 0) + max(self._small_events - small, 0)
 
     def measure(self, run: Run) -> Findings:
-        growing = _Growing(run, self.volumes, self.effort or run.job.profile.name)
+        growing = _Growing(run, self.volumes, self._small_events, self.effort or run.job.profile.name)
         run.so_far = growing.findings
         growing.measure()
         return growing.findings()
+
+    @property
+    def _small_events(self) -> int:
+        return self.small_events or self.volumes[0]
 
 
 def _schemas(job: Job) -> tuple[str, str]:
@@ -94,15 +101,18 @@ def _schemas(job: Job) -> tuple[str, str]:
 class _Growing:
     """The log as it grows, and what was measured of it so far."""
 
-    def __init__(self, run: Run, volumes: tuple[int, ...], effort: str) -> None:
+    def __init__(self, run: Run, volumes: tuple[int, ...], small_events: int, effort: str) -> None:
         self._run = run
         self._job = job = run.job
         self._volumes = volumes
+        self._small_events = small_events
         self._progress = run.progress
-        self._plan: CorpusPlan = plan_of(job.corpus, volumes)
+        self._plan: CorpusPlan = plan_of(job.corpus, tuple(sorted({small_events, *volumes})))
         self._large, self._small = _schemas(job)
         self._effort = EFFORTS[effort]
-        self._ledger = StepLedger(job.server.dsn, self._large, f"{effort}, {job.definition.schema_sha256}")
+        self._ledger = StepLedger(
+            job.server.dsn, self._large, f"{effort}, {job.definition.schema_sha256}, {small_events}"
+        )
         self._steps: dict[int, Step] = {}
         self._watch: Watch | None = None
         self._random = np.random.default_rng([job.corpus.seed, 31])
@@ -129,10 +139,10 @@ class _Growing:
     def _grow(self, volume: int) -> Growth:
         """Both corpora as far as they are wanted, without what measuring has left in them."""
         job = self._job
-        if seeded_events(job.server.dsn, self._small) > self._volumes[0]:  # of another run
+        if seeded_events(job.server.dsn, self._small) > self._small_events:  # of another run
             asyncio.run(_drop(job.server.dsn, self._small))
         loaded = Growth(events=0, stage_seconds={})
-        for schema, events in ((self._small, self._volumes[0]), (self._large, volume)):
+        for schema, events in ((self._small, self._small_events), (self._large, volume)):
             report = seed(
                 job.server.dsn,
                 job.definition,
@@ -146,7 +156,7 @@ class _Growing:
         return loaded
 
     def _measure(self, volume: int, growth: Growth) -> Step:
-        small = side_of(self._job, self._small, self._plan, self._volumes[0])
+        small = side_of(self._job, self._small, self._plan, self._small_events)
         large = side_of(self._job, self._large, self._plan, volume)
         return measure_volume(volume, small, large, self._effort, growth, self._progress)
 
@@ -174,7 +184,7 @@ class _Growing:
         rounds = step.rounds.get(curve.operation, [])
         failures = [one.failure for pair in rounds for one in (pair.small, pair.large) if one.failed]
         accounting = accounting_of(step.accounts.get(curve.operation, []), self._random)
-        return judge_operation(curve, step, self._volumes[0], accounting, failures)
+        return judge_operation(curve, step, self._small_events, accounting, failures)
 
     def _operations(self, step: Step, names: Sequence[str]) -> dict[str, OperationResult]:
         """The operations at the largest volume, judged by their targets as a benchmark does."""
@@ -189,7 +199,7 @@ class _Growing:
     def _sections(
         self, steps: Sequence[Step], curves: Sequence[Curve], judged: Sequence[Judged], names: Sequence[str]
     ) -> Iterator[Section]:
-        yield growth_section(curves, judged, self._volumes[0])
+        yield growth_section(curves, judged, self._small_events)
         yield laws_section(
             curves, counter_curves(steps, names), plan_curves(steps), foretold_events(steps[-1].volume)
         )

@@ -42,11 +42,17 @@ def growth_section(curves: Sequence[Curve], judged: Sequence[Judged], smallest: 
             "machine does meanwhile meets both. A figure is the ratio of the two, times the small corpus' own over "
             "all volumes.",
             f"Wanted: a p95 of at most {P95_TIMES_MAX:g} × that of the small corpus, and pages per event within "
-            f"{PAGES_TIMES_MAX - 1:.0%}. At {smallest:,} events both sides are the same: the ratio "
-            "there is the resolution of the measurement.",
+            f"{PAGES_TIMES_MAX - 1:.0%}."
+            + _resolution(p95, smallest),
         ],
         tables=[_ratio_table(p95)], charts=[_ratio_chart(p95), _latency_chart(p95)],
     )  # fmt: skip
+
+
+def _resolution(curves: Sequence[Curve], smallest: int) -> str:
+    if smallest not in _volumes(curves):
+        return ""
+    return f" At {smallest:,} events both sides are the same: the ratio there is the resolution of the measurement."
 
 
 def _ratio_table(curves: Sequence[Curve]) -> Table:
