@@ -1,4 +1,4 @@
-"""A team's own store under test beside its other tests: ``pytest --eventmark``.
+"""A team's own store, tested together with its other tests: ``pytest --eventmark``.
 
 Fixtures of the session: ``eventmark_server``, ``eventmark_store`` (seeded), ``assert_within_targets`` and
 ``assert_plans_met``; their types are in ``eventmark.testing``. Tests that use one are skipped without ``--eventmark``.

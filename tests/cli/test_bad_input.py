@@ -224,7 +224,9 @@ def test_a_disk_too_small_for_the_corpus_is_refused_and_nothing_is_made_on_it(
     command: Command, small_disk: Path
 ) -> None:
     done = command("seed", "--events", "100k", "--directory", "small/cluster")
-    check(done, CANNOT_RUN, "the corpus needs about 210 MiB and 1.0 GiB beside it", "make room")
+    check(
+        done, CANNOT_RUN, "the corpus needs about 210 MiB, and WAL and temporary files 1.0 GiB", "make room"
+    )
     assert not any(small_disk.iterdir())
 
 

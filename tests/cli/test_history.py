@@ -98,7 +98,10 @@ def test_a_comparison_is_written_beside_nothing_of_a_runs_own_and_printed_as_jso
     assert "slower" in (files / "compared" / "report.html").read_text()
     assert 'failures="1"' in (files / "compared" / "junit.xml").read_text()
     reported = eventmark("report", "compared/comparison.json", at=files)
-    assert (reported.returncode, "its pages are beside it: eventmark compare" in reported.stderr) == (2, True)
+    assert (reported.returncode, "its pages stand next to it: eventmark compare" in reported.stderr) == (
+        2,
+        True,
+    )
 
 
 def test_a_ci_gets_a_summary_added_to_its_file_and_annotations(eventmark: Eventmark, files: Path) -> None:

@@ -60,7 +60,7 @@ def test_every_operation_is_measured_and_met_on_a_small_corpus(server: Server, c
     assert results["load_aggregate[1000]"].work["rows"] == pytest.approx(1000)
     for name in ("append_events[1]", "append_events[100]", "load_aggregate[1000]"):
         floors = [floor.tool for floor in results[name].floors]
-        assert floors == ([] if f"pgbench beside {name}" in skipped else ["pgbench"])
+        assert floors == ([] if f"pgbench as the baseline of {name}" in skipped else ["pgbench"])
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_the_sentence_counts_criteria(certified: RunResult) -> None:
         (0.86, "14% faster than pgbench"), (0.45, "2.2 × faster than pgbench"), (1.07, "7% slower than pgbench"),
         (2.0, "2.0 × slower than pgbench"), (1.0, "as fast as pgbench"), (0.992, "0.8% faster than pgbench"),
         (1.4999, "50% slower than pgbench"), (1.5, "1.5 × slower than pgbench"), (12.34, "12 × slower than pgbench"),
-        (0.0, "beside pgbench"), (float("nan"), "beside pgbench"),
+        (0.0, "not comparable with pgbench"), (float("nan"), "not comparable with pgbench"),
     ],
 )  # fmt: skip
 def test_a_distance_cannot_be_read_backwards(ratio: float, said: str) -> None:

@@ -64,7 +64,7 @@ TITLES = {
     "scale": "A log that grows",
     "soak": "Steady load for long",
     "stress": "Under stress",
-    "isolation": "One tenant beside another",
+    "isolation": "One tenant under the load of another",
 }
 FIGURES = {
     "capacity": ("capacity_operations_per_s", "all targets hold up to {}"),
@@ -77,7 +77,7 @@ FIGURES = {
     ),
     "soak": ("server_memory_slope", "server memory grows by {}"),
     "stress": ("long-transaction:caught_up_s", "consumers catch up after a long transaction in {}"),
-    "isolation": ("inflation[bulk-append, append_events[1], p95]", "p95 beside bulk appends: {} that alone"),
+    "isolation": ("inflation[bulk-append, append_events[1], p95]", "p95 under bulk appends: {} that alone"),
     "selfcheck": ("resolvable_ratio_12_pairs", "12 pairs resolve a ratio of {}"),
 }
 """The figure of a scenario that the summary shows, and the words around it."""

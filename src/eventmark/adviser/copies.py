@@ -51,7 +51,7 @@ EFFORTS = {
 
 
 class Copies:
-    """Schemas beside the job's own, each seeded with the job's corpus. ``drop`` removes them.
+    """Schemas besides the job's own, each seeded with the job's corpus. ``drop`` removes them.
 
     ``protected`` are indexes that are not given up, whatever the trials find: others use them.
     """

@@ -164,7 +164,7 @@ def _batches(found: Application) -> Advised | None:
 
 
 def _groups(found: Application) -> list[Advised]:
-    """Concurrent callers in groups, beside pgbench's clients that append each for itself."""
+    """Concurrent callers in groups, compared with pgbench's clients that append each for itself."""
     ratios = {name: 1 / one.floors[0].ratio for name, one in found.groups.items() if "in groups" in name}
     if not ratios:
         return []
@@ -172,7 +172,7 @@ def _groups(found: Application) -> list[Advised]:
     if ratios[name] < WORTH_RATIO:
         return []
     what = "let concurrent callers of one process append in groups (GroupAppender)"
-    said = f"{name}, beside pgbench's {found.groups[name].floors[0].tool.partition(', ')[2]}"
+    said = f"{name}, compared with pgbench's {found.groups[name].floors[0].tool.partition(', ')[2]}"
     return [_use(what, ratios[name], risk="none: each append keeps its own outcome", said=said)]
 
 

@@ -1,4 +1,4 @@
-"""Server settings tried: each by sessions of their own that have it, beside sessions that have not.
+"""Server settings tried: each by sessions of their own with it, compared with sessions without it.
 
 Nothing is changed on the server. What a session cannot set for itself is not tried, and said so.
 """
@@ -34,7 +34,7 @@ class SettingTrial:
     With ``generic_plans``, what custom plans do is held against what the generic ones do that take their place.
 
     ``rate`` is appends per second with it over without. ``reads`` counts plans that do less and more with it.
-    ``weakens`` says what it costs beside time; what weakens durability is never recommended.
+    ``weakens`` is what it costs besides time; what weakens durability is never recommended.
     """
 
     name: str

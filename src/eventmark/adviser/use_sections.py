@@ -26,7 +26,7 @@ def server_section(settings: Settings) -> Section:
         name="advice-server",
         title=SERVER_TITLE,
         text=[
-            "Tried by sessions that have the setting beside sessions that have not, in turns; nothing was changed "
+            "Tried by sessions with the setting and sessions without it, in turns; nothing was changed "
             "on the server. What weakens durability is measured, and never part of the advice.",
             checkpoints,
         ],
@@ -142,6 +142,6 @@ def _groups(found: Application) -> list[Table]:
             title="group append",
             columns=columns("callers", "rate|appends/s", "times pgbench|times"),
             rows=[[name, one.throughput_per_s, 1 / one.floors[0].ratio] for name, one in found.groups.items()],
-            note="beside pgbench's 32 clients, each append a transaction of its own",
+            note="compared with pgbench's 32 clients, each append a transaction of its own",
         )
     ]  # fmt: skip

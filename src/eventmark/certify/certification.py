@@ -28,7 +28,7 @@ TITLES = {
     Part.LOAD: "load at 1,000 events/s",
     Part.CAPACITY: "capacity",
     Part.SWEEP: "clients from 1 to 64",
-    Part.ISOLATION: "tenants beside each other",
+    Part.ISOLATION: "isolation of tenants",
     Part.GROWTH: "growth of the log",
     Part.STRESS: "stress",
     Part.SOAK: "soak",

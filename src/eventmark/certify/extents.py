@@ -37,7 +37,7 @@ from eventmark.loadgen.plan import LoadPlan
 from eventmark.workload.arrivals import Arrivals
 
 PREPARE_S = 6.0
-"""What every part takes beside its work: the store checked, the corpus as it was, the machine examined."""
+"""What every part takes besides its work: the store checked, the corpus as it was, the machine examined."""
 
 LOADED_PER_S = 25_000.0
 """Events loaded per second, as long as nothing was loaded yet."""

@@ -101,7 +101,7 @@ def isolation_figure(isolation: RunResult) -> str:
         return ""
     name = max(inflated, key=lambda one: inflated[one].value)
     beside, operation, _ = name.removeprefix(_INFLATION).rsplit(", ", 2)
-    return f"{operation}: p95 {inflated[name].value:.2f} × as long beside {beside} as alone"
+    return f"{operation}: p95 {inflated[name].value:.2f} × as long under {beside} as alone"
 
 
 def stress_figure(stress: RunResult) -> str:

@@ -209,7 +209,7 @@ def _show_imported(found: Trends, fail_on: FailOn, out: Path | None, settings: S
 
 
 def _show(result: RunResult, document: bytes, name: str, out: Path | None, settings: Settings) -> None:
-    """The result shown, and the document beside its reports where a folder is named."""
+    """The result shown, and the document next to its reports where a folder is named."""
     if settings.json:
         sys.stdout.write(document.decode())
     else:

@@ -42,7 +42,7 @@ _VERBS = {
         "pressure:stress": "Pools, contention, deadlocks, long transactions, checkpoints; the store verified after.",
         "pressure:soak": "Appends at a steady rate for long: memory, latency, tables and WAL over time.",
         "scale:scale": "One log grows: every operation and plan at each volume, the law of its growth.",
-        "pressure:isolate": "A tenant alone and beside another that burdens the server; what tenant filtering costs.",
+        "pressure:isolate": "A tenant alone, and while another burdens the server; what tenant filtering costs.",
         "run:explain": "Examine the plan of every statement.",
         "verify:verify": "Hunt for lost events: concurrent writers and consumers, every invariant checked.",
         "advise:advise": "Find improvements and try each: ranked advice, and runnable SQL.",
@@ -64,7 +64,7 @@ _VERBS = {
     },
     "About the instrument": {
         "diagnose:doctor": "Whether this machine and server are fit to measure on.",
-        "run:baselines": "The core operations beside the same work by pgbench, the bare driver and a library.",
+        "run:baselines": "The core operations compared with the same work by pgbench, the bare driver and a library.",
         "run:limits": "The old name of baselines.",
         "selfcheck:selfcheck": "Plant causes of known size and compare them with what the instrument measures.",
         "museum:museum": "Incidents from users of event stores: the faulty way is flagged, the sound way passes.",

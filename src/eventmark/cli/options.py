@@ -155,7 +155,7 @@ class Options(CorpusOptions):
         bool | None,
         Parameter(
             name=["--baselines", "--floors"], group=_RUN,
-            help="Measure pgbench, psql and peers beside each operation.",
+            help="Measure pgbench, psql and peers next to each operation.",
         ),
     ] = None  # fmt: skip
     verbose: Annotated[
@@ -168,7 +168,7 @@ class Options(CorpusOptions):
     ] = None
     profiler: Annotated[
         str | None,
-        Parameter(group=_RUN, help="cpu or memory: flame graphs of the client beside the report."),
+        Parameter(group=_RUN, help="cpu or memory: flame graphs of the client, next to the report."),
     ] = None
     baseline: Annotated[
         str | None, Parameter(group=_RUN, help="A result to compare with when this run is done.")

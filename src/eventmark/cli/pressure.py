@@ -1,4 +1,4 @@
-"""stress, soak, isolate: what happens under pressure, for long, and beside others."""
+"""stress, soak, isolate: what happens under pressure, for long, and next to other tenants."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ def isolate(
     load_options: LoadOptions | None = None,
     options: Options | None = None,
 ) -> int:
-    """Measure a tenant alone and beside another that burdens the server, in turns, and what tenant filtering costs.
+    """Measure a tenant alone, and while another burdens the server, in turns; and what tenant filtering costs.
 
-    ``--seconds`` is of each leg. The victim's targets are to hold beside the aggressor as well.
+    ``--seconds`` is of each leg. The victim's targets have to hold under the aggressor's load as well.
     """
     own = (load_options or LoadOptions()).given()
     settings = (options or Options()).settings(

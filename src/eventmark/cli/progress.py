@@ -36,7 +36,7 @@ _LABELS = {
     "calibrate": "calibrate the gate",
     "plans": "examine plans",
     "stress": "cases of stress",
-    "isolate": "alone and beside",
+    "isolate": "alone and under load of another tenant",
     "copy": "copy the store",
     "museum": "show the museum",
     "cliffs": "look for plan cliffs",

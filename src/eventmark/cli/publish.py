@@ -1,4 +1,4 @@
-"""What is done with every result beside showing it: held against a baseline, told to a CI."""
+"""What is done with every result besides showing it: compared with a baseline, annotated in a CI."""
 
 from __future__ import annotations
 

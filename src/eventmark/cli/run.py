@@ -107,7 +107,8 @@ def finish(settings: Settings, result: RunResult) -> int:
 def bench(
     *,
     group: Annotated[
-        bool, Parameter(negative=(), help="Group append by 1, 64 and 256 callers beside pgbench instead.")
+        bool,
+        Parameter(negative=(), help="Compare group append by 1, 64 and 256 callers with pgbench instead."),
     ] = False,
     rls: Annotated[
         bool, Parameter(negative=(), help="What row-level security costs each operation instead.")

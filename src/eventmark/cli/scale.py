@@ -28,7 +28,7 @@ def scale(
 ) -> int:
     """Let one log grow through volumes, measure everything at each, and tell the law of its growth.
 
-    ``--events`` is the smallest volume; a corpus of that size stays beside the log, and each volume is measured in
+    ``--events`` is the smallest volume; a corpus of that size is kept as well, and each volume is measured in
     turns with it. What was measured is kept in the store: interrupted, the same command goes on.
     """
     settings = (options or Options()).settings(to=to, steps=steps)

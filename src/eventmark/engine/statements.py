@@ -71,7 +71,7 @@ class Statement:
     def typed_sql(self, schema: str) -> str:
         """As ``sql``, each parameter with its declared type.
 
-        Without a type, the server takes it from the operator beside it, and others may have made one that fits better.
+        Without a type, the server takes it from the operator next to it, and others may have made one that fits better.
         """
         return self.render(
             schema, {one.name: f"${number}::{one.sql_type}" for number, one in enumerate(self.parameters, 1)}

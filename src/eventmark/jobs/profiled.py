@@ -51,7 +51,7 @@ def _section(kind: str, files: Sequence[Path]) -> Section:
         name="profiles",
         title="Profiles of the client",
         text=[
-            f"Flame graphs of where the client's {what} went, beside this report: of this process, and of each "
+            f"Flame graphs of where the client's {what} went, next to this report: of this process, and of each "
             "worker. Figures of this run include the profiler's own cost; nothing about latency is judged."
         ],
         blocks=[Block(title="Files", text="\n".join(file.name for file in files), language="text")],

@@ -21,7 +21,7 @@ class Profile:
     samples: int
     seconds_max: float
     cold_samples: int
-    with_peers: bool = True  # the bare driver and a library beside, not pgbench alone
+    with_peers: bool = True  # the bare driver and a library as well, not pgbench alone
     calls_per_s_max: float | None = None
 
 

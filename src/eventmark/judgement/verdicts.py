@@ -22,7 +22,7 @@ _EXIT_CODES = {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
 def judged(orderings: Sequence[OrderingResult]) -> list[OrderingResult]:
     """The orderings that count towards a verdict: those that promise to lose nothing, or all where none does.
 
-    One that promises nothing stands beside the others as a control: it shows that losing would be seen.
+    One that promises nothing is the control of the others: it shows that losing would be seen.
     """
     return [one for one in orderings if one.lossless] or list(orderings)
 

@@ -72,7 +72,7 @@ class Batches:
 class AppendEvents(Operation):
     """Appends to streams of this process' own; one in ten is new.
 
-    ``versions`` are made by ``prepare``; operations that append beside each other are given the same before.
+    ``versions`` are made by ``prepare``; operations that append at the same time are given the same before.
     """
 
     statement = "append_events"

@@ -1,4 +1,4 @@
-"""The core operations measured: rounds of forks, each with its floor right beside it, then judged."""
+"""The core operations measured: rounds of forks, each with its baseline right after it, then judged."""
 
 from __future__ import annotations
 
@@ -118,10 +118,10 @@ def run_benchmark(
         asyncio.run(floors.remove())
     progress("measure", total, total)
     for name, reason in floors.missing.items():
-        skipped[f"pgbench beside {name}"] = reason
+        skipped[f"pgbench as the baseline of {name}"] = reason
     for name, one in measured.items():
         unknown = [tool for tool, rounds in one.floors.items() if rounds.floor() is None]
-        skipped |= {f"{tool} beside {name}": TOO_NOISY for tool in unknown}
+        skipped |= {f"{tool} as the baseline of {name}": TOO_NOISY for tool in unknown}
     return results(), skipped
 
 

@@ -77,7 +77,7 @@ class FloorRounds:
 
 
 class PgbenchFloors:
-    """pgbench beside each operation, round by round, with arguments of its own laid down beforehand."""
+    """pgbench next to each operation, round by round, with arguments of its own laid down beforehand."""
 
     def __init__(
         self, server: Server, definition: StoreDefinition, schema: str, calls: int, rounds: int

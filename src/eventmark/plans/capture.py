@@ -73,7 +73,7 @@ async def explain(
     generic: bool,
     changes: Changes = NO_CHANGES,
 ) -> dict[str, Any]:
-    """Run ``statement`` and return the root node of its plan, with the document's other keys beside it.
+    """Run ``statement`` and return the root node of its plan, together with the document's other keys.
 
     ``arguments`` are in the order of ``statement.parameters``. Parameter types are left to the server, as
     drivers leave them. The transaction is rolled back: rows are gone, but a sequence has moved on, a

@@ -39,7 +39,7 @@ ROWS_REMOVED_FREE = 10.0
 """A look-up that returns a row or two may step over a few; they cost a page or two."""
 
 ROWS_READ_PER_ROW_MAX = 2.0
-"""One row from the table and one from a table beside it; where more are joined, one from each."""
+"""One row from the table and one from a joined table; where more are joined, one from each."""
 
 ROWS_READ_FREE = 100.0
 """A bounded look around: the 25 events on either side of an instant, the last event before an append."""

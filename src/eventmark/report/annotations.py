@@ -1,4 +1,4 @@
-"""Annotations of a CI's page: what a workflow on GitHub prints to be shown beside the change."""
+"""Annotations of a CI's page: what a workflow on GitHub prints to be shown next to the change."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ WORSE, CHANGED = "worse", "changed"
 
 @debug_mode(False)  # each chart is checked as a whole, not each of its parts as well
 def render_history_page(runs: Sequence[Run], page: Path, trends: Trends | None = None) -> str:
-    """The page. ``page`` is where it will stand: reports beside the results are linked from there.
+    """The page. ``page`` is where it will stand: reports next to the results are linked from there.
 
     ``trends`` are the history's, found anew where they are not given.
     """
@@ -140,7 +140,7 @@ def _store_of(run: Run) -> tuple[str, int]:
 
 
 def _last_verdicts(runs: Sequence[Run]) -> Iterator[Table]:
-    """For each kind of run, each operation's newest figure beside the one before it."""
+    """For each kind of run, each operation's newest figure next to the one before it."""
     for kind in reversed(dict.fromkeys(run.kind for run in runs)):
         alike = [run for run in runs if run.kind == kind]
         rows = [_last_row(name, alike) for name in _names(run.result.operations for run in alike)]

@@ -28,7 +28,7 @@ LEADING = ("append_events[1]", "append_events[100]", "load_aggregate[1000]", "st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaselineRow:
-    """One line of the table of baselines: ours beside the same work of another tool."""
+    """One line of the table of baselines: ours next to the same work of another tool."""
 
     what: str
     ours: str
@@ -74,7 +74,7 @@ def leading(result: RunResult) -> dict[str, OperationResult]:
 
 
 def _baseline_rows(result: RunResult) -> list[BaselineRow]:
-    """Everything that another tool did beside us, seeding first."""
+    """The same work done by other tools, seeding first."""
     rows = []
     if result.corpus is not None:
         ours = f"{numbers.whole(result.corpus.events_per_s)} events/s"

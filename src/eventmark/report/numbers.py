@@ -72,7 +72,7 @@ def distance(baseline: Floor) -> str:
     """The distance from a baseline, its direction in words: ``14% faster than pgbench``, ``2.2 × slower than psql``."""
     ratio = baseline.ratio
     if not (math.isfinite(ratio) and ratio > 0):
-        return f"beside {baseline.tool}"
+        return f"not comparable with {baseline.tool}"
     times, direction = (1 / ratio, "faster") if ratio < 1 else (ratio, "slower")
     share = abs(1 - ratio)
     if share < LEVEL:

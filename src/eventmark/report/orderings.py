@@ -24,7 +24,7 @@ FINDING_MAX = 400
 FINDINGS_MAX = 4  # of one ordering, on a terminal
 NOTE = (
     "Lost, twice and out of order are summed over the consumers; rates are of writers at full speed; latencies "
-    "are p50 / p95 of single appends at a steady rate beside slow transactions: until acknowledged, from there until "
+    "are p50 / p95 of single appends at a steady rate during slow transactions: until acknowledged, from there until "
     "a consumer has the event, and from the call until it is handled."
 )
 

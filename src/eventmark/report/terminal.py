@@ -110,14 +110,14 @@ def render_criteria(criteria: Sequence[Criterion]) -> RenderableType:
 
 
 def _operations_in_short(operations: Mapping[str, OperationResult]) -> RenderableType:
-    """A line per operation: the judged quantile, its target, and the first baseline beside it."""
+    """A line per operation: the judged quantile, its target, and the first baseline next to it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     longest = max((len(one_line(name)) for name in operations), default=0)
     table.add_column("operation", overflow="fold", min_width=min(NAME_WIDTH, longest))
     for name in ("measured", "target"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("median beside a baseline", overflow="fold")
+    table.add_column("median against a baseline", overflow="fold")
     for name, one in operations.items():
         quantile = one.target_quantile or "p95"
         table.add_row(

@@ -100,8 +100,8 @@ def write_as_is(target: Path, content: bytes) -> None:
 
 # What other documents of ours are shown by.
 _OTHERS = {
-    "eventmark-comparison": "its pages are beside it: eventmark compare BASE CANDIDATE --out FOLDER writes them",
-    "eventmark-trends": "its pages are beside it: eventmark trend DIRECTORY --out FOLDER writes them",
+    "eventmark-comparison": "its pages stand next to it: eventmark compare BASE CANDIDATE --out FOLDER writes them",
+    "eventmark-trends": "its pages stand next to it: eventmark trend DIRECTORY --out FOLDER writes them",
 }
 
 

@@ -185,7 +185,7 @@ class OrderingResult(Document, frozen=True, kw_only=True):
     """One ordering hunted for lost events, and what it costs.
 
     ``lost``, ``duplicated`` and ``out_of_order`` are summed over ``consumers``. Latencies are of single
-    appends at a steady rate beside slow transactions: until acknowledged; from there until a consumer has
+    appends at a steady rate during slow transactions: until acknowledged; from there until a consumer has
     the event; from the call until the consumer has handled it. Rates are of writers at full speed.
     """
 

@@ -1,4 +1,4 @@
-"""What a store needs beside its events before tenants can be appended to that no corpus has."""
+"""What a store needs besides its events before tenants can be appended to that no corpus has."""
 
 from __future__ import annotations
 

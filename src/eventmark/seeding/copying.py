@@ -36,7 +36,7 @@ async def make_empty_copy(
     """
     if definition.seed_script:
         raise CannotRunError(
-            f"store {definition.name!r} cannot be copied: its events need what seed.sql fills beside them",
+            f"store {definition.name!r} cannot be copied: its events need the other tables that seed.sql fills",
             remedy="ask run, verify, explain and load, which work on the store itself",
         )
     await drop_scratch(connection, schema)

@@ -117,7 +117,7 @@ async def refresh_table(
 
 
 async def _tables(connection: asyncpg.Connection[Any], schema: str) -> list[str]:
-    """The store's tables, those that stand beside the events among them."""
+    """The store's tables, those besides the events' among them."""
     rows = await connection.fetch(
         "select oid::regclass::text from pg_class where relnamespace = to_regnamespace($1) and relkind in ('r', 'p')"
         " and not relispartition and relname not like 'eventmark\\_%' order by 1",
@@ -163,7 +163,7 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
     """Take out what measuring has added to a corpus of ``events``, so that it can be used again; how many.
 
     ``events`` are those of the corpus' plan, also while not all of them are there yet. Of a store with a seed.sql
-    nothing is taken out: what its appends changed beside the events cannot be undone.
+    nothing is taken out: what its appends changed in other tables cannot be undone.
     """
     if definition.seed_script:
         return 0

@@ -1,7 +1,7 @@
 """What has been seeded, kept in the store's own schema, so that it can be resumed, reused and audited.
 
 ``eventmark_corpus`` has one row: the plan, the transaction ids taken for it, how far it has come, and what may be in
-the schema beside it: the tables it began with, and events appended by measuring (see ``accounts``).
+the schema besides: the tables it began with, and events appended by measuring (see ``accounts``).
 ``eventmark_seed_batches`` has one row per batch, written in the batch's own transaction: a batch is there
 with its row or not at all, whenever the seeder is killed.
 """

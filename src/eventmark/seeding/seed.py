@@ -175,7 +175,7 @@ async def _begin(
             if found is not None:
                 _refuse_another(schema, marker, found, definition, plan)
                 await check_accounts(connection, schema)
-                # What appends changed beside the events cannot be undone: then the whole corpus is made anew.
+                # What appends changed in other tables cannot be undone: then the whole corpus is made anew.
                 if not (definition.seed_script and await is_appended_to(connection, schema)):
                     await begin_appending(connection, schema)
                     return found, True

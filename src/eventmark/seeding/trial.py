@@ -1,6 +1,6 @@
 """A store tried on a handful of events, the way a run uses it, before anything is measured on it.
 
-The store's schema is made beside the one that is asked for, seeded by the seeder, appended to, read, audited and
+The store's schema is made under a second name, seeded by the seeder, appended to, read, audited and
 dropped. What fails here would fail later, after a corpus of millions was loaded.
 """
 
@@ -323,6 +323,6 @@ class _Trial:
 
 _OF_SMALL_CORPORA = frozenset({"tenants 80/20", "streams of exactly 1000"})
 _COMPANIONS = (
-    "what the append looks at beside the events has to be there for seeded streams too: fill it in seed.sql, from"
-    " seeded_events (docs/your-own-store.md)"
+    "the append reads rows of other tables, which seeded streams need too: insert them in seed.sql, from seeded_events "
+    "(docs/your-own-store.md)"
 )

@@ -30,7 +30,7 @@ where rolname = current_user and datname = current_database()
 
 
 async def check_connections(connection: asyncpg.Connection[Any], wanted: int) -> None:
-    """Raises ``CannotRunError`` where the server has no room for ``wanted`` connections beside this one."""
+    """Raises ``CannotRunError`` where the server has no room for ``wanted`` connections besides this one."""
     row = await connection.fetchrow(_COUNTED)
     limits = [(row["most"] - row["reserved"], row["in_use"], f"max_connections {row['most']}")]
     if not row["superuser"]:

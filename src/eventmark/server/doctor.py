@@ -25,7 +25,7 @@ from eventmark.server.provision import Server
 
 GIB = 2**30
 MIB = 2**20
-DISK_RESERVE_BYTES = GIB  # beside the corpus: WAL, logs, the index builds' temporary files
+DISK_RESERVE_BYTES = GIB  # besides the corpus: WAL, logs, the index builds' temporary files
 FSYNC_BLOCK_BYTES = 8192
 FSYNC_REPEATS = 60
 FSYNC_MET_MS = 2.0
@@ -53,12 +53,12 @@ def examine(server: Server | None, directory: Path, needed_bytes: int | None = N
 
 
 def check_disk_space(directory: Path, needed_bytes: int) -> None:
-    """Raises ``CannotRunError`` when a corpus of ``needed_bytes`` does not fit beside the reserve."""
+    """Raises ``CannotRunError`` when a corpus of ``needed_bytes`` does not fit next to the reserve."""
     free_bytes = machine.disk_free_bytes(directory)
     if free_bytes < needed_bytes + DISK_RESERVE_BYTES:
         raise CannotRunError(
             f"the disk of {machine.existing_part(directory)} has {_size(free_bytes)} free, the corpus "
-            f"needs about {_size(needed_bytes)} and {_size(DISK_RESERVE_BYTES)} beside it",
+            f"needs about {_size(needed_bytes)}, and WAL and temporary files {_size(DISK_RESERVE_BYTES)}",
             remedy="make room, name another directory, or ask for fewer events",
         )
 

@@ -1,4 +1,4 @@
-"""Files beside a server's data, opened so that no link planted there leads root elsewhere.
+"""Files next to a server's data, opened so that no link planted there leads root elsewhere.
 
 The server's account owns the data directory, and whoever runs SQL as its superuser may have put anything there.
 """

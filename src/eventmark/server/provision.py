@@ -101,7 +101,7 @@ class Server:
 
     @property
     def program_environment(self) -> dict[str, str]:
-        """What such a program needs in its environment beside ``program_dsn``."""
+        """What such a program needs in its environment besides ``program_dsn``."""
         secrets = split_password(self.dsn)[1]
         # What they print is read: in the words and with the decimal point of no country. Their texts are UTF-8,
         # whatever the role's client_encoding is.

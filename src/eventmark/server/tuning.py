@@ -44,7 +44,7 @@ def production_settings(
         ),
         Setting("maintenance_work_mem", f"{maintenance_mib}MB", "index builds in memory"),
         Setting("work_mem", f"{work_mib}MB", "sorts in memory, for every connection at once"),
-        Setting("max_connections", str(CONNECTIONS_MAX), "pools of 20 to 50 and the instruments beside them"),
+        Setting("max_connections", str(CONNECTIONS_MAX), "pools of 20 to 50, and the instruments"),
         Setting("fsync", "on", "durability is part of what is tested"),
         Setting("synchronous_commit", "on", "an acknowledged append is on disk"),
         Setting("full_page_writes", "on", "survives a torn page"),

@@ -1,4 +1,4 @@
-"""A store's own statement that appends, run beside the store: in a transaction of the caller's."""
+"""A store's own statement that appends, run without the store's client: in a transaction of the caller's."""
 
 from __future__ import annotations
 

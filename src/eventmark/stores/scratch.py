@@ -27,7 +27,7 @@ def begin_run() -> None:
 
 
 def scratch_name(schema: str, suffix: str) -> str:
-    """A schema's name beside ``schema``, no longer than names may be."""
+    """The name of a second schema, made from ``schema``, no longer than names may be."""
     return schema[: SCHEMA_LENGTH_MAX - len(suffix)] + suffix
 
 

@@ -1,7 +1,7 @@
 """Seeding of tables that are not laid out as Eventmark's own: by way of a temporary table, in SQL.
 
 A batch of the corpus is copied into ``_RAW``, in Eventmark's columns and types. The view ``seeded_events`` shows it
-under the same names in the types of the store's columns. From there seed.sql fills what has to be there beside the
+under the same names in the types of the store's columns. From there seed.sql fills what has to be there besides the
 events, and one INSERT puts the events into their table, unless seed.sql does that too.
 """
 
@@ -54,7 +54,7 @@ class Staging:
             await connection.execute(self.insert)
 
     async def fill_beside(self, connection: asyncpg.Connection[Any]) -> None:
-        """Only what has to be there beside the events."""
+        """Only what has to be there besides the events."""
         for statement in self.before if self.insert else ():
             try:
                 await connection.execute(statement.sql)

@@ -2,7 +2,7 @@
 
 Every step runs against the store in a schema of its own, before the hunt proper, and is written down in a
 history that the same checker takes. What a history does not hold (what a stream's load answered, whether one
-tenant is kept from another) is told beside it.
+tenant is kept from another) is told as well.
 """
 
 from __future__ import annotations
@@ -318,7 +318,7 @@ class Steps:
         await self._done_or_blocked(task, transaction)
 
     async def _others(self) -> None:
-        """Until every append that was begun beside a transaction has ended."""
+        """Until every append that was begun during a transaction has ended."""
         running, self._running = self._running, []
         await asyncio.gather(*running)
 

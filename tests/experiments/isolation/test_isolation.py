@@ -84,7 +84,7 @@ def test_a_lock_that_tenants_share_is_found_and_named(job: Job) -> None:
     assert inflated.verdict is not Verdict.MET, inflated.observed
     parts = rows(section, "Where a call's time goes")
     lock = next(row for row in parts if row["part"] == "waiting for a lock (Lock:advisory)")
-    assert lock["beside"] > 15 > lock["alone"]
+    assert lock["under load"] > 15 > lock["alone"]
     figure = result.figures["inflation[bulk-append, append_events[1], p95]"]
     assert figure.value > 2 and figure.low is not None and figure.high is not None
 

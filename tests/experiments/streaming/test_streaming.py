@@ -101,7 +101,7 @@ def test_where_psql_is_missing_catching_up_goes_on_without_its_floor(setting: Se
     measure_catch_up(replace(setting, job=job), draw_sample(job), found)
     assert found.against_copy is None
     assert found.events_per_s > 0
-    assert "psql was not found" in found.missing["COPY beside catching up"]
+    assert "psql was not found" in found.missing["COPY as the baseline of catching up"]
     assert catch_up_finding(found).verdict is Verdict.INCONCLUSIVE
 
 

@@ -1,4 +1,4 @@
-"""Other sessions that append while plans are examined: what is read lies beside what is just being written."""
+"""Other sessions that append while plans are examined: what is read lies next to what is just being written."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _check(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             raise CannotRunError(
-                f"appending beside failed: {error}", remedy="try it: eventmark bench"
+                f"the sessions that append meanwhile failed: {error}", remedy="try it: eventmark bench"
             ) from error
 
 

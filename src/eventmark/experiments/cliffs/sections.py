@@ -39,7 +39,7 @@ def _texts(cells: Sequence[Cell], cliffs: Sequence[Cliff], *, copied: bool) -> l
     questions = len({cell.question.key for cell in cells})
     states = (
         "with fresh and with stale statistics, with a fresh and with a stale visibility map, at rest "
-        f"and beside sessions that append: {len(cells):,} cells on a copy of the store"
+        f"and while other sessions append: {len(cells):,} cells on a copy of the store"
         if copied
         else f"on the store's own tables as they are: {len(cells):,} cells"
     )

@@ -82,7 +82,7 @@ class StateWalk:
         self.left_out: Counter[str] = Counter()
 
     async def run(self, *, loaded: bool) -> None:
-        """Every question in every state of a copy just filled, at rest or beside sessions that append."""
+        """Every question in every state of a copy just filled, at rest or while other sessions append."""
         async with self._load(loaded):
             for questions in self._rounds:
                 await self._examine(questions, State(statistics=STALE, visibility=STALE, loaded=loaded))

@@ -28,7 +28,7 @@ def _operations(sides: Sequence[Side], bout: Bout) -> Section:
     verdicts = [finding.verdict for finding in findings]
     return Section(
         name="gate",
-        title="Candidate beside base",
+        title="Candidate against base",
         verdict=next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET),
         text=[
             " ".join(f"{side.role.capitalize()}: {_said(side)}." for side in sides),

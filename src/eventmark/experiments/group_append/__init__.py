@@ -1,1 +1,1 @@
-"""Group append by many callers beside single appends by pgbench."""
+"""Group append by many callers, compared with single appends by pgbench."""

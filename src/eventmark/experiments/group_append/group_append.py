@@ -1,4 +1,4 @@
-"""Group append under many callers, beside pgbench's single appends by 32 clients, in turns."""
+"""Group append under many callers and pgbench's single appends by 32 clients, in turns."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ class Grouped:
         return {kind.name: self._operation(kind) for kind in self.rounds}
 
     def section(self) -> Section:
-        """Whether groups bring what is wanted of them, each round held against what was measured beside it."""
+        """Whether groups bring what is wanted of them, each round held against what was measured next to it."""
         findings = [*map(self._throughput, TIMES_WANTED), self._alone()]
         verdict, _ = overall((finding.name, finding.verdict, "") for finding in findings)
         return Section(
             name="group-append", title="Group append", verdict=verdict, findings=findings,
             text=[
-                "Callers of one process append one event each, every one to a new stream; beside them, right before "
-                f"each round, {RATE_CLIENTS} clients of pgbench with the same statement, each append a commit of its "
+                "Callers of one process append one event each, every one to a new stream. Right before "
+                f"each round, {RATE_CLIENTS} clients of pgbench run the same statement, each append a commit of its "
                 f"own. Rates are held against pgbench's of the same round, {len(self.pgbench)} rounds."
             ],
         )  # fmt: skip

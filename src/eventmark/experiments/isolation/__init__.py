@@ -1,1 +1,1 @@
-"""One tenant alone and beside another that burdens the server; what tenant filtering costs."""
+"""One tenant alone, and while another burdens the server; what tenant filtering costs."""

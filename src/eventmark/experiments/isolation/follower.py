@@ -1,4 +1,4 @@
-"""A consumer of one tenant's events beside a load: how long after it was made each event is delivered."""
+"""A consumer of one tenant's events during a load: how long after it was made each event is delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Isolation: does one tenant's load slow another's? A victim alone and beside an aggressor, in turns."""
+"""Isolation: does one tenant's load slow another's? A victim alone, and under an aggressor's load, in turns."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Isolation(Experiment):
         return self._findings(duel, pairs, filtered)
 
     def _findings(self, duel: Duel, pairs: Sequence[Pair], *filtered: Section) -> Findings:
-        """Of the kinds with a leg alone and one beside. Raises ``CannotRunError`` where there is none."""
+        """Of the kinds with a leg alone and one under load. Raises ``CannotRunError`` where there is none."""
         whole = [pair for pair in pairs if pair.alone and pair.beside]
         if pairs and not whole:
             raise CannotRunError("no pair of legs was measured to its end")
@@ -183,7 +183,7 @@ def _possible(mix: Mix, job: Job, run: Run, sample: CorpusSample) -> Mix:
 
 
 def _results(job: Job, pairs: Sequence[Pair]) -> dict[str, OperationResult]:
-    """The victim's operations against their targets: alone, over all legs that it was, and beside each aggressor."""
+    """The victim's operations against their targets: alone, over all such legs, and under load of each aggressor."""
     legs = {"alone": [leg for pair in pairs for leg in pair.alone]}
     legs |= {f"beside {pair.kind}": pair.beside for pair in pairs}
     return {
@@ -212,11 +212,11 @@ def _filter_cost(job: Job, run: Run, sample: CorpusSample, duel: Duel) -> Sectio
 
 
 def _bottleneck(judged: Sequence[Judgement]) -> Iterator[Section]:
-    """Of the victim's calls beside the aggressor that inflated them the most, in the last of its legs."""
+    """Of the victim's calls under load of the aggressor that inflated them the most, in the last of its legs."""
     if not judged:
         return
     pair = max(judged, key=lambda one: one.inflation).pair
     leg = pair.beside[-1]
     section = bottleneck_section(leg.watch.evidence(leg.outcome.call_times, application=STORE_APPLICATION))
-    first = f"Of {pair.kind}, which inflated the victim's calls the most, in the last leg beside it."
+    first = f"Of {pair.kind}, which inflated the victim's calls the most, in the last leg under its load."
     yield msgspec.structs.replace(section, text=[first, *section.text])

@@ -45,7 +45,7 @@ class Judgement:
         return list(self.pair.alone[0].outcome.operations)
 
     def ratio(self, name: str, quantile: str) -> Ratio | None:
-        """Of the quantile beside the aggressor to that alone, over the pairs of legs."""
+        """Of the quantile under the aggressor's load to that alone, over the pairs of legs."""
         if any(leg.outcome.operations[name].succeeded < SAMPLES_LEAST for leg in self._legs()):
             return None
         alone, beside = (
@@ -98,15 +98,15 @@ def summary_section(judged: Sequence[Judgement], duel: Duel) -> Section:
         name="isolation",
         title="Isolation",
         text=[
-            f"{duel.victim_tenant} alone and beside {duel.aggressor_tenant}: how many times as long its operations "
-            f"take, at {JUDGED}."
+            f"{duel.victim_tenant}, alone and under load of {duel.aggressor_tenant}: how many times as long its "
+            f"operations take, at {JUDGED}."
         ],
         tables=[
             Table(
                 title="Inflation",
                 columns=[
-                    Column(name="beside"), Column(name="operation"), Column(name=f"{JUDGED} alone", unit="ms"),
-                    Column(name=f"{JUDGED} beside", unit="ms"), Column(name="inflation", unit="times"),
+                    Column(name="aggressor"), Column(name="operation"), Column(name=f"{JUDGED} alone", unit="ms"),
+                    Column(name=f"{JUDGED} under load", unit="ms"), Column(name="inflation", unit="times"),
                     Column(name="from", unit="times"), Column(name="to", unit="times"),
                 ],
                 rows=rows,
@@ -130,8 +130,8 @@ def isolation_section(judged: Judgement, duel: Duel) -> Section:
         verdict=worst(findings),
         text=[
             f"{duel.victim_tenant} at {duel.victim.arrivals.rate_per_s if duel.victim.arrivals else 0:g} operations/s, "
-            f"alone and beside {duel.aggressor_tenant}: {_work(pair, duel)}. {len(pair.beside)} pairs of legs of "
-            f"{duel.victim.seconds:g} s in turns."
+            f"alone and under load of {duel.aggressor_tenant}: {_work(pair, duel)}. {len(pair.beside)} pairs of legs "
+            f"of {duel.victim.seconds:g} s in turns."
         ],
         findings=findings,
         tables=[_ratio_table(judged), _waits_table(pair), *_lag_table(pair)],
@@ -201,11 +201,11 @@ def _ratio_table(judged: Judgement) -> Table:
         title="Latency from the due time",
         columns=[
             Column(name="operation"), Column(name="quantile"), Column(name="alone", unit="ms"),
-            Column(name="beside", unit="ms"), Column(name="inflation", unit="times"), Column(name="from", unit="times"),
-            Column(name="to", unit="times"),
+            Column(name="under load", unit="ms"), Column(name="inflation", unit="times"),
+            Column(name="from", unit="times"), Column(name="to", unit="times"),
         ],
         rows=rows,
-        note="Inflation is the geometric mean of the pairs' ratios, with its 95% interval. Alone and beside are of all "
+        note="Inflation is the geometric mean of the pairs' ratios, with its 95% interval. Both columns are of all "
         "legs together.",
     )  # fmt: skip
 
@@ -218,13 +218,13 @@ def _ratio_chart(judged: Judgement) -> Chart:
         if (ratio := judged.ratio(name, quantile)) is not None
     ]
     return Chart(
-        title=f"Inflation beside {judged.pair.kind}", mark="bar", x="", y="times as long as alone", points=points,
+        title=f"Inflation under {judged.pair.kind}", mark="bar", x="", y="times as long as alone", points=points,
         note=f"The limit is {judged.inflation_max:g} times, at {JUDGED}.",
     )  # fmt: skip
 
 
 def _waits_table(pair: Pair) -> Table:
-    """Where a call of the victim's spends its time, alone and beside."""
+    """Where a call of the victim's spends its time, in both cases."""
     parts = [_parts_ms(legs) for legs in (pair.alone, pair.beside)]
     names = sorted(
         set(parts[0]) | set(parts[1]), key=lambda name: -abs(parts[1].get(name, 0) - parts[0].get(name, 0))
@@ -242,7 +242,7 @@ def _waits_table(pair: Pair) -> Table:
     return Table(
         title="Where a call's time goes",
         columns=[
-            Column(name="part"), Column(name="alone", unit="ms"), Column(name="beside", unit="ms"),
+            Column(name="part"), Column(name="alone", unit="ms"), Column(name="under load", unit="ms"),
             Column(name="more", unit="ms"),
         ],
         rows=rows,
@@ -274,7 +274,7 @@ def _parts_ms(legs: list[Leg]) -> dict[str, float]:
 def _lag_table(pair: Pair) -> Iterator[Table]:
     """How long after it was made each of the victim's events was delivered to its consumer."""
     rows: list[list[str | float | None]] = []
-    for how, legs in (("alone", pair.alone), ("beside", pair.beside)):
+    for how, legs in (("alone", pair.alone), ("under load", pair.beside)):
         lag_ms = np.array([lag_s * 1e3 for leg in legs for lag_s in leg.lag_s])
         if len(lag_ms):
             quantiles = [float(np.quantile(lag_ms, q)) for q in QUANTILES.values()]
@@ -295,7 +295,7 @@ def _lag_table(pair: Pair) -> Iterator[Table]:
 def _lag_charts(pair: Pair) -> Iterator[Chart]:
     points = [
         Point(x=f"leg {number}", y=float(np.quantile(leg.lag_s, 0.95)) * 1e3, series=how)
-        for how, legs in (("alone", pair.alone), ("beside", pair.beside))
+        for how, legs in (("alone", pair.alone), ("under load", pair.beside))
         for number, leg in enumerate(legs, 1)
         if leg.lag_s
     ]

@@ -1,4 +1,4 @@
-"""Legs of a comparison: the victim's load alone (A), and the same beside an aggressor (B), in turns A B B A."""
+"""Legs of a comparison: the victim's load alone (A), and the same under an aggressor's load (B), in turns A B B A."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Leg:
 
 @dataclass(slots=True)
 class Pair:
-    """The legs beside one kind of aggressor, and those alone that they were measured in turns with."""
+    """The legs under load of one kind of aggressor, and those alone that they were measured in turns with."""
 
     kind: str
     alone: list[Leg] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duel:
-    """Who is measured beside whom, and how."""
+    """Who is measured under whose load, and how."""
 
     job: Job
     sample: CorpusSample
@@ -61,7 +61,7 @@ class Duel:
 
 
 def order_of(rounds: int) -> Iterator[bool]:
-    """Whether each leg is beside the aggressor: A B, B A, A B, ..., so that a drift meets both alike."""
+    """Whether each leg is under the aggressor's load: A B, B A, A B, ..., so that a drift meets both alike."""
     for number in range(rounds):
         yield from (False, True) if number % 2 == 0 else (True, False)
 

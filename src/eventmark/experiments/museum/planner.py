@@ -123,7 +123,7 @@ SIXTH_EXECUTION = Exhibit(
     story="A prepared statement with an optional parameter is planned for its values five times. Then the server "
     "goes over to one plan for all values, which cannot use the tenant's index; forcing it made it worse still.",
     lesson="A statement for each case, so that the generic plan is a good one; or force_custom_plan.",
-    judged_by="cliff finder: custom, generic and sixth execution beside each other",
+    judged_by="cliff finder: custom plan, generic plan and sixth execution compared",
     run=lambda room: asyncio.run(_sixth_execution(room)),
 )
 PRIMARY_KEY = Exhibit(

@@ -53,7 +53,7 @@ class CoreOperations(Experiment):
 
 
 class Baselines(Experiment):
-    """The core operations and seeding, each beside what the field's own tools do."""
+    """The core operations and seeding, each compared with what the field's own tools do."""
 
     name: ClassVar[str] = "baselines"
 
@@ -86,10 +86,10 @@ def _audited_corpus(run: Run) -> CorpusResult:
             try:
                 floor = copy_floor(job.server, job.definition, job.schema, seeded)
             except CannotRunError as error:
-                run.skipped["psql beside seeding"] = error.message
+                run.skipped["psql as the baseline of seeding"] = error.message
             run.progress("psql copy", 1, 1)
         elif job.with_floors:
-            run.skipped["psql beside seeding"] = "the corpus was there already, or partly"
+            run.skipped["psql as the baseline of seeding"] = "the corpus was there already, or partly"
     return _corpus_result(seeded, audited, [floor] if floor else [])
 
 

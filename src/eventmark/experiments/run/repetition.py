@@ -23,7 +23,7 @@ _SPIN = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatedPlans(Experiment):
-    """Every plan examined ``runs`` times in a row, beside processes that compute and do nothing else."""
+    """Every plan examined ``runs`` times in a row, while other processes keep the cores busy."""
 
     name: ClassVar[str] = "repeated plans"
     runs: int

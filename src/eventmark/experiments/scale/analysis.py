@@ -29,7 +29,7 @@ PLAN_RESOLUTION = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One operation's quantile at one volume: as measured, against the small corpus beside it, and free of drift.
+    """One operation's quantile at one volume: as measured, against the small corpus, and free of drift.
 
     ``value_ms`` is the ratio times the small corpus' quantile of all steps, with its standard error.
     """

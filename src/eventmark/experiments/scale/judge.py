@@ -110,7 +110,7 @@ def _account_for(operation: str, accounting: Accounting | None) -> tuple[Verdict
 
 
 def _judge_pages(name: str, step: Step) -> Finding | None:
-    """Pages per event against the small corpus beside it; None where nothing was counted."""
+    """Pages per event against the small corpus; None where nothing was counted."""
     pages, events = pages_of(step, name), events_per_call(name)
     if pages is None:
         return None

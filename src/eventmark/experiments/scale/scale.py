@@ -94,7 +94,7 @@ class Scale(Experiment):
 
 
 def _schemas(job: Job) -> tuple[str, str]:
-    """Of the log that grows, and of the small corpus beside it."""
+    """Of the log that grows, and of the small corpus."""
     return scratch_name(job.schema, SUFFIX_LARGE), scratch_name(job.schema, SUFFIX_SMALL)
 
 

@@ -37,7 +37,7 @@ def growth_section(curves: Sequence[Curve], judged: Sequence[Judged], smallest: 
     return Section(
         name="growth", title="Growth", verdict=verdict, findings=findings,
         text=[
-            f"One log grows; beside it stands a corpus of its first {smallest:,} events. At each volume both are "
+            f"One log grows; a second corpus keeps its first {smallest:,} events. At each volume both are "
             "measured by processes that have both open and turn from one to the other after a few calls: what the "
             "machine does meanwhile meets both. A figure is the ratio of the two, times the small corpus' own over "
             "all volumes.",

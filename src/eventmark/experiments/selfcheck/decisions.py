@@ -117,7 +117,7 @@ def forks_finding(decided: Sequence[Decided], most: float = 0.10) -> Finding:
         expected=f"at most {most:.0%}",
         remedy=""
         if spread <= most
-        else "what ran beside moved whole forks: compare with the gate, not one after the other",
+        else "other processes slowed whole forks: use eventmark gate, which measures both sides at the same time",
     )
 
 

@@ -123,7 +123,7 @@ def delay_findings(measured: Sequence[MeasuredDelay]) -> list[Finding]:
             expected=f"within {TOLERANCE:.0%}",
             remedy=""
             if one.verdict is Verdict.MET
-            else "a quieter machine: what runs beside makes the middle uncertain",
+            else "run it on a quieter machine: other processes make the median uncertain",
         )
         for one in measured
     ]

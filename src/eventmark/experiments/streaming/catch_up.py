@@ -30,12 +30,12 @@ APPENDED = "append_events[10]"
 WRITERS_CONNECTIONS = 4
 LOAD_SECONDS_MIN = 1.0
 LONGER_BESIDE = 1.2
-"""How many times as long as alone a catch-up beside writers is thought to take."""
+"""How many times as long as alone a catch-up during writes may take."""
 
 
 @dataclass(slots=True)
 class CatchUp:
-    """What was seen: each round's rates in events per second, and the round with writers beside it."""
+    """What was seen: each round's rates in events per second, and the round during which writers append."""
 
     events: int
     consumed_per_s: list[float] = field(default_factory=list)
@@ -90,7 +90,9 @@ def measure_catch_up(setting: Setting, sample: CorpusSample, found: CatchUp) -> 
     """Rounds of COPY and consumer in turns, then one with writers, into ``found``. Raises ``CannotRunError``."""
     job, sizes = setting.job, setting.sizes
     if job.cluster is not None and not all(one.is_here for one in job.cluster.members):
-        found.missing["COPY beside catching up"] = "it runs on this machine, and the consumer on another"
+        found.missing["COPY as the baseline of catching up"] = (
+            "it runs on this machine, and the consumer on another"
+        )
     floor = CopyFloor(job.server, job.definition.statements["stream_events"], job.schema, job.corpus.events)
     _copy(floor, found, warm=True)
     rounds = sizes.catch_ups if job.corpus.events <= CATCH_UP_EVENTS else min(sizes.catch_ups, 3)
@@ -110,7 +112,7 @@ def _copy(floor: CopyFloor, found: CatchUp, *, warm: bool = False) -> None:
     try:
         rate = floor.events_per_s()
     except (CannotRunError, OSError) as error:
-        found.missing["COPY beside catching up"] = str(error)
+        found.missing["COPY as the baseline of catching up"] = str(error)
         return
     if not warm:
         found.copied_per_s.append(rate)
@@ -170,6 +172,6 @@ def _beside_writers(setting: Setting, sample: CorpusSample, found: CatchUp) -> N
     async def end() -> None:
         found.load = await writing[0]
 
-    plan = GroupPlan(specs=(_spec(found.events),), seconds=SECONDS_MAX, stage=f"{STAGE} beside writers")
+    plan = GroupPlan(specs=(_spec(found.events),), seconds=SECONDS_MAX, stage=f"{STAGE} during writes")
     found.beside = setting.consume(plan, at_start=begin, meanwhile=end)
     found.beside_seconds = begun.ended_s - begun.began_s

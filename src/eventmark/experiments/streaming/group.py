@@ -31,7 +31,7 @@ POLL_INTERVAL_S = 0.1
 TELL_EVERY_S = 0.25
 
 Meanwhile = Callable[[], Coroutine[Any, Any, None]]
-"""Something to be run before or beside the consumers."""
+"""Something to be run before or during the consumers' work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class GroupPlan:
 
 
 def executor_of_workers(job: Job) -> AbstractContextManager[Executor]:
-    """As many processes as the consumers of a group, and one for whoever writes beside them."""
+    """As many processes as the consumers of a group, and one for the writer."""
     return taken_workers(job.cluster, _processes_max(job) + 1)
 
 
@@ -128,7 +128,7 @@ class Setting:
     ) -> Group:
         """Run the consumers on the job's store.
 
-        ``at_start`` is awaited once all are ready and before they start, ``meanwhile`` is run beside them.
+        ``at_start`` is awaited once all are ready and before they start, ``meanwhile`` is run while they work.
         Raises ``CannotRunError``.
         """
         return asyncio.run(_consume(self.job, self.executor, plan, at_start, meanwhile, self.progress))

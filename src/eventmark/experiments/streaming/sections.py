@@ -143,7 +143,7 @@ def _progress_chart(found: CatchUp) -> Chart:
     """Events handled over time, each round a line."""
     groups = [(f"round {number}", group) for number, group in enumerate(found.groups, 1)]
     if found.beside is not None:
-        groups.append(("beside writers", found.beside))
+        groups.append(("during writes", found.beside))
     points = []
     for name, group in groups:
         (worker,) = group.workers

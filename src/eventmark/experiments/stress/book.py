@@ -57,7 +57,7 @@ class Attempt:
 
 
 class Book:
-    """Appends to streams of its own, through a store or beside it, each written down with its outcome."""
+    """Appends to streams of its own, through a store or without its client, each written down with its outcome."""
 
     def __init__(
         self, definition: StoreDefinition, tenants: Sequence[str], naming: Naming | None = None

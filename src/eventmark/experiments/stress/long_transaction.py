@@ -1,4 +1,4 @@
-"""A transaction that stays open beside appends and a consumer."""
+"""A transaction that stays open during appends and consumption."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Held:
 
 
 class LongTransaction:
-    """A transaction with an id is held open beside appends: do consumers wait, is it named, do they catch up?"""
+    """A transaction with an id is held open during appends: do consumers wait, is it named, do they catch up?"""
 
     name: ClassVar[str] = "long-transaction"
     title: ClassVar[str] = "Long transaction"

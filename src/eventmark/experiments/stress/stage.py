@@ -63,7 +63,7 @@ class Stage:
             await opened.close()
 
     async def connect(self) -> asyncpg.Connection[Any]:
-        """A connection beside the store, that names itself."""
+        """A connection apart from the store's, that names itself."""
         return await asyncpg.connect(self.dsn, server_settings={"application_name": APPLICATION})
 
     @asynccontextmanager

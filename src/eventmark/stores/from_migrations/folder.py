@@ -144,7 +144,7 @@ def _list(words: Iterator[str] | Sequence[str]) -> str:
 
 
 def told(proposal: Proposal) -> Iterator[str]:
-    """What a person should know of a proposal, beside the mapping."""
+    """What a person should know of a proposal, apart from the mapping."""
     events = proposal.events
     for one in proposal.left_out:
         yield f"not run: {one}"
