@@ -53,6 +53,7 @@ def of_eventmark(wheel: Path) -> list[str]:
     return [name for name in ZipFile(wheel).namelist() if name.startswith("eventmark/")]
 
 
+@pytest.mark.long
 def test_every_file_is_in_one_of_the_two_wheels(wheels: dict[Path, Path]) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "eventmark"],

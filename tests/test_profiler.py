@@ -22,7 +22,7 @@ def burn_the_worker(seconds: float) -> int:
     return len(kept)
 
 
-@pytest.mark.parametrize("kind", ["cpu", "memory"])
+@pytest.mark.parametrize("kind", ["cpu", pytest.param("memory", marks=pytest.mark.long)])
 def test_workers_and_the_parent_are_profiled_and_work_as_before(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

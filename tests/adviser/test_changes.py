@@ -138,9 +138,8 @@ ROW_WORK = {
 }
 
 
-@pytest.mark.parametrize(
-    "names", [("fills_what_is_there", "fills_more"), pytest.param(("writes",), marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("names", [("fills_what_is_there", "fills_more"), ("writes",)])
 def test_a_row_trigger_goes_only_where_rows_come_out_the_same(
     copies_of: MakeCopies, own: Path, names: tuple[str, ...]
 ) -> None:

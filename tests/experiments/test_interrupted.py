@@ -56,16 +56,16 @@ class Case:
 
 CASES = [
     Case(Load(plan=load()), "generate", 1.0, ("load", "generator")),
-    Case(Soak(load=load(), events_per_s=50), "generate", 1.0, ("soak", "garbage", "upkeep", "load", "generator")),
     Case(
         CapacitySearch(plan=CapacityPlan(load=load(), probe_s=0.5, confirm_s=60.0, confirm_max_s=60.0)),
         "capacity", 2, ("capacity", "load", "generator"),
     ),
-    Case(Streaming(), "catch up", 0, ("consumption",)),
     Case(Plans(), "plans", 4, ()),
-    Case(Cliffs(), "cliffs", 20, ("plan-cliffs",)),
 ]  # fmt: skip
 LONG_CASES = [
+    Case(Soak(load=load(), events_per_s=50), "generate", 1.0, ("soak", "garbage", "upkeep", "load", "generator")),
+    Case(Streaming(), "catch up", 0, ("consumption",)),
+    Case(Cliffs(), "cliffs", 20, ("plan-cliffs",)),
     Case(Load(plan=load(arrivals=None, users=20, think_s=1.0, pool_max=4)), "generate", 1.0, ("load", "generator")),
     Case(
         Sweep(operations=(READ, APPEND), clients=(1, 2), seconds=0.3, warm_rounds=1),

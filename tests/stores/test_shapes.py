@@ -127,7 +127,15 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[] if name in ("message-db", "marten", "events and places") else [pytest.mark.long]
+        )
+        for name in PUBLISHED
+    ],
+)
 def test_a_published_shape_is_seeded_appended_to_read_and_audited(
     name: str, database: str, tmp_path: Path
 ) -> None:
@@ -244,7 +252,7 @@ def test_without_seed_sql_a_foreign_key_is_reported_with_what_to_write(
 
 
 @pytest.mark.parametrize(
-    "number", [pytest.param(number, marks=[pytest.mark.long] if number % 10 else []) for number in range(60)]
+    "number", [pytest.param(number, marks=[pytest.mark.long] if number % 30 else []) for number in range(60)]
 )
 def test_whatever_is_chosen_runs(number: int, database: str, tmp_path: Path) -> None:
     shaped = drawn(Random(number))

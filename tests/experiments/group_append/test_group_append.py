@@ -21,6 +21,7 @@ def measured(server: Server):  # type: ignore[no-untyped-def]
     return measure_group_append(server, "grouped", seconds=0.5, rounds=1).operations()
 
 
+@pytest.mark.long
 def test_every_number_of_callers_is_measured_beside_pgbench(measured) -> None:  # type: ignore[no-untyped-def]
     assert len(measured) == len(CALLERS) + 1
     for one in measured.values():
@@ -32,6 +33,7 @@ def test_every_number_of_callers_is_measured_beside_pgbench(measured) -> None:  
         assert floor.ratio == pytest.approx(floor.value / one.throughput_per_s, rel=0.01)
 
 
+@pytest.mark.long
 def test_many_callers_append_more_together_than_one_alone(measured) -> None:  # type: ignore[no-untyped-def]
     rates = {name: one.throughput_per_s for name, one in measured.items()}
     assert rates["append_events[1], 64 callers in groups"] > rates["append_events[1], 1 caller, direct"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import asyncpg
+import pytest
 
 from eventmark.experiments.isolation.row_level_security import CALLS, measure_row_level_security
 from eventmark.server import Server
 
 
+@pytest.mark.long
 def test_each_operation_is_measured_with_and_without(server: Server) -> None:
     measured = measure_row_level_security(server, "secured", share=0.02)
     assert set(measured) == {f"{name}, row-level security" for name in CALLS}

@@ -251,6 +251,7 @@ def calibration(alike: Rates, planted: Rates) -> Calibration:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_rates_are_reported_with_intervals_and_judged_by_both_measured_and_simulated() -> None:
     good = calibration(recorded(0.0, 0.0, 0.04, 0), recorded(0.1, np.log(1.1), 0.04, 39))
     verdicts = [one.verdict for one in calibration_section(good).findings]

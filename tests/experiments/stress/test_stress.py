@@ -50,6 +50,7 @@ def rows(section: Section) -> list[dict[str, Any]]:
     return [dict(zip([column.name for column in table.columns], row, strict=True)) for row in table.rows]
 
 
+@pytest.mark.long
 def test_every_case_is_verified_and_leaves_everything_as_it_was(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
