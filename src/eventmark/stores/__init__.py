@@ -14,6 +14,13 @@ from eventmark.stores.install import (
     open_store,
 )
 from eventmark.stores.log_end import end_of_log
+from eventmark.stores.parameters import (
+    PER_EVENT_PARAMETERS,
+    STREAM_PARAMETERS,
+    append_values,
+    event_values,
+    snapshot_values,
+)
 from eventmark.stores.pooled import PooledStore
 from eventmark.stores.scans import large_tables, scanned_table, would_scan
 from eventmark.stores.scratch import (
@@ -35,14 +42,7 @@ from eventmark.stores.shape import (
     read_naming,
     read_shape,
 )
-from eventmark.stores.sql_store import (
-    PER_EVENT_PARAMETERS,
-    STREAM_PARAMETERS,
-    SqlEventStore,
-    append_values,
-    event_values,
-    snapshot_values,
-)
+from eventmark.stores.sql_store import SqlEventStore
 from eventmark.stores.staging import RAW, RAW_TYPES, SEEDED, Staging, staging_of
 from eventmark.stores.values import encoder_of
 

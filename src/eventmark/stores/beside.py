@@ -9,7 +9,7 @@ import asyncpg
 
 from eventmark.domain import NewEvent, StreamId
 from eventmark.stores.definition import StoreDefinition
-from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, append_values, event_values
+from eventmark.stores.parameters import PER_EVENT_PARAMETERS, append_values, event_values
 from eventmark.stores.values import read_encoders
 
 

@@ -23,10 +23,11 @@ from eventmark.server.search_path import confine
 from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.distributed import refuse_distributed
 from eventmark.stores.outside import Watched, outside, read_surroundings, refuse_dependencies
+from eventmark.stores.parameters import PER_EVENT_PARAMETERS
 from eventmark.stores.scratch import drop_scratch, run_id, scratch_name
 from eventmark.stores.script import ScriptStatement, check_operation, store_scripts
 from eventmark.stores.shape import check_shape, line_of, read_shape
-from eventmark.stores.sql_store import PER_EVENT_PARAMETERS, SqlEventStore
+from eventmark.stores.sql_store import SqlEventStore
 from eventmark.stores.staging import SEEDED, staging_of
 from eventmark.workload import Naming
 
@@ -73,11 +74,13 @@ async def open_store(
     notify: bool = True,
     poll_interval_s: float = POLL_INTERVAL_S,
     marked: bool = True,
+    tenant_pool_max: int | None = None,
 ) -> PostgresEventStore | SqlEventStore:
     """The store in ``schema``, connected, with the engine its definition names.
 
     ``notify`` and ``poll_interval_s`` are our engine's; a store of SQL files has no notifications. Tables of SQL files
-    that Eventmark did not make are not ``marked``; the engine's always are.
+    that Eventmark did not make are not ``marked``; the engine's always are. ``tenant_pool_max`` bounds the connections
+    of one tenant while another one is present, None for no bound.
     Where ``METRICS_VARIABLE`` is set, in a worker of a run whose metrics are served, its calls are counted.
     """
     store: PostgresEventStore | SqlEventStore
@@ -89,11 +92,13 @@ async def open_store(
             pool_max=pool_max,
             notify=notify,
             poll_interval_s=poll_interval_s,
+            tenant_pool_max=tenant_pool_max,
         )
     else:
         store = await SqlEventStore.connect(
-            dsn, definition, schema=schema, pool_min=pool_min, pool_max=pool_max, marked=marked
-        )
+            dsn, definition, schema=schema, pool_min=pool_min, pool_max=pool_max, marked=marked,
+            tenant_pool_max=tenant_pool_max,
+        )  # fmt: skip
     if METRICS_VARIABLE in os.environ:
         store.pool.observer = _process_metrics()
     return store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -26,7 +26,6 @@ from eventmark.domain import (
     TransactionId,
 )
 from eventmark.domain.tokens import tenant_mark
-from eventmark.engine import encoding
 from eventmark.engine.appending import append_result, version_conflict
 from eventmark.engine.pool import Pool, Session
 from eventmark.engine.receiving import BATCH_BYTES_MAX, Cutter
@@ -38,6 +37,7 @@ from eventmark.engine.translation import (
     translated_read_error,
     translated_write_error,
 )
+from eventmark.engine.turns import NO_TENANT
 from eventmark.errors import (
     CannotRunError,
     DuplicateEventError,
@@ -49,6 +49,7 @@ from eventmark.errors import (
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores.conflict import is_conflict, stored_nothing
 from eventmark.stores.definition import StoreDefinition
+from eventmark.stores.parameters import PER_EVENT_PARAMETERS, append_values, event_values, snapshot_values
 from eventmark.stores.shape import read_shape
 from eventmark.stores.sql_transaction import SqlStoreTransaction
 from eventmark.stores.values import Encoder, read_encoders
@@ -57,17 +58,10 @@ from eventmark.workload import Naming
 POLL_INTERVAL_S = 0.02
 ACQUIRE_TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 60.0
-_ANY_KIND = Naming()
 _UNMARKED = UUID(int=0)
 """The identity of a store that Eventmark did not make: its tokens are of this process alone."""
 
 NOT_TOLD = -1  # the version of a stream, by a refusal that does not say it
-
-# Parameters that stand for one event: a statement with any of them is run once per event.
-PER_EVENT_PARAMETERS = (
-    "event_id", "event_type", "payload", "metadata", "timestamp", "payload_type", "payload_revision",
-    "sequence_number",
-)  # fmt: skip
 
 
 class SqlEventStore:
@@ -100,11 +94,12 @@ class SqlEventStore:
     @classmethod
     async def connect(
         cls, dsn: str, definition: StoreDefinition, *, schema: str, pool_min: int = 1, pool_max: int = 20,
-        marked: bool = True,
+        marked: bool = True, tenant_pool_max: int | None = None,
     ) -> Self:  # fmt: skip
         """Open the store in ``schema``. Raises ``CannotRunError`` where there is none.
 
-        One that Eventmark did not make is not ``marked``.
+        One that Eventmark did not make is not ``marked``. Tenants that wait for a connection take turns, as the
+        engine's do, and ``tenant_pool_max`` bounds the connections of one of them.
         """
         sql = {name: statement.sql(schema) for name, statement in definition.statements.items()}
         pool = Pool(
@@ -116,6 +111,7 @@ class SqlEventStore:
             operation_timeout_s=OPERATION_TIMEOUT_S,
             application_name="eventmark",
             settings={},  # its statements are measured with the server's own defaults
+            tenant_max=tenant_pool_max,
         )
         try:
             session = await pool.acquire()
@@ -148,7 +144,7 @@ class SqlEventStore:
         self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
     ) -> AppendResult:
         """One statement for the batch, or one per event in a transaction, as the file's parameters say."""
-        async with self._session() as session:
+        async with self._session(stream.tenant_id) as session:
             return await self._append(session, stream, events, expected_version)
 
     def transaction(self) -> SqlStoreTransaction:
@@ -285,7 +281,7 @@ class SqlEventStore:
         if name not in self._parameters:
             raise EventStoreError(f"store {self.definition.name!r} has no {name}.sql", remedy="write it")
         try:
-            async with self._session() as session:
+            async with self._session(values.get("tenant_id") or NO_TENANT) as session:
                 bytes_max = None if is_single else BATCH_BYTES_MAX
                 return await session.fetch_bounded(bytes_max, name, *self._arguments(name, values))
         except DRIVER_ERRORS as error:
@@ -298,9 +294,9 @@ class SqlEventStore:
         ]
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[Session]:
+    async def _session(self, tenant: str) -> AsyncIterator[Session]:
         try:
-            session = await self.pool.acquire()
+            session = await self.pool.acquire(tenant)
         except DRIVER_ERRORS as error:
             raise StoreUnavailableError(f"no connection to the server: {error}") from error
         try:
@@ -328,18 +324,6 @@ def token_of_row(tail: TrackingToken, place: Mapping[str, Any], *, by_transactio
     )
 
 
-STREAM_PARAMETERS: Mapping[str, Callable[[StreamId, Naming], str]] = {
-    "tenant_id": lambda stream, _: stream.tenant_id,
-    "aggregate_id": lambda stream, _: stream.aggregate_id,
-    "aggregate_type": lambda stream, kinds: kinds.aggregate_type(stream.aggregate_type),
-    "stream_id": lambda stream, kinds: f"{kinds.aggregate_type(stream.aggregate_type)}:{stream.aggregate_id}",
-}
-
-
-def _stream_values(stream: StreamId, kinds: Naming) -> dict[str, Any]:
-    return {name: value_of(stream, kinds) for name, value_of in STREAM_PARAMETERS.items()}
-
-
 def _append_result(
     session: Session, rows: Sequence[Any], stream: StreamId, expected_version: int, count: int
 ) -> AppendResult:
@@ -362,50 +346,3 @@ def append_answer(
         row.get("transaction_id", 0),
     )
     return append_result(answer, stream, expected_version, count)
-
-
-def append_values(
-    stream: StreamId, events: Sequence[NewEvent], expected_version: int, kinds: Naming = _ANY_KIND
-) -> dict[str, Any]:
-    """What a statement that appends may ask for, by parameter name; checked and encoded."""
-    arguments = encoding.append_arguments(stream, events, expected_version)
-    names = (
-        "event_ids", "event_types", "payloads", "metadatas", "timestamps", "payload_types", "payload_revisions",
-    )  # fmt: skip
-    values = {
-        **_stream_values(stream, kinds),
-        "expected_version": expected_version,
-        "event_count": len(events),
-        "sequence_numbers": [expected_version + place + 1 for place in range(len(events))],
-        **dict(zip(names, arguments[4:], strict=True)),
-    }
-    if kinds.event_types:
-        values["event_types"] = [kinds.event_type(name) for name in values["event_types"]]
-    return values
-
-
-def snapshot_values(snapshot: Snapshot, kinds: Naming = _ANY_KIND) -> dict[str, Any]:
-    """What a statement that stores a snapshot may ask for, by parameter name; checked and encoded."""
-    return {
-        **_stream_values(snapshot.stream, kinds),
-        "sequence_number": snapshot.sequence_number,
-        "timestamp_utc": snapshot.timestamp,
-        "payload": encoding.encoded_document(snapshot.payload, "payload"),
-        "payload_type": snapshot.payload_type,
-        "payload_revision": snapshot.payload_revision,
-    }
-
-
-def event_values(values: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """Of ``append_values``, the singular parameters of the event at ``place``: expected is the one before it."""
-    return {
-        "event_id": values["event_ids"][place],
-        "event_type": values["event_types"][place],
-        "payload": values["payloads"][place],
-        "metadata": values["metadatas"][place],
-        "timestamp": values["timestamps"][place],
-        "payload_type": values["payload_types"][place],
-        "payload_revision": values["payload_revisions"][place],
-        "sequence_number": values["sequence_numbers"][place],
-        "expected_version": values["sequence_numbers"][place] - 1,
-    }
