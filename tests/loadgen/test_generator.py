@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 import asyncpg
 import numpy as np
@@ -16,11 +17,12 @@ import pytest
 
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.job import Job, draw_sample
-from eventmark.loadgen.generator import Pulse, run_load
+from eventmark.loadgen.generator import Pulse, generate, run_load
 from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.plan import CLIENT, LoadPlan
 from eventmark.loadgen.records import DEADLINE
 from eventmark.operations.catalogue import OPERATIONS, ReadSnapshot
+from eventmark.stores import PooledStore
 from eventmark.workers import crew
 from eventmark.workload.arrivals import Arrivals
 from tests.database import execute, fetch
@@ -341,6 +343,41 @@ def test_an_executor_that_is_too_small_is_named(job: Job, monkeypatch: pytest.Mo
         run_load(job, draw_sample(job), plan, executor=executor)
 
 
+@dataclass
+class Holder:
+    """Holds a connection of a tenant while the load runs, and counts who waits for one."""
+
+    tenant: str
+    seen_waits: int = 0
+
+    @asynccontextmanager
+    async def at_work(self, store: PooledStore) -> AsyncIterator[Holder]:
+        session = await store.pool.acquire(self.tenant)
+        waited = store.pool.waited_total
+        yield self
+        self.seen_waits = store.pool.waited_total - waited
+        store.pool.release(session)
+
+
+@pytest.mark.parametrize("tenant_pool_max", [None, 1])
+def test_a_companion_works_on_the_load_s_own_store_and_its_account_comes_back(
+    job: Job, tenant_pool_max: int | None
+) -> None:
+    sample = draw_sample(job)
+    tenant = sample.streams[0].stream.tenant_id
+    plan = LoadPlan(
+        mix=parse_mix("append_events[1]=1"), seconds=0.5, users=3, pool_max=6, warm_rounds=1, tenants=(tenant,),
+        through=CLIENT, tenant_pool_max=tenant_pool_max,
+    )  # fmt: skip
+    with ThreadPoolExecutor(1) as executor:
+        outcome = asyncio.run(generate(job, sample, plan, executor, companion=Holder("another")))
+    appends = outcome.operations[APPEND]
+    assert appends.succeeded > 10 and appends.failed == 0
+    (account,) = outcome.companions
+    is_bounded = tenant_pool_max is not None
+    assert (account.seen_waits > 0) == (appends.pool_wait_ns.max() > 0) == is_bounded
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -350,6 +387,7 @@ def test_an_executor_that_is_too_small_is_named(job: Job, monkeypatch: pytest.Mo
         ({"users": 1, "seconds": 0.0}, "seconds must be"),
         ({"users": -1}, "users must be"),
         ({"users": 1, "contended_share": 1.5}, "contended share"),
+        ({"users": 1, "tenant_pool_max": 2}, "through the wire has no bound"),
     ],
 )
 def test_a_plan_that_is_none_is_refused(changes: dict[str, object], said: str) -> None:

@@ -21,7 +21,7 @@ from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome, merged
 from eventmark.loadgen.plan import CLIENT, SECONDS_MIN, WIRE, LoadPlan
 from eventmark.loadgen.records import WorkerRecords
-from eventmark.loadgen.task import WorkerTask
+from eventmark.loadgen.task import Companion, WorkerTask
 from eventmark.loadgen.wire.worker import run_load_worker as run_wire_worker
 from eventmark.loadgen.worker import run_load_worker
 from eventmark.seeding import CorpusSample, Progress, no_progress, refreshed_sample
@@ -119,13 +119,21 @@ async def generate(
     during: AbstractAsyncContextManager[object] | None = None,
     cut: OnCut | None = None,
     work: Work | None = None,
+    companion: Companion | None = None,
 ) -> LoadOutcome:
-    """``run_load`` within a running event loop."""
+    """``run_load`` within a running event loop. A ``companion`` works in each worker of a load through the client."""
+    assert companion is None or plan.through == CLIENT
     plan = spread(plan, job) if executor is None else plan
     sample = of_tenants(await _refreshed(job, sample, plan), plan.tenants)
     tasks = [
         WorkerTask(
-            dsn=job.server.dsn, store=job.store, schema=job.schema, sample=sample, plan=plan, number=number
+            dsn=job.server.dsn,
+            store=job.store,
+            schema=job.schema,
+            sample=sample,
+            plan=plan,
+            number=number,
+            companion=companion,
         )
         for number in range(plan.worker_count)
     ]

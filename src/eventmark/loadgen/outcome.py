@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,7 @@ class LoadOutcome:
 
     ``in_flight`` is how many operations were under way at the moments ``in_flight_at_s``. ``transactions`` are the
     operations that the wire took a statement for each event for, in one transaction. ``clocks`` are the workers', by
-    their numbers.
+    their numbers, and so are the values of their ``companions``, where they had any.
     """
 
     plan: LoadPlan
@@ -115,6 +116,7 @@ class LoadOutcome:
     in_flight: NDArray[np.int64]
     transactions: tuple[str, ...] = ()
     clocks: tuple[Clock, ...] = ()
+    companions: tuple[Any, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -213,6 +215,7 @@ def merged(plan: LoadPlan, parts: Sequence[WorkerRecords], started_s: float) -> 
         in_flight_at_s=at_ns / 1e9,
         in_flight=in_flight,
         transactions=tuple(list(plan.mix.shares)[place] for place in parts[0].transactions),
+        companions=tuple(part.companion for part in parts if part.companion is not None),
     )
 
 

@@ -44,7 +44,8 @@ class LoadPlan:
     among ``workers`` processes. An operation that is not answered ``deadline_s`` after it was due is given
     up and has failed. ``tenants``: only these tenants' streams, where any are named. ``contended_share`` of
     the appends go to ``contended_streams`` streams that every worker appends to. ``through`` is ``WIRE`` or
-    ``CLIENT``. Raises ``UsageError``.
+    ``CLIENT``; the client's pool alone has ``tenant_pool_max``, the most connections of one tenant while another one
+    is present (None: no bound). Raises ``UsageError``.
     """
 
     mix: Mix
@@ -62,6 +63,7 @@ class LoadPlan:
     contended_streams: int = CONTENDED_STREAMS
     warm_rounds: int = WARM_ROUNDS
     through: str = WIRE
+    tenant_pool_max: int | None = None
 
     def __post_init__(self) -> None:
         if (self.arrivals is None) == (self.users == 0):
@@ -79,7 +81,11 @@ class LoadPlan:
                 raise UsageError(
                     f"{name} must be from {least:g} to {most:g}, got {value:g}", remedy="correct it"
                 )
-        checked_through(self.through)
+        if checked_through(self.through) == WIRE and self.tenant_pool_max is not None:
+            raise UsageError(
+                "a load through the wire has no bound on one tenant's connections",
+                remedy="generate it with --through client",
+            )
 
     @property
     def worker_count(self) -> int:

@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class WorkerRecords:
 
     ``kind`` is the operation's place in the mix; times are nanoseconds, ``due_ns`` from the load's start.
     ``offered``, ``skipped`` and ``failures`` are by place in the mix; of each class of failures its first
-    message is kept.
+    message is kept. ``companion`` is the value of the task's companion, where it has one.
     """
 
     kind: NDArray[np.uint8]
@@ -77,6 +78,7 @@ class WorkerRecords:
     transactions: tuple[
         int, ...
     ] = ()  # operations, by place in the mix, that took a statement for each event
+    companion: Any = None
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -50,8 +51,9 @@ async def run_load_worker(task: WorkerTask, link: WorkerLink) -> WorkerRecords:
     size = task.plan.part(task.plan.pool_max, task.number)
     try:
         store = await open_store(
-            find_store(task.store), task.dsn, schema=task.schema, pool_min=size, pool_max=size
-        )
+            find_store(task.store), task.dsn, schema=task.schema, pool_min=size, pool_max=size,
+            tenant_pool_max=task.plan.tenant_pool_max,
+        )  # fmt: skip
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     try:
@@ -67,10 +69,13 @@ async def _generate(task: WorkerTask, store: PooledStore, size: int, link: Worke
         # What was made until now lives as long as the load: no collection has to look at it again.
         gc.collect()
         gc.freeze()
+        beside = nullcontext() if task.companion is None else task.companion.at_work(store)
         try:
-            return await generator.run(await link.ready(), link)
+            async with beside as companion:
+                records = await generator.run(await link.ready(), link)
         finally:
             gc.unfreeze()
+    return replace(records, companion=companion)
 
 
 class _Generator:
