@@ -27,6 +27,7 @@ from eventmark.adviser.sections import (
     index_section,
     schema_section,
 )
+from eventmark.adviser.server_use import ServerUse, server_use
 from eventmark.adviser.settings import try_settings
 from eventmark.adviser.use_sections import application_section, server_section
 from eventmark.errors import UsageError
@@ -34,8 +35,9 @@ from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job, prepare_store
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
+from eventmark.plans.observed import indexes_observed
 from eventmark.results.files import write_whole
-from eventmark.results.results import Section, Verdict
+from eventmark.results.results import RunResult, Section, Verdict
 from eventmark.seeding import Progress, no_progress
 from eventmark.stats.ratios import Ratio
 
@@ -61,7 +63,10 @@ def chosen_parts(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice(Experiment):
-    """Advice on ``parts`` of the job's store. ``advice.sql`` goes to ``out``; ``protected`` indexes are kept.
+    """Advice on ``parts`` of the job's store. ``advice.sql`` goes to ``out``.
+
+    ``observed`` is a result of ``explain --observed``: indexes that its statements search are kept, and gains are
+    weighed by their time.
 
     The job's own corpus is left alone: trials are made on copies, seeded from the same plan, that are dropped
     afterwards. A store that can be bettered is not broken: the verdict is MET, and says whether the trials
@@ -70,7 +75,7 @@ class Advice(Experiment):
 
     name: ClassVar[str] = "advise"
     parts: Sequence[str] = PARTS
-    protected: Collection[str] = ()
+    observed: RunResult | None = None
     out: Path
 
     seeds: ClassVar[bool] = False
@@ -87,10 +92,11 @@ class Advice(Experiment):
         return COPIES_ROOM * job.corpus.events
 
     def measure(self, run: Run) -> Findings:
-        copies = _copies(run.job, run.progress, self.protected)
+        protected = indexes_observed(self.observed) if self.observed else frozenset()
+        copies = _copies(run.job, run.progress, protected)
         run.skipped |= {
             f"without index {name}": "kept: statements that a server in use has seen search it"
-            for name in sorted(self.protected)
+            for name in sorted(protected)
         }
         try:
             found = self._try_parts(copies, run)
@@ -102,7 +108,9 @@ class Advice(Experiment):
         )  # fmt: skip
         write_whole(self.out / SCRIPT, script.encode())
         verdict, reasons = judge_trials(found.changes, found.everything)
-        first = advice_section(found.advice, found.changes, found.everything, copies, script, verdict)
+        first = advice_section(
+            found.advice, found.changes, found.everything, copies, script, verdict, found.use
+        )
         return Findings(
             decided=(verdict, reasons), sections=[first, *found.sections],
             figures=figures_of(found.advice, found.changes, found.everything),
@@ -114,7 +122,9 @@ class Advice(Experiment):
         if "schema" in self.parts:
             with run.phase("schema"):
                 found.changes = try_changes(copies)
-            found.advice += advice_on_schema(found.changes)
+            if self.observed:
+                found.use = server_use(self.observed, copies.definition.events_table, found.changes.searched)
+            found.advice += advice_on_schema(found.changes, found.use)
             found.sections += [index_section(found.changes), schema_section(found.changes)]
         else:
             copies.make()
@@ -124,7 +134,8 @@ class Advice(Experiment):
                 if found.chosen and settings.advised:
                     found.everything = try_everything(copies, found.chosen, settings.advised)
             found.advice = [
-                *advice_on_everything(found.everything), *found.advice, *advice_on_server(settings),
+                *advice_on_everything(found.everything, found.use), *found.advice,
+                *advice_on_server(settings, found.use),
             ]  # fmt: skip
             found.sections.append(server_section(settings))
         if "application" in self.parts:
@@ -145,6 +156,7 @@ class _Found:
 
     changes: Changes | None = None
     everything: Trial | None = None
+    use: ServerUse | None = None
     advice: list[Advised] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
 

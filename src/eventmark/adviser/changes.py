@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from eventmark.adviser.candidate import AppendCost, Candidate, Trial, combined
 from eventmark.adviser.copies import Copies
 from eventmark.adviser.indexes import IndexUse, index_candidates, judged_by_reads
 from eventmark.adviser.rates import measured_ratios
+from eventmark.adviser.server_use import searched_indexes
 from eventmark.adviser.table_facts import read_table
 from eventmark.adviser.trial import (
     State,
@@ -36,7 +37,8 @@ class Changes:
 
     ``as_is`` is what an append costs now. ``alike`` is the plain copy against the other one with nothing
     changed: how well two copies can be told apart at all; ``reads_alike`` the same of each operation that reads.
-    ``chosen`` are the sound changes, ``together`` the trial of all of them.
+    ``searched`` are the indexes that each of these searches. ``chosen`` are the sound changes, ``together`` the
+    trial of all of them.
     """
 
     as_is: AppendCost
@@ -47,6 +49,7 @@ class Changes:
     together: Trial | None
     reads_alike: Mapping[str, Ratio] = field(default_factory=dict)
     wal: AppendWal = field(default_factory=AppendWal)
+    searched: Mapping[str, Collection[str]] = field(default_factory=dict)
 
 
 def try_changes(copies: Copies) -> Changes:
@@ -59,7 +62,8 @@ def try_changes(copies: Copies) -> Changes:
     copies.make()
     alike = measured_ratios(copies, copies.effort.pairs)
     return Changes(
-        as_is=small.as_is, wal=small.wal, alike=alike.rate, reads_alike=alike.reads, use=small.use,
+        as_is=small.as_is, wal=small.wal, searched=small.searched, alike=alike.rate, reads_alike=alike.reads,
+        use=small.use,
         trials=[*trials, *large],
         chosen=chosen,
         together=_try_together(copies, chosen) if chosen else None,
@@ -85,6 +89,7 @@ class _Small:
     chosen: list[Candidate]
     use: list[IndexUse]
     wal: AppendWal
+    searched: Mapping[str, Collection[str]]
 
 
 async def _try_small(copies: Copies) -> _Small:
@@ -103,7 +108,9 @@ async def _try_small(copies: Copies) -> _Small:
             trials.append(judged_by_reads(await try_undone(copies, connection, candidate, before)))
         trials += await _try_row_work(copies, connection, before)
         chosen = await choose(copies, connection, before, trials)
-        return _Small(as_is=before.cost, trials=trials, chosen=chosen, use=use, wal=wal)
+        return _Small(
+            as_is=before.cost, trials=trials, chosen=chosen, use=use, wal=wal, searched=searched_indexes(before.work)
+        )  # fmt: skip
 
 
 async def _try_row_work(copies: Copies, connection: asyncpg.Connection[Any], before: State) -> list[Trial]:

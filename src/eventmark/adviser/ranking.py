@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eventmark.adviser.application import Application
-from eventmark.adviser.candidate import WORTH_RATIO, Trial
+from eventmark.adviser.candidate import APPENDS, WORTH_RATIO, Trial
 from eventmark.adviser.changes import Changes
+from eventmark.adviser.server_use import ServerUse
 from eventmark.adviser.settings import Settings
 from eventmark.stats.ratios import Ratio
 
@@ -25,6 +26,7 @@ class Advised:
     """One piece of advice. ``gain`` is how many times as much of ``gained``, or, where that is an operation, how
     many times as fast it is; ``script`` may be empty.
 
+    ``server_time`` is the share that it saves of the time that a server in use was seen to spend, None where none was.
     ``counted`` says what the server counted, ``saved`` the same in short; ``evidence`` is the section it
     stands in. What is of the store or its server counts as found wanting; what is of its use (``of_use``) is
     a choice that every application has.
@@ -35,6 +37,7 @@ class Advised:
     low: float | None = None
     high: float | None = None
     gained: str = "appends/s"
+    server_time: float | None = None
     counted: str = ""
     saved: str = ""
     script: tuple[str, ...] = ()
@@ -59,26 +62,29 @@ def is_worth(trial: Trial) -> bool:
     return counted or trial.is_quicker or bool(trial.better)
 
 
-def advice_on_schema(changes: Changes) -> list[Advised]:
-    """All sound changes as one, then each of them; nothing where together they are not worth it."""
+def advice_on_schema(changes: Changes, use: ServerUse | None = None) -> list[Advised]:
+    """All sound changes as one, then each of them; nothing where together they are not worth it.
+
+    The most worth first: what saves most of the server's time where its ``use`` was seen, else what gains most.
+    """
     together = changes.together
     if together is None or not is_worth(together):
         return []
     trials = {trial.candidate.name: trial for trial in changes.trials}
-    parts = [_of_trial(trials[one.name]) for one in changes.chosen if one.name in trials]
-    whole = _of_trial(together)
+    parts = [_of_trial(trials[one.name], use) for one in changes.chosen if one.name in trials]
+    whole = _of_trial(together, use)
     if len(parts) == 1:
         # It was measured again as the whole of the advice, and longer
         return [replace(whole, what=parts[0].what, risk=parts[0].risk, evidence=parts[0].evidence)]
-    return [whole, *sorted(parts, key=lambda one: -(one.gain or 0.0))]
+    return [whole, *sorted(parts, key=lambda one: (-(one.server_time or 0.0), -(one.gain or 0.0)))]
 
 
-def advice_on_everything(everything: Trial | None) -> list[Advised]:
+def advice_on_everything(everything: Trial | None, use: ServerUse | None = None) -> list[Advised]:
     """The changes and the settings as one, where nothing gets worse."""
-    return [_of_trial(everything)] if everything is not None and is_worth(everything) else []
+    return [_of_trial(everything, use)] if everything is not None and is_worth(everything) else []
 
 
-def _of_trial(trial: Trial) -> Advised:
+def _of_trial(trial: Trial, use: ServerUse | None) -> Advised:
     candidate, (gained, gain) = trial.candidate, trial.best_gain
     if gain is not None and gain.value < 1:  # noise about no change: what it saves is said beside it
         gain = None
@@ -86,6 +92,7 @@ def _of_trial(trial: Trial) -> Advised:
     return Advised(
         what=candidate.name, gain=gain.value if gain else None, low=gain.bounds[0] if gain else None,
         high=gain.bounds[1] if gain else None, gained=gained, counted=counted(trial), saved=saved(trial),
+        server_time=None if use is None else use.saved(trial.gains),
         script=candidate.script, risk=candidate.risk + took, evidence=_EVIDENCE.get(candidate.kind, SCHEMA_TITLE),
     )  # fmt: skip
 
@@ -128,13 +135,14 @@ def saved(trial: Trial) -> str:
     return ", ".join([*said, *([f"{many} {'plan does' if many == 1 else 'plans do'} less"] if many else [])])
 
 
-def advice_on_server(settings: Settings) -> list[Advised]:
+def advice_on_server(settings: Settings, use: ServerUse | None = None) -> list[Advised]:
     """The settings that are worth it; none that weakens durability."""
     return [
         Advised(
             what=f"set {one.name} to {one.value}", gain=one.rate.value if one.rate else None,
             low=one.rate.bounds[0] if one.rate else None, high=one.rate.bounds[1] if one.rate else None,
             saved=f"{one.better_plans} plans do less" if one.better_plans else "",
+            server_time=use.saved({APPENDS: one.rate}) if use is not None and one.rate else None,
             script=(f"alter system set {one.name} = '{one.value}'", "select pg_reload_conf()"),
             risk="it is the whole server's; ask its other users", evidence=SERVER_TITLE,
         )

@@ -17,6 +17,7 @@ from eventmark.adviser.ranking import (
     is_worth,
 )
 from eventmark.adviser.script import gain_text
+from eventmark.adviser.server_use import ServerUse
 from eventmark.adviser.wal import AppendWal
 from eventmark.operations.pgbench import RATE_CLIENTS
 from eventmark.results.results import Block, Chart, Column, Figure, Point, Section, Table, Verdict
@@ -46,6 +47,7 @@ def advice_section(
     copies: Copies,
     script: str,
     verdict: Verdict,
+    use: ServerUse | None = None,
 ) -> Section:
     """The list, in the order of what it brings. ``verdict``: whether the trials can be trusted."""
     wanting = found_wanting(advice)
@@ -62,15 +64,23 @@ def advice_section(
         text += _said_of(changes)
     if everything is not None and not everything.refusal:
         text += _said_of_whole(everything, "With the settings advised as well")
+    if use is not None:
+        text.append(
+            f"Time of the statements that the server in use has seen: {use}. Gains are weighed by it."
+        )
     gains: list[Row] = [
-        [float(place), one.what, one.gain, one.low, one.high, one.gained, one.saved]
+        [
+            float(place), one.what, one.gain, one.low, one.high, one.gained,
+            *([] if use is None else [None if one.server_time is None else f"{one.server_time:.0%}"]), one.saved,
+        ]
         for place, one in enumerate(advice, 1)
-    ]
+    ]  # fmt: skip
     risks: list[Row] = [
         [float(place), one.risk, one.evidence, "yes" if one.script else "no"]
         for place, one in enumerate(advice, 1)
     ]
-    named = columns("rank", "what to do", *RATE_COLUMNS, "of what", "besides")
+    weighed = () if use is None else ("server's time saved",)
+    named = columns("rank", "what to do", *RATE_COLUMNS, "of what", *weighed, "besides")
     tables = [
         Table(title=WHAT_TO_DO, columns=named, rows=gains),
         Table(title="and what it risks", columns=columns("rank", "risk", "evidence", "SQL"), rows=risks),

@@ -26,7 +26,8 @@ def advise(
         Path | None,
         Parameter(
             group="Advice",
-            help="result.json of explain --observed: the indexes that its statements use are kept.",
+            help="result.json of explain --observed: the indexes that its statements use are kept, and "
+            "gains are weighed by their time.",
         ),
     ] = None,
     options: Options | None = None,
@@ -38,5 +39,7 @@ def advise(
     """  # fmt: skip
     settings = (options or Options()).settings(parts=parts)
     chosen = chosen_parts(settings.parts)
-    protected = indexes_observed(read_result(observed)) if observed else frozenset[str]()
-    return run_scenario(Advice(parts=chosen, protected=protected, out=Path(settings.out)), settings)
+    seen = read_result(observed) if observed else None
+    if seen is not None:
+        indexes_observed(seen)  # refused here where it is another verb's
+    return run_scenario(Advice(parts=chosen, observed=seen, out=Path(settings.out)), settings)
