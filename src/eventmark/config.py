@@ -77,6 +77,8 @@ class Settings:
     aggressor: str = ""
     aggressor_users: int = 4
     inflation_max: float = 2.0
+    one_service: bool = False
+    tenant_pool_max: int = 0  # 0: by the pool and the cores
     base: str = "HEAD"
     candidate: str = "."
     only: str = ""

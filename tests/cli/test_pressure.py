@@ -32,6 +32,11 @@ def test_a_case_of_stress_ends_with_its_exit_code_and_reports_and_ages_on_demand
         (("isolate", "--against", "full-reply"), 2, "did you mean 'full-replay'"),
         (("isolate", "--inflation-max", "0.5"), 2, "--inflation-max"),
         (("isolate", "--aggressor-users", "0"), 2, "--aggressor-users"),
+        (("isolate", "--tenant-pool-max", "2"), 2, "--tenant-pool-max needs --one-service"),
+        (("isolate", "--one-service", "--tenant-pool-max", "0"), 2, "--tenant-pool-max must be from 1"),
+        (("isolate", "--one-service", "--tenant-pool-max", "20"), 2, "from 1 to 19 of 20 connections"),
+        (("isolate", "--one-service", "--tenant-pool-max", "4"), 2, "never reach a bound of 4"),
+        (("isolate", "--one-service", "--through", "wire"), 2, "leave --through out"),
         (("soak", "--seconds", "0"), 2, "--seconds"),
     ],
 )

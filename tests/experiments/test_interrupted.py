@@ -13,6 +13,7 @@ import pytest
 from eventmark.experiments.cliffs.cliffs import Cliffs
 from eventmark.experiments.group_append.group_append import GroupAppend
 from eventmark.experiments.isolation.isolation import Isolation
+from eventmark.experiments.isolation.one_service import OneService
 from eventmark.experiments.isolation.row_level_security import RowLevelSecurity
 from eventmark.experiments.load.capacity import CapacityPlan, CapacitySearch
 from eventmark.experiments.load.load import Load
@@ -74,6 +75,14 @@ LONG_CASES = [
     Case(
         Isolation(kinds=("aggregate-loads", "bulk-append"), rate_per_s=40, leg_s=0.5, rounds=1, warm_rounds=1),
         "isolate", 2, ("isolation", "isolation-aggregate-loads"),
+    ),
+    Case(
+        OneService(
+            setting=Isolation(
+                kinds=("aggregate-loads", "bulk-append"), rate_per_s=40, leg_s=0.5, rounds=1, warm_rounds=1
+            )
+        ),
+        "isolate", 4, ("isolation", "isolation-aggregate-loads"),
     ),
     Case(RowLevelSecurity(), "measure", 1, ()),
     Case(GroupAppend(), "measure", 1, ("group-append",)),

@@ -49,7 +49,11 @@ QUESTIONS = {
     ),
     "stress": Question(title="Does it recover from stress?", scenarios={"stress": ()}),
     "tenants": Question(
-        title="Are tenants isolated from each other?", scenarios={"isolation": ("isolation", "tenant-filter")}
+        title="Are tenants isolated from each other?",
+        scenarios={
+            "isolation": ("isolation", "tenant-filter"),
+            "isolation in one service": ("isolation", "lone-tenant"),
+        },
     ),
     "orderings": Question(title="What does it cost to lose no event?", scenarios={}),
     "instrument": Question(title="What can the instrument resolve?", scenarios={}),
@@ -65,6 +69,7 @@ TITLES = {
     "soak": "Steady load for long",
     "stress": "Under stress",
     "isolation": "One tenant under the load of another",
+    "isolation in one service": "Two tenants of one service",
 }
 FIGURES = {
     "capacity": ("capacity_operations_per_s", "all targets hold up to {}"),
@@ -77,6 +82,10 @@ FIGURES = {
     ),
     "soak": ("server_memory_slope", "server memory grows by {}"),
     "stress": ("long-transaction:caught_up_s", "consumers catch up after a long transaction in {}"),
+    "isolation in one service": (
+        "inflation[bulk-append, append_events[1], p95]",
+        "in one service, p95 under bulk appends: {} that alone",
+    ),
     "isolation": ("inflation[bulk-append, append_events[1], p95]", "p95 under bulk appends: {} that alone"),
     "selfcheck": ("resolvable_ratio_12_pairs", "12 pairs resolve a ratio of {}"),
 }

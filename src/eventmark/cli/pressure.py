@@ -11,14 +11,17 @@ from eventmark.choices import chosen
 from eventmark.cli.load import LoadOptions, plan_of
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario, run_watched
+from eventmark.config import Settings
 from eventmark.errors import UsageError
 from eventmark.experiments.isolation.aggressors import KINDS
 from eventmark.experiments.isolation.isolation import VICTIM_MIX, Isolation
+from eventmark.experiments.isolation.one_service import OneService
 from eventmark.experiments.soak.soak import EVENTS_PER_S, Soak, half_of_capacity
 from eventmark.experiments.stress.stress import CASES, Stress
+from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.profiles import find_profile
 from eventmark.loadgen.mix import parse_mix
-from eventmark.loadgen.plan import checked_through
+from eventmark.loadgen.plan import WIRE, checked_through
 from eventmark.results.files import read_result
 from eventmark.stores import find_store
 
@@ -98,6 +101,23 @@ def isolate(
             group=_ISOLATE, help="How many times as long as alone the victim's p95 may take [2: a fair half]."
         ),
     ] = None,
+    one_service: Annotated[
+        bool | None,
+        Parameter(
+            group=_ISOLATE,
+            negative=(),
+            help="Both tenants in one process with one pool of connections, as in a service, "
+            "with and without a bound on the connections of one tenant.",
+        ),
+    ] = None,
+    tenant_pool_max: Annotated[
+        int | None,
+        Parameter(
+            group=_ISOLATE,
+            help="With --one-service: the most connections of one tenant while the other is active "
+            "[one per core, at most half the pool and half the aggressor's users].",
+        ),
+    ] = None,
     load_options: LoadOptions | None = None,
     options: Options | None = None,
 ) -> int:
@@ -108,7 +128,7 @@ def isolate(
     own = (load_options or LoadOptions()).given()
     settings = (options or Options()).settings(
         against=against, victim=victim, aggressor=aggressor, aggressor_users=aggressor_users,
-        inflation_max=inflation_max, **own,
+        inflation_max=inflation_max, one_service=one_service, tenant_pool_max=tenant_pool_max, **own,
     )  # fmt: skip
     if not 1.0 < settings.inflation_max <= 1000:
         raise UsageError(
@@ -119,6 +139,8 @@ def isolate(
             f"--aggressor-users must be from 1 to 100, got {settings.aggressor_users}",
             remedy="leave it out for 4",
         )
+    if tenant_pool_max == 0:
+        raise UsageError("--tenant-pool-max must be from 1", remedy="leave it out for one that fits the pool")
     leg_s, rounds, warm_rounds = LEGS[find_profile(settings.profile).name]
     scenario = Isolation(
         kinds=chosen(settings.against, KINDS, "aggressor"), mix=parse_mix(settings.mix or VICTIM_MIX),
@@ -127,4 +149,21 @@ def isolate(
         aggressor=settings.aggressor, inflation_max=settings.inflation_max, warm_rounds=warm_rounds,
         through=checked_through(settings.through),
     )  # fmt: skip
-    return run_scenario(scenario, settings, keep=True)
+    return run_scenario(_in_service(scenario, settings, own["through"]), settings, keep=True)
+
+
+def _in_service(scenario: Isolation, settings: Settings, through: object) -> Experiment:
+    """The scenario, or the same in one service where that is asked for. Raises ``UsageError``."""
+    if not settings.one_service:
+        if settings.tenant_pool_max:
+            raise UsageError(
+                "--tenant-pool-max needs --one-service",
+                remedy="tenants in processes of their own share no pool",
+            )
+        return scenario
+    if through == WIRE:
+        raise UsageError(
+            "--one-service measures the store's own client, and not --through wire",
+            remedy="leave --through out",
+        )
+    return OneService(setting=scenario, tenant_pool_max=settings.tenant_pool_max)

@@ -1,10 +1,12 @@
-"""What an aggressor does, in a process of its own: kinds of work by which one tenant can burden another's server."""
+"""What an aggressor does: kinds of work by which one tenant can burden another's server, or another's service."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -23,13 +25,25 @@ APPLICATION = "eventmark-aggressor"
 BULK_EVENTS = 100
 REPLAY_BATCH_EVENTS = 1000
 FAILED_WAIT_S = 0.02
+SETTLE_S = 0.2
+"""From the aggressor's beginning to the victim's: it is to be in full swing."""
+
 STOP = "stop"
 _PAYLOADS = 200
 
 
+@dataclass(slots=True)
+class AggressorWork:
+    """What it did: calls that were answered, and those that failed."""
+
+    calls: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AggressorTask:
-    """What travels to the process. It works from the start until it is told ``STOP``."""
+    """What travels to the process: its own, or that of the victim's load, whose ``Companion`` it is."""
 
     dsn: str
     store: str
@@ -40,44 +54,44 @@ class AggressorTask:
     users: int
     seed: int
 
+    @asynccontextmanager
+    async def at_work(self, store: PooledStore) -> AsyncIterator[AggressorWork]:
+        """Its users at work on an opened store, in full swing when entered; the account is whole when left.
 
-@dataclass(frozen=True, slots=True)
-class AggressorWork:
-    """What it did: calls that were answered, and those that failed."""
-
-    calls: int
-    failed: int
-    seconds: float
+        Raises ``CannotRunError`` where a user ended.
+        """
+        work = _Work(self, find_store(self.store), store)
+        users = [asyncio.create_task(work.run(number)) for number in range(self.users)]
+        began_s = time.monotonic()
+        try:
+            await asyncio.sleep(SETTLE_S)
+            yield work.account
+        finally:
+            work.account.seconds = time.monotonic() - began_s
+            for user in users:
+                user.cancel()
+            ended = await asyncio.gather(*users, return_exceptions=True)
+        for outcome in ended:
+            if isinstance(outcome, Exception):
+                raise CannotRunError(f"the aggressor ended: {type(outcome).__name__}: {outcome}") from None
 
 
 async def run_aggressor(task: AggressorTask, link: WorkerLink) -> AggressorWork:
-    """Run in a process of its own. Raises ``CannotRunError`` where the store cannot be opened."""
-    definition = find_store(task.store)
-    loop = asyncio.get_running_loop()
+    """Run in a process of its own, from the start until it is told ``STOP``. Raises ``CannotRunError``."""
     try:
         store = await open_store(
-            definition, task.dsn, schema=task.schema, pool_min=task.users, pool_max=task.users
+            find_store(task.store), task.dsn, schema=task.schema, pool_min=task.users, pool_max=task.users
         )
     except EventStoreError as error:
         raise CannotRunError(str(error)) from None
     try:
         await rename_sessions(store, task.users, APPLICATION)
-        work = _Work(task, definition, store)
         await link.ready()
-        users = [asyncio.create_task(work.run(number)) for number in range(task.users)]
-        began_s = loop.time()
-        told = asyncio.create_task(link.receive(str))
-        await asyncio.wait((told, *users), return_when=asyncio.FIRST_COMPLETED)
-        seconds = loop.time() - began_s
-        for one in (told, *users):
-            one.cancel()
-        ended = await asyncio.gather(*users, return_exceptions=True)
+        async with task.at_work(store) as account:
+            await link.receive(str)
+        return account
     finally:
         await store.close()
-    for outcome in ended:
-        if isinstance(outcome, Exception):
-            raise CannotRunError(f"the aggressor ended: {type(outcome).__name__}: {outcome}") from None
-    return AggressorWork(work.calls, work.failed, seconds)
 
 
 async def rename_sessions(store: PooledStore, count: int, application: str) -> None:
@@ -100,8 +114,7 @@ class _Work:
         self._numbers = itertools.count()
         self._naming = naming_of(store)
         self._names = self._naming.new_stream_ids(self._random)
-        self.calls = 0
-        self.failed = 0
+        self.account = AggressorWork()
 
     async def run(self, number: int) -> None:
         """Over and over, until cancelled. A failure is counted, and is no reason to stop."""
@@ -112,9 +125,9 @@ class _Work:
         while True:
             try:
                 await call()
-                self.calls += 1
+                self.account.calls += 1
             except EventStoreError:
-                self.failed += 1
+                self.account.failed += 1
                 await asyncio.sleep(FAILED_WAIT_S)
 
     async def _prepared(self, number: int) -> Callable[[], Awaitable[object]]:
@@ -147,7 +160,7 @@ class _Work:
             await append_beside(
                 connection, self._definition, self._task.schema, self._stream(), self._events(1)
             )
-            self.calls += 1
+            self.account.calls += 1
             await asyncio.Event().wait()
         finally:
             await transaction.rollback()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from eventmark.experiments.isolation.isolation_report import (
     rls_table,
     summary_section,
 )
-from eventmark.experiments.isolation.legs import Duel, Pair, joined, order_of, run_leg
+from eventmark.experiments.isolation.legs import Duel, Leg, Pair, joined, order_of, run_leg
 from eventmark.experiments.isolation.row_level_security import measure_row_level_security
 from eventmark.experiments.isolation.tenant_filter import (
     filter_section,
@@ -31,6 +31,7 @@ from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
+from eventmark.judgement.evidence import NOT_TIMED
 from eventmark.loadgen.generator import of_tenants
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.mix import Mix, parse_mix
@@ -74,7 +75,7 @@ class Isolation(Experiment):
 
     def measure(self, run: Run) -> Findings:
         job = run.job
-        duel = self._duel(job, run, run.sample)
+        duel = self.duel_of(run)
         pairs: list[Pair] = []
         run.so_far = lambda: self._findings(duel, pairs)
         with run.phase("isolate"):
@@ -90,16 +91,21 @@ class Isolation(Experiment):
             raise CannotRunError("no pair of legs was measured to its end")
         judged = [Judgement(pair=pair, inflation_max=self.inflation_max) for pair in whole]
         return Findings(
-            operations=_results(duel.job, whole),
+            operations=results_of(duel.job, {
+                "alone": [leg for pair in whole for leg in pair.alone],
+                **{f"beside {pair.kind}": pair.beside for pair in whole},
+            }),
             figures={name: figure for one in judged for name, figure in one.figures().items()},
             sections=[
                 summary_section(judged, duel), *(isolation_section(one, duel) for one in judged), *filtered,
-                *_bottleneck(judged),
+                *bottleneck_beside(judged),
             ],
             through=self.through,
         )  # fmt: skip
 
-    def _duel(self, job: Job, run: Run, sample: CorpusSample) -> Duel:
+    def duel_of(self, run: Run) -> Duel:
+        """Who is measured under whose load on the run's store; the run is told what is left out."""
+        job, sample = run.job, run.sample
         victim, aggressor = chosen_tenants(job, sample, self.victim, self.aggressor)
         mix = _possible(self.mix, job, run, of_tenants(sample, [victim]))
         if reason := job.definition.capabilities.lack("tenant_stream"):
@@ -182,10 +188,8 @@ def _possible(mix: Mix, job: Job, run: Run, sample: CorpusSample) -> Mix:
     return Mix.of(shares)
 
 
-def _results(job: Job, pairs: Sequence[Pair]) -> dict[str, OperationResult]:
-    """The victim's operations against their targets: alone, over all such legs, and under load of each aggressor."""
-    legs = {"alone": [leg for pair in pairs for leg in pair.alone]}
-    legs |= {f"beside {pair.kind}": pair.beside for pair in pairs}
+def results_of(job: Job, legs: Mapping[str, Sequence[Leg]]) -> dict[str, OperationResult]:
+    """The victim's operations against their targets, by what happened meanwhile, over all its legs."""
     return {
         f"{name}, {how}": one
         for how, found in legs.items()
@@ -211,12 +215,16 @@ def _filter_cost(job: Job, run: Run, sample: CorpusSample, duel: Duel) -> Sectio
     return filter_section(found, tables)
 
 
-def _bottleneck(judged: Sequence[Judgement]) -> Iterator[Section]:
-    """Of the victim's calls under load of the aggressor that inflated them the most, in the last of its legs."""
+def bottleneck_beside(judged: Sequence[Judgement], *, shared: bool = False) -> Iterator[Section]:
+    """Of the victim's calls under load of the aggressor that inflated them the most, in the last of its legs.
+
+    ``shared``: connections are both tenants', so that the server's time is not told by calls.
+    """
     if not judged:
         return
     pair = max(judged, key=lambda one: one.inflation).pair
     leg = pair.beside[-1]
-    section = bottleneck_section(leg.watch.evidence(leg.outcome.call_times, application=STORE_APPLICATION))
+    times = NOT_TIMED if shared else leg.outcome.call_times
+    section = bottleneck_section(leg.watch.evidence(times, application=STORE_APPLICATION))
     first = f"Of {pair.kind}, which inflated the victim's calls the most, in the last leg under its load."
     yield msgspec.structs.replace(section, text=[first, *section.text])

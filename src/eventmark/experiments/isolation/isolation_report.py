@@ -29,8 +29,10 @@ from eventmark.stats.ratios import Ratio, paired_ratio
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 JUDGED = "p95"
 SAMPLES_LEAST = 20
-PAIRS_MIN = 3
 """Of an operation in each leg, or its p95 is its maximum."""
+
+PAIRS_MIN = 3
+REMEDY = "limit what one tenant may do at once; the waits below say what they meet at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class Judgement:
 
     pair: Pair
     inflation_max: float
+    figure: str = "inflation"
 
     @property
     def names(self) -> list[str]:
@@ -48,15 +51,16 @@ class Judgement:
         """Of the quantile under the aggressor's load to that alone, over the pairs of legs."""
         if any(leg.outcome.operations[name].succeeded < SAMPLES_LEAST for leg in self._legs()):
             return None
+        whole = min(len(self.pair.alone), len(self.pair.beside))  # an interrupted pair has no second leg
         alone, beside = (
-            [_quantile_ms(leg, name, QUANTILES[quantile]) for leg in legs]
+            [_quantile_ms(leg, name, QUANTILES[quantile]) for leg in legs[:whole]]
             for legs in (self.pair.alone, self.pair.beside)
         )
         return paired_ratio(beside, alone) if len(alone) >= PAIRS_MIN and min(*alone, *beside) > 0 else None
 
     def figures(self) -> dict[str, Figure]:
         return {
-            f"inflation[{self.pair.kind}, {name}, {quantile}]": Figure(
+            f"{self.figure}[{self.pair.kind}, {name}, {quantile}]": Figure(
                 value=round(ratio.value, 4), low=round(ratio.low, 4), high=round(ratio.high, 4), unit="times",
                 better="less",
             )
@@ -122,8 +126,8 @@ def _ms_of(samples_ns: np.ndarray) -> float | None:
 
 def isolation_section(judged: Judgement, duel: Duel) -> Section:
     pair = judged.pair
-    inflated = [replace(_inflation(judged, name), timed=True) for name in judged.names]
-    findings = inflated + _aggression(pair)
+    legs = {"alone": pair.alone, "under load": pair.beside}
+    findings = inflations(judged, REMEDY) + aggression(pair.beside)
     return Section(
         name=f"isolation-{pair.kind}",
         title=f"Beside {pair.kind}",
@@ -134,8 +138,8 @@ def isolation_section(judged: Judgement, duel: Duel) -> Section:
             f"of {duel.victim.seconds:g} s in turns."
         ],
         findings=findings,
-        tables=[_ratio_table(judged), _waits_table(pair), *_lag_table(pair)],
-        charts=[_ratio_chart(judged), *_lag_charts(pair)],
+        tables=[_ratio_table(judged), _waits_table(pair), *lag_table(legs)],
+        charts=[_ratio_chart(judged), *lag_charts(legs)],
     )  # fmt: skip
 
 
@@ -148,7 +152,11 @@ def _work(pair: Pair, duel: Duel) -> str:
     return f"{duel.users} users at once, {DESCRIPTIONS[pair.kind]}, {per_s:,.1f} calls/s"
 
 
-def _inflation(judged: Judgement, name: str) -> Finding:
+def inflations(judged: Judgement, remedy: str) -> list[Finding]:
+    return [replace(_inflation(judged, name, remedy), timed=True) for name in judged.names]
+
+
+def _inflation(judged: Judgement, name: str, remedy: str) -> Finding:
     ratio = judged.ratio(name, JUDGED)
     expected = f"{JUDGED} less than {judged.inflation_max:g} times that alone"
     if ratio is None:
@@ -162,13 +170,13 @@ def _inflation(judged: Judgement, name: str) -> Finding:
         name=f"{name} inflated", verdict=verdict, expected=expected,
         observed=f"{ratio.value:.2f} times, 95% interval {ratio.low:.2f} to {ratio.high:.2f}",
         remedy="" if verdict is Verdict.MET else "more rounds decide it" if verdict is Verdict.INCONCLUSIVE
-        else "limit what one tenant may do at once; the waits below say what they meet at",
+        else remedy,
     )  # fmt: skip
 
 
-def _aggression(pair: Pair) -> list[Finding]:
+def aggression(legs: Sequence[Leg]) -> list[Finding]:
     """An aggressor that did nothing proves nothing."""
-    work = [leg.work for leg in pair.beside]
+    work = [leg.work for leg in legs]
     idle = [one for one in work if one is None or not one.calls]
     failed = sum(one.failed for one in work if one is not None)
     if not idle and not failed:
@@ -271,10 +279,10 @@ def _parts_ms(legs: list[Leg]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _lag_table(pair: Pair) -> Iterator[Table]:
+def lag_table(by_way: Mapping[str, Sequence[Leg]]) -> Iterator[Table]:
     """How long after it was made each of the victim's events was delivered to its consumer."""
     rows: list[list[str | float | None]] = []
-    for how, legs in (("alone", pair.alone), ("under load", pair.beside)):
+    for how, legs in by_way.items():
         lag_ms = np.array([lag_s * 1e3 for leg in legs for lag_s in leg.lag_s])
         if len(lag_ms):
             quantiles = [float(np.quantile(lag_ms, q)) for q in QUANTILES.values()]
@@ -292,10 +300,10 @@ def _lag_table(pair: Pair) -> Iterator[Table]:
         )  # fmt: skip
 
 
-def _lag_charts(pair: Pair) -> Iterator[Chart]:
+def lag_charts(by_way: Mapping[str, Sequence[Leg]]) -> Iterator[Chart]:
     points = [
         Point(x=f"leg {number}", y=float(np.quantile(leg.lag_s, 0.95)) * 1e3, series=how)
-        for how, legs in (("alone", pair.alone), ("under load", pair.beside))
+        for how, legs in by_way.items()
         for number, leg in enumerate(legs, 1)
         if leg.lag_s
     ]

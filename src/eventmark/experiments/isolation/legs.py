@@ -1,4 +1,8 @@
-"""Legs of a comparison: the victim's load alone (A), and the same under an aggressor's load (B), in turns A B B A."""
+"""Legs of a comparison: the victim's load alone (A), and the same under an aggressor's load (B), in turns A B B A.
+
+The aggressor works in a process of its own, or in the victim's, on the same store. There it is measured without (B)
+and with (C) a bound on the connections of one tenant.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,18 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 import numpy as np
 
 from eventmark.errors import CannotRunError
-from eventmark.experiments.isolation.aggressors import STOP, AggressorTask, AggressorWork, run_aggressor
+from eventmark.experiments.isolation.aggressors import (
+    SETTLE_S,
+    STOP,
+    AggressorTask,
+    AggressorWork,
+    run_aggressor,
+)
 from eventmark.experiments.isolation.follower import Follower
 from eventmark.jobs.job import Job
 from eventmark.judgement.evidence import Wait
@@ -22,9 +33,6 @@ from eventmark.seeding import CorpusSample
 from eventmark.server import Watch
 from eventmark.server.waits import WaitSamples
 from eventmark.workers import Crew
-
-SETTLE_S = 0.2
-"""From the aggressor's beginning to the victim's: it is to be in full swing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,31 @@ class Pair:
     beside: list[Leg] = field(default_factory=list)
 
 
+class Way(StrEnum):
+    """How the victim is in one service with an aggressor."""
+
+    ALONE = "alone"
+    UNBOUNDED = "without the bound"
+    BOUNDED = "with the bound"
+
+
+@dataclass(slots=True)
+class Trio:
+    """The legs in one service with one kind of aggressor, in turns."""
+
+    kind: str
+    legs: dict[Way, list[Leg]] = field(default_factory=lambda: {way: [] for way in Way})
+
+    def beside(self, way: Way) -> Pair:
+        """The legs under its load in that way, and those alone."""
+        return Pair(self.kind, self.legs[Way.ALONE], self.legs[way])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is one of each."""
+        return all(self.legs.values())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duel:
     """Who is measured under whose load, and how."""
@@ -59,6 +92,13 @@ class Duel:
     users: int
     follows: bool
 
+    def aggressor(self, kind: str, number: int) -> AggressorTask:
+        """What burdens the victim's leg of that number."""
+        return AggressorTask(
+            dsn=self.job.server.dsn, store=self.job.store, schema=self.job.schema, kind=kind,
+            tenant=self.aggressor_tenant, sample=self.sample, users=self.users, seed=self.victim.seed + number,
+        )  # fmt: skip
+
 
 def order_of(rounds: int) -> Iterator[bool]:
     """Whether each leg is under the aggressor's load: A B, B A, A B, ..., so that a drift meets both alike."""
@@ -66,14 +106,33 @@ def order_of(rounds: int) -> Iterator[bool]:
         yield from (False, True) if number % 2 == 0 else (True, False)
 
 
-def run_leg(duel: Duel, kind: str | None, number: int, victims: Executor, aggressors: Executor) -> Leg:
-    """One leg; ``kind`` None is alone. Raises ``CannotRunError``."""
+def turns_of(rounds: int) -> Iterator[Way]:
+    """A B C, B C A, C A B, then the same backwards, ...: each is as often first, between and last.
+
+    After six rounds each has also come as often after each other one.
+    """
+    ways = list(Way)
+    for number in range(rounds):
+        turned = ways[number % 3 :] + ways[: number % 3]
+        yield from turned if number // 3 % 2 == 0 else turned[::-1]
+
+
+def run_leg(
+    duel: Duel, kind: str | None, number: int, victims: Executor, aggressors: Executor | None = None
+) -> Leg:
+    """One leg; ``kind`` None is alone. Without ``aggressors`` the aggressor works in the victim's process.
+
+    Raises ``CannotRunError``.
+    """
     return asyncio.run(_leg(duel, kind, number, victims, aggressors))
 
 
-async def _leg(duel: Duel, kind: str | None, number: int, victims: Executor, aggressors: Executor) -> Leg:
+async def _leg(
+    duel: Duel, kind: str | None, number: int, victims: Executor, aggressors: Executor | None
+) -> Leg:
     follower = Follower(duel.job, duel.victim_tenant) if duel.follows else None
     watch = Watch(duel.job.server)
+    task = None if kind is None else duel.aggressor(kind, number)
     works: list[AggressorWork] = []
     plan = replace(duel.victim, seed=duel.victim.seed + number)
 
@@ -83,12 +142,14 @@ async def _leg(duel: Duel, kind: str | None, number: int, victims: Executor, agg
         async with AsyncExitStack() as stack:
             if follower is not None:
                 stack.enter_context(follower)
-            if kind is not None:
-                await stack.enter_async_context(_aggression(duel, kind, number, aggressors, works))
+            if task is not None and aggressors is not None:
+                await stack.enter_async_context(_aggression(task, aggressors, works))
             stack.enter_context(watch)
             yield
 
-    outcome = await generate(duel.job, duel.sample, plan, victims, during=during())
+    companion = task if aggressors is None else None
+    outcome = await generate(duel.job, duel.sample, plan, victims, during=during(), companion=companion)
+    works += outcome.companions
     if follower is not None and follower.failure:
         raise CannotRunError(f"the victim's consumer failed: {follower.failure}")
     (clock,) = outcome.clocks  # events are made by the victim's, and given to the follower by ours
@@ -101,13 +162,9 @@ async def _leg(duel: Duel, kind: str | None, number: int, victims: Executor, agg
 
 @asynccontextmanager
 async def _aggression(
-    duel: Duel, kind: str, number: int, executor: Executor, into: list[AggressorWork]
+    task: AggressorTask, executor: Executor, into: list[AggressorWork]
 ) -> AsyncIterator[None]:
     """The aggressor at work from entering to leaving; what it did comes ``into``."""
-    task = AggressorTask(
-        dsn=duel.job.server.dsn, store=duel.job.store, schema=duel.job.schema, kind=kind,
-        tenant=duel.aggressor_tenant, sample=duel.sample, users=duel.users, seed=duel.victim.seed + number,
-    )  # fmt: skip
     async with Crew(executor, run_aggressor, [task]) as crew:
         await crew.ready()
         crew.start()
