@@ -59,7 +59,7 @@ def commit_of(repository: Path, name: str) -> str:
         return _resolved(repository, name)
     except GitError as error:
         why, remedy = _absent(repository, name)
-        raise UsageError(f"{name!r} is no commit of {repository}{why}", remedy=remedy) from error
+        raise UsageError(f"{name!r} is not a commit of {repository}{why}", remedy=remedy) from error
 
 
 def is_shallow(repository: Path) -> bool:

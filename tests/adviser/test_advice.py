@@ -238,7 +238,7 @@ def test_the_table_as_first_published_is_advised_on_and_nothing_is_left(
         "advice", "advice-indexes", "advice-schema", "advice-application",
     ]  # fmt: skip
     figures = result.figures
-    assert figures["advice_count"].value == 9
+    assert figures["advice_count"].value == 8
     assert figures["append_wal_bytes"].value > 1.25 * figures["advised_append_wal_bytes"].value
     assert figures["append_pages"].value > 1.5 * figures["advised_append_pages"].value
     gain = figures["advised_append_gain"]

@@ -205,7 +205,7 @@ def test_parts_of_something_else_are_not_gone_on_with(
     certify: Callable[..., RunResult], job: Job, what: str
 ) -> None:
     certify(Recorded(all_met()))
-    with pytest.raises(UsageError, match=f"is of another .*{what}"):
+    with pytest.raises(UsageError, match=f"was made with another .*{what}"):
         certify(Recorded(all_met()), resume=True, job=job)
 
 
@@ -269,5 +269,5 @@ def test_of_data_in_use_the_parts_that_write_or_burden_it_are_left_out_and_said_
         result.skipped["soak"]
         == "soak: nothing is written with --existing; it takes a corpus: eventmark soak"
     )
-    with pytest.raises(UsageError, match="is of another corpus"):
+    with pytest.raises(UsageError, match="was made with another corpus"):
         certify(recorded, resume=True)

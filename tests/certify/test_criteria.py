@@ -118,7 +118,7 @@ def test_the_costliest_index_is_named_beside_the_plans() -> None:
     """As the adviser found it, from a committed result."""
     advice = read_result(Path(__file__).parents[2] / "docs" / "results" / "advice-eaf-v3-postgresql-18.json")
     assert (
-        "dearest index: idx_events_aggregate (without it: WAL -5%"
+        "costliest index: idx_events_aggregate (without it: WAL -5%"
         in answered(done(advice=advice))["indexes"].figure
     )
 

@@ -132,7 +132,7 @@ def test_an_unknown_verb_is_named(command: Command) -> None:
     ("content", "said"),
     [
         ('evets = "50k"\n', "did you mean 'events'"),
-        ("[events]\n", "[events] is no verb"),
+        ("[events]\n", "[events] is not a verb"),
         ("events = [1]\n", "events must be a text"),
         ("events = 0\n", "number of events"),
         ("keep = 1\n", "keep must be true or false"),

@@ -42,7 +42,7 @@ def test_a_certification_answers_every_question_and_keeps_its_parts(command: Com
     [
         (("--minutes", "0"), "--minutes must be from 1 to"),
         (("--minutes", "1", "--events", "100M"), "1 minutes are too few for anything"),
-        (("--resume",), "holds no certification to go on with"),
+        (("--resume",), "holds no certification to resume"),
         (("--profiler", "cpu"), "--profiler is of one part alone"),
     ],
 )

@@ -89,7 +89,7 @@ def run_result() -> RunResult:
 
 
 def verify_result() -> RunResult:
-    """A store whose consumers read by number, and the control beside it."""
+    """A store whose consumers read by number, and the control."""
     lost = Fault("I7", "lost", 3_475, consumer="tail, all tenants", due=5_869, passed=3_400)
     orderings = [
         ordering("orders", [lost], Reader(by_number=True, statement="stream_events.sql")),
@@ -122,11 +122,16 @@ def compare_result() -> RunResult:
 
 def trend_result_of_nights() -> RunResult:
     """Twelve nights; loading became a third slower in the seventh."""
-    runs = [history_run(day, 9.0 if day < 7 else 12.0) for day in range(1, 13)]
-    entries = [
-        entry_of(Run(Path(f"{day:02}.json"), one, f"{day:02}c0ffee")) for day, one in enumerate(runs, 1)
+    runs = nights()
+    trends = find_trends([entry_of(run) for run in runs])
+    return trend_result(runs[-1].result, trends, command="eventmark trend results")
+
+
+def nights() -> list[Run]:
+    return [
+        Run(Path(f"{day:02}.json"), history_run(day, 9.0 if day < 7 else 12.0), f"{day:02}c0ffee")
+        for day in range(1, 13)
     ]
-    return trend_result(runs[-1], find_trends(entries), command="eventmark trend results")
 
 
 def operation(

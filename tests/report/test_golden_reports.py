@@ -15,15 +15,19 @@ from rich.console import Console
 
 from eventmark.report import render_terminal
 from eventmark.report.annotations import render_annotations
+from eventmark.report.history_page import render_history_page
 from eventmark.report.html import render_html
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
 from eventmark.report.openmetrics import render_openmetrics
 from eventmark.results.results import RunResult
-from tests.report.examples import EXAMPLES
+from tests.report.examples import EXAMPLES as WHOLE_EXAMPLES
+from tests.report.examples import nights
+from tests.report.section_examples import advice_result, gate_result, load_result
 from tools.docs.words import banned
 
 GOLDEN = Path(__file__).parent / "golden"
+EXAMPLES = {**WHOLE_EXAMPLES, "gate": gate_result, "advise": advice_result, "load": load_result}
 
 
 def terminal(result: RunResult) -> str:
@@ -33,9 +37,19 @@ def terminal(result: RunResult) -> str:
 
 
 def page_text(result: RunResult) -> str:
+    return visible_text(render_html(result))
+
+
+def history_text(_: RunResult) -> str:
+    """As far as the newest of the runs, which are all shown alike."""
+    text = visible_text(render_history_page(nights(), GOLDEN / "dashboard.html"))
+    return text[: text.index(nights()[-2].day)]
+
+
+def visible_text(page: str) -> str:
     """What a reader of the page sees, a line for each cell and paragraph."""
     reader = _Visible()
-    reader.feed(render_html(result))
+    reader.feed(page)
     return "\n".join(line for text in reader.texts if (line := " ".join(text.split()))) + "\n"
 
 
@@ -68,6 +82,11 @@ RENDERED: dict[str, tuple[str, Callable[[RunResult], str]]] = {
     "certify-page.txt": ("certify", page_text),
     "certify.md": ("certify", render_markdown),
     "certify-junit.xml": ("certify", render_junit),
+    "gate.md": ("gate", render_markdown),
+    "gate-annotations.txt": ("gate", render_annotations),
+    "advise.md": ("advise", render_markdown),
+    "load.md": ("load", render_markdown),
+    "history-page.txt": ("trend", history_text),
 }
 
 

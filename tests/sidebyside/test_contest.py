@@ -137,7 +137,9 @@ def test_what_the_candidate_cannot_do_any_more_is_no_pass() -> None:
     bout = Bout(rules=Rules(), table=one, gone={"read_snapshot": "the store has no read_snapshot.sql"})
     verdict, reasons = bout.verdict()
     assert verdict is Verdict.INCONCLUSIVE
-    assert reasons == ["read_snapshot: the candidate cannot do it: the store has no read_snapshot.sql"]
+    assert reasons == [
+        "read_snapshot: only the base can be measured; in the candidate: the store has no read_snapshot.sql"
+    ]
     sides = [Side(role=role, named=".", store="eaf") for role in ("base", "candidate")]
     (section,) = gate_sections(sides, bout)
     assert section.verdict is Verdict.INCONCLUSIVE

@@ -235,5 +235,5 @@ def test_a_mistake_in_store_toml_is_named_by_line(own: Path, rules: str, pattern
 
 def test_a_schema_sql_that_would_not_run_is_refused(own: Path) -> None:
     (own / "schema.sql").write_text("select 1;")
-    with pytest.raises(StoreDefinitionError, match=r"schema\.sql, which would not be run"):
+    with pytest.raises(StoreDefinitionError, match=r"schema\.sql, so that file would not be run"):
         read_definition(own)

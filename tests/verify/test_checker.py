@@ -218,7 +218,7 @@ def test_a_consumer_of_a_segment_is_due_its_own_streams_and_all_of_them() -> Non
 def test_damage_and_replays_that_differ_are_reported() -> None:
     damaged = history(ATTEMPTS, consumptions=[consumption(ALL)], damaged=1, replay_differences=2)
     assert found(damaged) == {
-        ("I1", "stored otherwise than sent"), ("I11", "streams replayed otherwise from a snapshot"),
+        ("I1", "stored with other content than was sent"), ("I11", "streams whose replay from a snapshot differs"),
     }  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def test_a_payload_that_is_not_stored_as_sent_is_found(database: str, own: Path)
     )  # fmt: skip
     result = hunted(database, str(own), events=1000)
     assert result.verdict is Verdict.BROKEN
-    assert "stored otherwise than sent" in result.reason
+    assert "stored with other content than was sent" in result.reason
 
 
 def test_a_store_that_nobody_can_consume_is_not_said_to_hold(database: str, own: Path) -> None:

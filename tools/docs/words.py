@@ -49,7 +49,10 @@ BANNED = {
 """Patterns that no user reads, each with what to write instead."""
 
 _SQL = re.compile(
-    r"^\W*(?:select|insert|update|delete|with|create|alter|drop|set|begin|copy|grant|revoke|explain|vacuum)\b",
+    r"^\W*(?:select|insert into|update \S+ set|delete from|with (?:recursive )?\w+ (?:\([^)]*\) )?as|begin;|"
+    r"create (?:unique |temp )?(?:table|index|schema|extension|function|trigger|view|role|policy|sequence|database)|"
+    r"(?:alter|drop|truncate|lock) (?:table|index|schema|function|trigger|system|sequence|role|database|type)|"
+    r"set (?:local |session )?\w+ (?:=|to)|copy \S+ (?:\(|from|to)|grant \w+ (?:on|to)|revoke|explain \(|vacuum \()\b",
     re.I,
 )
 

@@ -208,7 +208,7 @@ def combined(candidates: Sequence[Candidate]) -> Candidate:
         reason="the changes that are sound by themselves, and with the others",
         apply=tuple(statement for one in candidates for statement in one.apply),
         script=tuple(statement for one in candidates for statement in one.script),
-        risk="those of its parts",
+        risk="the risks of its parts",
         adds_work=any(one.adds_work for one in candidates),
         rewrites=True,
         retyped={old: new for one in candidates for old, new in one.retyped.items()},

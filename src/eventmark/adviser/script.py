@@ -30,14 +30,14 @@ def advice_script(
     parts = [one for one in advice if one.script and one.evidence != WHOLE]
     lines = [
         *_comment(first),
-        f"-- Advice on store {_one_line(store)}, each piece of it tried in a copy. Evidence: {_one_line(evidence)}.",
-        "-- Not within a transaction: CONCURRENTLY refuses to be. If a step fails, correct what it names and run the",
+        f"-- Advice on store {_one_line(store)}, each change tried on a copy. Evidence: {_one_line(evidence)}.",
+        "-- Run it outside a transaction, as CONCURRENTLY requires. If a step fails, correct what it names and run the",
         "-- rest again. Write the schema of your own store here:",
         f"set search_path = {quoted_schema(schema)};",
         "",
     ]
     if not parts:
-        lines += ["-- Nothing was found that is worth it.", ""]
+        lines += ["-- No change was found that is worth making.", ""]
     for one in parts:
         gain = f", {gain_text(one)}" if one.gain else ""
         lines += _comment(f"{one.what}{gain}. {one.saved}".rstrip(". ") + ".")
@@ -54,8 +54,8 @@ def advice_script(
 def gain_text(one: Advised) -> str:
     """A rate has a unit of its own; an operation is faster."""
     if one.gained in READS:
-        return f"{one.gained} {one.gain:.2f} times as fast"
-    return f"{one.gain:.2f} times the {one.gained}"
+        return f"{one.gained} {one.gain:.2f} × as fast"
+    return f"{one.gain:.2f} × the {one.gained}"
 
 
 def _comment(text: str) -> list[str]:

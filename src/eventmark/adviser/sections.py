@@ -25,7 +25,7 @@ from eventmark.stats.ratios import Ratio
 
 Row = list[str | float | None]
 
-WHAT_TO_DO = "what to do: store, server, use; the most worth first in each"
+WHAT_TO_DO = "What to do: changes of the store, of the server, and of how it is used"
 
 LOSES_EVENTS = (
     "First of all: consumers of this store can miss events. They read by global sequence alone, and a transaction that "
@@ -56,9 +56,9 @@ def advice_section(
         *filter(None, [first_of_all(copies.definition.ordering)]),
         _headline(wanting) if wanting
         else f"No change of the store or its server was found that is worth more than {worth}.",
-        f"Everything was tried on copies of {copies.events:,} events. Appends are of {RATE_CLIENTS} clients of "
-        "pgbench, reads of one client, both with the store's own statements, with and without the change in turns; "
-        "intervals are of 95%. Bytes and pages are the server's own counts, the same on any machine.",
+        f"Each change was tried on a copy of {copies.events:,} events. {RATE_CLIENTS} clients of pgbench appended and "
+        "one client read, with the store's own statements, with and without the change in turns; intervals are 95%. "
+        "Bytes and pages are the server's own counts, the same on any machine.",
     ]  # fmt: skip
     if changes is not None:
         text += _said_of(changes)
@@ -80,10 +80,10 @@ def advice_section(
         for place, one in enumerate(advice, 1)
     ]
     weighed = () if use is None else ("server's time saved",)
-    named = columns("rank", "what to do", *RATE_COLUMNS, "of what", *weighed, "besides")
+    named = columns("rank", "what to do", *RATE_COLUMNS, "measured in", *weighed, "also")
     tables = [
         Table(title=WHAT_TO_DO, columns=named, rows=gains),
-        Table(title="and what it risks", columns=columns("rank", "risk", "evidence", "SQL"), rows=risks),
+        Table(title="What it risks", columns=columns("rank", "risk", "evidence", "SQL"), rows=risks),
     ]
     return Section(
         name="advice", title="Advice", verdict=verdict, text=text, tables=tables if advice else [],
@@ -111,12 +111,12 @@ def _said_of(changes: Changes) -> list[str]:
     """How far the copies can be told apart, and that no query gets worse."""
     alike = {APPENDS: changes.alike, **changes.reads_alike}
     said = [
-        "The two copies unchanged, one over the other: "
+        "Control: the ratio of two unchanged copies is 1 within "
         + ", ".join(f"{name} {one}" for name, one in alike.items()) + "."
     ]  # fmt: skip
     together = changes.together
     if together is not None and not together.refusal:
-        said += _said_of_whole(together, "With all that is sound applied at once")
+        said += _said_of_whole(together, "With all sound changes at once")
         if not is_worth(together):
             said.append(
                 f"What is sound was found to be worth less than {WORTH_RATIO - 1:.0%} together: {counted(together)}"
@@ -127,11 +127,11 @@ def _said_of(changes: Changes) -> list[str]:
 
 def _said_of_whole(trial: Trial, beginning: str) -> list[str]:
     said = [
-        f"{beginning}, {trial.compared} plans (every statement, under every condition, custom and generic) were "
-        f"compared: {len(trial.worse)} do more work than before."
+        f"{beginning}, {len(trial.worse)} of {trial.compared} plans do more work than before (every statement, under "
+        "every condition, custom and generic)."
     ]
     if trial.cpu is not None:
-        said.append(f"Appends for each second of the server's processor: {trial.cpu}.")
+        said.append(f"Appends per second of the server's processor time: {trial.cpu}.")
     return said
 
 
@@ -155,7 +155,7 @@ def index_section(changes: Changes) -> Section:
             one.name,
             one.bytes / 2**20,
             float(one.scans),
-            100 * one.wal_share if one.wal_share is not None else None,
+            one.wal_share,
             one.definition,
         ]
         for one in sorted(changes.use, key=lambda one: (-one.scans, one.name))
@@ -166,15 +166,15 @@ def index_section(changes: Changes) -> Section:
         title=INDEXES_TITLE,
         text=[
             "Searched: how often, while every operation of the store was run through its interface and every "
-            "statement under every condition. A unique index that is never searched keeps rows from coming twice.",
+            "statement under every condition. A unique index that is never searched still keeps duplicates out.",
             _said_of_wal(changes.wal),
         ],
         tables=[
             Table(
-                title="as they are", rows=use,
-                columns=columns("index", "size|MiB", "searched", "WAL of an append|%", "definition"),
+                title="Indexes as they are", rows=use,
+                columns=columns("index", "size|MiB", "searched", "WAL of an append|share", "definition"),
             ),
-            *_trial_tables(tried, "tried, one at a time"),
+            *_trial_tables(tried, "Tried, one at a time"),
         ],
     )  # fmt: skip
 
@@ -182,10 +182,10 @@ def index_section(changes: Changes) -> Section:
 def _said_of_wal(wal: AppendWal) -> str:
     """What took the WAL of an append, the most first; or why that is not known."""
     if wal.missing or not wal.bytes:
-        return f"WAL of an append by index: not known: {wal.missing or 'no record was found'}."
+        return f"WAL of an append by index is not known: {wal.missing or 'no record was found'}."
     shares = sorted(wal.bytes, key=lambda name: -wal.bytes[name])
     listed = ", ".join(f"{name} {wal.share(name):.0%}" for name in shares)
-    return f"WAL of an append by pg_walinspect, without whole pages: {listed}."
+    return f"WAL of an append by pg_walinspect, without full-page images: {listed}."
 
 
 def schema_section(changes: Changes) -> Section:
@@ -197,15 +197,15 @@ def schema_section(changes: Changes) -> Section:
         for trial in trials
         if not trial.candidate.apply
     ]
-    tables = [*_trial_tables(tried, "tried, one at a time"), *_read_table(tried)]
+    tables = [*_trial_tables(tried, "Tried, one at a time"), *_read_table(tried)]
     if not_tried:
-        tables.append(Table(title="not tried", columns=columns("kind", "what", "why not"), rows=not_tried))
+        tables.append(Table(title="Not tried", columns=columns("kind", "what", "why not"), rows=not_tried))
     return Section(
         name="advice-schema",
         title=SCHEMA_TITLE,
         text=[
-            "What weakens the store is measured, so that its price is known, and never part of the advice. A row "
-            "trigger only goes where rows come out the same without it."
+            "A change that weakens the store is measured, so that its price is known, and never advised. A row trigger "
+            "is dropped only where rows stay the same without it."
         ],
         tables=tables,
         blocks=[
@@ -232,18 +232,18 @@ def _trial_tables(trials: Sequence[Trial], title: str) -> list[Table]:
                 ]
                 for trial in trials
             ],
-            note="times: appends per second with the change over without it; by processor: for each second that "
-            "the server's sessions were running. A plan is worse that touches over a tenth more pages (a write over "
-            "a third), or that scans or sorts what it did not.",
+            note="Times: appends per second with the change, divided by those without it; by processor: per second of "
+            "the server's processor time. A plan is worse if it touches 10% more pages (a write 33%), or if it scans "
+            "or sorts what it did not before.",
         ),
         Table(
-            title="counted: before the change, and after",
+            title="Counted, before and after the change",
             columns=columns(
-                "change", "WAL an append|B", "then|B", "pages an append", "then", "table an event|B", "then|B",
-                "indexes an event|B", "then|B",
+                "change", "WAL per append|B", "after|B", "pages per append", "after", "table per event|B", "after|B",
+                "indexes per event|B", "after|B",
             ),
             rows=[[trial.candidate.name, *_counts(trial)] for trial in trials if trial.before],
-            note="the table with its long values; events are those in the copy",
+            note="Table: with its long values (TOAST).",
         ),
     ]  # fmt: skip
 
@@ -260,8 +260,8 @@ def _read_table(trials: Sequence[Trial]) -> list[Table]:
         return []
     return [
         Table(
-            title="how fast with the change", columns=columns("change", "operation", *RATE_COLUMNS), rows=rows,
-            note="times as fast as without it; reads by one client, one call after the other",
+            title="Speed with the change", columns=columns("change", "operation", *RATE_COLUMNS), rows=rows,
+            note="Times as fast as without the change; reads by one client, one call after the other.",
         )
     ]  # fmt: skip
 
@@ -296,7 +296,13 @@ def figures_of(
     advice: Sequence[Advised], changes: Changes | None, everything: Trial | None = None
 ) -> dict[str, Figure]:
     """For comparison: how much was found, what it brings, and what an append costs as the store is."""
-    found = {"advice_count": Figure(value=float(len(found_wanting(advice))), unit="changes", better="less")}
+    found = {
+        "advice_count": Figure(
+            value=float(sum(one.evidence != WHOLE for one in found_wanting(advice))),
+            unit="changes",
+            better="less",
+        )
+    }
     if changes is None:
         return found
     together = changes.together

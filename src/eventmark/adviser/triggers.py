@@ -39,7 +39,7 @@ def without_trigger(table: TableFacts, trigger: TriggerFacts) -> Candidate:
         apply=(f"drop trigger {name} on {owner}",),
         revert=tuple(again),
         script=(f"drop trigger if exists {name} on {owner}",),
-        risk="other writers than the store's statements may rely on what it fills",
+        risk="writers other than the store's statements may rely on the columns that it fills",
         weakens=_lost_with(trigger),
     )
 

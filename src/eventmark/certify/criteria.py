@@ -315,7 +315,7 @@ QUESTIONS = (
         needs=(Part.OPERATIONS,), looks={Part.OPERATIONS: _plans, Part.CLIFFS: _findings},
         tells={
             Part.OPERATIONS: figures.plans_figure, Part.CLIFFS: figures.cliffs_figure,
-            Part.ADVICE: figures.dearest_index,
+            Part.ADVICE: figures.costliest_index,
         }, timed=False,
     ),
     Question(

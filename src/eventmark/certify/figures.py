@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from eventmark.adviser.sections import WHAT_TO_DO
 from eventmark.experiments.scale.scale import LARGEST_VOLUME
 from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import judged
@@ -54,12 +53,12 @@ def cliffs_figure(cliffs: RunResult) -> str:
     return "" if found is None else f"{found.value:.0f} plan cliff{'' if found.value == 1 else 's'}"
 
 
-def dearest_index(advice: RunResult) -> str:
+def costliest_index(advice: RunResult) -> str:
     """The index whose absence is worth the most, and what it costs an append."""
-    columns = [_column(advice, "advice", WHAT_TO_DO, name) for name in ("what to do", "besides")]
-    for what, saved in zip(*columns, strict=True):
+    ranked = [row for one in advice.sections if one.name == "advice" for row in one.tables[0].rows]
+    for _, what, *_, saved in ranked:
         if str(what).startswith(_DROP):
-            return f"dearest index: {str(what).removeprefix(_DROP)} (without it: {saved})"
+            return f"costliest index: {str(what).removeprefix(_DROP)} (without it: {saved})"
     return ""
 
 

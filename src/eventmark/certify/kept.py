@@ -52,7 +52,7 @@ class KeptParts:
             found = msgspec.json.decode(self._head.read_bytes(), type=_Head)
         except FileNotFoundError:
             raise UsageError(
-                f"{self.out} holds no certification to go on with", remedy="leave --resume out"
+                f"{self.out} holds no certification to resume", remedy="leave --resume out"
             ) from None
         except (OSError, msgspec.MsgspecError) as error:
             raise UsageError(f"{self._head} cannot be read: {error}", remedy="leave --resume out") from error
@@ -60,7 +60,7 @@ class KeptParts:
             if getattr(found, name) != getattr(head, name):
                 what = "store, its files or its targets" if name == "digest" else name
                 raise UsageError(
-                    f"the certification in {self.out} is of another {what}",
+                    f"the certification in {self.out} was made with another {what}",
                     remedy="give it the same settings, or leave --resume out",
                 )
 

@@ -29,7 +29,8 @@ def certify(
         int | None, Parameter(group=_CERTIFY, help="How long it may take in all [30].")
     ] = None,
     resume: Annotated[
-        bool, Parameter(group=_CERTIFY, negative=(), help="Go on after the parts that --out holds already.")
+        bool,
+        Parameter(group=_CERTIFY, negative=(), help="Continue after the parts whose results are in --out."),
     ] = False,
     workers: Annotated[
         str | None,

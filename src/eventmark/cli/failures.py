@@ -62,7 +62,7 @@ def _outside(error: BaseException) -> CannotRunError | None:
         )
     if isinstance(error, OSError) and error.errno is not None:
         what = f"{error.filename}: " if error.filename else ""
-        remedy = "make room" if error.errno in _NO_ROOM else "see what keeps this system from it"
+        remedy = "make room" if error.errno in _NO_ROOM else "correct this on the machine"
         return CannotRunError(f"{what}{error.strerror}", remedy=f"{remedy}, then run again")
     return None
 

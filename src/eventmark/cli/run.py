@@ -126,7 +126,9 @@ def explain(
     *,
     cliffs: Annotated[
         bool,
-        Parameter(negative=(), help="Ask every statement under every condition instead: what falls over?"),
+        Parameter(
+            negative=(), help="Run every statement under every condition instead, and list the cliffs."
+        ),
     ] = False,
     golden: Annotated[
         bool, Parameter(negative=(), help="Compare the plans' shapes with the approved ones instead.")
@@ -134,11 +136,15 @@ def explain(
     approve: Annotated[bool, Parameter(negative=(), help="Approve the current plans instead.")] = False,
     observed: Annotated[
         bool,
-        Parameter(negative=(), help="The statements that a server in use has seen instead, with --existing."),
+        Parameter(
+            negative=(), help="Examine the statements that a server in use has seen instead; with --existing."
+        ),
     ] = False,
     repeat: Annotated[
         int | None,
-        Parameter(help="Repeat this number of times on a busy machine: do verdicts stay the same?"),
+        Parameter(
+            help="Repeat this number of times on a busy machine, and check that verdicts stay the same."
+        ),
     ] = None,
     options: ExistingOptions | None = None,
 ) -> int:
@@ -146,7 +152,7 @@ def explain(
     settings = (options or ExistingOptions()).settings()
     scenario = _examination(cliffs=cliffs, golden=golden, approve=approve, observed=observed, repeat=repeat)
     if observed and not settings.existing:
-        raise UsageError("--observed is of a server in use", remedy="add --existing and its --server")
+        raise UsageError("--observed examines a server in use", remedy="add --existing and its --server")
     return run_scenario(scenario, settings, keep=True)
 
 

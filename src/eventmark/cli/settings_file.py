@@ -113,7 +113,7 @@ def settings_file(arguments: Sequence[str], app: App, verbs: Sequence[str]) -> S
         elif isinstance(value, dict):
             if key not in verbs:
                 raise UsageError(
-                    f"{path}: [{key}] is no verb{_nearest(key, verbs)}",
+                    f"{path}: [{key}] is not a verb{_nearest(key, verbs)}",
                     remedy=f"a table is a verb's: {', '.join(verbs)}",
                 )
             if key == "targets":
@@ -126,14 +126,15 @@ def settings_file(arguments: Sequence[str], app: App, verbs: Sequence[str]) -> S
 def _check_renames(path: Path, table: Any) -> None:
     if not isinstance(table, dict) or not all(isinstance(new, str) and new for new in table.values()):
         raise UsageError(
-            f"{path}: [{RENAMES}] is no table of names", remedy='write [renames] and "old name" = "new name"'
+            f"{path}: [{RENAMES}] must be a table of old and new names",
+            remedy='write [renames] and "old name" = "new name"',
         )
 
 
 def _check_corpus(path: Path, table: Any) -> None:
     remedy = f"write [{CORPUS}]; its keys are {', '.join(CORPUS_KEYS)}"
     if not isinstance(table, dict):
-        raise UsageError(f"{path}: {CORPUS} is a table", remedy=remedy)
+        raise UsageError(f"{path}: {CORPUS} must be a table", remedy=remedy)
     for key in table.keys() - set(CORPUS_KEYS):
         raise UsageError(
             f"{path}: [{CORPUS}] has an unknown key {key!r}{_nearest(key, CORPUS_KEYS)}", remedy=remedy

@@ -13,7 +13,7 @@ NUMBER_MAX = 2**64 - 1
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> Gaps:
-    """Ranges in any order, overlapping or not, as ``Gaps``."""
+    """``Gaps`` made of ranges that may overlap and come in any order."""
     result: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         if result and first <= result[-1][1] + 1:
@@ -46,7 +46,7 @@ def up_to(gaps: Gaps, number: int) -> Gaps:
 
 
 def without(gaps: Gaps, numbers: Iterable[int]) -> Gaps:
-    """The numbers that are not among ``numbers``, which ascend."""
+    """The gaps without ``numbers``, which must ascend."""
     result: list[tuple[int, int]] = []
     taken = iter(numbers)
     number = next(taken, NUMBER_MAX + 1)
@@ -63,7 +63,7 @@ def without(gaps: Gaps, numbers: Iterable[int]) -> Gaps:
 
 
 def between(before: int, numbers: Iterable[int]) -> Gaps:
-    """The numbers above ``before`` that ``numbers``, which ascend, leave out up to their last."""
+    """The numbers missing between ``before`` and the last of ``numbers``, which must ascend."""
     result = []
     for number in numbers:
         if number > before + 1:
@@ -88,7 +88,7 @@ def is_sound(gaps: Gaps, below: int) -> bool:
 
 
 def encoded(gaps: Gaps) -> bytes:
-    """Distances as numbers of 7 bits a byte: a gap of one number takes 2 or 3 bytes as a rule."""
+    """Distances as variable-length integers, 7 bits a byte: a gap of one number usually takes 2 or 3 bytes."""
     result = bytearray()
     before = 0
     for first, last in gaps:

@@ -46,9 +46,9 @@ class TrackingToken:
     alone leave ``transaction_id`` at 0, and only these have ``gaps``: ranges ``(first, last)`` of numbers
     below ``global_sequence`` whose events were not there when the place was passed and may still come.
     ``store_id`` and ``epoch`` fence the token: places of different stores, or of one store before and
-    after its transaction ids restarted, cannot be compared. ``tenant`` is the ``tenant_mark`` of whose events
-    alone were read up to here: for another tenant such a place would hide what it has before it. 0 is a place
-    for everybody.
+    after its transaction ids restarted, cannot be compared. ``tenant`` is the ``tenant_mark`` of the only
+    tenant whose events were read up to here: another tenant that read on from this place would miss its earlier
+    events. 0: the events of all tenants were read.
     """
 
     store_id: UUID

@@ -29,9 +29,10 @@ class SegmentToken:
 async def read_tokens(
     connection: asyncpg.Connection[Any], schema: str, tail: TrackingToken
 ) -> tuple[list[SegmentToken], tuple[str, ...]]:
-    """The tokens of the store and epoch that ``tail`` is of; the processors whose tokens are not, or are damaged.
+    """The saved tokens that belong to the store and epoch of ``tail``, and the names of the processors with others.
 
-    Nobody can save a token until the transaction ends.
+    Others are tokens of another store or epoch, and damaged ones. The table is locked: no token can be saved until
+    the transaction ends.
     """
     table = f"{quoted_schema(schema)}.tracking_tokens"
     if await connection.fetchval("select pg_catalog.to_regclass($1)", table) is None:
@@ -54,7 +55,7 @@ async def read_tokens(
 async def events_read(
     connection: asyncpg.Connection[Any], schema: str, tokens: Sequence[SegmentToken]
 ) -> list[int]:
-    """How many events each token has behind it, in the order of transactions."""
+    """For each token, how many events come before it in transaction order."""
     count = (
         f"select pg_catalog.count(*) from {quoted_schema(schema)}.domain_events"
         " where (transaction_id, global_sequence_id) <= ($1, $2)"
@@ -72,7 +73,7 @@ async def tokens_after(
     counts: Sequence[int],
     tail: TrackingToken,
 ) -> list[SegmentToken]:
-    """The tokens after the first ``counts`` events of a store whose events have been numbered anew, from 1."""
+    """The tokens in a store whose events were renumbered from 1: each stands after as many events as ``counts`` has."""
     rows = await connection.fetch(
         f"select global_sequence_id, transaction_id from {quoted_schema(schema)}.domain_events"
         " where global_sequence_id = any ($1)",

@@ -288,7 +288,7 @@ def _check_keys(items: Iterable[tuple[Any, Any]], name: str) -> None:
     for key, value in items:
         if type(key) is not str:
             # json.dumps writes 1 and "1" as the same key: one of the two would vanish
-            raise InvalidEventError(f"{name} has a key that is no str: {key!r}")
+            raise InvalidEventError(f"{name} has a key that is not a str: {key!r}")
         if isinstance(value, dict):
             _check_keys(value.items(), name)
         elif isinstance(value, list | tuple):

@@ -83,9 +83,9 @@ async def check_fence(connection: asyncpg.Connection[Any], schema: str, name: st
 
 
 async def refuse_clients(connection: asyncpg.Connection[Any], then: str) -> None:
-    """Raises ``CannotRunError`` while the event store has other connections: its fence would end their work.
+    """Raises ``CannotRunError`` while the event store has other connections: a changed fence would break them.
 
-    Asked while the marker is locked: a client that connects now reads it after what is about to happen to it.
+    Call it while the marker is locked: a client that connects meanwhile waits, and reads the changed marker.
     """
     clients = await connection.fetchval(_OTHERS)
     if clients:
@@ -96,7 +96,7 @@ async def refuse_clients(connection: asyncpg.Connection[Any], then: str) -> None
 
 
 def replaced_error(error: asyncpg.UndefinedFunctionError) -> StoreReplacedError | None:
-    """What the absence of the fence means; None where it is another function that is not there."""
+    """The error to raise where the fence is missing; None where another function is missing."""
     if _PREFIX not in str(error):
         return None
     return StoreReplacedError(

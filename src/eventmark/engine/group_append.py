@@ -100,9 +100,9 @@ class GroupAppender:
     async def append_events(
         self, stream: StreamId, events: Sequence[NewEvent], *, expected_version: int
     ) -> AppendResult:
-        """As ``PostgresEventStore.append_events``, with the same errors.
+        """Append as ``PostgresEventStore.append_events`` does, with the same errors.
 
-        Cancelling the caller may come too late to take back what it has handed over.
+        If the caller is cancelled, its events may be stored all the same.
         """
         if self._closed:
             raise StoreUnavailableError("the group appender is closed")

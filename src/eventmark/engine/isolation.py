@@ -49,7 +49,7 @@ def _function_name(statement: Statement) -> str:
 
 
 def tenant_sql(statements: Mapping[str, Statement], schema: str) -> dict[str, str]:
-    """By name, what a store with row-level security runs in place of its tenants' statements."""
+    """By the name of each statement of a tenant, the function call that replaces it under row-level security."""
     calls = {}
     for statement in _tenant_statements(statements):
         arguments = ", ".join(f"${number}" for number in range(1, len(statement.parameters) + 1))
@@ -64,8 +64,8 @@ async def enable_row_level_security(
 ) -> None:
     """Bind every reader and writer of a store to one tenant at a time, and make the roles that this needs.
 
-    From then on only roles that are neither owner nor superuser can open it. Raises ``CannotRunError``, also while
-    clients are connected, who would read nothing any more; to a store that ``is_new`` there are none.
+    From then on only roles that are neither owner nor superuser can open it. Raises ``CannotRunError``, for example
+    while clients are connected: they would no longer read anything. A store that ``is_new`` has no clients.
     """
     quoted = quoted_schema(schema)
     try:
@@ -105,7 +105,7 @@ async def drop_tenant_functions(connection: asyncpg.Connection[Any], schema: str
 async def check_tenant_functions(
     connection: asyncpg.Connection[Any], schema: str, statements: Mapping[str, Statement]
 ) -> None:
-    """Raises ``CannotRunError`` where the functions of these statements are not there."""
+    """Raises ``CannotRunError`` where a function that these statements need is missing."""
     names = [_function_name(statement) for statement in _tenant_statements(statements)]
     missing = await connection.fetchval(
         "select pg_catalog.min(name) from pg_catalog.unnest($1::text[]) as wanted (name) where not exists"

@@ -16,7 +16,7 @@ _HOST_AND_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::(?P<port>.*))?", re.DOTALL
 
 
 def checked_seconds(value: object, name: str, *, above: float = 0.0) -> float:
-    """A time in seconds: a finite number above ``above``, no ``bool``."""
+    """``value``, if it is a finite number of seconds above ``above`` and not a ``bool``. Raises ``UsageError``."""
     if type(value) not in (int, float):
         raise UsageError(f"{name} must be a number of seconds, got {type(value).__name__}")
     assert isinstance(value, int | float)
@@ -27,7 +27,7 @@ def checked_seconds(value: object, name: str, *, above: float = 0.0) -> float:
 
 
 def checked_count(value: object, name: str, *, lowest: int = 1, highest: int = COUNT_MAX) -> int:
-    """A number of things: an ``int``, no ``bool``, from ``lowest`` to ``highest``."""
+    """``value``, if it is an ``int`` from ``lowest`` to ``highest`` and not a ``bool``. Raises ``UsageError``."""
     if type(value) is not int:
         raise UsageError(f"{name} must be an int, got {type(value).__name__}")
     assert isinstance(value, int)
@@ -37,7 +37,7 @@ def checked_count(value: object, name: str, *, lowest: int = 1, highest: int = C
 
 
 def check_dsn(dsn: object) -> None:
-    """Raises ``UsageError``, without a part of the DSN, where the driver would stumble over it or misread it.
+    """Raises ``UsageError`` for a DSN that the driver would reject or misread. The message quotes no part of the DSN.
 
     The driver takes a port beyond 65,535 modulo 65,536.
     """

@@ -37,7 +37,7 @@ from eventmark.errors import (
 
 
 class Observer(Protocol):
-    """Told of every statement and of every wait for a connection. Must neither raise nor take its time."""
+    """Called after every statement and every wait for a connection. It must not raise or block."""
 
     def answered(
         self, name: str, arguments: Sequence[object], seconds: float, rows: Sequence[Any]
@@ -215,9 +215,9 @@ class Pool:
         return self._open - len(self._idle)
 
     def reserve(self) -> None:
-        """Count a connection that will be held while others are asked for; to be taken back by ``unreserve``.
+        """Reserve a connection for a caller that will need another one while it holds it. ``unreserve`` takes it back.
 
-        Raises ``UsageError`` where that would leave none: its holder would wait for itself.
+        Raises ``UsageError`` where no other one would be left: the caller would wait for itself.
         """
         if self._reserved + 2 > self.size_max:
             raise UsageError(
@@ -262,7 +262,7 @@ class Pool:
         return await self._wait(lane)
 
     def release(self, session: Session) -> None:
-        """Give a session back in good order."""
+        """Return a session that is fit for reuse."""
         if session.connection.is_closed() or self._closed:
             self.discard(session)
             return

@@ -18,8 +18,8 @@ Read = Callable[[TrackingToken], Awaitable[EventBatch]]
 class ReadAhead:
     """Reads on from a token, a few batches ahead of its caller.
 
-    The next read is sent the moment the last has come, before anybody looks at what it brought: so the
-    server works while the handler does. Made within a running event loop; must be closed.
+    The next read is sent as soon as the last has been answered, before its events are handled: the server reads
+    while the handler works. Create it within a running event loop, and close it.
     """
 
     def __init__(self, read: Read, token: TrackingToken) -> None:

@@ -41,7 +41,10 @@ class Reads:
         self._cutter = Cutter()
 
     async def cut(self, read: Callable[[int], Awaitable[_Batch]], limit: int) -> _Batch:
-        """``await read(count)``, see ``Cutter``; for one event it is to use ``read_single``."""
+        """``await read(count)`` with a count that keeps the batch small enough, see ``Cutter``.
+
+        For a count of 1, ``read`` has to use ``read_single``.
+        """
         return await self._cutter.read(read, limit)
 
     async def load_all(self, tenant_id: str, aggregate_id: str, from_sequence: int) -> list[EventRecord]:
@@ -127,6 +130,6 @@ class Reads:
 
 
 def check_limit(limit: object) -> None:
-    """Raises ``InvalidEventError`` where it is no number of events that a batch may hold."""
+    """Raises ``InvalidEventError`` for anything but an ``int`` from 1 to the most events of a batch."""
     if type(limit) is not int or not 0 < limit <= BATCH_EVENTS_MAX:
         raise InvalidEventError(f"limit must be from 1 to {BATCH_EVENTS_MAX}, got {limit!r}")

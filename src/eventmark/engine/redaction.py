@@ -37,9 +37,9 @@ returning sequence_number
 async def redact_event(
     connection: asyncpg.Connection[Any], schema: str, *, tenant_id: str, event_id: UUID, reason: str
 ) -> int:
-    """Replace an event's payload by ``{}`` and note in its metadata who did so, when and why; its sequence number.
+    """Replace an event's payload by ``{}``, note in its metadata who did so, when and why; return its sequence number.
 
-    Ids, type, place and timestamp stay, so that no stream gets a gap and no consumer another order. The rest of the
+    Ids, type, place and timestamp stay, so that no stream gets a gap and consumers see the same order. The rest of the
     metadata is kept where it can be read and is at most ``METADATA_BYTES_KEPT``. Needs the owner of the store; appends
     wait for the moment it takes. Raises ``CannotRunError``, ``UsageError``.
     """

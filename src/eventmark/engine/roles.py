@@ -37,7 +37,7 @@ _MARK = "eventmark store {store_id}"
 
 
 def safety_script(name: str, schema: str) -> str:
-    """The script ``name`` of sql/safety, for ``schema`` and the roles called after it."""
+    """The script ``name`` of sql/safety, for ``schema`` and the roles that are named after the schema."""
     text = (SAFETY_DIRECTORY / f"{name}.sql").read_text(encoding="utf-8")
     return text.replace("{schema}", quoted_schema(schema)).replace("{prefix}", schema)
 

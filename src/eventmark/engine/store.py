@@ -194,7 +194,7 @@ class PostgresEventStore:
     async def explained_conflict(
         self, conflict: VersionConflictError, stream: StreamId, event_ids: Sequence[UUID]
     ) -> VersionConflictError | AlreadyStoredError:
-        """The conflict, or that the append is stored already: one more look, where the stream is long enough."""
+        """``conflict``, or ``AlreadyStoredError`` where a look-up finds the events; a short stream needs none."""
         return await conflict_or_stored(conflict, stream, event_ids, self.find_events)
 
     async def append_group(self, batches: Sequence[CheckedBatch]) -> list[tuple[int | None, int, int]]:
@@ -245,11 +245,11 @@ class PostgresEventStore:
     ) -> EventBatch:
         """At most ``limit`` events after ``token``, of one tenant or of all, and the token to go on from.
 
-        With ``wait_s`` above 0, an empty answer is withheld until an event comes or the time is over: a
-        notification wakes the wait, polling every ``poll_interval_s`` makes up for one that was lost or
-        that came while an older transaction still held the horizon. Fewer than ``limit`` events do not mean
-        that the log has ended: a batch is cut at ``batch_bytes_max``, and before an event that cannot be read,
-        for which the next call raises ``UnreadableEventError``.
+        With ``wait_s`` above 0, the call waits until there is an event or the time is over. A notification
+        ends the wait; polling every ``poll_interval_s`` covers a notification that was lost, or that came while
+        an older transaction still held the horizon. A batch of fewer than ``limit`` events need not be the end of
+        the log: it is cut at ``batch_bytes_max``, and before an event that cannot be read, for which the next call
+        raises ``UnreadableEventError``.
         """
         self._check_token(token, tenant_id)
         check_limit(limit)
@@ -262,11 +262,11 @@ class PostgresEventStore:
         return await self._wait_after(token, limit, tenant_id, time.monotonic() + wait_s)
 
     async def find_events(self, tenant_id: str, event_ids: Sequence[UUID]) -> Sequence[EventRecord]:
-        """Those of a tenant's events with these ids that are stored.
+        """The stored events of a tenant that have these ids.
 
-        What became of an append whose outcome is unknown: all of ``OutcomeUnknownError.event_ids`` are
-        stored, or none. While the server may still be at work on the lost connection none is no answer yet;
-        appending the same events again is: it stores them, or raises ``AlreadyStoredError``.
+        After ``OutcomeUnknownError``, all of its ``event_ids`` are stored, or none. Finding none is not final: the
+        server may still be working on the lost connection's append. Append the same events again to be sure: this
+        stores them, or raises ``AlreadyStoredError``.
         """
         encoding.checked_id(tenant_id, "tenant_id")
         return await self._read("find_events", tenant_id, list(event_ids))

@@ -80,7 +80,7 @@ def parse_renames(texts: Sequence[str], entries: Sequence[Entry]) -> list[tuple[
         pairs = [(text[:cut].strip(), text[cut + 1 :].strip()) for cut in cuts]
         pairs = [pair for pair in pairs if all(pair)]
         if not pairs:
-            raise UsageError(f"{text!r} is no rename", remedy="write --rename 'OLD=NEW'")
+            raise UsageError(f"{text!r} is not a rename", remedy="write --rename 'OLD=NEW'")
         renames.append(next((pair for pair in pairs if pair[0] in known), pairs[0]))
     return renames
 

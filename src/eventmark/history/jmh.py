@@ -32,7 +32,7 @@ def read_jmh(path: Path) -> Entry:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a file of JMH's") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no result of JMH's: {error}", remedy=_REMEDY) from error
+        raise UsageError(f"{path} is not a result of JMH: {error}", remedy=_REMEDY) from error
     if not isinstance(found, list) or not found or not all(map(_is_benchmark, found)):
         raise UsageError(f"{path} holds no benchmark of JMH's", remedy=_REMEDY)
     measurements: dict[str, Measurement] = {}

@@ -63,7 +63,7 @@ def read_runs(directory: Path) -> History:
     Other JSON files are passed over. Raises ``UsageError`` where there is no result at all.
     """
     if not directory.is_dir():
-        raise UsageError(f"{directory} is no folder", remedy="name a folder of results")
+        raise UsageError(f"{directory} is not a folder", remedy="name a folder of results")
     runs, damaged = [], {}
     for path in sorted(directory.rglob("*.json")):
         try:

@@ -39,7 +39,7 @@ def read_times(cells: Sequence[str], where: Callable[[int], str]) -> list[dateti
         try:
             times.append(_time(cell.strip(), day_first))
         except (ValueError, OverflowError, OSError):
-            raise UsageError(f"{where(number)}: {cell!r} is no time", remedy=_REMEDY) from None
+            raise UsageError(f"{where(number)}: {cell!r} is not a time", remedy=_REMEDY) from None
     return times
 
 

@@ -6,7 +6,8 @@ import msgspec
 
 from eventmark.history.change_points import Step
 from eventmark.history.comparison import FailOn
-from eventmark.history.trends import UNDECIDED, Trend, Trends, judge_trends, worsening
+from eventmark.history.trends import Trend, Trends, judge_trends, worsening
+from eventmark.judgement.verdicts import UNDECIDED
 from eventmark.results.results import Chart, Column, Finding, Point, RunResult, Section, Table, Verdict
 
 CHARTS_MAX = 12

@@ -20,7 +20,6 @@ TRENDS_FORMAT_VERSION = 2
 RECENT_RUNS = 10
 SLOWDOWN = 0.10
 FEW_SHOWN = 20
-UNDECIDED = "undecided: "
 TOO_FEW = "nothing to compare yet"
 
 
@@ -77,8 +76,8 @@ class Trend(Document, frozen=True, kw_only=True):
 
     def said_of_step(self, step: Step) -> str:
         return (
-            f"{step.before:.4g} to {step.after:.4g} {self.unit}".rstrip()
-            + f", {step.ratio - 1:+.1%}, since {_said_of_run(self.runs[step.at])}, confidence {step.confidence:.1%}"
+            f"from {step.before:.4g} to {step.after:.4g} {self.unit}".rstrip()
+            + f" ({step.ratio - 1:+.1%}) since {_said_of_run(self.runs[step.at])}, confidence {step.confidence:.1%}"
         )
 
     def said_of_drift(self, drift: Drift) -> str:
@@ -179,13 +178,7 @@ def judge_trends(trends: Trends, fail_on: FailOn = FailOn.ANY) -> tuple[Verdict,
     parts += [(name, Verdict.INCONCLUSIVE, why) for name, why in _unjudged_by_name(trends.unjudged)]
     if few := _too_few(trends, fail_on):
         parts.append((TOO_FEW, Verdict.INCONCLUSIVE, few))
-    verdict, _ = overall(parts)
-    return verdict, [
-        f"{'' if found is verdict else UNDECIDED}{name}: {why}"
-        for wanted in (Verdict.BROKEN, Verdict.INCONCLUSIVE)
-        for name, found, why in parts
-        if found is wanted
-    ]
+    return overall(parts) if parts else (Verdict.MET, [])
 
 
 def trends_exit_code(trends: Trends, fail_on: FailOn, *, few_ok: bool) -> int:

@@ -98,7 +98,7 @@ def _statement_row(one: StatementTime) -> list[str | float | None]:
 
 def _budget(found: Bottleneck) -> Chart:
     return Chart(
-        title="Where the time went", mark="bar", x="", y="share of the time of calls",
+        title="Where the time went", mark="bar", x="", y="share of the call time",
         points=[Point(x=name, y=share) for name, share in found.budget.items()],
     )  # fmt: skip
 

@@ -181,7 +181,7 @@ def _written(path: Path, dsn: str) -> Path:
 
 
 def _files_of(store: str) -> dict[str, bytes]:
-    """The files of a user's store by their paths, the folder's own name first; none of a store that comes along."""
+    """The files of a user's store by their paths, the folder's own name first; none of a bundled store."""
     if store in store_names():
         return {}
     folder = Path(store).expanduser().resolve()
@@ -189,7 +189,7 @@ def _files_of(store: str) -> dict[str, bytes]:
     if sum(path.stat().st_size for path in paths) > FOLDER_BYTES_MAX:
         raise UsageError(
             f"{store} holds more than {FOLDER_BYTES_MAX // 2**20} MiB, which do not travel to workers",
-            remedy="take out of the folder what is no part of the store",
+            remedy="remove the files that are not part of the store from its folder",
         )
     return {str(path.relative_to(folder.parent)): path.read_bytes() for path in paths}
 

@@ -61,7 +61,7 @@ def time_budget(evidence: Evidence) -> dict[str, float]:
     calls, seconds = evidence.calls, evidence.seconds
     parts = {spent.value: evidence.sessions_on(spent) * seconds for spent in Spent}
     if calls is not None:
-        parts["before the client sent"] = calls.late_s
+        parts["before the call was sent"] = calls.late_s
         parts["waiting for a connection"] = calls.pool_wait_s
         rest = (evidence.connected_sessions - evidence.sessions_at_work) * seconds
         parts["client's event loop"] = min(calls.loop_lag_s, rest)

@@ -86,7 +86,7 @@ class CounterChange(Document, frozen=True, kw_only=True):
     @property
     def said(self) -> str:
         """``buffers 1 234 → 4 321 (page places)`` in plain words."""
-        return f"{self.name} {self.base:.6g} before, {self.candidate:.6g} now"
+        return f"{self.name.replace('_', ' ')} {self.base:.6g} before, {self.candidate:.6g} now"
 
 
 def compare_counters(

@@ -39,7 +39,9 @@ def worse_by_statement(changes: Sequence[PlanChange]) -> dict[str, str]:
     for name in dict.fromkeys(one.statement for one in changes if one.worse):
         worse = [one for one in changes if one.worse and one.statement == name]
         of = sum(one.statement == name for one in changes)
-        found[name] = f"worse under {len(worse)} of {of} conditions; {worse[0].condition}: {worse[0].said}"
+        found[name] = (
+            f"worse under {len(worse)} of {of} conditions, as for {worse[0].condition}: {worse[0].said}"
+        )
     return found
 
 

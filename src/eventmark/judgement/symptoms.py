@@ -194,7 +194,7 @@ def _late(evidence: Evidence) -> Reading | None:
     calls = evidence.calls
     if calls is None or calls.total_s <= 0:
         return _exact(0.0, "no call was late")
-    what = "{share:.0%} of the time of calls passed before the client came to send them"
+    what = "{share:.0%} of the call time passed before the client sent the call"
     return _of_the_client(evidence, calls.late_s / calls.total_s, what)
 
 
@@ -202,7 +202,7 @@ def _loop_lag(evidence: Evidence) -> Reading | None:
     calls = evidence.calls
     if calls is None or calls.total_s <= 0:
         return _exact(0.0, "no call waited for the client's event loop")
-    what = "{share:.0%} of the time of calls passed while the client's event loop was busy with others"
+    what = "{share:.0%} of the call time passed while the client's event loop was busy with other calls"
     return _of_the_client(evidence, calls.loop_lag_s / calls.total_s, what)
 
 
@@ -257,14 +257,14 @@ def _pool(evidence: Evidence) -> Reading | None:
     share = calls.pool_wait_s / calls.total_s if calls.total_s > 0 else 0.0
     return _exact(
         share,
-        f"{share:.0%} of the time of calls was spent waiting for a connection, "
+        f"{share:.0%} of the call time was spent waiting for a connection, "
         f"{calls.pool_wait_s / max(calls.calls, 1) * 1e3:.3g} ms of each",
     )
 
 
 def _others(evidence: Evidence) -> Reading | None:
     if evidence.machine_cores is None or evidence.client is None:
-        return _exact(0.0, "the machine's other processes were not looked at")
+        return _exact(0.0, "the machine's other processes were not sampled")
     own = evidence.client.cores + (evidence.server.cores if evidence.server else 0.0)
     others, full = max(evidence.machine_cores - own, 0.0), evidence.machine_cores / evidence.cores
     large = others >= BUSY_SHARE * evidence.cores
@@ -283,26 +283,26 @@ def _cores(who: str, cores: float) -> str:
 # for connections, which a larger pool would not change. WAL flushes come after the pool: commits of more
 # connections share one flush. What other processes take is asked last, for it makes everything else slower.
 SYMPTOMS: tuple[Symptom, ...] = (
-    Symptom(limit=Limit.CLIENT, of="a core, by the busiest client process", beyond=CORE_FULL, read=_client_core),
-    Symptom(limit=Limit.CLIENT, of="the time of calls, before they were sent", beyond=MOST, read=_late),
-    Symptom(limit=Limit.CLIENT, of="the time of calls, waiting for the client's loop", beyond=MOST, read=_loop_lag),
-    Symptom(limit=Limit.CLIENT, of="sessions' time, waiting for the client", beyond=MOST, read=_on(Spent.CLIENT)),
-    Symptom(limit=Limit.STATEMENT, of="connected time, sleeping", beyond=MOST, read=_on(Spent.SLEEP)),
-    Symptom(limit=Limit.STATEMENT, of="connected time, at work without a core", beyond=MOST, read=_at_rest),
-    Symptom(limit=Limit.STATEMENT, of="time at work, in a statement that touches too many pages", beyond=MOST,
+    Symptom(limit=Limit.CLIENT, of="one core, used by the busiest client process", beyond=CORE_FULL, read=_client_core),
+    Symptom(limit=Limit.CLIENT, of="call time, before the call was sent", beyond=MOST, read=_late),
+    Symptom(limit=Limit.CLIENT, of="call time, waiting for the client's event loop", beyond=MOST, read=_loop_lag),
+    Symptom(limit=Limit.CLIENT, of="session time, waiting for the client", beyond=MOST, read=_on(Spent.CLIENT)),
+    Symptom(limit=Limit.STATEMENT, of="session time, sleeping (pg_sleep)", beyond=MOST, read=_on(Spent.SLEEP)),
+    Symptom(limit=Limit.STATEMENT, of="session time, waiting for a core", beyond=MOST, read=_at_rest),
+    Symptom(limit=Limit.STATEMENT, of="working time, in a statement that touches too many pages", beyond=MOST,
             read=_excessive),
-    Symptom(limit=Limit.LOCKS, of="connected time, waiting for locks", beyond=MOST, read=_on(Spent.LOCK)),
-    Symptom(limit=Limit.CLIENT, of="the machine's cores, the client most of it", beyond=MACHINE_FULL,
+    Symptom(limit=Limit.LOCKS, of="session time, waiting for locks", beyond=MOST, read=_on(Spent.LOCK)),
+    Symptom(limit=Limit.CLIENT, of="the machine's cores, mostly used by the client", beyond=MACHINE_FULL,
             read=_client_machine),
-    Symptom(limit=Limit.SERVER_CPU, of="the machine's cores, the server most of it", beyond=MACHINE_FULL,
+    Symptom(limit=Limit.SERVER_CPU, of="the machine's cores, mostly used by the server", beyond=MACHINE_FULL,
             read=_server_cpu),
-    Symptom(limit=Limit.POOL, of="the time of calls, waiting for a connection", beyond=MOST, read=_pool),
-    Symptom(limit=Limit.WAL_FLUSH, of="connected time, writing and flushing WAL", beyond=MOST,
+    Symptom(limit=Limit.POOL, of="call time, waiting for a connection", beyond=MOST, read=_pool),
+    Symptom(limit=Limit.WAL_FLUSH, of="session time, writing and flushing WAL", beyond=MOST,
             read=_on(Spent.WAL)),
-    Symptom(limit=Limit.READS, of="connected time, reading data files", beyond=MOST, read=_on(Spent.READ)),
-    Symptom(limit=Limit.WRITES, of="connected time, writing data files", beyond=MOST, read=_on(Spent.WRITE)),
-    Symptom(limit=Limit.LATCHES, of="connected time, waiting for internal locks", beyond=MOST,
+    Symptom(limit=Limit.READS, of="session time, reading data files", beyond=MOST, read=_on(Spent.READ)),
+    Symptom(limit=Limit.WRITES, of="session time, writing data files", beyond=MOST, read=_on(Spent.WRITE)),
+    Symptom(limit=Limit.LATCHES, of="session time, waiting for internal locks", beyond=MOST,
             read=_on(Spent.LATCH)),
-    Symptom(limit=Limit.OTHERS, of="the machine's cores, other processes a large part", beyond=CROWDED,
+    Symptom(limit=Limit.OTHERS, of="the machine's cores, largely used by other processes", beyond=CROWDED,
             read=_others),
 )  # fmt: skip

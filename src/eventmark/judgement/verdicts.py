@@ -14,6 +14,9 @@ from eventmark.results.results import (
 from eventmark.results.targets import QUANTILES, Target
 from eventmark.stats.ranks import least_samples
 
+UNDECIDED = "undecided: "
+"""Before each reason that is INCONCLUSIVE, where others are BROKEN."""
+
 NEAR_LIMIT = 0.25  # within this of the target, a measurement that never became steady decides nothing
 
 _EXIT_CODES = {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
@@ -122,20 +125,22 @@ def worst(findings: Iterable[Finding]) -> Verdict:
 
 
 def overall(parts: Iterable[tuple[str, Verdict, str]]) -> tuple[Verdict, list[str]]:
-    """The worst of ``(name, verdict, reason)``, with the reasons of those that are not MET."""
+    """The worst of ``(name, verdict, reason)``, with the reasons of those that are not MET.
+
+    Next to what is BROKEN, what is INCONCLUSIVE is marked as ``UNDECIDED``.
+    """
     listed = list(parts)
     if not listed:
         return Verdict.INCONCLUSIVE, ["nothing was measured"]
+    verdicts = {verdict for _, verdict, _ in listed}
+    decided = next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET)
     reasons = [
-        f"{name}: {reason}"
+        f"{'' if verdict is decided else UNDECIDED}{name}: {reason}"
         for wanted in (Verdict.BROKEN, Verdict.INCONCLUSIVE)
         for name, verdict, reason in listed
         if verdict is wanted
     ]
-    for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE):
-        if any(found is verdict for _, found, _ in listed):
-            return verdict, reasons
-    return Verdict.MET, []
+    return decided, reasons
 
 
 def exit_code(verdict: Verdict) -> int:

@@ -55,7 +55,7 @@ def _result(
 ) -> OperationResult:
     limit = _generator_limit(outcome, one, target)
     waits = one.pool_wait_ns
-    failure = ", ".join(f"{count} {name}" for name, count in one.failures.items())
+    failure = ", ".join(f"{count} × {name}" for name, count in one.failures.items())
     return judged_operation(
         one.by_worker(one.latency_ns),
         target,

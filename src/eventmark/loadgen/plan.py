@@ -27,10 +27,11 @@ WARM_ROUNDS = 6
 
 
 def checked_through(through: str) -> str:
-    """Raises ``UsageError`` for what no load goes through."""
+    """``through``, if it is one of ``THROUGH``. Raises ``UsageError``."""
     if through not in THROUGH:
         raise UsageError(
-            f"a load goes through {' or '.join(THROUGH)}, got {through!r}", remedy="correct --through"
+            f"a load is sent through {through!r}, which is unknown",
+            remedy=f"use --through {' or '.join(THROUGH)}",
         )
     return through
 

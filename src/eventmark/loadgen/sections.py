@@ -77,8 +77,8 @@ def generator_section(outcome: LoadOutcome) -> Section:
         name="generator",
         title="The generator's own health",
         text=[
-            "Latency counts from when an operation was due. The delay of the generator itself is part of it, "
-            "and listed here."
+            "Latency counts from when an operation was due, so it includes the generator's own delays. They are listed "
+            "here."
         ],
         findings=findings,
         tables=[_workers(health), *_clocks(outcome.clocks)],
@@ -108,7 +108,7 @@ def load_series(outcome: LoadOutcome, origin_s: float) -> list[Series]:
 def _arrivals(arrivals: Arrivals) -> str:
     if arrivals.stages:
         return f"Arrivals at random in stages, up to {arrivals.peak_per_s:g} operations/s,"
-    return f"{arrivals.schedule} arrivals at {arrivals.rate_per_s:g} operations/s" + (
+    return f"{arrivals.schedule.capitalize()} arrivals at {arrivals.rate_per_s:g} operations/s" + (
         "" if arrivals.is_steady else f", up to {arrivals.peak_per_s:g}"
     )
 
@@ -153,14 +153,14 @@ def _text(outcome: LoadOutcome) -> Iterator[str]:
             f"{_counted(plan.worker_count, 'worker')} over {_counted(plan.pool_max, 'connection')}."
         )
     yield (
-        f"{outcome.offered_per_s:,.1f} operations/s were offered, {outcome.achieved_per_s:,.1f} answered in that "
-        "time."
+        f"{outcome.offered_per_s:,.1f} operations/s were offered, and {outcome.achieved_per_s:,.1f} operations/s were "
+        "answered in that time."
     )
     if plan.through == WIRE:
         yield (
-            "Generated on libpq: statements are prepared once per connection, parameters encoded beforehand, answers "
-            "read as far as their verdict needs. What an application's client adds (decoding, checks, group append) is "
-            "left out; --through client includes it."
+            "The load is sent through libpq: statements are prepared once per connection, parameters are encoded "
+            "beforehand, and of an answer only what the verdict needs is read. What an application's client adds "
+            "(decoding, checks, group append) is left out; --through client includes it."
         )
         for name in outcome.transactions:
             yield (
@@ -168,7 +168,7 @@ def _text(outcome: LoadOutcome) -> Iterator[str]:
                 "were answered: two round trips."
             )
     else:
-        yield "Generated through the store's own client, its pool, checks and decoding included."
+        yield "The load is sent through the store's own client, with its pool, checks and decoding."
     if plan.tenants:
         yield f"Only {', '.join(plan.tenants)} were worked on."
     if plan.contended_share:
@@ -193,7 +193,7 @@ def _accounts(outcome: LoadOutcome, shown: Mapping[str, OperationLoad]) -> Table
             Column(name="failed"), Column(name="skipped"), Column(name="answered", unit="/s"),
         ],
         rows=rows,
-        note="Offered = succeeded + conflicted + failed + skipped. A conflict is an answer: somebody else was first.",
+        note="Offered = succeeded + conflicted + failed + skipped. In a conflict, another writer appended first.",
     )  # fmt: skip
 
 
@@ -229,7 +229,7 @@ def _failures(shown: Mapping[str, OperationLoad]) -> Iterator[Table]:
         for failure, count in sorted(one.failures.items(), key=lambda item: -item[1])
     ]
     if rows:
-        columns = [Column(name=name) for name in ("operation", "failure", "count", "the first")]
+        columns = [Column(name=name) for name in ("operation", "failure", "count", "first message")]
         yield Table(title="Failures", columns=columns, rows=rows)
 
 
@@ -260,7 +260,7 @@ def _workers(health: GeneratorHealth) -> Table:
             Column(name="worker"), Column(name="CPU", unit="share"), Column(name="pacing p50", unit="ms"),
             Column(name="pacing p99", unit="ms"), Column(name="loop lag p50", unit="ms"),
             Column(name="loop lag p99", unit="ms"), Column(name="loop lag max", unit="ms"),
-            Column(name="collections"), Column(name="collecting", unit="ms"), Column(name="longest", unit="ms"),
+            Column(name="GC runs"), Column(name="GC time", unit="ms"), Column(name="longest GC", unit="ms"),
             Column(name="memory", unit="MiB"),
         ],
         rows=rows,

@@ -161,7 +161,9 @@ def copy_floor(
     if server.bin_directory is None:
         raise CannotRunError("psql was not found", remedy="install PostgreSQL's client programs")
     if definition.seed_script or definition.seeded_columns:
-        raise CannotRunError("psql copies the mapped columns of one table, and this store's rows need more")
+        raise CannotRunError(
+            "psql copies the mapped columns of one table, which is not all that this store needs"
+        )
     psql = _Psql(server.bin_directory / "psql", server)
     events = min(seeded.corpus.plan.events, COPY_EVENTS_MAX)
     floor_schema = schema[: 48 - len(FLOOR_SCHEMA_SUFFIX)] + FLOOR_SCHEMA_SUFFIX

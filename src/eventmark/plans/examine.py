@@ -253,9 +253,9 @@ def _not_run(error: WholeTableError) -> Finding:
     return Finding(
         name="execution",
         verdict=Verdict.BROKEN,
-        observed=f"not run: the planner would read {error.table} whole",
-        expected="a plan by an index",
-        remedy="create an index for the statement's conditions; --allow-scans runs it all the same",
+        observed=f"not run: its plan would scan the whole of {error.table}",
+        expected="a plan that uses an index",
+        remedy="create an index for the statement's conditions, or run it anyway with --allow-scans",
     )
 
 

@@ -71,7 +71,7 @@ async def observed_statements(
         raise UsageError(
             "--observed plans statements that others wrote, and planning runs functions of theirs with the rights of"
             " this role: it may run programs on the server's machine",
-            remedy="connect as a role that is no superuser and may read the tables, and grant pg_read_all_stats to it",
+            remedy="connect as a role that may read the tables and is not a superuser; grant it pg_read_all_stats",
         )
     if await extension_schema(connection, EXTENSION) is None:
         raise UsageError(f"the server counts no statements: {EXTENSION} is not installed", remedy=_REMEDY)

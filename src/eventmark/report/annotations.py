@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eventmark.judgement.verdicts import UNDECIDED
 from eventmark.report.summary import verdict_sentence
 from eventmark.report.text import cut
 from eventmark.results.results import RunResult, Verdict
@@ -16,10 +17,16 @@ _COMMANDS = {Verdict.BROKEN: "error", Verdict.INCONCLUSIVE: "warning", Verdict.M
 
 def render_annotations(result: RunResult) -> str:
     """One line for each reason, or for the verdict where it needs none."""
-    command = _COMMANDS[result.verdict]
-    title = f"Eventmark: {result.verdict.value}"
     said = [*_reasons(result)] or [verdict_sentence(result)]
-    return "".join(f"::{command} title={_property(title)}::{_data(text)}\n" for text in said)
+    return "".join(
+        _annotation(Verdict.INCONCLUSIVE if one.startswith(UNDECIDED) else result.verdict, one)
+        for one in said
+    )
+
+
+def _annotation(verdict: Verdict, text: str) -> str:
+    title = f"Eventmark: {verdict.value}"
+    return f"::{_COMMANDS[verdict]} title={_property(title)}::{_data(text.removeprefix(UNDECIDED))}\n"
 
 
 def _reasons(result: RunResult) -> Iterator[str]:

@@ -147,7 +147,7 @@ def _last_verdicts(runs: Sequence[Run]) -> Iterator[Table]:
         if rows:
             columns = [
                 Column(name="operation"), Column(name="verdict"), Column(name="p95", unit="ms"),
-                Column(name="target", unit="ms"), Column(name="to the run before", unit="times"),
+                Column(name="target", unit="ms"), Column(name="times the run before", unit="times"),
                 Column(name="runs"), Column(name="last"),
             ]  # fmt: skip
             yield Table(title=kind, columns=columns, rows=rows)

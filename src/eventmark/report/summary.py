@@ -84,10 +84,12 @@ def verdict_sentence(result: RunResult) -> str:
     """The verdict in one sentence."""
     if result.criteria:
         return _certified(result.criteria)
+    if result.scenario == "advise" and result.verdict is Verdict.MET:
+        return _advised(result)
     found = [one for one in tallies(result).values() if one.total]
     if not found:
         return "Nothing was measured."
-    if [one.noun for one in found] == ["part"] and found[0].total == 1:
+    if [one.noun for one in found] == ["part"]:
         found = _checks(result) or found
     if result.verdict is Verdict.MET:
         return _sentence(_held(one) for one in found)
@@ -130,6 +132,15 @@ def _failed(one: Tally) -> str:
 def _sentence(clauses: Iterable[str]) -> str:
     text = "; ".join(clauses)
     return text[:1].upper() + text[1:] + "."
+
+
+def _advised(result: RunResult) -> str:
+    count = int(result.figures["advice_count"].value) if "advice_count" in result.figures else 0
+    if not count:
+        return "No change of the store or its server was found that is worth making."
+    return (
+        f"{counted(count, 'change')} of the store or its server {'is' if count == 1 else 'are'} worth making."
+    )
 
 
 def _certified(criteria: Sequence[Criterion]) -> str:
@@ -231,9 +242,9 @@ def _beside(found: list[Tally]) -> str:
 
 
 def _checks(result: RunResult) -> list[Tally]:
-    """What the only judged part consists of, where it says: its own verdict, counted as one, would tell nothing."""
-    section = next(one for one in result.sections if one.verdict is not None)
-    return [tally("check", section.findings)] if section.findings else []
+    """What the judged parts consist of, where they say: their own verdicts, counted, would tell nothing."""
+    findings = [one for section in result.sections if section.verdict is not None for one in section.findings]
+    return [tally("check", findings)] if findings else []
 
 
 def _of_all(one: Tally) -> str:

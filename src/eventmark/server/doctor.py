@@ -160,8 +160,8 @@ def _settings_findings(server: Server) -> list[Finding]:
         Finding(
             name="session settings", verdict=Verdict.MET,
             observed=", ".join(f"{name} {value}" for name, value in server.replaced_settings.items()),
-            expected="only noted: Eventmark's sessions do not have them",
-            remedy="applications of this role work under them: append and read there with these limits in mind",
+            expected="only noted: Eventmark's own sessions replace these settings",
+            remedy="applications that connect as this role have these settings, which Eventmark did not measure",
         )
     ]  # fmt: skip
 

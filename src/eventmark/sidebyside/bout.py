@@ -55,7 +55,7 @@ class Bout:
             for name, one in self.table.items()
         ]
         parts += [
-            (name, Verdict.INCONCLUSIVE, f"the candidate cannot do it: {reason}")
+            (name, Verdict.INCONCLUSIVE, f"only the base can be measured; in the candidate: {reason}")
             for name, reason in self.gone.items()
         ]
         worse = worse_by_statement(self.plans)

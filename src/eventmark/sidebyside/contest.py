@@ -157,9 +157,8 @@ class OperationContest:
             return self.reason or "no pair was measured"
         low, high = (math.exp(bound) for bound in test.interval(0.95))
         if low == 0.0 and high == math.inf:
-            return f"too few pairs for a decision: {test.pairs} of at least {PAIRS_MIN}; {MORE_PAIRS}"
-        bounds = f"between {_times(low)} and {_times(high)}"
-        return f"{name} {self.ratio(name):.3f} times, {bounds}, {test.pairs} pairs"
+            return f"{test.pairs} pairs were measured, at least {PAIRS_MIN} are needed: {MORE_PAIRS}"
+        return f"{name} is {self.ratio(name):.3f} × the base's (interval {_interval(low, high)}, {test.pairs} pairs)"
 
     def ratio(self, name: str = "p50") -> float:
         """The median of the pairs' ratios."""
@@ -185,5 +184,7 @@ def undecided(table: Mapping[str, OperationContest]) -> list[str]:
     return [name for name, one in table.items() if not one.decided]
 
 
-def _times(value: float) -> str:
-    return "anything" if value in (0.0, math.inf) else f"{value:.3f}"
+def _interval(low: float, high: float) -> str:
+    if low == 0.0:
+        return f"up to {high:.3f}"
+    return f"{low:.3f} or more" if high == math.inf else f"{low:.3f} to {high:.3f}"

@@ -83,7 +83,7 @@ def paired_ratio(over: Sequence[float], under: Sequence[float], *, confidence: f
     Raises ``ValueError`` for no pairs, sides of different lengths, and values that are not above 0.
     """
     if not over or len(over) != len(under) or min(*over, *under) <= 0:
-        raise ValueError(f"{len(over)} and {len(under)} measurements are no pairs of values above 0")
+        raise ValueError(f"{len(over)} and {len(under)} measurements are not pairs of values above 0")
     return mean_ratio([one / other for one, other in zip(over, under, strict=True)], confidence=confidence)
 
 

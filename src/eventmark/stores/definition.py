@@ -271,7 +271,7 @@ def _schema_files(where: SettingsFile, settings: Mapping[str, Any]) -> tuple[Scr
     if own.exists() and own not in paths:
         raise where.error(
             "schema",
-            f"schema names other files than {own}, which would not be run",
+            f"schema does not list {own}, so that file would not be run",
             'add "schema.sql" to the list, or delete the file',
         )
     return tuple(

@@ -235,7 +235,10 @@ def _refuse_kind(
     elif rules is not NO_RULES and (left_out := kind_of(parsed)):
         remedy = f'leave such statements out, in store.toml: [migrations], leave_out = ["{left_out}"]'
     raise StoreDefinitionError(
-        f"the statement {does}, which a store's SQL may not do", path=str(path), line=line, remedy=remedy
+        f"this statement {does}, which the SQL of a store must not do",
+        path=str(path),
+        line=line,
+        remedy=remedy,
     )
 
 

@@ -80,7 +80,7 @@ def _acknowledged(history: History) -> Iterator[Fault]:
     sent = history.written[_outcomes(history) == Outcome.OK]
     missing = sent[~np.isin(sent["key"], history.stored["key"])]
     yield Fault("I1", "acknowledged and not stored", len(missing), _keys(missing["key"]))
-    yield Fault("I1", "stored otherwise than sent", history.damaged)
+    yield Fault("I1", "stored with other content than was sent", history.damaged)
     here = history.stored[np.argsort(history.stored["key"], kind="stable")]
     if len(here):
         found = here[np.minimum(np.searchsorted(here["key"], sent["key"]), len(here) - 1)]
@@ -88,7 +88,7 @@ def _acknowledged(history: History) -> Iterator[Fault]:
             (found["stream"] != sent["stream"]) | (found["sequence"] != sent["sequence"])
         )
         yield Fault("I1", "stored at another place", int(moved.sum()), _keys(sent["key"][moved]))
-    yield Fault("I11", "streams replayed otherwise from a snapshot", history.replay_differences)
+    yield Fault("I11", "streams whose replay from a snapshot differs", history.replay_differences)
 
 
 def _refused(history: History) -> Iterator[Fault]:

@@ -106,7 +106,7 @@ def _held(name: str, rule: str, undecided: str, note: str) -> Finding:
     if undecided:
         return Finding(
             name=name, verdict=Verdict.INCONCLUSIVE, observed=undecided, expected=rule,
-            remedy="hunt with more --events, or where less else is going on",
+            remedy="hunt with more --events, or on a quieter machine",
         )  # fmt: skip
     return Finding(name=name, verdict=Verdict.MET, observed=f"no exception{note}", expected=rule)
 

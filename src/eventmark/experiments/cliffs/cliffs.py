@@ -104,7 +104,7 @@ async def _examine(job: Job, run: Run, progress: Progress, cells: list[Cell]) ->
     assert walk is not None
     for statement, count in walk.left_out.items():
         run.skipped[f"{count} cells of {statement}"] = (
-            f"the statement had taken {extent.seconds:g} s in one state"
+            f"the statement's time of {extent.seconds:g} s in one state was over"
         )
 
 

@@ -32,13 +32,13 @@ def _operations(sides: Sequence[Side], bout: Bout) -> Section:
         verdict=next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET),
         text=[
             " ".join(f"{side.role.capitalize()}: {_said(side)}." for side in sides),
-            f"Looked for: {rules.slowdown:.0%} slower. Alike sides are called slower at most once in "
-            f"{1 / rules.risk_of_alarm:.0f} gates, a side that much slower is missed at most once in "
-            f"{1 / rules.risk_of_miss:.0f}, whenever the gate stops.",
-            *(["The time was over before every operation was decided."] if bout.out_of_time else []),
-            f"{sum(not plan.worse for plan in bout.plans)} plans are no worse than the base's.",
+            f"The gate looks for a slowdown of {rules.slowdown:.0%}. It misses one at most once in "
+            f"{1 / rules.risk_of_miss:.0f} gates, and calls equal sides slower at most once in "
+            f"{1 / rules.risk_of_alarm:.0f}.",
+            *(["The time ended before every operation was decided."] if bout.out_of_time else []),
+            f"{sum(plan.worse for plan in bout.plans)} of {len(bout.plans)} plans got worse.",
             *(
-                f"The candidate no longer has a unique index on {key}: what it refused is now stored twice. "
+                f"The candidate no longer has a unique index on {key}: duplicates that it refused are now stored. "
                 "Appends of two writers at one version may both succeed: run eventmark verify on the candidate."
                 for key in bout.lost_keys
             ),
@@ -54,9 +54,9 @@ def _gone(bout: Bout) -> list[Finding]:
         Finding(
             name=name,
             verdict=Verdict.INCONCLUSIVE,
-            observed=f"the candidate cannot do it: {reason}",
-            expected="measured on both sides",
-            remedy="name what is to be compared with --only",
+            observed=f"only the base can be measured; in the candidate: {reason}",
+            expected="an operation that both sides have",
+            remedy="leave it out: name the operations to compare with --only",
         )
         for name, reason in bout.gone.items()
     ]
@@ -110,7 +110,9 @@ def _middle(values: Sequence[float]) -> float:
 
 def _bounds(one: OperationContest, quantile: str) -> str:
     low, high = one.tests[quantile].interval(INTERVAL)
-    said = [f"{math.exp(bound):.3f}" if math.isfinite(bound) else "?" for bound in (low, high)]
+    if not (math.isfinite(low) or math.isfinite(high)):
+        return "too few pairs"
+    said = [f"{math.exp(bound):.3f}" if math.isfinite(bound) else "unbounded" for bound in (low, high)]
     return " to ".join(said)
 
 
@@ -160,7 +162,7 @@ def _plans(worse: Sequence[PlanChange]) -> Section:
                 verdict=Verdict.BROKEN,
                 observed=plan.said,
                 expected="no worse than the base's",
-                remedy="the plan is shown below, under plans",
+                remedy="compare its plan, shown under plans, with the base's",
             )
             for plan in worse[:PLANS_SHOWN]
         ],

@@ -158,7 +158,7 @@ class Grouped:
         if ratio.low > ALONE_TIMES_MAX:
             verdict = Verdict.BROKEN
         return Finding(
-            name="p50 of a caller that is alone", verdict=verdict, observed=f"{ratio} a direct append's",
+            name="p50 of a single caller", verdict=verdict, observed=f"{ratio} that of a direct append",
             expected=f"{ALONE_TIMES_MAX:g} × or less", timed=True,
         )  # fmt: skip
 

@@ -274,7 +274,7 @@ def _parts_ms(legs: list[Leg]) -> dict[str, float]:
     )
     rest = max(total - late - pool - sum(on_server.values()), 0.0)
     return {
-        **on_server, "before the client sent": late, "waiting for a connection": pool,
+        **on_server, "before the call was sent": late, "waiting for a connection": pool,
         "client, wire and wait for a core": rest,
     }  # fmt: skip
 

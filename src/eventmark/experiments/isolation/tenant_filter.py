@@ -94,7 +94,7 @@ async def _measure(
     bare = without_tenant(statement, columns["tenant_id"], job.schema)
     index = expected_index(statement)
     if bare is None or not index:
-        return "the statement has no predicate on its tenant that can be taken out, or names no index"
+        return "the statement has no condition on its tenant that could be removed, or it names no index"
     transaction = connection.transaction()
     await transaction.start()
     try:

@@ -88,7 +88,7 @@ def _laws(found: Sequence[Swept]) -> Table:
             Column(name="measured peak", unit="/s"), Column(name="with clients"), Column(name="limited there by"),
         ],
         rows=rows,
-        note="With 95% intervals. A knee whose κ could as well be nought is in brackets.",
+        note="With 95% intervals. A knee is in brackets where the interval of κ includes zero.",
     )  # fmt: skip
 
 
@@ -198,7 +198,7 @@ def _interval(one: Parameter) -> str:
 
 
 def _digits(value: float) -> str:
-    """Three of them, or the whole number; what is below a millionth is nought for a law of clients."""
+    """Three of them, or the whole number; below a millionth it is zero for a law of clients."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return "0" if abs(value) < 1e-6 else f"{value:.3g}"

@@ -233,8 +233,8 @@ IGNORED_CONFLICT = Exhibit(
     name="ignored-conflict",
     title="The append reports success, and the event is lost",
     sources=("Eventuous/eventuous#582",),
-    story="A version that is taken makes ON CONFLICT DO NOTHING store nothing and report nothing.",
-    lesson="Let the constraint raise, or look at the number of rows, and tell the caller.",
+    story="When the version is already taken, ON CONFLICT DO NOTHING stores nothing and raises no error.",
+    lesson="Let the constraint raise, or check the number of rows, and report the conflict to the caller.",
     judged_by="checker of histories, invariants I1 and I5",
     run=lambda room: asyncio.run(_ignored_conflict(room)),
 )

@@ -98,6 +98,6 @@ def stall_finding(seen: StallSeen) -> Finding:
         name="planted stall",
         verdict=seen.verdict,
         observed=f"a stall of {seen.stall_ms:.0f} ms: p99 from the due time {seen.due_p99_ms:.0f} ms, service p95 "
-        f"{seen.service_p95_ms:.3g} ms, {seen.calls_stalled} of {seen.calls} calls stood in it themselves",
+        f"{seen.service_p95_ms:.3g} ms, {seen.calls_stalled} of {seen.calls} calls were under way during the stall",
         expected=f"p99 from the due time at least {seen.stall_ms / 2:.0f} ms, service p95 below that",
     )

@@ -163,8 +163,8 @@ def delivery_section(deliveries: Sequence[Delivery], idle: Sequence[Idle], missi
         "Single appends at random moments, at a steady rate, by one process; a consumer in another waits for them. "
         "Visible: from the acknowledgement of the append until the consumer is given the event, at once where "
         "that was before. Handled: from the append's call until the token after it is stored.",
-        "Idle: one consumer while nothing is appended. The first row is the server without one, whose statistics "
-        "are sampled all the same.",
+        "Idle: one consumer waits while nothing is appended. The first row is the server without a consumer, sampled "
+        "in the same way.",
     ]
     if missing:
         text.append(missing)

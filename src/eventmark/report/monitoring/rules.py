@@ -39,7 +39,8 @@ def render_rules(targets: Mapping[str, Target], *, window: str = "5m", hold: str
     for name, text in (("window", window), ("for", hold)):
         if not _DURATION.fullmatch(text):
             raise UsageError(
-                f"--{name} {text!r} is no duration of Prometheus", remedy="write for example 5m or 30s"
+                f"--{name} {text!r} is not a duration that Prometheus accepts",
+                remedy="write for example 5m or 30s",
             )
     return _template("rules.yml.j2").render(
         rules=[
