@@ -125,7 +125,7 @@ def test_an_empty_history_is_refused(tmp_path: Path) -> None:
         find_trends([])
     with pytest.raises(UsageError, match="no result"):
         read_runs(tmp_path)
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         read_runs(tmp_path / "none")
 
 

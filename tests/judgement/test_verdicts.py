@@ -123,10 +123,14 @@ def test_overall_is_the_worst_and_states_what_and_why() -> None:
         found, reasons = overall((f"op{i}", verdict, f"why{i}") for i, verdict in enumerate(verdicts))
         worst = BROKEN if BROKEN in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts else MET
         assert found is worst
-        expected = {f"op{i}: why{i}" for i, verdict in enumerate(verdicts) if verdict is not MET}
+        expected = {
+            f"{'' if verdict is worst else 'undecided: '}op{i}: why{i}"
+            for i, verdict in enumerate(verdicts)
+            if verdict is not MET
+        }
         assert set(reasons) == expected
     found, reasons = overall([("a", MET, "x"), ("b", INCONCLUSIVE, "y"), ("c", BROKEN, "z")])
-    assert reasons == ["c: z", "b: y"]
+    assert reasons == ["c: z", "undecided: b: y"]
 
 
 def test_overall_of_nothing_is_inconclusive() -> None:

@@ -157,7 +157,7 @@ def test_failures_break_the_target_and_are_shown_by_class_and_conflicts_do_not()
     part.outcome[np.flatnonzero(part.kind == 1)[:9]] = CONFLICTED
     found = judged(part)
     assert found[APPEND][0] is Verdict.BROKEN
-    assert "3 deadline" in found[APPEND][1]
+    assert "3 not answered within 10 s" in found[APPEND][1]
     assert found[READ][0] is Verdict.MET
 
 

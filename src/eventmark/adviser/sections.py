@@ -111,7 +111,7 @@ def _said_of(changes: Changes) -> list[str]:
     """How far the copies can be told apart, and that no query gets worse."""
     alike = {APPENDS: changes.alike, **changes.reads_alike}
     said = [
-        "Control: the ratio of two unchanged copies is 1 within "
+        "Control, one unchanged copy against the other: "
         + ", ".join(f"{name} {one}" for name, one in alike.items()) + "."
     ]  # fmt: skip
     together = changes.together

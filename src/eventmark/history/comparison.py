@@ -127,12 +127,7 @@ def judge(comparison: Comparison, fail_on: FailOn = FailOn.ANY) -> tuple[Verdict
         parts += [(name, Verdict.INCONCLUSIVE, "measured before, not now") for name in comparison.gone]
     if fail_on is FailOn.NEVER:
         return Verdict.MET, []
-    verdict, reasons = overall(parts)
-    broken = sum(one is Verdict.BROKEN for _, one, _ in parts)
-    return verdict, [
-        *reasons[:broken],
-        *(f"undecided: {reason}" for reason in reasons[broken:]),
-    ] if broken else reasons
+    return overall(parts)
 
 
 def comparison_exit_code(verdict: Verdict, fail_on: FailOn) -> int:

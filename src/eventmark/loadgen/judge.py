@@ -8,6 +8,7 @@ import numpy as np
 
 from eventmark.judgement.operation import CORE_FULL, judged_operation
 from eventmark.loadgen.outcome import WAKE_UPS, LoadOutcome, OperationLoad
+from eventmark.loadgen.records import DEADLINE
 from eventmark.results.results import ClientHealth, OperationResult, Verdict
 from eventmark.results.targets import QUANTILES, Target
 from eventmark.stats.ranks import NS_PER_MS, nearest_rank
@@ -55,7 +56,10 @@ def _result(
 ) -> OperationResult:
     limit = _generator_limit(outcome, one, target)
     waits = one.pool_wait_ns
-    failure = ", ".join(f"{count} × {name}" for name, count in one.failures.items())
+    late = f"not answered within {outcome.plan.deadline_s:g} s"
+    failure = ", ".join(
+        f"{count} {late if name == DEADLINE else name}" for name, count in one.failures.items()
+    )
     return judged_operation(
         one.by_worker(one.latency_ns),
         target,
