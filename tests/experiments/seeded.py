@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import gettempdir
 
 from eventmark.jobs.job import Job
 from eventmark.jobs.profiles import find_profile
@@ -19,5 +20,5 @@ def job_on(server: Server, dsn: str, store: str = "eaf") -> Job:
     return Job(
         server=replace(server, dsn=dsn), store=store, definition=find_store(store), schema="eventmark",
         corpus=CorpusPlan(EVENTS), profile=find_profile("quick"), targets=DEFAULT_TARGETS, command="eventmark load",
-        place=Path("/"), with_floors=False,
+        place=Path(gettempdir()), with_floors=False,
     )  # fmt: skip

@@ -39,7 +39,7 @@ ROWS = {
     "payload, metadata": [Shaped(payload="bytea", metadata="text"), Shaped(payload="json", metadata="absent")],
     "version": [Shaped(version="integer"), Shaped(version="in metadata")],
     "position": [Shaped(position="always"), Shaped(position="sequence"), Shaped(position="serial")],
-    "beside the events": [
+    "other tables": [
         Shaped(beside="streams", stream="uuid"), Shaped(beside="tenants", tenant="uuid"), Shaped(beside="two tables"),
     ],
     "event types": [Shaped(event_type="enum"), Shaped(event_type="check"), Shaped(event_type="domain")],
