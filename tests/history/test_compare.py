@@ -60,6 +60,21 @@ def test_another_schema_is_compared_on_purpose() -> None:
     assert compared(result(), other, across_schemas=True).operations[APPEND].outcome is Outcome.SAME
 
 
+def test_another_text_of_a_statement_is_refused_by_its_name_or_noted() -> None:
+    base, other = (
+        changed(result(), "store", own_statements={"orders.sql": sha * 32}) for sha in ("ab", "cd")
+    )
+    with pytest.raises(UsageError, match=r"text of orders\.sql: abababababab before, cdcdcdcdcdcd now"):
+        compared(base, other)
+    noted = "text of orders.sql: abababababab before, cdcdcdcdcdcd now"
+    assert noted in compared(base, other, across_schemas=True).differences
+    assert (
+        compared(base, base).differences
+        == compared(base, changed(base, "store", own_statements={})).differences
+        == []
+    )
+
+
 @pytest.mark.parametrize(
     ("factor", "outcome"),
     [(1.0, Outcome.SAME), (1.5, Outcome.SLOWER), (0.6, Outcome.FASTER), (1.02, Outcome.SAME)],

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from eventmark.choices import unknown
 from eventmark.cli.options import Options, checked_seconds
 from eventmark.cli.run import run_watched
 from eventmark.config import Settings
@@ -15,8 +16,9 @@ from eventmark.experiments.load.capacity import CapacityPlan, CapacitySearch
 from eventmark.experiments.load.load import Load
 from eventmark.experiments.load.sweep import SERVED, Sweep
 from eventmark.jobs.profiles import find_profile
-from eventmark.loadgen.mix import parse_mix
+from eventmark.loadgen.mix import Mix, parse_mix
 from eventmark.loadgen.plan import LoadPlan, checked_through
+from eventmark.results.targets import is_own, parse_targets
 from eventmark.server import machine
 from eventmark.workers.cluster import SCHEME
 from eventmark.workload.arrivals import Arrivals, parse_stages
@@ -57,7 +59,8 @@ class LoadOptions:
     mix: Annotated[
         str | None,
         Parameter(
-            group=_LOAD, help='Operations by weight, e.g. "append_events[1]=9, load_aggregate[1000]=1".'
+            group=_LOAD,
+            help='Operations by weight, e.g. "append_events[1]=9, sql/orders.sql=1": a file is a SELECT of your own.',
         ),
     ] = None
     workers: Annotated[
@@ -147,7 +150,7 @@ def plan_of(settings: Settings, seconds: float) -> LoadPlan:
         arrivals = Arrivals.staged(parse_stages(settings.stages))
         seconds = arrivals.stage_ends_s[-1]
     return LoadPlan(
-        mix=parse_mix(settings.mix),
+        mix=mix_of(settings),
         seconds=seconds,
         arrivals=arrivals,
         users=settings.users,
@@ -159,6 +162,15 @@ def plan_of(settings: Settings, seconds: float) -> LoadPlan:
         contended_share=settings.contended_percent / 100,
         through=settings.through,
     )
+
+
+def mix_of(settings: Settings, default: str = "") -> Mix:
+    """The mix of the settings. Raises ``UsageError``, also for a target of a statement that is not in it."""
+    mix = parse_mix(settings.mix or default)
+    for name in parse_targets(settings.target):
+        if mix.own and is_own(name) and name not in mix.own:
+            raise unknown("statement", name, mix.own, source="--target")
+    return mix
 
 
 def worker_count(settings: Settings, default: int = 0) -> int:
@@ -224,9 +236,10 @@ def sweep(
     settings = (options or Options()).settings(**own)
     profile = find_profile(settings.profile).name
     lengths = _LENGTHS[profile]
-    chosen = tuple(parse_mix(settings.mix).shares) if settings.mix else None
+    mix = mix_of(settings) if settings.mix else None
     scenario = Sweep(
-        operations=chosen or (SWEEP_QUICK if profile == "quick" else SERVED),
+        operations=tuple(mix.shares) if mix else SWEEP_QUICK if profile == "quick" else SERVED,
+        own=mix.own if mix else {},
         seconds=settings.seconds or lengths.level_s,
         workers=worker_count(settings),
         warm_rounds=lengths.warm_rounds,

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.choices import chosen
-from eventmark.cli.load import LoadOptions, plan_of
+from eventmark.cli.load import LoadOptions, mix_of, plan_of
 from eventmark.cli.options import Options
 from eventmark.cli.run import run_scenario, run_watched
 from eventmark.config import Settings
@@ -20,7 +20,6 @@ from eventmark.experiments.soak.soak import EVENTS_PER_S, Soak, half_of_capacity
 from eventmark.experiments.stress.stress import CASES, Stress
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.profiles import find_profile
-from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.plan import WIRE, checked_through
 from eventmark.results.files import read_result
 from eventmark.stores import find_store
@@ -143,7 +142,7 @@ def isolate(
         raise UsageError("--tenant-pool-max must be from 1", remedy="leave it out for one that fits the pool")
     leg_s, rounds, warm_rounds = LEGS[find_profile(settings.profile).name]
     scenario = Isolation(
-        kinds=chosen(settings.against, KINDS, "aggressor"), mix=parse_mix(settings.mix or VICTIM_MIX),
+        kinds=chosen(settings.against, KINDS, "aggressor"), mix=mix_of(settings, VICTIM_MIX),
         rate_per_s=rate or VICTIM_PER_S, leg_s=settings.seconds or leg_s, rounds=rounds,
         users=settings.aggressor_users, pool_max=settings.pool, victim=settings.victim,
         aggressor=settings.aggressor, inflation_max=settings.inflation_max, warm_rounds=warm_rounds,

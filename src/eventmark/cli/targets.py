@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import getdoc
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from eventmark.cli.session import chosen_targets
 from eventmark.config import Settings, load_settings
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.existing import READING
-from eventmark.results.targets import DEFAULT_TARGETS, NAMES, Target, parse_targets, read_targets
+from eventmark.results.targets import DEFAULT_TARGETS, NAMES, Target, is_own, parse_targets, read_targets
 from eventmark.stores import StoreDefinition, find_store
 
 
@@ -51,9 +51,20 @@ def _rows(
         (given, "--target"), (in_file, settings.targets),
         (definition.targets, str(definition.directory / "store.toml")), (DEFAULT_TARGETS, "default"),
     )  # fmt: skip
+    for name in filter(is_own, chosen):
+        yield name, "Runs a statement of your own, with --mix.", str(chosen[name]), _first(name, sources)
     for name in NAMES:
         operation = {**READING, **OPERATIONS}[name]
         lacking = definition.capabilities.lack(*operation.needs)
-        source = next((source for found, source in sources if name in found), "")
         target = f"not measured: {lacking}" if lacking else str(chosen.get(name, "none"))
-        yield name, (getdoc(operation) or "").partition("\n")[0], target, "" if lacking else source
+        yield (
+            name,
+            (getdoc(operation) or "").partition("\n")[0],
+            target,
+            "" if lacking else _first(name, sources),
+        )
+
+
+def _first(name: str, sources: Iterable[tuple[Mapping[str, Target], str]]) -> str:
+    """Who set its target."""
+    return next((source for found, source in sources if name in found), "")

@@ -165,7 +165,7 @@ class Pool:
     def __init__(
         self,
         dsn: str,
-        sql: Mapping[str, str],
+        sql: dict[str, str],
         *,
         record_class: type[asyncpg.Record],
         size_max: int,
@@ -213,6 +213,10 @@ class Pool:
     @property
     def in_use(self) -> int:
         return self._open - len(self._idle)
+
+    def add(self, sql: Mapping[str, str]) -> None:
+        """Statements that its sessions can be asked for as well, by name."""
+        self._sql.update(sql)
 
     def reserve(self) -> None:
         """Reserve a connection for a caller that will need another one while it holds it. ``unreserve`` takes it back.

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from eventmark.errors import StoreDefinitionError, UsageError
@@ -63,6 +64,11 @@ class Statement:
         parameters = tuple(Parameter(one.name, fill(one.sql_type)) for one in self.parameters)
         return replace(self, template=fill(self.template), parameters=parameters)
 
+    @property
+    def sha256(self) -> str:
+        """Of its text, without header and the schema's name."""
+        return sha256(self.template.encode()).hexdigest()
+
     def sql(self, schema: str) -> str:
         """With ``$1, $2, ...`` in the order of ``parameters``: what a driver runs."""
         place = {parameter.name: f"${number}" for number, parameter in enumerate(self.parameters, 1)}
@@ -76,6 +82,15 @@ class Statement:
         return self.render(
             schema, {one.name: f"${number}::{one.sql_type}" for number, one in enumerate(self.parameters, 1)}
         )
+
+    def typed(self) -> Statement:
+        """The same with each parameter cast to its declared type where it stands, whatever it is rendered for."""
+        types = {one.name: one.sql_type for one in self.parameters}
+
+        def cast(match: re.Match[str]) -> str:
+            return f"{match[0]}::{types[match['name']]}" if match["name"] else match[0]
+
+        return replace(self, template=_PLACEHOLDER.sub(cast, self.template))
 
     def pgbench_sql(self, schema: str) -> str:
         """With pgbench's ``:name`` variables."""
@@ -116,7 +131,8 @@ def read_statement(path: Path) -> Statement:
     header, body_at = _read_header(path, lines)
     template = "\n".join(lines[body_at:]).strip().rstrip(";")
     if not template:
-        raise StoreDefinitionError("no statement after the header", path=str(path), line=body_at + 1)
+        line = min(body_at + 1, len(lines))
+        raise StoreDefinitionError("no statement after the header", path=str(path), line=line)
     parameters = _read_parameters(path, header)
     _check_placeholders(path, template, parameters, body_at)
     return Statement(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eventmark.errors import UsageError
-from eventmark.results.results import RunResult
+from eventmark.results.results import RunResult, StoreEnvironment
 
 MEMORY_SHARE = 0.02  # a kernel of another version keeps a little more for itself
 
@@ -49,6 +49,8 @@ def refusals(base: RunResult, candidate: RunResult, *, across_schemas: bool) -> 
         schemas = "compare on purpose with --across-schemas"
         yield from _differs("store", left.store.name, right.store.name, schemas)
         yield from _differs("schema", left.store.schema_sha256[:12], right.store.schema_sha256[:12], schemas)
+        for what, texts in _texts(left.store, right.store).items():
+            yield from _differs(what, *texts, schemas)
     yield from _differs("events", _events(base), _events(candidate), "seed the same number of events")
     yield from _differs("tenants", _tenants(base), _tenants(candidate), "seed with the same --tenants")
     yield from _differs("seed", str(base.seed), str(candidate.seed), "run with the same --seed")
@@ -89,6 +91,7 @@ def noted_differences(base: RunResult, candidate: RunResult) -> list[str]:
         "Eventmark": (left.host.eventmark, right.host.eventmark),
         "PostgreSQL": (left.server.version, right.server.version),
         "schema": (left.store.schema_sha256[:12], right.store.schema_sha256[:12]),
+        **_texts(left.store, right.store),
         **_paired("library", left.host.libraries, right.host.libraries),
         **_paired("setting", left.server.settings, right.server.settings),
     }
@@ -98,6 +101,12 @@ def noted_differences(base: RunResult, candidate: RunResult) -> list[str]:
 def _differs(what: str, base: str, candidate: str, remedy: str = "") -> Iterator[Refusal]:
     if base != candidate:
         yield Refusal(what, base or "none", candidate or "none", remedy)
+
+
+def _texts(base: StoreEnvironment, candidate: StoreEnvironment) -> dict[str, tuple[str, str]]:
+    """The SHA-256 of the statements of the user's own that both have run."""
+    left, right = base.own_statements, candidate.own_statements
+    return {f"text of {name}": (left[name][:12], right[name][:12]) for name in left if name in right}
 
 
 def _paired(what: str, base: dict[str, str], candidate: dict[str, str]) -> dict[str, tuple[str, str]]:

@@ -30,7 +30,10 @@ class Run:
         major = environment.server.version_num // 10_000
         events = f", {self.result.corpus.events:,} events" if self.result.corpus else ""
         scenario, profile = self.result.scenario, self.result.profile
-        return f"{scenario}, {environment.store.name} on PostgreSQL {major}{events}, {profile}"
+        own = "".join(
+            f", {name} {sha[:12]}" for name, sha in sorted(environment.store.own_statements.items())
+        )
+        return f"{scenario}, {environment.store.name} on PostgreSQL {major}{events}, {profile}{own}"
 
     @property
     def machine(self) -> str:

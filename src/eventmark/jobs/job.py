@@ -18,7 +18,7 @@ from eventmark.results.results import (
     ServerEnvironment,
     StoreEnvironment,
 )
-from eventmark.results.targets import DEFAULT_TARGETS, Target
+from eventmark.results.targets import DEFAULT_TARGETS, Target, is_own
 from eventmark.seeding import (
     CorpusSample,
     Progress,
@@ -176,6 +176,7 @@ def _store_environment(definition: StoreDefinition, indexes: list[str]) -> Store
         schema_sha256=definition.schema_sha256,
         indexes=indexes or sorted({one.index for one in definition.statements.values()} - {"", "none"}),
         capabilities={name: getattr(capabilities, name) for name in capabilities.__dataclass_fields__},
+        own_statements={name: one.sha256 for name, one in definition.statements.items() if is_own(name)},
     )
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import ClassVar, final
 from uuid import uuid4
 
 import msgspec
 
+from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.aged import aged_sections
 from eventmark.jobs.bottleneck import STORE_APPLICATION, bottleneck_section
@@ -23,7 +25,7 @@ from eventmark.jobs.job import Job, check_connections_left, check_room, environm
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import NOT_TIMED, Evidence
 from eventmark.judgement.machine import Machine, doubted, doubted_section
-from eventmark.judgement.verdicts import judge_orderings, overall
+from eventmark.judgement.verdicts import counts, judge_orderings, overall
 from eventmark.results.results import (
     CorpusResult,
     Figure,
@@ -35,6 +37,7 @@ from eventmark.results.results import (
     Verdict,
 )
 from eventmark.seeding import Progress, no_progress
+from eventmark.stores import with_own
 
 _MACHINE = "machine"
 INTERRUPTED, UNFIT = "interrupted after ", f"{_MACHINE}: "
@@ -70,6 +73,11 @@ class Experiment(ABC):
         """How many connections its largest pool holds, where that is known beforehand; else 0."""
         return 0
 
+    @property
+    def own_statements(self) -> Mapping[str, Statement]:
+        """Statements of the user's own that it runs, by the operations' names: checked as the store's are."""
+        return {}
+
     @abstractmethod
     def measure(self, run: Run) -> Findings:
         """Measure on a store that is ready. Raises ``CannotRunError`` or ``UsageError``; what it finds is data."""
@@ -96,6 +104,7 @@ def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_pro
             f"{experiment.name} measures on a corpus of its own",
             remedy="leave --existing out, or use eventmark run",
         )
+    job = replace(job, definition=with_own(job.definition, experiment.own_statements))
     if job.existing is None:
         check_connections_left(job, experiment.connections)
         to_come = experiment.scratch_events(job) + (prepare_store(job) if experiment.seeds else 0)
@@ -149,6 +158,8 @@ def concluded(
     sections = [doubted_section(section, machine.slower) for section in found.sections]
     parts = [*_operation_parts(operations, found.counted), *_plan_parts(found.plans), *_corpus_parts(found.corpus),
              *_section_parts(sections), *_ordering_parts(found.orderings)]  # fmt: skip
+    if operations and not parts:
+        parts = [("targets", Verdict.INCONCLUSIVE, "no operation has one: give one with --target")]
     verdict, reasons = found.decided or overall([*parts, *_machine_parts(machine, found, sections)])
     if not whole:
         verdict = Verdict.BROKEN if verdict is Verdict.BROKEN else Verdict.INCONCLUSIVE
@@ -196,7 +207,7 @@ def _operation_parts(
     operations: Mapping[str, OperationResult], counted: Collection[str] | None
 ) -> Iterator[Part]:
     for name, one in operations.items():
-        if counted is None or name in counted:
+        if counts(one) and (counted is None or name in counted):
             yield name, one.verdict, one.reason
 
 

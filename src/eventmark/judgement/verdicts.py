@@ -8,6 +8,7 @@ from eventmark.results.results import (
     Finding,
     Latency,
     LatencyInterval,
+    OperationResult,
     OrderingResult,
     Verdict,
 )
@@ -18,6 +19,8 @@ UNDECIDED = "undecided: "
 """Before each reason that is INCONCLUSIVE, where others are BROKEN."""
 
 NEAR_LIMIT = 0.25  # within this of the target, a measurement that never became steady decides nothing
+
+NO_TARGET = "there is no target"
 
 _EXIT_CODES = {Verdict.MET: 0, Verdict.BROKEN: 1, Verdict.INCONCLUSIVE: 3}
 
@@ -67,7 +70,7 @@ def judge_latency(
     if latency is None or samples == 0:
         return Verdict.INCONCLUSIVE, "nothing was measured"
     if target is None:
-        return Verdict.INCONCLUSIVE, "there is no target"
+        return Verdict.INCONCLUSIVE, NO_TARGET
     interval = intervals.get(target.quantile)
     if interval is None:
         return Verdict.INCONCLUSIVE, f"{target.quantile} was not measured"
@@ -113,6 +116,11 @@ def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:
     value_ms = getattr(latency, target.quantile)
     bounds = f"95% interval {interval.low:.4g} to {_bound(interval.high)}"
     return f"{target.quantile} {value_ms:.4g} ms, {bounds}, target {target.limit_ms:g} ms"
+
+
+def counts(operation: OperationResult) -> bool:
+    """Whether an operation counts towards a verdict: one that has no target and was answered is shown alone."""
+    return operation.reason != NO_TARGET
 
 
 def worst(findings: Iterable[Finding]) -> Verdict:

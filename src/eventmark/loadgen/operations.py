@@ -8,7 +8,7 @@ import numpy as np
 
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.operations.appends import AppendEvents
-from eventmark.operations.catalogue import OPERATIONS, StreamEvents
+from eventmark.operations.catalogue import StreamEvents
 from eventmark.operations.operation import Operation
 from eventmark.operations.streams import StreamVersions
 from eventmark.seeding import CorpusSample
@@ -25,7 +25,7 @@ def mix_operations(plan: LoadPlan, sample: CorpusSample, number: int, store: Poo
     operations = []
     for name in plan.mix.shares:
         random = np.random.default_rng([plan.seed, number, *name.encode()])
-        operation = OPERATIONS[name](store, sample, random)
+        operation = plan.mix.operation(name)(store, sample, random)
         if isinstance(operation, AppendEvents):
             versions = versions or StreamVersions(
                 own, contended=contended, contended_share=plan.contended_share, naming=sample.naming

@@ -169,6 +169,9 @@ def _text(outcome: LoadOutcome) -> Iterator[str]:
             )
     else:
         yield "The load is sent through the store's own client, with its pool, checks and decoding."
+    for name, one in plan.mix.own.items():
+        if name in plan.mix.shares:
+            yield f"{name} is a statement of your own: {one.path}, SHA-256 of its text {one.sha256[:12]}."
     if plan.tenants:
         yield f"Only {', '.join(plan.tenants)} were worked on."
     if plan.contended_share:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.seeding import CorpusSample
-from eventmark.stores import PooledStore
+from eventmark.stores import PooledStore, StoreDefinition, find_store, with_own
 
 
 class Companion(Protocol):
@@ -30,3 +30,8 @@ class WorkerTask:
     plan: LoadPlan
     number: int
     companion: Companion | None = None
+
+    @property
+    def definition(self) -> StoreDefinition:
+        """The store, with the statements of the mix that are the user's own."""
+        return with_own(find_store(self.store), self.plan.mix.own)

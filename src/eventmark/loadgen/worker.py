@@ -33,7 +33,7 @@ from eventmark.loadgen.records import (
     WorkerRecords,
 )
 from eventmark.loadgen.task import WorkerTask
-from eventmark.stores import PooledStore, find_store, open_store
+from eventmark.stores import PooledStore, open_store
 from eventmark.workers import WorkerLink
 
 BURST = 32
@@ -51,7 +51,7 @@ async def run_load_worker(task: WorkerTask, link: WorkerLink) -> WorkerRecords:
     size = task.plan.part(task.plan.pool_max, task.number)
     try:
         store = await open_store(
-            find_store(task.store), task.dsn, schema=task.schema, pool_min=size, pool_max=size,
+            task.definition, task.dsn, schema=task.schema, pool_min=size, pool_max=size,
             tenant_pool_max=task.plan.tenant_pool_max,
         )  # fmt: skip
     except EventStoreError as error:

@@ -22,11 +22,10 @@ from eventmark.domain import (
 )
 from eventmark.operations.appends import PAYLOADS, AppendEvents1, AppendEvents10, AppendEvents100
 from eventmark.operations.operation import Operation
-from eventmark.operations.streams import pick
+from eventmark.operations.streams import pick, pick_place
 from eventmark.seeding import CorpusSample, SampledStream
 from eventmark.stores import snapshot_values
 
-NEAR_HEAD_SHARE = 0.3
 STREAM_BATCH_EVENTS = 1000
 LOADED_EVENTS = 1000
 
@@ -97,9 +96,7 @@ class StreamEvents(Operation):
         self._places = [place for place in self.sample.positions if place[1] <= last] or [(0, 0)]
 
     def draw(self) -> Reading:
-        near_head = self.random.random() < NEAR_HEAD_SHARE
-        first = int(len(self._places) * 0.98) if near_head else 0
-        transaction_id, position = self._places[int(self.random.integers(first, len(self._places)))]
+        transaction_id, position = pick_place(self._places, self.random)
         token = replace(
             self._tail,
             transaction_id=TransactionId(transaction_id),

@@ -16,6 +16,7 @@ from eventmark.workload import Naming
 HOT_SHARE = 0.5
 HOT_STREAMS = 10
 NEW_STREAM_SHARE = 0.1
+NEAR_HEAD_SHARE = 0.3
 STREAMS_MAX = 200_000
 """Beyond so many, new streams get their first append and are forgotten."""
 
@@ -31,6 +32,13 @@ def pick(items: Sequence[_Item], random: np.random.Generator | Random) -> _Item:
     if random.random() < HOT_SHARE:
         count = min(HOT_STREAMS, count)
     return items[int(random.random() * count)]
+
+
+def pick_place(places: Sequence[_Item], random: np.random.Generator) -> _Item:
+    """One of the last few as often as consumers are near the head, any of all else."""
+    near_head = random.random() < NEAR_HEAD_SHARE
+    first = int(len(places) * 0.98) if near_head else 0
+    return places[int(random.integers(first, len(places)))]
 
 
 @dataclass(slots=True)

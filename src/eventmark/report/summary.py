@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eventmark.judgement.verdicts import judged
+from eventmark.judgement.verdicts import counts, judged
 from eventmark.report.text import counted
 from eventmark.results.results import Criterion, Finding, PlanResult, RunResult, Verdict
 
@@ -60,7 +60,7 @@ def tallies(result: RunResult) -> dict[str, Tally]:
     return {
         "orderings": tally("ordering", judged(result.orderings)),
         "sections": tally("part", (one for one in result.sections if one.verdict is not None)),
-        "operations": tally("operation", result.operations.values()),
+        "operations": tally("operation", (one for one in result.operations.values() if counts(one))),
         "plans": tally("plan", result.plans),
         "corpus": tally("corpus check", result.corpus.audit if result.corpus else ()),
     }
@@ -88,7 +88,7 @@ def verdict_sentence(result: RunResult) -> str:
         return _advised(result)
     found = [one for one in tallies(result).values() if one.total]
     if not found:
-        return "Nothing was measured."
+        return "No operation has a target." if result.operations else "Nothing was measured."
     if [one.noun for one in found] == ["part"]:
         found = _checks(result) or found
     if result.verdict is Verdict.MET:

@@ -55,6 +55,13 @@ WITHOUT_DEFAULT = ("load_aggregate[longest]",)
 
 NAMES = (*DEFAULT_TARGETS, *WITHOUT_DEFAULT)
 
+OWN_SUFFIX = ".sql"
+
+
+def is_own(name: str) -> bool:
+    """Whether an operation is a statement of the user's own, called as its file is. It has the target it is given."""
+    return name.endswith(OWN_SUFFIX)
+
 
 def read_targets(path: Path) -> dict[str, Target]:
     """The table ``[targets]`` of a TOML file, to be laid over other targets. Raises ``UsageError``."""
@@ -95,7 +102,7 @@ def parse_targets(texts: Iterable[str]) -> dict[str, Target]:
 def _parsed(text: str) -> tuple[str, Target]:
     source, match = "--target", _WORDS.fullmatch(text)
     name = (match["name"] if match else text.partition("=")[0]).strip()
-    if name not in NAMES:
+    if name not in NAMES and not is_own(name):
         raise _unknown(name, source)
     if match is None or match["unit"] not in _UNIT_MS:
         raise UsageError(
@@ -108,11 +115,12 @@ def _parsed(text: str) -> tuple[str, Target]:
 
 
 def _unknown(name: str, source: str) -> UsageError:
-    return unknown("operation", name, NAMES, remedy=f"operations are {', '.join(NAMES)}", source=source)
+    remedy = f"operations are {', '.join(NAMES)}, and statements of your own, such as orders.sql"
+    return unknown("operation", name, NAMES, remedy=remedy, source=source)
 
 
 def _target(name: str, value: Any, source: str) -> Target:
-    if name not in NAMES:
+    if name not in NAMES and not is_own(name):
         raise _unknown(name, source)
     quantile = DEFAULT_QUANTILE
     if isinstance(value, Mapping):

@@ -14,6 +14,7 @@ from eventmark.stores.install import (
     open_store,
 )
 from eventmark.stores.log_end import end_of_log
+from eventmark.stores.own import read_own, with_own
 from eventmark.stores.parameters import (
     PER_EVENT_PARAMETERS,
     STREAM_PARAMETERS,
@@ -89,6 +90,7 @@ __all__ = [
     "open_store",
     "read_definition",
     "read_naming",
+    "read_own",
     "read_shape",
     "run_id",
     "scanned_table",
@@ -96,6 +98,7 @@ __all__ = [
     "snapshot_values",
     "staging_of",
     "store_names",
+    "with_own",
     "would_scan",
     "write_template",
 ]

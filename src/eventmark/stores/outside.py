@@ -10,7 +10,8 @@ import asyncpg
 
 from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.errors import StoreDefinitionError
-from eventmark.stores.script import qualified_names
+from eventmark.results.targets import is_own
+from eventmark.stores.script import bare, qualified_names
 
 _SYSTEM = ("pg_catalog", "information_schema")
 
@@ -82,6 +83,13 @@ where d.classid = 'pg_proc'::regclass and i.schema is not null and d.objid = (
     and not exists (
         select from pg_depend e where e.classid = d.refclassid and e.objid = d.refobjid and e.deptype = 'e'
     )
+"""
+
+_VOLATILE = """
+select p.oid::regprocedure::text from pg_depend d join pg_proc p on p.oid = d.refobjid
+where d.refclassid = 'pg_proc'::regclass and d.classid = 'pg_proc'::regclass and p.provolatile = 'v'
+    and d.objid = (select oid from pg_proc where pronamespace = $1::text::regnamespace and proname = $2)
+order by 1 limit 1
 """
 
 Part = tuple[str, int, int, str]
@@ -193,15 +201,25 @@ async def refuse_dependencies(
 ) -> None:
     """Raises ``StoreDefinitionError`` for a statement that depends on anything outside, as the server parsed it.
 
+    Of the user's own also for one that calls a function which may write.
+
     The server tells for the body of a function, which is made for that alone and rolled back by the caller.
     """
     types = [await connection.fetchval("select $1::oid::regtype::text", oid) for oid in parameter_oids]
     probe = f"{quoted_schema(schema)}.{_PROBE}"
     await connection.execute(
         f"create function {probe}({', '.join(types)}) returns void language sql"
-        f" begin atomic {statement.sql(schema)}; end"
+        f" begin atomic {bare(statement.sql(schema))}\n; end"  # the text may end with a comment
     )
     for row in await connection.fetch(_DEPENDENCIES, quoted_schema(schema), _PROBE):
         if row["schema"].strip('"') not in (schema, *_SYSTEM):
             raise outside("uses", row["identity"], statement.path, statement.first_line)
+    if is_own(statement.name):
+        called = await connection.fetchval(_VOLATILE, quoted_schema(schema), _PROBE)
+        if called is not None:
+            raise StoreDefinitionError(
+                f"calls {called}, which is volatile and may write",
+                path=statement.path, line=statement.first_line,
+                remedy="declare the function STABLE or IMMUTABLE: a statement of a mix only reads",
+            )  # fmt: skip
     await connection.execute(f"drop function {probe}")

@@ -25,6 +25,15 @@ from eventmark.stores.migrations import NO_RULES, Rules
 postgast: Any = import_module("postgast")
 _FuncCall: Any = postgast.pg_query_pb2.FuncCall
 _InsertStmt: Any = postgast.pg_query_pb2.InsertStmt
+_ParamRef: Any = postgast.pg_query_pb2.ParamRef
+_WRITES: dict[str, Any] = {
+    "inserts": _InsertStmt,
+    "updates": postgast.pg_query_pb2.UpdateStmt,
+    "deletes": postgast.pg_query_pb2.DeleteStmt,
+    "merges": postgast.pg_query_pb2.MergeStmt,
+    "makes a table (INTO)": postgast.pg_query_pb2.IntoClause,
+    "locks rows (FOR UPDATE, FOR SHARE)": postgast.pg_query_pb2.LockingClause,
+}
 _Token: Any = postgast.pg_query_pb2.Token
 
 _NO_TRANSACTION = "delete the line: Eventmark runs the file in one transaction of its own"
@@ -66,7 +75,10 @@ _ALLOWED = frozenset(
     """.split()
 )
 _SEEDING = frozenset({"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt", "call_stmt"})
+ANY_SCHEMA = "store"  # stands for the store's own, where its name does not matter
 _OPERATIONS = frozenset({"select_stmt", "insert_stmt", "update_stmt", "delete_stmt", "merge_stmt"})
+_READING = frozenset({"select_stmt"})
+_READ_ONLY = "write one SELECT that only reads: what is written would stay in the corpus, and change later measurements"
 _COMMENTS = (_Token.SQL_COMMENT, _Token.C_COMMENT)
 _LITERALS = (_Token.SCONST, _Token.USCONST)
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")  # Flyway's, Liquibase's, goose's
@@ -170,6 +182,50 @@ def check_operation(statement: Statement, schema: str) -> None:
         _refuse_kind(parsed, path, statement.first_line, allowed=_OPERATIONS)
 
 
+def check_reading(statement: Statement) -> None:
+    """Refuse a file that is anything but one SELECT, which writes nothing and uses each of its parameters."""
+    path, first_line = Path(statement.path), statement.first_line
+    sql = statement.sql(ANY_SCHEMA)
+    found = list(parsed_statements(path, sql, first_line))
+    if len(found) != 1:
+        line = first_line + _lines_before(sql, found[1]) if found else first_line
+        raise StoreDefinitionError(
+            f"the file holds {len(found) or 'no'} statements, and a statement of a mix is one",
+            path=str(path), line=line, remedy="write a file for each, and name each in the mix",
+        )  # fmt: skip
+    (parsed,) = found
+    _refuse_kind(parsed, path, first_line + _lines_before(sql, parsed), allowed=_READING)
+    for does, node in _WRITES.items():
+        if any(True for _ in postgast.find_nodes(parsed, node)):
+            raise StoreDefinitionError(
+                f"this statement {does}, which a statement of a mix must not do",
+                path=str(path), line=first_line, remedy=_READ_ONLY,
+            )  # fmt: skip
+    used = {one.number for one in postgast.find_nodes(parsed, _ParamRef)}
+    names = [one.name for one in statement.parameters]
+    if used != set(range(1, len(names) + 1)):
+        unused = next((name for number, name in enumerate(names, 1) if number not in used), "")
+        raise StoreDefinitionError(
+            f"parameter {unused!r} is declared and not used" if unused else f"${max(used)} is no parameter",
+            path=str(path), line=first_line, remedy="write a parameter as :name, and declare those that are used",
+        )  # fmt: skip
+
+
+def bare(sql: str) -> str:
+    """The first statement of a text, without the semicolon and the comments behind it."""
+    parsed = postgast.parse(sql).stmts[0]
+    raw = sql.encode()
+    return raw[parsed.stmt_location : parsed.stmt_location + parsed.stmt_len or len(raw)].decode()
+
+
+def _lines_before(sql: str, parsed: Any) -> int:
+    """How many lines of the text stand before a statement of it, comments and blanks before it left out."""
+    raw = sql.encode()
+    text = raw[parsed.stmt_location :]
+    first = next((one.start for one in postgast.scan(text.decode()).tokens if one.token not in _COMMENTS), 0)
+    return raw.count(b"\n", 0, parsed.stmt_location + first)
+
+
 def qualified_names(sql: str, first_line: int) -> Iterator[QualifiedName]:
     """Every ``schema.name`` of a statement, also of those in its string literals: bodies of functions are such."""
     raw = sql.encode()
@@ -234,11 +290,11 @@ def _refuse_kind(
         remedy = "an operation is one SELECT, INSERT, UPDATE, DELETE or MERGE"
     elif rules is not NO_RULES and (left_out := kind_of(parsed)):
         remedy = f'leave such statements out, in store.toml: [migrations], leave_out = ["{left_out}"]'
+    whose = "the SQL of a store"
+    if allowed is _READING:
+        whose, remedy = "a statement of a mix", _READ_ONLY
     raise StoreDefinitionError(
-        f"this statement {does}, which the SQL of a store must not do",
-        path=str(path),
-        line=line,
-        remedy=remedy,
+        f"this statement {does}, which {whose} must not do", path=str(path), line=line, remedy=remedy
     )
 
 

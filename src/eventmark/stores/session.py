@@ -16,12 +16,13 @@ from eventmark.engine.appending import check_stored
 from eventmark.engine.pool import Observer, Opening
 from eventmark.engine.translation import translated_append_error
 from eventmark.errors import EventStoreError
+from eventmark.results.targets import is_own
 from eventmark.stores.conflict import stored_nothing
 from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.install import open_store
 from eventmark.stores.pooled import PooledStore
 from eventmark.stores.sql_store import SqlEventStore, append_answer, token_of_row
-from eventmark.stores.values import Encoder
+from eventmark.stores.values import Encoder, encoder_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,8 @@ class StoreSessions:
         """How each parameter's value is made one of its type; None where it is taken as it is."""
         if isinstance(self.store, SqlEventStore):
             return self.store.encoders[statement]
-        return [None] * len(self.parameters(statement))
+        return [encoder_of(one.sql_type) if is_own(statement) else None
+                for one in self.definition.statements[statement].parameters]  # fmt: skip
 
     def parameters(self, statement: str) -> Sequence[str]:
         """The names of the statement's parameters, in order."""

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import msgspec
 
+from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.experiments.isolation.aggressors import KINDS, missing
 from eventmark.experiments.isolation.isolation_report import (
@@ -72,6 +73,10 @@ class Isolation(Experiment):
     through: str = WIRE
 
     watched: ClassVar[bool] = False
+
+    @property
+    def own_statements(self) -> Mapping[str, Statement]:
+        return self.mix.own
 
     def measure(self, run: Run) -> Findings:
         job = run.job
@@ -179,13 +184,13 @@ def _possible(mix: Mix, job: Job, run: Run, sample: CorpusSample) -> Mix:
     """The mix without what cannot be done for one tenant alone, which the run is told."""
     possible, left_out = mix.available(job.definition.capabilities, sample)
     run.skipped |= left_out
-    shares = dict(possible.shares) if possible else {}
-    if "stream_events[1000]" in shares and (reason := job.definition.capabilities.lack("tenant_stream")):
-        del shares["stream_events[1000]"]
+    names = list(possible.shares) if possible else []
+    if "stream_events[1000]" in names and (reason := job.definition.capabilities.lack("tenant_stream")):
+        names.remove("stream_events[1000]")
         run.skipped["stream_events[1000]"] = reason
-    if not shares:
+    if not names:
         raise CannotRunError("the mix has no operation on one tenant", remedy="name another with --mix")
-    return Mix.of(shares)
+    return mix.only(names)
 
 
 def results_of(job: Job, legs: Mapping[str, Sequence[Leg]]) -> dict[str, OperationResult]:

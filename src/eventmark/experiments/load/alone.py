@@ -12,7 +12,6 @@ from eventmark.judgement.evidence import Evidence
 from eventmark.judgement.machine import is_beyond_others
 from eventmark.loadgen.generator import run_load
 from eventmark.loadgen.judge import to_results
-from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import WIRE, LoadPlan
 from eventmark.results.results import Column, Finding, OperationResult, Section, Table, Verdict
@@ -44,7 +43,7 @@ def measure_alone(run: Run, load: LoadPlan, executor: Executor, seconds: float) 
     for name in load.mix.shares:
         if name not in run.job.targets:
             continue
-        plan = replace(load, mix=Mix.of({name: 1.0}), arrivals=None, users=1, seconds=min(seconds, ALONE_S))
+        plan = replace(load, mix=load.mix.only([name]), arrivals=None, users=1, seconds=min(seconds, ALONE_S))
         watch = run.watch()
         outcome = run_load(run.job, run.sample, plan, executor=executor, during=watch)
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)

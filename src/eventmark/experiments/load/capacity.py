@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError
 from eventmark.experiments.load.alone import (
     Alone,
@@ -107,6 +108,10 @@ class CapacitySearch(Experiment):
     @property
     def connections(self) -> int:
         return self.plan.load.pool_max
+
+    @property
+    def own_statements(self) -> Mapping[str, Statement]:
+        return self.plan.load.mix.own
 
     def measure(self, run: Run) -> Findings:
         job = run.job

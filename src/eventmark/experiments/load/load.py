@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from eventmark.engine.statements import Statement
 from eventmark.jobs.bottleneck import STORE_APPLICATION
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.kernel import Experiment
@@ -29,6 +31,10 @@ class Load(Experiment):
     @property
     def connections(self) -> int:
         return self.plan.pool_max
+
+    @property
+    def own_statements(self) -> Mapping[str, Statement]:
+        return self.plan.mix.own
 
     def measure(self, run: Run) -> Findings:
         job = run.job

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError
 from eventmark.experiments.load.levels import Level, swept
 from eventmark.experiments.load.sweep_sections import sweep_figures, sweep_sections
@@ -39,11 +40,12 @@ class Sweep(Experiment):
     """Each of ``operations`` by each number of ``clients``, in a closed loop of ``seconds`` without thought.
 
     Every client has a connection of its own, and each worker one more, for its store's notifications.
-    ``warm_rounds`` as in ``LoadPlan``.
+    ``warm_rounds`` as in ``LoadPlan``; ``own`` are the statements of the user's own among the operations.
     """
 
     name: ClassVar[str] = "sweep"
     operations: Sequence[str] = SERVED
+    own: Mapping[str, Statement] = field(default_factory=dict)
     clients: Sequence[int] = CLIENTS
     seconds: float = 3.0
     workers: int = 1
@@ -54,9 +56,13 @@ class Sweep(Experiment):
 
     watched: ClassVar[bool] = False
 
+    @property
+    def own_statements(self) -> Mapping[str, Statement]:
+        return self.own
+
     def measure(self, run: Run) -> Findings:
         job, progress = run.job, run.progress
-        wanted = Mix.of(dict.fromkeys(self.operations, 1.0))
+        wanted = Mix.of(dict.fromkeys(self.operations, 1.0), self.own)
         names = list(possible_mix(wanted, job, run, run.sample).shares)
         scenario = self if job.cluster is None else replace(self, workers=len(job.cluster.members))
         with taken_workers(job.cluster, scenario.workers) as executor:
@@ -103,7 +109,7 @@ class _Sweeper:
     def _level(self, name: str, clients: int) -> Level:
         scenario = self.scenario
         plan = LoadPlan(
-            mix=Mix.of({name: 1.0}), seconds=scenario.seconds, users=clients, workers=scenario.workers,
+            mix=Mix.of({name: 1.0}, scenario.own), seconds=scenario.seconds, users=clients, workers=scenario.workers,
             pool_max=clients + scenario.workers, seed=scenario.seed, warm_rounds=scenario.warm_rounds,
             through=scenario.through,
         )  # fmt: skip

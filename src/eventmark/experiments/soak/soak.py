@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.experiments.soak.soak_report import garbage_section, soak_figures, soak_section
 from eventmark.experiments.soak.soaked import Soaked
@@ -22,7 +24,6 @@ from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.sections import generator_section, load_figures, load_section, load_series
 from eventmark.operations.appends import AppendEvents
-from eventmark.operations.catalogue import OPERATIONS
 from eventmark.results.results import RunResult
 from eventmark.server import Watch
 from eventmark.workload.arrivals import Arrivals
@@ -53,7 +54,7 @@ def events_per_operation(mix: Mix) -> float:
     return sum(
         share * kind.batch_events
         for name, share in mix.shares.items()
-        if issubclass(kind := OPERATIONS[name], AppendEvents)
+        if issubclass(kind := mix.operation(name), AppendEvents)
     )
 
 
@@ -68,6 +69,10 @@ class Soak(Experiment):
     watch: Watcher | None = None
 
     watched: ClassVar[bool] = False
+
+    @property
+    def own_statements(self) -> Mapping[str, Statement]:
+        return self.load.mix.own
 
     def measure(self, run: Run) -> Findings:
         job = run.job

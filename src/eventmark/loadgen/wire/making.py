@@ -64,9 +64,12 @@ class Local(WireOperation):
 def wire_operation(
     operation: Operation, sessions: StoreSessions, statements: Mapping[str, Prepared]
 ) -> WireOperation:
-    """The operation as it goes over the wire; it must be prepared, and the store must have its statement."""
+    """The operation as it goes over the wire; it must be prepared, and the store must have its statement.
+
+    A statement of the user's own is read as any other.
+    """
     if isinstance(operation, AppendEvents):
         return WireAppend(operation, sessions, statements)
     if not operation.statement:
         return Local(operation, sessions)
-    return _READS[operation.statement](operation, sessions, statements)
+    return _READS.get(operation.statement, Read)(operation, sessions, statements)

@@ -26,7 +26,7 @@ from eventmark.loadgen.wire.poller import make_poller
 from eventmark.loadgen.wire.pool import Connections
 from eventmark.loadgen.wire.statements import describe
 from eventmark.operations.operation import Operation
-from eventmark.stores import StoreSessions, find_store, open_sessions
+from eventmark.stores import StoreSessions, open_sessions
 from eventmark.workers import WorkerLink
 
 
@@ -51,7 +51,7 @@ async def run_load_worker(task: WorkerTask, link: WorkerLink) -> WorkerRecords:
 
 async def _opened(task: WorkerTask) -> tuple[StoreSessions, list[Operation]]:
     """The store looked at by its own client, and the operations of the mix, ready to draw."""
-    sessions = await open_sessions(find_store(task.store), task.dsn, schema=task.schema)
+    sessions = await open_sessions(task.definition, task.dsn, schema=task.schema)
     operations = mix_operations(task.plan, task.sample, task.number, sessions.store)
     for operation in operations:
         await operation.prepare()
