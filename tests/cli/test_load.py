@@ -91,10 +91,51 @@ def _alive(group: int) -> list[int]:
     return found
 
 
+def test_a_target_of_a_statement_that_is_not_in_the_mix_is_refused(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "orders.sql").write_text("select 1")
+    done = command("load", "--mix", "orders.sql=1", "--target", "order.sql=p95<20ms")
+    assert done.code == 2
+    assert "--target: unknown statement 'order.sql', did you mean 'orders.sql'?" in done.err
+
+
+def test_statements_of_ones_own_stand_in_the_settings_with_their_targets(
+    command: Command, database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "sql").mkdir()
+    (tmp_path / "sql" / "orders.sql").write_text(
+        "select count(*) from domain_events where global_sequence_id < 100"
+    )
+    (tmp_path / "eventmark.toml").write_text(
+        'target = ["orders.sql=p50<30s"]\n[load]\nmix = "read_snapshot=1, sql/orders.sql=1"\n'
+    )
+    done = command(
+        "load",
+        "--events",
+        "20k",
+        "--profile",
+        "quick",
+        "--server",
+        database,
+        "--rate",
+        "60",
+        "--seconds",
+        "2",
+    )
+    assert "orders.sql" in done.out and "Traceback" not in done.err
+    found = read_result(tmp_path / "out" / "result.json").operations["orders.sql"]
+    assert (found.target_quantile, found.target_ms, found.failed) == ("p50", 30_000.0, 0)
+    assert found.samples > 20
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("load", "--mix", "append_event[1]=1"), "did you mean"),
+        (("load", "--mix", "sql/gone.sql=1"), "sql/gone.sql:1: there is no such file"),
+        (("capacity", "--mix", "gone.sql=1"), "gone.sql:1: there is no such file"),
+        (("sweep", "--mix", "gone.sql=1"), "gone.sql:1: there is no such file"),
+        (("soak", "--mix", "gone.sql=1"), "gone.sql:1: there is no such file"),
+        (("isolate", "--mix", "gone.sql=1"), "gone.sql:1: there is no such file"),
         (("load", "--rate", "0"), "above 0"),
         (("load", "--rate", "-5"), "above 0"),
         (("load", "--arrivals", "poisson-like"), "unknown arrivals"),

@@ -31,12 +31,14 @@ def test_targets_are_listed_with_who_set_them(command: Command, tmp_path: Path) 
     toml.write_text(head + '[targets]\n"read_snapshot" = 3\n"append_events[1]" = 4\n')
     (tmp_path / "mine.toml").write_text('[targets]\n"append_events[1]" = 5\n"append_events[10]" = 6\n')
     done = command(
-        "targets", "--store", "./own", "--targets", "mine.toml", "--target", "append_events[10]=p99<7ms"
-    )
+        "targets", "--store", "./own", "--targets", "mine.toml", "--target", "append_events[10]=p99<7ms",
+        "--target", "orders.sql=p99<8ms",
+    )  # fmt: skip
     assert done.code == 0, done.err
     assert row(done.out, "read_snapshot")[2:] == ["p95 < 3 ms", "own/store.toml"]
     assert row(done.out, "append_events[1]")[2:] == ["p95 < 5 ms", "mine.toml"]
     assert row(done.out, "append_events[10]")[2:] == ["p99 < 7 ms", "--target"]
+    assert row(done.out, "orders.sql")[2:] == ["p99 < 8 ms", "--target"]
     assert row(done.out, "create_head_token")[2:] == ["p95 < 1 ms", "default"]
     assert row(done.out, "load_aggregate[longest]")[2:] == ["none", ""]
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.experiments.load.load import Load
+from eventmark.experiments.load.sweep import Sweep
 from eventmark.jobs.job import Job, draw_sample
 from eventmark.loadgen.generator import run_load
 from eventmark.loadgen.mix import Mix, parse_mix
@@ -112,6 +113,8 @@ def test_the_sha_is_of_the_text_and_not_of_its_header_or_place(written: Written)
         ("with n as (delete from domain_events returning 1) select * from n", 1, "this statement deletes"),
         ("select 1 as one into mine", 1, "makes a table (INTO)"),
         ("select * from domain_events for update", 1, "locks rows"),
+        ("-- parameters: tenant_id text into mine\nselect :tenant_id", 2, "makes a table (INTO)"),
+        ("-- parameters: tenant_id text; drop table x\nselect :tenant_id", 2, "holds 2 statements"),
         ("begin", 1, "ends or begins a transaction"),
         ("commit;", 1, "ends or begins a transaction"),
         ("set search_path = public", 1, "changes a setting"),
@@ -332,6 +335,14 @@ def test_a_load_of_nothing_that_has_a_target_decides_nothing_and_gives_the_reaso
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.operations["orders.sql"].samples > 0
     assert any("no operation has one: give one with --target" in reason for reason in result.reasons)
+
+
+def test_a_sweep_takes_them_one_by_one(job: Job, written: Written) -> None:
+    mix = parse_mix(f"{written(LOOK_UP)}=1, {written('select 1', 'one.sql')}=1")
+    sweep = Sweep(operations=tuple(mix.shares), own=mix.own, clients=(1, 2), seconds=0.3, warm_rounds=1)
+    result = sweep.run(job)
+    assert [phase.name for phase in result.phases if phase.name in mix.own] == ["orders.sql", "one.sql"]
+    assert set(result.environment.store.own_statements) == set(mix.own)
 
 
 @pytest.mark.long

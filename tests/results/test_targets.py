@@ -90,13 +90,14 @@ def test_mapping_of_another_file_gives_its_own_targets_only() -> None:
 def test_targets_in_words_have_a_quantile_a_limit_and_its_unit_and_the_last_of_a_name_holds() -> None:
     words = [
         "read_snapshot=p99<3ms", "append_events[1] = p999 < 1.5 s", "compare_tokens=250us", "read_snapshot=p50<2ms",
-        "load_aggregate[longest]=80ms",
+        "load_aggregate[longest]=80ms", "orders.sql=p99<20ms",
     ]  # fmt: skip
     assert parse_targets(words) == {
         "read_snapshot": Target("p50", 2.0),
         "append_events[1]": Target("p999", 1500.0),
         "compare_tokens": Target("p95", 0.25),
         "load_aggregate[longest]": Target("p95", 80.0),
+        "orders.sql": Target("p99", 20.0),
     }
 
 

@@ -351,7 +351,7 @@ class StoreEnvironment(Document, frozen=True, kw_only=True):
     schema_sha256: str
     indexes: list[str]
     capabilities: dict[str, bool]
-    own_statements: dict[str, str] = {}  # of the user's, beside the store's: operation -> the text's SHA-256
+    own_statements: dict[str, str] = {}  # of the user, in a load: operation -> the text's SHA-256
 
 
 class Environment(Document, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Statements of the user's own against a store's tables, for a load to run beside the store's: a SELECT in a file each.
+"""Statements of the user's own against a store's tables, which a load runs as well: a SELECT in a file each.
 
 They are written as a store's statements are, and confined as these are. They only read: what a run appends is
 accounted for and removed, what they wrote would not be.
@@ -52,8 +52,9 @@ def read_own(path: Path) -> Statement:
     for parameter in statement.parameters:
         if parameter.name not in PARAMETERS:
             raise _unknown(statement, parameter.name, ", ".join(PARAMETERS))
-    check_reading(statement)
-    return statement.typed()
+    typed = statement.typed()  # first: a type is a part of the text
+    check_reading(typed)
+    return typed
 
 
 def with_own(definition: StoreDefinition, own: Mapping[str, Statement]) -> StoreDefinition:
