@@ -23,6 +23,8 @@ from eventmark.jobs.job import Job, draw_sample
 from eventmark.loadgen.generator import run_load
 from eventmark.loadgen.mix import Mix, parse_mix
 from eventmark.loadgen.plan import CLIENT, WIRE, LoadPlan
+from eventmark.report.html import render_html
+from eventmark.report.markdown import render_markdown
 from eventmark.results.results import Verdict
 from eventmark.results.targets import Target
 from eventmark.seeding import seed
@@ -318,6 +320,10 @@ def test_a_result_has_the_texts_sha_and_does_not_judge_what_has_no_target(job: J
     assert look_up.samples > 0 and (look_up.target_ms, look_up.reason) == (None, "there is no target")
     assert one.target_ms == 5000.0 and one.reason != look_up.reason
     assert not any("orders.sql" in reason for reason in result.reasons)
+    shown = next(line for line in render_markdown(result).splitlines() if line.startswith("| `orders.sql`"))
+    assert "not judged" in shown and "INCONCLUSIVE" not in shown
+    page = render_html(result)
+    assert "not judged" in page.partition(">orders.sql</th>")[2][:80]
     told = " ".join(text for section in result.sections for text in section.text)
     assert (
         f"orders.sql is a statement of your own: sql/orders.sql, SHA-256 of its text {own['orders.sql'][:12]}"

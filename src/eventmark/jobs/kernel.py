@@ -25,7 +25,7 @@ from eventmark.jobs.job import Job, check_connections_left, check_room, environm
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import NOT_TIMED, Evidence
 from eventmark.judgement.machine import Machine, doubted, doubted_section
-from eventmark.judgement.verdicts import counts, judge_orderings, overall
+from eventmark.judgement.verdicts import is_judged, judge_orderings, overall
 from eventmark.results.results import (
     CorpusResult,
     Figure,
@@ -207,7 +207,7 @@ def _operation_parts(
     operations: Mapping[str, OperationResult], counted: Collection[str] | None
 ) -> Iterator[Part]:
     for name, one in operations.items():
-        if counts(one) and (counted is None or name in counted):
+        if is_judged(one) and (counted is None or name in counted):
             yield name, one.verdict, one.reason
 
 

@@ -118,7 +118,7 @@ def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:
     return f"{target.quantile} {value_ms:.4g} ms, {bounds}, target {target.limit_ms:g} ms"
 
 
-def counts(operation: OperationResult) -> bool:
+def is_judged(operation: OperationResult) -> bool:
     """Whether an operation counts towards a verdict: one that has no target and was answered is shown alone."""
     return operation.reason != NO_TARGET
 

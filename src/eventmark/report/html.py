@@ -13,6 +13,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from eventmark.judgement.verdicts import is_judged
 from eventmark.report import numbers, orderings, sections, summary
 from eventmark.report.cache import kept_text
 from eventmark.report.charts import chart_specs
@@ -126,6 +127,7 @@ def page_environment() -> jinja2.Environment:
     }  # fmt: skip
     environment.globals |= {
         "plan_tree": plan_tree, "faults": summary.faults, "target_share": target_share, "tally": summary.tally,
+        "is_judged": is_judged, "NOT_JUDGED": summary.NOT_JUDGED,
         "counted": counted, "quantity": numbers.quantity, "Verdict": Verdict, "plan_title": plan_title,
         "parts_shown": summary.parts_shown, "chart_id": sections.chart_id, "row_texts": sections.row_texts,
         "is_number_column": sections.is_number_column,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from eventmark.judgement.verdicts import is_judged
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, against, interval, milliseconds, whole
 from eventmark.report.orderings import HEAD, NOTE, faults_of, price_row
 from eventmark.report.sections import is_number_column, row_texts
 from eventmark.report.summary import (
+    NOT_JUDGED,
     faults,
     parts_shown,
     scope_sentence,
@@ -141,7 +143,8 @@ def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:
         rows.append([
             code(name), *map(milliseconds, quantiles), interval(one.interval_ms.get(one.target_quantile)),
             f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else NONE,
-            MARKS[one.verdict], "<br>".join(cell(against(floor)) for floor in one.floors) or NONE,
+            MARKS[one.verdict] if is_judged(one) else NOT_JUDGED,
+            "<br>".join(cell(against(floor)) for floor in one.floors) or NONE,
         ])  # fmt: skip
     head = [
         "operation",

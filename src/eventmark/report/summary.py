@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eventmark.judgement.verdicts import counts, judged
+from eventmark.judgement.verdicts import is_judged, judged
 from eventmark.report.text import counted
 from eventmark.results.results import Criterion, Finding, PlanResult, RunResult, Verdict
 
@@ -55,12 +55,16 @@ def tally(noun: str, items: Iterable[Judged]) -> Tally:
     )
 
 
+NOT_JUDGED = "not judged"
+"""In place of the verdict of an operation that is only shown."""
+
+
 def tallies(result: RunResult) -> dict[str, Tally]:
     """Of orderings, sections, operations, plans and the audit's checks."""
     return {
         "orderings": tally("ordering", judged(result.orderings)),
         "sections": tally("part", (one for one in result.sections if one.verdict is not None)),
-        "operations": tally("operation", (one for one in result.operations.values() if counts(one))),
+        "operations": tally("operation", (one for one in result.operations.values() if is_judged(one))),
         "plans": tally("plan", result.plans),
         "corpus": tally("corpus check", result.corpus.audit if result.corpus else ()),
     }

@@ -10,11 +10,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from eventmark.judgement.verdicts import is_judged
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, milliseconds, whole
 from eventmark.report.orderings import render_orderings
 from eventmark.report.sections import render_section
 from eventmark.report.summary import (
+    NOT_JUDGED,
     faults,
     parts_shown,
     remarks,
@@ -122,7 +124,7 @@ def _operations_in_short(operations: Mapping[str, OperationResult]) -> Renderabl
         quantile = one.target_quantile or "p95"
         table.add_row(
             Text(one_line(name)), f"{quantile} {milliseconds(one.quantile_ms(quantile))}",
-            numbers.limit(one.target_ms), _verdict_text(one.verdict),
+            numbers.limit(one.target_ms), _judged_text(one),
             Text(one_line(numbers.against(one.floors[0])) if one.floors else NONE),
         )  # fmt: skip
     return table
@@ -149,7 +151,7 @@ def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
             Text(one_line(name)),
             *(milliseconds(one.quantile_ms(name)) for name in ("p50", "p95", "p99")),
             _target(one) + "\n" + _interval(one),
-            _verdict_text(one.verdict) + Text(f"\n{whole(one.samples)} samples", style="dim"),
+            _judged_text(one) + Text(f"\n{whole(one.samples)} samples", style="dim"),
             Text("\n".join(one_line(numbers.against(floor)) for floor in one.floors) or NONE),
         )
     return table
@@ -202,6 +204,10 @@ def render_findings(title: str, findings: Sequence[Finding]) -> RenderableType:
 
 def _verdict_text(verdict: Verdict) -> Text:
     return Text(verdict.value, style=_STYLES[verdict])
+
+
+def _judged_text(one: OperationResult) -> Text:
+    return _verdict_text(one.verdict) if is_judged(one) else Text(NOT_JUDGED, style="dim")
 
 
 def _corpus(corpus: CorpusResult) -> Text:
