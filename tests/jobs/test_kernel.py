@@ -307,6 +307,7 @@ def interrupted(
     monkeypatch.setattr(experiment, "job_for", lambda self, job: job)
     monkeypatch.setattr(experiment, "scratch_events", lambda self, job: 0)
     monkeypatch.setattr(experiment, "connections", 0)
+    monkeypatch.setattr(experiment, "own_statements", {})
     with pytest.raises(KeyboardInterrupt) as ended:
         object.__new__(experiment).run(job())
     return ended.value

@@ -104,7 +104,8 @@ def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_pro
             f"{experiment.name} measures on a corpus of its own",
             remedy="leave --existing out, or use eventmark run",
         )
-    job = replace(job, definition=with_own(job.definition, experiment.own_statements))
+    if own := experiment.own_statements:
+        job = replace(job, definition=with_own(job.definition, own))
     if job.existing is None:
         check_connections_left(job, experiment.connections)
         to_come = experiment.scratch_events(job) + (prepare_store(job) if experiment.seeds else 0)

@@ -68,7 +68,7 @@ def with_own(definition: StoreDefinition, own: Mapping[str, Statement]) -> Store
             if parameter.name not in known:
                 why = f"store {definition.name!r} has no column {PARAMETERS[parameter.name]}"
                 raise _unknown(statement, parameter.name, ", ".join(known), why)
-    return replace(definition, statements={**definition.statements, **own}) if own else definition
+    return replace(definition, statements={**definition.statements, **own})
 
 
 def parameters_of(definition: StoreDefinition) -> list[str]:
