@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.experiments.isolation.aggressors import missing
 from eventmark.experiments.isolation.isolation import (
@@ -63,6 +64,10 @@ class OneService(Experiment):
     @property
     def bound(self) -> int:
         return self.tenant_pool_max or default_bound(self.setting.pool_max, self.setting.users)
+
+    @property
+    def own_statements(self) -> Mapping[str, Statement]:
+        return self.setting.own_statements
 
     def measure(self, run: Run) -> Findings:
         duel = replace(self.setting, through=CLIENT).duel_of(run)
