@@ -110,9 +110,9 @@ class DuplicateEventError(EventStoreError):
 
 
 class AlreadyStoredError(DuplicateEventError):
-    """All events of the append are stored already, exactly where it would have put them: it is a repeated one.
+    """The append repeats an earlier one: all its events are stored already, at the same places.
 
-    Nothing was written again. The fields hold the answer that the first one had, or would have had.
+    Nothing was written again. The fields hold the answer of the first append.
     """
 
     def __init__(

@@ -112,7 +112,7 @@ def setting_candidates(current: Mapping[str, tuple[str, Sequence[str]]]) -> list
             name="jit", now="on", value="off", reason="short statements run sooner than they compile", by_plans=True,
         ),
         SettingTrial(
-            name="random_page_cost", now="4", value="1.1", reason="what a page takes on solid state disks",
+            name="random_page_cost", now="4", value="1.1", reason="the cost of a random page on solid state disks",
             by_plans=True,
         ),
         SettingTrial(

@@ -98,7 +98,7 @@ def redact(
     event_id: UUID,
     *,
     tenant: Annotated[str, Parameter(help="The tenant whose event it is.")],
-    reason: Annotated[str, Parameter(help="Why; it is kept in the event's metadata.")],
+    reason: Annotated[str, Parameter(help="The reason, kept in the event's metadata.")],
     dsn: _Dsn = None,
     options: ServerOptions | None = None,
 ) -> int:

@@ -36,7 +36,7 @@ _INFINITIES = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC
 
 
 def checked_id(value: object, name: str) -> str:
-    """An id as it may be stored: a ``str`` of 1 to 255 characters, not blank, no NUL, valid Unicode."""
+    """``value``, if it can be stored as an id: a ``str`` of 1 to 255 characters, not blank, no NUL, valid Unicode."""
     if type(value) is not str:
         raise InvalidEventError(f"{name} must be a str, got {type(value).__name__}")
     if not 0 < len(value) <= ID_LENGTH_MAX:
@@ -50,7 +50,7 @@ def checked_id(value: object, name: str) -> str:
 
 
 def checked_version(value: object, name: str, *, lowest: int = 0) -> int:
-    """A version or sequence number: an ``int`` (no ``bool``) that fits a ``bigint``."""
+    """``value``, if it is an ``int`` (and not a ``bool``) that fits a ``bigint``: a version or sequence number."""
     if type(value) is not int:
         raise InvalidEventError(f"{name} must be an int, got {type(value).__name__}")
     if not lowest <= value <= VERSION_MAX:
@@ -72,7 +72,7 @@ def checked_instant(value: object, name: str) -> datetime:
 
 
 def checked_stream(stream: StreamId) -> StreamId:
-    """The stream, its three ids checked; a type holds no ``:``, so that ``stream_id`` is unambiguous."""
+    """``stream``, if its three ids are valid. Its type must not contain ``:``, so that ``stream_id`` is unambiguous."""
     checked_id(stream.tenant_id, "tenant_id")
     checked_id(stream.aggregate_id, "aggregate_id")
     if ":" in checked_id(stream.aggregate_type, "aggregate_type"):

@@ -60,9 +60,9 @@ def migrations() -> tuple[Migration, ...]:
 
 
 async def migrate_schema(connection: asyncpg.Connection[Any], schema: str) -> tuple[int, int]:
-    """Bring a store's schema to this release's version, all or nothing; the version before and after.
+    """Bring a store's schema to this release's version, all or nothing. Returns the version before and after.
 
-    Of several that migrate at a time one does the work, and the others find it done. Raises
+    If several migrate at the same time, one does the work and the others find it done. Raises
     ``CannotRunError`` where there is no store, for a newer version, and for a role that does not own it.
     """
     quoted = quoted_schema(schema)

@@ -85,9 +85,9 @@ async def roles_are_granted(connection: asyncpg.Connection[Any], schema: str) ->
 
 
 async def check_runtime_role(connection: asyncpg.Connection[Any], schema: str) -> bool:
-    """Whether the role reads every tenant's events; for a store with row-level security.
+    """Whether the role may read the events of every tenant, in a store with row-level security.
 
-    Raises ``CannotRunError`` for a role that the policies do not bind, and where they have been taken off.
+    Raises ``CannotRunError`` for a role that bypasses the policies, and where the policies were removed.
     """
     role = await connection.fetchrow(
         _OWN_ROLE, f"{quoted_schema(schema)}.domain_events", f"{schema}_consumer"

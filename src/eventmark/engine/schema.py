@@ -272,7 +272,7 @@ async def _refuse_to_drop(
 
 
 async def purpose_of(connection: asyncpg.Connection[Any], schema: str) -> Purpose | None:
-    """What a schema is for, of whatever version; None where there is none. A foreign one is refused."""
+    """What the schema was made for, whatever its version; None where it does not exist. Another's schema is refused."""
     row = await _marker_row(connection, schema)
     return None if row is None else await _purpose(connection, schema, row)
 

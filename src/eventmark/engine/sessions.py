@@ -58,7 +58,7 @@ def is_standby_warning(severity: str | None, function: str | None) -> bool:
 
 
 class EngineTransaction(Transaction):
-    """A transaction that has what its session is missing."""
+    """A transaction that sets what its session lacks."""
 
     __slots__ = ()
 

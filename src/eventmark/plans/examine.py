@@ -188,7 +188,7 @@ async def _blamed(
     _, otherwise = await _judged(connection, statement, schema, case, kind, changes)
     if worst(otherwise) is Verdict.BROKEN:
         return findings
-    return [_by_setting(one, now) for one in findings]
+    return [_by_setting(finding, now) for finding in findings]
 
 
 def _by_setting(finding: Finding, now: str) -> Finding:
@@ -245,7 +245,7 @@ def _missing_index(index: str) -> Finding:
         verdict=Verdict.BROKEN,
         observed=f"there is no valid index {index}",
         expected=f"{index}, which the statement names",
-        remedy=f"create {index}; reindex it if it is there and invalid",
+        remedy=f"create {index}, or reindex it if it exists and is invalid",
     )
 
 

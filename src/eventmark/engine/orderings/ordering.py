@@ -93,7 +93,10 @@ def place(
     gaps: Gaps = (),
     tenant_id: str | None = None,
 ) -> TrackingToken:
-    """The token of a place in the store that ``tail`` is of; for ``tenant_id`` alone where there is one."""
+    """The token of a place in the log, of the same store and epoch as ``tail``.
+
+    ``tenant_id``: only this tenant's events were read up to here.
+    """
     tenant = 0 if tenant_id is None else tenant_mark(tenant_id)
     return TrackingToken(
         tail.store_id, tail.epoch, TransactionId(transaction_id), GlobalSequence(number), gaps, tenant

@@ -18,7 +18,7 @@ from eventmark.errors import TokenRefusedError
 
 
 class TenantReader(NumberReader):
-    """Reads one tenant's events; refuses to read without one."""
+    """Reads the events of one tenant; a read that names no tenant is refused."""
 
     async def read_after(self, token: TrackingToken, limit: int, tenant_id: str | None) -> EventBatch:
         return await super().read_after(token, limit, _needed(tenant_id))

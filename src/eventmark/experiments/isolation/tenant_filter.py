@@ -274,7 +274,7 @@ def filter_section(found: Sequence[FilterCost], tables: Sequence[Table]) -> Sect
         name="tenant-filter",
         title="Cost of tenant filtering",
         text=[
-            "What it costs that every query names its tenant, and that a tenant's events lie among others'."
+            "The cost of naming the tenant in every query, and of storing a tenant's events among those of others."
         ],
         tables=[*([_filter_table(found)] if found else []), *tables],
     )

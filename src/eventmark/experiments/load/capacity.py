@@ -332,7 +332,7 @@ def _text(found: Capacity, confirmed: Probed | None) -> Iterator[str]:
             "The bottleneck named below is that probe's."
         )
     if found.at_least:
-        yield "What ended the search was the generator, or the highest rate to be tried, and not the store."
+        yield "The generator or the highest rate to try ended the search, not the store."
     yield (
         "A rate holds when every operation with a target meets it, with 95% confidence, nothing fails, nothing is "
         "skipped, and no queue is left at its end. On the wire the generator's own lag is known for each call, and "

@@ -125,7 +125,7 @@ def _text(one: Swept, reason: str) -> Iterator[str]:
         yield f"From {one.client_limited_from} clients on the generator was the limit."
     if (one.peak.limit is Limit.SERVER_CPU) and (per_core := one.peak.per_server_core) is not None:
         yield (
-            f"At its peak the machine was full, and the server used most of it: {one.peak.server_cores:.2f} cores, the "
+            f"At the peak all cores were busy, mostly with the server: it used {one.peak.server_cores:.2f} cores, the "
             f"generator {one.peak.generator_cores or 0:.2f}. The store does {per_core:,.0f} operations/s for each core "
             "of the server."
         )

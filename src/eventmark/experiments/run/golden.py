@@ -112,7 +112,8 @@ def _finding(statement: str, text: str, changed: Difference | None) -> Finding:
     lines = changed.diff.splitlines()[2:]
     added, removed = (sum(line.startswith(mark) for line in lines) for mark in "+-")
     return Finding(
-        name=statement, verdict=Verdict.BROKEN, observed=f"of its lines {removed} gone, {added} new",
+        name=statement, verdict=Verdict.BROKEN,
+        observed=f"the plans changed: {removed} lines removed, {added} lines added",
         expected="the approved plans",
         remedy="look at the difference; if it is meant, approve it: eventmark explain --approve",
     )  # fmt: skip

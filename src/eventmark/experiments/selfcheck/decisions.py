@@ -113,7 +113,7 @@ def forks_finding(decided: Sequence[Decided], most: float = 0.10) -> Finding:
     return Finding(
         name="forks agree",
         verdict=Verdict.MET if spread <= most else Verdict.INCONCLUSIVE,
-        observed=f"medians of single forks differ by {spread:.1%} apart",
+        observed=f"medians of single forks differ by {spread:.1%}",
         expected=f"at most {most:.0%}",
         remedy=""
         if spread <= most

@@ -115,7 +115,7 @@ async def back_to_normal(stage: Stage, before: NDArray[np.int64]) -> list[Findin
         verdict = Verdict.BROKEN
     speed = Finding(
         name="back to normal", verdict=verdict,
-        observed=f"an append and a look at it take {low:.2f} to {high:.2f} times as long as before, "
+        observed=f"an append and reading it back take {low:.2f} to {high:.2f} times as long as before, "
         f"{waited_s:.1f} s after the case",
         expected=f"less than {NORMAL_RATIO_MAX:g} times as long within {NORMAL_WITHIN_S:g} s",
         remedy="" if verdict is Verdict.MET else "see what still works on the server: eventmark doctor",
