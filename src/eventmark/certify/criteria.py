@@ -109,7 +109,7 @@ def criteria(done: Done) -> list[Criterion]:
 
 def verdict_of(found: Iterable[Criterion], done: Done) -> tuple[Verdict, list[str]]:
     """The verdict on all of it, with the reasons: the criteria that were asked, and the corpus they rest on."""
-    corpus = next((one.corpus for one in done.parts.values() if one.corpus is not None), None)
+    corpus = next((part.corpus for part in done.parts.values() if part.corpus is not None), None)
     audit = [] if corpus is None else corpus.audit
     return overall([
         *((one.question, one.verdict, one.reason) for one in found if one.verdict is not None),
@@ -197,17 +197,17 @@ def _orderings(part: Part, result: RunResult) -> Iterator[Seen]:
 def _operations(part: Part, result: RunResult, *, only: str = "") -> Iterator[Seen]:
     how = {Part.OPERATIONS: "", Part.LOAD: " under load"}.get(part, f" ({part})")
     where = "operations" if part in (Part.OPERATIONS, Part.LOAD) else anchor(part)
-    for name, one in result.operations.items():
+    for name, operation in result.operations.items():
         if name.startswith(only):
             yield Seen(
-                what=f"{name}{how}", verdict=one.verdict, seen=one.reason, evidence=where,
-                remedy=_remedies(result)[one.verdict],
+                what=f"{name}{how}", verdict=operation.verdict, seen=operation.reason, evidence=where,
+                remedy=_remedies(result)[operation.verdict],
             )  # fmt: skip
 
 
 def _remedies(result: RunResult) -> Mapping[Verdict, str]:
     """Of an operation: what the bottleneck that was named asks for, where it is broken."""
-    lines = [text for one in result.sections if one.name == BOTTLENECK for text in one.text]
+    lines = [text for section in result.sections if section.name == BOTTLENECK for text in section.text]
     broken = next((text.removeprefix(TO_TRY) for text in lines if text.startswith(TO_TRY)), "")
     return {Verdict.MET: "", Verdict.BROKEN: broken, Verdict.INCONCLUSIVE: MORE_TIME}
 
@@ -218,7 +218,7 @@ def _streaming(part: Part, result: RunResult) -> Iterator[Seen]:
 
 def _plans(part: Part, result: RunResult) -> Iterator[Seen]:
     for plan in result.plans:
-        cause = next((one for one in plan.findings if one.verdict is plan.verdict), None)
+        cause = next((finding for finding in plan.findings if finding.verdict is plan.verdict), None)
         yield Seen(
             what=f"plan of {plan.statement}, {plan.condition}", verdict=plan.verdict, evidence="plans",
             seen=f"{cause.name}: {cause.observed}, expected {cause.expected}" if cause else "",

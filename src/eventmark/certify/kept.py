@@ -49,7 +49,7 @@ class KeptParts:
 
     def _check(self, head: _Head) -> None:
         try:
-            found = msgspec.json.decode(self._head.read_bytes(), type=_Head)
+            kept = msgspec.json.decode(self._head.read_bytes(), type=_Head)
         except FileNotFoundError:
             raise UsageError(
                 f"{self.out} holds no certification to resume", remedy="leave --resume out"
@@ -57,7 +57,7 @@ class KeptParts:
         except (OSError, msgspec.MsgspecError) as error:
             raise UsageError(f"{self._head} cannot be read: {error}", remedy="leave --resume out") from error
         for name in head.__struct_fields__:
-            if getattr(found, name) != getattr(head, name):
+            if getattr(kept, name) != getattr(head, name):
                 what = "store, its files or its targets" if name == "digest" else name
                 raise UsageError(
                     f"the certification in {self.out} was made with another {what}",
@@ -76,8 +76,8 @@ def _head(job: Job) -> _Head:
     definition, corpus = job.definition, job.corpus
     texts = [
         definition.schema_sha256,
-        *(f"{name}\n{one.template}" for name, one in sorted(definition.statements.items())),
-        *(f"{name} {one}" for name, one in sorted(job.targets.items())),
+        *(f"{name}\n{statement.template}" for name, statement in sorted(definition.statements.items())),
+        *(f"{name} {target}" for name, target in sorted(job.targets.items())),
     ]
     return _Head(
         store=definition.name, digest=hashlib.sha256("\n".join(texts).encode()).hexdigest(),

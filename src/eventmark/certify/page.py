@@ -21,8 +21,8 @@ def whole_result(
     done: Done, job: Job, titles: Mapping[Part, str], *, minutes: int, began_at: datetime, seconds: float
 ) -> RunResult:
     """Everything that was found, with the answer before it."""
-    found = criteria(done)
-    verdict, reasons = verdict_of(found, done)
+    answers = criteria(done)
+    verdict, reasons = verdict_of(answers, done)
     parts = done.parts
     first = next((parts[one] for one in (Part.OPERATIONS, *Part) if one in parts), None)
     environment = environment_of(job, []) if first is None else first.environment
@@ -56,7 +56,7 @@ def whole_result(
             if part in parts
             for section in _sections(part, parts[part], titles[part])
         ],
-        criteria=found,
+        criteria=answers,
     )
 
 
@@ -64,11 +64,11 @@ def _operations(parts: Mapping[Part, RunResult]) -> dict[str, OperationResult]:
     offsets = _offsets(parts)
     return {
         name + suffix: replace(
-            one, stretches=[(a + offsets[part], b + offsets[part]) for a, b in one.stretches]
+            operation, stretches=[(a + offsets[part], b + offsets[part]) for a, b in operation.stretches]
         )
         for part, suffix in _OPERATIONS_OF.items()
         if part in parts
-        for name, one in parts[part].operations.items()
+        for name, operation in parts[part].operations.items()
     }
 
 

@@ -76,5 +76,5 @@ def _operations(pulse: Pulse) -> Table:
 
 def _waits(waits: Mapping[str, float]) -> Text:
     ranked = sorted(waits.items(), key=lambda item: -item[1])[:WAITS_SHOWN]
-    said = ", ".join(f"{sessions:g} {wait}" for wait, sessions in ranked) or "nothing"
-    return Text(f"the server's sessions are on: {said}", style="dim")
+    text = ", ".join(f"{sessions:g} {wait}" for wait, sessions in ranked) or "nothing"
+    return Text(f"the server's sessions are on: {text}", style="dim")

@@ -81,7 +81,7 @@ for _name, _verbs in _VERBS.items():
             sort_key=_number,
         )
 
-VERBS = tuple(place.partition(":")[2] for verbs in _VERBS.values() for place in verbs)
+VERBS = tuple(verb.partition(":")[2] for verbs in _VERBS.values() for verb in verbs)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -80,9 +80,9 @@ def check_writable(out: Path) -> None:
     from eventmark.server.machine import existing_part  # --help of all verbs imports this module
 
     try:
-        place = existing_part(out)
-        with tempfile.TemporaryFile(dir=place):
-            free_bytes = shutil.disk_usage(place).free
+        folder = existing_part(out)
+        with tempfile.TemporaryFile(dir=folder):
+            free_bytes = shutil.disk_usage(folder).free
     except OSError as error:
         raise CannotRunError(
             f"{out} cannot be written: {error.strerror}", remedy="name a folder that can be, with --out"

@@ -61,8 +61,8 @@ async def events_read(
         " where (transaction_id, global_sequence_id) <= ($1, $2)"
     )
     return [
-        await connection.fetchval(count, one.token.transaction_id, one.token.global_sequence)
-        for one in tokens
+        await connection.fetchval(count, token.token.transaction_id, token.token.global_sequence)
+        for token in tokens
     ]
 
 
@@ -81,8 +81,8 @@ async def tokens_after(
     )
     places = {number: _place(tail, transaction_id, number) for number, transaction_id in rows}
     return [
-        replace(one, token=replace(places.get(count, tail), tenant=one.token.tenant if count else 0))
-        for one, count in zip(tokens, counts, strict=True)
+        replace(token, token=replace(places.get(count, tail), tenant=token.token.tenant if count else 0))
+        for token, count in zip(tokens, counts, strict=True)
     ]
 
 
@@ -102,8 +102,8 @@ async def tokens_kept(
     )
     head = tail if last is None else _place(tail, last[0] if by_transaction_id else 0, last[1])
     return [
-        replace(one, token=replace(one.token, store_id=tail.store_id, epoch=tail.epoch).lower_bound(head))
-        for one in tokens
+        replace(token, token=replace(token.token, store_id=tail.store_id, epoch=tail.epoch).lower_bound(head))
+        for token in tokens
     ]
 
 
@@ -117,7 +117,7 @@ async def write_tokens(
     await connection.executemany(
         f"update {table} set token = $3, owner = null, lease_until = null, fence = fence + 1"
         " where processor = $1 and segment = $2",
-        [(one.processor, one.segment, str(one.token)) for one in tokens],
+        [(token.processor, token.segment, str(token.token)) for token in tokens],
     )
 
 

@@ -84,7 +84,11 @@ class OperationMetrics:
             self._group_answered(arguments, seconds, rows)
             return
         appending = name.startswith("append_")
-        lengths = (len(one) for one in arguments if isinstance(one, list)) if appending else (len(rows),)
+        lengths = (
+            (len(argument) for argument in arguments if isinstance(argument, list))
+            if appending
+            else (len(rows),)
+        )
         events = max(lengths, default=1)
         conflict = name == "append_events" and bool(rows) and rows[0].get("last_global_sequence", 0) is None
         self._seconds.labels(operation_of(name, events), "conflict" if conflict else "ok").observe(seconds)

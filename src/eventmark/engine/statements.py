@@ -61,7 +61,9 @@ class Statement:
         def fill(text: str) -> str:
             return _PLACE.sub(lambda match: places.get(match[1], match[0]), text)
 
-        parameters = tuple(Parameter(one.name, fill(one.sql_type)) for one in self.parameters)
+        parameters = tuple(
+            Parameter(parameter.name, fill(parameter.sql_type)) for parameter in self.parameters
+        )
         return replace(self, template=fill(self.template), parameters=parameters)
 
     @property
@@ -80,7 +82,11 @@ class Statement:
         Without a type, the server takes it from the operator next to it, and others may have made one that fits better.
         """
         return self.render(
-            schema, {one.name: f"${number}::{one.sql_type}" for number, one in enumerate(self.parameters, 1)}
+            schema,
+            {
+                parameter.name: f"${number}::{parameter.sql_type}"
+                for number, parameter in enumerate(self.parameters, 1)
+            },
         )
 
     def typed(self) -> Statement:
@@ -99,7 +105,11 @@ class Statement:
     def literal_sql(self, schema: str, values: Mapping[str, object]) -> str:
         """With the values themselves, for programs that take no parameters. Not for texts that users give."""
         return self.render(
-            schema, {one.name: f"'{values[one.name]}'::{one.sql_type}" for one in self.parameters}
+            schema,
+            {
+                parameter.name: f"'{values[parameter.name]}'::{parameter.sql_type}"
+                for parameter in self.parameters
+            },
         )
 
     def render(self, schema: str, place: Mapping[str, str]) -> str:

@@ -30,11 +30,11 @@ def check_comparable(base: RunResult, candidate: RunResult, *, across_schemas: b
 
     ``across_schemas``: the schema, or the store, is what is compared.
     """
-    found = list(refusals(base, candidate, across_schemas=across_schemas))
-    if found:
+    reasons = list(refusals(base, candidate, across_schemas=across_schemas))
+    if reasons:
         raise UsageError(
-            "these results are not comparable: " + "; ".join(one.said for one in found),
-            remedy=found[0].remedy,
+            "these results are not comparable: " + "; ".join(one.said for one in reasons),
+            remedy=reasons[0].remedy,
         )
 
 
@@ -71,15 +71,15 @@ def refusals(base: RunResult, candidate: RunResult, *, across_schemas: bool) -> 
 def machine_differences(base: RunResult, candidate: RunResult) -> list[str]:
     """Why times of the two cannot be held against each other; empty on one machine. Counters still can."""
     left, right = base.environment, candidate.environment
-    found = [
+    differences = [
         *_differs("processor", left.host.cpu_model, right.host.cpu_model),
         *_differs("cores", str(left.host.cpu_count), str(right.host.cpu_count)),
         *_differs("server", left.server.kind, right.server.kind),
     ]
     memory = left.host.memory_mib, right.host.memory_mib
     if abs(memory[1] - memory[0]) > MEMORY_SHARE * max(memory):
-        found += _differs("memory", f"{memory[0]} MiB", f"{memory[1]} MiB")
-    return [one.said for one in found]
+        differences += _differs("memory", f"{memory[0]} MiB", f"{memory[1]} MiB")
+    return [one.said for one in differences]
 
 
 def noted_differences(base: RunResult, candidate: RunResult) -> list[str]:
@@ -95,7 +95,7 @@ def noted_differences(base: RunResult, candidate: RunResult) -> list[str]:
         **_paired("library", left.host.libraries, right.host.libraries),
         **_paired("setting", left.server.settings, right.server.settings),
     }
-    return [one.said for what, sides in pairs.items() for one in _differs(what, *sides)]
+    return [difference.said for what, sides in pairs.items() for difference in _differs(what, *sides)]
 
 
 def _differs(what: str, base: str, candidate: str, remedy: str = "") -> Iterator[Refusal]:

@@ -55,7 +55,7 @@ class Course:
 
 def courses(entries: Sequence[Entry], *, recent: int) -> list[Course]:
     """Every number of every group, in the order of the newest run's groups first."""
-    found: list[Course] = []
+    result: list[Course] = []
     for exact in (False, True):
         groups: dict[Group, list[Entry]] = {}
         for entry in reversed(entries):
@@ -63,8 +63,8 @@ def courses(entries: Sequence[Entry], *, recent: int) -> list[Course]:
         for group, newest_first in groups.items():
             runs = newest_first[::-1]
             live = _is_live(entries, runs[-1], recent, exact=exact)
-            found += _of_group(group, runs, exact=exact, live=live)
-    return found
+            result += _of_group(group, runs, exact=exact, live=live)
+    return result
 
 
 def parse_renames(texts: Sequence[str], entries: Sequence[Entry]) -> list[tuple[str, str]]:
@@ -76,7 +76,7 @@ def parse_renames(texts: Sequence[str], entries: Sequence[Entry]) -> list[tuple[
     known = names | {name.rpartition(" ")[0] for name in names}
     renames = []
     for text in texts:
-        cuts = [place for place, character in enumerate(text) if character == "="]
+        cuts = [index for index, character in enumerate(text) if character == "="]
         pairs = [(text[:cut].strip(), text[cut + 1 :].strip()) for cut in cuts]
         pairs = [pair for pair in pairs if all(pair)]
         if not pairs:
@@ -122,8 +122,8 @@ def _place_of(commit: str, commits: Mapping[str, int]) -> int | None:
     """Of a commit, or of what a commit begins with."""
     if (place := commits.get(commit)) is not None or len(commit) < 7:
         return place
-    found = [place for known, place in commits.items() if known.startswith(commit)]
-    return found[0] if len(found) == 1 else None
+    places = [place for known, place in commits.items() if known.startswith(commit)]
+    return places[0] if len(places) == 1 else None
 
 
 def _group(entry: Entry, *, exact: bool) -> Group:
@@ -132,24 +132,24 @@ def _group(entry: Entry, *, exact: bool) -> Group:
 
 def _is_live(entries: Sequence[Entry], last: Entry, recent: int, *, exact: bool) -> bool:
     """Whether the group still has its turn: fewer than ``recent`` runs ago for each group that ran since."""
-    since = entries[max(place for place, entry in enumerate(entries) if entry is last) + 1 :]
+    since = entries[max(index for index, entry in enumerate(entries) if entry is last) + 1 :]
     others = {_group(entry, exact=exact) for entry in since}
     return len(since) < recent * (1 + len(others))
 
 
 def _of_group(group: Group, runs: list[Entry], *, exact: bool, live: bool) -> list[Course]:
     measured: dict[tuple[str, str], list[tuple[int, Measurement]]] = {}
-    for place, run in enumerate(runs):
-        for name, one in run.measurements.items():
-            if one.exact is exact:
-                measured.setdefault((name, dimension_of(one.unit)), []).append((place, one))
+    for index, run in enumerate(runs):
+        for name, measurement in run.measurements.items():
+            if measurement.exact is exact:
+                measured.setdefault((name, dimension_of(measurement.unit)), []).append((index, measurement))
     found = []
     for (name, _), ones in measured.items():
         last = ones[-1][1]
         found.append(
             Course(
                 name=name, unit=last.unit, better=last.better, exact=exact, group=group, runs=runs, live=live,
-                places=[place for place, _ in ones],
+                places=[index for index, _ in ones],
                 values=[converted(one.value, one.unit, last.unit) for _, one in ones],
             )
         )  # fmt: skip
@@ -160,14 +160,14 @@ def _renamed(entry: Entry, renames: Sequence[tuple[str, str]]) -> Entry:
     if not renames:
         return entry
     measurements: dict[str, Measurement] = {}
-    for name, one in entry.measurements.items():
+    for name, measurement in entry.measurements.items():
         today = _today(name, renames)
         if today in measurements or (today != name and today in entry.measurements):
             raise UsageError(
                 f"{entry.place} has both {name!r} and {today!r}: a rename would join them",
                 remedy="rename only what ended when the other began",
             )
-        measurements[today] = one
+        measurements[today] = measurement
     return replace(
         entry,
         measurements=measurements,

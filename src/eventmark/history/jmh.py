@@ -27,17 +27,17 @@ def read_jmh(path: Path) -> Entry:
     A benchmark whose score is no number is told as ``unjudged``, so that one bad run does not end a history.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
+        document = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_once)
         changed_s = path.stat().st_mtime
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="name a file of JMH's") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not a result of JMH: {error}", remedy=_REMEDY) from error
-    if not isinstance(found, list) or not found or not all(map(_is_benchmark, found)):
+    if not isinstance(document, list) or not document or not all(map(_is_benchmark, document)):
         raise UsageError(f"{path} holds no benchmark of JMH's", remedy=_REMEDY)
     measurements: dict[str, Measurement] = {}
     unjudged: dict[str, str] = {}
-    for one in found:
+    for one in document:
         for name, score, unit, better in _scores(one):
             if name in measurements or name in unjudged:
                 unjudged[name] = "two values of one run"
@@ -115,8 +115,8 @@ def _name(one: dict[str, Any]) -> str:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found
+    return members

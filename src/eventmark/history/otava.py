@@ -32,14 +32,14 @@ def write_otava(entries: Sequence[Entry], directory: Path) -> list[Path]:
         raise UsageError("the history is empty", remedy="name a folder of results")
     last = entries[-1]
     shared = (last.kind, last.branch, last.machine)
-    rows = [one for one in entries if (one.kind, one.branch, one.machine) == shared]
-    names = [name for name in last.measurements if all(name in one.measurements for one in rows)]
+    rows = [entry for entry in entries if (entry.kind, entry.branch, entry.machine) == shared]
+    names = [name for name in last.measurements if all(name in row.measurements for row in rows)]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow([TIME_COLUMN, COMMIT_COLUMN, *map(_cell, names)])
-    for one in rows:
-        values = [repr(one.measurements[name].value) for name in names]
-        table.writerow([_cell(f"{one.moment} +0000"), _cell(one.commit), *values])
+    for row in rows:
+        values = [repr(row.measurements[name].value) for name in names]
+        table.writerow([_cell(f"{row.moment} +0000"), _cell(row.commit), *values])
     directions = {_cell(name): 1 if last.measurements[name].better == "more" else -1 for name in names}
     written = {CSV_FILE: text.getvalue(), CONFIG_FILE: _settings(directory / CSV_FILE, directions)}
     for name, content in written.items():

@@ -84,8 +84,8 @@ def _time(text: str, day_first: bool) -> datetime:
         day, month = (first, second) if day_first or match["mark"] == "." else (second, first)
         return _made(match, month, day)
     named = _NAMED_MONTH.search(text) is not None
-    found = parsedate_to_datetime(text) if named else datetime.fromisoformat(text)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    moment = parsedate_to_datetime(text) if named else datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _made(match: re.Match[str], month: int, day: int) -> datetime:

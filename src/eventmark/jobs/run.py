@@ -108,10 +108,10 @@ class Run:
 
         None where it was not seen then.
         """
-        found = next((one for one in self._monitor.series() if one.name == OTHERS), None)
+        series = next((one for one in self._monitor.series() if one.name == OTHERS), None)
         values = [
             value
-            for at_s, value in (zip(found.at_s, found.values, strict=True) if found else ())
+            for at_s, value in (zip(series.at_s, series.values, strict=True) if series else ())
             if any(start_s <= at_s <= end_s for start_s, end_s in stretches)
         ]
         return sum(values) / len(values) if values else None

@@ -37,12 +37,12 @@ async def warm(server: Server, schemas: tuple[str, ...]) -> str:
         missing = await missing_extension(connection, "pg_prewarm", ours=server.ours)
         if missing:
             return missing
-        place = await extension_schema(connection, "pg_prewarm")
+        installed_in = await extension_schema(connection, "pg_prewarm")
         for schema in schemas:
             for row in await connection.fetch(RELATIONS, quoted_schema(schema)):
                 if row["size_bytes"]:
                     await connection.execute(
-                        f"select {place}.pg_prewarm($1::oid::regclass)", row["oid"], timeout=PATIENCE_S
+                        f"select {installed_in}.pg_prewarm($1::oid::regclass)", row["oid"], timeout=PATIENCE_S
                     )
         return ""
     finally:

@@ -22,9 +22,9 @@ def to_results(outcome: LoadOutcome, targets: Mapping[str, Target]) -> dict[str,
     """Each operation that was offered, judged by its latency from the due time."""
     random = np.random.default_rng([outcome.plan.seed, 13])
     return {
-        name: _result(outcome, one, targets.get(name), random)
-        for name, one in outcome.operations.items()
-        if one.offered
+        name: _result(outcome, operation, targets.get(name), random)
+        for name, operation in outcome.operations.items()
+        if operation.offered
     }
 
 
@@ -85,8 +85,10 @@ def _skipped(outcome: LoadOutcome, one: OperationLoad, limit: str) -> tuple[Verd
     """What was skipped was not served in time; its latency would have been longer than that of all others."""
     if not one.skipped or one.failed:
         return None
-    said = f"{one.skipped} of {one.offered} were skipped: {outcome.plan.in_flight_max} were under way already"
-    return (Verdict.INCONCLUSIVE, f"{said}; {limit}") if limit else (Verdict.BROKEN, said)
+    reason = (
+        f"{one.skipped} of {one.offered} were skipped: {outcome.plan.in_flight_max} were under way already"
+    )
+    return (Verdict.INCONCLUSIVE, f"{reason}; {limit}") if limit else (Verdict.BROKEN, reason)
 
 
 def _is_steady(outcome: LoadOutcome, one: OperationLoad) -> bool:

@@ -74,29 +74,29 @@ class GeneratorHealth:
     @property
     def cpu_share(self) -> float:
         """Of one core, of the busiest worker."""
-        return max(one.cpu_share for one in self.workers)
+        return max(worker.cpu_share for worker in self.workers)
 
     @property
     def loop_lag_ms_p99(self) -> float:
-        return max(one.loop_lag_ms_p99 for one in self.workers)
+        return max(worker.loop_lag_ms_p99 for worker in self.workers)
 
     @property
     def pacing_ms_p99(self) -> float:
-        return max(one.pacing_ms["p99"] for one in self.workers)
+        return max(worker.pacing_ms["p99"] for worker in self.workers)
 
     @property
     def gc_max_ms(self) -> float:
-        return max(one.gc_max_ms for one in self.workers)
+        return max(worker.gc_max_ms for worker in self.workers)
 
     @property
     def gc_total_ms(self) -> float:
         """Of the worker that collected garbage the longest."""
-        return max(one.gc_total_ms for one in self.workers)
+        return max(worker.gc_total_ms for worker in self.workers)
 
     def loop_lag_ms(self, quantile: str) -> float:
         """Of the worker whose loop was latest; p99.9 is taken for its maximum."""
         name = {"p50": "p50", "p95": "p95", "p99": "p99"}.get(quantile, "max")
-        return max(float(getattr(one, f"loop_lag_ms_{name}")) for one in self.workers)
+        return max(float(getattr(worker, f"loop_lag_ms_{name}")) for worker in self.workers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,28 +129,30 @@ class LoadOutcome:
     @property
     def call_times(self) -> CallTimes:
         """The callers' side of a search for the bottleneck, of all that succeeded."""
-        found = self.operations.values()
-        calls = sum(one.succeeded for one in found)
+        operations = self.operations.values()
+        calls = sum(one.succeeded for one in operations)
         return CallTimes(
             calls=calls,
             loop_lag_s=WAKE_UPS * self.health.loop_lag_ms("p50") / 1e3 * calls,
-            total_s=sum(float(one.latency_ns.sum()) for one in found) / 1e9,
-            late_s=sum(float(one.schedule_lag_ns.sum()) for one in found) / 1e9,
-            pool_wait_s=sum(float(one.pool_wait_ns.sum()) for one in found) / 1e9,
+            total_s=sum(float(one.latency_ns.sum()) for one in operations) / 1e9,
+            late_s=sum(float(one.schedule_lag_ns.sum()) for one in operations) / 1e9,
+            pool_wait_s=sum(float(one.pool_wait_ns.sum()) for one in operations) / 1e9,
         )
 
     def without_lag(self) -> LoadOutcome:
         """Without what the generator itself was late by, call by call."""
-        return replace(self, operations={name: one.without_lag() for name, one in self.operations.items()})
+        return replace(
+            self, operations={name: operation.without_lag() for name, operation in self.operations.items()}
+        )
 
     def lag_ms(self, q: float) -> float:
         """A quantile of what the generator was late by, over all calls that succeeded."""
-        lags = [one.schedule_lag_ns for one in self.operations.values() if one.succeeded]
+        lags = [operation.schedule_lag_ns for operation in self.operations.values() if operation.succeeded]
         return float(np.quantile(np.concatenate(lags), q)) / 1e6 if lags else 0.0
 
     @property
     def offered(self) -> int:
-        return sum(one.offered for one in self.operations.values())
+        return sum(operation.offered for operation in self.operations.values())
 
     @property
     def offered_per_s(self) -> float:
@@ -159,13 +161,16 @@ class LoadOutcome:
     @property
     def unanswered(self) -> int:
         """Of those offered, how many had neither succeeded within the load's time nor been a conflict."""
-        found = self.operations.values()
-        return self.offered - sum(one.completed_within(self.seconds) + one.conflicted for one in found)
+        operations = self.operations.values()
+        return self.offered - sum(one.completed_within(self.seconds) + one.conflicted for one in operations)
 
     @property
     def achieved_per_s(self) -> float:
         """Answers within the load's time, per second."""
-        return sum(one.completed_within(self.seconds) for one in self.operations.values()) / self.seconds
+        return (
+            sum(operation.completed_within(self.seconds) for operation in self.operations.values())
+            / self.seconds
+        )
 
 
 SERIES_STEP_S = 0.5
@@ -186,18 +191,18 @@ def merged(plan: LoadPlan, parts: Sequence[WorkerRecords], started_s: float) -> 
         for name in ("outcome", "due_ns", "lag_ns", "pool_wait_ns", "service_ns")
     )
     operations = {}
-    for place, name in enumerate(plan.mix.shares):
-        own = kind == place
+    for index, name in enumerate(plan.mix.shares):
+        own = kind == index
         good = np.flatnonzero(own & (outcome == SUCCEEDED))
         good = good[np.argsort(due[good], kind="stable")]
         operations[name] = OperationLoad(
-            offered=sum(part.offered[place] for part in parts),
-            skipped=sum(part.skipped[place] for part in parts),
+            offered=sum(part.offered[index] for part in parts),
+            skipped=sum(part.skipped[index] for part in parts),
             succeeded=len(good),
             conflicted=int(np.count_nonzero(own & (outcome == CONFLICTED))),
             failed=int(np.count_nonzero(own & (outcome == FAILED))),
-            failures=dict(sum((Counter(part.failures[place]) for part in parts), Counter())),
-            messages={cls: said for part in reversed(parts) for cls, said in part.messages[place].items()},
+            failures=dict(sum((Counter(part.failures[index]) for part in parts), Counter())),
+            messages={cls: said for part in reversed(parts) for cls, said in part.messages[index].items()},
             at_s=due[good] / 1e9,
             latency_ns=lag[good] + wait[good] + service[good],
             schedule_lag_ns=lag[good],
@@ -214,7 +219,7 @@ def merged(plan: LoadPlan, parts: Sequence[WorkerRecords], started_s: float) -> 
         started_s=started_s,
         in_flight_at_s=at_ns / 1e9,
         in_flight=in_flight,
-        transactions=tuple(list(plan.mix.shares)[place] for place in parts[0].transactions),
+        transactions=tuple(list(plan.mix.shares)[index] for index in parts[0].transactions),
         companions=tuple(part.companion for part in parts if part.companion is not None),
     )
 

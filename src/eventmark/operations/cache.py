@@ -44,12 +44,12 @@ class BufferCache:
             missing = await missing_extension(connection, "pg_buffercache", ours=self._server.ours)
             if missing:
                 return f"{NOT_TOLD}{missing}"
-            place = await extension_schema(connection, "pg_buffercache")
+            installed_in = await extension_schema(connection, "pg_buffercache")
             await connection.execute("checkpoint")
             names = await connection.fetch(_RELATIONS, quoted_schema(self._schema))
             for row in names:
                 await connection.execute(
-                    f"select {place}.pg_buffercache_evict_relation($1::oid::regclass)", row[0]
+                    f"select {installed_in}.pg_buffercache_evict_relation($1::oid::regclass)", row[0]
                 )
             return ""
         except asyncpg.PostgresError as error:

@@ -93,7 +93,7 @@ class StreamEvents(Operation):
     async def prepare(self) -> None:
         self._tail = await self.store.create_tail_token()
         last = self.sample.events - STREAM_BATCH_EVENTS
-        self._places = [place for place in self.sample.positions if place[1] <= last] or [(0, 0)]
+        self._places = [position for position in self.sample.positions if position[1] <= last] or [(0, 0)]
 
     def draw(self) -> Reading:
         transaction_id, position = pick_place(self._places, self.random)
@@ -246,8 +246,10 @@ class CompareTokens(Operation):
     async def prepare(self) -> None:
         tail = await self.store.create_tail_token()
         self._tokens = [
-            replace(tail, transaction_id=TransactionId(place[0]), global_sequence=GlobalSequence(place[1]))
-            for place in self.sample.positions
+            replace(
+                tail, transaction_id=TransactionId(position[0]), global_sequence=GlobalSequence(position[1])
+            )
+            for position in self.sample.positions
         ]
 
     def draw(self) -> Any:

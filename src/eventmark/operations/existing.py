@@ -29,7 +29,7 @@ class LoadLast(LoadAggregate):
     def not_in(cls, sample: CorpusSample) -> str:
         if sample.long_streams:
             return ""
-        longest = max((one.version for one in sample.streams), default=0)
+        longest = max((stream.version for stream in sample.streams), default=0)
         drawn = f"{len(sample.streams):,} streams that were drawn"
         return f"of {drawn}, the longest has {longest:,} events: see {LoadLongest.name}"
 
@@ -56,7 +56,7 @@ class LoadLongest(LoadAggregate):
         return "" if sample.streams else "no stream was drawn"
 
     async def prepare(self) -> None:
-        self._longest = sorted(self.sample.streams, key=lambda one: -one.version)[:LONGEST_STREAMS]
+        self._longest = sorted(self.sample.streams, key=lambda stream: -stream.version)[:LONGEST_STREAMS]
 
     def draw(self) -> SampledStream:
         return pick(self._longest, self.random)

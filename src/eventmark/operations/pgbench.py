@@ -43,7 +43,7 @@ async def lay_down_arguments(
     if not names:
         return
     values = ", ".join(
-        f"${place}::{parameter.sql_type}::text" for place, parameter in enumerate(statement.parameters, 2)
+        f"${number}::{parameter.sql_type}::text" for number, parameter in enumerate(statement.parameters, 2)
     )
     insert = await connection.prepare(f"insert into {where} values ($1::integer, {values})")
     await insert.executemany([(call, *(row[name] for name in names)) for call, row in enumerate(rows, 1)])

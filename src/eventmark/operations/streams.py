@@ -74,7 +74,7 @@ class StreamVersions:
         assert streams
         self._naming = naming
         self._new_ids: Iterator[str] | None = None
-        self._streams = [KnownStream(one.stream, one.version) for one in streams]
+        self._streams = [KnownStream(stream.stream, stream.version) for stream in streams]
         self._contended = [KnownStream(one.stream, one.version, shared=True) for one in contended]
         self._contended_share = contended_share if self._contended else 0.0
 
@@ -88,10 +88,10 @@ class StreamVersions:
                 count = len(streams)
                 if count > HOT_STREAMS and draw() < HOT_SHARE:
                     count = HOT_STREAMS
-                found = streams[int(draw() * count)]
-                if not found.taken:
-                    found.taken = True
-                    return found
+                stream = streams[int(draw() * count)]
+                if not stream.taken:
+                    stream.taken = True
+                    return stream
         return self._new(random)
 
     def settle(self, known: KnownStream, version: int) -> None:

@@ -92,7 +92,7 @@ def _payload() -> str:
 
 
 def _batch(item: Callable[[Situation, int], object]) -> Callable[[Situation], object]:
-    return lambda situation: [item(situation, place) for place in range(situation.batch_events)]
+    return lambda situation: [item(situation, number) for number in range(situation.batch_events)]
 
 
 _FILLERS: dict[str, Callable[[Situation], object]] = {

@@ -208,11 +208,11 @@ async def aggregates_of(
     drawn = Counter(row["aggregate_id"] for row in sample if is_of(row, tenant)).most_common()
     candidates = [aggregate for aggregate, _ in drawn][: AGGREGATES_PROBED_MAX // 2]
     candidates += [row["aggregate_id"] for row in near[: AGGREGATES_PROBED_MAX - len(candidates)]]
-    found = await aggregates_at(events, tenant, list(dict.fromkeys(candidates)))
-    if not found:
+    aggregates = await aggregates_at(events, tenant, list(dict.fromkeys(candidates)))
+    if not aggregates:
         return None
-    longest = min(found, key=lambda one: abs(one.version - LONG_AGGREGATE_EVENTS))
-    return longest, min(found, key=lambda one: one.version)
+    longest = min(aggregates, key=lambda one: abs(one.version - LONG_AGGREGATE_EVENTS))
+    return longest, min(aggregates, key=lambda one: one.version)
 
 
 async def aggregates_at(events: EventTable, tenant: object, aggregate_ids: list[object]) -> list[Aggregate]:

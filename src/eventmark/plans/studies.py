@@ -163,5 +163,5 @@ async def _with_snapshot(drawn: StoreSample, tenant: object) -> Aggregate | None
         f"select {snapshots.selection} from {snapshots.relation} {condition} limit 1",
         *([] if tenant is None else [tenant]),
     )
-    found = [row["aggregate_id"] for row in rows]
-    return next(iter(await sampling.aggregates_at(drawn.events, tenant, found)), None)
+    aggregate_ids = [row["aggregate_id"] for row in rows]
+    return next(iter(await sampling.aggregates_at(drawn.events, tenant, aggregate_ids)), None)

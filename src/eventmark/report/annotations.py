@@ -17,10 +17,10 @@ _COMMANDS = {Verdict.BROKEN: "error", Verdict.INCONCLUSIVE: "warning", Verdict.M
 
 def render_annotations(result: RunResult) -> str:
     """One line for each reason, or for the verdict where it needs none."""
-    said = [*_reasons(result)] or [verdict_sentence(result)]
+    reasons = [*_reasons(result)] or [verdict_sentence(result)]
     return "".join(
         _annotation(Verdict.INCONCLUSIVE if one.startswith(UNDECIDED) else result.verdict, one)
-        for one in said
+        for one in reasons
     )
 
 

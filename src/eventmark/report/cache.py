@@ -36,5 +36,5 @@ def _folder() -> Path:
 
 
 def _is_ours_alone(path: Path) -> bool:
-    found = path.lstat()
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022 and not path.is_symlink()
+    status = path.lstat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022 and not path.is_symlink()

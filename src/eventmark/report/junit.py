@@ -56,10 +56,10 @@ def _suites(result: RunResult) -> Iterator[tuple[str, Iterable[Case]]]:
 
 def _criterion(one: Criterion) -> Case:
     """One that was not asked is skipped, with the reason."""
-    said = "; ".join(filter(None, (one.reason, one.figure)))
+    text = "; ".join(filter(None, (one.reason, one.figure)))
     return Case(
-        name=one.question, verdict=one.verdict or Verdict.INCONCLUSIVE, reason=said,
-        details="\n".join(filter(None, (said, one.remedy))),
+        name=one.question, verdict=one.verdict or Verdict.INCONCLUSIVE, reason=text,
+        details="\n".join(filter(None, (text, one.remedy))),
     )  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def _orderings(result: RunResult) -> Iterator[Case]:
 
 
 def _plan(plan: PlanResult) -> Case:
-    said = [
+    texts = [
         f"{one.name}: {one.observed}, expected {one.expected}" + (f"; {one.remedy}" if one.remedy else "")
         for one in faults(plan)
     ]
@@ -84,8 +84,8 @@ def _plan(plan: PlanResult) -> Case:
     return Case(
         name=f"{plan.statement}, {plan.condition}{kind}",
         verdict=plan.verdict,
-        reason=said[0] if said else "",
-        details="\n".join([*said, "", plan.query]),
+        reason=texts[0] if texts else "",
+        details="\n".join([*texts, "", plan.query]),
     )
 
 

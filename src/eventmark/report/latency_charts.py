@@ -99,12 +99,12 @@ def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin
 
 def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
     """The shape of one operation's latency, with its quantiles and its target."""
-    found = decode(one.histogram)
-    if found is None:
+    histogram = decode(one.histogram)
+    if histogram is None:
         return None
     rows = [
         {"from": digits(low), "to": digits(high), "share": digits(share)}
-        for low, high, share in density(found)
+        for low, high, share in density(histogram)
         if share
     ]
     axis = alt.X(
@@ -128,7 +128,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
             ],
         )
     )
-    marks = chart_of(_marks(one, found)).encode(
+    marks = chart_of(_marks(one, histogram)).encode(
         x=alt.X("at:Q"), tooltip=[alt.Tooltip("name:N", title="what"), alt.Tooltip("said:N", title="latency")]
     )
     goal = "datum.name == 'target'"

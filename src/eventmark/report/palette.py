@@ -33,8 +33,8 @@ def chart_of(rows: Sequence[dict[str, Any]], **properties: Any) -> alt.Chart:
 
 def specification(chart: alt.TopLevelMixin, *, checked: bool = False) -> dict[str, Any]:
     """What the page's library draws; ``checked`` against its schema, which takes as long as all else together."""
-    found: dict[str, Any] = chart.to_dict(validate=checked)
-    return found
+    document: dict[str, Any] = chart.to_dict(validate=checked)
+    return document
 
 
 def digits(value: float) -> float:

@@ -196,10 +196,10 @@ class Cluster:
 
     def version_num(self) -> int:
         """The version of the binaries, as the server states it: 180006."""
-        found = re.search(r"(\d+)(?:\.(\d+))?", self._run("postgres", "--version"))
-        if found is None:
+        match = re.search(r"(\d+)(?:\.(\d+))?", self._run("postgres", "--version"))
+        if match is None:
             raise CannotRunError(f"{self._bin / 'postgres'} does not state its version")
-        return int(found[1]) * 10000 + int(found[2] or 0)
+        return int(match[1]) * 10000 + int(match[2] or 0)
 
     def _run(self, program: str, *arguments: str) -> str:
         try:

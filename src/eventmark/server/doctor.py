@@ -72,12 +72,12 @@ def measure_fsync_ms(directory: Path) -> float:
 
     Raises ``CannotRunError`` where nothing can be written.
     """
-    place = machine.existing_part(directory)
+    existing = machine.existing_part(directory)
     block = os.urandom(FSYNC_BLOCK_BYTES)
     flush = getattr(os, "fdatasync", os.fsync)  # PostgreSQL's own default where it exists
     times_ms = []
     try:
-        with tempfile.TemporaryFile(dir=place) as file:
+        with tempfile.TemporaryFile(dir=existing) as file:
             file.write(block * 16)
             os.fsync(file.fileno())
             for repeat in range(FSYNC_REPEATS):
@@ -87,7 +87,7 @@ def measure_fsync_ms(directory: Path) -> float:
                 times_ms.append((time.perf_counter_ns() - began_ns) / 1e6)
     except OSError as error:
         raise CannotRunError(
-            f"cannot write to {place}: {error.strerror}", remedy="name another directory"
+            f"cannot write to {existing}: {error.strerror}", remedy="name another directory"
         ) from error
     return statistics.median(times_ms)
 
@@ -184,8 +184,10 @@ async def _durability_finding(connection: asyncpg.Connection) -> Finding:
 
 async def _statistics_finding(connection: asyncpg.Connection) -> Finding:
     try:
-        place = await extension_schema(connection, "pg_stat_statements")
-        await connection.fetchval(f"select count(*) from {place or 'public'}.pg_stat_statements(false)")
+        installed_in = await extension_schema(connection, "pg_stat_statements")
+        await connection.fetchval(
+            f"select count(*) from {installed_in or 'public'}.pg_stat_statements(false)"
+        )
         observed, verdict = "answers", Verdict.MET
     except asyncpg.PostgresError as error:
         observed, verdict = str(error).partition("\n")[0], Verdict.INCONCLUSIVE

@@ -13,12 +13,12 @@ import asyncpg
 
 async def extension_schema(connection: asyncpg.Connection[Any], name: str) -> str | None:
     """The schema of an extension, as SQL writes it; None where the extension is not installed."""
-    found: str | None = await connection.fetchval(
+    schema: str | None = await connection.fetchval(
         "select quote_ident(n.nspname) from pg_extension e join pg_namespace n on n.oid = e.extnamespace"
         " where e.extname = $1",
         name,
     )
-    return found
+    return schema
 
 
 async def missing_extension(connection: asyncpg.Connection[Any], name: str, *, ours: bool) -> str:

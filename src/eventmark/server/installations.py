@@ -32,7 +32,9 @@ def local_installation() -> Path:
             )
         return installation
     installations = [
-        place for place in _usual_places("postgres", "pg_ctl", "pg_config") if _is_installation(place)
+        directory
+        for directory in _usual_places("postgres", "pg_ctl", "pg_config")
+        if _is_installation(directory)
     ]
     if not installations:
         raise CannotRunError(
@@ -47,13 +49,13 @@ def program_places() -> list[Path]:
     places = sorted(_usual_places("pgbench"), key=_major, reverse=True)
     with suppress(CannotRunError):
         places.insert(0, embedded_installation())
-    return [place / "bin" for place in places]
+    return [directory / "bin" for directory in places]
 
 
 def _usual_places(*programs: str) -> list[Path]:
     places = [*Path("/usr/lib/postgresql").glob("*"), *Path("/usr").glob("pgsql-*"), Path("/usr/local/pgsql")]
-    found = [shutil.which(program) for program in programs]
-    return places + [Path(path).resolve().parent.parent for path in found if path]
+    programs_found = [shutil.which(program) for program in programs]
+    return places + [Path(path).resolve().parent.parent for path in programs_found if path]
 
 
 def _is_installation(place: Path) -> bool:

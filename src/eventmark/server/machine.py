@@ -39,8 +39,8 @@ def disk_counters(directory: Path) -> tuple[int, int] | None:
     """Bytes read from and written to the disk below ``directory`` since the machine started; None for none."""
     number = existing_part(directory).stat().st_dev
     device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve().name
-    found = (psutil.disk_io_counters(perdisk=True) or {}).get(device)
-    return None if found is None else (found.read_bytes, found.write_bytes)
+    counters = (psutil.disk_io_counters(perdisk=True) or {}).get(device)
+    return None if counters is None else (counters.read_bytes, counters.write_bytes)
 
 
 def dynamic_shared_memory_bytes() -> int | None:

@@ -183,8 +183,8 @@ class Monitor:
 
     def _sample_disk(self) -> None:
         """The disk of the cluster, whoever uses it."""
-        found = None if self._disk is None else machine.disk_counters(self._disk)
-        if found is None:
+        counters = None if self._disk is None else machine.disk_counters(self._disk)
+        if counters is None:
             self.missing["disk_read_rate, disk_write_rate"] = (
                 "the server's disk cannot be observed from this machine"
             )
@@ -192,10 +192,12 @@ class Monitor:
         now_s = time.monotonic()
         if self._disk_counters is not None:
             before_s, before = self._disk_counters
-            for name, now, earlier in zip(("disk_read_rate", "disk_write_rate"), found, before, strict=True):
+            for name, now, earlier in zip(
+                ("disk_read_rate", "disk_write_rate"), counters, before, strict=True
+            ):
                 rate = (now - earlier) / MIB / (now_s - before_s)
                 self._samples.add(name, "MiB/s", now_s - self._origin_s, rate)
-        self._disk_counters = (now_s, found)
+        self._disk_counters = (now_s, counters)
 
     async def _sample_sql(self) -> None:
         try:

@@ -89,15 +89,15 @@ class ProcessTree:
         return usage
 
     def _descendants(self, root: psutil.Process) -> list[psutil.Process]:
-        found = root.children(recursive=True)
+        children = root.children(recursive=True)
         if self._leave_out is None:
-            return found
+            return children
         try:
             server = psutil.Process(self._leave_out)
             left_out = {server.pid, *(child.pid for child in server.children(recursive=True))}
         except psutil.Error:
-            return found
-        return [process for process in found if process.pid not in left_out]
+            return children
+        return [process for process in children if process.pid not in left_out]
 
     def _usage(
         self,

@@ -43,11 +43,15 @@ def fitting_programs(
     A psql without TLS is refused by a server that takes nothing else, and beside an encrypted driver it would be
     compared with work that it does not do. Where none fits, the first that has both programs: its error says why.
     """
-    installed = [place for place in places if (place / "psql").exists() and (place / "pgbench").exists()]
+    installed = [
+        directory
+        for directory in places
+        if (directory / "psql").exists() and (directory / "pgbench").exists()
+    ]
     wanted = "t" if encrypted else "f"
-    for place in installed:
-        if _answer(place / "psql", dsn, environment) == wanted:
-            return place
+    for directory in installed:
+        if _answer(directory / "psql", dsn, environment) == wanted:
+            return directory
     return installed[0] if installed else None
 
 

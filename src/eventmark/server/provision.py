@@ -105,12 +105,12 @@ class Server:
         secrets = split_password(self.dsn)[1]
         # What they print is read: in the words and with the decimal point of no country. Their texts are UTF-8,
         # whatever the role's client_encoding is.
-        found = {"LC_ALL": "C", "PGCLIENTENCODING": "UTF8"}
+        environment = {"LC_ALL": "C", "PGCLIENTENCODING": "UTF8"}
         if password := secrets.get("password"):
-            found["PGPASSWORD"] = password
+            environment["PGPASSWORD"] = password
         if key_password := secrets.get("sslpassword"):
-            found |= service_of({"sslpassword": key_password})
-        return found
+            environment |= service_of({"sslpassword": key_password})
+        return environment
 
 
 @contextmanager
@@ -169,15 +169,17 @@ def _own_cluster(
     durable: bool,
     chosen: Mapping[str, str],
 ) -> Iterator[Server]:
-    place = directory or _temporary_directory()
+    cluster_directory = directory or _temporary_directory()
     try:
-        cluster = Cluster(installation, place, port=port, temporary=directory is None and not keep)
+        cluster = Cluster(
+            installation, cluster_directory, port=port, temporary=directory is None and not keep
+        )
         version_num = cluster.version_num()
         if version_num < VERSION_NUM_MIN:
             raise CannotRunError(
                 f"{installation} is PostgreSQL {_version(version_num)}", remedy="install 15 or later"
             )
-        settings = _overlaid(_settings(installation, place, version_num, durable), chosen)
+        settings = _overlaid(_settings(installation, cluster_directory, version_num, durable), chosen)
         try:
             kept = cluster.prepare(settings)
             cluster.start()
@@ -189,7 +191,7 @@ def _own_cluster(
                 version_num=version_num,
                 tuning=settings,
                 bin_directory=installation / "bin",
-                directory=place.absolute(),
+                directory=cluster_directory.absolute(),
                 pid=cluster.pid,
                 kept=kept,
             )
@@ -199,13 +201,13 @@ def _own_cluster(
                 cluster.remove()
     finally:
         if directory is None and not keep:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(cluster_directory, ignore_errors=True)
 
 
 def _temporary_directory() -> Path:
-    place = Path(tempfile.mkdtemp(prefix="eventmark-"))
-    place.chmod(0o711)  # the server's user passes through to its data directory, and sees nothing else
-    return place
+    temporary = Path(tempfile.mkdtemp(prefix="eventmark-"))
+    temporary.chmod(0o711)  # the server's user passes through to its data directory, and sees nothing else
+    return temporary
 
 
 def _version(version_num: int) -> str:
@@ -358,9 +360,9 @@ def _remove_container(container: Any, name: str) -> None:
 
 def _container_class() -> Any:
     """Testcontainers' own, whose place depends on its release. Raises ``UsageError`` without it."""
-    for place in ("testcontainers.community.postgres", "testcontainers.postgres"):
+    for module in ("testcontainers.community.postgres", "testcontainers.postgres"):
         try:
-            return import_module(place).PostgresContainer
+            return import_module(module).PostgresContainer
         except ImportError:
             continue
     raise UsageError("--server docker needs Testcontainers", remedy="pip install 'eventmark[docker]'")

@@ -76,11 +76,13 @@ async def relations_snapshot(connection: asyncpg.Connection[Any], schema: str) -
 
 
 async def _leaf_density(connection: asyncpg.Connection[Any], schema: str) -> Mapping[str, float]:
-    place = await extension_schema(connection, "pgstattuple")
-    if place is None:
+    installed_in = await extension_schema(connection, "pgstattuple")
+    if installed_in is None:
         return {}
     try:
-        rows = await connection.fetch(_FULLNESS.format(place=place), f'"{schema}"', INSPECTED_BYTES_MAX)
+        rows = await connection.fetch(
+            _FULLNESS.format(place=installed_in), f'"{schema}"', INSPECTED_BYTES_MAX
+        )
     except asyncpg.PostgresError:  # a role that may not run it
         return {}
     # An index without an entry has leaves that are neither full nor empty: not a number.

@@ -49,8 +49,8 @@ def confined_dsn(dsn: str, schema: str, extension_schemas: Sequence[str] | None 
     Without ``extension_schemas`` these are those of the DSN, where it is confined to another schema already.
     """
     options = _query(dsn).get("options", "")
-    found = _OPTION.search(options)
-    names = found[1].split(",")[1:] if found else []
+    match = _OPTION.search(options)
+    names = match[1].split(",")[1:] if match else []
     if extension_schemas is not None:
         names = [_quoted(name) for name in extension_schemas if name != schema]
     path = ",".join([_quoted(schema), *names]).replace("\\", "\\\\").replace(" ", "\\ ")

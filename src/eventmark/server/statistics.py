@@ -64,19 +64,19 @@ async def statements_snapshot(
 
     ``of_others`` leaves out those of the connection's own role.
     """
-    place = await extension_schema(connection, "pg_stat_statements")
-    if place is None:
+    installed_in = await extension_schema(connection, "pg_stat_statements")
+    if installed_in is None:
         return None
     try:
-        query = _STATEMENTS.format(read_time=read_time_column(connection), place=place)
+        query = _STATEMENTS.format(read_time=read_time_column(connection), place=installed_in)
         rows = await connection.fetch(query + (_OF_OTHERS if of_others else ""))
     except asyncpg.PostgresError:  # not preloaded, no permission: both say the same
         return None
     totals: dict[str, StatementStatistics] = {}
     for row in rows:
-        found = StatementStatistics(**dict(row))
-        earlier = totals.get(found.statement_id)  # the same statement of another role
-        totals[found.statement_id] = _combined(earlier, found, 1) if earlier else found
+        statistics = StatementStatistics(**dict(row))
+        earlier = totals.get(statistics.statement_id)  # the same statement of another role
+        totals[statistics.statement_id] = _combined(earlier, statistics, 1) if earlier else statistics
     return totals
 
 

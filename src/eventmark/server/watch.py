@@ -195,15 +195,15 @@ def _statement_times(statements: Sequence[StatementStatistics], waits: WaitSampl
     sessions = waits.sessions_by_statement()
     times = [
         StatementTime(
-            text=_short(one.query),
-            calls=one.calls,
-            execution_ms=one.execution_ms,
-            rows=one.rows,
-            pages=one.shared_hit_buffers + one.shared_read_buffers,
-            changes=one.wal_records,
-            sessions=sessions.get(one.statement_id, {}),
+            text=_short(statement.query),
+            calls=statement.calls,
+            execution_ms=statement.execution_ms,
+            rows=statement.rows,
+            pages=statement.shared_hit_buffers + statement.shared_read_buffers,
+            changes=statement.wal_records,
+            sessions=sessions.get(statement.statement_id, {}),
         )
-        for one in statements
+        for statement in statements
     ]
     times.sort(key=lambda one: (-one.sessions_at_work, -one.execution_ms))
     return times[:STATEMENTS_SHOWN]

@@ -196,16 +196,16 @@ def _quantiles(
     blocks: Sequence[Samples], drawn: NDArray[np.intp], q: float, random: np.random.Generator
 ) -> NDArray[np.float64]:
     """The quantile of each resample, by nearest rank and of a nanosecond at least, as of ``_quantile``."""
-    lengths = np.array([len(one) for one in blocks])
+    lengths = np.array([len(block) for block in blocks])
     values = np.full(
         (*drawn.shape, lengths.max()), np.iinfo(np.int64).max
     )  # what is filled up lies behind every rank
-    for number, one in enumerate(blocks):
+    for number, block in enumerate(blocks):
         here = drawn == number
-        values[here, : len(one)] = _drawn_blocks(one, int(here.sum()), random)
+        values[here, : len(block)] = _drawn_blocks(block, int(here.sum()), random)
     ranks = np.array([nearest_rank(q, int(count)) - 1 for count in lengths[drawn].sum(axis=1)])
-    found = np.partition(values.reshape(len(drawn), -1), np.unique(ranks), axis=1)
-    quantiles = np.take_along_axis(found, ranks[:, np.newaxis], axis=1)[:, 0]
+    partitioned = np.partition(values.reshape(len(drawn), -1), np.unique(ranks), axis=1)
+    quantiles = np.take_along_axis(partitioned, ranks[:, np.newaxis], axis=1)[:, 0]
     return np.asarray(np.maximum(quantiles, 1), np.float64)
 
 

@@ -25,7 +25,7 @@ async def append_beside(
     names = [parameter.name for parameter in statement.parameters]
     rows = [values := append_values(stream, events, 0, definition.kinds)]
     if set(names) & set(PER_EVENT_PARAMETERS):
-        rows = [{**values, **event_values(values, place)} for place in range(len(events))]
+        rows = [{**values, **event_values(values, number)} for number in range(len(events))]
     sql = statement.sql(schema)
     encoders = (await read_encoders(connection, {"append_events": sql}))["append_events"]
     for row in rows:

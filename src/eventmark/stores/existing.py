@@ -52,23 +52,23 @@ async def check_existing(
 async def _check_table(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str, table: str
 ) -> None:
-    found = await connection.fetchrow(_TABLE, f'{quoted_schema(schema)}."{table}"')
+    row = await connection.fetchrow(_TABLE, f'{quoted_schema(schema)}."{table}"')
     toml = definition.directory / "store.toml"
-    if found is None:
+    if row is None:
         raise CannotRunError(
             f"there is no table {schema}.{table}",
             remedy=f"name the schema with --schema and the table in {toml}, [tables]",
         )
-    if found["kind"] in _KINDS:
+    if row["kind"] in _KINDS:
         raise CannotRunError(
-            f"{schema}.{table} is {_KINDS[found['kind']]}: its rows have no places and no indexes of their own",
+            f"{schema}.{table} is {_KINDS[row['kind']]}: its rows have no places and no indexes of their own",
             remedy=f"name the table behind it in {toml}, [tables]",
         )
-    if not found["readable"]:
+    if not row["readable"]:
         raise CannotRunError(
-            f"role {found['role']} may not read {schema}.{table}",
-            remedy=f"grant usage on schema {schema} to {found['role']};"
-            f" grant select on {schema}.{table} to {found['role']}",
+            f"role {row['role']} may not read {schema}.{table}",
+            remedy=f"grant usage on schema {schema} to {row['role']};"
+            f" grant select on {schema}.{table} to {row['role']}",
         )
 
 

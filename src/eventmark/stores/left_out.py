@@ -71,11 +71,11 @@ def in_schema(text: str, schema: str, rules: Rules) -> str:
     words = "|".join(map(re.escape, rules.schemas))
     in_literal = re.compile(rf'(?<![\w."])(?:"(?:{words})"|(?:{words}))\.(?=[\w"])')
     parts, at = [], 0
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         word = raw[token.start : token.end].decode()
         if token.token in _LITERALS:
             replaced = in_literal.sub(f"{own}.", word)
-        elif word.strip('"') in rules.schemas and _qualifies(tokens, place, raw):
+        elif word.strip('"') in rules.schemas and _qualifies(tokens, index, raw):
             replaced = own
         else:
             continue

@@ -92,8 +92,8 @@ def _matching(directory: Path, pattern: str) -> list[Path]:
         return [place]
     parts = [*place.parts, "**", "*.sql"] if place.is_dir() else list(place.parts)
     fixed = len(place.parts) if place.is_dir() else _fixed(place)
-    found = Path(*parts[:fixed]).glob("/".join(parts[fixed:])) if fixed < len(parts) else ()
-    files = [path for path in found if path.is_file()]
+    matches = Path(*parts[:fixed]).glob("/".join(parts[fixed:])) if fixed < len(parts) else ()
+    files = [path for path in matches if path.is_file()]
     if not files:
         raise UsageError(
             f"there is no file {place}",

@@ -117,10 +117,10 @@ class Surroundings:
 
     def refuse_names(self, sql: str, path: str, first_line: int) -> None:
         """Raises ``StoreDefinitionError`` for a name of another schema, extensions' and the system's excepted."""
-        for found in qualified_names(sql, first_line):
-            foreign = found.schema in self.schemas and found.schema not in (self.schema, *_SYSTEM)
-            if foreign and (found.schema, found.name) not in self.of_extensions:
-                raise outside(found.verb, f"{found.schema}.{found.name}", path, found.line)
+        for name in qualified_names(sql, first_line):
+            foreign = name.schema in self.schemas and name.schema not in (self.schema, *_SYSTEM)
+            if foreign and (name.schema, name.name) not in self.of_extensions:
+                raise outside(name.verb, f"{name.schema}.{name.name}", path, name.line)
 
 
 async def read_surroundings(connection: asyncpg.Connection[Any], schema: str) -> Surroundings:

@@ -41,7 +41,7 @@ def append_values(
         **_stream_values(stream, kinds),
         "expected_version": expected_version,
         "event_count": len(events),
-        "sequence_numbers": [expected_version + place + 1 for place in range(len(events))],
+        "sequence_numbers": [expected_version + number + 1 for number in range(len(events))],
         **dict(zip(names, arguments[4:], strict=True)),
     }
     if kinds.event_types:

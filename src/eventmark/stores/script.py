@@ -168,7 +168,7 @@ def _read_script(
                 line=line + sql.count("\n", 0, blank),
                 index=node.index_stmt.idxname,
                 inserts_into=frozenset(
-                    one.relation.relname for one in postgast.find_nodes(parsed, _InsertStmt)
+                    insert.relation.relname for insert in postgast.find_nodes(parsed, _InsertStmt)
                 ),
             )
         )
@@ -234,17 +234,17 @@ def qualified_names(sql: str, first_line: int) -> Iterator[QualifiedName]:
         for token in postgast.scan(sql).tokens
         if token.token not in _COMMENTS
     ]
-    for place, (kind, text, start) in enumerate(tokens):
+    for index, (kind, text, start) in enumerate(tokens):
         line = first_line + raw.count(b"\n", 0, start)
         if kind in _LITERALS:
             with suppress(postgast.PgQueryError):  # a text such as "it's", and no body of a function
                 yield from qualified_names(_content(text), line)
-        elif text == "." and 0 < place < len(tokens) - 1 and (place < 2 or tokens[place - 2][1] != "."):
-            before = [word.lower() for _, word, _ in tokens[max(place - 4, 0) : place - 1]]
+        elif text == "." and 0 < index < len(tokens) - 1 and (index < 2 or tokens[index - 2][1] != "."):
+            before = [word.lower() for _, word, _ in tokens[max(index - 4, 0) : index - 1]]
             yield QualifiedName(
-                schema=_identifier(tokens[place - 1][1]),
-                name=_identifier(tokens[place + 1][1]),
-                line=first_line + raw.count(b"\n", 0, tokens[place - 1][2]),
+                schema=_identifier(tokens[index - 1][1]),
+                name=_identifier(tokens[index + 1][1]),
+                line=first_line + raw.count(b"\n", 0, tokens[index - 1][2]),
                 verb=_verb(before),
             )
 
@@ -253,22 +253,22 @@ def parsed_statements(path: Path, text: str, first_line: int) -> Iterator[Any]:
     try:
         yield from postgast.parse(text).stmts
     except postgast.PgQueryError as error:
-        place = max(error.cursorpos - 1, 0)
-        line = text[text.rfind("\n", 0, place) + 1 :].partition("\n")[0]
+        position = max(error.cursorpos - 1, 0)
+        line = text[text.rfind("\n", 0, position) + 1 :].partition("\n")[0]
         message, remedy = error.message, "mend the statement"
         if line.lstrip().startswith("\\"):
             message, remedy = f"{line.strip()} is a command of psql", _PSQL
         elif placeholder := _PLACEHOLDER.search(line):
             message, remedy = f"{placeholder[0]} is a placeholder, and nothing fills it", _FILL
         raise StoreDefinitionError(
-            message, path=str(path), line=first_line + text.count("\n", 0, place), remedy=remedy
+            message, path=str(path), line=first_line + text.count("\n", 0, position), remedy=remedy
         ) from error
 
 
 def kinds_in(sql: str) -> list[str]:
     """What each statement of a text is, as PostgreSQL's grammar names it; nothing where it does not read the text."""
     try:
-        return [one.stmt.WhichOneof("node") or "" for one in postgast.parse(sql).stmts]
+        return [statement.stmt.WhichOneof("node") or "" for statement in postgast.parse(sql).stmts]
     except postgast.PgQueryError:
         return []
 

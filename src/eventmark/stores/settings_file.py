@@ -123,5 +123,5 @@ class SettingsFile:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(known), 1)
-    return f", did you mean {found[0]!r}?" if found else ""
+    matches = difflib.get_close_matches(name, list(known), 1)
+    return f", did you mean {matches[0]!r}?" if matches else ""

@@ -134,8 +134,8 @@ def check_types(definition: StoreDefinition, shape: Shape) -> None:
 
 def _naming(definition: StoreDefinition, types: Mapping[str, str]) -> Naming:
     def form(name: str) -> str:
-        found = types.get(name, "text")
-        return "bigint" if found == "numeric" else found if found not in TEXTS else "text"
+        sql_type = types.get(name, "text")
+        return "bigint" if sql_type == "numeric" else sql_type if sql_type not in TEXTS else "text"
 
     return Naming(
         tenant=form("tenant_id") if definition.has_tenants else "none",

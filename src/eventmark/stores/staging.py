@@ -100,7 +100,9 @@ def _type_name(column: Column) -> str:
 def _insert(definition: StoreDefinition, shape: Shape, schema: str) -> str:
     filled = dict(_filled(definition, shape))
     columns = ", ".join(f'"{column}"' for column in filled)
-    overriding = " overriding system value" if any(one.identity for one in shape.events.values()) else ""
+    overriding = (
+        " overriding system value" if any(column.identity for column in shape.events.values()) else ""
+    )
     return (
         f'insert into {quoted_schema(schema)}."{definition.events_table}" ({columns}){overriding}'
         f" select {', '.join(filled.values())} from {SEEDED} order by global_sequence_id"

@@ -31,7 +31,7 @@ async def read_encoders(
     oids = {}
     for name, sql in statements.items():
         try:
-            oids[name] = [one.oid for one in (await connection.prepare(sql)).get_parameters()]
+            oids[name] = [parameter.oid for parameter in (await connection.prepare(sql)).get_parameters()]
         except asyncpg.PostgresError:  # told when it is run
             continue
     rows = await connection.fetch(_BASE_TYPES, sorted({oid for found in oids.values() for oid in found}))

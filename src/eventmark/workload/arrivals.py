@@ -39,7 +39,7 @@ class Stage:
 
 def parse_stages(text: str) -> tuple[Stage, ...]:
     """``30s:100,2m:1000,30s:0``: how long each lasts, and the rate it ends at. Raises ``UsageError``."""
-    found = []
+    stages = []
     for part in text.split(","):
         match = _STAGE.fullmatch(part)
         if match is None or not float(match["length"]):
@@ -47,8 +47,8 @@ def parse_stages(text: str) -> tuple[Stage, ...]:
                 f"{part.strip()!r:.40} is not a stage",
                 remedy="a stage is a time and the rate it ends at: write for example 30s:100,2m:1000,30s:0",
             )
-        found.append(Stage(float(match["length"]) * _UNIT_S[match["unit"]], float(match["rate"])))
-    return tuple(found)
+        stages.append(Stage(float(match["length"]) * _UNIT_S[match["unit"]], float(match["rate"])))
+    return tuple(stages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Arrivals:
 
     @classmethod
     def staged(cls, stages: Sequence[Stage]) -> Arrivals:
-        return cls(STAGES, max(one.rate_per_s for one in stages), tuple(stages))
+        return cls(STAGES, max(stage.rate_per_s for stage in stages), tuple(stages))
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES and not self.stages:
@@ -94,14 +94,14 @@ class Arrivals:
     @property
     def stage_ends_s(self) -> list[float]:
         """When each stage ends, from the start."""
-        return [float(end_s) for end_s in np.cumsum([one.seconds for one in self.stages])]
+        return [float(end_s) for end_s in np.cumsum([stage.seconds for stage in self.stages])]
 
     def rates_per_s(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         """The rate at moments given as shares of the whole time, 0..1."""
         if self.stages:
             ends_s = [0.0, *self.stage_ends_s]
             reached: NDArray[np.float64] = np.interp(
-                shares * ends_s[-1], ends_s, [0.0, *(one.rate_per_s for one in self.stages)]
+                shares * ends_s[-1], ends_s, [0.0, *(stage.rate_per_s for stage in self.stages)]
             )
             return reached
         if self.schedule == "ramp":

@@ -68,7 +68,7 @@ def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
     order = np.argsort(at_us, kind="stable")  # stable: within a stream the sequence decides
     tenant = tenant_of[aggregate[order]]
     correlation, cause, correlation_count = _correlate(tenant, plan.tenant_count)
-    types = [LIFECYCLES[place].aggregate_type for place in lifecycle.tolist()]
+    types = [LIFECYCLES[index].aggregate_type for index in lifecycle.tolist()]
     aggregate_ids = [dashed(text) for text in hex_ids(_random_ids(len(length), random))]
     return Cohort(
         first_event=first_event,
@@ -95,7 +95,7 @@ def make_cohort(plan: CorpusPlan, number: int) -> Cohort:
 def hex_ids(ids: np.ndarray) -> list[str]:
     """Ids of 16 bytes as text of 32 hexadecimal digits."""
     text = ids.tobytes().hex()
-    return [text[place : place + 32] for place in range(0, len(text), 32)]
+    return [text[start : start + 32] for start in range(0, len(text), 32)]
 
 
 def _share_out(
@@ -111,7 +111,7 @@ def _share_out(
     for kind, share in ((large, plan.shape.large_events), (~large, 1 - plan.shape.large_events)):
         weights[kind] *= share / weights[kind].sum()
     quotas = _apportion(weights, count)
-    owners = [place for kind in (large, ~large) for place in _make_room_for_longest(quotas, kind, number)]
+    owners = [index for kind in (large, ~large) for index in _make_room_for_longest(quotas, kind, number)]
     return quotas, owners
 
 
@@ -125,7 +125,7 @@ def _make_room_for_longest(quotas: np.ndarray, kind: np.ndarray, number: int) ->
     if missing and len(others):
         quotas[chosen] = np.maximum(quotas[chosen], LONGEST_STREAM_EVENTS)
         quotas[others] = _apportion(quotas[others].astype(float), int(quotas[others].sum()) - missing)
-    return [place for place in chosen.tolist() if quotas[place] >= LONGEST_STREAM_EVENTS]
+    return [index for index in chosen.tolist() if quotas[index] >= LONGEST_STREAM_EVENTS]
 
 
 def _longest_streams(events: int) -> int:
@@ -147,11 +147,11 @@ def _draw_streams(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tenant and length of each of the cohort's streams; each tenant's lengths sum to its quota."""
     tenants, lengths = [], []
-    for place, quota in enumerate(quotas.tolist()):
-        own = owners.count(place)
+    for index, quota in enumerate(quotas.tolist()):
+        own = owners.count(index)
         drawn = _draw_lengths(quota - own * LONGEST_STREAM_EVENTS, median, random)
         lengths.append(np.concatenate([np.full(own, LONGEST_STREAM_EVENTS), drawn]))
-        tenants.append(np.full(own + len(drawn), place))
+        tenants.append(np.full(own + len(drawn), index))
     return np.concatenate(tenants), np.concatenate(lengths)
 
 

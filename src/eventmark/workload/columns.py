@@ -100,7 +100,7 @@ def make_columns(
 def _payloads(plan: CorpusPlan, cohort: Cohort, here: slice) -> list[bytes]:
     if plan.samples:
         places = cohort.prose[here] % len(plan.sampled)
-        return [plan.sampled[place].encode() for place in places.tolist()]
+        return [plan.sampled[index].encode() for index in places.tolist()]
     openings = cohort.openings
     if plan.payload_profile == LEAN:
         return [
@@ -151,18 +151,18 @@ def _formatted(template: str, fields: dict[str, np.ndarray]) -> list[bytes]:
     """The template with its ``<name>`` replaced by each row's fields, which are of fixed width."""
     parts = re.split("<(.*?)>", template)  # text, name, text, name, ..., text
     columns = [
-        fields[part] if place % 2 else np.frombuffer(part.encode(), f"S{len(part)}")
-        for place, part in enumerate(parts)
+        fields[part] if index % 2 else np.frombuffer(part.encode(), f"S{len(part)}")
+        for index, part in enumerate(parts)
     ]
     rows = np.empty(
         len(next(iter(fields.values()))),
-        [(f"f{place}", column.dtype) for place, column in enumerate(columns)],
+        [(f"f{index}", column.dtype) for index, column in enumerate(columns)],
     )
-    for place, column in enumerate(columns):
-        rows[f"f{place}"] = column
+    for index, column in enumerate(columns):
+        rows[f"f{index}"] = column
     return sliced(rows.tobytes(), rows.dtype.itemsize)
 
 
 def sliced(data: bytes, size: int) -> list[bytes]:
     """The data in pieces of ``size`` bytes."""
-    return [data[place : place + size] for place in range(0, len(data), size)]
+    return [data[start : start + size] for start in range(0, len(data), size)]

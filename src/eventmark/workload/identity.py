@@ -64,7 +64,7 @@ class Naming:
         """Streams called ``names``, which are UUIDs; ``first`` is the number of the first of them."""
         if self.stream in ("text", "uuid"):
             return names
-        return [str(first + place) for place in range(len(names))]
+        return [str(first + number) for number in range(len(names))]
 
     def new_stream_ids(self, random: np.random.Generator) -> Iterator[str]:
         """Ids of streams that are not there yet, without end; never those of another load with the same seed."""

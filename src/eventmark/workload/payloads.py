@@ -108,9 +108,9 @@ def opening(aggregate_type: str, aggregate_id: str) -> str:
 
 def draw_sizes(classes: Sequence[SizeClass], count: int, random: np.random.Generator) -> np.ndarray:
     """Sizes in bytes of ``count`` payloads."""
-    place = random.choice(len(classes), size=count, p=[size.share for size in classes])
-    low = np.array([size.low_bytes for size in classes])[place]
-    high = np.array([size.high_bytes for size in classes])[place]
+    size_class = random.choice(len(classes), size=count, p=[size.share for size in classes])
+    low = np.array([size.low_bytes for size in classes])[size_class]
+    high = np.array([size.high_bytes for size in classes])[size_class]
     return np.asarray(low + (random.random(count) * (high - low + 1)).astype(np.int64))
 
 
@@ -135,7 +135,7 @@ def example_payloads(
 
 
 def _item(number: int, random: np.random.Generator) -> str:
-    name = " ".join(_WORDS[place] for place in random.integers(len(_WORDS), size=2).tolist())
+    name = " ".join(_WORDS[index] for index in random.integers(len(_WORDS), size=2).tolist())
     return (
         f'{{"sku": "{random.integers(1 << 32):08x}", "name": "{name}", "quantity": {number % 9 + 1}, '
         f'"price": {random.integers(100, 99_999) / 100:.2f}}}'

@@ -119,7 +119,7 @@ class CorpusPlan:
     def example_payloads(self, count: int, random: np.random.Generator) -> list[str]:
         """``count`` payloads as the corpus has them."""
         if self.samples:
-            return [self.sampled[place] for place in random.integers(0, len(self.sampled), count).tolist()]
+            return [self.sampled[index] for index in random.integers(0, len(self.sampled), count).tolist()]
         return example_payloads(count, random, self.payload_profile, self.size_classes)
 
     @property

@@ -38,7 +38,7 @@ def variants(samples: Sequence[str], random: np.random.Generator) -> list[str]:
 
 def size_classes(payloads: Sequence[str]) -> tuple[SizeClass, ...]:
     """The smaller, the middle and the larger third of the payloads; fewer where many are of one size."""
-    sizes = np.sort([len(one.encode()) for one in payloads])
+    sizes = np.sort([len(payload.encode()) for payload in payloads])
     ends = np.unique(np.quantile(sizes, [1 / 3, 2 / 3, 1.0], method="inverted_cdf")).tolist()
     classes = []
     for low, high in zip([0, *(end + 1 for end in ends[:-1])], ends, strict=True):

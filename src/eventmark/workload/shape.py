@@ -40,7 +40,8 @@ class CorpusShape:
 
     def __str__(self) -> str:
         sizes = ",".join(
-            f"{100 * one.share:g}%:{one.low_bytes}-{one.high_bytes}" for one in self.payload_sizes
+            f"{100 * payload_size.share:g}%:{payload_size.low_bytes}-{payload_size.high_bytes}"
+            for payload_size in self.payload_sizes
         )
         return (
             f"{self.large_tenants:.0%} of the tenants own {self.large_events:.0%},"

@@ -187,7 +187,7 @@ def _drawn(column: str, is_single: bool, oid: int, batches: Batches) -> Ahead:
     if column == "timestamp":
         return lambda instant, ids, payloads, count: repeat(header + framed(encode(instant)) * size, count)
     if column == "payload":
-        ready = [(header if size == 1 else b"") + framed(encode(one)) for one in batches.payloads]
+        ready = [(header if size == 1 else b"") + framed(encode(payload)) for payload in batches.payloads]
         if size == 1:
             return lambda instant, ids, payloads, count: [ready[place] for place in payloads]
         return lambda instant, ids, payloads, count: _joined(

@@ -65,7 +65,7 @@ class WireGenerator:
         self._to_send: list[Call] = []
         self._ahead: list[deque[Call]] = [deque() for _ in operations]
         self._to_draw = deque(  # operations, once for each block of theirs that is missing
-            kind for kind, one in enumerate(operations) for _ in range(AHEAD // one.block)
+            kind for kind, operation in enumerate(operations) for _ in range(AHEAD // operation.block)
         )
         self._sweep_ns = 0
         self._observer = operations[0].sessions.observer if operations else None
@@ -80,7 +80,7 @@ class WireGenerator:
     @property
     def transactions(self) -> tuple[int, ...]:
         """The operations that send a statement for each event, in one transaction, by place in the mix."""
-        return tuple(place for place, operation in enumerate(self._operations) if operation.is_transaction)
+        return tuple(index for index, operation in enumerate(self._operations) if operation.is_transaction)
 
     @property
     def in_flight(self) -> int:

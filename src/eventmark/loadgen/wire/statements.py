@@ -43,13 +43,13 @@ class Prepared:
 
     def row(self, result: Any, place: int, names: Sequence[str]) -> dict[str, Any]:
         """Of one row of an answer, the columns of these names that it has."""
-        found = {}
+        values = {}
         for name in names:
             if name in self.columns:
                 column, decode = self.columns[name]
                 value = result.get_value(place, column)
-                found[name] = None if value is None else decode(value)
-        return found
+                values[name] = None if value is None else decode(value)
+        return values
 
 
 NOTHING = Prepared(
@@ -88,11 +88,11 @@ def describe(sessions: StoreSessions, conninfo: bytes, names: Sequence[str]) -> 
 def _described(sessions: StoreSessions, connection: Any, name: str) -> Prepared:
     key, sql = f"eventmark_{name}".encode(), sessions.opening.sql[name].encode()
     prepared = connection.prepare(key, sql)
-    found = connection.describe_prepared(key) if prepared.status in GOOD else prepared
-    if found.status not in GOOD:
-        raise CannotRunError(f"{name}: {failure_of(found)}")
+    description = connection.describe_prepared(key) if prepared.status in GOOD else prepared
+    if description.status not in GOOD:
+        raise CannotRunError(f"{name}: {failure_of(description)}")
     parameters = sessions.parameters(name)
-    oids = [found.param_type(place) for place in range(found.nparams)]
+    oids = [description.param_type(index) for index in range(description.nparams)]
     made = sessions.value_encoders(name)
     written = [_written(oid, make) for oid, make in zip(oids, made, strict=True)]
     return Prepared(
@@ -100,9 +100,10 @@ def _described(sessions: StoreSessions, connection: Any, name: str) -> Prepared:
         formats=[form for _, form in written],
         is_plain=[make is None for make in made],
         columns={
-            found.fname(place).decode(): (place, decoder(found.ftype(place))) for place in range(found.nfields)
+            description.fname(index).decode(): (index, decoder(description.ftype(index)))
+            for index in range(description.nfields)
         },
-        is_void=all(found.ftype(place) == VOID for place in range(found.nfields)),
+        is_void=all(description.ftype(index) == VOID for index in range(description.nfields)),
     )  # fmt: skip
 
 

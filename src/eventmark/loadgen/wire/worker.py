@@ -41,7 +41,9 @@ async def run_load_worker(task: WorkerTask, link: WorkerLink) -> WorkerRecords:
     made = [wire_operation(operation, sessions, statements) for operation in operations]
     poller = make_poller()
     size = task.plan.part(task.plan.pool_max, task.number)
-    connections = Connections(conninfo, {one.key: one.sql for one in statements.values()}, size, poller)
+    connections = Connections(
+        conninfo, {statement.key: statement.sql for statement in statements.values()}, size, poller
+    )
     try:
         return await _generate(task, WireGenerator(task.plan, task.number, made, connections, poller), link)
     finally:

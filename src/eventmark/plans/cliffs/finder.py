@@ -60,20 +60,22 @@ def find_cliffs(cells: Sequence[Cell]) -> list[Cliff]:
             by_question.setdefault(cell.question.key, []).append(cell)
             by_statement.setdefault(cell.question.statement, []).append(cell)
     groups: dict[tuple[str, ...], list[tuple[Judged, Cell | Alternative, str]]] = {}
-    for one in judge_cells(cells):
-        if one.times < CLIFF_FACTOR:
+    for judged_cell in judge_cells(cells):
+        if judged_cell.times < CLIFF_FACTOR:
             continue
         better, kind = _better(
-            one.cell, by_question[one.cell.question.key], by_statement[one.cell.question.statement]
+            judged_cell.cell,
+            by_question[judged_cell.cell.question.key],
+            by_statement[judged_cell.cell.question.statement],
         )
         cause: tuple[str, ...] = ()
         if kind == OTHER_CONDITION and isinstance(better, Cell):
-            cause = _differences(one.cell, better)
+            cause = _differences(judged_cell.cell, better)
         elif isinstance(better, Alternative):
             cause = (better.name,)
-        groups.setdefault((one.cell.question.statement, one.cell.shape, kind, *cause), []).append(
-            (one, better, kind)
-        )
+        groups.setdefault(
+            (judged_cell.cell.question.statement, judged_cell.cell.shape, kind, *cause), []
+        ).append((judged_cell, better, kind))
     cliffs = []
     for members in groups.values():
         judged, better, kind = max(members, key=lambda member: member[0].times)
@@ -89,28 +91,28 @@ def find_cliffs(cells: Sequence[Cell]) -> list[Cliff]:
 def why(cliff: Cliff) -> str:
     """What happened, and why the planner chose it, by its own estimates."""
     cell, better = cliff.worst, cliff.better
-    said = [
+    clauses = [
         f"{_work_told(cell.work)}, {cliff.times:,.0f} times the work it takes"
         f" {_where(cliff)} ({_work_told(better.work)})"
     ]
     if cell.work["estimate_factor"] > 2:
-        said.append(
+        clauses.append(
             f"a scan gave {cell.work['estimate_factor']:,.0f} times the rows that the planner expected of it"
         )
     if cliff.kind == OTHER_QUESTION:
-        said.append("with these indexes there is no plan for it that does better")
+        clauses.append("with these indexes there is no plan for it that does better")
     elif better.cost is not None and cliff.kind == OTHER_PLAN:
-        said.append(
+        clauses.append(
             f"the planner put {cell.cost:,.1f} on the plan it chose and {better.cost:,.1f} on the better one"
         )
     elif isinstance(better, Cell) and cell.generic and not better.generic:
-        said.append(
+        clauses.append(
             f"a generic plan has to do for every value, and was put at {cell.cost:,.1f};"
             f" for these values the planner would have expected {better.cost:,.1f} of the custom one"
         )
     elif isinstance(better, Cell):
-        said.append(f"it was put at {cell.cost:,.1f}, the better one at {better.cost:,.1f}")
-    return "; ".join(said)
+        clauses.append(f"it was put at {cell.cost:,.1f}, the better one at {better.cost:,.1f}")
+    return "; ".join(clauses)
 
 
 def remedy(cliff: Cliff) -> str:
@@ -173,7 +175,7 @@ def _best(cells: Iterable[Cell], of: Callable[[Cell], _Key]) -> dict[_Key, Mappi
     """The least work per row of any plan, those that were tried included, by ``of(cell)``."""
     best: dict[_Key, Mapping[str, float]] = {}
     for cell in cells:
-        for work in (cell.work, *(one.work for one in cell.alternatives)):
+        for work in (cell.work, *(alternative.work for alternative in cell.alternatives)):
             key = of(cell)
             if key not in best or weigh(work) < weigh(best[key]):
                 best[key] = work
@@ -187,7 +189,11 @@ def _better(
     good = [one for one in same_question if times_the_work(cell.work, one.work) >= CLIFF_FACTOR]
     if good:
         return min(good, key=lambda one: (*_distance(cell, one), weigh(one.work))), OTHER_CONDITION
-    tried = [one for one in cell.alternatives if times_the_work(cell.work, one.work) >= CLIFF_FACTOR]
+    tried = [
+        alternative
+        for alternative in cell.alternatives
+        if times_the_work(cell.work, alternative.work) >= CLIFF_FACTOR
+    ]
     if tried:
         return min(tried, key=lambda one: weigh(one.work)), OTHER_PLAN
     others = [other for one in same_question for other in one.alternatives]
@@ -225,5 +231,5 @@ def _where(cliff: Cliff) -> str:
 
 def _work_told(work: Mapping[str, float]) -> str:
     rows = rows_of(work) if work["rows"] or work["rows_written"] else 0
-    said = f"{pages_of(work):,.0f} pages for {rows:,.0f} row{'s' * (rows != 1)}"
-    return said + (f", {work['rows_removed']:,.0f} rows thrown away" if work["rows_removed"] else "")
+    text = f"{pages_of(work):,.0f} pages for {rows:,.0f} row{'s' * (rows != 1)}"
+    return text + (f", {work['rows_removed']:,.0f} rows thrown away" if work["rows_removed"] else "")

@@ -150,17 +150,17 @@ def pairwise_sample(questions: Sequence[Question], limit: int, random: np.random
     if len(questions) <= limit:
         return list(questions)
     order = [0, len(questions) - 1]
-    order += [int(place) for place in random.permutation(np.arange(1, len(questions) - 1))]
+    order += [int(index) for index in random.permutation(np.arange(1, len(questions) - 1))]
     pairs = [_pairs(question) for question in questions]
     chosen = order[:2][:limit]
-    met = set().union(*(pairs[place] for place in chosen))
-    waiting = [place for place in order if place not in chosen]
+    met = set().union(*(pairs[index] for index in chosen))
+    waiting = [index for index in order if index not in chosen]
     while len(chosen) < limit:
-        best = max(waiting, key=lambda place: len(pairs[place] - met))
+        best = max(waiting, key=lambda index: len(pairs[index] - met))
         chosen.append(best)
         waiting.remove(best)
         met |= pairs[best]
-    return [questions[place] for place in sorted(chosen)]
+    return [questions[index] for index in sorted(chosen)]
 
 
 def _pairs(question: Question) -> set[tuple[tuple[int, str], tuple[int, str]]]:
@@ -172,8 +172,8 @@ async def _deciles(drawn: StoreSample) -> list[Study]:
     ordered = (await sampling.tenants_by_size(drawn.events, drawn.rows))[::-1]
     places = {round(share * (len(ordered) - 1)): None for share in np.linspace(0, 1, DECILES)}
     return [
-        await study_tenant(drawn, f"decile {_decile(place, len(ordered))}", ordered[place])
-        for place in places
+        await study_tenant(drawn, f"decile {_decile(index, len(ordered))}", ordered[index])
+        for index in places
     ]
 
 

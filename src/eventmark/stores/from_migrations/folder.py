@@ -70,7 +70,7 @@ def _settings(directory: Path, proposal: Proposal) -> Iterator[str]:
     rules = proposal.rules
     yield "# Proposed from migrations, which are read from where they are: later ones count."
     yield f'name = "{store_name_of(directory)}"'
-    yield f"schema = {_list(_relative(directory, one) for one in proposal.patterns)}"
+    yield f"schema = {_list(_relative(directory, pattern) for pattern in proposal.patterns)}"
     if proposal.events is None:
         yield "# No table holds whole events: name a view of them in [tables], and map its columns in [columns]."
         yield f'ordering = "{proposal.ordering}"'
@@ -103,7 +103,7 @@ def _refused(events: Mapped) -> Iterator[str]:
     """What the append that is written refuses: by what it compares, or by a unique key."""
     id_, tenant = events.column("event_id"), events.column("tenant_id")
     keys = [{id_.name}, {id_.name, tenant.name if tenant else ""}] if id_ else []
-    if any(one.is_unique and set(one.columns) in keys for one in events.table.indexes):
+    if any(index.is_unique and set(index.columns) in keys for index in events.table.indexes):
         yield "repeated ids"
     yield "future versions"
     if "transaction_id" in events.guesses:
@@ -135,8 +135,8 @@ def _columns(names: Sequence[str], mapped: Mapped) -> Iterator[str]:
 
 
 def _relative(directory: Path, pattern: str) -> str:
-    place = os.path.expanduser(pattern)  # noqa: PTH111 - a pattern is no path
-    return place if os.path.isabs(place) else os.path.relpath(place, directory)  # noqa: PTH117
+    path = os.path.expanduser(pattern)  # noqa: PTH111 - a pattern is no path
+    return path if os.path.isabs(path) else os.path.relpath(path, directory)  # noqa: PTH117
 
 
 def _list(words: Iterator[str] | Sequence[str]) -> str:
@@ -148,7 +148,7 @@ def told(proposal: Proposal) -> Iterator[str]:
     events = proposal.events
     for one in proposal.left_out:
         yield f"not run: {one}"
-    if len(proposal.patterns) > 1 and not any("*" in one for one in proposal.patterns):
+    if len(proposal.patterns) > 1 and not any("*" in pattern for pattern in proposal.patterns):
         yield "migrations: named one by one, so later ones do not count; give a folder, or a pattern in quotes"
     if events is None:
         return
@@ -164,7 +164,11 @@ def told(proposal: Proposal) -> Iterator[str]:
         yield f"column {name}: no event has a value for it, filled with {expression}"
     for reference in events.references():
         yield f"table {reference.table}: events refer to it; seed.sql and append_events.sql fill it"
-    names = [one.table.name for one in proposal.candidates if one is not events and not one.missing]
+    names = [
+        candidate.table.name
+        for candidate in proposal.candidates
+        if candidate is not events and not candidate.missing
+    ]
     if names:
         yield f"table {events.table.name}: chosen before {', '.join(names)}; --table names another"
     if proposal.made.functions:
@@ -184,7 +188,7 @@ def refusal(proposal: Proposal, directory: Path) -> UsageError:
         "global_sequence_id": "a position", "sequence_number": "a version", "aggregate_id": "a stream",
         "event_type": "a type", "payload": "a payload",
     }  # fmt: skip
-    likely = [one for one in proposal.candidates if len(one.missing) < len(roles) - 1][:3]
+    likely = [candidate for candidate in proposal.candidates if len(candidate.missing) < len(roles) - 1][:3]
     facts = [f"{one.table.name} lacks {' and '.join(roles[name] for name in one.missing)}" for one in likely]
     unfilled = [
         f"column {name} of {one.table.name} cannot be filled"

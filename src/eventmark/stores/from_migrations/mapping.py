@@ -183,10 +183,10 @@ def _stream_key(table: Table, free: Mapping[str, Column]) -> dict[str, Guess]:
         index.columns for index in table.indexes
         if index.is_unique and len(index.columns) > 1 and all(name in free for name in index.columns)
     ]  # fmt: skip
-    found = [guesses for key in keys if (guesses := _of_key([free[name] for name in key]))]
-    if found:
+    complete = [guesses for key in keys if (guesses := _of_key([free[name] for name in key]))]
+    if complete:
         return min(
-            found,
+            complete,
             key=lambda one: sum(_rank(name, guess.column) for name, guess in one.items()) - 99 * len(one),
         )
     guesses = {}
@@ -200,7 +200,7 @@ def _of_key(columns: Sequence[Column]) -> dict[str, Guess]:
     numbers = [column for column in columns if column.type in _INTEGERS and not column.counts]
     if not numbers:
         return {}
-    version = min(reversed(numbers), key=lambda one: _rank("sequence_number", one))
+    version = min(reversed(numbers), key=lambda number: _rank("sequence_number", number))
     others = [column for column in columns if column is not version]
     tenants = [column for column in others if _has_name_of("tenant_id", column)]
     ids = [

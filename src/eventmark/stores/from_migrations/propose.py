@@ -37,14 +37,14 @@ async def propose(
     ]
     rules, left_out = rules_for(texts)
     made = await _try(connection, schema, texts, rules)
-    found = candidates(made)
-    events = _chosen(found, table)
+    tables = candidates(made)
+    events = _chosen(tables, table)
     return Proposal(
         patterns=patterns,
         rules=rules,
         left_out=tuple(left_out),
         made=made,
-        candidates=tuple(found),
+        candidates=tuple(tables),
         events=events,
         snapshots=map_snapshots(made, events) if events else None,
     )

@@ -30,7 +30,7 @@ def statement_files(
         (tables[reference.table], reference) for reference in events.references() if reference.table in tables
     ]
     if companions:
-        yield "seed.sql", "\n\n".join(_seed(events, *one) for one in companions)
+        yield "seed.sql", "\n\n".join(_seed(events, *companion) for companion in companions)
     yield "append_events.sql", _append(events, companions)
     yield "load_aggregate.sql", _load(events)
     yield "stream_events.sql", _stream(events)
@@ -79,8 +79,8 @@ def _results(mapped: Mapped) -> str:
 def _append(events: Mapped, companions: list[tuple[Table, Reference]]) -> str:
     batch = [name for name in _BATCH if name in events.guesses]
     ids = [name for name in _STREAM if name in events.guesses]
-    beside = [_companion(events, *one, place) for place, one in enumerate(companions)]
-    counting = [place for place, (_, counts) in enumerate(beside) if counts]
+    beside = [_companion(events, *companion, number) for number, companion in enumerate(companions)]
+    counting = [number for number, (_, counts) in enumerate(beside) if counts]
     parameters = [_parameter(events, name) for name in ids]
     parameters += ["expected_version bigint", *(["event_count bigint"] if counting else [])]
     parameters += [f"{_BATCH[name]} {events[name].declared}[]" for name in batch]
@@ -90,7 +90,7 @@ def _append(events: Mapped, companions: list[tuple[Table, Reference]]) -> str:
     guards = ["coalesce((select version from last_event), 0) = :expected_version"]
     if transaction:
         guards.append("coalesce((select written_by <= pg_current_xact_id() from last_event), true)")
-    guards += [f"exists (select from companion_{place})" for place in counting]
+    guards += [f"exists (select from companion_{number})" for number in counting]
     header = _header(
         "append_events", "append a batch to one stream, if the stream is at the expected version; one statement",
         parameters, _stream_index(events),
