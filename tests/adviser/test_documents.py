@@ -173,7 +173,7 @@ def test_gains_of_reads_and_their_price_are_reported() -> None:
     assert saved(best).startswith("appends/s 1.00 × as fast, load_aggregate[1000] 2.00 × as fast")
     assert "table size +29%" in saved(best)
     script = advice_script(advice, [], schema="public", store="s", evidence="r")
-    assert "-- b, load_aggregate[1000] 2.00 times as fast." in script
+    assert "-- b, load_aggregate[1000] 2.00 × as fast." in script
 
 
 def test_wider_rows_may_lie_on_more_pages_and_toast_counts() -> None:

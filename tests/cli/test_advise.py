@@ -23,7 +23,7 @@ def test_advice_on_a_store_is_shown_and_written_as_a_script(
     )  # fmt: skip
     result = read_result(tmp_path / "out" / "result.json")
     assert done.code == (0 if result.verdict is Verdict.MET else 3), done.err
-    assert "the most worth first in each" in done.out
+    assert "What to do: changes of the store" in done.out
     assert "drop row trigger" in done.out
     script = (tmp_path / "out" / "advice.sql").read_text()
     assert 'drop index concurrently if exists "idx_events_payload_type";' in script

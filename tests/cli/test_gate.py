@@ -69,7 +69,7 @@ def plant(place: Path, branch: str, file: str, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--base", "nowhere", "--store", "my-store"), 2, "'nowhere' is no commit"),
+        (("--base", "nowhere", "--store", "my-store"), 2, "'nowhere' is not a commit"),
         (("--base", "main", "--store", "other"), 2, "no store other"),
         (("--base", "main"), 2, "no store of its own"),
         (("--base", "eaf", "--candidate", "my-store", "--only", "append_event[1]"), 2, "did you mean"),

@@ -102,7 +102,7 @@ def test_a_server_is_shown_without_its_password() -> None:
 @pytest.mark.parametrize(
     ("base", "candidate", "store", "said"),
     [
-        ("none", "HEAD", "db/my-store", "'none' is no commit"),
+        ("none", "HEAD", "db/my-store", "'none' is not a commit"),
         ("--all", "HEAD", "db/my-store", "no commit"),
         ("HEAD", "HEAD", "db/other", "no store db/other"),
         ("HEAD", "HEAD", "eaf", "no store of its own"),
