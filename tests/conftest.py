@@ -6,6 +6,7 @@ hold back what consumers may see in every database of the same cluster.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -107,6 +108,6 @@ def _seeded(server: Server, name: str, store: str) -> Iterator[str]:
     execute(server.dsn, f"create database {name}")
     dsn = server.dsn.rsplit("/", 1)[0] + f"/{name}"
     execute(dsn, "create extension if not exists pg_stat_statements")
-    seed(dsn, find_store(store), CorpusPlan(EVENTS), schema="eventmark", workers=1)
+    asyncio.run(seed(dsn, find_store(store), CorpusPlan(EVENTS), schema="eventmark", workers=1))
     yield name
     drop_database(server.dsn, name)

@@ -29,6 +29,7 @@ from eventmark.errors import UsageError
 from eventmark.jobs.job import Job
 from eventmark.results.results import RunResult, Verdict
 from eventmark.server import Server
+from eventmark.server.loop import connection_to
 from eventmark.stats.ratios import Ratio
 from eventmark.stores import find_store, make_scratch_store
 from tests.adviser.conftest import MakeCopies
@@ -202,7 +203,7 @@ def test_settings_are_tried_and_the_server_stays_as_it_was(copies_of: MakeCopies
     copies = copies_of("eaf", single_pairs=1)
 
     async def everything() -> list[asyncpg.Record]:
-        async with copies.connection() as connection:
+        async with connection_to(copies.job.server.dsn) as connection:
             return list(await connection.fetch("select name, setting from pg_settings order by name"))
 
     before = asyncio.run(everything())

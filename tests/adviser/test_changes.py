@@ -17,11 +17,12 @@ from eventmark.adviser.triggers import without_trigger
 from eventmark.adviser.variants import read_subject, variants
 from eventmark.adviser.wal import AppendWal
 from eventmark.judgement.counters import PAGE_PLACES
+from eventmark.server.loop import connection_to
 from tests.adviser.conftest import MakeCopies, rewrite
 
 
 def tried(copies: Copies) -> _Small:
-    return asyncio.run(_try_small(copies))
+    return copies.ask(_try_small)
 
 
 def by_name(trials: list[Trial]) -> dict[str, Trial]:
@@ -38,7 +39,7 @@ def test_two_states_that_are_alike_cost_the_same_to_the_byte(copies_of: MakeCopi
 
     async def costs() -> list[tuple[float, float]]:
         found = []
-        async with copies.connection() as connection:
+        async with connection_to(copies.job.server.dsn) as connection:
             for schema in (copies.plain, copies.changed, copies.plain):
                 state = await examine_state(copies, connection, schema)
                 await copies.vacuum(connection, schema)
@@ -149,7 +150,7 @@ def test_a_row_trigger_goes_only_where_rows_come_out_the_same(
     copies = copies_of(str(own))
 
     async def row_work() -> list[Trial]:
-        async with copies.connection() as connection:
+        async with connection_to(copies.job.server.dsn) as connection:
             before = await examine_state(copies, connection, copies.changed)
             await copies.vacuum(connection, copies.changed)
             return await _try_row_work(copies, connection, before)
@@ -196,7 +197,7 @@ def test_a_table_whose_keys_hold_the_tenant_is_tried_in_partitions(copies_of: Ma
     copies = copies_of(str(own))
 
     async def read() -> list[Candidate | Trial]:
-        async with copies.connection() as connection:
+        async with connection_to(copies.job.server.dsn) as connection:
             return variants(await read_subject(copies, connection, copies.changed))
 
     found = {(one if isinstance(one, Candidate) else one.candidate).name: one for one in asyncio.run(read())}
@@ -205,7 +206,7 @@ def test_a_table_whose_keys_hold_the_tenant_is_tried_in_partitions(copies_of: Ma
     assert "recorded_at is not in the unique index" in by_time.refusal
     by_tenant = found["partitioned by tenant"]
     assert isinstance(by_tenant, Candidate)
-    trial = asyncio.run(try_kept(copies, by_tenant))
+    trial = copies.ask(try_kept, by_tenant)
     assert trial.refusal == ""
     assert trial.compared > 30
     assert any(
@@ -223,13 +224,13 @@ def test_columns_in_an_order_that_aligns_better_take_less_room(copies_of: MakeCo
     copies = copies_of(str(own))
 
     async def read() -> list[Candidate | Trial]:
-        async with copies.connection() as connection:
+        async with connection_to(copies.job.server.dsn) as connection:
             return variants(await read_subject(copies, connection, copies.changed))
 
     candidate = next(
         one for one in asyncio.run(read()) if isinstance(one, Candidate) and one.kind == "column order"
     )
-    trial = asyncio.run(try_kept(copies, candidate))
+    trial = copies.ask(try_kept, candidate)
     assert trial.refusal == ""
     # For a large tenant the planner weighs its index against the log's: smaller rows may tip it
     assert {one.statement for one in trial.worse} <= {"stream_tenant_events"}
@@ -244,7 +245,7 @@ def test_an_index_that_others_use_is_not_tried_without(copies_of: MakeCopies) ->
     copies.protected = frozenset({"idx_events_type_time"})
 
     async def candidates() -> list[Candidate]:
-        async with copies.connection() as connection:
+        async with connection_to(copies.job.server.dsn) as connection:
             await copies.analyze(connection, copies.changed)
             before = await examine_state(copies, connection, copies.changed)
             found, _ = await index_candidates(copies, connection, before, {}, AppendWal())

@@ -19,6 +19,7 @@ from eventmark.adviser.table_facts import ColumnFacts, TableFacts
 from eventmark.adviser.trial import try_kept, with_rate
 from eventmark.adviser.wal import AppendWal, append_wal
 from eventmark.engine.statements import Parameter, Statement
+from eventmark.server.loop import connection_to
 from eventmark.stats.ratios import Ratio
 from eventmark.stores import find_store
 from tests.adviser.conftest import MakeCopies, rewrite
@@ -219,7 +220,7 @@ def test_the_wal_of_an_append_is_shown_by_table_and_index(copies_of: MakeCopies)
     copies = copies_of("eaf")
 
     async def read() -> AppendWal:
-        async with copies.connection() as connection:
+        async with connection_to(copies.job.server.dsn) as connection:
             return await append_wal(copies, connection, copies.changed)
 
     wal = asyncio.run(read())
@@ -240,6 +241,6 @@ def test_json_is_found_for_the_former_table_and_reads_gain(copies_of: MakeCopies
     copies = copies_of("eaf-jsonb", events=20_000, payload_profile="realistic", single_pairs=2)
     candidates = document_candidates(asyncio.run(_read_subject(copies)).documents)
     best = next(one for one in candidates if isinstance(one, Candidate) and "8160" in one.name)
-    trial = with_rate(copies, asyncio.run(try_kept(copies, best)), 3)
+    trial = with_rate(copies, copies.ask(try_kept, best), 3)
     assert trial.refusal == "" and trial.worse == ()
     assert max(trial.reads["load_aggregate[1000]"].value, trial.reads["stream_events[1000]"].value) >= 1.8

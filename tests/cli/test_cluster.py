@@ -158,11 +158,11 @@ def test_a_worker_that_is_killed_while_it_seeds_is_named_within_two_seconds_and_
     with cluster_workers(dask.address) as workers:
         assert {one.name for one in workers.members} == {"ada", "bob", "eve"}
         with pytest.raises(CannotRunError, match=r"worker eve on .* died, or left the cluster"):
-            seed(database, store, plan, schema="eventmark", cluster=workers, progress=kill)
+            asyncio.run(seed(database, store, plan, schema="eventmark", cluster=workers, progress=kill))
         assert time.monotonic() - killed_s[0] < 2.0  # bound: what is promised
         victim.wait()
         workers.members = tuple(one for one in workers.members if one.name != "eve")
-        report = seed(database, store, plan, schema="eventmark", cluster=workers)
+        report = asyncio.run(seed(database, store, plan, schema="eventmark", cluster=workers))
     assert report.resumed and 0 < report.events < plan.events
     events = "select count(distinct global_sequence_id), max(global_sequence_id) from eventmark.domain_events"
     assert fetch(database, f"select (count, max)::text from ({events}) e") == "(60000,60000)"

@@ -137,7 +137,7 @@ def test_a_standby_is_certified_as_it_is(
         pytest.skip("this PostgreSQL has no pg_basebackup")
     write_template(tmp_path / "own")
     with own_cluster(server, {"wal_level": "replica", "max_wal_senders": "4"}) as primary:
-        seed(primary.dsn, find_store("./own"), CorpusPlan(5000), schema="eventmark", workers=1)
+        asyncio.run(seed(primary.dsn, find_store("./own"), CorpusPlan(5000), schema="eventmark", workers=1))
         with replica_of(server, primary) as standby:
             done = on(standby.dsn, command, *verb)
     assert done.code in (0, 1, 3), done.err

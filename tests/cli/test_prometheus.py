@@ -80,7 +80,7 @@ def plant(dsn: str) -> None:
 def test_a_planted_breach_of_a_target_raises_its_alert_and_no_other_target_s(
     database: str, tmp_path: Path
 ) -> None:
-    seed(database, find_store("eaf"), CorpusPlan(EVENTS), schema="eventmark_corpus", workers=2)
+    asyncio.run(seed(database, find_store("eaf"), CorpusPlan(EVENTS), schema="eventmark_corpus", workers=2))
     plant(database)
     # Only what is planted can miss its target, however busy the machine is.
     targets = dict.fromkeys(DEFAULT_TARGETS, 10000) | dict.fromkeys(PLANTED, 10)

@@ -34,7 +34,7 @@ def test_the_owner_of_a_corpus_warms_its_table_and_what_is_stored_beside_it(
     own = replace(
         server, dsn=store_dsn(server.admin_dsn).rpartition("/")[0] + "/" + database.rpartition("/")[2]
     )
-    seed(own.dsn, find_store("eaf-jsonb"), CorpusPlan(3000), schema=SCHEMA, workers=1)
+    asyncio.run(seed(own.dsn, find_store("eaf-jsonb"), CorpusPlan(3000), schema=SCHEMA, workers=1))
     assert asyncio.run(warm(own, (SCHEMA,))) == ""
     assert asyncio.run(_cached(database)) == 2
 

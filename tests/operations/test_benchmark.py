@@ -39,7 +39,7 @@ def _sample(dsn: str, store: str) -> CorpusSample:
 
 def _plan(server: Server, dsn: str, store: str, **changes: object) -> BenchmarkPlan:
     definition = find_store(store)
-    seed(dsn, definition, CorpusPlan(EVENTS), schema="eventmark", workers=2)
+    asyncio.run(seed(dsn, definition, CorpusPlan(EVENTS), schema="eventmark", workers=2))
     plan = BenchmarkPlan(
         server=replace(server, dsn=dsn), store=store, definition=definition, schema="eventmark",
         sample=_sample(dsn, store), profile=PROFILE, targets=DEFAULT_TARGETS, seed=1, with_floors=False,

@@ -50,7 +50,7 @@ def test_an_aged_corpus_has_gaps_dead_rows_and_a_tail_and_can_be_made_young_agai
     database: str, definition: StoreDefinition
 ) -> None:
     table = f'eventmark."{definition.events_table}"'
-    seed(database, definition, PLAN, schema="eventmark")
+    asyncio.run(seed(database, definition, PLAN, schema="eventmark"))
     aged = asyncio.run(age(database, definition, "eventmark", PLAN))
     assert (aged.tail_events, aged.rolled_back_events) == (300, 200)
     assert fetch(database, f"select count(*) from {table}") == EVENTS + aged.tail_events
@@ -82,7 +82,7 @@ def autovacuum_is_off(database: str, table: str) -> bool:
 
 def test_ageing_that_was_interrupted_is_known_and_taken_back(database: str) -> None:
     definition = find_store("eaf")
-    seed(database, definition, PLAN, schema="eventmark")
+    asyncio.run(seed(database, definition, PLAN, schema="eventmark"))
 
     def stop(stage: str, done: float, total: float) -> None:
         if done > 8:  # of twelve begun at most, every other one of which is rolled back

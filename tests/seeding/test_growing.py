@@ -10,6 +10,7 @@ import pytest
 from eventmark.domain import StreamId
 from eventmark.engine import PostgresEventStore
 from eventmark.seeding import remove_appended, seed, seeded_events, whole_batches
+from eventmark.server.loop import ask
 from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
 from tests.engine.builders import new_events
@@ -22,7 +23,7 @@ COUNT = "select count(*) from eventmark.domain_events"
 def grow(
     dsn: str, events: int | None, plan: CorpusPlan = PLAN, schema: str = "eventmark", **told: object
 ) -> int:
-    report = seed(dsn, find_store("eaf"), plan, schema=schema, events=events, workers=2, **told)  # type: ignore[arg-type]
+    report = asyncio.run(seed(dsn, find_store("eaf"), plan, schema=schema, events=events, workers=2, **told))  # type: ignore[arg-type]
     return report.events
 
 
@@ -56,7 +57,7 @@ def test_what_is_there_already_is_not_loaded_again(database: str) -> None:
     assert grow(database, 20_000) == 0
     assert grow(database, 10_000) == 0
     assert fetch(database, COUNT) == 20_000
-    assert seeded_events(database, "eventmark") == 20_000
+    assert ask(database, seeded_events, "eventmark") == 20_000
 
 
 @pytest.mark.long
@@ -111,7 +112,7 @@ def test_streams_of_1000_events_are_whole_from_the_first_step_on(database: str) 
 
 def test_where_no_corpus_is_there_are_no_events(database: str) -> None:
     execute(database, "create schema other")
-    assert seeded_events(database, "eventmark") == 0
+    assert ask(database, seeded_events, "eventmark") == 0
 
 
 @pytest.mark.parametrize(

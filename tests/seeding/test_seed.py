@@ -34,7 +34,11 @@ def template(server: Server) -> Iterator[str]:
     """The name of a database with the corpus of ``PLAN``."""
     name = "seeding_template"
     execute(server.dsn, f"create database {name}")
-    seed(server.dsn.rsplit("/", 1)[0] + f"/{name}", find_store("eaf"), PLAN, schema="eventmark", workers=2)
+    asyncio.run(
+        seed(
+            server.dsn.rsplit("/", 1)[0] + f"/{name}", find_store("eaf"), PLAN, schema="eventmark", workers=2
+        )
+    )
     yield name
     drop_database(server.dsn, name)
 
@@ -55,7 +59,7 @@ def wrong(report: AuditReport) -> set[str]:
 
 
 def test_a_seeded_corpus_passes_its_audit_and_can_be_read_and_appended_to(database: str) -> None:
-    report = seed(database, find_store("eaf"), PLAN, schema="eventmark", workers=2)
+    report = asyncio.run(seed(database, find_store("eaf"), PLAN, schema="eventmark", workers=2))
     assert (report.events, report.reused, report.resumed) == (EVENTS, False, False)
     assert report.events_per_s > 0
     assert report.growth is not None
@@ -82,7 +86,7 @@ def test_a_seeded_corpus_passes_its_audit_and_can_be_read_and_appended_to(databa
 def test_a_store_with_columns_of_its_own_is_seeded_and_audited(database: str, tmp_path: Path) -> None:
     write_template(tmp_path / "own")
     definition = find_store(str(tmp_path / "own"))
-    seed(database, definition, CorpusPlan(20_000, seed=3), schema="eventmark", workers=2)
+    asyncio.run(seed(database, definition, CorpusPlan(20_000, seed=3), schema="eventmark", workers=2))
     assert wrong(audited(database, definition)) == set()
 
 
@@ -95,22 +99,22 @@ def test_a_table_of_other_types_is_loaded_by_the_drivers_own_encoding(database: 
             text.replace("data jsonb", "data json").replace("version bigint", "version integer")
         )
     definition = find_store(str(own))
-    seed(database, definition, CorpusPlan(20_000, seed=3), schema="eventmark", workers=2)
+    asyncio.run(seed(database, definition, CorpusPlan(20_000, seed=3), schema="eventmark", workers=2))
     assert wrong(audited(database, definition)) == set()
 
 
 def test_the_same_plan_is_reused_another_is_refused_unless_replaced(database: str) -> None:
     definition, plan = find_store("eaf"), CorpusPlan(2_000, seed=3)
-    seed(database, definition, plan, schema="eventmark", workers=2)
+    asyncio.run(seed(database, definition, plan, schema="eventmark", workers=2))
     first = audited(database).checksum
-    again = seed(database, definition, plan, schema="eventmark", workers=2)
+    again = asyncio.run(seed(database, definition, plan, schema="eventmark", workers=2))
     assert (again.reused, again.events) == (True, 0)
     other = CorpusPlan(2_000, seed=4)
     with pytest.raises(CannotRunError, match="another corpus"):
-        seed(database, definition, other, schema="eventmark", workers=2)
-    seed(database, definition, other, schema="eventmark", workers=2, replace=True)
+        asyncio.run(seed(database, definition, other, schema="eventmark", workers=2))
+    asyncio.run(seed(database, definition, other, schema="eventmark", workers=2, replace=True))
     assert audited(database).checksum != first
-    seed(database, definition, plan, schema="eventmark", workers=2, replace=True)
+    asyncio.run(seed(database, definition, plan, schema="eventmark", workers=2, replace=True))
     assert audited(database).checksum == first
 
 
@@ -126,7 +130,7 @@ def test_what_is_still_to_be_seeded_is_known_so_that_room_is_asked_for_that_alon
         return asyncio.run(ask())
 
     assert missing(SMALL) == SMALL.events
-    seed(database, find_store("eaf"), SMALL, schema="eventmark")
+    asyncio.run(seed(database, find_store("eaf"), SMALL, schema="eventmark"))
     assert missing(SMALL) == 0
     assert missing(CorpusPlan(SMALL.events + 5, seed=3)) == SMALL.events + 5
     execute(database, "delete from eventmark.eventmark_seed_batches where batch = 0")
@@ -136,7 +140,7 @@ def test_what_is_still_to_be_seeded_is_known_so_that_room_is_asked_for_that_alon
 def test_a_schema_that_is_not_eventmarks_is_left_alone(database: str) -> None:
     execute(database, "create schema eventmark", "create table eventmark.precious (id int)")
     with pytest.raises(CannotRunError, match="was not created by Eventmark"):
-        seed(database, find_store("eaf"), PLAN, schema="eventmark", replace=True)
+        asyncio.run(seed(database, find_store("eaf"), PLAN, schema="eventmark", replace=True))
     assert fetch(database, "select count(*) from eventmark.precious") == 0
 
 
@@ -193,7 +197,7 @@ def test_a_seeder_killed_half_way_is_gone_on_with_without_duplicates_or_holes(da
     there = fetch(database, "select count(*) from eventmark.eventmark_seed_batches")
     assert 1 <= there < plan.batch_count
     assert fetch(database, "select count(*) from eventmark.domain_events") == there * 10_000
-    report = seed(database, find_store("eaf"), plan, schema="eventmark", workers=2)
+    report = asyncio.run(seed(database, find_store("eaf"), plan, schema="eventmark", workers=2))
     assert (report.resumed, report.events) == (True, plan.events - there * 10_000)
     assert wrong(audited(database)) == set()
 
@@ -263,10 +267,10 @@ def test_what_measuring_added_is_found_whatever_its_transaction_ids_after_a_reba
 
 def test_progress_never_goes_back_and_ends_at_its_total(database: str) -> None:
     told: dict[str, list[tuple[float, float]]] = {}
-    seed(
+    asyncio.run(seed(
         database, find_store("eaf"), SMALL, schema="eventmark", workers=2,
         progress=lambda stage, done, total: told.setdefault(stage, []).append((done, total)),
-    )  # fmt: skip
+    ))  # fmt: skip
     assert set(told) == {"load", "indexes", "analyze", "vacuum"}
     for steps in told.values():
         assert [done for done, _ in steps] == sorted(done for done, _ in steps)
@@ -283,4 +287,4 @@ def test_a_server_that_refuses_half_way_is_reported_in_one_line(planned: str) ->
         "delete from eventmark.domain_events where global_sequence_id <= 10000",  # no more than is accounted for
     )
     with pytest.raises(CannotRunError, match="batch 1 could not be loaded"):  # its events are there already
-        seed(planned, definition, PLAN, schema="eventmark", workers=2)
+        asyncio.run(seed(planned, definition, PLAN, schema="eventmark", workers=2))

@@ -263,7 +263,9 @@ def test_a_function_among_the_indexes_is_made_after_the_load(database: str, own:
         "create trigger seen before insert on {schema}.events for each row execute function {schema}.seen();",
     )  # fmt: skip
     check(database, own)
-    seed(database, read_definition(own), CorpusPlan(500, tenant_count=3), schema="eventmark", workers=1)
+    asyncio.run(
+        seed(database, read_definition(own), CorpusPlan(500, tenant_count=3), schema="eventmark", workers=1)
+    )
     assert fetch(database, "select count(*) from pg_trigger where tgname = 'seen'") == 1
 
 
@@ -302,7 +304,7 @@ def test_seeding_and_appending_reach_no_table_of_the_same_name_elsewhere(databas
     before = fetch(database, EVERYTHING)
     definition = read_definition(own)
     plan = CorpusPlan(1000)
-    seed(database, definition, plan, schema="shop", workers=1)
+    asyncio.run(seed(database, definition, plan, schema="shop", workers=1))
 
     async def append() -> int:
         stream = StreamId(tenant_id="t", aggregate_type="order", aggregate_id="1")
@@ -352,5 +354,5 @@ def test_a_folder_runs_no_program_and_reads_no_file_on_a_server_of_our_own(
     append_to(own, "schema.sql", does.replace("{victim}", str(victim)))
     with pytest.raises(EventmarkError, match=r"permission denied|must be superuser"):
         check(dsn, own)
-        seed(dsn, read_definition(own), CorpusPlan(100), schema="shop", workers=1)
+        asyncio.run(seed(dsn, read_definition(own), CorpusPlan(100), schema="shop", workers=1))
     assert not victim.exists()

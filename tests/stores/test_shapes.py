@@ -74,7 +74,7 @@ def test_every_row_of_the_document_is_tried_here() -> None:
 def audited(database: str, folder: Path, *, events: int = EVENTS) -> AuditReport:
     """Seeded, appended to, read and audited, by way of what every verb uses."""
     definition = read_definition(folder)
-    seed(database, definition, CorpusPlan(events, tenant_count=5), schema="eventmark", workers=1)
+    asyncio.run(seed(database, definition, CorpusPlan(events, tenant_count=5), schema="eventmark", workers=1))
 
     async def used() -> None:
         connection = await asyncpg.connect(database)
@@ -148,7 +148,9 @@ def test_the_corpus_has_ids_of_the_column_s_type_the_same_for_the_same_seed(
     folder = write_shaped(tmp_path / "own", Shaped(tenant="uuid", stream="bigint"))
     seen = set()
     for schema in ("one", "other"):
-        seed(database, read_definition(folder), CorpusPlan(300, seed=7), schema=schema, workers=1)
+        asyncio.run(
+            seed(database, read_definition(folder), CorpusPlan(300, seed=7), schema=schema, workers=1)
+        )
         query = f"select md5(string_agg(tenant || ' ' || stream || ' ' || version, ',' order by position)) from {schema}.events"
         seen.add(fetch(database, query))
     assert len(seen) == 1
@@ -281,7 +283,7 @@ def test_a_column_of_any_type_runs_or_is_refused_by_file_and_line(
 
 def test_places_of_a_log_that_is_read_by_number_have_no_transaction_id(database: str, tmp_path: Path) -> None:
     definition = read_definition(write_shaped(tmp_path / "own", Shaped(transactions="bigint")))
-    seed(database, definition, CorpusPlan(EVENTS), schema="eventmark", workers=1)
+    asyncio.run(seed(database, definition, CorpusPlan(EVENTS), schema="eventmark", workers=1))
 
     async def places() -> list[tuple[int, int]]:
         connection = await asyncpg.connect(database)

@@ -259,7 +259,7 @@ def described(timed: list[dict[str, float]], base: list[dict[str, float]]) -> di
 
 def main(path: Path, events: int) -> None:
     with provision("embedded", durable=False) as server:
-        seed(server.dsn, engine_store(), CorpusPlan(events), schema=SOURCE, workers=2)
+        asyncio.run(seed(server.dsn, engine_store(), CorpusPlan(events), schema=SOURCE, workers=2))
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             found = runner.run(measure(server.dsn))
         document = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import numpy as np
 
 from eventmark.adviser.appends import Template
@@ -91,7 +92,7 @@ def measure_application(copies: Copies) -> Application:
         missing["snapshots and caches"] = "the corpus has no stream of 1000 events"
     copies.progress("measure use", 3, steps)
     groups = _groups(copies, missing)
-    loads = asyncio.run(_loads(copies)) if measured.load_ms else []
+    loads = copies.ask(_loads) if measured.load_ms else []
     copies.progress("measure use", steps, steps)
     return Application(
         batch_events_per_s=measured.batch_events_per_s, connections_appends_per_s=connections, prepared=prepared,
@@ -139,33 +140,31 @@ def _groups(copies: Copies, missing: dict[str, str]) -> dict[str, OperationResul
     ).operations()
 
 
-async def _loads(copies: Copies) -> list[tuple[str, int]]:
+async def _loads(copies: Copies, connection: asyncpg.Connection[Any]) -> list[tuple[str, int]]:
     """The corpus in its order: of each event, its aggregate and how long that was before."""
     columns = copies.definition.sql_columns
-    async with copies.connection() as connection:
-        rows = await connection.fetch(
-            f"select {columns['tenant_id']}::text || '/' || {columns['aggregate_id']}::text as aggregate,"
-            f" {copies.definition.sql_sequence}::bigint - 1 as events"
-            f' from {quoted_schema(copies.plain)}."{copies.definition.events_table}"'
-            f" where {columns['global_sequence_id']} <= $1 order by {columns['global_sequence_id']}",
-            copies.events,
-        )
-        return [(row["aggregate"], row["events"]) for row in rows]
+    rows = await connection.fetch(
+        f"select {columns['tenant_id']}::text || '/' || {columns['aggregate_id']}::text as aggregate,"
+        f" {copies.definition.sql_sequence}::bigint - 1 as events"
+        f' from {quoted_schema(copies.plain)}."{copies.definition.events_table}"'
+        f" where {columns['global_sequence_id']} <= $1 order by {columns['global_sequence_id']}",
+        copies.events,
+    )
+    return [(row["aggregate"], row["events"]) for row in rows]
 
 
 def _in_worker(copies: Copies) -> _Measured:
     """In a fresh process, as everything that is timed through the port."""
     task = _Task(
         dsn=copies.job.server.dsn, store=copies.job.store, schema=copies.plain, templates=copies.templates,
-        sample=asyncio.run(_sample(copies)), seconds=copies.effort.seconds,
+        sample=copies.ask(_sample), seconds=copies.effort.seconds,
     )  # fmt: skip
     with worker_processes(1, fresh=True) as executor:
         return call(executor, _run, task)
 
 
-async def _sample(copies: Copies) -> CorpusSample:
-    async with copies.connection() as connection:
-        return await sample_corpus(connection, copies.definition, schema=copies.plain, events=copies.events)
+async def _sample(copies: Copies, connection: asyncpg.Connection[Any]) -> CorpusSample:
+    return await sample_corpus(connection, copies.definition, schema=copies.plain, events=copies.events)
 
 
 async def _run(task: _Task) -> _Measured:

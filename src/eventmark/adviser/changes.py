@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,7 +24,7 @@ from eventmark.adviser.trial import (
 )
 from eventmark.adviser.triggers import different_rows, without_checks, without_trigger
 from eventmark.adviser.use import scans_by_operations
-from eventmark.adviser.variants import REBUILT, Subject, not_tried, read_subject, variants
+from eventmark.adviser.variants import REBUILT, not_tried, read_subject, variants
 from eventmark.adviser.wal import AppendWal, append_wal
 from eventmark.errors import CannotRunError
 from eventmark.stats.ratios import Ratio
@@ -55,7 +54,7 @@ class Changes:
 def try_changes(copies: Copies) -> Changes:
     """Makes the copies, as often as trials use them up. Raises ``CannotRunError``."""
     copies.make()
-    small = asyncio.run(_try_small(copies))
+    small = copies.ask(_try_small)
     trials = _rated(copies, small.trials)
     large = _try_large(copies)
     chosen = [*chosen_large(large), *small.chosen]
@@ -92,25 +91,24 @@ class _Small:
     searched: Mapping[str, Collection[str]]
 
 
-async def _try_small(copies: Copies) -> _Small:
+async def _try_small(copies: Copies, connection: asyncpg.Connection[Any]) -> _Small:
     """Changes that are made and undone in moments: indexes, triggers, checks. Counters only."""
-    async with copies.connection() as connection:
-        operations = await scans_by_operations(copies, connection, copies.changed)
-        await copies.analyze(connection, copies.changed)
-        await copies.vacuum(connection, copies.changed)
-        before = await examine_state(copies, connection, copies.changed)
-        await copies.vacuum(connection, copies.changed)
-        wal = await append_wal(copies, connection, copies.changed)
-        await copies.vacuum(connection, copies.changed)
-        candidates, use = await index_candidates(copies, connection, before, operations, wal)
-        trials = []
-        for candidate in candidates:
-            trials.append(judged_by_reads(await try_undone(copies, connection, candidate, before)))
-        trials += await _try_row_work(copies, connection, before)
-        chosen = await choose(copies, connection, before, trials)
-        return _Small(
-            as_is=before.cost, trials=trials, chosen=chosen, use=use, wal=wal, searched=searched_indexes(before.work)
-        )  # fmt: skip
+    operations = await scans_by_operations(copies, connection, copies.changed)
+    await copies.analyze(connection, copies.changed)
+    await copies.vacuum(connection, copies.changed)
+    before = await examine_state(copies, connection, copies.changed)
+    await copies.vacuum(connection, copies.changed)
+    wal = await append_wal(copies, connection, copies.changed)
+    await copies.vacuum(connection, copies.changed)
+    candidates, use = await index_candidates(copies, connection, before, operations, wal)
+    trials = []
+    for candidate in candidates:
+        trials.append(judged_by_reads(await try_undone(copies, connection, candidate, before)))
+    trials += await _try_row_work(copies, connection, before)
+    chosen = await choose(copies, connection, before, trials)
+    return _Small(
+        as_is=before.cost, trials=trials, chosen=chosen, use=use, wal=wal, searched=searched_indexes(before.work)
+    )  # fmt: skip
 
 
 async def _try_row_work(copies: Copies, connection: asyncpg.Connection[Any], before: State) -> list[Trial]:
@@ -181,7 +179,7 @@ def _rated(copies: Copies, trials: Sequence[Trial]) -> list[Trial]:
 
 def _try_large(copies: Copies) -> list[Trial]:
     """Changes that make the table anew, each on copies just made."""
-    found = variants(asyncio.run(_read_subject(copies)))
+    found = variants(copies.ask(read_subject, copies.changed))
     trials = []
     for number, one in enumerate(found):
         copies.progress("try variants", number, len(found))
@@ -195,14 +193,9 @@ def _try_large(copies: Copies) -> list[Trial]:
     return trials
 
 
-async def _read_subject(copies: Copies) -> Subject:
-    async with copies.connection() as connection:
-        return await read_subject(copies, connection, copies.changed)
-
-
 def _try_variant(copies: Copies, candidate: Candidate) -> Trial:
     copies.make()
-    trial = asyncio.run(try_kept(copies, candidate))
+    trial = copies.ask(try_kept, candidate)
     if trial.refusal:
         return trial
     try:
@@ -218,11 +211,11 @@ def try_everything(copies: Copies, chosen: Sequence[Candidate], settings: Mappin
     both = replace(
         changes, name=f"all of the following together, settings as well ({len(chosen) + len(settings)})"
     )
-    trial = asyncio.run(try_kept(copies, both, settings))
+    trial = copies.ask(try_kept, both, settings)
     return trial if trial.refusal else with_rate(copies, trial, copies.effort.pairs, settings)
 
 
 def _try_together(copies: Copies, chosen: Sequence[Candidate]) -> Trial:
     """On copies that have been appended to alike."""
-    trial = asyncio.run(try_kept(copies, combined(chosen)))
+    trial = copies.ask(try_kept, combined(chosen))
     return trial if trial.refusal else with_rate(copies, trial, copies.effort.pairs)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import asyncpg
 
@@ -19,7 +18,11 @@ from eventmark.errors import CannotRunError
 from eventmark.jobs.job import Job
 from eventmark.plans import PlanCase, sampled_cases
 from eventmark.seeding import Progress, no_progress, seed
-from eventmark.stores import StoreDefinition, drop_scratch_schema, read_shape, scratch_name
+from eventmark.server.loop import ask, on_loop
+from eventmark.stores import StoreDefinition, drop_scratch, read_shape, scratch_name
+
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
 
 SUFFIX_PLAIN, SUFFIX_CHANGED = "_as_is", "_changed"
 RATE_TEMPLATES = 6
@@ -85,31 +88,36 @@ class Copies:
         """Both copies anew, alike to the last row. Raises ``CannotRunError``."""
         self.drop()
         for schema in (self.plain, self.changed):
-            seed(
-                self.job.server.dsn, self.definition, self.job.corpus, schema=schema, purpose=Purpose.SCRATCH,
-                progress=self.progress,
+            on_loop(
+                seed(
+                    self.job.server.dsn, self.definition, self.job.corpus, schema=schema, purpose=Purpose.SCRATCH,
+                    progress=self.progress,
+                )
             )  # fmt: skip
-        if self._is_view():
+        self.ask(Copies._draw)
+
+    async def _draw(self, connection: asyncpg.Connection[Any]) -> None:
+        """What is appended and read in trials. Raises ``CannotRunError`` for a store of several tables."""
+        if (await read_shape(connection, self.definition, self.plain)).kind == "v":
             raise CannotRunError(
                 f"store {self.definition.name!r} cannot be advised on: its events are a view of several tables",
                 remedy="ask run, verify, explain and load, which work on the store itself",
             )
-        self._templates = asyncio.run(self._sampled_templates())
+        self._templates = await sampled_templates(connection, self.definition, self.plain)
         if self.effort.single_pairs:  # before a change: rows are drawn by the pages that they lie on
             self._read_calls = {
-                schema: asyncio.run(self._sampled_reads(schema)) for schema in (self.plain, self.changed)
+                schema: await sampled_reads(
+                    connection, self.definition, self.job.server.dsn, schema=schema, events=self.events
+                )
+                for schema in (self.plain, self.changed)
             }
 
-    def _is_view(self) -> bool:
-        async def asked() -> bool:
-            async with self.connection() as connection:
-                return (await read_shape(connection, self.definition, self.plain)).kind == "v"
-
-        return asyncio.run(asked())
-
     def drop(self) -> None:
+        self.ask(Copies._drop)
+
+    async def _drop(self, connection: asyncpg.Connection[Any]) -> None:
         for schema in (self.plain, self.changed):
-            asyncio.run(drop_scratch_schema(self.job.server.dsn, schema))
+            await drop_scratch(connection, schema)
 
     @property
     def templates(self) -> list[Template]:
@@ -136,13 +144,14 @@ class Copies:
         """By operation that reads, a script for pgbench; empty where single changes are not timed."""
         return scripts_of_reads(self.definition.statements, schema, self._read_calls.get(schema, {}))
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
-        connection = await asyncpg.connect(self.job.server.dsn)
-        try:
-            yield connection
-        finally:
-            await connection.close()
+    def ask(
+        self,
+        question: Callable[Concatenate[Copies, asyncpg.Connection[Any], _Given], Awaitable[_Answer]],
+        *given: _Given.args,
+        **named: _Given.kwargs,
+    ) -> _Answer:
+        """What ``question`` answers, given the copies, a connection to their server, and the rest."""
+        return ask(self.job.server.dsn, partial(question, self), *given, **named)
 
     async def cases(self, connection: asyncpg.Connection[Any], schema: str) -> list[PlanCase]:
         """Every statement under every condition, with arguments from ``schema``."""
@@ -179,16 +188,6 @@ class Copies:
             await connection.execute(f"set local default_statistics_target = {STATISTICS_TARGET}")
             for table in self.tables:
                 await connection.execute(f'analyze {quoted_schema(schema)}."{table}"')
-
-    async def _sampled_templates(self) -> list[Template]:
-        async with self.connection() as connection:
-            return await sampled_templates(connection, self.definition, self.plain)
-
-    async def _sampled_reads(self, schema: str) -> ReadCalls:
-        async with self.connection() as connection:
-            return await sampled_reads(
-                connection, self.definition, self.job.server.dsn, schema=schema, events=self.events
-            )
 
 
 async def apply(connection: asyncpg.Connection[Any], schema: str, statements: Sequence[str]) -> None:

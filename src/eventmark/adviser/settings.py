@@ -5,9 +5,9 @@ Nothing is changed on the server. What a session cannot set for itself is not tr
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import asyncpg
 
@@ -76,9 +76,8 @@ class Settings:
 
 def try_settings(copies: Copies) -> Settings:
     """On the plain copy. Raises ``CannotRunError`` where there is no pgbench."""
-    current = asyncio.run(_current(copies))
+    current, copy_mib = copies.ask(_current)
     trials = []
-    copy_mib = asyncio.run(_copy_mib(copies))
     candidates = [*setting_candidates(current), *_not_tried(current, copy_mib)]
     for number, one in enumerate(candidates):
         copies.progress("try settings", number, len(candidates))
@@ -133,29 +132,29 @@ def _not_tried(current: Mapping[str, tuple[str, Sequence[str]]], copy_mib: int) 
     ]
 
 
-async def _copy_mib(copies: Copies) -> int:
-    async with copies.connection() as connection:
-        sizes = await copies.sizes(connection, copies.plain)
-    return round((sizes.table_bytes + sizes.index_bytes) / 2**20)
-
-
-async def _current(copies: Copies) -> dict[str, tuple[str, Sequence[str]]]:
-    async with copies.connection() as connection:
-        rows = await connection.fetch(
-            "select name, current_setting(name) as value, coalesce(enumvals, '{}') as allowed from pg_settings"
-        )
-        return {row["name"]: (row["value"], row["allowed"]) for row in rows}
+async def _current(
+    copies: Copies, connection: asyncpg.Connection[Any]
+) -> tuple[dict[str, tuple[str, Sequence[str]]], int]:
+    """The server's settings, and MiB of a copy."""
+    rows = await connection.fetch(
+        "select name, current_setting(name) as value, coalesce(enumvals, '{}') as allowed from pg_settings"
+    )
+    sizes = await copies.sizes(connection, copies.plain)
+    return (
+        {row["name"]: (row["value"], row["allowed"]) for row in rows},
+        round((sizes.table_bytes + sizes.index_bytes) / 2**20),
+    )
 
 
 def _try(copies: Copies, trial: SettingTrial) -> SettingTrial:
     """Measured as its kind asks; one that this role or server refuses says so."""
     try:
         if trial.by_plans:
-            return asyncio.run(_by_plans(copies, trial))
+            return copies.ask(_by_plans, trial)
         if not copies.effort.single_pairs and trial.name != "synchronous_commit":
             return replace(trial, refusal="the quick profile tries one setting alone")
         if trial.generic_plans:
-            trial = replace(trial, worse_plans=asyncio.run(_worse_generic_plans(copies)))
+            trial = replace(trial, worse_plans=copies.ask(_worse_generic_plans))
         return replace(trial, rate=_by_rate(copies, trial))
     except (CannotRunError, asyncpg.PostgresError) as error:
         return replace(trial, refusal=f"refused: {str(error).partition(chr(10))[0]}")
@@ -169,22 +168,21 @@ def _by_rate(copies: Copies, trial: SettingTrial) -> Ratio:
 
     def run(options: str) -> float:
         if trial.after_checkpoint:
-            asyncio.run(_checkpoint(copies))
+            copies.ask(_checkpoint)
         return pgbench_rate(server, scripts, seconds=seconds, options=options)
 
     pairs = max(copies.effort.single_pairs, 1)
     return ratio_in_turns(lambda: run(""), lambda: run(session_options({trial.name: trial.value})), pairs)
 
 
-async def _by_plans(copies: Copies, trial: SettingTrial) -> SettingTrial:
+async def _by_plans(copies: Copies, connection: asyncpg.Connection[Any], trial: SettingTrial) -> SettingTrial:
     statements = copies.definition.statements
-    async with copies.connection() as connection:
-        await copies.vacuum(connection, copies.plain)
-        cases = await copies.cases(connection, copies.plain)
-        before = await measure_work(connection, statements, copies.plain, cases)
-        await copies.vacuum(connection, copies.plain)
-        await connection.execute("select set_config($1, $2, false)", trial.name, trial.value)
-        after = await measure_work(connection, statements, copies.plain, cases)
+    await copies.vacuum(connection, copies.plain)
+    cases = await copies.cases(connection, copies.plain)
+    before = await measure_work(connection, statements, copies.plain, cases)
+    await copies.vacuum(connection, copies.plain)
+    await connection.execute("select set_config($1, $2, false)", trial.name, trial.value)
+    after = await measure_work(connection, statements, copies.plain, cases)
     return replace(
         trial,
         better_plans=len(better_cases(before, after)),
@@ -192,37 +190,34 @@ async def _by_plans(copies: Copies, trial: SettingTrial) -> SettingTrial:
     )
 
 
-async def _worse_generic_plans(copies: Copies) -> int:
-    async with copies.connection() as connection:
-        await copies.vacuum(connection, copies.plain)
-        cases = await copies.cases(connection, copies.plain)
-        work = await measure_work(connection, copies.definition.statements, copies.plain, cases)
+async def _worse_generic_plans(copies: Copies, connection: asyncpg.Connection[Any]) -> int:
+    await copies.vacuum(connection, copies.plain)
+    cases = await copies.cases(connection, copies.plain)
+    work = await measure_work(connection, copies.definition.statements, copies.plain, cases)
     return len(worse_cases(work, with_generic_plans(work)))
 
 
 def _checkpoint_effect(copies: Copies) -> tuple[float | None, float | None]:
     """WAL bytes of an append in the moments after a checkpoint, and in those that follow; None where unknown."""
     try:
-        asyncio.run(_checkpoint(copies))
+        copies.ask(_checkpoint)
         return _wal_per_append(copies), _wal_per_append(copies)
     except (CannotRunError, asyncpg.PostgresError):
         return None, None
 
 
 def _wal_per_append(copies: Copies) -> float:
-    before = asyncio.run(_wal_place(copies))
+    before = copies.ask(_wal_place)
     seconds = copies.effort.seconds
     rate = pgbench_rate(
         copies.job.server.confined(copies.plain), copies.scripts(copies.plain), seconds=seconds
     )
-    return (asyncio.run(_wal_place(copies)) - before) / (rate * max(round(seconds), 1))
+    return (copies.ask(_wal_place) - before) / (rate * max(round(seconds), 1))
 
 
-async def _checkpoint(copies: Copies) -> None:
-    async with copies.connection() as connection:
-        await connection.execute("checkpoint")
+async def _checkpoint(_: Copies, connection: asyncpg.Connection[Any]) -> None:
+    await connection.execute("checkpoint")
 
 
-async def _wal_place(copies: Copies) -> int:
-    async with copies.connection() as connection:
-        return int(await connection.fetchval("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+async def _wal_place(_: Copies, connection: asyncpg.Connection[Any]) -> int:
+    return int(await connection.fetchval("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))

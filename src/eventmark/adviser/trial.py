@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -151,28 +150,32 @@ def compared(
     )
 
 
-async def try_kept(copies: Copies, candidate: Candidate, settings: Mapping[str, str] | None = None) -> Trial:
+async def try_kept(
+    copies: Copies,
+    connection: asyncpg.Connection[Any],
+    candidate: Candidate,
+    settings: Mapping[str, str] | None = None,
+) -> Trial:
     """The candidate applied to the changed copy for good, which is compared with what it was.
 
     With ``settings`` of the session that comes afterwards.
     """
     settings = settings or {}
-    async with copies.connection() as connection:
-        try:
-            for schema in (copies.plain, copies.changed):
-                await apply(connection, schema, candidate.level)
-            sizes = await copies.sizes(connection, copies.changed)
-            before = await _examined_at_rest(copies, connection, None)
-            await copies.vacuum(connection, copies.changed)
-            began_s = time.monotonic()
-            await apply(connection, copies.changed, candidate.apply)
-            took_s = time.monotonic() - began_s
-            sizes_after = await copies.sizes(connection, copies.changed)
-            for name, value in settings.items():
-                await connection.execute("select set_config($1, $2, false)", name, value)
-            after = await _examined_at_rest(copies, connection, before.cases, candidate)
-        except REFUSALS as error:
-            return Trial(candidate=candidate, refusal=f"the server refuses it: {_first_line(error)}")
+    try:
+        for schema in (copies.plain, copies.changed):
+            await apply(connection, schema, candidate.level)
+        sizes = await copies.sizes(connection, copies.changed)
+        before = await _examined_at_rest(copies, connection, None)
+        await copies.vacuum(connection, copies.changed)
+        began_s = time.monotonic()
+        await apply(connection, copies.changed, candidate.apply)
+        took_s = time.monotonic() - began_s
+        sizes_after = await copies.sizes(connection, copies.changed)
+        for name, value in settings.items():
+            await connection.execute("select set_config($1, $2, false)", name, value)
+        after = await _examined_at_rest(copies, connection, before.cases, candidate)
+    except REFUSALS as error:
+        return Trial(candidate=candidate, refusal=f"the server refuses it: {_first_line(error)}")
     if (
         settings.get("plan_cache_mode") == "force_generic_plan"
     ):  # each plan was made as its case asks all the same
@@ -221,18 +224,21 @@ def rate_single(copies: Copies, trial: Trial) -> Trial:
     candidate = trial.candidate
     if not copies.effort.single_pairs or not candidate.revert:
         return trial
-    asyncio.run(_apply_once(copies, copies.changed, candidate.apply))
+    copies.ask(_make, candidate)
     try:
         # What counters show of reads is enough for what is made and undone in moments
         return with_rate(copies, trial, copies.effort.single_pairs, with_reads=False)
     finally:
-        asyncio.run(_apply_once(copies, copies.changed, candidate.revert))
-        asyncio.run(_apply_once(copies, copies.plain, (*candidate.apply, *candidate.revert)))
+        copies.ask(_take_back, candidate)
 
 
-async def _apply_once(copies: Copies, schema: str, statements: Sequence[str]) -> None:
-    async with copies.connection() as connection:
-        await apply(connection, schema, statements)
+async def _make(copies: Copies, connection: asyncpg.Connection[Any], candidate: Candidate) -> None:
+    await apply(connection, copies.changed, candidate.apply)
+
+
+async def _take_back(copies: Copies, connection: asyncpg.Connection[Any], candidate: Candidate) -> None:
+    await apply(connection, copies.changed, candidate.revert)
+    await apply(connection, copies.plain, (*candidate.apply, *candidate.revert))
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ import asyncpg
 from cyclopts import App, Parameter
 
 from eventmark.cli.options import ServerOptions
-from eventmark.cli.session import connected, console, running_server, screen
+from eventmark.cli.session import console, running_server, screen
 from eventmark.engine import read_marker
 from eventmark.engine.isolation import enable_row_level_security
 from eventmark.engine.migrations import migrate_schema
@@ -24,6 +24,7 @@ from eventmark.engine.schema import schema_exists
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.redaction import is_dsn
 from eventmark.seeding import drop_corpus
+from eventmark.server.loop import ask
 from eventmark.stores import claimed
 
 STORE_SCHEMA = "eventmark"  # where the library's stores are; a corpus of the command line's is elsewhere
@@ -168,7 +169,7 @@ def _on_server(
     if not is_dsn(settings.server):
         raise UsageError("which server?", remedy="name it: --dsn postgresql://user@host/database")
     with running_server(settings) as (server, _), claimed(server.dsn, settings.schema):
-        return connected(server.dsn, lambda connection: action(connection, settings.schema))
+        return ask(server.dsn, action, settings.schema)
 
 
 def _by_its_old_name(verb: Callable[..., int]) -> Callable[..., int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -17,6 +16,7 @@ from eventmark.report import render_findings
 from eventmark.seeding import audit as audit_corpus
 from eventmark.seeding import seed as seed_corpus
 from eventmark.seeding.seed import WORKERS
+from eventmark.server.loop import on_loop
 
 
 def seed(
@@ -33,15 +33,17 @@ def seed(
     with job_of(settings, keep=True) as job:
         with progress_bars(console) as progress:
             prepare_store(job)
-            report = seed_corpus(
-                job.server.dsn,
-                job.definition,
-                job.corpus,
-                schema=job.schema,
-                workers=count,
-                cluster=job.cluster,
-                replace=job.replace,
-                progress=progress,
+            report = on_loop(
+                seed_corpus(
+                    job.server.dsn,
+                    job.definition,
+                    job.corpus,
+                    schema=job.schema,
+                    workers=count,
+                    cluster=job.cluster,
+                    replace=job.replace,
+                    progress=progress,
+                )
             )
         if report.reused:
             screen.print(f"the corpus of {job.corpus.events:,} events is there already")
@@ -58,7 +60,7 @@ def audit(*, options: CorpusOptions | None = None) -> int:
     settings = (options or CorpusOptions()).settings()
     with job_of(settings, keep=True, there=True) as job:
         with progress_bars(console) as progress:
-            report = asyncio.run(
+            report = on_loop(
                 audit_corpus(job.server.dsn, job.definition, schema=job.schema, progress=progress)
             )
         screen.print(render_findings("audit", report.findings))

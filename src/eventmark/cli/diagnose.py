@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.table import Table
@@ -16,9 +15,6 @@ from eventmark.judgement.verdicts import exit_code, worst
 from eventmark.report import render_findings, render_terminal, write_reports
 from eventmark.results.files import read_result
 from eventmark.results.results import Finding, Verdict
-
-if TYPE_CHECKING:
-    from eventmark.engine import Stall
 
 
 def doctor(
@@ -32,14 +28,16 @@ def doctor(
         running_server,
         tell_what_stays,
     )
+    from eventmark.engine import find_stall
     from eventmark.seeding import estimated_bytes
     from eventmark.server import examine
+    from eventmark.server.loop import ask
 
     settings = (options or CorpusOptions()).settings(**({"server": dsn} if dsn else {}))
     corpus = corpus_of(settings)
     with running_server(settings) as (server, place):
         findings = examine(server, place, estimated_bytes(corpus))
-        stall = asyncio.run(_stall(server.dsn))
+        stall = ask(server.dsn, find_stall)
     screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:
         table = Table(title="tuning", title_justify="left")
@@ -64,18 +62,6 @@ def _verdict_line(findings: Sequence[Finding]) -> str:
         Verdict.INCONCLUSIVE: f"measurements here may mislead: {names}",
     }
     return f"verdict: {verdict.value}  {meaning[verdict]}"
-
-
-async def _stall(dsn: str) -> Stall | None:
-    import asyncpg
-
-    from eventmark.engine import find_stall
-
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await find_stall(connection)
-    finally:
-        await connection.close()
 
 
 def report(

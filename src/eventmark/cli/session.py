@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
 import asyncpg
 
@@ -25,13 +23,13 @@ from eventmark.results.targets import Target, parse_targets, read_targets
 from eventmark.seeding import Kept, check_usable, estimated_bytes, read_payload_samples, settle
 from eventmark.server import Server, check_disk_space, provision
 from eventmark.server.directory import MARKER_FILE
+from eventmark.server.loop import ask, one_loop
 from eventmark.server.role import runs_programs
 from eventmark.stores import StoreDefinition, begin_run, claimed, find_store, store_names
 from eventmark.workload import CorpusPlan, CorpusShape, parse_sizes
 
 __all__ = [
     "chosen_targets",
-    "connected",
     "console",
     "job_of",
     "running_server",
@@ -41,8 +39,6 @@ __all__ = [
 
 KEPT_DIRECTORY = Path(".eventmark")
 OWN_SERVERS = ("embedded", "local")
-
-_Answer = TypeVar("_Answer")
 
 
 @contextmanager
@@ -55,13 +51,16 @@ def running_server(settings: Settings, *, keep: bool = False) -> Iterator[tuple[
     quoted_schema(settings.schema)  # a wrong name costs nobody the start of a server
     keep = keep or settings.keep
     directory = _directory(settings, keep=keep)
-    with provision(
-        settings.server,
-        directory=directory,
-        keep=keep,
-        port=settings.port or None,
-        read_only=settings.existing,
-    ) as server:
+    with (
+        one_loop(),
+        provision(
+            settings.server,
+            directory=directory,
+            keep=keep,
+            port=settings.port or None,
+            read_only=settings.existing,
+        ) as server,
+    ):
         if server.kind == "dsn" and settings.store not in store_names():
             _warn_of_programs(server, settings.store)
         yield server, server.directory or Path.cwd()
@@ -69,7 +68,7 @@ def running_server(settings: Settings, *, keep: bool = False) -> Iterator[tuple[
 
 def _warn_of_programs(server: Server, store: str) -> None:
     """A folder's SQL has the rights of the DSN's role, which Eventmark cannot take from it for good."""
-    if asyncio.run(runs_programs(server.dsn)):
+    if ask(server.dsn, runs_programs):
         console.print(
             f"warning: the SQL of {store} may run programs on the server's machine, as the role of --server may;"
             " connect as a role that is no superuser",
@@ -198,14 +197,14 @@ def _schema_of(settings: Settings, server: Server, definition: StoreDefinition) 
         tell_what_stays(settings, server)
         return
     with claimed(server.dsn, settings.schema):
-        connected(server.dsn, lambda connection: check_usable(connection, settings.schema))
+        ask(server.dsn, check_usable, settings.schema)
         try:
             yield
         finally:
             with suppress(
                 OSError, asyncpg.PostgresError, asyncpg.InterfaceError
             ):  # the server may be what has ended
-                kept = connected(server.dsn, lambda connection: settle(connection, settings.schema))
+                kept = ask(server.dsn, settle, settings.schema)
                 tell_what_stays(settings, server, kept)
 
 
@@ -223,19 +222,6 @@ def tell_what_stays(settings: Settings, server: Server, kept: Sequence[Kept] = (
         )  # fmt: skip
     if not kept:
         shown.print("Left on the server: nothing.")
-
-
-def connected(dsn: str, ask: Callable[[asyncpg.Connection[Any]], Awaitable[_Answer]]) -> _Answer:
-    """What ``ask`` answers when it is given a connection."""
-
-    async def run() -> _Answer:
-        connection = await asyncpg.connect(dsn)
-        try:
-            return await ask(connection)
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
 
 
 def command_line() -> str:

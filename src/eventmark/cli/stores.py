@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +9,10 @@ from cyclopts import App, Parameter
 from rich.table import Table
 
 from eventmark.cli.options import ServerOptions, StoreOptions
-from eventmark.cli.session import connected, running_server, screen, tell_what_stays
+from eventmark.cli.session import running_server, screen, tell_what_stays
 from eventmark.config import Settings
 from eventmark.seeding import try_store
+from eventmark.server.loop import ask, on_loop
 from eventmark.stores import (
     StoreDefinition,
     claimed,
@@ -70,7 +70,7 @@ def _from_migrations(directory: Path, given: list[str], table: str | None, setti
     """Proposed, written, and checked on one server."""
     check_new(directory)
     with running_server(settings) as (server, _), claimed(server.dsn, settings.schema):
-        proposal = connected(server.dsn, lambda one: propose(one, settings.schema, given, table))
+        proposal = ask(server.dsn, propose, settings.schema, given, table)
         written = write_folder(directory, proposal)
         _show(proposal)
         for path in written:
@@ -113,7 +113,7 @@ def check(*, options: StoreOptions | None = None) -> int:
 
 
 def _check(dsn: str, definition: StoreDefinition, schema: str) -> None:
-    notes = asyncio.run(try_store(dsn, definition, schema))
+    notes = on_loop(try_store(dsn, definition, schema))
     screen.print(f"{definition.name}: {len(definition.statements)} statements are right")
     for note in notes:
         screen.print(f"note: {note}", soft_wrap=True)

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import asyncpg
-
 from eventmark.jobs.job import Job
 from eventmark.results.results import Column, Finding, Section, Table, Verdict
 from eventmark.seeding import Aging, read_aging
+from eventmark.server.loop import ask
 
 
 def aged_sections(job: Job) -> list[Section]:
     """The section on the age of the job's corpus; none where no corpus was filled."""
-    aging = asyncio.run(_read(job))
+    aging = ask(job.server.dsn, read_aging, job.schema)
     return [] if aging is None else [_section(aging)]
-
-
-async def _read(job: Job) -> Aging | None:
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        return await read_aging(connection, job.schema)
-    finally:
-        await connection.close()
 
 
 def _section(aging: Aging) -> Section:

@@ -6,7 +6,6 @@ The folder of a user's store travels by its content.
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from eventmark.results.results import Finding, HostEnvironment
 from eventmark.server import Server, host_environment
 from eventmark.server.dsn import read_dsn, split_password
 from eventmark.server.fitness import machine_findings
+from eventmark.server.loop import on_loop
 from eventmark.stores import store_names
 from eventmark.workers.cluster import SCHEME, ClusterWorkers, Member, cluster_workers
 
@@ -59,7 +59,7 @@ def on_cluster(cluster: ClusterWorkers | None, server: Server, store: str) -> It
     with tempfile.TemporaryDirectory(prefix="eventmark-") as folder:
         passwords = Path(folder) / "passwords"
         cluster.pack = _Packing(store, _files_of(store), _written(passwords, server.dsn))
-        wanted = asyncio.run(_server_at(server.dsn))
+        wanted = on_loop(_server_at(server.dsn))
         reached = cluster.on_each(reach, Reach(server.dsn))
         for member, found in zip(cluster.members, reached, strict=True):
             if found != wanted:
@@ -100,7 +100,7 @@ class Reach:
 def reach(task: Reach) -> str:
     """On a worker: what tells the server from others. Raises ``CannotRunError``."""
     try:
-        return asyncio.run(_server_at(task.dsn))
+        return on_loop(_server_at(task.dsn))
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         reason = str(error).partition("\n")[0] or "no answer in time"
         raise CannotRunError(

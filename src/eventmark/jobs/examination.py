@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 
@@ -17,6 +17,7 @@ from eventmark.plans.capture import Changes
 from eventmark.results.results import PlanResult
 from eventmark.seeding import Progress
 from eventmark.seeding.copying import tidy
+from eventmark.server.loop import ask
 from eventmark.stores import large_tables
 
 
@@ -35,15 +36,18 @@ def examine_all_plans(run: Run, *, settings: Mapping[str, str] | None = None) ->
     seen: list[PlanResult] = []
     before = run.so_far or Findings
     run.so_far = lambda: replace(before(), plans=seen)
-    return asyncio.run(_examine(run.job, run.progress, settings or {}, runs=1, seen=seen.extend))[0]
+    return ask(run.job.server.dsn, _examine, run.job, run.progress, settings or {}, runs=1, seen=seen.extend)[
+        0
+    ]
 
 
 def examine_repeatedly(job: Job, progress: Progress, *, runs: int) -> list[list[PlanResult]]:
     """The same cases again and again, the tables vacuumed and analysed anew before each run."""
-    return asyncio.run(_examine(job, progress, {}, runs=runs))
+    return ask(job.server.dsn, _examine, job, progress, {}, runs=runs)
 
 
 async def _examine(
+    connection: asyncpg.Connection[Any],
     job: Job,
     progress: Progress,
     settings: Mapping[str, str],
@@ -52,39 +56,35 @@ async def _examine(
     seen: Callable[[Sequence[PlanResult]], None] | None = None,
 ) -> list[list[PlanResult]]:
     definition, statements, large = job.definition, asked_statements(job), frozenset[str]()
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        if job.existing and not job.existing.scans:
-            large = await large_tables(connection, job.schema)
-        tidied = not (job.aged or job.existing)
-        if tidied:
+    if job.existing and not job.existing.scans:
+        large = await large_tables(connection, job.schema)
+    tidied = not (job.aged or job.existing)
+    if tidied:
+        await tidy(connection, definition, job.schema, "vacuum analyze")
+    for name, value in settings.items():
+        await connection.execute(f"set {name} = {value}")
+    cases = await sampled_cases(
+        connection, statements, job.schema, definition.read_columns, definition.events_table,
+        definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
+        first_sequence=definition.first_sequence, large=large,
+    )  # fmt: skip
+    found = []
+    for number in range(runs):
+        if number and tidied:
             await tidy(connection, definition, job.schema, "vacuum analyze")
-        for name, value in settings.items():
-            await connection.execute(f"set {name} = {value}")
-        cases = await sampled_cases(
-            connection, statements, job.schema, definition.read_columns, definition.events_table,
-            definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
-            first_sequence=definition.first_sequence, large=large,
-        )  # fmt: skip
-        found = []
-        for number in range(runs):
-            if number and tidied:
-                await tidy(connection, definition, job.schema, "vacuum analyze")
 
-            def report(done: int, total: int, before: int = number) -> None:
-                progress("plans", before * total + done, runs * total)
+        def report(done: int, total: int, before: int = number) -> None:
+            progress("plans", before * total + done, runs * total)
 
-            found.append(
-                await examine_plans(
-                    connection,
-                    statements,
-                    job.schema,
-                    cases,
-                    progress=report,
-                    changes=Changes(large=large, read_write=job.existing is not None),
-                    seen=seen,
-                )
+        found.append(
+            await examine_plans(
+                connection,
+                statements,
+                job.schema,
+                cases,
+                progress=report,
+                changes=Changes(large=large, read_write=job.existing is not None),
+                seen=seen,
             )
-        return found
-    finally:
-        await connection.close()
+        )
+    return found

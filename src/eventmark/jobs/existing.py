@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from eventmark.plans import sampled_cases
 from eventmark.plans.capture import whole_table_of
 from eventmark.results.results import Column, Section, Table
 from eventmark.seeding import table_size
+from eventmark.server.loop import ask
 from eventmark.server.read_only import LIMITS_S
 from eventmark.stores import WRITING_STATEMENTS, check_existing, large_tables
 from eventmark.workload.plan import EVENTS_MAX, CorpusPlan
@@ -24,7 +24,7 @@ CALLS_PER_S_MAX = 200.0
 
 def prepare_existing(job: Job) -> Job:
     """The job with what is known of its data. Raises ``CannotRunError`` or ``StoreDefinitionError``."""
-    existing = asyncio.run(_examined(job))
+    existing = ask(job.server.dsn, _examined, job)
     assert existing.size is not None
     return replace(
         job,
@@ -75,17 +75,13 @@ def existing_sections(job: Job) -> list[Section]:
     ]
 
 
-async def _examined(job: Job) -> Existing:
+async def _examined(connection: asyncpg.Connection, job: Job) -> Existing:
     assert job.existing is not None
     definition, schema = job.definition, job.schema
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        await check_existing(connection, definition, schema)
-        size = await table_size(connection, definition, schema)
-        large = frozenset[str]() if job.existing.scans else await large_tables(connection, schema)
-        return replace(job.existing, size=size, not_asked=await _scanning(connection, job, large))
-    finally:
-        await connection.close()
+    await check_existing(connection, definition, schema)
+    size = await table_size(connection, definition, schema)
+    large = frozenset[str]() if job.existing.scans else await large_tables(connection, schema)
+    return replace(job.existing, size=size, not_asked=await _scanning(connection, job, large))
 
 
 async def _scanning(connection: asyncpg.Connection, job: Job, large: frozenset[str]) -> dict[str, str]:

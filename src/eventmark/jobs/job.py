@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -42,6 +42,7 @@ from eventmark.server import (
     server_environment,
 )
 from eventmark.server.connections import check_connections
+from eventmark.server.loop import ask, connection_to, on_loop
 from eventmark.stores import StoreDefinition
 from eventmark.workers.cluster import ClusterWorkers
 from eventmark.workload import CorpusPlan
@@ -103,7 +104,7 @@ def prepare_store(job: Job) -> int:
 
     Raises ``CannotRunError`` or ``UsageError``.
     """
-    return asyncio.run(_check_store(job))
+    return on_loop(_check_store(job))
 
 
 def check_room(job: Job, events: int) -> None:
@@ -115,7 +116,7 @@ def check_room(job: Job, events: int) -> None:
 def check_connections_left(job: Job, wanted: int) -> None:
     """Raises ``CannotRunError`` where the server has no room for so many connections."""
     if wanted:
-        asyncio.run(_check_connections(job, wanted))
+        ask(job.server.dsn, check_connections, wanted)
 
 
 def fill(job: Job, progress: Progress) -> SeedReport:
@@ -123,49 +124,55 @@ def fill(job: Job, progress: Progress) -> SeedReport:
 
     Aged where the job says so.
     """
-    seeded = seed(
+    return on_loop(_fill(job, progress))
+
+
+async def _fill(job: Job, progress: Progress) -> SeedReport:
+    seeded = await seed(
         job.server.dsn, job.definition, job.corpus, schema=job.schema, cluster=job.cluster, replace=job.replace,
         progress=progress,
     )  # fmt: skip
     if seeded.reused:
-        asyncio.run(rejuvenate(job.server.dsn, job.definition, job.schema))
-        asyncio.run(remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events))
+        await rejuvenate(job.server.dsn, job.definition, job.schema)
+        await remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events)
         if job.server.directory is not None:  # just started by us, with nothing in its cache
-            asyncio.run(warm(job.server, (job.schema,)))
+            await warm(job.server, (job.schema,))
     if job.aged:
-        asyncio.run(age(job.server.dsn, job.definition, job.schema, job.corpus, progress))
+        await age(job.server.dsn, job.definition, job.schema, job.corpus, progress)
     return seeded
 
 
 def draw_sample(job: Job) -> CorpusSample:
     """Streams and places for operations to work on, drawn from the table."""
-    return asyncio.run(_sample(job))
+    sample = ask(job.server.dsn, _sample, job)
+    return replace(sample, payloads=job.corpus.sampled) if job.corpus.samples else sample
 
 
 def environment_of(
     job: Job, fitness: list[Finding], machines: Mapping[str, HostEnvironment] | None = None
 ) -> Environment:
     """The machine, the server and the store of a job, and the ``machines`` of a cluster's workers."""
+    server, indexes = ask(job.server.dsn, _server_and_indexes, job)
     return Environment(
         host=host_environment(),
-        server=asyncio.run(_server_environment(job)),
-        store=_store_environment(job.definition, asyncio.run(_indexes(job))),
+        server=server,
+        store=_store_environment(job.definition, indexes),
         fitness=fitness,
         workers=dict(machines or {}),
     )
 
 
-async def _indexes(job: Job) -> list[str]:
-    """The names of the store's indexes, as the server has them; none where the store is not there any more."""
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        rows = await connection.fetch(
-            "select indexname::text from pg_indexes where schemaname = $1 and tablename !~ '^eventmark_' order by 1",
-            job.schema,
-        )
-    finally:
-        await connection.close()
-    return [row[0] for row in rows]
+async def _server_and_indexes(
+    connection: asyncpg.Connection[Any], job: Job
+) -> tuple[ServerEnvironment, list[str]]:
+    """The names of the store's indexes as the server has them; none where the store is not there any more."""
+    fsync_ms = measure_fsync_ms(job.place) if job.server.directory is not None else None
+    server = await server_environment(connection, job.server, fsync_ms=fsync_ms)
+    rows = await connection.fetch(
+        "select indexname::text from pg_indexes where schemaname = $1 and tablename !~ '^eventmark_' order by 1",
+        job.schema,
+    )
+    return server, [row[0] for row in rows]
 
 
 def _store_environment(definition: StoreDefinition, indexes: list[str]) -> StoreEnvironment:
@@ -183,42 +190,11 @@ def _store_environment(definition: StoreDefinition, indexes: list[str]) -> Store
 async def _check_store(job: Job) -> int:
     """How many events are yet to be seeded."""
     await try_store(job.server.dsn, job.definition, job.schema)
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
+    async with connection_to(job.server.dsn) as connection:
         return await missing_events(connection, job.definition, job.corpus, job.schema, replace=job.replace)
-    finally:
-        await connection.close()
 
 
-async def _check_connections(job: Job, wanted: int) -> None:
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        await check_connections(connection, wanted)
-    finally:
-        await connection.close()
-
-
-async def _sample(job: Job) -> CorpusSample:
-    sample = await _sample_of_store(job)
-    return replace(sample, payloads=job.corpus.sampled) if job.corpus.samples else sample
-
-
-async def _sample_of_store(job: Job) -> CorpusSample:
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        if job.existing is not None:
-            return await sample_existing(
-                connection, job.definition, schema=job.schema, scans=job.existing.scans
-            )
-        return await sample_corpus(connection, job.definition, schema=job.schema, events=job.corpus.events)
-    finally:
-        await connection.close()
-
-
-async def _server_environment(job: Job) -> ServerEnvironment:
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        fsync_ms = measure_fsync_ms(job.place) if job.server.directory is not None else None
-        return await server_environment(connection, job.server, fsync_ms=fsync_ms)
-    finally:
-        await connection.close()
+async def _sample(connection: asyncpg.Connection[Any], job: Job) -> CorpusSample:
+    if job.existing is not None:
+        return await sample_existing(connection, job.definition, schema=job.schema, scans=job.existing.scans)
+    return await sample_corpus(connection, job.definition, schema=job.schema, events=job.corpus.events)

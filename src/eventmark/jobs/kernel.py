@@ -37,6 +37,7 @@ from eventmark.results.results import (
     Verdict,
 )
 from eventmark.seeding import Progress, no_progress
+from eventmark.server.loop import one_loop
 from eventmark.stores import with_own
 
 _MACHINE = "machine"
@@ -96,6 +97,7 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
+@one_loop()
 def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_progress) -> RunResult:
     """Prepare, measure, judge. Raises ``CannotRunError`` or ``UsageError``, and ``Interrupted`` with what there is."""
     job = experiment.job_for(job)

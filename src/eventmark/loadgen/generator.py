@@ -26,6 +26,7 @@ from eventmark.loadgen.wire.worker import run_load_worker as run_wire_worker
 from eventmark.loadgen.worker import run_load_worker
 from eventmark.seeding import CorpusSample, Progress, no_progress, refreshed_sample
 from eventmark.server.connections import check_connections
+from eventmark.server.loop import on_loop
 from eventmark.workers import Crew, WorkerLink
 from eventmark.workers.cluster import taken_workers
 
@@ -106,7 +107,7 @@ def run_load(
     ``cut`` is given what was measured until then, before that goes on to whoever called. ``work`` is done by the
     workers instead of what the plan's ``through`` says. Raises ``CannotRunError``.
     """
-    return asyncio.run(generate(job, sample, plan, executor, progress, watch, _entered(during), cut, work))
+    return on_loop(generate(job, sample, plan, executor, progress, watch, _entered(during), cut, work))
 
 
 async def generate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -23,11 +22,12 @@ from eventmark.operations.peers import (
     run_bare_fork,
     run_library_fork,
 )
-from eventmark.operations.work import statements_now, work_per_call
+from eventmark.operations.work import work_per_call
 from eventmark.results.results import CacheState, ClientHealth, Floor, OperationResult
 from eventmark.results.targets import Target
 from eventmark.seeding import CorpusSample, Progress, no_progress
-from eventmark.server import Server, StatementStatistics
+from eventmark.server import Server, StatementStatistics, statements_snapshot
+from eventmark.server.loop import ask, connection_to, on_loop
 from eventmark.stats.quantiles import latency_of
 from eventmark.stores import StoreDefinition, open_store
 from eventmark.workers import call, worker_processes
@@ -109,13 +109,13 @@ def run_benchmark(
             progress("measure", number, total)
             _measure_cold(plan, executor, name, measured[name])
         if plan.with_floors:
-            asyncio.run(_prepare_floors(plan, floors, names))
+            on_loop(_prepare_floors(plan, floors, names))
         for round_number in range(profile.forks):
             for number, name in enumerate(names):
                 progress("measure", len(names) * (round_number + 1) + number, total)
                 _measure_round(plan, executor, floors, name, round_number, measured[name])
     if plan.with_floors:
-        asyncio.run(floors.remove())
+        ask(plan.server.dsn, floors.remove)
     progress("measure", total, total)
     for name, reason in floors.missing.items():
         skipped[f"pgbench as the baseline of {name}"] = reason
@@ -158,19 +158,17 @@ def _measure_cold(plan: BenchmarkPlan, executor: Executor, name: str, into: Meas
     if plan.server.read_only:
         into.cold_note = f"{NOT_TOLD}the server's cache is others' as well"
         return
-    into.cold_note = asyncio.run(BufferCache(plan.server, plan.schema).evict())
+    into.cold_note = on_loop(BufferCache(plan.server, plan.schema).evict())
     if not into.cold_note:
         into.cold = call(executor, run_fork, _task(plan, name, 500, cold=True))
 
 
 async def _prepare_floors(plan: BenchmarkPlan, floors: PgbenchFloors, names: Iterable[str]) -> None:
     store = await open_store(plan.definition, plan.server.dsn, schema=plan.schema, pool_max=1)
-    try:
+    async with store, connection_to(plan.server.dsn) as connection:
         for name in names:
             task = floor_task(_task(plan, name, 900), 0, plan.profile.forks)
-            await floors.prepare(name, task, store)
-    finally:
-        await store.close()
+            await floors.prepare(connection, name, task, store)
 
 
 def _measure_round(
@@ -205,7 +203,7 @@ def _measure_round(
 
 def _statements_now(plan: BenchmarkPlan) -> dict[str, StatementStatistics] | None:
     """None where others run the same statements."""
-    return None if plan.server.read_only else asyncio.run(statements_now(plan.server.dsn))
+    return None if plan.server.read_only else ask(plan.server.dsn, statements_snapshot)
 
 
 def operation_result(

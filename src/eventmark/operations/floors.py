@@ -6,7 +6,6 @@ rows, and a well-known library appends the same payloads.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import statistics
@@ -28,11 +27,12 @@ from eventmark.operations.pgbench import lay_down_arguments, pgbench_mean_ms
 from eventmark.results.results import Floor
 from eventmark.seeding import SeedReport
 from eventmark.server import Server
+from eventmark.server.loop import ask, on_loop
 from eventmark.stores import (
     PER_EVENT_PARAMETERS,
     PooledStore,
     StoreDefinition,
-    drop_scratch_schema,
+    drop_scratch,
     make_scratch_store,
 )
 
@@ -92,7 +92,9 @@ class PgbenchFloors:
     def has(self, operation: str) -> bool:
         return self._statement(operation) is not None and operation not in self.missing
 
-    async def prepare(self, operation: str, task: ForkTask, store: PooledStore) -> None:
+    async def prepare(
+        self, connection: asyncpg.Connection[Any], operation: str, task: ForkTask, store: PooledStore
+    ) -> None:
         """Draw and lay down the arguments of every round of ``operation``."""
         statement = self._statement(operation)
         if statement is None:
@@ -104,11 +106,7 @@ class PgbenchFloors:
         drawn = OPERATIONS[operation](store, task.sample, np.random.default_rng([task.seed, 99]))
         await drawn.prepare()
         rows = [drawn.parameters(drawn.draw()) for _ in range(self._calls_of(operation) * self._rounds)]
-        connection = await asyncpg.connect(self._server.dsn)
-        try:
-            await lay_down_arguments(connection, self._schema, _table(operation), statement, rows)
-        finally:
-            await connection.close()
+        await lay_down_arguments(connection, self._schema, _table(operation), statement, rows)
 
     def measure_ms(self, operation: str, number: int) -> float | None:
         """The mean of round ``number`` (from 0); None, with the reason in ``missing``, where it failed."""
@@ -124,16 +122,12 @@ class PgbenchFloors:
             self.missing[operation] = str(error).partition("\n")[0]
             return None
 
-    async def remove(self) -> None:
+    async def remove(self, connection: asyncpg.Connection[Any]) -> None:
         """Drop the tables of arguments."""
-        connection = await asyncpg.connect(self._server.dsn)
-        try:
-            for operation in OPERATIONS:
-                await connection.execute(
-                    f'drop table if exists {quoted_schema(self._schema)}."{_table(operation)}"'
-                )
-        finally:
-            await connection.close()
+        for operation in OPERATIONS:
+            await connection.execute(
+                f'drop table if exists {quoted_schema(self._schema)}."{_table(operation)}"'
+            )
 
     def _statement(self, operation: str) -> Statement | None:
         return self._definition.statements.get(OPERATIONS[operation].statement)
@@ -178,7 +172,7 @@ def copy_floor(
                 f" order by {position}) to '{file}' with (format binary)"
                 for number, file in enumerate(files)
             )
-            asyncio.run(make_scratch_store(server.dsn, definition, floor_schema))
+            on_loop(make_scratch_store(server.dsn, definition, floor_schema))
             loading = _Psql(server.bin_directory / "psql", server.confined(floor_schema))
             began_s = time.monotonic()
             loading.run_all(
@@ -188,7 +182,7 @@ def copy_floor(
             )
             rate = events / (time.monotonic() - began_s)
     finally:
-        asyncio.run(drop_scratch_schema(server.dsn, floor_schema))
+        ask(server.dsn, drop_scratch, floor_schema)
     return Floor(
         tool="psql \\copy", statistic=f"{COPY_CONNECTIONS} connections, indexes present", value=rate,
         unit="rows/s", ratio=rate / seeded.events_per_s, statement="seed",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -19,7 +18,8 @@ from eventmark.instruments.clock import now_ns
 from eventmark.operations.appends import AppendEvents, Batches
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.forks import ForkTask
-from eventmark.stores import drop_scratch, drop_scratch_schema, find_store, open_store, run_id
+from eventmark.server.loop import ask
+from eventmark.stores import drop_scratch, find_store, open_store, run_id
 
 BARE_OPERATIONS = ("load_aggregate[1000]", "stream_events[1000]")
 LIBRARY_OPERATIONS = ("append_events[1]", "append_events[10]", "append_events[100]")
@@ -77,7 +77,7 @@ def run_library_fork(task: ForkTask) -> float:
     schema = task.schema[: 48 - len(PEER_SCHEMA_SUFFIX)] + PEER_SCHEMA_SUFFIX
     kind = OPERATIONS[task.operation]
     assert issubclass(kind, AppendEvents)
-    asyncio.run(_fresh_schema(task.dsn, schema))
+    ask(task.dsn, _fresh_schema, schema)
     given = conninfo_to_dict(task.dsn)
     name, host, port, user, password = (
         str(given.get(key, "")) for key in ("dbname", "host", "port", "user", "password")
@@ -107,15 +107,14 @@ def run_library_fork(task: ForkTask) -> float:
         return float(np.median(samples)) / _NS_PER_MS
     finally:
         datastore.close()
-        asyncio.run(drop_scratch_schema(task.dsn, schema))
+        ask(task.dsn, drop_scratch, schema)
 
 
 def _state(payload: dict[str, Any] | str) -> bytes:
     return payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
 
 
-async def _fresh_schema(dsn: str, schema: str) -> None:
-    connection = await asyncpg.connect(dsn)
+async def _fresh_schema(connection: asyncpg.Connection[Any], schema: str) -> None:
     try:
         await drop_scratch(connection, schema)
         await create_marked_schema(
@@ -124,5 +123,3 @@ async def _fresh_schema(dsn: str, schema: str) -> None:
         )  # fmt: skip
     except asyncpg.PostgresError as error:
         raise CannotRunError(str(error).partition("\n")[0]) from None
-    finally:
-        await connection.close()

@@ -67,7 +67,7 @@ async def observed_statements(
             f" this server is {major}",
             remedy="leave --observed out: the store's own statements are examined",
         )
-    if await runs_programs(dsn):
+    if await runs_programs(connection):
         raise UsageError(
             "--observed plans statements that others wrote, and planning runs functions of theirs with the rights of"
             " this role: it may run programs on the server's machine",

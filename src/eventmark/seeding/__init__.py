@@ -1,6 +1,6 @@
 """Filling a store with a corpus, proving what is in it, drawing from it."""
 
-from eventmark.seeding.accounts import Kept, check_usable, drop_corpus, drop_corpus_schema, settle
+from eventmark.seeding.accounts import Kept, check_usable, drop_corpus, settle
 from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.beside import fill_beside
@@ -32,7 +32,6 @@ __all__ = [
     "audit",
     "check_usable",
     "drop_corpus",
-    "drop_corpus_schema",
     "estimated_bytes",
     "fill_beside",
     "mend_right_edges",

@@ -63,15 +63,6 @@ async def drop_corpus(connection: asyncpg.Connection[Any], schema: str) -> None:
         await drop_schema(connection, schema, purposes={Purpose.CORPUS, Purpose.SCRATCH}, owner=run_id())
 
 
-async def drop_corpus_schema(dsn: str, schema: str) -> None:
-    """``drop_corpus`` on a connection of its own."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        await drop_corpus(connection, schema)
-    finally:
-        await connection.close()
-
-
 async def check_accounts(connection: asyncpg.Connection[Any], schema: str, *, locked: bool = False) -> None:
     """Raises ``CannotRunError`` where a corpus holds tables or events that its ledger does not account for.
 

@@ -66,19 +66,18 @@ async def set_next_position(
 
 
 async def finish_table(
-    dsn: str, definition: StoreDefinition, schema: str, progress: Progress, *, then: Stage = Stage.READY
-) -> dict[str, float]:
+    connection: asyncpg.Connection[Any], dsn: str, definition: StoreDefinition, schema: str, progress: Progress, *,
+    then: Stage = Stage.READY,
+) -> dict[str, float]:  # fmt: skip
     """Indexes, ANALYZE, VACUUM; the seconds each took. What an interrupted run has built stays.
 
-    ``then`` is the stage the corpus has when its indexes are there. Raises ``CannotRunError`` with what the
-    server said.
+    ``then`` is the stage the corpus has when its indexes are there, which are built by connections of their own.
+    Raises ``CannotRunError`` with what the server said.
     """
-    dsn = confined_dsn(dsn, schema)
     statements = index_statements(definition, schema)
     indexes = [statement for statement in statements if statement.index]
     others = [statement for statement in statements if not statement.index]
     began_s = time.monotonic()
-    connection = await asyncpg.connect(dsn)
     try:
         await _build_side_by_side(dsn, schema, indexes, progress)
         async with connection.transaction():
@@ -90,29 +89,22 @@ async def finish_table(
             f"the indexes could not be built: {str(error).partition(chr(10))[0]}",
             remedy="correct indexes.sql or the server, then run the same command again: it goes on where it stopped",
         ) from error
-    finally:
-        await connection.close()
     seconds = {"indexes": time.monotonic() - began_s}
-    return seconds | await refresh_table(dsn, definition, schema, progress)
+    return seconds | await refresh_table(connection, schema, progress)
 
 
 async def refresh_table(
-    dsn: str, definition: StoreDefinition, schema: str, progress: Progress
+    connection: asyncpg.Connection[Any], schema: str, progress: Progress
 ) -> dict[str, float]:
     """ANALYZE and VACUUM, as a server does by itself sooner or later; the seconds each took."""
-    dsn = confined_dsn(dsn, schema)
     seconds = {}
-    connection = await asyncpg.connect(dsn)
-    try:
-        for stage in ("analyze", "vacuum"):
-            began_s = time.monotonic()
-            progress(stage, 0, 1)
-            for table in await _tables(connection, schema):
-                await connection.execute(f"{stage} {table}")
-            progress(stage, 1, 1)
-            seconds[stage] = time.monotonic() - began_s
-    finally:
-        await connection.close()
+    for stage in ("analyze", "vacuum"):
+        began_s = time.monotonic()
+        progress(stage, 0, 1)
+        for table in await _tables(connection, schema):
+            await connection.execute(f"{stage} {table}")
+        progress(stage, 1, 1)
+        seconds[stage] = time.monotonic() - began_s
     return seconds
 
 

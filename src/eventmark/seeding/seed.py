@@ -28,8 +28,9 @@ from eventmark.seeding.ledger import (
 )
 from eventmark.seeding.load import NO_MORE, LoadedBatch, LoadTask, load_batches, load_task
 from eventmark.seeding.progress import Progress, no_progress
+from eventmark.server.loop import connection_to
 from eventmark.server.search_path import confined_dsn
-from eventmark.stores import Shape, StoreDefinition, install_store, read_shape
+from eventmark.stores import StoreDefinition, install_store, read_shape
 from eventmark.workers import Crew, own_peak_rss_mib
 from eventmark.workers.cluster import ClusterWorkers, taken_workers
 from eventmark.workload import BATCH_EVENTS, CorpusPlan
@@ -95,7 +96,7 @@ async def missing_events(
     return sum(_events_of(plan, number) for number in range(plan.batch_count) if number not in done)
 
 
-def seed(
+async def seed(
     dsn: str,
     definition: StoreDefinition,
     plan: CorpusPlan,
@@ -120,8 +121,10 @@ def seed(
     """
     dsn = confined_dsn(dsn, schema)
     wanted = plan.events if events is None else min(events, plan.events)
-    corpus, found = asyncio.run(_begin(dsn, definition, plan, schema, replace, purpose))
-    missing = asyncio.run(_missing(dsn, schema, plan, wanted))
+    async with connection_to(dsn) as connection:
+        corpus, found = await _begin(connection, definition, plan, schema, replace, purpose)
+        missing = await _missing(connection, schema, wanted)
+        shape = await read_shape(connection, definition, schema) if missing else None
     then = Stage.READY if wanted == plan.events else Stage.GROWING
     if not missing and corpus.stage in (Stage.READY, then):
         return SeedReport(corpus=corpus, reused=True, resumed=False, events=0)
@@ -129,15 +132,20 @@ def seed(
     # As in use, keys come in their order, and leave full pages behind: two workers' batches would split them in halves.
     count = 1 if indexed else len(cluster.members) if cluster is not None else workers
     began_s = time.time()
-    with taken_workers(cluster, count) as executor:
-        loaded = _load(dsn, definition, corpus, schema, missing, wanted, executor, count, progress)
+    loaded: list[LoadedBatch] = []
+    if shape is not None:
+        task = load_task(dsn, schema, definition, plan, corpus.first_transaction_id, shape)
+        with taken_workers(cluster, count) as executor:
+            loaded = await _load(executor, [task] * min(count, len(missing)), missing, wanted, plan, progress)
     stages = {"load": time.time() - began_s} if missing else {}
-    if indexed:
-        stages |= asyncio.run(refresh_table(dsn, definition, schema, progress))
-        asyncio.run(_set_stage(dsn, schema, then))
-    else:
-        asyncio.run(_after_load(dsn, definition, schema, plan))
-        stages |= asyncio.run(finish_table(dsn, definition, schema, progress, then=then))
+    async with connection_to(dsn) as connection:
+        if indexed:
+            stages |= await refresh_table(connection, schema, progress)
+            await set_stage(connection, schema, then)
+        else:
+            await set_next_position(connection, definition, schema, plan.events)
+            await set_stage(connection, schema, Stage.INDEXING)
+            stages |= await finish_table(connection, dsn, definition, schema, progress, then=then)
     return SeedReport(
         corpus=SeededCorpus(
             plan=plan, first_transaction_id=corpus.first_transaction_id, stage=then, audited=False
@@ -151,9 +159,14 @@ def seed(
     )
 
 
-def seeded_events(dsn: str, schema: str) -> int:
+async def seeded_events(connection: asyncpg.Connection[Any], schema: str) -> int:
     """How many of a corpus' events are in ``schema`` without a gap from the first; 0 where there is no corpus."""
-    return asyncio.run(_seeded_events(dsn, schema))
+    corpus = await read_ledger(connection, schema)
+    if corpus is None:
+        return 0
+    done = await batches_done(connection, schema)
+    whole = next(number for number in itertools.count() if number not in done)
+    return min(whole * BATCH_EVENTS, corpus.plan.events)
 
 
 def whole_batches(events: int, plan: CorpusPlan) -> bool:
@@ -162,30 +175,27 @@ def whole_batches(events: int, plan: CorpusPlan) -> bool:
 
 
 async def _begin(
-    dsn: str, definition: StoreDefinition, plan: CorpusPlan, schema: str, replace: bool, purpose: Purpose
-) -> tuple[SeededCorpus, bool]:
+    connection: asyncpg.Connection[Any], definition: StoreDefinition, plan: CorpusPlan, schema: str, replace: bool,
+    purpose: Purpose,
+) -> tuple[SeededCorpus, bool]:  # fmt: skip
     """The ledger's row, made or found, and whether it was found."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        marker = None if replace else await read_marker(connection, schema)
-        if marker is not None:
-            if marker.purpose is Purpose.IN_USE:
-                raise in_use(schema)
-            found = await read_ledger(connection, schema)
-            if found is not None:
-                _refuse_another(schema, marker, found, definition, plan)
-                await check_accounts(connection, schema)
-                # What appends changed in other tables cannot be undone: then the whole corpus is made anew.
-                if not (definition.seed_script and await is_appended_to(connection, schema)):
-                    await begin_appending(connection, schema)
-                    return found, True
-        await drop_corpus(connection, schema)
-        await install_store(connection, definition, schema, with_indexes=False, purpose=purpose)
-        corpus = await create_ledger(connection, schema, plan, definition)
-        await begin_appending(connection, schema)
-        return corpus, False
-    finally:
-        await connection.close()
+    marker = None if replace else await read_marker(connection, schema)
+    if marker is not None:
+        if marker.purpose is Purpose.IN_USE:
+            raise in_use(schema)
+        found = await read_ledger(connection, schema)
+        if found is not None:
+            _refuse_another(schema, marker, found, definition, plan)
+            await check_accounts(connection, schema)
+            # What appends changed in other tables cannot be undone: then the whole corpus is made anew.
+            if not (definition.seed_script and await is_appended_to(connection, schema)):
+                await begin_appending(connection, schema)
+                return found, True
+    await drop_corpus(connection, schema)
+    await install_store(connection, definition, schema, with_indexes=False, purpose=purpose)
+    corpus = await create_ledger(connection, schema, plan, definition)
+    await begin_appending(connection, schema)
+    return corpus, False
 
 
 def _is_same(marker: Marker, found: SeededCorpus, definition: StoreDefinition, plan: CorpusPlan) -> bool:
@@ -211,23 +221,12 @@ def _refuse_another(
     )
 
 
-def _load(
-    dsn: str,
-    definition: StoreDefinition,
-    corpus: SeededCorpus,
-    schema: str,
-    missing: list[int],
-    wanted: int,
-    executor: Executor,
-    workers: int,
+async def _load(
+    executor: Executor, tasks: Sequence[LoadTask], missing: Sequence[int], wanted: int, plan: CorpusPlan,
     progress: Progress,
-) -> list[LoadedBatch]:
-    plan = corpus.plan
-    shape = asyncio.run(_shape(dsn, definition, schema))
-    task = load_task(dsn, schema, definition, plan, corpus.first_transaction_id, shape)
+) -> list[LoadedBatch]:  # fmt: skip
+    """The ``missing`` batches, by a worker for each of ``tasks``."""
     loaded: list[LoadedBatch] = []
-    if not missing:
-        return loaded
     before = wanted - sum(_events_of(plan, number) for number in missing)
     progress("load", before, wanted)
 
@@ -237,7 +236,7 @@ def _load(
         before += batch.events
         progress("load", before, wanted)
 
-    asyncio.run(_hand_out(executor, [task] * min(workers, len(missing)), missing, note))
+    await _hand_out(executor, tasks, missing, note)
     return loaded
 
 
@@ -277,52 +276,10 @@ async def _hand_out(
             raise
 
 
-async def _missing(dsn: str, schema: str, plan: CorpusPlan, wanted: int) -> list[int]:
+async def _missing(connection: asyncpg.Connection[Any], schema: str, wanted: int) -> list[int]:
     """The batches that are not in the table, of those that hold the log's first ``wanted`` events."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        done = await batches_done(connection, schema)
-    finally:
-        await connection.close()
+    done = await batches_done(connection, schema)
     return [number for number in range(-(-wanted // BATCH_EVENTS)) if number not in done]
-
-
-async def _shape(dsn: str, definition: StoreDefinition, schema: str) -> Shape:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await read_shape(connection, definition, schema)
-    finally:
-        await connection.close()
-
-
-async def _seeded_events(dsn: str, schema: str) -> int:
-    connection = await asyncpg.connect(dsn)
-    try:
-        corpus = await read_ledger(connection, schema)
-        if corpus is None:
-            return 0
-        done = await batches_done(connection, schema)
-    finally:
-        await connection.close()
-    whole = next(number for number in itertools.count() if number not in done)
-    return min(whole * BATCH_EVENTS, corpus.plan.events)
-
-
-async def _set_stage(dsn: str, schema: str, stage: Stage) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await set_stage(connection, schema, stage)
-    finally:
-        await connection.close()
-
-
-async def _after_load(dsn: str, definition: StoreDefinition, schema: str, plan: CorpusPlan) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await set_next_position(connection, definition, schema, plan.events)
-        await set_stage(connection, schema, Stage.INDEXING)
-    finally:
-        await connection.close()
 
 
 def _growth(loaded: Sequence[LoadedBatch], began_s: float) -> Series | None:

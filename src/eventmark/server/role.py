@@ -79,10 +79,6 @@ async def make_store_role(admin_dsn: str, *, with_statistics: bool) -> None:
         await connection.close()
 
 
-async def runs_programs(dsn: str) -> bool:
-    """Whether the role of a DSN may run programs of the server's machine, or read its files."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        return bool(await connection.fetchval(_RUNS_PROGRAMS))
-    finally:
-        await connection.close()
+async def runs_programs(connection: asyncpg.Connection) -> bool:
+    """Whether the connection's role may run programs of the server's machine, or read its files."""
+    return bool(await connection.fetchval(_RUNS_PROGRAMS))

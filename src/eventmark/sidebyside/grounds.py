@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import tempfile
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urlencode
 
 import asyncpg
@@ -19,11 +18,12 @@ import msgspec
 from eventmark.engine.schema import Purpose, drop_schema
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.job import Job
-from eventmark.server import Server, provision
+from eventmark.server import provision
+from eventmark.server.loop import ask, on_loop
 from eventmark.server.search_path import confined_dsn
 from eventmark.sidebyside.protocol import Answer, Failure, Place, Request, decode_answer, encode
 from eventmark.sidebyside.sides import Side
-from eventmark.stores import claimed, drop_scratch_schema, run_id, scratch_name
+from eventmark.stores import claimed, drop_scratch, run_id, scratch_name
 
 PROCESS_TIMEOUT_S = 7200.0
 _SESSION_CONTEXTS = ("user", "superuser")
@@ -118,37 +118,31 @@ def grounds(job: Job, sides: tuple[Side, Side], scratch: Path) -> Iterator[tuple
 
     Raises ``UsageError`` for settings the server does not know, or that need a server of our own.
     """
-    contexts = asyncio.run(_contexts(job.server, {name for side in sides for name in side.settings}))
+    names = {name for side in sides for name in side.settings}
+    contexts = ask(job.server.dsn, _contexts, names) if names else {}
     for_servers = sorted(name for name, context in contexts.items() if context not in _SESSION_CONTEXTS)
     made: list[Ground] = []
     with ExitStack() as stack:
         for side in sides:
             dsn = _dsn_of(job, side, for_servers, stack)
-            asyncio.run(_check_connects(dsn, side))
+            on_loop(_check_connects(dsn, side))
             schema = scratch_name(job.schema, f"_gate_{side.role}")
             place = Place(dsn=confined_dsn(dsn, schema), schema=schema, store=side.store)
             ground = Ground(side=side, place=place, sample=scratch / f"{side.role}.sample.json")
             if side.dsn:  # a server that the run has not claimed
                 stack.enter_context(claimed(dsn, place.schema))
-            asyncio.run(drop_scratch_schema(dsn, place.schema))
-            stack.callback(_drop, place)
+            ask(dsn, drop_scratch, place.schema)
+            # All that the side has made where nothing was before. An older revision's marker tells no purpose.
+            stack.callback(
+                ask,
+                dsn,
+                drop_schema,
+                place.schema,
+                purposes={Purpose.CORPUS, Purpose.SCRATCH},
+                owner=run_id(),
+            )
             made.append(ground)
         yield made[0], made[1]
-
-
-def _drop(place: Place) -> None:
-    asyncio.run(_drop_made(place))
-
-
-async def _drop_made(place: Place) -> None:
-    """What a side has made in a schema that was not there before. An older revision's marker tells no purpose."""
-    connection = await asyncpg.connect(place.dsn)
-    try:
-        await drop_schema(
-            connection, place.schema, purposes={Purpose.CORPUS, Purpose.SCRATCH}, owner=run_id()
-        )
-    finally:
-        await connection.close()
 
 
 def _dsn_of(job: Job, side: Side, for_servers: list[str], stack: ExitStack) -> str:
@@ -180,17 +174,11 @@ async def _check_connects(dsn: str, side: Side) -> None:
         ) from error
 
 
-async def _contexts(server: Server, names: set[str]) -> dict[str, str]:
+async def _contexts(connection: asyncpg.Connection[Any], names: set[str]) -> dict[str, str]:
     """When each setting can be changed, as the server says."""
-    if not names:
-        return {}
-    connection = await asyncpg.connect(server.dsn)
-    try:
-        rows = await connection.fetch(
-            "select name, context from pg_settings where name = any($1::text[])", sorted(names)
-        )
-    finally:
-        await connection.close()
+    rows = await connection.fetch(
+        "select name, context from pg_settings where name = any($1::text[])", sorted(names)
+    )
     found = {row["name"]: row["context"] for row in rows}
     if unknown := sorted(names - found.keys()):
         raise UsageError(f"the server has no setting {', '.join(unknown)}", remedy="see pg_settings")

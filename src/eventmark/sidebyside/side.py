@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import msgspec
 import numpy as np
 
@@ -26,6 +25,7 @@ from eventmark.operations.forks import ForkTask, Tally, own_part
 from eventmark.operations.work import statements_now, work_per_call
 from eventmark.plans import examine_plans, sampled_cases
 from eventmark.seeding import CorpusSample, refreshed_sample, sample_corpus, seed, try_store
+from eventmark.server.loop import connection_to
 from eventmark.sidebyside.protocol import (
     PROTOCOL_VERSION,
     Answer,
@@ -67,7 +67,7 @@ def main() -> int:
                     fork = runner.run(Fork.open(request, sample))
                     answer: Answer = Opened()
                 elif isinstance(request, Prepare | Examine):
-                    answer = _answer_once(request)
+                    answer = _answer_once(request, runner)
                 else:
                     if fork is None:
                         raise UsageError("no store was opened")
@@ -136,19 +136,16 @@ async def _own_sample(request: Open, name: str, sample: CorpusSample) -> CorpusS
     own = own_part(task, request.fork % PARTS, PARTS).sample
     if own is sample:
         return sample
-    connection = await asyncpg.connect(place.dsn)
-    try:
+    async with connection_to(place.dsn) as connection:
         return await refreshed_sample(connection, find_store(place.store), place.schema, own)
-    finally:
-        await connection.close()
 
 
-def _answer_once(request: Prepare | Examine) -> Answer:
+def _answer_once(request: Prepare | Examine, runner: asyncio.Runner) -> Answer:
     """Raises ``EventmarkError``."""
     _check_version(request)
     if isinstance(request, Prepare):
-        return _prepare(request)
-    return asyncio.run(_examine(request.place))
+        return _prepare(request, runner)
+    return runner.run(_examine(request.place))
 
 
 def _check_version(request: Prepare | Examine | Open) -> None:
@@ -159,7 +156,7 @@ def _check_version(request: Prepare | Examine | Open) -> None:
         )
 
 
-def _prepare(request: Prepare) -> Prepared:
+def _prepare(request: Prepare, runner: asyncio.Runner) -> Prepared:
     """By one worker: what is loaded first lies first, so that rows of both sides lie on the same pages."""
     place, corpus = request.place, request.corpus
     definition = find_store(place.store)
@@ -171,9 +168,7 @@ def _prepare(request: Prepare) -> Prepared:
         samples=corpus.samples,
         shape=corpus.shape,
     )
-    asyncio.run(try_store(place.dsn, definition, place.schema))
-    seed(place.dsn, definition, plan, schema=place.schema, workers=1, replace=True, purpose=Purpose.SCRATCH)
-    sample, unique_keys = asyncio.run(_sample(place, definition, corpus.events))
+    sample, unique_keys = runner.run(_seeded(place, definition, plan))
     Path(request.sample).write_bytes(msgspec.json.encode(sample))
     asking = {name: kind for name, kind in OPERATIONS.items() if kind.statement}
     skipped = {
@@ -188,29 +183,27 @@ def _prepare(request: Prepare) -> Prepared:
     )  # fmt: skip
 
 
-async def _sample(
-    place: Place, definition: StoreDefinition, events: int
+async def _seeded(
+    place: Place, definition: StoreDefinition, plan: CorpusPlan
 ) -> tuple[CorpusSample, list[UniqueKey]]:
-    connection = await asyncpg.connect(place.dsn)
-    try:
-        sample = await sample_corpus(connection, definition, schema=place.schema, events=events)
+    await try_store(place.dsn, definition, place.schema)
+    await seed(
+        place.dsn, definition, plan, schema=place.schema, workers=1, replace=True, purpose=Purpose.SCRATCH
+    )
+    async with connection_to(place.dsn) as connection:
+        sample = await sample_corpus(connection, definition, schema=place.schema, events=plan.events)
         return sample, await read_unique_keys(connection, place.schema)
-    finally:
-        await connection.close()
 
 
 async def _examine(place: Place) -> Examined:
     definition = find_store(place.store)
-    connection = await asyncpg.connect(place.dsn)
-    try:
+    async with connection_to(place.dsn) as connection:
         cases = await sampled_cases(
             connection, definition.statements, place.schema, definition.read_columns, definition.events_table,
             definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
  first_sequence=definition.first_sequence,
         )  # fmt: skip
         return Examined(plans=await examine_plans(connection, definition.statements, place.schema, cases))
-    finally:
-        await connection.close()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,11 +13,12 @@ import asyncpg
 from eventmark.engine.statements import quoted_schema
 from eventmark.results.results import OrderingResult
 from eventmark.seeding.progress import Progress, no_progress
+from eventmark.server.loop import on_loop
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores import drop_scratch_schema, naming_of, open_store
 from eventmark.verify.checker import check
 from eventmark.verify.consumers import LATER, ConsumerTask, run_consumers
-from eventmark.verify.forced import force
+from eventmark.verify.forced import Forced, force
 from eventmark.verify.history import Consumption, History, WriterLog, joined
 from eventmark.verify.price import FullSpeed, ordering_result
 from eventmark.verify.refusals import FOLLOWS
@@ -64,18 +64,25 @@ def hunt(
     ``CannotRunError``.
     """
     dsn = confined_dsn(dsn, schema)
-    asyncio.run(plan.subject.make(dsn, schema))
-    try:
-        forced = asyncio.run(force(dsn, schema, plan.subject))
-        asyncio.run(plan.subject.make(dsn, schema))
-        plan = replace(plan, subject=replace(plan.subject, idles=FOLLOWS not in forced.left))
-        history, full_speed = asyncio.run(_run(dsn, schema, plan, cluster, progress))
-    finally:
-        asyncio.run(drop_scratch_schema(dsn, schema))
+    plan, forced, history, full_speed = on_loop(_hunted(dsn, schema, plan, cluster, progress))
     faults = check(history)
     if faults and keep_history is not None:
         history.save(keep_history)
     return ordering_result(plan.subject, history, faults, full_speed, forced=forced, replay=replay)
+
+
+async def _hunted(
+    dsn: str, schema: str, plan: HuntPlan, cluster: ClusterWorkers | None, progress: Progress
+) -> tuple[HuntPlan, Forced, History, FullSpeed]:
+    """First step by step, then by writers and consumers at once; the plan as the first look has made it."""
+    await plan.subject.make(dsn, schema)
+    try:
+        forced = await force(dsn, schema, plan.subject)
+        await plan.subject.make(dsn, schema)
+        plan = replace(plan, subject=replace(plan.subject, idles=FOLLOWS not in forced.left))
+        return plan, forced, *await _run(dsn, schema, plan, cluster, progress)
+    finally:
+        await drop_scratch_schema(dsn, schema)
 
 
 async def _run(

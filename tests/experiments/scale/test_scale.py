@@ -17,6 +17,7 @@ from eventmark.jobs.warming import warm
 from eventmark.results.results import RunResult, Verdict
 from eventmark.seeding import seed
 from eventmark.server import Server
+from eventmark.server.loop import ask
 from eventmark.stores import find_store, write_template
 from eventmark.workload import CorpusPlan
 from tests.database import execute, fetch
@@ -92,7 +93,7 @@ def test_a_log_that_has_grown_beyond_a_volume_is_not_measured_at_it(
 ) -> None:
     measure_only(monkeypatch, "append_events[1]", rounds=1)
     plan = replace(CorpusPlan(20_000), cohort_events=10_000)
-    seed(job.server.dsn, job.definition, plan, schema=LARGE)
+    asyncio.run(seed(job.server.dsn, job.definition, plan, schema=LARGE))
     result = Scale(volumes=(10_000, 20_000)).run(job)
     assert "grown beyond" in result.skipped["10k events"]
     assert len(result.sections[0].charts[0].points) == 1
@@ -102,7 +103,7 @@ def test_a_log_that_has_grown_beyond_a_volume_is_not_measured_at_it(
 
 @pytest.mark.long
 def test_another_log_is_refused_and_replaced_when_asked_for(job: Job) -> None:
-    seed(job.server.dsn, job.definition, CorpusPlan(20_000, seed=9), schema=LARGE)
+    asyncio.run(seed(job.server.dsn, job.definition, CorpusPlan(20_000, seed=9), schema=LARGE))
     with pytest.raises(CannotRunError, match="another corpus") as refused:
         Scale(volumes=VOLUMES).run(job)
     assert "--replace" in refused.value.remedy
@@ -136,8 +137,8 @@ def test_without_statistics_of_statements_latencies_are_measured_and_the_rest_is
 
 
 def test_indexes_are_reported_with_their_levels_and_all_pages_are_brought_in(job: Job) -> None:
-    seed(job.server.dsn, find_store("eaf"), CorpusPlan(20_000), schema=LARGE)
-    relations, missing = asyncio.run(relations_of(job.server, LARGE))
+    asyncio.run(seed(job.server.dsn, find_store("eaf"), CorpusPlan(20_000), schema=LARGE))
+    relations, missing = ask(job.server.dsn, relations_of, job.server, LARGE)
     assert missing == ""
     kinds = {one.name: one.kind for one in relations}
     assert kinds["domain_events"] == "table"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from eventmark.errors import CannotRunError, UsageError
 from eventmark.experiments.soak.soak import CAPACITY_FIGURE, Soak, events_per_operation, half_of_capacity
 from eventmark.experiments.soak.soak_report import NEGLIGIBLE_MIB_PER_H, pause_cost, soak_section
 from eventmark.experiments.soak.soaked import SOAKED_LEAST_S, Soaked
-from eventmark.experiments.soak.upkeep import Autovacuum, Upkeep, relations_after
+from eventmark.experiments.soak.upkeep import Autovacuum, Upkeep
 from eventmark.experiments.soak.upkeep_report import upkeep_section
 from eventmark.jobs.job import Job, draw_sample
 from eventmark.loadgen.generator import run_load
@@ -25,7 +24,8 @@ from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.results.results import Figure, RunResult, Section, Verdict
-from eventmark.server import Server
+from eventmark.server import Server, relations_snapshot
+from eventmark.server.loop import ask
 from eventmark.workload.arrivals import Arrivals
 from tests.database import drop_database, execute
 from tests.experiments.results import assert_kept
@@ -92,7 +92,7 @@ def short_soak(server: Server, seeded: str) -> Iterator[Soaked]:
     execute(server.dsn, f"create database {name} template {seeded}")
     job = job_on(server, server.dsn.rsplit("/", 1)[0] + f"/{name}")
     outcome = run_load(job, draw_sample(job), replace(load_of(seconds=1.0), arrivals=Arrivals("poisson", 60)))
-    after = asyncio.run(relations_after(job))
+    after = ask(job.server.dsn, relations_snapshot, job.schema)
     yield Soaked(
         outcome=outcome, operations=to_results(outcome, job.targets), events_per_s=100.0, origin="",
         upkeep=Upkeep(job, before=after), after=after, events_table="domain_events",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,7 +169,7 @@ def own_job(server: Server, database: str, tmp_path: Path) -> Job:
     write_template(tmp_path / "own")
     job = job_on(server, database, str(tmp_path / "own"))
     execute(database, "create extension if not exists pg_stat_statements")
-    seed(database, job.definition, job.corpus, schema=job.schema, workers=2)
+    asyncio.run(seed(database, job.definition, job.corpus, schema=job.schema, workers=2))
     return job
 
 

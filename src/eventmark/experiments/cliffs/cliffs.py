@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,6 +20,7 @@ from eventmark.plans.cliffs.finder import find_cliffs, judge_cells
 from eventmark.plans.cliffs.questions import BATCHES_EVENTS, DrawnQuestions, draw_questions
 from eventmark.results.results import Figure
 from eventmark.seeding import Progress
+from eventmark.server.loop import on_loop
 from eventmark.stores import WRITING_STATEMENTS, drop_scratch_schema, large_tables, scratch_name
 
 SCHEMA_SUFFIX = "_cliffs"
@@ -60,7 +60,7 @@ class Cliffs(Experiment):
         examine = _examine if run.job.existing is None else _examine_existing
         cells: list[Cell] = []
         run.so_far = lambda: _findings(run, cells)
-        asyncio.run(examine(run.job, run, run.progress, cells))
+        on_loop(examine(run.job, run, run.progress, cells))
         return _findings(run, cells)
 
 

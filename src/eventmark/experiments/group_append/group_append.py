@@ -35,8 +35,9 @@ from eventmark.results.results import (
 )
 from eventmark.results.targets import Target
 from eventmark.server import Server
+from eventmark.server.loop import ask, on_loop
 from eventmark.stats.ratios import mean_ratio
-from eventmark.stores import drop_scratch_schema, make_scratch_schema, scratch_name
+from eventmark.stores import drop_scratch, make_scratch_schema, scratch_name
 from eventmark.workers import call, worker_processes
 from eventmark.workload import example_payloads
 
@@ -229,7 +230,7 @@ def measure_group_append(
     """
     measured: dict[_Kind, list[_Round]] = {kind: [] for kind in KINDS}
     pgbench: list[float] = []
-    asyncio.run(make_scratch_schema(server.dsn, schema))
+    on_loop(make_scratch_schema(server.dsn, schema))
     try:
         for number in range(rounds):
             pgbench.append(_pgbench_rate(server, schema, seconds, seed + number))
@@ -244,7 +245,7 @@ def measure_group_append(
                 Grouped(rounds={kind: list(found) for kind, found in measured.items()}, pgbench=list(pgbench))
             )
     finally:
-        asyncio.run(drop_scratch_schema(server.dsn, schema))
+        ask(server.dsn, drop_scratch, schema)
     return Grouped(rounds=measured, pgbench=pgbench)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +38,7 @@ from eventmark.loadgen.mix import Mix, parse_mix
 from eventmark.loadgen.plan import WIRE, LoadPlan
 from eventmark.results.results import OperationResult, Section, Table
 from eventmark.seeding import CorpusSample, Progress
+from eventmark.server.loop import on_loop
 from eventmark.workers.cluster import taken_workers
 from eventmark.workload.arrivals import Arrivals
 
@@ -206,9 +206,9 @@ def results_of(job: Job, legs: Mapping[str, Sequence[Leg]]) -> dict[str, Operati
 def _filter_cost(job: Job, run: Run, sample: CorpusSample, duel: Duel) -> Section:
     """What naming the tenant costs, and what row-level security costs on top."""
     calls = FILTER_CALLS[job.profile.name]
-    found, left_out = asyncio.run(measure_filter(job, sample, calls))
+    found, left_out = on_loop(measure_filter(job, sample, calls))
     run.skipped |= left_out
-    streams = asyncio.run(measure_streams(job, [duel.aggressor_tenant, duel.victim_tenant], calls))
+    streams = on_loop(measure_streams(job, [duel.aggressor_tenant, duel.victim_tenant], calls))
     tables: list[Table] = [stream_table(streams)] if streams else []
     if job.definition.engine:
         secured = measure_row_level_security(

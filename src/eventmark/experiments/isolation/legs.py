@@ -31,6 +31,7 @@ from eventmark.loadgen.outcome import GeneratorHealth, LoadOutcome, OperationLoa
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.seeding import CorpusSample
 from eventmark.server import Watch
+from eventmark.server.loop import on_loop
 from eventmark.server.waits import WaitSamples
 from eventmark.workers import Crew
 
@@ -124,7 +125,7 @@ def run_leg(
 
     Raises ``CannotRunError``.
     """
-    return asyncio.run(_leg(duel, kind, number, victims, aggressors))
+    return on_loop(_leg(duel, kind, number, victims, aggressors))
 
 
 async def _leg(

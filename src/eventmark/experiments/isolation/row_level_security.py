@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from eventmark.results.results import Floor, OperationResult
 from eventmark.results.targets import DEFAULT_TARGETS
 from eventmark.seeding import Progress, no_progress
 from eventmark.server import Server
+from eventmark.server.loop import on_loop
 from eventmark.stats.quantiles import latency_of
 from eventmark.stores import drop_scratch, engine_store, open_store, run_id
 from eventmark.workload import example_payloads
@@ -91,7 +91,7 @@ def measure_row_level_security(
     dropped, and a role that logs in, as row-level security needs one. Raises ``CannotRunError``.
     """
     found = {} if into is None else into
-    asyncio.run(_measure_all(server.admin_dsn, schema, share, seed, found, progress))
+    on_loop(_measure_all(server.admin_dsn, schema, share, seed, found, progress))
     return found
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eventmark.engine.statements import read_statements
 from eventmark.results.results import Verdict
 from eventmark.seeding import Progress
 from eventmark.server import Server
+from eventmark.server.loop import on_loop
 
 STATEMENTS = read_statements(Path(__file__).parent / "sql")
 
@@ -52,7 +54,12 @@ class Exhibit:
     story: str
     lesson: str
     judged_by: str
-    run: Callable[[Room], Sequence[Trial]]
+    run: Callable[[Room], Sequence[Trial] | Coroutine[Any, Any, Sequence[Trial]]]
+
+    def tried(self, room: Room) -> Sequence[Trial]:
+        """Each way of it, tried in the room."""
+        trials = self.run(room)
+        return on_loop(trials) if isinstance(trials, Coroutine) else trials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

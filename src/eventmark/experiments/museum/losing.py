@@ -17,6 +17,7 @@ from eventmark.errors import VersionConflictError
 from eventmark.experiments.museum.exhibit import STATEMENTS, Exhibit, Room, Trial
 from eventmark.experiments.museum.log import empty_log
 from eventmark.results.results import Verdict
+from eventmark.server.loop import on_loop
 from eventmark.stores import engine_store, open_store, scratch_name
 from eventmark.verify import Fault, HuntPlan, Outcome, engine_subject, hunt
 from eventmark.verify.history import stream_id
@@ -38,7 +39,7 @@ def _tailing(room: Room) -> Sequence[Trial]:
         if room.hunted_events:
             trials.append(_hunted(room, ordering, variant, good=good))
         else:
-            trials.append(asyncio.run(_interleaved(room, ordering, variant, good=good)))
+            trials.append(on_loop(_interleaved(room, ordering, variant, good=good)))
     return trials
 
 
@@ -236,7 +237,7 @@ IGNORED_CONFLICT = Exhibit(
     story="When the version is already taken, ON CONFLICT DO NOTHING stores nothing and raises no error.",
     lesson="Let the constraint raise, or check the number of rows, and report the conflict to the caller.",
     judged_by="checker of histories, invariants I1 and I5",
-    run=lambda room: asyncio.run(_ignored_conflict(room)),
+    run=_ignored_conflict,
 )
 POSITION_CHECK = Exhibit(
     name="position-check",
@@ -246,5 +247,5 @@ POSITION_CHECK = Exhibit(
     "same time both find it there, and both append.",
     lesson="A unique index on stream and version: one of the two waits, and is refused.",
     judged_by="checker of histories, invariants I4 and I5",
-    run=lambda room: asyncio.run(_position_check(room)),
+    run=_position_check,
 )

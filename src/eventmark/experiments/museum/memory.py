@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tracemalloc
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -75,5 +74,5 @@ HUGE_AGGREGATE = Exhibit(
     story="Recovery reads all events of an aggregate into memory, and the longer it lives the more that is.",
     lesson="Snapshots, and of the stream only what follows the last one.",
     judged_by="counters: memory at its peak, as the interpreter traces it",
-    run=lambda room: asyncio.run(_loads(room)),
+    run=_loads,
 )

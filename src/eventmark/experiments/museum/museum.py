@@ -156,7 +156,7 @@ def _called(trial: Trial) -> str:
 
 def _tried(exhibit: Exhibit, room: Room) -> Sequence[Trial]:
     try:
-        return exhibit.run(room)
+        return exhibit.tried(room)
     except asyncpg.InsufficientPrivilegeError as error:
         reason = str(error).partition("\n")[0]
         return [

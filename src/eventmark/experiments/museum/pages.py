@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -134,7 +133,7 @@ TOKEN_TABLE = Exhibit(
     lesson="No index on what changes, a fillfactor that leaves room for versions on the page, no transaction left "
     "open.",
     judged_by="counters: updates within the page, pages of the table",
-    run=lambda room: asyncio.run(_token_table(room)),
+    run=_token_table,
 )
 RANDOM_EVENT_IDS = Exhibit(
     name="random-event-ids",
@@ -144,5 +143,5 @@ RANDOM_EVENT_IDS = Exhibit(
     "after a checkpoint each page goes into the WAL as a whole.",
     lesson="Ids that begin with their time, version 7: neighbours in time are neighbours in the index.",
     judged_by="counters: pages dirtied and full page images",
-    run=lambda room: asyncio.run(_random_ids(room)),
+    run=_random_ids,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -114,7 +113,7 @@ TOKEN_AT = Exhibit(
     "key, past everything that came before.",
     lesson="Look the next events up by an index on time, and take the lowest of a bounded number.",
     judged_by="plan judge: pages and rows for one row",
-    run=lambda room: asyncio.run(_token_at(room)),
+    run=_token_at,
 )
 SIXTH_EXECUTION = Exhibit(
     name="sixth-execution",
@@ -124,7 +123,7 @@ SIXTH_EXECUTION = Exhibit(
     "goes over to one plan for all values, which cannot use the tenant's index; forcing it made it worse still.",
     lesson="A statement for each case, so that the generic plan is a good one; or force_custom_plan.",
     judged_by="cliff finder: custom plan, generic plan and sixth execution compared",
-    run=lambda room: asyncio.run(_sixth_execution(room)),
+    run=_sixth_execution,
 )
 PRIMARY_KEY = Exhibit(
     name="primary-key-walk",
@@ -134,7 +133,7 @@ PRIMARY_KEY = Exhibit(
     "The events of a tenant that came late lie at its end, and all others are read and thrown away.",
     lesson="An index on the tenant, then the number, and an order that begins with the tenant: no other index has it.",
     judged_by="cliff finder: another plan of the same statement, tried",
-    run=lambda room: asyncio.run(_primary_key(room)),
+    run=_primary_key,
 )
 BACKLOG = Exhibit(
     name="far-from-the-tail",
@@ -144,7 +143,7 @@ BACKLOG = Exhibit(
     "the backlog is read and sorted, and again for the next batch.",
     lesson="Order by what the index orders by, so that a batch costs the same wherever it begins.",
     judged_by="cliff finder: the same statement at the start, in the middle and near the tail",
-    run=lambda room: asyncio.run(_backlog(room)),
+    run=_backlog,
 )
 VISIBILITY_MAP = Exhibit(
     name="stale-visibility-map",
@@ -154,5 +153,5 @@ VISIBILITY_MAP = Exhibit(
     "table; they got slower until somebody ran VACUUM ANALYZE.",
     lesson="autovacuum_vacuum_insert_scale_factor low enough for the table's growth.",
     judged_by="cliff finder: heap pages with a stale and a fresh visibility map",
-    run=lambda room: asyncio.run(_visibility_map(room)),
+    run=_visibility_map,
 )

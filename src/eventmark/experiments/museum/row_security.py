@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -123,7 +122,7 @@ POLICY_PER_ROW = Exhibit(
     story="A policy that compares with a setting, by a function, evaluates it for each row that a query returns.",
     lesson="Compare with a subquery, (select ...): it is evaluated once.",
     judged_by="counters: calls of the function, as the server counts them",
-    run=lambda room: asyncio.run(_per_row(room)),
+    run=_per_row,
 )
 POLICY_WITH_OR = Exhibit(
     name="policy-with-or",
@@ -133,5 +132,5 @@ POLICY_WITH_OR = Exhibit(
     "more: all tenants' rows are read and the others' thrown away.",
     lesson="A policy for the tenants, another one to the administrators' role.",
     judged_by="plan judge: rows removed",
-    run=lambda room: asyncio.run(_or_in_policy(room)),
+    run=_or_in_policy,
 )

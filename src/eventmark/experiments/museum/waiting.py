@@ -183,7 +183,7 @@ NOTIFY_IN_APPEND = Exhibit(
     "flush is done: commits go one at a time, whatever they wrote.",
     lesson="Notify after the commit, once for many appends; it is a hint, and consumers poll as well.",
     judged_by="monitor: sessions waiting for the lock",
-    run=lambda room: asyncio.run(_notify(room)),
+    run=_notify,
 )
 TOTAL_ORDER_LOCK = Exhibit(
     name="total-order-lock",
@@ -193,5 +193,5 @@ TOTAL_ORDER_LOCK = Exhibit(
     "appends fell by 80%.",
     lesson="Let transactions overlap, and let consumers read below the oldest one that is running.",
     judged_by="monitor: sessions waiting for the lock",
-    run=lambda room: asyncio.run(_total_order(room)),
+    run=_total_order,
 )

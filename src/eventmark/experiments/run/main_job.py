@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -26,6 +25,7 @@ from eventmark.results.results import (
     Verdict,
 )
 from eventmark.seeding import AuditReport, SeedReport, audit
+from eventmark.server.loop import on_loop
 
 
 class MainJob(Experiment):
@@ -80,7 +80,7 @@ def _audited_corpus(run: Run) -> CorpusResult:
     job, seeded, floor = run.job, run.seeded, None
     assert seeded is not None
     with run.phase("audit"):
-        audited = asyncio.run(audit(job.server.dsn, job.definition, schema=job.schema, progress=run.progress))
+        audited = on_loop(audit(job.server.dsn, job.definition, schema=job.schema, progress=run.progress))
         if job.with_floors and not seeded.reused and not seeded.resumed:
             run.progress("psql copy", 0, 1)
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ from eventmark.jobs.run import Run
 from eventmark.plans.observed import Observed, observed_statements
 from eventmark.plans.work import nodes
 from eventmark.results.results import Column, Section, Table
+from eventmark.server.loop import ask
 from eventmark.stores import large_tables
 
 QUERY_SHOWN = 120
@@ -28,19 +28,14 @@ class ObservedStatements(Experiment):
 
     def measure(self, run: Run) -> Findings:
         with run.phase("plans"):
-            found = asyncio.run(_observed(run.job))
+            found = ask(run.job.server.dsn, _observed, run.job)
         return Findings(plans=[one.plan for one in found], sections=[_section(found)])
 
 
-async def _observed(job: Job) -> list[Observed]:
-    definition = job.definition
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        large = await large_tables(connection, job.schema)
-        tables = [one for one in (definition.events_table, definition.snapshots_table) if one]
-        return await observed_statements(connection, job.server.dsn, tables, job.schema, large)
-    finally:
-        await connection.close()
+async def _observed(connection: asyncpg.Connection, job: Job) -> list[Observed]:
+    large = await large_tables(connection, job.schema)
+    tables = [one for one in (job.definition.events_table, job.definition.snapshots_table) if one]
+    return await observed_statements(connection, job.server.dsn, tables, job.schema, large)
 
 
 def _section(found: Sequence[Observed]) -> Section:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from eventmark.operations.benchmark import BenchmarkPlan, run_benchmark
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.results.results import OperationResult, PlanResult
 from eventmark.results.targets import Target
-from eventmark.seeding import drop_corpus_schema, no_progress
+from eventmark.seeding import drop_corpus, no_progress
 from eventmark.server import Server
+from eventmark.server.loop import ask, on_loop
 from eventmark.stores import claimed, find_store, open_store
 from eventmark.workload import CorpusPlan
 
@@ -52,7 +52,7 @@ class SeededStore:
             async with await self.open() as store:
                 return await use(store)
 
-        return asyncio.run(used())
+        return on_loop(used())
 
     async def open(self, *, pool_max: int = 5) -> EventStore:
         """The store, connected; the caller closes it."""
@@ -97,9 +97,9 @@ def seeded_store(
     )  # fmt: skip
     with claimed(server.dsn, schema):
         prepare_store(job)
-        asyncio.run(drop_corpus_schema(server.dsn, schema))
+        ask(server.dsn, drop_corpus, schema)
         try:
             fill(job, no_progress)
             yield SeededStore(job)
         finally:
-            asyncio.run(drop_corpus_schema(server.dsn, schema))
+            ask(server.dsn, drop_corpus, schema)

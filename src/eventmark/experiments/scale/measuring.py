@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import asyncpg
 
 from eventmark.experiments.scale.accounts import WARM_CALLS, AccountTask, run_accounted
 from eventmark.experiments.scale.large_reads import LargeReadTask, places_for, run_large_read
@@ -17,6 +19,7 @@ from eventmark.experiments.scale.steps import (
     Counter,
     Growth,
     LargeRead,
+    Relation,
     Round,
     Step,
 )
@@ -27,6 +30,7 @@ from eventmark.jobs.warming import warm
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.forks import ForkTask, own_part
 from eventmark.seeding import CorpusSample, Progress, remove_appended
+from eventmark.server.loop import ask, on_loop
 from eventmark.workers import call, worker_processes
 from eventmark.workload import CorpusPlan
 
@@ -94,6 +98,17 @@ class Side:
     sample: CorpusSample
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Before:
+    """Both corpora before they are measured, brought into the cache; of the large one, what it was read so far."""
+
+    relations_small: list[Relation]
+    relations_large: list[Relation]
+    hits: int
+    reads: int
+    notes: dict[str, str]
+
+
 class _Rounds:
     """What comes in while a volume is measured."""
 
@@ -114,29 +129,37 @@ def measure_volume(
 ) -> Step:
     """Everything of one volume; what was appended meanwhile is taken out again. Raises ``CannotRunError``."""
     began_s = time.monotonic()
-    server, dsn, notes = large.job.server, large.job.server.dsn, {}
-    relations_large, missing = asyncio.run(relations_of(server, large.job.schema))
-    relations_small, _ = asyncio.run(relations_of(server, small.job.schema))
-    if missing:
-        notes["levels of indexes"] = missing
-    if missing := asyncio.run(warm(server, (large.job.schema, small.job.schema))):
-        notes["corpora brought into the cache beforehand"] = missing
-    hits, reads = asyncio.run(cache_counts(dsn, large.job.schema))
+    dsn = large.job.server.dsn
+    before = ask(dsn, _looked_at, small, large)
     found = _Rounds()
     _measure_rounds(volume, small, large, effort, found, progress)
     _account(volume, small, large, effort, found, progress)
     time.sleep(SETTLE_S)
-    hits_after, reads_after = asyncio.run(cache_counts(dsn, large.job.schema))
+    hits_after, reads_after = ask(dsn, cache_counts, large.job.schema)
     large_reads = _read_much(volume, large)
-    asyncio.run(_tidy(small, large))
+    on_loop(_tidy(small, large))
     counters = _count_plans(large, progress)
     return Step(
         volume=volume, seconds=time.monotonic() - began_s, growth=growth, rounds=dict(found.rounds),
         accounts=found.accounts,
-        scans=found.scans, relations_small=relations_small, relations_large=relations_large,
-        hits=max(hits_after - hits, 0), reads=max(reads_after - reads, 0), large_reads=large_reads,
-        counters=counters, skipped=operations_of(large, effort)[1], notes=notes,
+        scans=found.scans, relations_small=before.relations_small, relations_large=before.relations_large,
+        hits=max(hits_after - before.hits, 0), reads=max(reads_after - before.reads, 0), large_reads=large_reads,
+        counters=counters, skipped=operations_of(large, effort)[1], notes=before.notes,
     )  # fmt: skip
+
+
+async def _looked_at(connection: asyncpg.Connection[Any], small: Side, large: Side) -> _Before:
+    server, notes = large.job.server, {}
+    relations_large, missing = await relations_of(connection, server, large.job.schema)
+    relations_small, _ = await relations_of(connection, server, small.job.schema)
+    if missing:
+        notes["levels of indexes"] = missing
+    if missing := await warm(server, (large.job.schema, small.job.schema)):
+        notes["corpora brought into the cache beforehand"] = missing
+    hits, reads = await cache_counts(connection, large.job.schema)
+    return _Before(
+        relations_small=relations_small, relations_large=relations_large, hits=hits, reads=reads, notes=notes
+    )
 
 
 def operations_of(side: Side, effort: Effort) -> tuple[list[str], dict[str, str]]:
@@ -189,7 +212,7 @@ def _account(
     with worker_processes(1) as executor:
         for place, name in enumerate(names):
             progress(stage, place, len(names))
-            scans = asyncio.run(index_scans(large.job.server.dsn, large.job.schema))
+            scans = ask(large.job.server.dsn, index_scans, large.job.schema)
             pairs = []
             for number in range(effort.accounts):
                 sides = _task(name, small, large, effort, effort.rounds + number)
@@ -205,7 +228,7 @@ def _account(
 
 def _scans_per_call(before: dict[str, int], large: Side, accounts: Sequence[AccountPair]) -> dict[str, float]:
     """Searches in each index of the large corpus for one call, those before the account counted as well."""
-    after = asyncio.run(index_scans(large.job.server.dsn, large.job.schema))
+    after = ask(large.job.server.dsn, index_scans, large.job.schema)
     calls = sum(len(pair.large.latency_ns) + WARM_CALLS for pair in accounts)
     if not calls:
         return {}

@@ -24,22 +24,20 @@ from pg_statio_all_tables where schemaname = $1
 _SCANS = "select indexrelname as name, idx_scan as scans from pg_stat_all_indexes where schemaname = $1"
 
 
-async def relations_of(server: Server, schema: str) -> tuple[list[Relation], str]:
+async def relations_of(
+    connection: asyncpg.Connection[Any], server: Server, schema: str
+) -> tuple[list[Relation], str]:
     """A schema's relations; and why its indexes' shapes are not told, where they are not."""
-    connection = await asyncpg.connect(server.dsn)
-    try:
-        missing = await missing_extension(connection, "pgstattuple", ours=server.ours)
-        shape_of = _SHAPE.format(place=await extension_schema(connection, "pgstattuple"))
-        rows = await connection.fetch(RELATIONS, quoted_schema(schema))
-        found = []
-        for row in rows:
-            shape = None
-            if row["kind"] == "index" and not missing:
-                shape = await connection.fetchrow(shape_of, row["oid"], timeout=PATIENCE_S)
-            found.append(_relation(row, shape))
-        return found, missing
-    finally:
-        await connection.close()
+    missing = await missing_extension(connection, "pgstattuple", ours=server.ours)
+    shape_of = _SHAPE.format(place=await extension_schema(connection, "pgstattuple"))
+    rows = await connection.fetch(RELATIONS, quoted_schema(schema))
+    found = []
+    for row in rows:
+        shape = None
+        if row["kind"] == "index" and not missing:
+            shape = await connection.fetchrow(shape_of, row["oid"], timeout=PATIENCE_S)
+        found.append(_relation(row, shape))
+    return found, missing
 
 
 def _relation(row: Any, shape: Any) -> Relation:
@@ -56,20 +54,12 @@ def _share(percent: float) -> float | None:
     return round(percent / 100, 4) if percent == percent else None
 
 
-async def cache_counts(dsn: str, schema: str) -> tuple[int, int]:
+async def cache_counts(connection: asyncpg.Connection[Any], schema: str) -> tuple[int, int]:
     """Pages of the schema's tables and indexes found in shared buffers, and read into them, so far."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        row = await connection.fetchrow(_CACHE, schema)
-        return row["hits"], row["reads"]
-    finally:
-        await connection.close()
+    row = await connection.fetchrow(_CACHE, schema)
+    return row["hits"], row["reads"]
 
 
-async def index_scans(dsn: str, schema: str) -> dict[str, int]:
+async def index_scans(connection: asyncpg.Connection[Any], schema: str) -> dict[str, int]:
     """Searches in each index so far."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        return {row["name"]: row["scans"] for row in await connection.fetch(_SCANS, schema)}
-    finally:
-        await connection.close()
+    return {row["name"]: row["scans"] for row in await connection.fetch(_SCANS, schema)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import asyncpg
 import numpy as np
 
 from eventmark.errors import CannotRunError
@@ -41,12 +41,13 @@ from eventmark.operations.benchmark import Measured as MeasuredForks
 from eventmark.operations.benchmark import operation_result
 from eventmark.results.results import Figure, OperationResult, Section
 from eventmark.seeding import (
-    drop_corpus_schema,
+    drop_corpus,
     remove_appended,
     seed,
     seeded_events,
 )
 from eventmark.server import Watch
+from eventmark.server.loop import ask, connection_to, on_loop
 from eventmark.stores import scratch_name
 from eventmark.workload import CorpusPlan
 
@@ -74,12 +75,12 @@ class Scale(Experiment):
 
     def job_for(self, job: Job) -> Job:
         if job.replace:
-            asyncio.run(_drop(job.server.dsn, *_schemas(job)))
+            ask(job.server.dsn, _drop, *_schemas(job))
         prepare_store(job)
         return job
 
     def scratch_events(self, job: Job) -> int:
-        large, small = (seeded_events(job.server.dsn, schema) for schema in _schemas(job))
+        large, small = ask(job.server.dsn, _seeded, *_schemas(job))
         return max(self.volumes[-1] - large, 0) + max(self._small_events - small, 0)
 
     def measure(self, run: Run) -> Findings:
@@ -110,9 +111,7 @@ class _Growing:
         self._plan: CorpusPlan = plan_of(job.corpus, tuple(sorted({small_events, *volumes})))
         self._large, self._small = _schemas(job)
         self._effort = EFFORTS[effort]
-        self._ledger = StepLedger(
-            job.server.dsn, self._large, f"{effort}, {job.definition.schema_sha256}, {small_events}"
-        )
+        self._ledger = StepLedger(self._large, f"{effort}, {job.definition.schema_sha256}, {small_events}")
         self._steps: dict[int, Step] = {}
         self._watch: Watch | None = None
         self._random = np.random.default_rng([job.corpus.seed, 31])
@@ -120,30 +119,35 @@ class _Growing:
     def measure(self) -> None:
         """Grow and measure, volume by volume; what was measured before stays."""
         run = self._run
-        if seeded_events(self._job.server.dsn, self._large):
-            self._steps = asyncio.run(self._ledger.read())
+        self._steps = ask(self._job.server.dsn, self._measured)
         for volume in self._volumes:
             if volume in self._steps:
                 continue
-            if seeded_events(self._job.server.dsn, self._large) > volume:
+            if ask(self._job.server.dsn, seeded_events, self._large) > volume:
                 run.skipped[f"{short(volume)} events"] = "the log has grown beyond it, and shrinks no more"
                 continue
             with run.phase(f"grow to {short(volume)}"):
-                growth = self._grow(volume)
+                growth = on_loop(self._grow(volume))
             with run.phase(f"measure {short(volume)}"), run.watch() as watch:
                 step = self._measure(volume, growth)
             self._watch = watch
-            asyncio.run(self._ledger.write(step))
+            ask(self._job.server.dsn, self._ledger.write, step)
             self._steps[volume] = step
 
-    def _grow(self, volume: int) -> Growth:
+    async def _measured(self, connection: asyncpg.Connection[Any]) -> dict[int, Step]:
+        """What was measured before, where the log is there."""
+        there = await seeded_events(connection, self._large)
+        return await self._ledger.read(connection) if there else {}
+
+    async def _grow(self, volume: int) -> Growth:
         """Both corpora as far as they are wanted, without what measuring has left in them."""
         job = self._job
-        if seeded_events(job.server.dsn, self._small) > self._small_events:  # of another run
-            asyncio.run(_drop(job.server.dsn, self._small))
+        async with connection_to(job.server.dsn) as connection:
+            if await seeded_events(connection, self._small) > self._small_events:  # of another run
+                await drop_corpus(connection, self._small)
         loaded = Growth(events=0, stage_seconds={})
         for schema, events in ((self._small, self._small_events), (self._large, volume)):
-            report = seed(
+            report = await seed(
                 job.server.dsn,
                 job.definition,
                 self._plan,
@@ -151,7 +155,7 @@ class _Growing:
                 events=events,
                 progress=self._progress,
             )
-            asyncio.run(remove_appended(job.server.dsn, job.definition, schema, self._plan.events))
+            await remove_appended(job.server.dsn, job.definition, schema, self._plan.events)
             loaded = Growth(events=report.events, stage_seconds=report.stage_seconds)
         return loaded
 
@@ -230,6 +234,10 @@ def _figures(curves: Sequence[Curve], step: Step) -> dict[str, Figure]:
     return found
 
 
-async def _drop(dsn: str, *schemas: str) -> None:
+async def _drop(connection: asyncpg.Connection[Any], *schemas: str) -> None:
     for schema in schemas:
-        await drop_corpus_schema(dsn, schema)
+        await drop_corpus(connection, schema)
+
+
+async def _seeded(connection: asyncpg.Connection[Any], *schemas: str) -> list[int]:
+    return [await seeded_events(connection, schema) for schema in schemas]

@@ -127,22 +127,18 @@ _decoder = msgspec.msgpack.Decoder(Step, dec_hook=_decoded)
 class StepLedger:
     """The steps of one schema that were measured under the same ``conditions``."""
 
-    def __init__(self, dsn: str, schema: str, conditions: str) -> None:
-        self._dsn = dsn
+    def __init__(self, schema: str, conditions: str) -> None:
         self._table = f"{quoted_schema(schema)}.eventmark_scale_steps"
         self._create = _TABLE.replace("{schema}", quoted_schema(schema))
         self._conditions = conditions
 
-    async def read(self) -> dict[int, Step]:
+    async def read(self, connection: asyncpg.Connection[Any]) -> dict[int, Step]:
         """By volume. What another version has written in another form counts as not measured."""
-        connection = await self._connect()
-        try:
-            rows: Sequence[Any] = await connection.fetch(
-                f"select volume, measured from {self._table} where conditions = $1 order by volume",
-                self._conditions,
-            )
-        finally:
-            await connection.close()
+        await connection.execute(self._create)
+        rows: Sequence[Any] = await connection.fetch(
+            f"select volume, measured from {self._table} where conditions = $1 order by volume",
+            self._conditions,
+        )
         found = {}
         for row in rows:
             try:
@@ -151,19 +147,10 @@ class StepLedger:
                 continue
         return found
 
-    async def write(self, step: Step) -> None:
-        connection = await self._connect()
-        try:
-            await connection.execute(
-                f"insert into {self._table} (conditions, volume, measured) values ($1, $2, $3)"
-                " on conflict (conditions, volume) do update set measured = excluded.measured, measured_at = now()",
-                self._conditions, step.volume, _encoder.encode(step),
-            )  # fmt: skip
-        finally:
-            await connection.close()
-
-    async def _connect(self) -> asyncpg.Connection[Any]:
-        """With the table there."""
-        connection = await asyncpg.connect(self._dsn)
+    async def write(self, connection: asyncpg.Connection[Any], step: Step) -> None:
         await connection.execute(self._create)
-        return connection
+        await connection.execute(
+            f"insert into {self._table} (conditions, volume, measured) values ($1, $2, $3)"
+            " on conflict (conditions, volume) do update set measured = excluded.measured, measured_at = now()",
+            self._conditions, step.volume, _encoder.encode(step),
+        )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,10 +10,12 @@ from numpy.typing import NDArray
 
 from eventmark.experiments.selfcheck.proving import Proving
 from eventmark.instruments.clock import clock_resolution_ns
-from eventmark.jobs.job import draw_sample
+from eventmark.jobs.job import Job, draw_sample
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.forks import Tally
 from eventmark.results.results import Finding, Verdict
+from eventmark.seeding import CorpusSample
+from eventmark.server.loop import on_loop
 from eventmark.stats.quantiles import quantile_interval
 from eventmark.stores import PooledStore, find_store, open_store
 
@@ -56,10 +57,10 @@ class MeasuredDelay:
 
 def measure_delays(proving: Proving, delays_ms: Mapping[float, int] = DELAYS_MS) -> list[MeasuredDelay]:
     """Each delay by the difference to the same call without it, made right before or after."""
-    found = []
+    found, sample = [], draw_sample(proving.job)
     for delay_ms, calls in delays_ms.items():
         stores = (proving.job.store, proving.planted({STATEMENT: delay_ms}))
-        differences_ns, server_ns = asyncio.run(_differences(proving, stores, calls))
+        differences_ns, server_ns = on_loop(_differences(proving.job, sample, stores, calls))
         found.append(measured_delay(delay_ms, differences_ns, server_ns))
     return found
 
@@ -78,13 +79,12 @@ def measured_delay(
 
 
 async def _differences(
-    proving: Proving, stores: Sequence[str], calls: int
+    job: Job, sample: CorpusSample, stores: Sequence[str], calls: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of each pair of calls with the same arguments: with the delay less without it; each is first in turn.
 
     And, of each delay, its length by the server's clock.
     """
-    job, sample = proving.job, await asyncio.to_thread(draw_sample, proving.job)
     opened = [
         await open_store(find_store(store), job.server.dsn, schema=job.schema, pool_max=1) for store in stores
     ]

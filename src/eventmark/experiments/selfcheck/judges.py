@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import numpy as np
@@ -15,6 +15,7 @@ from eventmark.jobs.job import Job
 from eventmark.results.results import Finding, PlanResult, Verdict
 from eventmark.results.targets import QUANTILES
 from eventmark.seeding import AuditReport, audit, no_progress
+from eventmark.server.loop import ask, connection_to, on_loop
 from eventmark.stats.histogram import LatencyHistogram
 from eventmark.stats.quantiles import latency_of
 
@@ -65,17 +66,18 @@ def counted_quantile(samples: Sequence[int], share: float) -> int:
 
 def check_audit(proving: Proving) -> list[Finding]:
     """The corpus as it was seeded passes; with a share of one tenant's events given to another, it does not."""
-    job = proving.job
-    before = _audited(job)
-    asyncio.run(_skew(job))
+    before, after = on_loop(_audits(proving.job))
     return [
         _plant_finding("audit of the corpus as seeded", before, wanted=Verdict.MET),
-        _plant_finding("audit of a wrong distribution", _audited(job), wanted=Verdict.BROKEN),
+        _plant_finding("audit of a wrong distribution", after, wanted=Verdict.BROKEN),
     ]
 
 
-def _audited(job: Job) -> AuditReport:
-    return asyncio.run(audit(job.server.dsn, job.definition, schema=job.schema))
+async def _audits(job: Job) -> tuple[AuditReport, AuditReport]:
+    before = await audit(job.server.dsn, job.definition, schema=job.schema)
+    async with connection_to(job.server.dsn) as connection:
+        await _skew(connection, job)
+    return before, await audit(job.server.dsn, job.definition, schema=job.schema)
 
 
 def _plant_finding(name: str, report: AuditReport, *, wanted: Verdict) -> Finding:
@@ -88,27 +90,23 @@ def _plant_finding(name: str, report: AuditReport, *, wanted: Verdict) -> Findin
     )
 
 
-async def _skew(job: Job) -> None:
+async def _skew(connection: asyncpg.Connection[Any], job: Job) -> None:
     """Half of the largest tenant's events to the smallest: the counts stay, the 80/20 does not."""
     table = f'{quoted_schema(job.schema)}."{job.definition.events_table}"'
     tenant, position = (f'"{job.definition.columns[name]}"' for name in ("tenant_id", "global_sequence_id"))
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        rows = await connection.fetch(f"select {tenant}::text from {table} group by 1 order by count(*) desc")
-        await connection.execute(
-            f"update {table} set {tenant} = $1 where {tenant} = $2 and {position} % 2 = 0",
-            rows[-1][0],
-            rows[0][0],
-        )
-    finally:
-        await connection.close()
+    rows = await connection.fetch(f"select {tenant}::text from {table} group by 1 order by count(*) desc")
+    await connection.execute(
+        f"update {table} set {tenant} = $1 where {tenant} = $2 and {position} % 2 = 0",
+        rows[-1][0],
+        rows[0][0],
+    )
 
 
 def check_plan_judge(proving: Proving) -> list[Finding]:
     """Plans of the store as it is are met; without one index, the judge names it."""
     job = proving.job
     before = _examined(job)
-    asyncio.run(_drop_index(job))
+    ask(job.server.dsn, _drop_index, job)
     after = _examined(job)
     named = [plan for plan in after if plan.expected_index == INDEX]
     faults = [one.observed for plan in named for one in plan.findings if one.verdict is Verdict.BROKEN]
@@ -132,9 +130,5 @@ def _examined(job: Job) -> list[PlanResult]:
     return examine_repeatedly(job, no_progress, runs=1)[0]
 
 
-async def _drop_index(job: Job) -> None:
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        await connection.execute(f'drop index {quoted_schema(job.schema)}."{INDEX}"')
-    finally:
-        await connection.close()
+async def _drop_index(connection: asyncpg.Connection[Any], job: Job) -> None:
+    await connection.execute(f'drop index {quoted_schema(job.schema)}."{INDEX}"')

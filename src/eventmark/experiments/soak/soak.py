@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -11,7 +10,7 @@ from eventmark.engine.statements import Statement
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.experiments.soak.soak_report import garbage_section, soak_figures, soak_section
 from eventmark.experiments.soak.soaked import Soaked
-from eventmark.experiments.soak.upkeep import Upkeep, autovacuum_of, install_inspection, relations_after
+from eventmark.experiments.soak.upkeep import Upkeep, relations_after
 from eventmark.experiments.soak.upkeep_report import upkeep_section
 from eventmark.jobs.bottleneck import STORE_APPLICATION
 from eventmark.jobs.findings import Findings
@@ -26,6 +25,8 @@ from eventmark.loadgen.sections import generator_section, load_figures, load_sec
 from eventmark.operations.appends import AppendEvents
 from eventmark.results.results import RunResult
 from eventmark.server import Watch
+from eventmark.server.extensions import missing_extension
+from eventmark.server.loop import ask
 from eventmark.workload.arrivals import Arrivals
 
 EVENTS_PER_S = 1000.0
@@ -77,7 +78,8 @@ class Soak(Experiment):
     def measure(self, run: Run) -> Findings:
         job = run.job
         plan = self._plan(possible_mix(self.load.mix, job, run, run.sample))
-        asyncio.run(install_inspection(job))
+        # On another's server it is used where it is installed
+        ask(job.server.dsn, missing_extension, "pgstattuple", ours=job.server.ours)
         upkeep = Upkeep(job)
         watch = Watch(job.server, beside=upkeep.look)
 
@@ -98,14 +100,14 @@ class Soak(Experiment):
 
     def _findings(self, run: Run, outcome: LoadOutcome, upkeep: Upkeep, watch: Watch) -> Findings:
         job = run.job
-        after = asyncio.run(relations_after(job))
+        after, autovacuum = ask(job.server.dsn, relations_after, job.schema, job.definition.events_table)
         operations = to_results(outcome, job.targets)
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
         events_table = after[job.definition.events_table]
         soaked = Soaked(
             outcome=outcome, operations=operations, events_per_s=self.events_per_s,
             origin=self.origin, upkeep=upkeep, after=after, events_table=events_table.name,
-            autovacuum=asyncio.run(autovacuum_of(job, events_table)), counters=evidence.counters,
+            autovacuum=autovacuum, counters=evidence.counters,
             seconds=evidence.seconds,
         )  # fmt: skip
         run.series += load_series(outcome, run.at_s(outcome.started_s))

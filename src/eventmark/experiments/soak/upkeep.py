@@ -13,7 +13,6 @@ import asyncpg
 from eventmark.jobs.job import Job
 from eventmark.results.results import Series
 from eventmark.server import ProcessTree, Relation, relations_now, relations_snapshot
-from eventmark.server.extensions import missing_extension
 
 MIB = 2**20
 _UNITS = {
@@ -69,24 +68,6 @@ class Upkeep:
         ]  # fmt: skip
 
 
-async def relations_after(job: Job) -> dict[str, Relation]:
-    """The schema's relations now."""
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        return await relations_snapshot(connection, job.schema)
-    finally:
-        await connection.close()
-
-
-async def install_inspection(job: Job) -> None:
-    """pgstattuple on a server of our own; on another's it is used where it is installed."""
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        await missing_extension(connection, "pgstattuple", ours=job.server.ours)
-    finally:
-        await connection.close()
-
-
 @dataclass(frozen=True, slots=True)
 class Autovacuum:
     """After ``due_rows`` inserted rows a table is vacuumed, by one of the looks that come every ``every_s``."""
@@ -95,22 +76,22 @@ class Autovacuum:
     every_s: float
 
 
-async def autovacuum_of(job: Job, relation: Relation) -> Autovacuum | None:
-    """None where it is off, for the server or the table."""
-    connection = await asyncpg.connect(job.server.dsn)
-    try:
-        options = await connection.fetchval(
-            "select coalesce(reloptions::text, '') from pg_class where oid = to_regclass($1)",
-            f'"{job.schema}"."{relation.name}"',
-        )
-        row = await connection.fetchrow(
-            "select current_setting('autovacuum')::bool as working,"
-            " extract(epoch from current_setting('autovacuum_naptime')::interval)::float8 as every_s,"
-            " current_setting('autovacuum_vacuum_insert_threshold')::float8 as least,"
-            " current_setting('autovacuum_vacuum_insert_scale_factor')::float8 as scale"
-        )
-    finally:
-        await connection.close()
+async def relations_after(
+    connection: asyncpg.Connection[Any], schema: str, events_table: str
+) -> tuple[dict[str, Relation], Autovacuum | None]:
+    """The schema's relations now, and autovacuum of the events; None where it is off, for the server or the table."""
+    found = await relations_snapshot(connection, schema)
+    relation = found[events_table]
+    options = await connection.fetchval(
+        "select coalesce(reloptions::text, '') from pg_class where oid = to_regclass($1)",
+        f'"{schema}"."{relation.name}"',
+    )
+    row = await connection.fetchrow(
+        "select current_setting('autovacuum')::bool as working,"
+        " extract(epoch from current_setting('autovacuum_naptime')::interval)::float8 as every_s,"
+        " current_setting('autovacuum_vacuum_insert_threshold')::float8 as least,"
+        " current_setting('autovacuum_vacuum_insert_scale_factor')::float8 as scale"
+    )
     if not row["working"] or "autovacuum_enabled=off" in (options or ""):
-        return None
-    return Autovacuum(row["least"] + row["scale"] * (relation.live_rows or 0), row["every_s"])
+        return found, None
+    return found, Autovacuum(row["least"] + row["scale"] * (relation.live_rows or 0), row["every_s"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from eventmark.instruments.alarm import Alarm
 from eventmark.instruments.clock import now_ns
 from eventmark.jobs.job import Job
 from eventmark.results.results import Latency
+from eventmark.server.loop import on_loop
 from eventmark.stats.quantiles import latency_of
 from eventmark.stores import end_of_log, find_store, naming_of, open_store
 from eventmark.workers import Clock, Crew, WorkerLink, doubt_ns
@@ -102,7 +102,7 @@ def _deliver(setting: Setting, way: Waiting, seed: int) -> Delivery:
 
     spec = ConsumerSpec(
         name=f"eventmark-delivery-{uuid4().hex[:8]}",
-        start=asyncio.run(head_token(job)),
+        start=on_loop(head_token(job)),
         expected=(len(due_s),),
     )
     plan = GroupPlan(

@@ -23,6 +23,7 @@ from eventmark.experiments.streaming.sizes import Sizes, Waiting
 from eventmark.jobs.job import Job
 from eventmark.seeding import Progress
 from eventmark.server import machine
+from eventmark.server.loop import on_loop
 from eventmark.workers import Clock, Crew
 from eventmark.workers.cluster import taken_workers
 
@@ -131,7 +132,7 @@ class Setting:
         ``at_start`` is awaited once all are ready and before they start, ``meanwhile`` is run while they work.
         Raises ``CannotRunError``.
         """
-        return asyncio.run(_consume(self.job, self.executor, plan, at_start, meanwhile, self.progress))
+        return on_loop(_consume(self.job, self.executor, plan, at_start, meanwhile, self.progress))
 
 
 async def _consume(

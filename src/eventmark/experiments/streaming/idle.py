@@ -16,6 +16,7 @@ from eventmark.experiments.streaming.group import GroupPlan, Setting
 from eventmark.experiments.streaming.sizes import Waiting
 from eventmark.jobs.job import Job
 from eventmark.server import statements_between, statements_snapshot
+from eventmark.server.loop import on_loop
 from eventmark.server.processes import ProcessTree
 
 STAGE = "idle"
@@ -51,9 +52,9 @@ def _idle(setting: Setting, way: Waiting | None) -> Idle:
     look = _Look(job, seconds)
     client_cpu = 0.0
     if way is None:
-        asyncio.run(look())
+        on_loop(look())
     else:
-        spec = ConsumerSpec(name=f"eventmark-idle-{uuid4().hex[:8]}", start=asyncio.run(head_token(job)))
+        spec = ConsumerSpec(name=f"eventmark-idle-{uuid4().hex[:8]}", start=on_loop(head_token(job)))
         plan = GroupPlan(
             specs=(spec,),
             seconds=seconds + 2 * SETTLE_S,

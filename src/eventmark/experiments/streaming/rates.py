@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
@@ -17,6 +16,7 @@ from eventmark.jobs.job import Job
 from eventmark.judgement.operation import client_of, judged_operation
 from eventmark.results.results import OperationResult
 from eventmark.results.targets import Target
+from eventmark.server.loop import on_loop
 from eventmark.stores import open_store
 
 STAGE = "consume"
@@ -59,7 +59,7 @@ def measure_consumers(setting: Setting, events: int) -> Iterator[Case]:
 
 def measure_segments(setting: Setting, events: int) -> Iterator[Case]:
     """One processor split into 1, 2, 4, ... segments, with a handler that does nothing and one that waits."""
-    shares = asyncio.run(_events_by_segment(setting.job, setting.sizes.consumers, events))
+    shares = on_loop(_events_by_segment(setting.job, setting.sizes.consumers, events))
     for handler_us in (0.0, setting.sizes.handler_us):
         for segments in setting.sizes.consumers:
             name = _name("segmented")

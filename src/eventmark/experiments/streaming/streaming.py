@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -38,6 +37,7 @@ from eventmark.judgement.evidence import NOT_TIMED
 from eventmark.results.results import Figure, Section
 from eventmark.seeding import remove_appended
 from eventmark.server import Watch
+from eventmark.server.loop import on_loop
 
 NO_PROCESSORS = "the store has no processors: its consumers are plain loops that keep their token themselves"
 NO_NOTIFICATIONS = "The store sends no notifications: its consumers poll."
@@ -80,7 +80,7 @@ class Streaming(Experiment):
                     for idle in measure_idle(setting):
                         found.idle.append(idle)
         finally:
-            asyncio.run(_clean(job))
+            on_loop(_clean(job))
         return found.findings(run)
 
 

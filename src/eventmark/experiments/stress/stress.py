@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,6 +22,7 @@ from eventmark.jobs.run import Run
 from eventmark.judgement.bottleneck import find_bottleneck
 from eventmark.judgement.verdicts import worst
 from eventmark.results.results import Column, Figure, Finding, Section, Table
+from eventmark.server.loop import on_loop
 
 STEP_S = {"quick": 0.8, "standard": 5.0, "full": 20.0}
 CASES: dict[str, type[Case]] = {
@@ -58,7 +58,7 @@ class Stress(Experiment):
                 continue
             book = Book(job.definition, tenants, run.sample.naming)
             with run.phase(name):
-                report, findings = asyncio.run(_run_case(job, case, book))
+                report, findings = on_loop(_run_case(job, case, book))
             reports[case.title] = report
             figures |= {f"{name}:{figure}": value for figure, value in report.figures.items()}
             sections.append(_section(case, report, findings))
