@@ -22,17 +22,22 @@ from eventmark.adviser.ranking import (
     enough_connections,
     is_worth,
 )
-from eventmark.adviser.script import advice_script
+from eventmark.adviser.script import INTERRUPTED, advice_script
 from eventmark.adviser.sections import figures_of
-from eventmark.adviser.settings import SettingTrial, setting_candidates, try_settings
+from eventmark.adviser.settings import Settings, SettingTrial, setting_candidates, try_settings
 from eventmark.errors import UsageError
+from eventmark.jobs.bottleneck import SECTION_NAME
 from eventmark.jobs.job import Job
+from eventmark.jobs.kernel import Interrupted
+from eventmark.jobs.profiles import find_profile
 from eventmark.results.results import RunResult, Verdict
 from eventmark.server import Server
 from eventmark.server.loop import connection_to
 from eventmark.stats.ratios import Ratio
 from eventmark.stores import find_store, make_scratch_store
+from eventmark.workload import CorpusPlan
 from tests.adviser.conftest import MakeCopies
+from tests.experiments.results import assert_kept
 
 COST, SIZES = AppendCost(wal_bytes=2000, pages=30), Sizes(table_bytes=1000, index_bytes=1000, events=10)
 ALIKE = Ratio(value=1.0, low=0.98, high=1.02, count=8)
@@ -51,7 +56,7 @@ def trial(name: str, *, wal_bytes: float = 1900, rate: Ratio | None = None, **mo
 
 def changes(together: Trial | None, *trials: Trial, alike: Ratio = ALIKE) -> Changes:
     chosen = [one.candidate for one in trials]
-    return Changes(as_is=COST, alike=alike, use=[], trials=trials, chosen=chosen, together=together)
+    return Changes(alike=alike, trials=[*trials], chosen=chosen, together=together)
 
 
 WORSE = Difference(statement="load_aggregate", condition="any", what="3 pages, then 300", factor=100)
@@ -207,7 +212,8 @@ def test_settings_are_tried_and_the_server_stays_as_it_was(copies_of: MakeCopies
             return list(await connection.fetch("select name, setting from pg_settings order by name"))
 
     before = asyncio.run(everything())
-    found = try_settings(copies)
+    found = Settings()
+    try_settings(copies, found)
     trials: dict[str, SettingTrial] = {one.name: one for one in found.trials}
     assert trials["commit_delay"].rate is not None
     assert trials["wal_buffers"].refusal == "needs a restart"
@@ -216,12 +222,54 @@ def test_settings_are_tried_and_the_server_stays_as_it_was(copies_of: MakeCopies
     assert asyncio.run(everything()) == before
 
 
+@pytest.mark.parametrize(
+    ("part", "stage", "done", "sections"),
+    [
+        ("schema", "try changes", 0, ["advice", "advice-indexes", "advice-schema"]),
+        pytest.param("server", "try settings", 7, ["advice", "advice-server"], marks=pytest.mark.long),
+        pytest.param("schema", "load", 0, None, marks=pytest.mark.long),
+    ],
+)
+def test_what_was_tried_until_an_interrupt_is_kept_and_shown(
+    server: Server,
+    database: str,
+    tmp_path: Path,
+    part: str,
+    stage: str,
+    done: int,
+    sections: list[str] | None,
+) -> None:
+    job = Job(
+        server=replace(server, dsn=database), store="eaf-v3", definition=find_store("eaf-v3"), schema="advised",
+        corpus=CorpusPlan(2_000), profile=find_profile("quick"), targets={}, command="eventmark advise", place=tmp_path,
+    )  # fmt: skip
+
+    def interrupting(at: str, amount: float, total: float) -> None:
+        if at == stage and amount >= done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as ended:
+        Advice(parts=(part,), out=tmp_path).run(job, interrupting)
+    left = asyncio.run(fetch(database, "select nspname from pg_namespace where nspname like 'advised%'"))
+    assert left == []
+    if sections is None:  # nothing was tried yet
+        assert not isinstance(ended.value, Interrupted) and not (tmp_path / "advice.sql").exists()
+        return
+    assert isinstance(ended.value, Interrupted)
+    result = ended.value.result
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.reasons[0].startswith("interrupted after ")
+    assert [one.name for one in result.sections if one.name != SECTION_NAME] == sections
+    advice, *parts = result.sections
+    assert advice.verdict is Verdict.INCONCLUSIVE and INTERRUPTED in advice.text
+    assert any(table.rows for one in parts for table in one.tables)
+    assert f"-- {INTERRUPTED}" in (tmp_path / "advice.sql").read_text().splitlines()
+    assert_kept(result, tmp_path)
+
+
 @pytest.fixture(scope="module")
 def advised(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunResult, Path]:
     """The table as first published, advised on in the quick profile, as ``eventmark advise`` does it."""
-    from eventmark.jobs.profiles import find_profile
-    from eventmark.workload import CorpusPlan
-
     out = tmp_path_factory.mktemp("advised")
     job = Job(
         server=server, store="eaf-v3", definition=find_store("eaf-v3"), schema="advised", corpus=CorpusPlan(15_000),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
-from eventmark.adviser.application import measure_application
+from eventmark.adviser.application import Application, measure_application
 from eventmark.adviser.candidate import ALIKE_RATIO_MAX, WORTH_RATIO, Candidate, Trial
 from eventmark.adviser.changes import Changes, try_changes, try_everything
 from eventmark.adviser.copies import EFFORTS, Copies
@@ -28,9 +28,9 @@ from eventmark.adviser.sections import (
     schema_section,
 )
 from eventmark.adviser.server_use import ServerUse, server_use
-from eventmark.adviser.settings import try_settings
+from eventmark.adviser.settings import Settings, try_settings
 from eventmark.adviser.use_sections import application_section, server_section
-from eventmark.errors import UsageError
+from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job, prepare_store
 from eventmark.jobs.kernel import Experiment
@@ -98,52 +98,51 @@ class Advice(Experiment):
             f"without index {name}": "kept: statements that a server in use has seen search it"
             for name in sorted(protected)
         }
+        found = _Found()
+        run.so_far = lambda: self._findings(found, copies, whole=False)
         try:
-            found = self._try_parts(copies, run)
+            self._try_parts(copies, run, found)
         finally:
             copies.drop()
+        return self._findings(found, copies, whole=True)
+
+    def _findings(self, found: _Found, copies: Copies, *, whole: bool) -> Findings:
+        """Raises ``CannotRunError`` where nothing was tried yet."""
+        job = copies.job
+        if not (sections := found.sections):
+            raise CannotRunError("nothing was tried yet")
         script = advice_script(
-            found.advice, weakening(found.changes), schema=run.job.schema, store=run.job.definition.name,
-            evidence="result.json", first=first_of_all(run.job.definition.ordering),
+            found.advice, weakening(found.changes), schema=job.schema, store=job.definition.name,
+            evidence="result.json", first=first_of_all(job.definition.ordering), whole=whole,
         )  # fmt: skip
         write_whole(self.out / SCRIPT, script.encode())
         verdict, reasons = judge_trials(found.changes, found.everything)
+        shown = verdict if whole else Verdict.INCONCLUSIVE
         first = advice_section(
-            found.advice, found.changes, found.everything, copies, script, verdict, found.use
+            found.advice, found.changes, found.everything, copies, script, shown, found.use, whole=whole
         )
         return Findings(
-            decided=(verdict, reasons), sections=[first, *found.sections],
+            decided=(verdict, reasons), sections=[first, *sections],
             figures=figures_of(found.advice, found.changes, found.everything),
         )  # fmt: skip
 
-    def _try_parts(self, copies: Copies, run: Run) -> _Found:
+    def _try_parts(self, copies: Copies, run: Run, into: _Found) -> None:
         """The store first, for its trials make the copies that the others are measured on."""
-        found = _Found()
         if "schema" in self.parts:
             with run.phase("schema"):
-                found.changes = try_changes(copies)
+                try_changes(copies, into.changes)
             if self.observed:
-                found.use = server_use(self.observed, copies.definition.events_table, found.changes.searched)
-            found.advice += advice_on_schema(found.changes, found.use)
-            found.sections += [index_section(found.changes), schema_section(found.changes)]
+                into.use = server_use(self.observed, copies.definition.events_table, into.changes.searched)
         else:
             copies.make()
         if "server" in self.parts:
             with run.phase("server"):
-                settings = try_settings(copies)
-                if found.chosen and settings.advised:
-                    found.everything = try_everything(copies, found.chosen, settings.advised)
-            found.advice = [
-                *advice_on_everything(found.everything, found.use), *found.advice,
-                *advice_on_server(settings, found.use),
-            ]  # fmt: skip
-            found.sections.append(server_section(settings))
+                try_settings(copies, into.settings)
+                if into.chosen and into.settings.advised:
+                    into.everything = try_everything(copies, into.chosen, into.settings.advised)
         if "application" in self.parts:
             with run.phase("application"):
-                application = measure_application(copies)
-            found.advice += sorted(advice_on_use(application), key=lambda one: -(one.gain or 0.0))
-            found.sections.append(application_section(application))
-        return found
+                into.application = measure_application(copies)
 
 
 def _copies(job: Job, progress: Progress = no_progress, protected: Collection[str] = ()) -> Copies:
@@ -152,45 +151,63 @@ def _copies(job: Job, progress: Progress = no_progress, protected: Collection[st
 
 @dataclass(slots=True)
 class _Found:
-    """What comes together, part by part."""
+    """What comes together, trial by trial; ``changes`` and ``settings`` of a part that was left out have none."""
 
-    changes: Changes | None = None
+    changes: Changes = field(default_factory=Changes)
+    settings: Settings = field(default_factory=Settings)
     everything: Trial | None = None
+    application: Application | None = None
     use: ServerUse | None = None
-    advice: list[Advised] = field(default_factory=list)
-    sections: list[Section] = field(default_factory=list)
 
     @property
     def chosen(self) -> Sequence[Candidate]:
         """The changes of the schema that are worth it together."""
-        changes = self.changes
-        worth = changes is not None and changes.together is not None and is_worth(changes.together)
-        return changes.chosen if changes is not None and worth else []
+        together = self.changes.together
+        return self.changes.chosen if together is not None and is_worth(together) else []
+
+    @property
+    def advice(self) -> list[Advised]:
+        use = advice_on_use(self.application) if self.application is not None else []
+        return [
+            *advice_on_everything(self.everything, self.use), *advice_on_schema(self.changes, self.use),
+            *advice_on_server(self.settings, self.use),
+            *sorted(use, key=lambda one: -(one.gain or 0.0)),
+        ]  # fmt: skip
+
+    @property
+    def sections(self) -> list[Section]:
+        """What was tried, part by part; none where nothing was."""
+        found = []
+        if self.changes.trials:
+            found += [index_section(self.changes), schema_section(self.changes)]
+        if self.settings.trials:
+            found.append(server_section(self.settings))
+        if self.application is not None:
+            found.append(application_section(self.application))
+        return found
 
 
-def weakening(changes: Changes | None) -> list[Trial]:
+def weakening(changes: Changes) -> list[Trial]:
     """What was measured and would take something from the store."""
-    if changes is None:
-        return []
     return [one for one in changes.trials if one.candidate.weakens and one.before and not one.refusal]
 
 
-def judge_trials(changes: Changes | None, everything: Trial | None = None) -> tuple[Verdict, list[str]]:
+def judge_trials(changes: Changes, everything: Trial | None = None) -> tuple[Verdict, list[str]]:
     """MET where the trials can be trusted, whatever they found; INCONCLUSIVE where not."""
     reasons = []
-    if changes is not None:
+    if changes.alike is not None:
         for name, alike in {"appends": changes.alike, **changes.reads_alike}.items():
             reasons += _doubts(name, alike)
-        for together in (changes.together, everything):
-            if together is not None and together.refusal:
-                reasons.append(
-                    f"each change is sound alone, but not together with the others: {together.refusal}"
-                )
-            elif together is not None and together.worse:
-                one = together.worse[0]
-                reasons.append(
-                    f"each change is sound alone, but not together with the others: {one.statement} {one.what}"
-                )
+    for together in (changes.together, everything):
+        if together is not None and together.refusal:
+            reasons.append(
+                f"each change is sound alone, but not together with the others: {together.refusal}"
+            )
+        elif together is not None and together.worse:
+            one = together.worse[0]
+            reasons.append(
+                f"each change is sound alone, but not together with the others: {one.statement} {one.what}"
+            )
     return (Verdict.INCONCLUSIVE if reasons else Verdict.MET), reasons
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from eventmark.adviser.candidate import AppendCost, Candidate, Trial, combined
+from eventmark.adviser.candidate import Candidate, Trial, combined
 from eventmark.adviser.copies import Copies
 from eventmark.adviser.indexes import IndexUse, index_candidates, judged_by_reads
 from eventmark.adviser.rates import measured_ratios
@@ -30,43 +30,37 @@ from eventmark.errors import CannotRunError
 from eventmark.stats.ratios import Ratio
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Changes:
-    """All trials of a store's schema.
+    """The trials of a store's schema, as they are made.
 
-    ``as_is`` is what an append costs now. ``alike`` is the plain copy against the other one with nothing
-    changed: how well two copies can be told apart at all; ``reads_alike`` the same of each operation that reads.
-    ``searched`` are the indexes that each of these searches. ``chosen`` are the sound changes, ``together`` the
-    trial of all of them.
+    ``alike`` is the plain copy against the other one with nothing changed, None until it was measured: how well two
+    copies can be told apart at all; ``reads_alike`` the same of each operation that reads. ``searched`` are the indexes
+    that each of these searches. ``chosen`` are the sound changes, ``together`` the trial of all of them.
     """
 
-    as_is: AppendCost
-    alike: Ratio
-    use: Sequence[IndexUse]
-    trials: Sequence[Trial]
-    chosen: Sequence[Candidate]
-    together: Trial | None
-    reads_alike: Mapping[str, Ratio] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
+    use: Sequence[IndexUse] = ()
     wal: AppendWal = field(default_factory=AppendWal)
     searched: Mapping[str, Collection[str]] = field(default_factory=dict)
+    chosen: Sequence[Candidate] = ()
+    alike: Ratio | None = None
+    reads_alike: Mapping[str, Ratio] = field(default_factory=dict)
+    together: Trial | None = None
 
 
-def try_changes(copies: Copies) -> Changes:
+def try_changes(copies: Copies, into: Changes) -> None:
     """Makes the copies, as often as trials use them up. Raises ``CannotRunError``."""
     copies.make()
-    small = copies.ask(_try_small)
-    trials = _rated(copies, small.trials)
-    large = _try_large(copies)
-    chosen = [*chosen_large(large), *small.chosen]
+    copies.ask(_try_small, into)
+    _rate(copies, into.trials)
+    large = _try_large(copies, into)
+    into.chosen = [*chosen_large(large), *into.chosen]
     copies.make()
     alike = measured_ratios(copies, copies.effort.pairs)
-    return Changes(
-        as_is=small.as_is, wal=small.wal, searched=small.searched, alike=alike.rate, reads_alike=alike.reads,
-        use=small.use,
-        trials=[*trials, *large],
-        chosen=chosen,
-        together=_try_together(copies, chosen) if chosen else None,
-    )  # fmt: skip
+    into.alike, into.reads_alike = alike.rate, alike.reads
+    if into.chosen:
+        into.together = _try_together(copies, into.chosen)
 
 
 def chosen_large(trials: Sequence[Trial]) -> list[Candidate]:
@@ -81,34 +75,21 @@ def chosen_large(trials: Sequence[Trial]) -> list[Candidate]:
     return sorted((one.candidate for one in best.values()), key=lambda one: one.group != REBUILT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Small:
-    as_is: AppendCost
-    trials: list[Trial]
-    chosen: list[Candidate]
-    use: list[IndexUse]
-    wal: AppendWal
-    searched: Mapping[str, Collection[str]]
-
-
-async def _try_small(copies: Copies, connection: asyncpg.Connection[Any]) -> _Small:
+async def _try_small(copies: Copies, connection: asyncpg.Connection[Any], into: Changes) -> None:
     """Changes that are made and undone in moments: indexes, triggers, checks. Counters only."""
     operations = await scans_by_operations(copies, connection, copies.changed)
     await copies.analyze(connection, copies.changed)
     await copies.vacuum(connection, copies.changed)
     before = await examine_state(copies, connection, copies.changed)
     await copies.vacuum(connection, copies.changed)
-    wal = await append_wal(copies, connection, copies.changed)
+    into.searched = searched_indexes(before.work)
+    into.wal = await append_wal(copies, connection, copies.changed)
     await copies.vacuum(connection, copies.changed)
-    candidates, use = await index_candidates(copies, connection, before, operations, wal)
-    trials = []
+    candidates, into.use = await index_candidates(copies, connection, before, operations, into.wal)
     for candidate in candidates:
-        trials.append(judged_by_reads(await try_undone(copies, connection, candidate, before)))
-    trials += await _try_row_work(copies, connection, before)
-    chosen = await choose(copies, connection, before, trials)
-    return _Small(
-        as_is=before.cost, trials=trials, chosen=chosen, use=use, wal=wal, searched=searched_indexes(before.work)
-    )  # fmt: skip
+        into.trials.append(judged_by_reads(await try_undone(copies, connection, candidate, before)))
+    into.trials += await _try_row_work(copies, connection, before)
+    into.chosen = await choose(copies, connection, before, into.trials)
 
 
 async def _try_row_work(copies: Copies, connection: asyncpg.Connection[Any], before: State) -> list[Trial]:
@@ -166,31 +147,28 @@ async def _is_sound_with(
     return trial.is_sound
 
 
-def _rated(copies: Copies, trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that were made, with their rates where single changes are measured."""
-    rated = []
+def _rate(copies: Copies, trials: list[Trial]) -> None:
+    """Give the trials that were made their rates, where single changes are measured."""
     for number, trial in enumerate(trials):
         copies.progress("try changes", number, len(trials))
-        measures = not trial.refusal and not trial.worse and copies.effort.single_pairs
-        rated.append(rate_single(copies, trial) if measures else trial)
+        if not trial.refusal and not trial.worse and copies.effort.single_pairs:
+            trials[number] = rate_single(copies, trial)
     copies.progress("try changes", len(trials), len(trials))
-    return rated
 
 
-def _try_large(copies: Copies) -> list[Trial]:
-    """Changes that make the table anew, each on copies just made."""
+def _try_large(copies: Copies, into: Changes) -> list[Trial]:
+    """Changes that make the table anew, each on copies just made; they are the last of all trials."""
     found = variants(copies.ask(read_subject, copies.changed))
-    trials = []
     for number, one in enumerate(found):
         copies.progress("try variants", number, len(found))
         if isinstance(one, Trial):
-            trials.append(one)
+            into.trials.append(one)
         elif not copies.effort.single_pairs:
-            trials.append(not_tried(one.kind, one.name, "the quick profile makes no table anew"))
+            into.trials.append(not_tried(one.kind, one.name, "the quick profile makes no table anew"))
         else:
-            trials.append(_try_variant(copies, one))
+            into.trials.append(_try_variant(copies, one))
     copies.progress("try variants", len(found), len(found))
-    return trials
+    return into.trials[len(into.trials) - len(found) :]
 
 
 def _try_variant(copies: Copies, candidate: Candidate) -> Trial:

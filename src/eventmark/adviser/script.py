@@ -11,6 +11,7 @@ from eventmark.adviser.reads import READS
 from eventmark.engine.statements import quoted_schema
 
 WIDTH = 100
+INTERRUPTED = "Interrupted before all was tried: nothing is advised yet."
 
 
 def advice_script(
@@ -21,11 +22,12 @@ def advice_script(
     store: str,
     evidence: str,
     first: str = "",
+    whole: bool = True,
 ) -> str:
     """Runs with psql as it is: one statement after the other, because indexes are dropped and made concurrently.
 
-    ``first`` is said before all else. What weakens the store stands in it as a comment, for it is a decision and no
-    advice.
+    ``first`` is said before all else. Not ``whole``: the trials were interrupted. What weakens the store stands in it
+    as a comment, for it is a decision and no advice.
     """
     parts = [one for one in advice if one.script and one.evidence != WHOLE]
     lines = [
@@ -37,7 +39,7 @@ def advice_script(
         "",
     ]
     if not parts:
-        lines += ["-- No change was found that is worth making.", ""]
+        lines += [f"-- {'No change was found that is worth making.' if whole else INTERRUPTED}", ""]
     for one in parts:
         gain = f", {gain_text(one)}" if one.gain else ""
         lines += _comment(f"{one.what}{gain}. {one.saved}".rstrip(". ") + ".")

@@ -16,7 +16,7 @@ from eventmark.adviser.ranking import (
     found_wanting,
     is_worth,
 )
-from eventmark.adviser.script import gain_text
+from eventmark.adviser.script import INTERRUPTED, gain_text
 from eventmark.adviser.server_use import ServerUse
 from eventmark.adviser.wal import AppendWal
 from eventmark.operations.pgbench import RATE_CLIENTS
@@ -42,26 +42,30 @@ def columns(*names: str) -> list[Column]:
 
 def advice_section(
     advice: Sequence[Advised],
-    changes: Changes | None,
+    changes: Changes,
     everything: Trial | None,
     copies: Copies,
     script: str,
     verdict: Verdict,
     use: ServerUse | None = None,
+    *,
+    whole: bool = True,
 ) -> Section:
-    """The list, in the order of what it brings. ``verdict``: whether the trials can be trusted."""
+    """The list, in the order of what it brings. ``verdict``: whether the trials can be trusted.
+
+    Not ``whole``: the trials were interrupted.
+    """
     wanting = found_wanting(advice)
-    worth = f"{WORTH_RATIO - 1:.0%}"
+    nothing = f"No change of the store or its server was found that is worth more than {WORTH_RATIO - 1:.0%}."
     text = [
         *filter(None, [first_of_all(copies.definition.ordering)]),
         _headline(wanting) if wanting
-        else f"No change of the store or its server was found that is worth more than {worth}.",
+        else nothing if whole else INTERRUPTED,
         f"Each change was tried on a copy of {copies.events:,} events. {RATE_CLIENTS} clients of pgbench appended and "
         "one client read, with the store's own statements, with and without the change in turns; intervals are 95%. "
         "Bytes and pages are the server's own counts, the same on any machine.",
     ]  # fmt: skip
-    if changes is not None:
-        text += _said_of(changes)
+    text += _said_of(changes)
     if everything is not None and not everything.refusal:
         text += _said_of_whole(everything, "With the settings advised as well")
     if use is not None:
@@ -109,6 +113,8 @@ def _headline(wanting: Sequence[Advised]) -> str:
 
 def _said_of(changes: Changes) -> list[str]:
     """How far the copies can be told apart, and that no query gets worse."""
+    if changes.alike is None:
+        return []
     alike = {APPENDS: changes.alike, **changes.reads_alike}
     said = [
         "Control, one unchanged copy against the other: "
@@ -293,7 +299,7 @@ def _bounds(rate: Ratio | None) -> Row:
 
 
 def figures_of(
-    advice: Sequence[Advised], changes: Changes | None, everything: Trial | None = None
+    advice: Sequence[Advised], changes: Changes, everything: Trial | None = None
 ) -> dict[str, Figure]:
     """For comparison: how much was found, what it brings, and what an append costs as the store is."""
     found = {
@@ -303,7 +309,7 @@ def figures_of(
             better="less",
         )
     }
-    if changes is None:
+    if changes.alike is None:
         return found
     together = changes.together
     if together is not None and is_worth(together):

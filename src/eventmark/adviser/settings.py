@@ -6,7 +6,7 @@ Nothing is changed on the server. What a session cannot set for itself is not tr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
@@ -58,15 +58,19 @@ class SettingTrial:
         return gains or self.better_plans > 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Settings:
-    """All trials, and the WAL of an append right after a checkpoint and once pages have been written whole."""
+    """The trials, as they are made.
 
-    trials: Sequence[SettingTrial]
-    wal_bytes_after_checkpoint: float | None
-    wal_bytes_later: float | None
-    checkpoint_timeout: str
-    max_wal_size: str
+    Once ``checkpoint_tried``, the WAL of an append right after a checkpoint and when pages have been written whole.
+    """
+
+    trials: list[SettingTrial] = field(default_factory=list)
+    checkpoint_tried: bool = False
+    wal_bytes_after_checkpoint: float | None = None
+    wal_bytes_later: float | None = None
+    checkpoint_timeout: str = ""
+    max_wal_size: str = ""
 
     @property
     def advised(self) -> dict[str, str]:
@@ -74,20 +78,19 @@ class Settings:
         return {one.name: one.value for one in self.trials if one.is_advice}
 
 
-def try_settings(copies: Copies) -> Settings:
+def try_settings(copies: Copies, into: Settings) -> None:
     """On the plain copy. Raises ``CannotRunError`` where there is no pgbench."""
     current, copy_mib = copies.ask(_current)
-    trials = []
     candidates = [*setting_candidates(current), *_not_tried(current, copy_mib)]
     for number, one in enumerate(candidates):
         copies.progress("try settings", number, len(candidates))
-        trials.append(one if one.refusal else _try(copies, one))
+        into.trials.append(one if one.refusal else _try(copies, one))
     copies.progress("try settings", len(candidates), len(candidates))
-    fresh, later = _checkpoint_effect(copies)
-    return Settings(
-        trials=trials, wal_bytes_after_checkpoint=fresh, wal_bytes_later=later,
-        checkpoint_timeout=current["checkpoint_timeout"][0], max_wal_size=current["max_wal_size"][0],
-    )  # fmt: skip
+    into.wal_bytes_after_checkpoint, into.wal_bytes_later = _checkpoint_effect(copies)
+    into.checkpoint_timeout, into.max_wal_size = (
+        current[name][0] for name in ("checkpoint_timeout", "max_wal_size")
+    )
+    into.checkpoint_tried = True
 
 
 def setting_candidates(current: Mapping[str, tuple[str, Sequence[str]]]) -> list[SettingTrial]:

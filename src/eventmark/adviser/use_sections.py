@@ -15,6 +15,8 @@ def server_section(settings: Settings) -> Section:
     """Each setting, as it is and as it was tried."""
     fresh, later = settings.wal_bytes_after_checkpoint, settings.wal_bytes_later
     checkpoints = "What a checkpoint costs appends could not be measured: this role may not make one."
+    if not settings.checkpoint_tried:
+        checkpoints = "Interrupted before it was measured what a checkpoint costs appends."
     if fresh is not None and later is not None:
         checkpoints = (
             f"Right after a checkpoint an append writes {fresh:,.0f} bytes of WAL, when its pages have been written "
