@@ -180,10 +180,10 @@ def test_an_event_stored_twice_is_found(planned: str) -> None:
 def test_a_seeder_killed_half_way_is_gone_on_with_without_duplicates_or_holes(database: str) -> None:
     plan = CorpusPlan(40_000, seed=3)
     script = (
-        "from eventmark.seeding import seed; from eventmark.stores import find_store;"
+        "import asyncio; from eventmark.seeding import seed; from eventmark.stores import find_store;"
         "from eventmark.workload import CorpusPlan\n"
-        f"if __name__ == '__main__': seed({database!r}, find_store('eaf'), CorpusPlan(40_000, seed=3),"
-        " schema='eventmark', workers=2)"
+        f"if __name__ == '__main__': asyncio.run(seed({database!r}, find_store('eaf'), CorpusPlan(40_000, seed=3),"
+        " schema='eventmark', workers=2))"
     )
     process = subprocess.Popen([sys.executable, "-c", script])
     try:
