@@ -10,13 +10,14 @@ import pytest
 
 from eventmark.adviser.ablate import CaseWork, worse_cases
 from eventmark.adviser.candidate import Candidate, Trial, retyped_statement
-from eventmark.adviser.changes import _read_subject, chosen_large
+from eventmark.adviser.changes import chosen_large
 from eventmark.adviser.documents import Documents, document_candidates, use_of_columns
 from eventmark.adviser.ranking import advice_on_schema, is_worth, saved
 from eventmark.adviser.repeats import repeated_columns
 from eventmark.adviser.script import advice_script
 from eventmark.adviser.table_facts import ColumnFacts, TableFacts
 from eventmark.adviser.trial import try_kept, with_rate
+from eventmark.adviser.variants import read_subject
 from eventmark.adviser.wal import AppendWal, append_wal
 from eventmark.engine.statements import Parameter, Statement
 from eventmark.server.loop import connection_to
@@ -209,7 +210,8 @@ def test_columns_that_hold_nothing_of_their_own_are_reported() -> None:
 
 def test_documents_that_are_searched_stay_as_they_are(copies_of: MakeCopies, own: Path) -> None:
     rewrite(own / "load_aggregate.sql", ("order by version", "and not data ? 'hidden' order by version"))
-    subject = asyncio.run(_read_subject(copies_of(str(own))))
+    copies = copies_of(str(own))
+    subject = copies.ask(read_subject, copies.changed)
     first = document_candidates(subject.documents)[0]
     assert isinstance(first, Trial)
     assert first.refusal == "load_aggregate applies the operator ? to data"
@@ -239,7 +241,7 @@ def test_the_wal_of_an_append_is_shown_by_table_and_index(copies_of: MakeCopies)
 @pytest.mark.long
 def test_json_is_found_for_the_former_table_and_reads_gain(copies_of: MakeCopies) -> None:
     copies = copies_of("eaf-jsonb", events=20_000, payload_profile="realistic", single_pairs=2)
-    candidates = document_candidates(asyncio.run(_read_subject(copies)).documents)
+    candidates = document_candidates(copies.ask(read_subject, copies.changed).documents)
     best = next(one for one in candidates if isinstance(one, Candidate) and "8160" in one.name)
     trial = with_rate(copies, copies.ask(try_kept, best), 3)
     assert trial.refusal == "" and trial.worse == ()
