@@ -225,8 +225,10 @@ def test_settings_are_tried_and_the_server_stays_as_it_was(copies_of: MakeCopies
 @pytest.mark.parametrize(
     ("part", "stage", "done", "sections"),
     [
-        ("schema", "try changes", 0, ["advice", "advice-indexes", "advice-schema"]),
-        pytest.param("server", "try settings", 7, ["advice", "advice-server"], marks=pytest.mark.long),
+        ("server", "try settings", 1, ["advice", "advice-server"]),
+        pytest.param(
+            "schema", "try changes", 0, ["advice", "advice-indexes", "advice-schema"], marks=pytest.mark.long
+        ),
         pytest.param("schema", "load", 0, None, marks=pytest.mark.long),
     ],
 )
@@ -258,7 +260,7 @@ def test_what_was_tried_until_an_interrupt_is_kept_and_shown(
     assert isinstance(ended.value, Interrupted)
     result = ended.value.result
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert result.reasons[0].startswith("interrupted after ")
+    assert any(one.startswith("interrupted after ") for one in result.reasons), result.reasons
     assert [one.name for one in result.sections if one.name != SECTION_NAME] == sections
     advice, *parts = result.sections
     assert advice.verdict is Verdict.INCONCLUSIVE and INTERRUPTED in advice.text
