@@ -24,7 +24,7 @@ from eventmark.report.markdown import cell, fenced, render_markdown
 from eventmark.report.terminal import PLANS_MAX
 from eventmark.report.text import cut
 from eventmark.results.files import read_result, write_result
-from eventmark.results.results import Chart, Point, RunResult, Verdict
+from eventmark.results.results import Chart, Criterion, Point, RunResult, Verdict
 from eventmark.stats.histogram import LatencyHistogram
 from eventmark.text import plain
 from tools.docs.museum import render_museum
@@ -293,3 +293,15 @@ def test_prices_go_between_their_marks_and_nowhere_else(hunted: RunResult) -> No
     assert fill_prices([hunted], filled) == filled
     with pytest.raises(UsageError, match="prices"):
         fill_prices([hunted], "no marks")
+
+
+def test_a_certification_has_a_page_of_its_own_and_is_on_no_other(shown: RunResult) -> None:
+    criteria = [
+        Criterion(name="a", question="Does it hold?", verdict=Verdict.MET, figure="9 of 9"),
+        Criterion(name="b", question="Is it isolated?", verdict=None, reason="the corpus has one tenant"),
+    ]
+    certified = msgspec.structs.replace(shown, scenario="certify", criteria=criteria)
+    pages = render_performance([certified])
+    assert set(pages) == {"performance.md", "performance/certification.md"}
+    assert "| Does it hold? | ✅ MET | 9 of 9 |" in pages["performance/certification.md"]
+    assert "1 of 1 criteria met" in pages["performance.md"]

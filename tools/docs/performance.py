@@ -11,13 +11,21 @@ from msgspec.structs import replace
 
 from eventmark.errors import UsageError
 from eventmark.report import numbers
-from eventmark.report.markdown import cell, code, operations_table, price_table, section_lines, table
+from eventmark.report.markdown import (
+    cell,
+    code,
+    criteria_table,
+    operations_table,
+    price_table,
+    section_lines,
+    table,
+)
 from eventmark.report.numbers import NONE, against, milliseconds, whole
 from eventmark.report.orderings import NOTE
 from eventmark.report.summary import parts_shown, tallies
 from eventmark.report.text import counted, cut
 from eventmark.results.files import read_result, write_whole
-from eventmark.results.results import Chart, RunResult
+from eventmark.results.results import Chart, RunResult, Verdict
 from tools.docs.pictures import svg_of
 
 _HEAD = """# Performance
@@ -26,6 +34,10 @@ Made from the files in `docs/results` by `make docs`. Absolute figures belong to
 Baselines are what other tools needed for the same work, in the same run.
 """
 _SUMMARY_HEAD = ("question", "store and log", "verdict", "figure", "why not MET")
+
+
+CERTIFICATION = "certify"
+"""A result that is all others in short: it is on a page of its own alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +49,7 @@ class Question:
 
 
 QUESTIONS = {
+    "certification": Question(title="Will it hold at production scale?", scenarios={CERTIFICATION: ()}),
     "operations": Question(title="How quick is each operation?", scenarios={}),
     "load": Question(
         title="How much load does it carry?",
@@ -116,7 +129,7 @@ def _page(name: str, question: Question, results: Sequence[RunResult]) -> list[s
     shown = _of_question(name, results)
     if name == "operations":
         return [*_volumes([one for one in shown if one.corpus]), *(_section(result) for result in shown)]
-    parts = {"orderings": _hunt, "instrument": _check}
+    parts = {"certification": _certified, "orderings": _hunt, "instrument": _check}
     if part := parts.get(name):
         return [line for result in shown for line in part(result)]
     return [line for result in shown for line in _scenario(result, question.scenarios[result.scenario])]
@@ -124,6 +137,7 @@ def _page(name: str, question: Question, results: Sequence[RunResult]) -> list[s
 
 def _of_question(name: str, results: Sequence[RunResult]) -> list[RunResult]:
     """The results that answer it, in the order of its page."""
+    results = [one for one in results if (one.scenario == CERTIFICATION) is (name == "certification")]
     if name == "operations":
         jobs = [one for one in results if one.scenario not in TITLES and "operations" in parts_shown(one)]
         return sorted(jobs, key=lambda result: (not result.corpus, _events(result), result.started_at))
@@ -162,6 +176,9 @@ def _summary_row(result: RunResult) -> list[str]:
 
 def _figure(result: RunResult) -> str:
     """The figure that answers the question, in words."""
+    if result.criteria:
+        asked = [one for one in result.criteria if one.verdict is not None]
+        return f"{sum(one.verdict is Verdict.MET for one in asked)} of {len(asked)} criteria met"
     if result.orderings:
         lost = {
             kept: sum(one.lost for one in result.orderings if one.lossless is kept) for kept in (True, False)
@@ -185,7 +202,8 @@ def fill_prices(results: Sequence[RunResult], page: str) -> str:
         raise UsageError(
             f"the page has no {_PRICES_BEGIN} ... {_PRICES_END}", remedy="put both where tables go"
         )
-    tables = "\n".join(line for result in results for line in _hunt(result, level=3))
+    hunts = _of_question("orderings", results)
+    tables = "\n".join(line for result in hunts for line in _hunt(result, level=3))
     return f"{before}{_PRICES_BEGIN}\n{tables}{_PRICES_END}{after}"
 
 
@@ -205,6 +223,15 @@ def write_prices(results: Path, page: Path) -> None:
     """The tables of every hunt in a folder, put into a page that has a place for them."""
     listed = [read_result(path) for path in sorted(results.glob("*.json"))]
     write_whole(page, fill_prices(listed, page.read_text(encoding="utf-8")).encode())
+
+
+def _certified(result: RunResult) -> list[str]:
+    """Each criterion with its verdict, the figure that decides it, and what to do."""
+    title = f"{cell(result.environment.store.name)}, {whole(_events(result))} events"
+    return [
+        f"## {title}: {result.verdict.value}", "", _taken(result), "",
+        *criteria_table(result.criteria), "",
+    ]  # fmt: skip
 
 
 def _check(result: RunResult) -> list[str]:
