@@ -358,7 +358,7 @@ def test_a_folder_of_sql_without_tenants_runs_the_users_statements_in_its_own_ty
     shaped = Shaped(tenant="none", stream="integer", time="bigint", position="bigserial")
     store = write_shaped(tmp_path / "own", shaped)
     job = job_on(server, database, str(store))
-    seed(job.server.dsn, job.definition, job.corpus, schema=job.schema)
+    asyncio.run(seed(job.server.dsn, job.definition, job.corpus, schema=job.schema))
     columns = job.definition.columns
     path = written(
         "-- parameters: aggregate_id integer, instant bigint, global_sequence bigint\n"
