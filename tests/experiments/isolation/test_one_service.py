@@ -16,18 +16,20 @@ from eventmark.errors import UsageError
 from eventmark.experiments.isolation.aggressors import AggressorWork
 from eventmark.experiments.isolation.isolation import Isolation
 from eventmark.experiments.isolation.isolation_report import Judgement
-from eventmark.experiments.isolation.legs import Duel, Leg, Pair, Trio, Way, turns_of
+from eventmark.experiments.isolation.legs import Duel, Leg, Pair, Trio, Way, run_leg, turns_of
 from eventmark.experiments.isolation.lone_tenant import Lone, lone_figures, lone_section
 from eventmark.experiments.isolation.one_service import OneService, default_bound
 from eventmark.experiments.isolation.one_service_report import LOWER, RAISE, Outcome, service_section
 from eventmark.history.comparability import refusals
 from eventmark.jobs.job import Job
+from eventmark.loadgen.generator import run_load
 from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.outcome import LoadOutcome, merged
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.report import write_reports
 from eventmark.results.files import read_result, write_result
 from eventmark.results.results import RunResult, Section, Verdict
+from eventmark.seeding import CorpusSample
 from eventmark.server.waits import WaitSamples
 from eventmark.stores import find_store, write_template
 from eventmark.workload.arrivals import Arrivals
@@ -198,9 +200,26 @@ SETTING = Isolation(
 )
 
 
-def test_victim_and_aggressor_share_the_pool_of_one_process(job: Job, tmp_path: Path) -> None:
+def test_victim_and_aggressor_share_the_pool_of_one_process(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    legs: list[tuple[str | None, int | None]] = []
+    loads: list[int | None] = []
+
+    def leg_noted(given: Duel, kind: str | None, *others: Any) -> Leg:
+        legs.append((kind, given.victim.tenant_pool_max))
+        return run_leg(given, kind, *others)
+
+    def load_noted(job: Job, sample: CorpusSample, plan: LoadPlan, **others: Any) -> LoadOutcome:
+        loads.append(plan.tenant_pool_max)
+        return run_load(job, sample, plan, **others)
+
+    monkeypatch.setattr("eventmark.experiments.isolation.one_service.run_leg", leg_noted)
+    monkeypatch.setattr("eventmark.experiments.isolation.lone_tenant.run_load", load_noted)
     result = OneService(setting=SETTING, tenant_pool_max=1).run(job)
     check(result, tmp_path)
+    assert legs == [(None, None), ("aggregate-loads", None), ("aggregate-loads", 1)]
+    assert loads == [None, 1, None, 1]
     apart = msgspec.structs.replace(result, scenario=Isolation.name)
     (refusal, *_) = refusals(apart, result, across_schemas=False)
     assert refusal.what == "scenario"
