@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from eventmark.experiments.hunt.verification import note_left_out
 from eventmark.results.results import Verdict
 from eventmark.verify import Fault, Outcome, check, engine_subject
 from eventmark.verify.findings import Reader, findings, said
 from eventmark.verify.forced import NOTHING_FORCED, Forced
 from eventmark.verify.invariants import invariants_section
-from eventmark.verify.price import FullSpeed, ordering_result
+from eventmark.verify.price import FullSpeed, hunt_figures, ordering_result
 from tests.verify.conftest import consumption, history
 
 ATTEMPTS = [(Outcome.OK, 8, 1, 1, 1), (Outcome.OK, 9, 2, 1, 3), (Outcome.CONFLICT, 8, 5, 1, 1)]
@@ -120,3 +122,13 @@ def test_what_was_not_hunted_is_counted_until_a_longer_hunt_has_done_it() -> Non
     assert skipped == {"events of horizon": "9,996 of 10,000 were not hunted: 60 s were over"}
     note_left_out(skipped, priced(0), 4, "60 s were over")
     assert skipped == {}
+
+
+def test_a_hunt_leaves_figures_of_what_promises_to_lose_nothing_and_none_of_its_control() -> None:
+    own, control = priced(paced=1), priced(paced=1, ordering="naive")
+    figures = hunt_figures([structs.replace(own, lost=7), control])
+    assert set(figures) == {
+        "lost_events[horizon]", "events_per_s[horizon]", "append_ms_p95[horizon]", "visible_ms_p95[horizon]",
+    }  # fmt: skip
+    assert (figures["lost_events[horizon]"].value, figures["lost_events[horizon]"].exact) == (7.0, True)
+    assert figures["events_per_s[horizon]"].value == own.events_per_s > 0

@@ -12,16 +12,10 @@ from msgspec.structs import replace
 from eventmark.errors import UsageError
 from eventmark.report import numbers
 from eventmark.report.markdown import (
-    cell,
-    code,
-    criteria_table,
-    operations_table,
-    price_table,
-    section_lines,
-    table,
+    cell, code, criteria_table, operations_table, section_lines, table, table_lines,
 )
 from eventmark.report.numbers import NONE, against, milliseconds, whole
-from eventmark.report.orderings import NOTE
+from eventmark.report.orderings import price_table
 from eventmark.report.summary import parts_shown, tallies
 from eventmark.report.text import counted, cut
 from eventmark.results.files import read_result, write_whole
@@ -309,10 +303,7 @@ def _hunt(result: RunResult, *, level: int = 2) -> list[str]:
         f"{numbers.duration(result.seconds)} in all, {cell(result.environment.host.cpu_model)}, "
         f"{counted(result.environment.host.cpu_count, 'core')}.",
         "",
-        *price_table(result.orderings),
-        "",
-        NOTE,
-        "",
+        *table_lines(price_table(result.orderings)),
     ]
 
 

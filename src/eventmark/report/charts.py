@@ -6,17 +6,18 @@ variables, so that a chart follows light, dark and paper without being drawn aga
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from eventmark.report.latency_charts import density_chart, quantile_chart, slower_chart
-from eventmark.report.palette import INK, chart_of, colour, colours, digits, specification
+from eventmark.report.orderings import shown_sections
+from eventmark.report.palette import chart_of, colour, specification
 from eventmark.report.section_charts import section_charts
 from eventmark.report.time_charts import SHORT, growth_chart, timeline_chart
-from eventmark.results.results import OrderingResult, RunResult
+from eventmark.results.results import RunResult
 from eventmark.text import one_line
 
 BARS_MAX = 24
@@ -31,15 +32,12 @@ def chart_specs(result: RunResult, *, checked: bool = False) -> dict[str, dict[s
         charts["slower"] = slower_chart(result.operations)
         for number, (name, one) in enumerate(result.operations.items()):
             charts[f"density{number}"] = density_chart(name, one)
-    if result.orderings:
-        charts["price"] = _price_chart(result.orderings)
-        charts["ordering_rates"] = bars_chart({one.ordering: one.events_per_s for one in result.orderings})
     charts["timeline"] = timeline_chart(result.series, result.phases, result.seconds)
     if result.corpus is not None:
         charts["growth"] = growth_chart(result.corpus.growth)
         for number, counts in enumerate(result.corpus.distributions.values()):
             charts[f"corpus{number}"] = bars_chart(counts)
-    charts |= section_charts(result.sections)
+    charts |= section_charts(shown_sections(result))
     return {
         name: specification(chart, checked=checked) for name, chart in charts.items() if chart is not None
     }
@@ -74,38 +72,3 @@ def _bars(counts: Mapping[str, float]) -> list[dict[str, Any]]:
     if rest:
         shown.append((f"{len(rest)} others", sum(value for _, value in rest)))
     return [{"label": label, "value": value} for label, value in shown]
-
-
-def _price_chart(orderings: Sequence[OrderingResult]) -> alt.TopLevelMixin | None:
-    """Latency of each ordering, p50 to p99 with p95 marked, on a logarithmic scale."""
-    rows: list[dict[str, Any]] = [
-        {
-            "ordering": one.ordering, "what": what, "p50": max(digits(latency.p50), 0.001),
-            "p95": max(digits(latency.p95), 0.001), "p99": max(digits(latency.p99), 0.001),
-        }
-        for one in orderings
-        for what, latency in (("append", one.append_ms), ("visible", one.visible_ms), ("handled", one.handled_ms))
-        if latency is not None
-    ]  # fmt: skip
-    if not rows:
-        return None
-    kinds = ["append", "visible", "handled"]
-    base = chart_of(rows).encode(
-        y=alt.Y("ordering:N", sort=None, title=None),
-        yOffset=alt.YOffset("what:N", sort=kinds),
-        tooltip=[
-            alt.Tooltip("ordering:N"),
-            alt.Tooltip("what:N"),
-            alt.Tooltip("p50:Q"),
-            alt.Tooltip("p95:Q"),
-            alt.Tooltip("p99:Q"),
-        ],
-    )
-    tone = alt.Color("what:N", title=None, sort=kinds, scale=alt.Scale(domain=kinds, range=colours(3)))
-    scale = alt.Scale(type="log", nice=False)
-    axis = alt.X("p50:Q", scale=scale, title="milliseconds, logarithmic")
-    bars = base.mark_bar(height=8, cornerRadius=3, opacity=0.6).encode(x=axis, x2=alt.X2("p99:Q"), color=tone)
-    dots = base.mark_point(filled=True, size=36, color=INK, opacity=1).encode(x=alt.X("p95:Q"))
-    return alt.layer(bars, dots).properties(
-        width="container", height=52 * len({row["ordering"] for row in rows}) + 50
-    )

@@ -14,10 +14,11 @@ import vl_convert
 from markupsafe import Markup
 
 from eventmark.judgement.verdicts import is_judged
-from eventmark.report import numbers, orderings, sections, summary
+from eventmark.report import numbers, sections, summary
 from eventmark.report.cache import kept_text
 from eventmark.report.charts import chart_specs
 from eventmark.report.glossary import explained
+from eventmark.report.orderings import shown_sections
 from eventmark.report.plan_tree import plan_tree
 from eventmark.report.text import counted, cut
 from eventmark.results.results import Floor, OperationResult, PlanResult, RunResult, Verdict
@@ -44,6 +45,7 @@ def render_html(result: RunResult) -> str:
         .get_template("report.html.j2")
         .render(
             result=result,
+            sections=shown_sections(result),
             charts=chart_specs(result),
             tallies=summary.tallies(result),
             sentence=summary.verdict_sentence(result),
@@ -131,7 +133,6 @@ def page_environment() -> jinja2.Environment:
         "counted": counted, "quantity": numbers.quantity, "Verdict": Verdict, "plan_title": plan_title,
         "parts_shown": summary.parts_shown, "chart_id": sections.chart_id, "row_texts": sections.row_texts,
         "is_number_column": sections.is_number_column,
-        "price_head": orderings.HEAD, "price_row": orderings.price_row, "price_note": orderings.NOTE,
     }  # fmt: skip
     return environment
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from eventmark.judgement.verdicts import is_judged
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, against, interval, milliseconds, whole
-from eventmark.report.orderings import HEAD, NOTE, faults_of, price_row
+from eventmark.report.orderings import shown_sections
 from eventmark.report.sections import is_number_column, row_texts
 from eventmark.report.summary import (
     NOT_JUDGED,
@@ -27,10 +27,10 @@ from eventmark.results.results import (
     Environment,
     Finding,
     OperationResult,
-    OrderingResult,
     PlanResult,
     RunResult,
     Section,
+    Table,
     Verdict,
 )
 from eventmark.text import one_line, plain
@@ -51,8 +51,7 @@ def render_markdown(result: RunResult) -> str:
         return _certificate(result)
     parts = [
         *_head(result),
-        *_orderings(result.orderings),
-        *(line for section in result.sections if not section.closing for line in section_lines(section)),
+        *(line for one in shown_sections(result) if not one.closing for line in section_lines(one)),
         *_main_job(result),
         *(line for section in result.sections if section.closing for line in section_lines(section)),
         *_skipped(result.skipped),
@@ -67,9 +66,8 @@ def _certificate(result: RunResult) -> str:
     end = [*_skipped(result.skipped), *_environment(result.environment)]
     room = COMMENT_MAX - sum(len(line.encode()) + 1 for line in [*parts, *end])
     folded = [
-        ("Lost events", _orderings(result.orderings)),
         ("Operations", _main_job(result)),
-        *((section.title, section_lines(section, level=3)) for section in result.sections),
+        *((section.title, section_lines(section, level=3)) for section in shown_sections(result)),
     ]
     for title, lines in folded:
         block = ["<details><summary>" + cell(title) + "</summary>", "", *lines, "", "</details>", ""]
@@ -106,12 +104,7 @@ def section_lines(section: Section, *, level: int = 2) -> list[str]:
     lines = [f"{'#' * level} {cell(section.title)}{mark}", ""]
     for text in section.text:
         lines += [cell(text), ""]
-    for one in section.tables:
-        lines += [f"**{cell(one.title)}**", ""] if one.title else []
-        sides = "".join("r" if is_number_column(one, place) else "l" for place in range(len(one.columns)))
-        rows = [[cell(text) for text in row_texts(one, row)] for row in one.rows]
-        lines += [*table([cell(column.name) for column in one.columns], rows, sides), ""]
-        lines += [cell(one.note), ""] if one.note else []
+    lines += [line for one in section.tables for line in table_lines(one)]
     lines += [*_findings_table(section.findings), ""] if section.findings else []
     for block in section.blocks:
         folded = ["<details><summary>" + cell(block.title) + "</summary>", ""]
@@ -119,21 +112,19 @@ def section_lines(section: Section, *, level: int = 2) -> list[str]:
     return lines
 
 
-def _orderings(orderings: Sequence[OrderingResult]) -> list[str]:
-    if not orderings:
-        return []
-    lines = ["## Orderings", "", *price_table(orderings), "", f"{NOTE}", ""]
-    for one in orderings:
-        if found := faults_of(one):
-            lines += [f"### {MARKS[one.verdict]} {cell(one.ordering)}", "", *_findings_table(found), ""]
-            lines += [f"Again: {code(one.replay)}", ""] if one.replay else []
-    return lines
+def table_lines(found: Table) -> list[str]:
+    """A section's table."""
+    sides = "".join("r" if is_number_column(found, place) else "l" for place in range(len(found.columns)))
+    rows = [[_marked(text) for text in row_texts(found, row)] for row in found.rows]
+    return [
+        *([f"**{cell(found.title)}**", ""] if found.title else ()),
+        *table([cell(column.name) for column in found.columns], rows, sides), "",
+        *([cell(found.note), ""] if found.note else ()),
+    ]  # fmt: skip
 
 
-def price_table(orderings: Sequence[OrderingResult]) -> list[str]:
-    """What each ordering lost and what it costs."""
-    rows = [[code(one.ordering), MARKS[one.verdict], *map(cell, price_row(one)[1:])] for one in orderings]
-    return table([HEAD[0], "verdict", *HEAD[1:]], rows, "ll" + "r" * (len(HEAD) - 1))
+def _marked(text: str) -> str:
+    return MARKS[Verdict(text)] if text in Verdict.__members__ else cell(text)
 
 
 def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:

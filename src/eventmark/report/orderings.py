@@ -1,86 +1,138 @@
-"""What each ordering lost and what it costs: one table for the terminal and for Markdown."""
+"""What each ordering lost and what it costs, as a section: shown as any other by every kind of report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+import msgspec
 
-from eventmark.judgement.verdicts import judged
-from eventmark.report.numbers import NONE, significant, whole
+from eventmark.judgement.verdicts import judge_orderings, judged
+from eventmark.report.numbers import NONE, duration, significant, whole
 from eventmark.report.text import counted, cut
-from eventmark.results.results import Finding, Latency, OrderingResult, Verdict
-from eventmark.text import one_line
+from eventmark.results.results import (
+    Block,
+    Chart,
+    Column,
+    Finding,
+    Latency,
+    OrderingResult,
+    Point,
+    RunResult,
+    Section,
+    Table,
+    Verdict,
+)
 
-HEAD = (
-    "ordering", "committed", "lost", "twice", "out of order", "conflicts", "appends/s", "events/s",
-    "append ms", "visible ms", "handled ms",
-)  # fmt: skip
 FINDING_MAX = 400
-FINDINGS_MAX = 4  # of one ordering, on a terminal
-NOTE = (
+SECTION = "orderings"
+_NOTE = (
     "Lost, twice and out of order are summed over the consumers; rates are of writers at full speed; latencies "
     "are p50 / p95 of single appends at a steady rate during slow transactions: until acknowledged, from there until "
     "a consumer has the event, and from the call until it is handled."
 )
+_HEAD = (
+    "ordering", "verdict", "committed", "lost", "twice", "out of order", "conflicts", "appends/s", "events/s",
+    "append p50 / p95, ms", "visible p50 / p95, ms", "handled p50 / p95, ms",
+)  # fmt: skip
 
 
-def price_row(one: OrderingResult) -> list[str]:
-    """The cells under ``HEAD``."""
-    return [
-        one_line(one.ordering), whole(one.committed), whole(one.lost), whole(one.duplicated), whole(one.out_of_order),
-        whole(one.conflicts), whole(one.appends_per_s), whole(one.events_per_s), _two(one.append_ms),
-        _two(one.visible_ms), _two(one.handled_ms),
-    ]  # fmt: skip
+def shown_sections(result: RunResult) -> list[Section]:
+    """The sections that a report shows: what was hunted first, then the result's own."""
+    return [*([orderings_section(result.orderings)] if result.orderings else ()), *result.sections]
 
 
-def render_orderings(orderings: Sequence[OrderingResult]) -> RenderableType:
-    """The price table, then what was found against each that is not MET."""
-    table = Table(
-        box=box.SIMPLE_HEAD, title="orderings", title_justify="left", pad_edge=False, show_edge=False,
-        padding=(0, 1, 0, 0), caption="latencies: p50 / p95", caption_justify="left",
-    )  # fmt: skip
-    for name in HEAD:
-        table.add_column(name, justify="left" if name == "ordering" else "right", overflow="fold")
-    for one in orderings:
-        table.add_row(*map(Text, price_row(one)))
+def orderings_section(orderings: Sequence[OrderingResult]) -> Section:
+    """A row for each; what was found against those that count; folded away, how each was hunted."""
     subjects = judged(orderings)
-    return Group(table, *(line for one in orderings for line in _lines(one, is_control=one not in subjects)))
+    return Section(
+        name=SECTION,
+        title="Orderings",
+        verdict=judge_orderings(orderings)[0],
+        text=[
+            f"{one.ordering} is the control: it has to lose events, and was caught with {whole(one.lost)} lost."
+            for one in orderings
+            if one not in subjects and faults_of(one)
+        ],
+        findings=[_named(subject, one) for subject in subjects for one in faults_of(subject)],
+        tables=[price_table(orderings)],
+        charts=[_latency_chart(orderings), _rate_chart(orderings)],
+        blocks=[
+            Block(title=f"{one.ordering}: {one.verdict.value}, {one.description}", text=_account(one))
+            for one in orderings
+        ],
+    )
 
 
-def _lines(one: OrderingResult, *, is_control: bool) -> Iterator[RenderableType]:
-    """What an ordering broke, what to do, and the command that hunts it again. Of a control, that it was caught."""
-    faults = faults_of(one)
-    if faults and is_control:
-        yield _indented(
-            f"{one.ordering} is the control: it has to lose events, and was caught with {whole(one.lost)} lost",
-            2,
-        )
-        return
-    told: list[str] = []
-    for finding in faults[:FINDINGS_MAX]:
-        observed = cut(finding.observed, FINDING_MAX)
-        yield _indented(f"{one.ordering}: {finding.name}, {finding.expected}: {observed}", 2)
-        if finding.remedy and finding.remedy not in told:
-            told.append(finding.remedy)
-            yield _indented(f"What to do: {finding.remedy}", 4)
-    if more := len(faults[FINDINGS_MAX:]):
-        yield _indented(f"{one.ordering}: {counted(more, 'more finding')} in the report", 2)
-    if faults and one.replay:
-        yield _indented(f"again: {one.replay}", 4, style="dim")
-
-
-def _indented(text: str, by: int, *, style: str = "") -> RenderableType:
-    return Padding(Text(one_line(text), style=style), (0, 0, 0, by), expand=False)
+def price_table(orderings: Sequence[OrderingResult]) -> Table:
+    """What each ordering lost and what it costs."""
+    return Table(
+        title="",
+        columns=[Column(name=name) for name in _HEAD],
+        rows=[
+            [
+                one.ordering, one.verdict.value, one.committed, one.lost, one.duplicated, one.out_of_order,
+                one.conflicts, round(one.appends_per_s), round(one.events_per_s), _two(one.append_ms),
+                _two(one.visible_ms), _two(one.handled_ms),
+            ]
+            for one in orderings
+        ],
+        note=_NOTE,
+    )  # fmt: skip
 
 
 def faults_of(one: OrderingResult) -> list[Finding]:
     """The invariants that do not hold."""
     return [finding for finding in one.findings if finding.verdict is not Verdict.MET]
+
+
+def _named(subject: OrderingResult, fault: Finding) -> Finding:
+    """The finding with whose it is, and the command that shows whether the remedy helped."""
+    again = f"{'Then hunt' if fault.remedy else 'Hunt'} again: {subject.replay}" if subject.replay else ""
+    return msgspec.structs.replace(
+        fault,
+        name=f"{subject.ordering}, {fault.name}",
+        observed=cut(fault.observed, FINDING_MAX),
+        remedy=f"{fault.remedy} {again}".strip(),
+    )
+
+
+def _account(one: OrderingResult) -> str:
+    """Every invariant with what was seen, and what was done."""
+    found = [
+        f"{finding.name} {finding.verdict.value}: {finding.expected}: {cut(finding.observed, FINDING_MAX)}"
+        for finding in one.findings
+    ]
+    done = (
+        f"{whole(one.delivered)} events delivered to {counted(one.consumers, 'consumer')}; "
+        f"{counted(one.rolled_back, 'append')} rolled back or refused, {whole(one.unknown)} of unknown outcome; "
+        f"{duration(one.seconds)} at full speed, writers' CPU {one.client_cpu_share:.0%} of a core."
+    )
+    return "\n".join([*found, done, *([f"Again: {one.replay}"] if one.replay else ())])
+
+
+def _latency_chart(orderings: Sequence[OrderingResult]) -> Chart:
+    return Chart(
+        title="Latency of each ordering: p95, and from p50 to p99",
+        mark="point",
+        x="ordering",
+        y="milliseconds, logarithmic",
+        y_log=True,
+        points=[
+            Point(x=one.ordering, series=what, y=latency.p95, low=max(latency.p50, 0.001), high=latency.p99)
+            for one in orderings
+            for what, latency in (
+                ("append", one.append_ms), ("visible", one.visible_ms), ("handled", one.handled_ms),
+            )
+            if latency is not None and latency.p95 > 0
+        ],
+    )  # fmt: skip
+
+
+def _rate_chart(orderings: Sequence[OrderingResult]) -> Chart:
+    return Chart(
+        title="Events per second, writers at full speed", mark="bar", x="ordering", y="events/s",
+        points=[Point(x=one.ordering, y=one.events_per_s) for one in orderings],
+    )  # fmt: skip
 
 
 def _two(latency: Latency | None) -> str:

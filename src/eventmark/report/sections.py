@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from rich import box
@@ -16,6 +17,9 @@ from eventmark.text import one_line, plain
 
 CELL_WIDTH = 80
 DIFF_LINES_MAX = 80  # of one block, on a terminal
+FINDINGS_MAX = 12  # of one section, on a terminal
+_STYLES = {Verdict.MET: "bold green", Verdict.BROKEN: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
+_PAIR = re.compile(r"[\d.,]+ / [\d.,]+|–")
 _UNITS: dict[str, Callable[[float], str]] = {
     "ms": numbers.milliseconds,
     "share": numbers.share,
@@ -42,9 +46,9 @@ def cell_text(value: str | float | None, column: Column) -> str:
 
 
 def is_number_column(table: Table, place: int) -> bool:
-    """Whether a column holds numbers: they stand at its right."""
+    """Whether a column holds numbers, or pairs of them: they stand at its right."""
     cells = [row[place] for row in table.rows if row[place] is not None]
-    return bool(cells) and not any(isinstance(cell, str) for cell in cells)
+    return bool(cells) and all(not isinstance(cell, str) or _PAIR.fullmatch(cell) for cell in cells)
 
 
 def faults_of(section: Section) -> list[Finding]:
@@ -58,13 +62,23 @@ def render_section(section: Section, *, brief: bool = False) -> RenderableType:
     parts += [Padding(Text(one_line(text)), (0, 0, 0, 2), expand=False) for text in section.text]
     for table in () if brief else section.tables:
         parts += [Text(), _terminal_table(table)]
-    for finding in faults_of(section):
-        said = f"{finding.name}: {finding.observed}, expected {finding.expected}"
-        parts.append(Padding(Text(one_line(said)), (0, 0, 0, 2), expand=False))
-        if finding.remedy:
-            parts.append(Padding(Text(one_line(finding.remedy), style="dim"), (0, 0, 0, 4), expand=False))
+    parts += _terminal_faults(faults_of(section))
     parts += [_terminal_diff(block) for block in section.blocks if block.language == "diff"]
     return Group(*parts)
+
+
+def _terminal_faults(faults: Sequence[Finding]) -> Iterator[RenderableType]:
+    """Each with what to do about it, a remedy once."""
+    told: set[str] = {""}
+    for finding in faults[:FINDINGS_MAX]:
+        said = f"{finding.name}: {finding.observed}, expected {finding.expected}"
+        yield Padding(Text(one_line(said)), (0, 0, 0, 2), expand=False)
+        if finding.remedy not in told:
+            told.add(finding.remedy)
+            yield Padding(Text(one_line(finding.remedy), style="dim"), (0, 0, 0, 4), expand=False)
+    if len(faults) > FINDINGS_MAX:
+        more = f"and {len(faults) - FINDINGS_MAX} more, see the report"
+        yield Padding(Text(more), (0, 0, 0, 2), expand=False)
 
 
 def _terminal_diff(block: Block) -> RenderableType:
@@ -92,8 +106,16 @@ def _terminal_table(table: Table) -> TerminalTable:
             max_width=CELL_WIDTH,
         )
     for row in table.rows:
-        shown.add_row(*(Text(text) for text in row_texts(table, row)))
+        shown.add_row(*map(_terminal_cell, row_texts(table, row)))
     return shown
+
+
+def _terminal_cell(text: str) -> Text:
+    return verdict_text(Verdict(text)) if text in Verdict.__members__ else Text(text)
+
+
+def verdict_text(verdict: Verdict) -> Text:
+    return Text(verdict.value, style=_STYLES[verdict])
 
 
 def row_texts(table: Table, row: Sequence[str | float | None]) -> Iterator[str]:

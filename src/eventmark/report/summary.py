@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from eventmark.judgement.verdicts import is_judged, judged
+from eventmark.report.orderings import shown_sections
 from eventmark.report.text import counted
 from eventmark.results.results import Criterion, Finding, PlanResult, RunResult, Verdict
 
@@ -193,12 +194,7 @@ def next_step(result: RunResult) -> str:
     if result.criteria:
         return ""
     groups = (
-        *(
-            one.findings
-            for one in sorted(result.orderings, key=lambda one: WORST_FIRST[one.verdict])
-            if one.lossless
-        ),
-        *(section.findings for section in result.sections if not section.closing),
+        *(section.findings for section in shown_sections(result) if not section.closing),
         *(plan.findings for plan in worst_plans_first(result.plans)),
     )
     open_findings = [

@@ -13,8 +13,8 @@ from rich.text import Text
 from eventmark.judgement.verdicts import is_judged
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, milliseconds, whole
-from eventmark.report.orderings import render_orderings
-from eventmark.report.sections import render_section
+from eventmark.report.orderings import shown_sections
+from eventmark.report.sections import render_section, verdict_text
 from eventmark.report.summary import (
     NOT_JUDGED,
     faults,
@@ -43,7 +43,6 @@ QUERY_LINES_MAX = 6
 CRITERION_MAX = 400
 PROSE_WIDTH = 60
 NAME_WIDTH = 12  # at least; a longer name is folded where there is no room
-_STYLES = {Verdict.MET: "bold green", Verdict.BROKEN: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
 def render_terminal(result: RunResult, *, verbose: bool = False) -> RenderableType:
@@ -57,12 +56,8 @@ def render_terminal(result: RunResult, *, verbose: bool = False) -> RenderableTy
     shown = parts_shown(result)
     if result.corpus is not None:
         parts += [_corpus(result.corpus), Text()]
-    if result.orderings:
-        parts += [render_orderings(result.orderings), Text()]
-    parts += [
-        one for section in result.sections if not section.closing for one in (render_section(section), Text())
-    ]
-    long = bool(result.orderings or any(not section.closing for section in result.sections))
+    asked = [section for section in shown_sections(result) if not section.closing]
+    parts += [one for section in asked for one in (render_section(section), Text())]
     if "operations" in shown:
         table = _operations(result.operations) if verbose else _operations_in_short(result.operations)
         parts += [table, Text()]
@@ -75,12 +70,12 @@ def render_terminal(result: RunResult, *, verbose: bool = False) -> RenderableTy
             parts += [render_section(section, brief=not verbose), Text()]
     head = [_verdict(result), *_reasons(result)]
     criteria = [render_criteria(result.criteria), Text()] if result.criteria else []
-    return Group(*criteria, *parts, *head) if long else Group(*head, Text(), *parts[:-1])
+    return Group(*criteria, *parts, *head) if asked else Group(*head, Text(), *parts[:-1])
 
 
 def _verdict(result: RunResult) -> RenderableType:
     lines: list[RenderableType] = [
-        Text("verdict: ") + _verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
+        Text("verdict: ") + verdict_text(result.verdict) + Text(f"  {plain(verdict_sentence(result))}")
     ]
     lines += [_line(text) for text in (scope_sentence(result), tuning_sentence(result)) if text]
     return Group(*lines)
@@ -101,7 +96,7 @@ def render_criteria(criteria: Sequence[Criterion]) -> RenderableType:
     table.add_column("verdict", no_wrap=True)
     table.add_column("decided by", overflow="fold", max_width=2 * PROSE_WIDTH)
     for one in criteria:
-        verdict = Text("not asked", style="dim") if one.verdict is None else _verdict_text(one.verdict)
+        verdict = Text("not asked", style="dim") if one.verdict is None else verdict_text(one.verdict)
         said = Text(one_line(one.figure))
         if one.reason and one.reason != one.figure:
             said.append(("\n" if one.figure else "") + one_line(cut(one.reason, CRITERION_MAX)))
@@ -180,7 +175,7 @@ def _unmet_plans(plans: Sequence[PlanResult]) -> Iterator[RenderableType]:
     unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]
     for plan in unmet[:PLANS_MAX]:
         title = Text(f" {one_line(plan.statement)}, {one_line(plan.condition)}")
-        yield Padding(_verdict_text(plan.verdict) + title, (0, 0, 0, 2))
+        yield Padding(verdict_text(plan.verdict) + title, (0, 0, 0, 2))
         for one in faults(plan):
             remedy = f"; {one.remedy}" if one.remedy else ""
             yield _line(f"{one.name}: {one.observed}, expected {one.expected}{remedy}", 4)
@@ -196,18 +191,14 @@ def render_findings(title: str, findings: Sequence[Finding]) -> RenderableType:
         table.add_column(name, overflow="fold", max_width=PROSE_WIDTH)
     for finding in findings:
         table.add_row(
-            Text(plain(finding.name)), _verdict_text(finding.verdict), Text(plain(finding.observed)),
+            Text(plain(finding.name)), verdict_text(finding.verdict), Text(plain(finding.observed)),
             Text(plain(finding.expected)), Text(plain(finding.remedy)),
         )  # fmt: skip
     return table
 
 
-def _verdict_text(verdict: Verdict) -> Text:
-    return Text(verdict.value, style=_STYLES[verdict])
-
-
 def _judged_text(one: OperationResult) -> Text:
-    return _verdict_text(one.verdict) if is_judged(one) else Text(NOT_JUDGED, style="dim")
+    return verdict_text(one.verdict) if is_judged(one) else Text(NOT_JUDGED, style="dim")
 
 
 def _corpus(corpus: CorpusResult) -> Text:
@@ -248,5 +239,5 @@ def _line(text: str, indent: int = 2) -> RenderableType:
 def _verdicts(items: Iterable[PlanResult | Finding]) -> Text:
     """``12 MET, 1 BROKEN``."""
     counts = [item.verdict for item in items]
-    parts = [Text(f"{counts.count(one)} ") + _verdict_text(one) for one in Verdict if one in counts]
+    parts = [Text(f"{counts.count(one)} ") + verdict_text(one) for one in Verdict if one in counts]
     return Text(", ").join(parts) if parts else Text("none")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eventmark.results.results import Latency, OrderingResult, Verdict
+from eventmark.results.results import Figure, Latency, OrderingResult, Verdict
 from eventmark.stats.quantiles import latency_of
 from eventmark.verify.checker import Fault
 from eventmark.verify.concurrency import cut_off, overtaken, raced, undecided
@@ -81,6 +81,23 @@ def ordering_result(
         raced=raced(history) + forced.raced,
         overtaken=overtaken(history),
     )
+
+
+def hunt_figures(orderings: Sequence[OrderingResult]) -> dict[str, Figure]:
+    """What a comparison and a history hold of those that promise to lose nothing: what was lost, and the price."""
+    figures = {}
+    for one in orderings:
+        if not one.lossless:
+            continue
+        name = one.ordering
+        figures[f"lost_events[{name}]"] = Figure(
+            value=float(one.lost), unit="events", better="less", exact=True
+        )
+        figures[f"events_per_s[{name}]"] = Figure(value=one.events_per_s, unit="events/s", better="more")
+        for what, latency in (("append", one.append_ms), ("visible", one.visible_ms)):
+            if latency is not None:
+                figures[f"{what}_ms_p95[{name}]"] = Figure(value=latency.p95, unit="ms", better="less")
+    return figures
 
 
 def _verdict(

@@ -20,6 +20,7 @@ from eventmark.seeding.progress import Progress
 from eventmark.stores import StoreDefinition, scratch_name
 from eventmark.verify import HuntPlan, Subject, engine_subject, hunt, store_subject
 from eventmark.verify.invariants import invariants_section
+from eventmark.verify.price import hunt_figures
 
 ALL = "all"
 SCHEMA_SUFFIX = "_hunted"
@@ -69,11 +70,11 @@ class Verification(Experiment):
         if job.definition.engine:
             plans = [self._plan(job, engine_subject(ordering)) for ordering in self.orderings]
             orderings: list[OrderingResult] = []
-            run.so_far = lambda: Findings(orderings=orderings)
+            run.so_far = lambda: _findings(orderings)
             orderings += (self._hunt(job, plan, run, progress) for plan in plans)
         else:
             orderings = self._hunt_store(job, run, progress)
-        return Findings(orderings=orderings, sections=[invariants_section(orderings)])
+        return _findings(orderings)
 
     def _hunt_store(self, job: Job, run: Run, progress: Progress) -> list[OrderingResult]:
         subject = store_subject(job.store)
@@ -109,6 +110,11 @@ class Verification(Experiment):
             why = f"for {plan.gives_up_s:g} s every append failed"
         note_left_out(run.skipped, found, plan.events, why)
         return found
+
+
+def _findings(orderings: Sequence[OrderingResult]) -> Findings:
+    shown = [invariants_section(orderings)] if orderings else []
+    return Findings(orderings=orderings, figures=hunt_figures(orderings), sections=shown)
 
 
 def note_left_out(skipped: dict[str, str], found: OrderingResult, asked: int, why: str) -> None:
