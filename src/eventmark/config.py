@@ -6,12 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from eventmark.errors import UsageError
 
-CONFIG_FILE = Path("eventmark.toml")
 CORPUS_SCHEMA = (
     "eventmark_corpus"  # not the library's default: a corpus never stands where a store in use does
 )

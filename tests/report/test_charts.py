@@ -160,7 +160,7 @@ def test_a_plan_shows_totals_over_loops_and_marks_what_wastes() -> None:
     })  # fmt: skip
     assert tree is not None
     index, scan, never = tree.children
-    assert (tree.own_pages, scan.heat) == (10, 0.8)
+    assert (tree.heat, scan.heat) == (0.1, 0.8)
     assert ("rows", "12") in index.facts
     assert index.target == "using i on t"
     assert index.conditions == [("Index Cond", "(a = 1)")]

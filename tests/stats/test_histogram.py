@@ -43,14 +43,6 @@ def test_recording_all_is_recording_each(samples: list[int]) -> None:
         assert (together.count, together.clamped) == (each.count, each.clamped)
 
 
-@hypothesis.given(latencies, latencies)
-def test_merging_is_recording_everything_in_one(first: list[int], second: list[int]) -> None:
-    merged = histogram_of(first)
-    merged.merge(histogram_of(second))
-    assert merged.encode() == histogram_of(first + second).encode()
-    assert merged.count == len(first) + len(second)
-
-
 @hypothesis.given(st.lists(st.integers(LOWEST_NS, HIGHEST_NS), max_size=200))
 def test_encoding_keeps_every_count(samples: list[int]) -> None:
     histogram = histogram_of(samples)
@@ -74,9 +66,6 @@ def test_values_out_of_range_are_counted_at_its_ends() -> None:
     assert (histogram.count, histogram.clamped) == (4, 3)
     assert histogram.quantile_ms(0.25) == pytest.approx(LOWEST_NS / 1e6)
     assert histogram.max_ms == pytest.approx(HIGHEST_NS / 1e6, rel=0.001)
-    other = histogram_of([0])
-    other.merge(histogram)
-    assert other.clamped == 4
 
 
 def test_short_latencies_keep_three_digits() -> None:

@@ -32,8 +32,8 @@ class Candidate:
 
     ``apply`` and ``revert`` are for a copy that nobody else uses, ``script`` for a store in use. ``weakens``
     says what the store loses; what weakens it is measured and never recommended. ``adds_work``: appends are
-    expected to do more, for reads that do less. ``rewrites``: the table is made anew, the copy is used up;
-    ``level`` is applied to both copies first, so that what being made anew does by itself is not the change's.
+    expected to do more, for reads that do less. ``level`` is applied to both copies first, so that what being
+    made anew does by itself is not the change's.
     ``parameter_types`` are those that the statement's parameters have with it, where they are others;
     ``retyped`` are types that every statement has to name otherwise. ``by_time``: what it saves in one place it
     costs in another, so that only time shows what it is worth. Of one ``group`` at most one is taken.
@@ -48,7 +48,6 @@ class Candidate:
     revert: tuple[str, ...] = ()
     weakens: str = ""
     adds_work: bool = False
-    rewrites: bool = False
     level: tuple[str, ...] = ()
     parameter_types: Mapping[str, str] = field(default_factory=dict)
     retyped: Mapping[str, str] = field(default_factory=dict)
@@ -210,7 +209,6 @@ def combined(candidates: Sequence[Candidate]) -> Candidate:
         script=tuple(statement for one in candidates for statement in one.script),
         risk="the risks of its parts",
         adds_work=any(one.adds_work for one in candidates),
-        rewrites=True,
         retyped={old: new for one in candidates for old, new in one.retyped.items()},
         by_time=any(one.by_time for one in candidates),
         level=next((one.level for one in candidates if one.level), ()),

@@ -106,7 +106,7 @@ def _stored(documents: Documents, *, as_json: bool, target: int | None = None) -
     return Candidate(
         kind=_KIND, name=name, reason="; ".join(filter(None, reasons)), apply=apply,
         script=apply if as_json else (f"alter table {quoted_name(events.name)} set ({storage})",),
-        risk=_risk(documents, apply, as_json=as_json), rewrites=True,
+        risk=_risk(documents, apply, as_json=as_json),
         level=tuple(_altered(documents, one, {}, "") for one in tables),
         retyped=types, by_time=True, group=GROUP,
     )  # fmt: skip

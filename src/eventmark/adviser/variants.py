@@ -224,7 +224,7 @@ def _compression(subject: Subject) -> Candidate | Trial:
     return Candidate(
         kind=kind, name=name, reason="documents are compressed by pglz, which takes more of the processor",
         apply=subject.rebuilt(order=order, values={one.name: _anew(one) for one in changed}),
-        script=script, risk="rows that are stored stay as they are; lz4 may take a little more room", rewrites=True,
+        script=script, risk="rows that are stored stay as they are; lz4 may take a little more room",
         level=subject.level, group=REBUILT,
     )  # fmt: skip
 
@@ -245,7 +245,7 @@ def _fillfactor(subject: Subject) -> Candidate | Trial:
         kind=kind, name=name, reason="entries that come in between find room, and pages are split less often",
         apply=(*sets, f"reindex table {subject.owner}"),
         script=(*sets, f"reindex table concurrently {subject.owner}"),
-        risk="indexes are a quarter larger; it lasts until the room is used up", rewrites=True,
+        risk="indexes are a quarter larger; it lasts until the room is used up",
         level=(f"reindex table {subject.owner}",),
     )  # fmt: skip
 
@@ -259,7 +259,7 @@ def _order(subject: Subject) -> Candidate | Trial:
         return not_tried(kind, name, f"{said}: nothing to be gained")
     rebuilt = subject.rebuilt(order=order)
     return Candidate(
-        kind=kind, name=name, reason=said, apply=rebuilt, script=rebuilt, risk=_REBUILT, rewrites=True,
+        kind=kind, name=name, reason=said, apply=rebuilt, script=rebuilt, risk=_REBUILT,
         level=subject.level, group=REBUILT,
     )  # fmt: skip
 
@@ -285,7 +285,7 @@ def _types(subject: Subject) -> list[Candidate | Trial]:
                 kind="column type", name=f"{column} as uuid",
                 reason=f"all values looked at are UUIDs: 16 bytes instead of 37, in the table and {holding} indexes",
                 apply=rebuilt, script=(change,), risk=_REBUILT, level=subject.level, group=REBUILT,
-                weakens=f"other values of {column} than UUIDs would be refused", rewrites=True,
+                weakens=f"other values of {column} than UUIDs would be refused",
                 parameter_types={ours[column]: "uuid"} if column in ours else {},
             )
         )  # fmt: skip
@@ -320,6 +320,6 @@ def _partitioned(subject: Subject, how: str, column: str, partitioning: Partitio
     rebuilt = subject.rebuilt(partitioning=partitioning)
     return Candidate(
         kind=kind, name=name, reason=f"smaller indexes, and old rows that can be detached; {partitioning.by}",
-        apply=rebuilt, script=rebuilt, risk=_REBUILT, rewrites=True, level=subject.level,
+        apply=rebuilt, script=rebuilt, risk=_REBUILT, level=subject.level,
         group=REBUILT,
     )  # fmt: skip

@@ -62,16 +62,6 @@ def without(gaps: Gaps, numbers: Iterable[int]) -> Gaps:
     return tuple(result)
 
 
-def between(before: int, numbers: Iterable[int]) -> Gaps:
-    """The numbers missing between ``before`` and the last of ``numbers``, which must ascend."""
-    result = []
-    for number in numbers:
-        if number > before + 1:
-            result.append((before + 1, number - 1))
-        before = number
-    return tuple(result)
-
-
 def count(gaps: Gaps) -> int:
     """How many numbers there are."""
     return sum(last - first + 1 for first, last in gaps)

@@ -38,7 +38,6 @@ from eventmark.text import one_line, plain
 REASONS_MAX = 20
 PLANS_MAX = 12  # in full; a comment may hold 65,536 characters, the page holds the rest
 CELL_MAX = 300
-PARAGRAPH_MAX = 4000
 QUERY_MAX = 2000
 COMMENT_MAX = 60_000  # bytes; a comment may hold 65,536 characters
 

@@ -17,13 +17,12 @@ _REMOVED = ("Rows Removed by Filter", "Rows Removed by Index Recheck", "Rows Rem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanNode:
-    """One node. ``own_pages`` are without its children's; ``heat`` is their share of the plan's, 0..1."""
+    """One node. ``heat`` is the share of the plan's pages that are its own, without its children's, 0..1."""
 
     name: str
     target: str
     conditions: list[tuple[str, str]]
     facts: list[tuple[str, str]]
-    own_pages: float
     heat: float
     suspect: bool
     children: list[PlanNode]
@@ -45,7 +44,6 @@ def _node(node: dict[str, Any], all_pages: float, depth: int) -> PlanNode:
         target=_target(node),
         conditions=[(key, _text(node[key])) for key in _CONDITIONS if node.get(key)],
         facts=_facts(node, own_pages, removed),
-        own_pages=own_pages,
         heat=min(1.0, own_pages / all_pages),
         suspect=node.get("Node Type") == "Seq Scan" or removed > max(10.0, _rows(node)),
         children=[_node(child, all_pages, depth + 1) for child in below],

@@ -47,9 +47,6 @@ _REMEDIES = (
 NO_MORE = -1
 """Ends a worker."""
 
-# What the checksum covers: each event's identity and place. Payloads are compared by the audit itself.
-CHECKSUM_COLUMNS = ("tenant_id", "aggregate_id", "sequence_number", "event_type")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadTask:

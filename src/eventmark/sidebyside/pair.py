@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,6 @@ from eventmark.stats.quantiles import latency_of
 WARMUP_CALLS = 12
 TURNS = 20  # of each side
 COUNTED_PAIRS, COUNTED_CALLS = 3, 20
-_NS_PER_MS = 1e6
-
-Place = Literal[0, 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

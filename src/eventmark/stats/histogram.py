@@ -52,11 +52,6 @@ class LatencyHistogram:
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
             self._histogram.record_value(value, count)
 
-    def merge(self, other: LatencyHistogram) -> None:
-        """Count everything the other counted as well."""
-        self._histogram.add(other._histogram)
-        self.clamped += other.clamped
-
     @property
     def count(self) -> int:
         return int(self._histogram.get_total_count())

@@ -28,12 +28,11 @@ THIRD_SAMPLES_MIN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """A slope per second with its 95% interval. ``windows`` it was estimated from, ``inflation`` of its variance."""
+    """A slope per second with its 95% interval. ``inflation`` is of its variance."""
 
     slope: float
     low: float
     high: float
-    windows: int
     inflation: float
 
     def judged(self, negligible: float) -> Verdict:
@@ -62,7 +61,7 @@ def trend_of(at_s: Sequence[float], values: Sequence[float]) -> Trend | None:
     widened = math.sqrt(inflation) * student
     return Trend(
         slope=float(slope), low=float(slope - (slope - low) * widened), high=float(slope + (high - slope) * widened),
-        windows=len(x), inflation=inflation,
+        inflation=inflation,
     )  # fmt: skip
 
 

@@ -51,10 +51,6 @@ class CatchUp:
         return statistics.median(self.consumed_per_s)
 
     @property
-    def copy_per_s(self) -> float | None:
-        return statistics.median(self.copied_per_s) if self.copied_per_s else None
-
-    @property
     def against_copy(self) -> Ratio | None:
         """Of each round to the two COPYs around it; None where there was none."""
         if len(self.copied_per_s) != len(self.consumed_per_s) + 1:
