@@ -20,10 +20,18 @@ from eventmark.adviser.script import INTERRUPTED, gain_text
 from eventmark.adviser.server_use import ServerUse
 from eventmark.adviser.wal import AppendWal
 from eventmark.operations.pgbench import RATE_CLIENTS
-from eventmark.results.results import Block, Chart, Column, Figure, Point, Section, Table, Verdict
+from eventmark.results.results import (
+    Block,
+    Chart,
+    Figure,
+    Point,
+    Row,
+    Section,
+    Table,
+    Verdict,
+    columns,
+)
 from eventmark.stats.ratios import Ratio
-
-Row = list[str | float | None]
 
 WHAT_TO_DO = "What to do: changes of the store, of the server, and of how it is used"
 
@@ -33,11 +41,6 @@ LOSES_EVENTS = (
 )
 
 RATE_COLUMNS = ("times|times", "at least|times", "at most|times")
-
-
-def columns(*names: str) -> list[Column]:
-    """Columns by their names, each with its unit after a bar."""
-    return [Column(name=name, unit=unit) for name, _, unit in (one.partition("|") for one in names)]
 
 
 def advice_section(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from eventmark.adviser.application import Application
 from eventmark.adviser.ranking import APPLICATION_TITLE, SERVER_TITLE, enough_connections
-from eventmark.adviser.sections import RATE_COLUMNS, columns
+from eventmark.adviser.sections import RATE_COLUMNS
 from eventmark.adviser.settings import Settings, SettingTrial
-from eventmark.results.results import Section, Table
-
-Row = list[str | float | None]
+from eventmark.results.results import Row, Section, Table, columns
 
 
 def server_section(settings: Settings) -> Section:

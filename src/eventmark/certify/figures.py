@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from eventmark.experiments.scale.scale import LARGEST_VOLUME
 from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import judged
-from eventmark.results.results import Figure, OperationResult, RunResult, Table, Verdict
+from eventmark.results.results import Figure, OperationResult, Row, RunResult, Table, Verdict
 
 STREAMING = "stream_events"
 _GROWTH, _INFLATION, _DROP = "_p95_growth", "inflation[", "drop index "
@@ -130,7 +130,7 @@ def against_target(name: str, one: OperationResult) -> str:
     return f"{name}: {one.target_quantile} {shown} ms, target {one.target_ms or 0:g} ms"
 
 
-def _column(result: RunResult, section: str, title: str, name: str) -> list[str | float | None]:
+def _column(result: RunResult, section: str, title: str, name: str) -> Row:
     table: Table | None = next(
         (
             table

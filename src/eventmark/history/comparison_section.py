@@ -17,14 +17,15 @@ from eventmark.history.comparison import (
 from eventmark.judgement.counters import Change
 from eventmark.results.results import (
     Chart,
-    Column,
     Figure,
     Finding,
     Point,
+    Row,
     RunResult,
     Section,
     Table,
     Verdict,
+    columns,
 )
 
 DIFFERENCES_SHOWN = 12
@@ -138,7 +139,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
 
 
 def _operations(comparison: Comparison) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for name, change in comparison.operations.items():
         for quantile, effect in change.effects.items():
             bounds = "unknown"
@@ -153,11 +154,10 @@ def _operations(comparison: Comparison) -> Table:
     )
     return Table(
         title="Times",
-        columns=[
-            Column(name="quantile"), Column(name="before", unit="ms"), Column(name="now", unit="ms"),
-            Column(name="ratio", unit="times"), Column(name="interval"), Column(name="detectable", unit="times"),
-            Column(name="slower calls", unit="share"), Column(name="outcome"),
-        ],
+        columns=columns(
+            "quantile", "before|ms", "now|ms", "ratio|times", "interval", "detectable|times", "slower calls|share",
+            "outcome",
+        ),
         rows=rows,
         note=f"Ratio of the forks' quantiles, {confidence:.2%} interval each, so that all hold together with 95%. "
         "Detectable: what would have been found in nine pairs of runs of ten. Slower calls: how often a call now is "
@@ -171,10 +171,7 @@ def _counters(comparison: Comparison) -> Table:
     changed = [(name, one) for name, one in changes if one.change is not Change.SAME]
     return Table(
         title="Work per call that changed",
-        columns=[
-            Column(name="operation"), Column(name="counter"), Column(name="before"), Column(name="now"),
-            Column(name="change"), Column(name="tolerance"),
-        ],
+        columns=columns("operation", "counter", "before", "now", "change", "tolerance"),
         rows=[
             [name, one.name, one.base, one.candidate, one.change.value, one.tolerance] for name, one in changed
         ],
@@ -185,7 +182,7 @@ def _counters(comparison: Comparison) -> Table:
 def _plans(comparison: Comparison) -> Table:
     return Table(
         title="Plans that are worse",
-        columns=[Column(name="statement"), Column(name="condition"), Column(name="what changed")],
+        columns=columns("statement", "condition", "what changed"),
         rows=[[plan.statement, plan.condition, plan.said] for plan in comparison.plans if plan.worse],
         note=f"{len(comparison.plans)} plans under the same conditions were compared.",
     )

@@ -8,7 +8,17 @@ from eventmark.history.change_points import Step
 from eventmark.history.comparison import FailOn
 from eventmark.history.trends import Trend, Trends, judge_trends, worsening
 from eventmark.judgement.verdicts import UNDECIDED
-from eventmark.results.results import Chart, Column, Finding, Point, RunResult, Section, Table, Verdict
+from eventmark.results.results import (
+    Chart,
+    Finding,
+    Point,
+    Row,
+    RunResult,
+    Section,
+    Table,
+    Verdict,
+    columns,
+)
 
 CHARTS_MAX = 12
 STEP = "step"
@@ -101,7 +111,7 @@ def _remedy_of_step(trend: Trend, step: Step) -> str:
 
 
 def _table(changed: list[Trend]) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for trend in changed:
         for step in trend.changes.steps:
             run = trend.runs[step.at]
@@ -118,11 +128,7 @@ def _table(changed: list[Trend]) -> Table:
             ])  # fmt: skip
     return Table(
         title="Changes",
-        columns=[
-            Column(name="number"), Column(name="change"), Column(name="before"), Column(name="after"),
-            Column(name="unit"), Column(name="by"), Column(name="since"), Column(name="commit"),
-            Column(name="confidence", unit="share"),
-        ],
+        columns=columns("number", "change", "before", "after", "unit", "by", "since", "commit", "confidence|share"),
         rows=rows,
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventmark.jobs.job import Job
-from eventmark.results.results import Column, Finding, Section, Table, Verdict
+from eventmark.results.results import Finding, Row, Section, Table, Verdict, columns
 from eventmark.seeding import Aging, read_aging
 from eventmark.server.loop import ask
 
@@ -15,7 +15,7 @@ def aged_sections(job: Job) -> list[Section]:
 
 
 def _section(aging: Aging) -> Section:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         ["events appended since the last VACUUM and ANALYZE", float(aging.tail_events)],
         ["events of appends that were rolled back", float(aging.rolled_back_events)],
         ["numbers of the sequence without an event", _number(aging.gaps)],
@@ -38,7 +38,7 @@ def _section(aging: Aging) -> Section:
         tables=[
             Table(
                 title="What age it has",
-                columns=[Column(name="of the store"), Column(name="count")],
+                columns=columns("of the store", "count"),
                 rows=rows,
             )
         ],

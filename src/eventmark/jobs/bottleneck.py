@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from eventmark.judgement.bottleneck import Bottleneck, find_bottleneck
 from eventmark.judgement.evidence import Evidence, StatementTime
 from eventmark.judgement.symptoms import Limit
-from eventmark.results.results import Block, Chart, Column, Finding, Point, Section, Table, Verdict
+from eventmark.results.results import (
+    Block,
+    Chart,
+    Finding,
+    Point,
+    Row,
+    Section,
+    Table,
+    Verdict,
+    columns,
+)
 
 SECTION_NAME = "bottleneck"
 TO_TRY = "What to try: "
@@ -55,7 +65,7 @@ def _unknown(found: Bottleneck) -> Finding:
 
 
 def _symptoms(found: Bottleneck) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             one.symptom.limit.value, one.symptom.of, one.reading.value if one.reading else None,
             one.symptom.beyond, one.state,
@@ -64,10 +74,7 @@ def _symptoms(found: Bottleneck) -> Table:
     ]  # fmt: skip
     return Table(
         title="Possible bottlenecks",
-        columns=[
-            Column(name="bottleneck"), Column(name="share of"), Column(name="seen", unit="share"),
-            Column(name="threshold", unit="share"), Column(name="status"),
-        ],
+        columns=columns("bottleneck", "share of", "seen|share", "threshold|share", "status"),
         rows=rows,
         note="In the order of cause before effect: the first that is beyond its limit is named. A share from samples "
         "counts with its 95% interval.",
@@ -80,15 +87,12 @@ def _statements(evidence: Evidence) -> Iterator[Table]:
         return
     yield Table(
         title="Statements with the most sessions at work in them",
-        columns=[
-            Column(name="statement"), Column(name="calls"), Column(name="mean", unit="ms"),
-            Column(name="pages per row"), Column(name="sessions at work"), Column(name="most of it"),
-        ],
+        columns=columns("statement", "calls", "mean|ms", "pages per row", "sessions at work", "most of it"),
         rows=[_statement_row(one) for one in shown],
     )  # fmt: skip
 
 
-def _statement_row(one: StatementTime) -> list[str | float | None]:
+def _statement_row(one: StatementTime) -> Row:
     most = max(one.sessions, key=lambda wait: one.sessions[wait], default=None)
     return [
         one.text, float(one.calls), one.execution_ms / max(one.calls, 1), one.pages_per_row,

@@ -11,7 +11,7 @@ from eventmark.engine.statements import Statement
 from eventmark.jobs.job import Existing, Job
 from eventmark.plans import sampled_cases
 from eventmark.plans.capture import whole_table_of
-from eventmark.results.results import Column, Section, Table
+from eventmark.results.results import Row, Section, Table, columns
 from eventmark.seeding import table_size
 from eventmark.server.loop import ask
 from eventmark.server.read_only import LIMITS_S
@@ -62,14 +62,12 @@ def existing_sections(job: Job) -> list[Section]:
             "Appends were rolled back. Their latencies leave out the commit, so none of them is MET. Sequences have"
             " skipped numbers, and dead rows stay until the next vacuum."
         )
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         ["table", f"{job.schema}.{job.definition.events_table}"],
         ["events, estimated", f"{size.events:,}"],
         ["size with indexes", f"{size.bytes / 2**20:,.1f} MiB"],
     ]
-    table = Table(
-        title="What it was measured on", columns=[Column(name="of the data"), Column(name="value")], rows=rows
-    )
+    table = Table(title="What it was measured on", columns=columns("of the data", "value"), rows=rows)
     return [
         Section(name="existing-data", title="Data that was there", text=text, tables=[table], closing=True)
     ]

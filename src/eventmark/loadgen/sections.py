@@ -19,10 +19,12 @@ from eventmark.results.results import (
     Finding,
     OperationResult,
     Point,
+    Row,
     Section,
     Series,
     Table,
     Verdict,
+    columns,
 )
 from eventmark.workers import Clock
 from eventmark.workload.arrivals import Arrivals
@@ -121,7 +123,7 @@ def _stages(outcome: LoadOutcome) -> Iterator[Table]:
     starts_s, before = [0.0, *arrivals.stage_ends_s], 0.0
     due_s = np.concatenate([one.at_s for one in outcome.operations.values()])
     latency_ns = np.concatenate([one.latency_ns for one in outcome.operations.values()])
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for number, stage in enumerate(arrivals.stages):
         own = latency_ns[(due_s >= starts_s[number]) & (due_s < starts_s[number + 1])]
         p95_ms = float(np.quantile(own, 0.95)) / 1e6 if len(own) else None
@@ -130,10 +132,7 @@ def _stages(outcome: LoadOutcome) -> Iterator[Table]:
         before = stage.rate_per_s
     yield Table(
         title="By stage: operations due in it that succeeded",
-        columns=[
-            Column(name="stage"), Column(name="length", unit="s"), Column(name="rate, operations/s"),
-            Column(name="succeeded", unit="1/s"), Column(name="latency p95", unit="ms"),
-        ],
+        columns=columns("stage", "length|s", "rate, operations/s", "succeeded|1/s", "latency p95|ms"),
         rows=rows,
     )  # fmt: skip
 
@@ -182,7 +181,7 @@ def _text(outcome: LoadOutcome) -> Iterator[str]:
 
 
 def _accounts(outcome: LoadOutcome, shown: Mapping[str, OperationLoad]) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             name, float(one.offered), float(one.succeeded), float(one.conflicted), float(one.failed),
             float(one.skipped), one.completed_within(outcome.seconds) / outcome.seconds,
@@ -191,17 +190,14 @@ def _accounts(outcome: LoadOutcome, shown: Mapping[str, OperationLoad]) -> Table
     ]  # fmt: skip
     return Table(
         title="Accounts",
-        columns=[
-            Column(name="operation"), Column(name="offered"), Column(name="succeeded"), Column(name="conflicted"),
-            Column(name="failed"), Column(name="skipped"), Column(name="answered", unit="/s"),
-        ],
+        columns=columns("operation", "offered", "succeeded", "conflicted", "failed", "skipped", "answered|/s"),
         rows=rows,
         note="Offered = succeeded + conflicted + failed + skipped. In a conflict, another writer appended first.",
     )  # fmt: skip
 
 
 def _times(shown: Mapping[str, OperationLoad]) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for name, one in shown.items():
         if one.succeeded:
             latency, service = _ms(one.latency_ns), _ms(one.service_ns)
@@ -226,7 +222,7 @@ def _times(shown: Mapping[str, OperationLoad]) -> Table:
 
 
 def _failures(shown: Mapping[str, OperationLoad]) -> Iterator[Table]:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [name, failure, float(count), one.messages.get(failure, "")]
         for name, one in shown.items()
         for failure, count in sorted(one.failures.items(), key=lambda item: -item[1])
@@ -249,7 +245,7 @@ def _parts_chart(shown: Mapping[str, OperationLoad]) -> Chart:
 
 
 def _workers(health: GeneratorHealth) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             f"worker {number}", one.cpu_share, one.pacing_ms["p50"], one.pacing_ms["p99"], one.loop_lag_ms_p50,
             one.loop_lag_ms_p99, one.loop_lag_ms_max, float(one.gc_count), one.gc_total_ms, one.gc_max_ms,
@@ -259,13 +255,10 @@ def _workers(health: GeneratorHealth) -> Table:
     ]  # fmt: skip
     return Table(
         title="Workers",
-        columns=[
-            Column(name="worker"), Column(name="CPU", unit="share"), Column(name="pacing p50", unit="ms"),
-            Column(name="pacing p99", unit="ms"), Column(name="loop lag p50", unit="ms"),
-            Column(name="loop lag p99", unit="ms"), Column(name="loop lag max", unit="ms"),
-            Column(name="GC runs"), Column(name="GC time", unit="ms"), Column(name="longest GC", unit="ms"),
-            Column(name="memory", unit="MiB"),
-        ],
+        columns=columns(
+            "worker", "CPU|share", "pacing p50|ms", "pacing p99|ms", "loop lag p50|ms", "loop lag p99|ms",
+            "loop lag max|ms", "GC runs", "GC time|ms", "longest GC|ms", "memory|MiB",
+        ),
         rows=rows,
     )  # fmt: skip
 
@@ -275,10 +268,7 @@ def _clocks(clocks: Sequence[Clock]) -> Iterator[Table]:
     if any(clock.machine != platform.node() or clock.correction_ns for clock in clocks):
         yield Table(
             title="Machines",
-            columns=[
-                Column(name="worker"), Column(name="machine"), Column(name="clock ahead by", unit="ms"),
-                Column(name="uncertainty", unit="ms"),
-            ],
+            columns=columns("worker", "machine", "clock ahead by|ms", "uncertainty|ms"),
             rows=[
                 [f"worker {number}", clock.machine, clock.offset_ns / 1e6, clock.uncertainty_ns / 1e6]
                 for number, clock in enumerate(clocks, 1)

@@ -16,7 +16,7 @@ from eventmark.report.html import page_environment, page_parts
 from eventmark.report.palette import specification
 from eventmark.report.section_charts import drawn_chart
 from eventmark.report.text import counted
-from eventmark.results.results import Chart, Column, Point, RunResult, Table, Verdict
+from eventmark.results.results import Chart, Column, Point, Row, RunResult, Table, Verdict, columns
 
 WORSE, CHANGED = "worse", "changed"
 
@@ -145,15 +145,13 @@ def _last_verdicts(runs: Sequence[Run]) -> Iterator[Table]:
         alike = [run for run in runs if run.kind == kind]
         rows = [_last_row(name, alike) for name in _names(run.result.operations for run in alike)]
         if rows:
-            columns = [
-                Column(name="operation"), Column(name="verdict"), Column(name="p95", unit="ms"),
-                Column(name="target", unit="ms"), Column(name="times the run before", unit="times"),
-                Column(name="runs"), Column(name="last"),
-            ]  # fmt: skip
-            yield Table(title=kind, columns=columns, rows=rows)
+            head = columns(
+                "operation", "verdict", "p95|ms", "target|ms", "times the run before|times", "runs", "last",
+            )  # fmt: skip
+            yield Table(title=kind, columns=head, rows=rows)
 
 
-def _last_row(name: str, runs: Sequence[Run]) -> list[str | float | None]:
+def _last_row(name: str, runs: Sequence[Run]) -> Row:
     found = [(run, run.result.operations[name]) for run in runs if name in run.result.operations]
     run, one = found[-1]
     now, before = one.quantile_ms("p95"), found[-2][1].quantile_ms("p95") if len(found) > 1 else None
@@ -163,7 +161,7 @@ def _last_row(name: str, runs: Sequence[Run]) -> list[str | float | None]:
 
 def _figures_tables(runs: Sequence[Run]) -> Iterator[Table]:
     """The newest of each figure, with its interval."""
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for name in _names(one.result.figures for one in runs):
         run = next(run for run in reversed(runs) if name in run.result.figures)
         one = run.result.figures[name]

@@ -240,12 +240,21 @@ class Column(Document, frozen=True, kw_only=True):
     unit: str = ""
 
 
+def columns(*names: str) -> list[Column]:
+    """Columns by their names, each with its unit after a bar: ``columns("operation", "p95|ms")``."""
+    return [Column(name=name, unit=unit) for name, _, unit in (one.partition("|") for one in names)]
+
+
+Row = list[str | float | None]
+"""Texts, numbers, or None where there is nothing."""
+
+
 class Table(Document, frozen=True, kw_only=True):
-    """Rows of texts, numbers, or None where there is nothing, as long as ``columns``."""
+    """``rows`` are as long as ``columns``."""
 
     title: str
     columns: list[Column]
-    rows: list[list[str | float | None]]
+    rows: list[Row]
     note: str = ""
 
 

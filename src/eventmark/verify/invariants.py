@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventmark.results.results import Column, OrderingResult, Section, Table, Verdict
+from eventmark.results.results import Column, OrderingResult, Row, Section, Table, Verdict, columns
 from eventmark.verify.checker import INVARIANTS
 
 NOT_ASKED = "not asked"
@@ -12,17 +12,17 @@ NOT_ASKED = "not asked"
 
 def invariants_section(orderings: Sequence[OrderingResult]) -> Section:
     """Invariant by invariant, the verdict on each ordering; then why some were not asked for."""
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [f"{name}: {rule}", *(_invariant_verdict(one, name) for one in orderings)]
         for name, rule in INVARIANTS.items()
     ]
     head = [Column(name="invariant"), *(Column(name=one.ordering) for one in orderings)]
-    reasons: list[list[str | float | None]] = [
+    reasons: list[Row] = [
         [name, one.ordering, reason] for one in orderings for name, reason in one.not_asked.items()
     ]
     tables = [Table(title="", columns=head, rows=rows)]
     if reasons:
-        why = [Column(name="invariant"), Column(name="store"), Column(name="why it was not asked")]
+        why = columns("invariant", "store", "why it was not asked")
         tables.append(Table(title="Not asked", columns=why, rows=reasons))
     return Section(name="invariants", title="Invariants", tables=tables)
 

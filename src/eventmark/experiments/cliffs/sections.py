@@ -9,7 +9,17 @@ from eventmark.judgement.verdicts import overall
 from eventmark.plans.cliffs.cells import CUSTOM, GENERIC, PLAN_KINDS, SIXTH, Cell, State
 from eventmark.plans.cliffs.finder import Cliff, Judged, remedy, where_it_happens, why
 from eventmark.plans.cliffs.weight import CLIFF_FACTOR, pages_of
-from eventmark.results.results import Block, Chart, Column, Finding, Point, Section, Table, Verdict
+from eventmark.results.results import (
+    Block,
+    Chart,
+    Finding,
+    Point,
+    Row,
+    Section,
+    Table,
+    Verdict,
+    columns,
+)
 
 CLIFFS_SHOWN_MAX = 20
 HEAT_FROM_TIMES = 2.0  # a statement that nowhere does twice the best has nothing to show by question
@@ -85,7 +95,7 @@ def _statement_findings(
 
 
 def _statements_table(cells: Sequence[Cell], judged: Sequence[Judged], cliffs: Sequence[Cliff]) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for statement in _statements(cells):
         own = [cell for cell in cells if cell.question.statement == statement]
         sixths = [cell for cell in own if cell.kind == SIXTH and cell.work]
@@ -97,18 +107,17 @@ def _statements_table(cells: Sequence[Cell], judged: Sequence[Judged], cliffs: S
         ])  # fmt: skip
     return Table(
         title="statements",
-        columns=[
-            Column(name="statement"), Column(name="questions"), Column(name="cells"), Column(name="plan shapes"),
-            Column(name="generic from the sixth execution", unit="share"),
-            Column(name="most work, of the best", unit="times"), Column(name="cliffs"),
-        ],
+        columns=columns(
+            "statement", "questions", "cells", "plan shapes", "generic from the sixth execution|share",
+            "most work, of the best|times", "cliffs",
+        ),
         rows=rows,
         note="The server goes over to the generic plan at the sixth execution where it expects no higher cost.",
     )  # fmt: skip
 
 
 def _cliffs_table(cliffs: Sequence[Cliff]) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             cliff.worst.question.statement, where_it_happens(cliff.cells), float(len(cliff.cells)), cliff.times,
             cliff.worst.work["rows"] or cliff.worst.work["rows_written"], pages_of(cliff.worst.work),
@@ -119,11 +128,10 @@ def _cliffs_table(cliffs: Sequence[Cliff]) -> Table:
     more = len(cliffs) - CLIFFS_SHOWN_MAX
     return Table(
         title="cliffs",
-        columns=[
-            Column(name="statement"), Column(name="where"), Column(name="cells"),
-            Column(name="work", unit="times"), Column(name="rows"), Column(name="pages"), Column(name="plan"),
-            Column(name="pages of the better"), Column(name="the better plan"),
-        ],
+        columns=columns(
+            "statement", "where", "cells", "work|times", "rows", "pages", "plan", "pages of the better",
+            "the better plan",
+        ),
         rows=rows,
         note=f"And {more} more." if more > 0 else "Rows and pages are those of the worst cell.",
     )  # fmt: skip

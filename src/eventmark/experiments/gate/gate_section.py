@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from eventmark.judgement.counters import Change
 from eventmark.judgement.plan_changes import PlanChange
-from eventmark.results.results import Chart, Column, Finding, Point, Section, Table, Verdict
+from eventmark.results.results import Chart, Finding, Point, Row, Section, Table, Verdict, columns
 from eventmark.sidebyside.bout import Bout
 from eventmark.sidebyside.contest import OperationContest, Rules
 from eventmark.sidebyside.sides import Side
@@ -84,7 +84,7 @@ def _finding(name: str, one: OperationContest, rules: Rules) -> Finding:
 
 
 def _ratios(table: Mapping[str, OperationContest]) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for name, one in table.items():
         for quantile in one.tests:
             if one.pairs:
@@ -94,10 +94,7 @@ def _ratios(table: Mapping[str, OperationContest]) -> Table:
                 ])  # fmt: skip
     return Table(
         title="Ratios",
-        columns=[
-            Column(name="quantile"), Column(name="base", unit="ms"), Column(name="candidate", unit="ms"),
-            Column(name="ratio", unit="times"), Column(name="interval"), Column(name="pairs"), Column(name="decision"),
-        ],
+        columns=columns("quantile", "base|ms", "candidate|ms", "ratio|times", "interval", "pairs", "decision"),
         rows=rows,
         note=f"Medians over pairs of forks. Intervals hold with {INTERVAL:.0%} at all times together "
         "(a confidence sequence), so that stopping early does not spoil them.",
@@ -117,7 +114,7 @@ def _bounds(one: OperationContest, quantile: str) -> str:
 
 
 def _counters(table: Mapping[str, OperationContest]) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [name, one.name, one.base, one.candidate, one.change.value, one.tolerance]
         for name, contest in table.items()
         for one in contest.counters
@@ -126,10 +123,7 @@ def _counters(table: Mapping[str, OperationContest]) -> Table:
     compared = sum(len(contest.counters) for contest in table.values())
     return Table(
         title="Work per call that differs",
-        columns=[
-            Column(name="operation"), Column(name="counter"), Column(name="base"), Column(name="candidate"),
-            Column(name="change"), Column(name="tolerance"),
-        ],
+        columns=columns("operation", "counter", "base", "candidate", "change", "tolerance"),
         rows=rows,
         note=f"In the last pair. {compared - len(rows)} of {compared} counters are the same within their tolerances.",
     )  # fmt: skip

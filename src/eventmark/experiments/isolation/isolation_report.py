@@ -20,9 +20,11 @@ from eventmark.results.results import (
     Finding,
     OperationResult,
     Point,
+    Row,
     Section,
     Table,
     Verdict,
+    columns,
 )
 from eventmark.stats.ratios import Ratio, paired_ratio
 
@@ -85,7 +87,7 @@ def _quantile_ms(leg: Leg, name: str, q: float) -> float:
 
 def summary_section(judged: Sequence[Judgement], duel: Duel) -> Section:
     """Every aggressor and operation in one table, at the judged quantile."""
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     points: list[Point] = []
     for one in judged:
         alone, beside = joined(one.pair.alone), joined(one.pair.beside)
@@ -192,7 +194,7 @@ def aggression(legs: Sequence[Leg]) -> list[Finding]:
 
 def _ratio_table(judged: Judgement) -> Table:
     alone, beside = joined(judged.pair.alone), joined(judged.pair.beside)
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for name in judged.names:
         for quantile, q in QUANTILES.items():
             ratio = judged.ratio(name, quantile)
@@ -207,11 +209,9 @@ def _ratio_table(judged: Judgement) -> Table:
             ])  # fmt: skip
     return Table(
         title="Latency from the due time",
-        columns=[
-            Column(name="operation"), Column(name="quantile"), Column(name="alone", unit="ms"),
-            Column(name="under load", unit="ms"), Column(name="inflation", unit="times"),
-            Column(name="from", unit="times"), Column(name="to", unit="times"),
-        ],
+        columns=columns(
+            "operation", "quantile", "alone|ms", "under load|ms", "inflation|times", "from|times", "to|times",
+        ),
         rows=rows,
         note="Inflation is the geometric mean of the pairs' ratios, with its 95% interval. Both columns are of all "
         "legs together.",
@@ -237,7 +237,7 @@ def _waits_table(pair: Pair) -> Table:
     names = sorted(
         set(parts[0]) | set(parts[1]), key=lambda name: -abs(parts[1].get(name, 0) - parts[0].get(name, 0))
     )
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             name,
             parts[0].get(name, 0.0),
@@ -249,10 +249,7 @@ def _waits_table(pair: Pair) -> Table:
     ]
     return Table(
         title="Where a call's time goes",
-        columns=[
-            Column(name="part"), Column(name="alone", unit="ms"), Column(name="under load", unit="ms"),
-            Column(name="more", unit="ms"),
-        ],
+        columns=columns("part", "alone|ms", "under load|ms", "more|ms"),
         rows=rows,
         note="Means over all calls of the victim: what the server's sessions wait for, from samples, and what is left. "
         "What is left holds the client, the wire, and the wait for a core that the server does not see.",
@@ -281,7 +278,7 @@ def _parts_ms(legs: list[Leg]) -> dict[str, float]:
 
 def lag_table(by_way: Mapping[str, Sequence[Leg]]) -> Iterator[Table]:
     """How long after it was made each of the victim's events was delivered to its consumer."""
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for how, legs in by_way.items():
         lag_ms = np.array([lag_s * 1e3 for leg in legs for lag_s in leg.lag_s])
         if len(lag_ms):
@@ -318,16 +315,13 @@ def lag_charts(by_way: Mapping[str, Sequence[Leg]]) -> Iterator[Chart]:
 
 
 def rls_table(secured: Mapping[str, OperationResult]) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [name.partition(",")[0], one.quantile_ms("p50"), one.floors[0].value, one.floors[0].ratio]
         for name, one in secured.items()
     ]
     return Table(
         title="With row-level security on top",
-        columns=[
-            Column(name="operation"), Column(name="with, p50", unit="ms"), Column(name="without, p50", unit="ms"),
-            Column(name="with to without", unit="times"),
-        ],
+        columns=columns("operation", "with, p50|ms", "without, p50|ms", "with to without|times"),
         rows=rows,
         note="On two small stores of their own, call by call in turns.",
     )  # fmt: skip

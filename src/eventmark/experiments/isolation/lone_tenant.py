@@ -11,7 +11,7 @@ from eventmark.judgement.verdicts import worst
 from eventmark.loadgen.generator import of_tenants, run_load
 from eventmark.loadgen.mix import parse_mix
 from eventmark.loadgen.outcome import LoadOutcome
-from eventmark.results.results import Column, Figure, Finding, Section, Table, Verdict
+from eventmark.results.results import Figure, Finding, Row, Section, Table, Verdict, columns
 from eventmark.stats.ratios import Ratio, paired_ratio
 
 OPERATIONS = ("append_events[1]", "load_aggregate[1000]")
@@ -120,7 +120,7 @@ def _finding(lone: Lone) -> Finding:
 
 
 def _table(lone: Sequence[Lone]) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for one in lone:
         ratio = one.slowdown
         rates = [
@@ -130,10 +130,9 @@ def _table(lone: Sequence[Lone]) -> Table:
         rows.append([one.operation, float(one.users), *rates, *bounds])
     return Table(
         title="Throughput of a tenant that is alone",
-        columns=[
-            Column(name="operation"), Column(name="users"), Column(name="without the bound", unit="calls/s"),
-            Column(name="with the bound", unit="calls/s"), Column(name="time of a call, with to without", unit="times"),
-            Column(name="from", unit="times"), Column(name="to", unit="times"),
-        ],
+        columns=columns(
+            "operation", "users", "without the bound|calls/s", "with the bound|calls/s",
+            "time of a call, with to without|times", "from|times", "to|times",
+        ),
         rows=rows,
     )  # fmt: skip

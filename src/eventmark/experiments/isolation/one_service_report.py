@@ -19,7 +19,7 @@ from eventmark.experiments.isolation.isolation_report import (
 )
 from eventmark.experiments.isolation.legs import Duel, Leg, Trio, Way, joined
 from eventmark.judgement.verdicts import worst
-from eventmark.results.results import Chart, Column, Figure, Point, Section, Table
+from eventmark.results.results import Chart, Column, Figure, Point, Row, Section, Table, columns
 
 LOWER = "lower --tenant-pool-max; where the service's own core is busy, only more processes of it help"
 RAISE = "raise --tenant-pool-max: the victim's calls wait for each other more than they work"
@@ -67,7 +67,7 @@ class Outcome:
 
 def summary_section(outcomes: Sequence[Outcome], duel: Duel, bound: int) -> Section:
     """Every aggressor and operation in one table, at the judged quantile."""
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             one.trio.kind, name, *one.latencies_ms(name, QUANTILES[JUDGED]), *one.inflations(name, JUDGED),
         ]
@@ -163,7 +163,7 @@ def _latency_table(outcome: Outcome) -> Table:
 
 def _service_table(trio: Trio) -> Table:
     """Where a call of the victim's spends its time, and what else the service did."""
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for way in Way:
         legs = trio.legs[way]
         work = [leg.work for leg in legs if leg.work is not None]
@@ -175,12 +175,10 @@ def _service_table(trio: Trio) -> Table:
         ])  # fmt: skip
     return Table(
         title="In the service",
-        columns=[
-            Column(name="legs"), Column(name="before the call begins", unit="ms"),
-            Column(name="waiting for a connection", unit="ms"), Column(name="server, wire and client", unit="ms"),
-            Column(name="the process's share of a core", unit="share"),
-            Column(name="the aggressor's calls", unit="calls/s"), Column(name="of them failed"),
-        ],
+        columns=columns(
+            "legs", "before the call begins|ms", "waiting for a connection|ms", "server, wire and client|ms",
+            "the process's share of a core|share", "the aggressor's calls|calls/s", "of them failed",
+        ),
         rows=rows,
         note="Times are means over all calls of the victim. Both tenants use the same connections, so that "
         "the server's time is not told apart. The share of a core is the highest of all legs.",

@@ -21,7 +21,7 @@ from eventmark.engine.statements import Statement, quoted_schema
 from eventmark.jobs.job import Job
 from eventmark.plans.judge import expected_index
 from eventmark.plans.work import work_of
-from eventmark.results.results import Column, Section, Table
+from eventmark.results.results import Row, Section, Table, columns
 from eventmark.seeding import CorpusSample
 from eventmark.stats.ratios import Ratio, paired_ratio
 
@@ -226,7 +226,7 @@ def _from_the_tail(statement: Statement, tenant: str | None) -> list[Any]:
 
 
 def stream_table(found: Sequence[StreamCost]) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             one.whose, float(one.events), one.p50_ms, one.p50_ms * 1e3 / max(one.events, 1),
             one.pages / max(one.events, 1),
@@ -235,17 +235,14 @@ def stream_table(found: Sequence[StreamCost]) -> Table:
     ]  # fmt: skip
     return Table(
         title="A batch of all tenants' events and of one tenant's",
-        columns=[
-            Column(name="whose"), Column(name="events"), Column(name="p50", unit="ms"),
-            Column(name="for each event", unit="µs"), Column(name="pages per event"),
-        ],
+        columns=columns("whose", "events", "p50|ms", "for each event|µs", "pages per event"),
         rows=rows,
         note="From the beginning of the log. The fewer events a tenant has, the further apart they lie.",
     )  # fmt: skip
 
 
 def _filter_table(found: Sequence[FilterCost]) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             one.statement, one.rows, one.with_ms, one.without_ms, one.ratio.value if one.ratio else None,
             one.ratio.low if one.ratio else None, one.ratio.high if one.ratio else None, one.with_pages_per_row,
@@ -255,13 +252,11 @@ def _filter_table(found: Sequence[FilterCost]) -> Table:
     ]  # fmt: skip
     return Table(
         title="The same statement with its tenant and without",
-        columns=[
-            Column(name="statement"), Column(name="rows"), Column(name="with, p50", unit="ms"),
-            Column(name="without, p50", unit="ms"), Column(name="with to without", unit="times"),
-            Column(name="from", unit="times"), Column(name="to", unit="times"), Column(name="pages per row, with"),
-            Column(name="pages per row, without"), Column(name="pages of its index"),
-            Column(name="pages of an index without the tenant"),
-        ],
+        columns=columns(
+            "statement", "rows", "with, p50|ms", "without, p50|ms", "with to without|times", "from|times", "to|times",
+            "pages per row, with", "pages per row, without", "pages of its index",
+            "pages of an index without the tenant",
+        ),
         rows=rows,
         note="Without: by an index that does not begin with the tenant, made in a transaction that was rolled back. "
         "Both read the same rows in turns; the ratio is the geometric mean of the calls' ratios with its 95% interval.",

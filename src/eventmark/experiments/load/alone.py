@@ -14,7 +14,7 @@ from eventmark.loadgen.generator import run_load
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import WIRE, LoadPlan
-from eventmark.results.results import Column, Finding, OperationResult, Section, Table, Verdict
+from eventmark.results.results import Finding, OperationResult, Row, Section, Table, Verdict, columns
 from eventmark.results.targets import Target
 
 ALONE_S = 2.0
@@ -75,7 +75,7 @@ def hopeless_section(one: Alone, found: Sequence[Alone]) -> Section:
 
 def alone_table(found: Sequence[Alone]) -> Table:
     """How far each is from its target before there is any load."""
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             one.name, one.result.quantile_ms(one.result.target_quantile), one.result.target_ms,
             one.result.target_quantile, float(one.result.samples), str(one.result.verdict),
@@ -84,10 +84,7 @@ def alone_table(found: Sequence[Alone]) -> Table:
     ]  # fmt: skip
     return Table(
         title="Each operation alone",
-        columns=[
-            Column(name="operation"), Column(name="latency", unit="ms"), Column(name="target", unit="ms"),
-            Column(name="quantile"), Column(name="calls"), Column(name="verdict"),
-        ],
+        columns=columns("operation", "latency|ms", "target|ms", "quantile", "calls", "verdict"),
         rows=rows,
         note="One user who calls without a pause. What misses its target here misses it at any rate.",
     )  # fmt: skip

@@ -30,15 +30,16 @@ from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.sections import generator_section, load_figures, load_section, load_series
 from eventmark.results.results import (
     Chart,
-    Column,
     Figure,
     Finding,
     OperationResult,
     Phase,
     Point,
+    Row,
     Section,
     Table,
     Verdict,
+    columns,
 )
 from eventmark.results.targets import Target
 from eventmark.seeding import CorpusSample, Progress
@@ -341,7 +342,7 @@ def _text(found: Capacity, confirmed: Probed | None) -> Iterator[str]:
 
 
 def _table(probes: tuple[Probe, ...], probed: list[Probed]) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             float(number), probe.rate_per_s, seen.outcome.seconds, "long" if probe.confirming else "short",
             seen.outcome.achieved_per_s, _worst(seen.operations), str(probe.answer), probe.reason,
@@ -350,11 +351,10 @@ def _table(probes: tuple[Probe, ...], probed: list[Probed]) -> Table:
     ]  # fmt: skip
     return Table(
         title="Probes",
-        columns=[
-            Column(name="probe"), Column(name="rate", unit="/s"), Column(name="lasted", unit="s"), Column(name="kind"),
-            Column(name="answered", unit="/s"), Column(name="furthest of its target", unit="share"),
-            Column(name="answer"), Column(name="because"),
-        ],
+        columns=columns(
+            "probe", "rate|/s", "lasted|s", "kind", "answered|/s", "furthest of its target|share", "answer",
+            "because",
+        ),
         rows=rows,
         note="Furthest of its target: the latency of the operation that came nearest to its target, or went furthest "
         "beyond it, as a share of it.",

@@ -11,7 +11,7 @@ from eventmark.experiments.load.levels import Swept, judged
 from eventmark.experiments.load.scalability import Parameter, ScalabilityLaw
 from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import worst
-from eventmark.results.results import Chart, Column, Figure, Finding, Point, Section, Table
+from eventmark.results.results import Chart, Figure, Finding, Point, Row, Section, Table, columns
 
 CURVE_POINTS = 40
 IN_SIGHT = 10
@@ -69,7 +69,7 @@ def _curve(one: Swept) -> Finding:
 
 
 def _laws(found: Sequence[Swept]) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for one in found:
         law = one.law
         rows.append(
@@ -82,11 +82,10 @@ def _laws(found: Sequence[Swept]) -> Table:
         )  # fmt: skip
     return Table(
         title="The law of each operation",
-        columns=[
-            Column(name="operation"), Column(name="λ, per second"), Column(name="σ"), Column(name="κ"),
-            Column(name="knee, clients"), Column(name="furthest from the law", unit="share"),
-            Column(name="measured peak", unit="/s"), Column(name="with clients"), Column(name="limited there by"),
-        ],
+        columns=columns(
+            "operation", "λ, per second", "σ", "κ", "knee, clients", "furthest from the law|share",
+            "measured peak|/s", "with clients", "limited there by",
+        ),
         rows=rows,
         note="With 95% intervals. A knee is in brackets where the interval of κ includes zero.",
     )  # fmt: skip
@@ -139,7 +138,7 @@ def _text(one: Swept, reason: str) -> Iterator[str]:
 
 
 def _levels(one: Swept) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for level in one.levels:
         quantiles = [getattr(level.latency, name, None) for name in ("p50", "p95", "p99")]
         fitted = one.law.throughput_per_s(level.clients) if one.law else None
@@ -152,13 +151,10 @@ def _levels(one: Swept) -> Table:
         )  # fmt: skip
     return Table(
         title="Levels",
-        columns=[
-            Column(name="clients"), Column(name="throughput", unit="/s"), Column(name="by the law", unit="/s"),
-            Column(name="p50", unit="ms"), Column(name="p95", unit="ms"), Column(name="p99", unit="ms"),
-            Column(name="failed"), Column(name="conflicted"), Column(name="busiest worker", unit="share"),
-            Column(name="server", unit="cores"), Column(name="generator", unit="cores"),
-            Column(name="per server core", unit="/s"), Column(name="limited by"),
-        ],
+        columns=columns(
+            "clients", "throughput|/s", "by the law|/s", "p50|ms", "p95|ms", "p99|ms", "failed", "conflicted",
+            "busiest worker|share", "server|cores", "generator|cores", "per server core|/s", "limited by",
+        ),
         rows=rows,
         note="Server and generator: the cores of this machine that each used on average.",
     )  # fmt: skip

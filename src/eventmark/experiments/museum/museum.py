@@ -27,7 +27,7 @@ from eventmark.jobs.findings import Findings
 from eventmark.jobs.job import Job
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
-from eventmark.results.results import Column, Figure, Finding, Section, Table, Verdict
+from eventmark.results.results import Column, Figure, Finding, Row, Section, Table, Verdict
 from eventmark.seeding import no_progress
 from eventmark.server import Server
 
@@ -137,7 +137,7 @@ def exhibit_section(exhibit: Exhibit, trials: Sequence[Trial]) -> Section:
 
 def _evidence(trials: Sequence[Trial]) -> Table:
     counters = list(dict.fromkeys(name for trial in trials for name in trial.counters))
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [
             trial.variant, "good" if trial.good else "bad", _called(trial),
             *(trial.counters.get(name) for name in counters), trial.reason,

@@ -13,7 +13,7 @@ from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.plans.observed import Observed, observed_statements
 from eventmark.plans.work import nodes
-from eventmark.results.results import Column, Section, Table
+from eventmark.results.results import Row, Section, Table, columns
 from eventmark.server.loop import ask
 from eventmark.stores import large_tables
 
@@ -39,7 +39,7 @@ async def _observed(connection: asyncpg.Connection, job: Job) -> list[Observed]:
 
 
 def _section(found: Sequence[Observed]) -> Section:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for one in found:
         seen = one.seen
         indexes = sorted({node["Index Name"] for node in nodes(one.plan.plan) if "Index Name" in node})
@@ -58,11 +58,10 @@ def _section(found: Sequence[Observed]) -> Section:
         tables=[
             Table(
                 title="By their share of the time",
-                columns=[
-                    Column(name="statement"), Column(name="share of the time"), Column(name="calls"),
-                    Column(name="mean", unit="ms"), Column(name="rows per call"), Column(name="pages per call"),
-                    Column(name="indexes"), Column(name="text"),
-                ],
+                columns=columns(
+                    "statement", "share of the time", "calls", "mean|ms", "rows per call", "pages per call",
+                    "indexes", "text",
+                ),
                 rows=rows,
             )
         ],

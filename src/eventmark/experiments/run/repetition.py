@@ -14,7 +14,16 @@ from eventmark.jobs.findings import Findings
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
-from eventmark.results.results import Column, Figure, Finding, PlanResult, Section, Table, Verdict
+from eventmark.results.results import (
+    Figure,
+    Finding,
+    PlanResult,
+    Row,
+    Section,
+    Table,
+    Verdict,
+    columns,
+)
 from eventmark.workers import hand_over, worker_processes
 
 BURNERS_PER_CORE = 2
@@ -69,11 +78,10 @@ def repetition_section(runs: Sequence[Sequence[PlanResult]]) -> Section:
         tables=[
             Table(
                 title=f"{len(runs)} runs",
-                columns=[
-                    Column(name="statement"), Column(name="plans"), Column(name="verdicts"),
-                    Column(name="pages, most to least", unit="times"),
-                    Column(name="execution time, most to least", unit="times"),
-                ],
+                columns=columns(
+                    "statement", "plans", "verdicts", "pages, most to least|times",
+                    "execution time, most to least|times",
+                ),
                 rows=rows,
                 note="Of the plan that differed most from one run to another.",
             )
@@ -119,7 +127,7 @@ def _finding(statement: str, plans: dict[str, list[PlanResult]], runs: int) -> F
     )
 
 
-def _row(statement: str, plans: dict[str, list[PlanResult]]) -> list[str | float | None]:
+def _row(statement: str, plans: dict[str, list[PlanResult]]) -> Row:
     verdicts = sorted({plan.verdict.value for seen in plans.values() for plan in seen})
     return [
         statement, float(len(plans)), ", ".join(verdicts), _spread(plans.values(), "buffers"),

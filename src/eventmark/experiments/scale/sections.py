@@ -9,7 +9,7 @@ from eventmark.experiments.scale.judge import P95_TIMES_MAX, PAGES_TIMES_MAX, Ju
 from eventmark.experiments.scale.laws import Growth
 from eventmark.experiments.scale.steps import Relation, Step
 from eventmark.judgement.verdicts import overall
-from eventmark.results.results import Chart, Column, Point, Section, Table
+from eventmark.results.results import Chart, Column, Point, Section, Table, columns
 from eventmark.stats.ratios import Ratio
 
 FORETOLD_EVENTS = 100_000_000
@@ -205,12 +205,10 @@ def accounts_section(judged: Sequence[Judged]) -> Section:
         tables=[
             Table(
                 title="Reads accounted for",
-                columns=[
-                    Column(name="operation"), Column(name="small p95", unit="ms"), Column(name="large p95", unit="ms"),
-                    Column(name="pages read per call, small"), Column(name="large"),
-                    Column(name="each", unit="µs"), Column(name="together", unit="ms"),
-                    Column(name="without its reads"),
-                ],
+                columns=columns(
+                    "operation", "small p95|ms", "large p95|ms", "pages read per call, small", "large", "each|µs",
+                    "together|ms", "without its reads",
+                ),
                 rows=rows,
             )
         ],
@@ -228,11 +226,10 @@ def volumes_section(steps: Sequence[Step], missing: Sequence[str]) -> Section:
 def _volume_table(steps: Sequence[Step]) -> Table:
     return Table(
         title="The log at each volume",
-        columns=[
-            Column(name="events"), Column(name="loaded", unit="events/s"), Column(name="tables", unit="MiB"),
-            Column(name="TOAST", unit="MiB"), Column(name="indexes", unit="MiB"), Column(name="bytes per event"),
-            Column(name="found in shared buffers", unit="share"), Column(name="measured in", unit="s"),
-        ],
+        columns=columns(
+            "events", "loaded|events/s", "tables|MiB", "TOAST|MiB", "indexes|MiB", "bytes per event",
+            "found in shared buffers|share", "measured in|s",
+        ),
         rows=[_volume_row(step) for step in steps],
         note="Loaded into the indexes that were there, but for the smallest volume, whose indexes were built "
         "afterwards; no rate where nothing was left to load.",
@@ -262,12 +259,12 @@ def _index_table(steps: Sequence[Step]) -> Table:
             row += [found.levels if found else None, found.size_bytes / MIB if found else None]
         last = next(one for one in steps[-1].relations_large if one.name == name)
         rows.append([*row, last.leaf_density, last.fragmentation])
-    columns = [Column(name="index")]
+    head = columns("index")
     for step in steps:
-        columns += [Column(name=f"{short(step.volume)} levels"), Column(name="size", unit="MiB")]
+        head += [Column(name=f"{short(step.volume)} levels"), Column(name="size", unit="MiB")]
     return Table(
         title="Indexes",
-        columns=[*columns, Column(name="leaves filled", unit="share"), Column(name="out of order", unit="share")],
+        columns=[*head, Column(name="leaves filled", unit="share"), Column(name="out of order", unit="share")],
         rows=rows, note="Levels above the leaves. Filled and out of order: leaves of the largest volume's indexes.",
     )  # fmt: skip
 
@@ -283,12 +280,10 @@ def _memory_table(steps: Sequence[Step]) -> Table:
         rows.append(row)
     return Table(
         title="Memory of the client",
-        columns=[
-            Column(name="events"), Column(name="largest fork", unit="MiB"),
-            Column(name="1k events more", unit="MiB"), Column(name="in", unit="s"),
-            Column(name="10k events more", unit="MiB"), Column(name="in", unit="s"),
-            Column(name="100k events more", unit="MiB"), Column(name="in", unit="s"),
-        ],
+        columns=columns(
+            "events", "largest fork|MiB", "1k events more|MiB", "in|s", "10k events more|MiB", "in|s",
+            "100k events more|MiB", "in|s",
+        ),
         rows=rows, note="More: the rise of the peak memory of a fresh process by one answer of that number of events.",
     )  # fmt: skip
 

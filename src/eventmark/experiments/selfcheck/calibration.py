@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from eventmark.experiments.selfcheck.decisions import ALIKE, lengths_ms, run_gate
 from eventmark.experiments.selfcheck.pilots import Pilot, run_pilots
 from eventmark.experiments.selfcheck.proving import Proving
-from eventmark.results.results import Column, Figure, Finding, Section, Table, Verdict
+from eventmark.results.results import Figure, Finding, Row, Section, Table, Verdict, columns
 from eventmark.seeding import Progress
 from eventmark.sidebyside.bout import PAIRS_MAX, Effort
 from eventmark.sidebyside.contest import MARGIN_SHARE, Decision, OperationContest, Rules, contests
@@ -206,7 +206,7 @@ def _found_finding(found: Calibration) -> Finding:
 
 
 def _table(found: Calibration) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for rates in (found.alike, found.planted):
         for name, counts in rates.decisions.items():
             gates = counts.total()
@@ -220,11 +220,10 @@ def _table(found: Calibration) -> Table:
             ])  # fmt: skip
     return Table(
         title="Decisions",
-        columns=[
-            Column(name="operation"), Column(name="gates"), Column(name="slower"), Column(name="not slower"),
-            Column(name="cannot tell"), Column(name="other"), Column(name="pairs a gate"),
-            Column(name="spread of pairs", unit="share"),
-        ],
+        columns=columns(
+            "operation", "gates", "slower", "not slower", "cannot tell", "other", "pairs a gate",
+            "spread of pairs|share",
+        ),
         rows=rows,
         note="Spread: of the pairs' log-ratios, by their median absolute deviation.",
     )  # fmt: skip
@@ -233,10 +232,7 @@ def _table(found: Calibration) -> Table:
 def _pilots_table(pilots: Mapping[str, Pilot]) -> Table:
     return Table(
         title="Pilots",
-        columns=[
-            Column(name="operation"), Column(name="delay", unit="share"), Column(name="slower", unit="times"),
-            Column(name="at least", unit="times"), Column(name="at most", unit="times"), Column(name="pairs"),
-        ],
+        columns=columns("operation", "delay|share", "slower|times", "at least|times", "at most|times", "pairs"),
         rows=[
             [name, PLANTED * one.factor, one.ratio.value, *one.ratio.bounds, float(one.ratio.count)]
             for name, one in pilots.items()

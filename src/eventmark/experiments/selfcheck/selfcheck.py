@@ -34,7 +34,7 @@ from eventmark.jobs.findings import Findings
 from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.verdicts import overall
-from eventmark.results.results import Column, Figure, Finding, Section, Table, Verdict
+from eventmark.results.results import Figure, Finding, Section, Table, Verdict, columns
 from eventmark.sidebyside.contest import Rules
 
 PAIRS = (12, 40)  # of which the resolution of ratios is told
@@ -137,7 +137,7 @@ def certificate(
         tables=[
             Table(
                 title="The smallest difference it detects",
-                columns=[Column(name="what"), Column(name="smallest")],
+                columns=columns("what", "smallest"),
                 rows=[[what, least] for what, least in smallest.items()],
             )
         ],

@@ -13,7 +13,17 @@ from eventmark.experiments.soak.upkeep import MIB
 from eventmark.judgement.verdicts import worst
 from eventmark.loadgen.outcome import LoadOutcome, OperationLoad
 from eventmark.loadgen.records import RECORD_BYTES
-from eventmark.results.results import Chart, Column, Figure, Finding, Point, Section, Table, Verdict
+from eventmark.results.results import (
+    Chart,
+    Figure,
+    Finding,
+    Point,
+    Row,
+    Section,
+    Table,
+    Verdict,
+    columns,
+)
 from eventmark.stats.trend import Trend
 
 ANSWERED_SHARE_MIN = 0.98
@@ -119,7 +129,7 @@ def _drifts(soaked: Soaked) -> Iterator[Finding]:
 
 
 def _drift_table(soaked: Soaked) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for name, one in soaked.outcome.operations.items():
         third = soaked.outcome.seconds / 3
         first, last = (one.latency_ns[one.at_s < third], one.latency_ns[one.at_s >= 2 * third])
@@ -130,18 +140,16 @@ def _drift_table(soaked: Soaked) -> Table:
         ])  # fmt: skip
     return Table(
         title="Latency over time",
-        columns=[
-            Column(name="operation"), Column(name="calls"), Column(name="p95, first third", unit="ms"),
-            Column(name="p95, last third", unit="ms"), Column(name="p99, first third", unit="ms"),
-            Column(name="p99, last third", unit="ms"), Column(name="p95, last to first", unit="times"),
-            Column(name="from", unit="times"), Column(name="to", unit="times"),
-        ],
+        columns=columns(
+            "operation", "calls", "p95, first third|ms", "p95, last third|ms", "p99, first third|ms",
+            "p99, last third|ms", "p95, last to first|times", "from|times", "to|times",
+        ),
         rows=rows,
     )  # fmt: skip
 
 
 def _memory_table(soaked: Soaked) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for side, who in (("client", "workers"), ("server", "server's processes")):
         points, trend = soaked.upkeep.points.get(f"{side}_private", []), soaked.memory(side)
         per_h = [getattr(trend, part) * _S_PER_H if trend else None for part in ("slope", "low", "high")]
@@ -150,11 +158,9 @@ def _memory_table(soaked: Soaked) -> Table:
         ])  # fmt: skip
     return Table(
         title="Private memory",
-        columns=[
-            Column(name="whose"), Column(name="at first", unit="MiB"), Column(name="at last", unit="MiB"),
-            Column(name="slope", unit="MiB/h"), Column(name="from", unit="MiB/h"), Column(name="to", unit="MiB/h"),
-            Column(name="negligible below", unit="MiB/h"),
-        ],
+        columns=columns(
+            "whose", "at first|MiB", "at last|MiB", "slope|MiB/h", "from|MiB/h", "to|MiB/h", "negligible below|MiB/h",
+        ),
         rows=rows,
         note="Theil-Sen slope once memory has settled. The workers' bound allows for what they write down themselves.",
     )  # fmt: skip
@@ -172,7 +178,7 @@ def _memory_charts(soaked: Soaked) -> Iterator[Chart]:
 
 def garbage_section(soaked: Soaked) -> Section:
     """Collections of garbage in the workers, and the tail with and without what met one."""
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for name, one in soaked.outcome.operations.items():
         cost = pause_cost(soaked.outcome, one)
         if cost is not None:
@@ -187,10 +193,7 @@ def garbage_section(soaked: Soaked) -> Section:
         tables=[
             Table(
                 title="The tail with and without collections",
-                columns=[
-                    Column(name="operation"), Column(name="met one", unit="share"), Column(name="p99", unit="ms"),
-                    Column(name="p99 without", unit="ms"), Column(name="cost", unit="ms"),
-                ],
+                columns=columns("operation", "met one|share", "p99|ms", "p99 without|ms", "cost|ms"),
                 rows=rows,
             ),
             _collections(soaked),
@@ -209,7 +212,7 @@ def pause_cost(outcome: LoadOutcome, one: OperationLoad) -> PauseCost | None:
 
 
 def _collections(soaked: Soaked) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for generation in (0, 1, 2):
         lengths = np.concatenate([
             worker.gc_ms[worker.gc_generation == generation] for worker in soaked.outcome.health.workers
@@ -220,10 +223,7 @@ def _collections(soaked: Soaked) -> Table:
         ])  # fmt: skip
     return Table(
         title="Collections by generation, of all workers",
-        columns=[
-            Column(name="generation"), Column(name="collections"), Column(name="of the time", unit="share"),
-            Column(name="median", unit="ms"), Column(name="longest", unit="ms"),
-        ],
+        columns=columns("generation", "collections", "of the time|share", "median|ms", "longest|ms"),
         rows=rows,
     )  # fmt: skip
 

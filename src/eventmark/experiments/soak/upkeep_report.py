@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from eventmark.experiments.soak.soaked import Soaked, thinned
 from eventmark.experiments.soak.upkeep import MIB
 from eventmark.judgement.verdicts import worst
-from eventmark.results.results import Chart, Column, Finding, Point, Section, Table, Verdict
+from eventmark.results.results import Chart, Finding, Point, Row, Section, Table, Verdict, columns
 from eventmark.server import Relation
 
 OVERDUE = 2.0
@@ -55,7 +55,7 @@ def _vacuumed(soaked: Soaked) -> Finding:
 
 
 def _growth_table(soaked: Soaked) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     events = soaked.appended_events
     for name, after in soaked.after.items():
         before = soaked.upkeep.before.get(name)
@@ -69,11 +69,10 @@ def _growth_table(soaked: Soaked) -> Table:
         ])  # fmt: skip
     return Table(
         title="Tables and indexes",
-        columns=[
-            Column(name="relation"), Column(name="before", unit="MiB"), Column(name="after", unit="MiB"),
-            Column(name="grown per event", unit="B"), Column(name="dead rows"),
-            Column(name="leaves full, before", unit="share"), Column(name="leaves full, after", unit="share"),
-        ],
+        columns=columns(
+            "relation", "before|MiB", "after|MiB", "grown per event|B", "dead rows", "leaves full, before|share",
+            "leaves full, after|share",
+        ),
         rows=rows,
         note=f"{events:,} events were appended between the two looks, by the server's account. How full leaf pages "
         "are is measured by pgstattuple where it is installed.",
@@ -81,7 +80,7 @@ def _growth_table(soaked: Soaked) -> Table:
 
 
 def _autovacuum_table(soaked: Soaked) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for name, after in soaked.after.items():
         before = soaked.upkeep.before.get(name)
         if after.kind != "r" or before is None:
@@ -95,10 +94,7 @@ def _autovacuum_table(soaked: Soaked) -> Table:
     share = sum(value > 0 for value in running) / len(running) if running else 0.0
     return Table(
         title="Autovacuum",
-        columns=[
-            Column(name="table"), Column(name="vacuums"), Column(name="analyzes"),
-            Column(name="rows since the last vacuum"), Column(name="dead rows"),
-        ],
+        columns=columns("table", "vacuums", "analyzes", "rows since the last vacuum", "dead rows"),
         rows=rows,
         note=f"A vacuum was running on one of the tables in {share:.0%} of the looks.",
     )  # fmt: skip
@@ -111,7 +107,7 @@ def _wal_table(soaked: Soaked) -> Table:
     def per_event(value: float | None) -> float | None:
         return None if value is None or not events else value / events
 
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         ["WAL written, MiB/s", None if wal is None else wal / MIB / seconds],
         ["WAL per event, bytes", per_event(wal)],
         ["full page images per event", per_event(count.get("wal_page_images"))],
@@ -124,9 +120,7 @@ def _wal_table(soaked: Soaked) -> Table:
         ["time checkpoints wrote, s", _per(count.get("checkpoint_write_ms"), 1e3)],
         ["time checkpoints synced, s", _per(count.get("checkpoint_sync_ms"), 1e3)],
     ]
-    return Table(
-        title="WAL and checkpoints", columns=[Column(name="of the server"), Column(name="value")], rows=rows
-    )
+    return Table(title="WAL and checkpoints", columns=columns("of the server", "value"), rows=rows)
 
 
 def _growth_charts(soaked: Soaked) -> Iterator[Chart]:

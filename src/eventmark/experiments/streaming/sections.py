@@ -10,7 +10,18 @@ from eventmark.experiments.streaming.delivery import Delivery
 from eventmark.experiments.streaming.idle import Idle
 from eventmark.experiments.streaming.rates import Case
 from eventmark.judgement.verdicts import worst
-from eventmark.results.results import Chart, Column, Finding, Latency, Point, Section, Table, Verdict
+from eventmark.results.results import (
+    Chart,
+    Column,
+    Finding,
+    Latency,
+    Point,
+    Row,
+    Section,
+    Table,
+    Verdict,
+    columns,
+)
 
 AGAINST_COPY_MIN = 0.8
 """A consumer decodes and stores its token; more than a fifth below what the server delivers is its own waiting."""
@@ -92,7 +103,7 @@ def catch_up_finding(found: CatchUp) -> Finding:
 
 
 def catch_up_section(found: CatchUp) -> Section:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [f"{number}", round(ours), *_around(found, number - 1)]
         for number, ours in enumerate(found.consumed_per_s, 1)
     ]
@@ -197,7 +208,7 @@ def _delivery_table(deliveries: Sequence[Delivery]) -> Table:
     )  # fmt: skip
 
 
-def _three(latency: Latency) -> list[str | float | None]:
+def _three(latency: Latency) -> Row:
     return [latency.p50, latency.p95, latency.p99]
 
 
@@ -215,10 +226,7 @@ def _delivery_chart(deliveries: Sequence[Delivery]) -> Chart:
 def _idle_table(idle: Sequence[Idle]) -> Table:
     return Table(
         title="Cost of waiting while nothing is appended",
-        columns=[
-            Column(name="waiting"), Column(name="queries per second"), Column(name="client CPU", unit="share"),
-            Column(name="server CPU", unit="share"),
-        ],
+        columns=columns("waiting", "queries per second", "client CPU|share", "server CPU|share"),
         rows=[
             [one.way.name if one.way else "no consumer", one.queries_per_s, one.client_cpu, one.server_cpu]
             for one in idle

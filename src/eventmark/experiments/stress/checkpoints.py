@@ -14,7 +14,7 @@ from eventmark.experiments.stress.case import CaseReport
 from eventmark.experiments.stress.stage import Stage
 from eventmark.jobs.job import Job
 from eventmark.judgement.evidence import CallTimes
-from eventmark.results.results import Chart, Column, Figure, Finding, Point, Table, Verdict
+from eventmark.results.results import Chart, Column, Figure, Finding, Point, Row, Table, Verdict
 from eventmark.server import Watch
 from eventmark.stores import PooledStore
 
@@ -115,7 +115,7 @@ def _split(
 
 
 def _parts_table(parts: dict[str, NDArray[np.int64]]) -> Table:
-    rows: list[list[str | float | None]] = [
+    rows: list[Row] = [
         [name, float(len(samples)), *(_ms(samples, q) for _, q in QUANTILES), _ms(samples, 1.0)]
         for name, samples in parts.items()
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from eventmark.experiments.stress.case import CaseReport, met
 from eventmark.experiments.stress.stage import Stage
 from eventmark.jobs.job import Job
 from eventmark.judgement.evidence import Evidence, Spent
-from eventmark.results.results import Chart, Column, Figure, Finding, Point, Table
+from eventmark.results.results import Chart, Figure, Finding, Point, Row, Table, columns
 from eventmark.server import Watch
 
 WRITERS = (1, 2, 4, 8, 16)
@@ -68,7 +68,7 @@ def _somebody_wins(found: dict[int, Calls]) -> Finding:
 
 
 def _hot_table(found: dict[int, tuple[Calls, Evidence]]) -> Table:
-    rows: list[list[str | float | None]] = []
+    rows: list[Row] = []
     for writers, (calls, evidence) in found.items():
         connected = evidence.connected_sessions
         lock = evidence.sessions_on(Spent.LOCK) / connected if connected else None
@@ -78,11 +78,10 @@ def _hot_table(found: dict[int, tuple[Calls, Evidence]]) -> Table:
         ])  # fmt: skip
     return Table(
         title="By the number of writers",
-        columns=[
-            Column(name="writers"), Column(name="won", unit="appends/s"), Column(name="tried", unit="appends/s"),
-            Column(name="lost", unit="share"), Column(name="p50 of those won", unit="ms"),
-            Column(name="p95", unit="ms"), Column(name="waiting for locks", unit="share"),
-        ],
+        columns=columns(
+            "writers", "won|appends/s", "tried|appends/s", "lost|share", "p50 of those won|ms", "p95|ms",
+            "waiting for locks|share",
+        ),
         rows=rows,
     )  # fmt: skip
 

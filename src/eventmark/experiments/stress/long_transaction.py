@@ -15,7 +15,7 @@ from eventmark.experiments.stress.case import CaseReport, met
 from eventmark.experiments.stress.stage import Stage
 from eventmark.jobs.job import Job
 from eventmark.judgement.evidence import NOT_TIMED
-from eventmark.results.results import Chart, Column, Figure, Finding, Point, Table
+from eventmark.results.results import Chart, Figure, Finding, Point, Table, columns
 from eventmark.server import Watch
 from eventmark.stores import end_of_log
 
@@ -96,11 +96,10 @@ class LongTransaction:
 def _consumer_table(stage: Stage, followed: _Followed, held: _Held, caught_up_s: float | None) -> Table:
     return Table(
         title="The consumer",
-        columns=[
-            Column(name="held", unit="s"), Column(name="appended meanwhile"), Column(name="delivered of these"),
-            Column(name="appended in all"), Column(name="delivered"), Column(name="furthest behind"),
-            Column(name="caught up after", unit="s"),
-        ],
+        columns=columns(
+            "held|s", "appended meanwhile", "delivered of these", "appended in all", "delivered", "furthest behind",
+            "caught up after|s",
+        ),
         rows=[[
             stage.step_s, float(held.appended), float(held.delivered), float(followed.appended),
             float(len(followed.delivered)), float(max((behind for _, behind in followed.lag), default=0)), caught_up_s,

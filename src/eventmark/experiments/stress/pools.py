@@ -15,7 +15,7 @@ from eventmark.experiments.stress.case import CaseReport, met
 from eventmark.experiments.stress.stage import Stage
 from eventmark.jobs.job import Job
 from eventmark.judgement.bottleneck import find_bottleneck
-from eventmark.results.results import Column, Figure, Finding, Table
+from eventmark.results.results import Figure, Finding, Row, Table, columns
 from eventmark.server import Watch
 from eventmark.stores import PooledStore
 
@@ -41,7 +41,7 @@ class PoolTooSmall:
         return ""
 
     async def run(self, stage: Stage) -> CaseReport:
-        rows: list[list[str | float | None]] = []
+        rows: list[Row] = []
         found: dict[int, Calls] = {}
         for size in (SMALL_POOL, FITTING_POOL):
             async with stage.store(size, pool_min=size) as store, Watch(stage.job.server) as watch:
@@ -61,11 +61,10 @@ class PoolTooSmall:
             tables=[
                 Table(
                     title="By the pool's size",
-                    columns=[
-                        Column(name="connections"), Column(name="rate", unit="appends/s"),
-                        Column(name="p50", unit="ms"), Column(name="p95", unit="ms"),
-                        Column(name="waiting for a connection", unit="share"), Column(name="limited by"),
-                    ],
+                    columns=columns(
+                        "connections", "rate|appends/s", "p50|ms", "p95|ms", "waiting for a connection|share",
+                        "limited by",
+                    ),
                     rows=rows,
                 )
             ],
@@ -238,7 +237,7 @@ def _nothing_failed(found: Any) -> Finding:
 
 def _refusals_table(answers: Counter[str]) -> Table:
     return Table(
-        title="What callers were answered", columns=[Column(name="answer"), Column(name="callers")],
+        title="What callers were answered", columns=columns("answer", "callers"),
         rows=[[name, float(count)] for name, count in sorted(answers.items())],
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.bottleneck import find_bottleneck
 from eventmark.judgement.verdicts import worst
-from eventmark.results.results import Column, Figure, Finding, Section, Table
+from eventmark.results.results import Figure, Finding, Section, Table, columns
 from eventmark.server.loop import on_loop
 
 STEP_S = {"quick": 0.8, "standard": 5.0, "full": 20.0}
@@ -97,7 +97,7 @@ def _limits(reports: dict[str, CaseReport]) -> Section:
         text=["What limited each case, from what sessions waited for, counters, and CPU of both sides meanwhile."],
         tables=[
             Table(
-                title="", columns=[Column(name="case"), Column(name="limited by"), Column(name="seen")], rows=rows
+                title="", columns=columns("case", "limited by", "seen"), rows=rows
             )
         ],
         closing=True,
