@@ -16,7 +16,7 @@ from rich.console import Console
 from eventmark.errors import UsageError
 from eventmark.experiments.museum.museum import EXHIBITS
 from eventmark.judgement.verdicts import judge_orderings
-from eventmark.report import numbers, render_findings, render_terminal, write_reports
+from eventmark.report import findings_table, numbers, render_table, render_terminal, write_reports
 from eventmark.report.html import render_html
 from eventmark.report.jmh import PERCENTILES, render_jmh
 from eventmark.report.junit import render_junit
@@ -121,7 +121,9 @@ def test_no_control_character_or_markup_of_the_results_reaches_the_terminal(resu
     text = terminal_text(msgspec.structs.replace(result, plans=[hostile]))
     console = Console(record=True, width=100, file=io.StringIO())
     console.print(
-        render_findings("audit", [msgspec.structs.replace(result.plans[0].findings[0], name="\x1b[2J[red]")])
+        render_table(
+            findings_table([msgspec.structs.replace(result.plans[0].findings[0], name="\x1b[2J[red]")])
+        )
     )
     text += console.export_text(styles=False)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)

@@ -12,7 +12,7 @@ from eventmark.cli.progress import progress_bars
 from eventmark.cli.session import console, job_of, screen
 from eventmark.jobs.job import prepare_store
 from eventmark.judgement.verdicts import exit_code
-from eventmark.report import render_findings
+from eventmark.report import findings_table, render_table
 from eventmark.seeding import audit as audit_corpus
 from eventmark.seeding import seed as seed_corpus
 from eventmark.seeding.seed import WORKERS
@@ -63,5 +63,5 @@ def audit(*, options: CorpusOptions | None = None) -> int:
             report = on_loop(
                 audit_corpus(job.server.dsn, job.definition, schema=job.schema, progress=progress)
             )
-        screen.print(render_findings("audit", report.findings))
+        screen.print(render_table(findings_table(report.findings, "audit")))
     return exit_code(report.verdict)

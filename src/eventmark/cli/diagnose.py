@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from eventmark.cli.options import CorpusOptions
 from eventmark.cli.output import check_writable, screen
 from eventmark.judgement.verdicts import exit_code, worst
-from eventmark.report import render_findings, render_terminal, write_reports
+from eventmark.report import findings_table, render_table, render_terminal, write_reports
 from eventmark.results.files import read_result
-from eventmark.results.results import Finding, Verdict
+from eventmark.results.results import Finding, Row, Table, Verdict, columns
 
 
 def doctor(
@@ -40,13 +39,11 @@ def doctor(
         stall = ask(server.dsn, find_stall)
     screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:
-        table = Table(title="tuning", title_justify="left")
-        for name in ("setting", "value", "reason"):
-            table.add_column(name)
-        for setting in server.tuning:
-            table.add_row(setting.name, setting.value, setting.reason)
-        screen.print(table)
-    screen.print(render_findings("machine and server", findings))
+        rows: list[Row] = [[one.name, one.value, one.reason] for one in server.tuning]
+        screen.print(
+            render_table(Table(title="tuning", columns=columns("setting", "value", "reason"), rows=rows))
+        )
+    screen.print(render_table(findings_table(findings, "machine and server")))
     screen.print(f"horizon: held by {stall}" if stall else "horizon: no transaction holds consumers up")
     screen.print(_verdict_line(findings), soft_wrap=True)
     tell_what_stays(settings, server)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.table import Table
 
 from eventmark.cli.options import ServerOptions, StoreOptions
 from eventmark.cli.session import running_server, screen, tell_what_stays
 from eventmark.config import Settings
+from eventmark.report import render_table
+from eventmark.results.results import Row, Table, columns
 from eventmark.seeding import try_store
 from eventmark.server.loop import ask, on_loop
 from eventmark.stores import (
@@ -30,13 +31,9 @@ stores = App(name="stores", help="List the stores that can be tested, make one o
 @stores.default
 def list_stores() -> int:
     """List the stores that come along."""
-    table = Table()
-    for name in ("store", "ordering", "what it is"):
-        table.add_column(name)
-    for name in store_names():
-        definition = find_store(name)
-        table.add_row(name, definition.ordering, definition.description)
-    screen.print(table)
+    definitions = {name: find_store(name) for name in store_names()}
+    rows: list[Row] = [[name, one.ordering, one.description] for name, one in definitions.items()]
+    screen.print(render_table(Table(title="", columns=columns("store", "ordering", "what it is"), rows=rows)))
     return 0
 
 
@@ -90,13 +87,12 @@ def _from_migrations(directory: Path, given: list[str], table: str | None, setti
 def _show(proposal: Proposal) -> None:
     """What was guessed, how sure it is, and what could not be guessed."""
     for mapped in filter(None, (proposal.events, proposal.snapshots)):
-        table = Table(title=f"table {mapped.table.name}", title_justify="left")
-        for name in ("Eventmark's column", "yours", "type", "known by", "how sure"):
-            table.add_column(name)
-        for name, guess in mapped.guesses.items():
-            sure = "sure" if guess.is_sure else "a guess"
-            table.add_row(name, guess.column.name, guess.column.declared, guess.by, sure)
-        screen.print(table)
+        rows: list[Row] = [
+            [name, one.column.name, one.column.declared, one.by, "sure" if one.is_sure else "a guess"]
+            for name, one in mapped.guesses.items()
+        ]
+        head = columns("Eventmark's column", "yours", "type", "known by", "how sure")
+        screen.print(render_table(Table(title=f"table {mapped.table.name}", columns=head, rows=rows)))
     for note in told(proposal):
         screen.print(f"note: {note}", soft_wrap=True)
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from inspect import getdoc
 from pathlib import Path
 
-from rich.table import Table
-
 from eventmark.cli.options import ConfigFlag, StoreFlag, TargetFlag, TargetsFlag
 from eventmark.cli.output import screen
 from eventmark.cli.session import chosen_targets
 from eventmark.config import Settings, load_settings
 from eventmark.operations.catalogue import OPERATIONS
 from eventmark.operations.existing import READING
+from eventmark.report import render_table
+from eventmark.results.results import Row, Table, columns
 from eventmark.results.targets import DEFAULT_TARGETS, NAMES, Target, is_own, parse_targets, read_targets
 from eventmark.stores import StoreDefinition, find_store
 
@@ -32,19 +32,15 @@ def targets(
     settings = load_settings({"store": store, "targets": targets, "target": target})
     definition = find_store(settings.store)
     table = Table(
-        title=f"{definition.name}: operations, and the target of one call's latency", title_justify="left"
+        title=f"{definition.name}: operations, and the target of one call's latency",
+        columns=columns("operation", "what one call does", "target", "set by"),
+        rows=list(_rows(definition, settings, chosen_targets(settings, definition))),
     )
-    for name in ("operation", "what one call does", "target", "set by"):
-        table.add_column(name)
-    for row in _rows(definition, settings, chosen_targets(settings, definition)):
-        table.add_row(*row)
-    screen.print(table)
+    screen.print(render_table(table))
     return 0
 
 
-def _rows(
-    definition: StoreDefinition, settings: Settings, chosen: Mapping[str, Target]
-) -> Iterator[tuple[str, str, str, str]]:
+def _rows(definition: StoreDefinition, settings: Settings, chosen: Mapping[str, Target]) -> Iterator[Row]:
     given = parse_targets(settings.target)
     in_file = read_targets(Path(settings.targets)) if settings.targets else {}
     sources = (
@@ -52,17 +48,17 @@ def _rows(
         (definition.targets, str(definition.directory / "store.toml")), (DEFAULT_TARGETS, "default"),
     )  # fmt: skip
     for name in filter(is_own, chosen):
-        yield name, "Runs a statement of your own, with --mix.", str(chosen[name]), _first(name, sources)
+        yield [name, "Runs a statement of your own, with --mix.", str(chosen[name]), _first(name, sources)]
     for name in NAMES:
         operation = {**READING, **OPERATIONS}[name]
         lacking = definition.capabilities.lack(*operation.needs)
         target = f"not measured: {lacking}" if lacking else str(chosen.get(name, "none"))
-        yield (
+        yield [
             name,
             (getdoc(operation) or "").partition("\n")[0],
             target,
             "" if lacking else _first(name, sources),
-        )
+        ]
 
 
 def _first(name: str, sources: Iterable[tuple[Mapping[str, Target], str]]) -> str:

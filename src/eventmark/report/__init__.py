@@ -8,11 +8,12 @@ from eventmark.report.jmh import render_jmh
 from eventmark.report.junit import render_junit
 from eventmark.report.markdown import render_markdown
 from eventmark.report.openmetrics import render_openmetrics
-from eventmark.report.terminal import render_findings, render_terminal
+from eventmark.report.sections import findings_table, render_table
+from eventmark.report.terminal import render_terminal
 from eventmark.results.files import write_whole
 from eventmark.results.results import RunResult
 
-__all__ = ["render_findings", "render_terminal", "write_reports"]
+__all__ = ["findings_table", "render_table", "render_terminal", "write_reports"]
 
 
 def _render_html(result: RunResult) -> str:

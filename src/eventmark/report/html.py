@@ -132,6 +132,7 @@ def page_environment() -> jinja2.Environment:
         "is_judged": is_judged, "NOT_JUDGED": summary.NOT_JUDGED,
         "counted": counted, "quantity": numbers.quantity, "Verdict": Verdict, "plan_title": plan_title,
         "parts_shown": summary.parts_shown, "chart_id": sections.chart_id, "row_texts": sections.row_texts,
+        "findings_table": sections.findings_table,
         "is_number_column": sections.is_number_column,
     }  # fmt: skip
     return environment

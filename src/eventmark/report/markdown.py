@@ -9,7 +9,7 @@ from eventmark.judgement.verdicts import is_judged
 from eventmark.report import numbers
 from eventmark.report.numbers import NONE, against, interval, milliseconds, whole
 from eventmark.report.orderings import shown_sections
-from eventmark.report.sections import is_number_column, row_texts
+from eventmark.report.sections import findings_table, is_number_column, row_texts
 from eventmark.report.summary import (
     NOT_JUDGED,
     faults,
@@ -104,7 +104,7 @@ def section_lines(section: Section, *, level: int = 2) -> list[str]:
     for text in section.text:
         lines += [cell(text), ""]
     lines += [line for one in section.tables for line in table_lines(one)]
-    lines += [*_findings_table(section.findings), ""] if section.findings else []
+    lines += _findings(section.findings)
     for block in section.blocks:
         folded = ["<details><summary>" + cell(block.title) + "</summary>", ""]
         lines += [*folded, *fenced(block.text, block.language), "", "</details>", ""]
@@ -120,6 +120,10 @@ def table_lines(found: Table) -> list[str]:
         *table([cell(column.name) for column in found.columns], rows, sides), "",
         *([cell(found.note), ""] if found.note else ()),
     ]  # fmt: skip
+
+
+def _findings(findings: Sequence[Finding]) -> list[str]:
+    return table_lines(findings_table(findings)) if findings else []
 
 
 def _marked(text: str) -> str:
@@ -149,14 +153,6 @@ def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:
         "baselines",
     ]
     return table(head, rows, "lrrrrrrrll")
-
-
-def _findings_table(findings: Sequence[Finding]) -> list[str]:
-    rows = [
-        [cell(one.name), MARKS[one.verdict], cell(one.observed), cell(one.expected), cell(one.remedy)]
-        for one in findings
-    ]
-    return table(["check", "verdict", "seen", "expected", "what to do"], rows, "lllll")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> list[str]:
@@ -242,8 +238,7 @@ def _corpus(corpus: CorpusResult | None) -> list[str]:
         + "".join(f"; {cell(against(floor))}" for floor in corpus.floors)
         + ".",
         "",
-        *(_findings_table(corpus.audit) if corpus.audit else ["Not audited."]),
-        "",
+        *(_findings(corpus.audit) or ["Not audited.", ""]),
     ]  # fmt: skip
 
 
@@ -257,7 +252,7 @@ def _plans(plans: Sequence[PlanResult]) -> list[str]:
     for plan in unmet[:PLANS_MAX]:
         lines += [f"### {MARKS[plan.verdict]} {cell(plan.statement)}: {cell(plan.condition)}", ""]
         index = code(plan.expected_index) if plan.expected_index else "none"
-        lines += [*_findings_table(faults(plan)), "", f"Expected index: {index}.", ""]
+        lines += [*_findings(faults(plan)), f"Expected index: {index}.", ""]
         lines += ["<details><summary>Query</summary>", "", *fenced(plan.query, "sql"), "", "</details>", ""]
     if len(unmet) > PLANS_MAX:
         lines += [f"And {len(unmet) - PLANS_MAX} more, see the page.", ""]
@@ -286,6 +281,5 @@ def _environment(environment: Environment) -> list[str]:
             for name, one in environment.workers.items()
         ),
         "",
-        *(_findings_table(environment.fitness) if environment.fitness else ["Fitness was not examined."]),
-        "",
+        *(_findings(environment.fitness) or ["Fitness was not examined.", ""]),
     ]  # fmt: skip

@@ -12,7 +12,7 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from eventmark.report import numbers
-from eventmark.results.results import Block, Column, Finding, Section, Table, Verdict
+from eventmark.results.results import Block, Column, Finding, Section, Table, Verdict, columns
 from eventmark.text import one_line, plain
 
 CELL_WIDTH = 80
@@ -61,7 +61,7 @@ def render_section(section: Section, *, brief: bool = False) -> RenderableType:
     parts: list[RenderableType] = [Text(plain(section.title), style="bold")]
     parts += [Padding(Text(one_line(text)), (0, 0, 0, 2), expand=False) for text in section.text]
     for table in () if brief else section.tables:
-        parts += [Text(), _terminal_table(table)]
+        parts += [Text(), render_table(table)]
     parts += _terminal_faults(faults_of(section))
     parts += [_terminal_diff(block) for block in section.blocks if block.language == "diff"]
     return Group(*parts)
@@ -93,7 +93,21 @@ def _terminal_diff(block: Block) -> RenderableType:
     return Padding(shown, (1, 0, 0, 2))
 
 
-def _terminal_table(table: Table) -> TerminalTable:
+def findings_table(findings: Sequence[Finding], title: str = "") -> Table:
+    """A row for each, with what to do where there is anything to do."""
+    told = any(one.remedy for one in findings)
+    return Table(
+        title=title,
+        columns=columns("check", "verdict", "seen", "expected", *(["what to do"] if told else [])),
+        rows=[
+            [one.name, one.verdict.value, one.observed, one.expected, *([one.remedy] if told else [])]
+            for one in findings
+        ],
+    )
+
+
+def render_table(table: Table) -> TerminalTable:
+    """A table on a terminal."""
     shown = TerminalTable(
         box=box.SIMPLE_HEAD, title=plain(table.title), title_justify="left", pad_edge=False, show_edge=False,
         padding=(0, 1, 0, 0),

@@ -184,19 +184,6 @@ def _unmet_plans(plans: Sequence[PlanResult]) -> Iterator[RenderableType]:
         yield _line(f"and {len(unmet) - PLANS_MAX} more, see the report")
 
 
-def render_findings(title: str, findings: Sequence[Finding]) -> RenderableType:
-    """One row per finding."""
-    table = Table(title=title, title_justify="left")
-    for name in ("check", "verdict", "seen", "expected", "what to do"):
-        table.add_column(name, overflow="fold", max_width=PROSE_WIDTH)
-    for finding in findings:
-        table.add_row(
-            Text(plain(finding.name)), verdict_text(finding.verdict), Text(plain(finding.observed)),
-            Text(plain(finding.expected)), Text(plain(finding.remedy)),
-        )  # fmt: skip
-    return table
-
-
 def _judged_text(one: OperationResult) -> Text:
     return verdict_text(one.verdict) if is_judged(one) else Text(NOT_JUDGED, style="dim")
 
