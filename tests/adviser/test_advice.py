@@ -14,7 +14,7 @@ import pytest
 from eventmark.adviser.ablate import Difference
 from eventmark.adviser.advice import Advice, chosen_parts, judge_trials
 from eventmark.adviser.candidate import AppendCost, Candidate, Sizes, Trial
-from eventmark.adviser.changes import Changes, try_everything
+from eventmark.adviser.changes import SchemaTrials, try_everything
 from eventmark.adviser.ranking import (
     Advised,
     advice_on_everything,
@@ -24,7 +24,7 @@ from eventmark.adviser.ranking import (
 )
 from eventmark.adviser.script import INTERRUPTED, advice_script
 from eventmark.adviser.sections import figures_of
-from eventmark.adviser.settings import Settings, SettingTrial, setting_candidates, try_settings
+from eventmark.adviser.settings import SettingTrial, SettingTrials, setting_candidates, try_settings
 from eventmark.errors import UsageError
 from eventmark.jobs.bottleneck import SECTION_NAME
 from eventmark.jobs.job import Job
@@ -54,9 +54,9 @@ def trial(name: str, *, wal_bytes: float = 1900, rate: Ratio | None = None, **mo
     )  # type: ignore[arg-type]  # fmt: skip
 
 
-def changes(together: Trial | None, *trials: Trial, alike: Ratio = ALIKE) -> Changes:
+def changes(together: Trial | None, *trials: Trial, alike: Ratio = ALIKE) -> SchemaTrials:
     chosen = [one.candidate for one in trials]
-    return Changes(alike=alike, trials=[*trials], chosen=chosen, together=together)
+    return SchemaTrials(alike=alike, trials=[*trials], chosen=chosen, together=together)
 
 
 WORSE = Difference(statement="load_aggregate", condition="any", what="3 pages, then 300", factor=100)
@@ -147,7 +147,7 @@ def test_a_store_that_can_be_bettered_is_not_broken() -> None:
         (changes(Trial(candidate=candidate("all"), refusal="deadlock")), "deadlock"),
     ],
 )
-def test_trials_that_cannot_be_trusted_decide_nothing(found: Changes, reason: str) -> None:
+def test_trials_that_cannot_be_trusted_decide_nothing(found: SchemaTrials, reason: str) -> None:
     verdict, reasons = judge_trials(found)
     assert verdict is Verdict.INCONCLUSIVE
     assert reason in reasons[0]
@@ -212,7 +212,7 @@ def test_settings_are_tried_and_the_server_stays_as_it_was(copies_of: MakeCopies
             return list(await connection.fetch("select name, setting from pg_settings order by name"))
 
     before = asyncio.run(everything())
-    found = Settings()
+    found = SettingTrials()
     try_settings(copies, found)
     trials: dict[str, SettingTrial] = {one.name: one for one in found.trials}
     assert trials["commit_delay"].rate is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eventmark.adviser.candidate import Candidate, Trial
-from eventmark.adviser.changes import Changes, _try_row_work, _try_small
+from eventmark.adviser.changes import SchemaTrials, _try_row_work, _try_small
 from eventmark.adviser.copies import Copies
 from eventmark.adviser.indexes import index_candidates
 from eventmark.adviser.table_facts import TableFacts, TriggerFacts
@@ -21,8 +21,8 @@ from eventmark.server.loop import connection_to
 from tests.adviser.conftest import MakeCopies, rewrite
 
 
-def tried(copies: Copies) -> Changes:
-    found = Changes()
+def tried(copies: Copies) -> SchemaTrials:
+    found = SchemaTrials()
     copies.ask(_try_small, found)
     return found
 

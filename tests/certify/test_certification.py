@@ -15,7 +15,7 @@ import pytest
 from eventmark.certify import certification
 from eventmark.certify.certification import Certification, Stopped
 from eventmark.certify.criteria import Part
-from eventmark.certify.extents import Extent, Ground, extents_of
+from eventmark.certify.extents import CommonGround, Extent, extents_of
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.experiments.isolation.isolation import Isolation
 from eventmark.experiments.isolation.one_service import OneService
@@ -44,13 +44,13 @@ class Recorded:
     done: list[Part] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
-    def extents(self, ground: Ground) -> dict[Part, list[Extent]]:
+    def extents(self, ground: CommonGround) -> dict[Part, list[Extent]]:
         return {
             part: [Extent(seconds=self.seconds.get(part, 5.0), profile="quick", make=self._maker(part))]
             for part in Part
         }
 
-    def _maker(self, part: Part) -> Callable[[Ground, float], Any]:
+    def _maker(self, part: Part) -> Callable[[CommonGround, float], Any]:
         recorded = self
 
         class Experiment:
@@ -79,7 +79,7 @@ def certify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     ) -> RunResult:
         monkeypatch.setattr(certification, "extents_of", recorded.extents)
         return Certification(
-            ground=Ground(job=job or a_job(), out=tmp_path, workers=1, pool=4), minutes=minutes, resume=resume,
+            ground=CommonGround(job=job or a_job(), out=tmp_path, workers=1, pool=4), minutes=minutes, resume=resume,
             view=lambda: nullcontext((no_progress, lambda pulse, waits: None)), say=recorded.said.append, clock=clock,
         ).run()  # fmt: skip
 
@@ -239,7 +239,7 @@ def test_what_nobody_answers_for_ends_it_with_what_there_is(certify: Callable[..
 @pytest.mark.parametrize("profile", ["quick", "standard", "full"])
 def test_extents_ascend_and_a_corpus_that_is_too_small_has_none_of_growth(events: int, profile: str) -> None:
     job = replace(a_job(events), profile=find_profile(profile))
-    found = extents_of(Ground(job=job, out=Path(), workers=1, pool=4))
+    found = extents_of(CommonGround(job=job, out=Path(), workers=1, pool=4))
     assert list(found) == list(Part)
     for part, extents in found.items():
         seconds = [one.seconds for one in extents]
@@ -251,7 +251,7 @@ def test_tenants_share_a_service_where_the_engine_serves_them_and_have_processes
     None
 ):
     for store, experiment in (("eaf", OneService), ("eaf-v3", Isolation)):
-        ground = Ground(job=a_job(store=store), out=Path(), workers=1, pool=10)
+        ground = CommonGround(job=a_job(store=store), out=Path(), workers=1, pool=10)
         made = [one.make(ground, 0.0) for one in extents_of(ground)[Part.ISOLATION]]
         assert {type(one) for one in made} == {experiment}
 
@@ -263,7 +263,7 @@ def test_of_data_in_use_the_parts_that_write_or_burden_it_are_left_out_and_said_
     monkeypatch.setattr(certification, "prepare_existing", checked.append)
     monkeypatch.setattr(certification, "prepare_store", lambda job: pytest.fail("it would make a schema"))
     job = replace(a_job(), existing=Existing())
-    extents = extents_of(Ground(job=job, out=Path(), workers=1, pool=4))
+    extents = extents_of(CommonGround(job=job, out=Path(), workers=1, pool=4))
     assert {part for part, found in extents.items() if found} == {Part.OPERATIONS, Part.CLIFFS}
     recorded = Recorded(all_met())
     recorded.extents = lambda ground: {  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eventmark.errors import UsageError
-from eventmark.history import FailOn, Outcome, compare_results, encode_comparison, judge, result_of
+from eventmark.history import ChangeOutcome, FailOn, compare_results, encode_comparison, judge, result_of
 from eventmark.history.comparison import Comparison
 from eventmark.report.html import render_html
 from eventmark.report.junit import render_junit
@@ -57,7 +57,7 @@ def test_everything_that_differs_is_named_at_once() -> None:
 
 def test_another_schema_is_compared_on_purpose() -> None:
     other = changed(result(), "store", schema_sha256="cd" * 32, name="other")
-    assert compared(result(), other, across_schemas=True).operations[APPEND].outcome is Outcome.SAME
+    assert compared(result(), other, across_schemas=True).operations[APPEND].outcome is ChangeOutcome.SAME
 
 
 def test_another_text_of_a_statement_is_refused_by_its_name_or_noted() -> None:
@@ -77,9 +77,14 @@ def test_another_text_of_a_statement_is_refused_by_its_name_or_noted() -> None:
 
 @pytest.mark.parametrize(
     ("factor", "outcome"),
-    [(1.0, Outcome.SAME), (1.5, Outcome.SLOWER), (0.6, Outcome.FASTER), (1.02, Outcome.SAME)],
+    [
+        (1.0, ChangeOutcome.SAME),
+        (1.5, ChangeOutcome.SLOWER),
+        (0.6, ChangeOutcome.FASTER),
+        (1.02, ChangeOutcome.SAME),
+    ],
 )
-def test_the_interval_of_the_ratio_decides(factor: float, outcome: Outcome) -> None:
+def test_the_interval_of_the_ratio_decides(factor: float, outcome: ChangeOutcome) -> None:
     candidate = result({APPEND: operation(scaled(factor))}, run_id="two")
     assert compared(result({APPEND: operation(STEADY)}), candidate).operations[APPEND].outcome is outcome
 
@@ -90,7 +95,7 @@ def test_forks_that_lie_far_apart_cannot_tell_and_say_what_they_could_have() -> 
         result({APPEND: noisy}), result({APPEND: operation(scaled(1.1, (1.0, 1.6, 0.7, 1.3, 0.9)))})
     )
     found = change.operations[APPEND]
-    assert found.outcome is Outcome.CANNOT_TELL
+    assert found.outcome is ChangeOutcome.CANNOT_TELL
     detectable = found.effects["p50"].detectable
     assert detectable is not None and detectable > 1.5
     assert f"only a slowdown to {detectable:.2f} × or more would have shown" in found.reason
@@ -99,7 +104,7 @@ def test_forks_that_lie_far_apart_cannot_tell_and_say_what_they_could_have() -> 
 def test_a_tail_that_grew_makes_an_operation_slower_though_its_middle_stayed() -> None:
     candidate = result({APPEND: operation(STEADY, p95=4.0)})
     found = compared(result({APPEND: operation(STEADY)}), candidate).operations[APPEND]
-    assert found.outcome is Outcome.SLOWER
+    assert found.outcome is ChangeOutcome.SLOWER
     assert found.reason.startswith("p95 is 2.00 × the base's")
 
 
@@ -107,10 +112,10 @@ def test_two_forks_a_side_find_what_is_large_and_one_finds_nothing() -> None:
     two, one = operation((1.0, 1.01)), operation((1.0,))
     assert (
         compared(result({APPEND: two}), result({APPEND: operation((2.0, 2.02))})).operations[APPEND].outcome
-        is Outcome.SLOWER
+        is ChangeOutcome.SLOWER
     )
     single = compared(result({APPEND: one}), result({APPEND: operation((9.0,))})).operations[APPEND]
-    assert single.outcome is Outcome.CANNOT_TELL
+    assert single.outcome is ChangeOutcome.CANNOT_TELL
     assert "forks" in single.reason
 
 
@@ -122,7 +127,7 @@ def test_operations_alike_are_called_slower_no_more_often_than_all_intervals_tog
 
     wrong = sum(
         any(
-            one.outcome in (Outcome.SLOWER, Outcome.FASTER)
+            one.outcome in (ChangeOutcome.SLOWER, ChangeOutcome.FASTER)
             for one in compared(run(), run()).operations.values()
         )
         for _ in range(150)
@@ -136,7 +141,7 @@ def test_times_of_another_machine_are_left_alone_and_counters_are_not() -> None:
     slower = operation(scaled(3.0), work=work | {"shared_hit_buffers": 2000.0})
     found = compared(base, changed(result({APPEND: slower}), "host", cpu_model="Another"))
     assert found.times_not_compared == ["processor: A processor before, Another now"]
-    assert found.operations[APPEND].outcome is Outcome.NOT_COMPARED
+    assert found.operations[APPEND].outcome is ChangeOutcome.NOT_COMPARED
     assert judge(found)[0] is Verdict.BROKEN
     assert "buffers 900 before, 2000 now" in judge(found)[1][0]
     assert judge(found, FailOn.SLOWER)[0] is Verdict.INCONCLUSIVE
@@ -144,18 +149,18 @@ def test_times_of_another_machine_are_left_alone_and_counters_are_not() -> None:
 
 def test_a_client_that_was_the_bottleneck_cannot_tell() -> None:
     found = compared(result(), result({APPEND: operation(scaled(3.0), bottleneck=True)}))
-    assert found.operations[APPEND].outcome is Outcome.CANNOT_TELL
+    assert found.operations[APPEND].outcome is ChangeOutcome.CANNOT_TELL
     assert "client" in found.operations[APPEND].reason
 
 
 def test_operations_that_fail_now_are_worse_whatever_their_times() -> None:
     found = compared(result(), result({APPEND: operation(scaled(0.2), failed=3)}))
-    assert found.operations[APPEND].outcome is Outcome.SLOWER
+    assert found.operations[APPEND].outcome is ChangeOutcome.SLOWER
 
 
 def test_another_mode_is_another_measurement() -> None:
     found = compared(result(), result({APPEND: operation(mode="open loop")}))
-    assert found.operations[APPEND].outcome is Outcome.CANNOT_TELL
+    assert found.operations[APPEND].outcome is ChangeOutcome.CANNOT_TELL
 
 
 @pytest.mark.parametrize(
@@ -192,19 +197,19 @@ def test_what_is_no_longer_measured_is_missed_and_what_is_new_is_reported() -> N
 @pytest.mark.parametrize(
     ("base", "now", "outcome"),
     [
-        (Figure(value=100, unit="rows", better="less", exact=True), 101, Outcome.SLOWER),
-        (Figure(value=100, unit="rows", better="less", exact=True), 100, Outcome.SAME),
-        (Figure(value=100, unit="rows", better="more", exact=True), 101, Outcome.FASTER),
-        (Figure(value=100, unit="rows", exact=True), 150, Outcome.SAME),
-        (Figure(value=100, unit="appends/s", better="more"), 150, Outcome.CANNOT_TELL),
-        (Figure(value=100, unit="appends/s"), 150, Outcome.NOT_COMPARED),
-        (Figure(value=100, unit="appends/s", low=98, high=102, better="more"), 50, Outcome.SLOWER),
-        (Figure(value=100, unit="appends/s", low=98, high=102, better="more"), 200, Outcome.FASTER),
-        (Figure(value=100, unit="ms", low=98, high=102, better="less"), 101, Outcome.SAME),
+        (Figure(value=100, unit="rows", better="less", exact=True), 101, ChangeOutcome.SLOWER),
+        (Figure(value=100, unit="rows", better="less", exact=True), 100, ChangeOutcome.SAME),
+        (Figure(value=100, unit="rows", better="more", exact=True), 101, ChangeOutcome.FASTER),
+        (Figure(value=100, unit="rows", exact=True), 150, ChangeOutcome.SAME),
+        (Figure(value=100, unit="appends/s", better="more"), 150, ChangeOutcome.CANNOT_TELL),
+        (Figure(value=100, unit="appends/s"), 150, ChangeOutcome.NOT_COMPARED),
+        (Figure(value=100, unit="appends/s", low=98, high=102, better="more"), 50, ChangeOutcome.SLOWER),
+        (Figure(value=100, unit="appends/s", low=98, high=102, better="more"), 200, ChangeOutcome.FASTER),
+        (Figure(value=100, unit="ms", low=98, high=102, better="less"), 101, ChangeOutcome.SAME),
     ],
 )
 def test_figures_are_judged_by_their_direction_and_interval(
-    base: Figure, now: float, outcome: Outcome
+    base: Figure, now: float, outcome: ChangeOutcome
 ) -> None:
     share = now / base.value
     candidate = msgspec.structs.replace(
@@ -259,13 +264,13 @@ def test_figures_far_apart_are_reported_without_an_exception(value: float) -> No
     other = msgspec.structs.replace(base, value=value, low=min(value, 0.0), high=max(value, 1.0))
     for pair in ((base, other), (other, base)):
         found = compared(*(result(figures={"it": one}) for one in pair))
-        assert found.figures["it"].outcome in (Outcome.CANNOT_TELL, Outcome.NOT_COMPARED)
+        assert found.figures["it"].outcome in (ChangeOutcome.CANNOT_TELL, ChangeOutcome.NOT_COMPARED)
 
 
 def test_never_fails_and_still_reports() -> None:
     found = compared(result({APPEND: operation(STEADY)}), result({APPEND: operation(scaled(2.0))}))
     assert judge(found, FailOn.NEVER) == (Verdict.MET, [])
-    assert found.operations[APPEND].outcome is Outcome.SLOWER
+    assert found.operations[APPEND].outcome is ChangeOutcome.SLOWER
 
 
 def test_what_else_differs_is_noted() -> None:

@@ -17,7 +17,7 @@ from eventmark.errors import UsageError
 from eventmark.git import commit_places
 from eventmark.history import (
     FailOn,
-    Run,
+    KeptRun,
     entry_of,
     find_trends,
     judge_trends,
@@ -46,8 +46,8 @@ def history(values_ms: list[float], **how: float) -> list[RunResult]:
     ]  # fmt: skip
 
 
-def runs_of(results: list[RunResult]) -> list[Run]:
-    return [Run(Path(f"{one.run_id}.json"), one, one.environment.host.revision) for one in results]
+def runs_of(results: list[RunResult]) -> list[KeptRun]:
+    return [KeptRun(Path(f"{one.run_id}.json"), one, one.environment.host.revision) for one in results]
 
 
 def stepped(runs: int = 24, at: int = 16, ratio: float = 1.4) -> list[float]:

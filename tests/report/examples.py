@@ -13,7 +13,7 @@ from eventmark.engine.statements import Statement
 from eventmark.history.compare import compare_results
 from eventmark.history.comparison_section import result_of
 from eventmark.history.entries import entry_of
-from eventmark.history.runs import Run
+from eventmark.history.runs import KeptRun
 from eventmark.history.trend_section import trend_result
 from eventmark.history.trends import find_trends
 from eventmark.jobs.bottleneck import bottleneck_section
@@ -127,9 +127,9 @@ def trend_result_of_nights() -> RunResult:
     return trend_result(runs[-1].result, trends, command="eventmark trend results")
 
 
-def nights() -> list[Run]:
+def nights() -> list[KeptRun]:
     return [
-        Run(Path(f"{day:02}.json"), history_run(day, 9.0 if day < 7 else 12.0), f"{day:02}c0ffee")
+        KeptRun(Path(f"{day:02}.json"), history_run(day, 9.0 if day < 7 else 12.0), f"{day:02}c0ffee")
         for day in range(1, 13)
     ]
 

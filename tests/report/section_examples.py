@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from eventmark.adviser.advice import judge_trials
 from eventmark.adviser.candidate import AppendCost, Candidate, Sizes, Trial, combined
-from eventmark.adviser.changes import Changes
+from eventmark.adviser.changes import SchemaTrials
 from eventmark.adviser.indexes import IndexUse
 from eventmark.adviser.ranking import Advised, advice_on_schema
 from eventmark.adviser.script import advice_script
@@ -116,7 +116,7 @@ def advice_result() -> RunResult:
         after=AppendCost(wal_bytes=2_190, pages=30.1), rate=Ratio(value=1.18, low=1.12, high=1.24, count=8),
         cpu=Ratio(value=1.21, low=1.16, high=1.26, count=8),
     )  # fmt: skip
-    changes = Changes(
+    changes = SchemaTrials(
         alike=Ratio(value=1.01, low=0.97, high=1.05, count=8),
         use=[
             IndexUse(name="orders_key", definition="CREATE UNIQUE INDEX orders_key ON events (stream_id, version)",

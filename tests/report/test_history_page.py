@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from eventmark.errors import UsageError
-from eventmark.history import Run, entry_of, find_trends, read_runs
+from eventmark.history import KeptRun, entry_of, find_trends, read_runs
 from eventmark.report.history_page import history_charts, render_history_page
 from eventmark.results.files import write_result
 from eventmark.results.results import Figure, RunResult
@@ -18,7 +18,7 @@ from tests.report.browser import BROWSER, look_at
 
 
 @pytest.fixture
-def history(result: RunResult, shown: RunResult, tmp_path: Path) -> list[Run]:
+def history(result: RunResult, shown: RunResult, tmp_path: Path) -> list[KeptRun]:
     """Three comparable runs of the main job and two of a scenario, in folders of their own."""
     for number in range(5):
         found = msgspec.structs.replace(
@@ -35,7 +35,7 @@ def history(result: RunResult, shown: RunResult, tmp_path: Path) -> list[Run]:
     return read_runs(tmp_path).runs
 
 
-def test_results_of_a_folder_and_below_it_are_read_the_oldest_first(history: list[Run]) -> None:
+def test_results_of_a_folder_and_below_it_are_read_the_oldest_first(history: list[KeptRun]) -> None:
     assert [run.day[:10] for run in history] == [f"2026-11-2{number}" for number in range(5)]
 
 
@@ -45,11 +45,13 @@ def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
         read_runs(tmp_path)
 
 
-def test_runs_that_are_not_comparable_are_lines_of_their_own(history: list[Run]) -> None:
+def test_runs_that_are_not_comparable_are_lines_of_their_own(history: list[KeptRun]) -> None:
     bigger = msgspec.structs.replace(
         history[0].result, corpus=msgspec.structs.replace(history[0].result.corpus, events=10_000_000)
     )
-    charts = list(history_charts([*history, Run(history[0].path, bigger), Run(history[0].path, bigger)]))
+    charts = list(
+        history_charts([*history, KeptRun(history[0].path, bigger), KeptRun(history[0].path, bigger)])
+    )
     append = next(chart for chart in charts if chart.title.startswith("append_events[1]"))
     assert sorted(
         len([point for point in append.points if point.series == kind])
@@ -59,11 +61,11 @@ def test_runs_that_are_not_comparable_are_lines_of_their_own(history: list[Run])
     assert {point.x for point in growth.points} == {50_000.0, 10_000_000.0}
 
 
-def test_what_came_once_has_no_trend(history: list[Run]) -> None:
+def test_what_came_once_has_no_trend(history: list[KeptRun]) -> None:
     assert all(not chart.points for chart in history_charts(history[:1]))
 
 
-def test_a_report_beside_its_result_is_linked(history: list[Run], tmp_path: Path) -> None:
+def test_a_report_beside_its_result_is_linked(history: list[KeptRun], tmp_path: Path) -> None:
     page = render_history_page(history, tmp_path / "pages" / "dashboard.html")
     assert page.count("its report</a>") == 1
     assert 'href="../run-1/report.html"' in page
@@ -73,7 +75,7 @@ def test_a_report_beside_its_result_is_linked(history: list[Run], tmp_path: Path
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize(("width", "dark"), [(390, True), pytest.param(1280, False, marks=pytest.mark.long)])
 def test_the_page_is_drawn_and_does_not_scroll_sideways(
-    history: list[Run], tmp_path: Path, width: int, dark: bool
+    history: list[KeptRun], tmp_path: Path, width: int, dark: bool
 ) -> None:
     page = render_history_page(history, tmp_path / "dashboard.html")
     (tmp_path / "look").mkdir()

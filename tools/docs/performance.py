@@ -12,7 +12,13 @@ from msgspec.structs import replace
 from eventmark.errors import UsageError
 from eventmark.report import numbers
 from eventmark.report.markdown import (
-    cell, code, criteria_table, operations_table, section_lines, table, table_lines,
+    cell,
+    code,
+    criteria_table,
+    operations_table,
+    section_lines,
+    table,
+    table_lines,
 )
 from eventmark.report.numbers import NONE, against, milliseconds, whole
 from eventmark.report.orderings import price_table

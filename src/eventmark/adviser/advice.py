@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from eventmark.adviser.application import Application, measure_application
 from eventmark.adviser.candidate import ALIKE_RATIO_MAX, WORTH_RATIO, Candidate, Trial
-from eventmark.adviser.changes import Changes, try_changes, try_everything
+from eventmark.adviser.changes import SchemaTrials, try_changes, try_everything
 from eventmark.adviser.copies import EFFORTS, Copies
 from eventmark.adviser.ranking import (
     Advised,
@@ -28,7 +28,7 @@ from eventmark.adviser.sections import (
     schema_section,
 )
 from eventmark.adviser.server_use import ServerUse, server_use
-from eventmark.adviser.settings import Settings, try_settings
+from eventmark.adviser.settings import SettingTrials, try_settings
 from eventmark.adviser.use_sections import application_section, server_section
 from eventmark.errors import CannotRunError, UsageError
 from eventmark.jobs.findings import Findings
@@ -153,8 +153,8 @@ def _copies(job: Job, progress: Progress = no_progress, protected: Collection[st
 class _Found:
     """What comes together, trial by trial; ``changes`` and ``settings`` of a part that was left out have none."""
 
-    changes: Changes = field(default_factory=Changes)
-    settings: Settings = field(default_factory=Settings)
+    changes: SchemaTrials = field(default_factory=SchemaTrials)
+    settings: SettingTrials = field(default_factory=SettingTrials)
     everything: Trial | None = None
     application: Application | None = None
     use: ServerUse | None = None
@@ -187,12 +187,12 @@ class _Found:
         return found
 
 
-def weakening(changes: Changes) -> list[Trial]:
+def weakening(changes: SchemaTrials) -> list[Trial]:
     """What was measured and would take something from the store."""
     return [one for one in changes.trials if one.candidate.weakens and one.before and not one.refusal]
 
 
-def judge_trials(changes: Changes, everything: Trial | None = None) -> tuple[Verdict, list[str]]:
+def judge_trials(changes: SchemaTrials, everything: Trial | None = None) -> tuple[Verdict, list[str]]:
     """MET where the trials can be trusted, whatever they found; INCONCLUSIVE where not."""
     reasons = []
     if changes.alike is not None:

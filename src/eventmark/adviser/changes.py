@@ -15,7 +15,7 @@ from eventmark.adviser.rates import measured_ratios
 from eventmark.adviser.server_use import searched_indexes
 from eventmark.adviser.table_facts import read_table
 from eventmark.adviser.trial import (
-    State,
+    SchemaState,
     examine_state,
     rate_single,
     try_kept,
@@ -31,7 +31,7 @@ from eventmark.stats.ratios import Ratio
 
 
 @dataclass(slots=True, kw_only=True)
-class Changes:
+class SchemaTrials:
     """The trials of a store's schema, as they are made.
 
     ``alike`` is the plain copy against the other one with nothing changed, None until it was measured: how well two
@@ -49,7 +49,7 @@ class Changes:
     together: Trial | None = None
 
 
-def try_changes(copies: Copies, into: Changes) -> None:
+def try_changes(copies: Copies, into: SchemaTrials) -> None:
     """Makes the copies, as often as trials use them up. Raises ``CannotRunError``."""
     copies.make()
     copies.ask(_try_small, into)
@@ -75,7 +75,7 @@ def chosen_large(trials: Sequence[Trial]) -> list[Candidate]:
     return sorted((one.candidate for one in best.values()), key=lambda one: one.group != REBUILT)
 
 
-async def _try_small(copies: Copies, connection: asyncpg.Connection[Any], into: Changes) -> None:
+async def _try_small(copies: Copies, connection: asyncpg.Connection[Any], into: SchemaTrials) -> None:
     """Changes that are made and undone in moments: indexes, triggers, checks. Counters only."""
     operations = await scans_by_operations(copies, connection, copies.changed)
     await copies.analyze(connection, copies.changed)
@@ -92,7 +92,9 @@ async def _try_small(copies: Copies, connection: asyncpg.Connection[Any], into: 
     into.chosen = await choose(copies, connection, before, into.trials)
 
 
-async def _try_row_work(copies: Copies, connection: asyncpg.Connection[Any], before: State) -> list[Trial]:
+async def _try_row_work(
+    copies: Copies, connection: asyncpg.Connection[Any], before: SchemaState
+) -> list[Trial]:
     """Without row triggers, each by itself, and without checks."""
     trials = []
     table = await read_table(connection, copies.changed, copies.definition.events_table)
@@ -113,7 +115,7 @@ async def _try_row_work(copies: Copies, connection: asyncpg.Connection[Any], bef
 
 
 async def choose(
-    copies: Copies, connection: asyncpg.Connection[Any], before: State, trials: Iterable[Trial]
+    copies: Copies, connection: asyncpg.Connection[Any], before: SchemaState, trials: Iterable[Trial]
 ) -> list[Candidate]:
     """The sound ones, what saves most first, each as far as nothing gets worse with those chosen before it.
 
@@ -139,7 +141,7 @@ def _most_saved_first(trial: Trial) -> tuple[bool, float, int]:
 async def _is_sound_with(
     copies: Copies,
     connection: asyncpg.Connection[Any],
-    before: State,
+    before: SchemaState,
     candidate: Candidate,
     others: Sequence[Candidate],
 ) -> bool:
@@ -156,7 +158,7 @@ def _rate(copies: Copies, trials: list[Trial]) -> None:
     copies.progress("try changes", len(trials), len(trials))
 
 
-def _try_large(copies: Copies, into: Changes) -> list[Trial]:
+def _try_large(copies: Copies, into: SchemaTrials) -> list[Trial]:
     """Changes that make the table anew, each on copies just made; they are the last of all trials."""
     found = variants(copies.ask(read_subject, copies.changed))
     for number, one in enumerate(found):

@@ -13,7 +13,7 @@ from eventmark.adviser.copies import Copies
 from eventmark.adviser.index_facts import IndexFacts, drop_candidates, read_indexes
 from eventmark.adviser.missing import missing_indexes
 from eventmark.adviser.table_facts import read_table
-from eventmark.adviser.trial import State
+from eventmark.adviser.trial import SchemaState
 from eventmark.adviser.wal import AppendWal
 from eventmark.plans.sampling import quoted_name
 from eventmark.plans.work import indexes_used
@@ -39,7 +39,7 @@ class IndexUse:
 async def index_candidates(
     copies: Copies,
     connection: asyncpg.Connection[Any],
-    before: State,
+    before: SchemaState,
     operations: Mapping[str, int],
     wal: AppendWal,
 ) -> tuple[list[Candidate], list[IndexUse]]:
@@ -120,6 +120,6 @@ def judged_by_reads(trial: Trial) -> Trial:
     return trial
 
 
-def _searched(state: State, index: str) -> int:
+def _searched(state: SchemaState, index: str) -> int:
     """In how many of the plans the index was searched."""
     return sum(index in indexes_used(one.plan) for one in state.work.values() if one.plan)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from eventmark.adviser.application import Application
 from eventmark.adviser.candidate import APPENDS, WORTH_RATIO, Trial
-from eventmark.adviser.changes import Changes
+from eventmark.adviser.changes import SchemaTrials
 from eventmark.adviser.server_use import ServerUse
-from eventmark.adviser.settings import Settings
+from eventmark.adviser.settings import SettingTrials
 from eventmark.stats.ratios import Ratio
 
 INDEXES_TITLE, SCHEMA_TITLE = "Indexes", "Schema"
@@ -62,7 +62,7 @@ def is_worth(trial: Trial) -> bool:
     return counted or trial.is_quicker or bool(trial.better)
 
 
-def advice_on_schema(changes: Changes, use: ServerUse | None = None) -> list[Advised]:
+def advice_on_schema(changes: SchemaTrials, use: ServerUse | None = None) -> list[Advised]:
     """All sound changes as one, then each of them; nothing where together they are not worth it.
 
     The most worth first: what saves most of the server's time where its ``use`` was seen, else what gains most.
@@ -135,7 +135,7 @@ def saved(trial: Trial) -> str:
     return ", ".join([*said, *([f"{many} {'plan does' if many == 1 else 'plans do'} less"] if many else [])])
 
 
-def advice_on_server(settings: Settings, use: ServerUse | None = None) -> list[Advised]:
+def advice_on_server(settings: SettingTrials, use: ServerUse | None = None) -> list[Advised]:
     """The settings that are worth it; none that weakens durability."""
     return [
         Advised(

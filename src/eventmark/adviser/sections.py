@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eventmark.adviser.candidate import APPENDS, WORTH_RATIO, Trial
-from eventmark.adviser.changes import Changes
+from eventmark.adviser.changes import SchemaTrials
 from eventmark.adviser.copies import Copies
 from eventmark.adviser.ranking import (
     INDEXES_TITLE,
@@ -45,7 +45,7 @@ RATE_COLUMNS = ("times|times", "at least|times", "at most|times")
 
 def advice_section(
     advice: Sequence[Advised],
-    changes: Changes,
+    changes: SchemaTrials,
     everything: Trial | None,
     copies: Copies,
     script: str,
@@ -114,7 +114,7 @@ def _headline(wanting: Sequence[Advised]) -> str:
     return f"{many}{gain}."
 
 
-def _said_of(changes: Changes) -> list[str]:
+def _said_of(changes: SchemaTrials) -> list[str]:
     """How far the copies can be told apart, and that no query gets worse."""
     if changes.alike is None:
         return []
@@ -157,7 +157,7 @@ def _gains(advice: Sequence[Advised]) -> list[Chart]:
     ]
 
 
-def index_section(changes: Changes) -> Section:
+def index_section(changes: SchemaTrials) -> Section:
     """Every index with its use, then what was tried."""
     use: list[Row] = [
         [
@@ -197,7 +197,7 @@ def _said_of_wal(wal: AppendWal) -> str:
     return f"WAL of an append by pg_walinspect, without full-page images: {listed}."
 
 
-def schema_section(changes: Changes) -> Section:
+def schema_section(changes: SchemaTrials) -> Section:
     """Triggers, checks, and variants of the table."""
     trials = [trial for trial in changes.trials if trial.candidate.kind != "index"]
     tried = [trial for trial in trials if trial.candidate.apply]
@@ -302,7 +302,7 @@ def _bounds(rate: Ratio | None) -> Row:
 
 
 def figures_of(
-    advice: Sequence[Advised], changes: Changes, everything: Trial | None = None
+    advice: Sequence[Advised], changes: SchemaTrials, everything: Trial | None = None
 ) -> dict[str, Figure]:
     """For comparison: how much was found, what it brings, and what an append costs as the store is."""
     found = {

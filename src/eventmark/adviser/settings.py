@@ -59,7 +59,7 @@ class SettingTrial:
 
 
 @dataclass(slots=True, kw_only=True)
-class Settings:
+class SettingTrials:
     """The trials, as they are made.
 
     Once ``checkpoint_tried``, the WAL of an append right after a checkpoint and when pages have been written whole.
@@ -78,7 +78,7 @@ class Settings:
         return {one.name: one.value for one in self.trials if one.is_advice}
 
 
-def try_settings(copies: Copies, into: Settings) -> None:
+def try_settings(copies: Copies, into: SettingTrials) -> None:
     """On the plain copy. Raises ``CannotRunError`` where there is no pgbench."""
     current, copy_mib = copies.ask(_current)
     candidates = [*setting_candidates(current), *_not_tried(current, copy_mib)]

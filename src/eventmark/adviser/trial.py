@@ -34,7 +34,7 @@ COST_PASSES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class SchemaState:
     """A schema as it is: what every case does, and what an append costs."""
 
     cases: Sequence[PlanCase]
@@ -52,7 +52,7 @@ async def examine_state(
     schema: str,
     cases: Sequence[PlanCase] | None = None,
     candidate: Candidate | None = None,
-) -> State:
+) -> SchemaState:
     """Examine ``schema`` with cases drawn from it, or with those given; just vacuumed, but for a transaction's own.
 
     ``candidate`` is what was applied, where its statements are others. May run within a transaction.
@@ -66,7 +66,7 @@ async def examine_state(
         connection, statements["append_events"], schema, copies.templates,
         copies.effort.cost_appends,
     )  # fmt: skip
-    return State(cases=drawn, work=work, cost=cost)
+    return SchemaState(cases=drawn, work=work, cost=cost)
 
 
 async def _append_cost(
@@ -106,7 +106,7 @@ async def try_undone(
     copies: Copies,
     connection: asyncpg.Connection[Any],
     candidate: Candidate,
-    before: State,
+    before: SchemaState,
     *,
     with_others: Sequence[Candidate] = (),
 ) -> Trial:
@@ -131,7 +131,7 @@ async def try_undone(
 
 
 def compared(
-    candidate: Candidate, before: State, after: State, sizes_before: Sizes, sizes_after: Sizes
+    candidate: Candidate, before: SchemaState, after: SchemaState, sizes_before: Sizes, sizes_after: Sizes
 ) -> Trial:
     """What the change made of every case.
 
@@ -188,7 +188,7 @@ async def _examined_at_rest(
     connection: asyncpg.Connection[Any],
     cases: Sequence[PlanCase] | None,
     candidate: Candidate | None = None,
-) -> State:
+) -> SchemaState:
     await copies.analyze(connection, copies.changed)
     await copies.vacuum(connection, copies.changed)
     return await examine_state(copies, connection, copies.changed, cases, candidate)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from eventmark.adviser.application import Application
 from eventmark.adviser.ranking import APPLICATION_TITLE, SERVER_TITLE, enough_connections
 from eventmark.adviser.sections import RATE_COLUMNS
-from eventmark.adviser.settings import Settings, SettingTrial
+from eventmark.adviser.settings import SettingTrial, SettingTrials
 from eventmark.results.results import Row, Section, Table, columns
 
 
-def server_section(settings: Settings) -> Section:
+def server_section(settings: SettingTrials) -> Section:
     """Each setting, as it is and as it was tried."""
     fresh, later = settings.wal_bytes_after_checkpoint, settings.wal_bytes_later
     checkpoints = "What a checkpoint costs appends could not be measured: this role may not make one."

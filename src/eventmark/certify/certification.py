@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from eventmark.certify.criteria import Done, Part
-from eventmark.certify.extents import Extent, Ground, extents_of
+from eventmark.certify.extents import CommonGround, Extent, extents_of
 from eventmark.certify.kept import KeptParts
 from eventmark.certify.page import whole_result
 from eventmark.certify.schedule import NEEDED, chosen_extents, least_s, left_over_s
@@ -72,7 +72,7 @@ class Stopped(Exception):
 class Certification:
     """``view`` shows one part's progress; ``say`` is told what will be done, what is, and what came of it."""
 
-    ground: Ground
+    ground: CommonGround
     minutes: int
     resume: bool
     view: View

@@ -63,7 +63,7 @@ GROWTH_FIRST_EVENTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
+class CommonGround:
     """What the parts of a certification have in common."""
 
     job: Job
@@ -83,18 +83,18 @@ class Extent:
 
     seconds: float
     profile: str
-    make: Callable[[Ground, float], Experiment]
+    make: Callable[[CommonGround, float], Experiment]
     events_max: int | None = None
     decides: bool = True
 
-    def job(self, ground: Ground) -> Job:
+    def job(self, ground: CommonGround) -> Job:
         corpus = ground.job.corpus
         if self.events_max is not None and corpus.events > self.events_max:
             corpus = replace(corpus, events=self.events_max)
         return replace(ground.job, profile=PROFILES[self.profile], corpus=corpus)
 
 
-def extents_of(ground: Ground) -> dict[Part, Sequence[Extent]]:
+def extents_of(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
     """Of every part, ascending by what they take; none of a part that the profile or the corpus rules out."""
     if ground.job.existing is not None:
         return _in_use(ground)
@@ -117,7 +117,7 @@ def extents_of(ground: Ground) -> dict[Part, Sequence[Extent]]:
     return _of_profile(ground, found)
 
 
-def _in_use(ground: Ground) -> dict[Part, Sequence[Extent]]:
+def _in_use(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
     """Of data in use: what reads alone, at the pace that is kept there."""
     appends = 3.0 if ground.job.existing is not None and ground.job.existing.appends else 0.0
     found: dict[Part, Sequence[Extent]] = {part: [] for part in Part}
@@ -128,7 +128,7 @@ def _in_use(ground: Ground) -> dict[Part, Sequence[Extent]]:
     return _of_profile(ground, found)
 
 
-def _of_profile(ground: Ground, found: Mapping[Part, Sequence[Extent]]) -> dict[Part, Sequence[Extent]]:
+def _of_profile(ground: CommonGround, found: Mapping[Part, Sequence[Extent]]) -> dict[Part, Sequence[Extent]]:
     quick = ground.job.profile.name == "quick"
     return {
         part: [one for one in extents if one.profile == "quick" or not quick]
@@ -140,10 +140,10 @@ def _plain(seconds: float, profile: str, make: Callable[[], Experiment]) -> Exte
     return Extent(seconds=seconds + PREPARE_S, profile=profile, make=lambda ground, rest_s: make())
 
 
-def _verify(ground: Ground) -> Sequence[Extent]:
+def _verify(ground: CommonGround) -> Sequence[Extent]:
     orderings = (HORIZON.name, NAIVE.name) if ground.job.definition.engine else ()
 
-    def make(ground: Ground, rest_s: float) -> Experiment:
+    def make(ground: CommonGround, rest_s: float) -> Experiment:
         return Verification(orderings=orderings, seconds=60.0, out=ground.out)
 
     return [
@@ -152,7 +152,7 @@ def _verify(ground: Ground) -> Sequence[Extent]:
     ]
 
 
-def _operations(ground: Ground) -> Sequence[Extent]:
+def _operations(ground: CommonGround) -> Sequence[Extent]:
     """The first part on the corpus: seeding is its as well."""
     job = ground.job
     seeding_s = job.corpus.events / ground.loaded_per_s
@@ -163,13 +163,13 @@ def _operations(ground: Ground) -> Sequence[Extent]:
     ]
 
 
-def _cliffs(ground: Ground) -> Sequence[Extent]:
+def _cliffs(ground: CommonGround) -> Sequence[Extent]:
     """A copy of the corpus is filled twice, through its indexes."""
     copied = min(ground.job.corpus.events, COPIED_EVENTS_MAX)
     return [_plain(20.0 + 2 * copied / ground.loaded_per_s, "quick", Cliffs)]
 
 
-def _load_plan(ground: Ground, seconds: float, *, warm_rounds: int = 2) -> LoadPlan:
+def _load_plan(ground: CommonGround, seconds: float, *, warm_rounds: int = 2) -> LoadPlan:
     """A thousand events a second by the usual mix, which has every operation that asks the server."""
     mix = parse_mix("")
     return LoadPlan(
@@ -179,7 +179,7 @@ def _load_plan(ground: Ground, seconds: float, *, warm_rounds: int = 2) -> LoadP
 
 
 def _load(seconds: float) -> Extent:
-    def make(ground: Ground, rest_s: float) -> Experiment:
+    def make(ground: CommonGround, rest_s: float) -> Experiment:
         return Load(plan=_load_plan(ground, seconds, warm_rounds=6), watch=ground.watch)
 
     short = seconds < LOADED_LEAST_S
@@ -192,7 +192,7 @@ def _load(seconds: float) -> Extent:
 
 
 def _capacity(probe_s: float, confirm_s: float, confirm_max_s: float, probes: int) -> Extent:
-    def make(ground: Ground, rest_s: float) -> Experiment:
+    def make(ground: CommonGround, rest_s: float) -> Experiment:
         plan = CapacityPlan(
             load=_load_plan(ground, probe_s), probe_s=probe_s, confirm_s=confirm_s, confirm_max_s=confirm_max_s,
             probes_max=probes,
@@ -204,7 +204,7 @@ def _capacity(probe_s: float, confirm_s: float, confirm_max_s: float, probes: in
 
 
 def _sweep(operations: Sequence[str], level_s: float) -> Extent:
-    def make(ground: Ground, rest_s: float) -> Experiment:
+    def make(ground: CommonGround, rest_s: float) -> Experiment:
         return Sweep(
             operations=operations, seconds=level_s, workers=ground.workers, seed=ground.job.corpus.seed,
             watch=ground.watch,
@@ -215,11 +215,11 @@ def _sweep(operations: Sequence[str], level_s: float) -> Extent:
     return Extent(seconds=seconds, profile="quick" if short else "standard", make=make, decides=not short)
 
 
-def _isolation(ground: Ground, leg_s: float, rounds: int, profile: str) -> Extent:
+def _isolation(ground: CommonGround, leg_s: float, rounds: int, profile: str) -> Extent:
     """Tenants in processes of their own; of the engine's store, in one service, whose pool lets them take turns."""
     in_service = ground.job.definition.engine
 
-    def make(ground: Ground, rest_s: float) -> Experiment:
+    def make(ground: CommonGround, rest_s: float) -> Experiment:
         own = Isolation(leg_s=leg_s, rounds=rounds, warm_rounds=2, rate_per_s=ISOLATED_PER_S)
         return OneService(setting=own) if in_service else own
 
@@ -228,7 +228,7 @@ def _isolation(ground: Ground, leg_s: float, rounds: int, profile: str) -> Exten
     return Extent(seconds=seconds, profile=profile, make=make, decides=rounds > PAIRS_MIN)
 
 
-def _growth(ground: Ground) -> Sequence[Extent]:
+def _growth(ground: CommonGround) -> Sequence[Extent]:
     """The small corpus is what a corpus has, a million at most; the largest volume what the time allows, 10 million.
 
     In less time the log is measured at its largest volume alone; in more on the way there too, which shows the law.
@@ -252,8 +252,8 @@ def _growth(ground: Ground) -> Sequence[Extent]:
     )
 
 
-def _grown(ground: Ground, first: int, volumes: tuple[int, ...], effort: str) -> Extent:
-    def make(ground: Ground, rest_s: float) -> Experiment:
+def _grown(ground: CommonGround, first: int, volumes: tuple[int, ...], effort: str) -> Extent:
+    def make(ground: CommonGround, rest_s: float) -> Experiment:
         return Scale(volumes=volumes, effort=effort, small_events=first)
 
     seconds = (first + volumes[-1]) / ground.loaded_per_s + VOLUME_S[effort] * len(volumes) + PREPARE_S
@@ -263,14 +263,14 @@ def _grown(ground: Ground, first: int, volumes: tuple[int, ...], effort: str) ->
 def _soak(least_s: float) -> Extent:
     """It has what is left over."""
 
-    def make(ground: Ground, rest_s: float) -> Experiment:
+    def make(ground: CommonGround, rest_s: float) -> Experiment:
         return Soak(load=_load_plan(ground, least_s + max(rest_s, 0.0)), watch=ground.watch)
 
     return Extent(seconds=least_s + 10 + PREPARE_S, profile="quick", make=make)
 
 
 def _advice(seconds: float, profile: str) -> Extent:
-    def make(ground: Ground, rest_s: float) -> Experiment:
+    def make(ground: CommonGround, rest_s: float) -> Experiment:
         return Advice(out=ground.out)
 
     return Extent(seconds=seconds + PREPARE_S, profile=profile, make=make)

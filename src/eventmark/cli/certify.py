@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from eventmark.certify.certification import Certification, Stopped
-from eventmark.certify.extents import Ground
+from eventmark.certify.extents import CommonGround
 from eventmark.cli.live import live_view
 from eventmark.cli.load import worker_count
 from eventmark.cli.options import ExistingOptions
@@ -65,7 +65,7 @@ def certify(
     check_published(settings)
     with job_of(settings) as job, served(job, settings) as metering:
         certification = Certification(
-            ground=Ground(job=job, out=out, workers=worker_count(settings), pool=settings.pool),
+            ground=CommonGround(job=job, out=out, workers=worker_count(settings), pool=settings.pool),
             minutes=minutes, resume=resume, view=lambda: live_view(console),
             say=lambda line: console.print(line, soft_wrap=True),
         )  # fmt: skip

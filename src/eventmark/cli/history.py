@@ -20,7 +20,7 @@ from eventmark.git import commit_places, repository_of
 from eventmark.history import (
     Entry,
     FailOn,
-    History,
+    KeptRuns,
     Trends,
     compare_results,
     comparison_exit_code,
@@ -165,12 +165,12 @@ def known_commits(entries: Sequence[Entry]) -> dict[str, int]:
         return {}
 
 
-def _history(directory: Path | None, branch: str | None) -> History:
+def _history(directory: Path | None, branch: str | None) -> KeptRuns:
     if directory is not None and branch is not None:
         raise UsageError("a folder and a branch", remedy="name one of them")
     if branch is not None:
         return read_branch(repository_of(Path.cwd()), branch)
-    return read_runs(directory) if directory is not None else History([], {}, [])
+    return read_runs(directory) if directory is not None else KeptRuns([], {}, [])
 
 
 def _imported(paths: list[Path], better: str, branch: str | None) -> list[Entry]:

@@ -2,9 +2,9 @@
 
 from eventmark.history.compare import compare_results
 from eventmark.history.comparison import (
+    ChangeOutcome,
     Comparison,
     FailOn,
-    Outcome,
     comparison_exit_code,
     encode_comparison,
     fail_on_of,
@@ -15,18 +15,18 @@ from eventmark.history.courses import parse_renames
 from eventmark.history.entries import Entry, entry_of
 from eventmark.history.jmh import read_jmh, read_jmh_files
 from eventmark.history.otava import write_otava
-from eventmark.history.runs import History, Run, read_branch, read_runs
+from eventmark.history.runs import KeptRun, KeptRuns, read_branch, read_runs
 from eventmark.history.tables import read_table
 from eventmark.history.trend_section import trend_result
 from eventmark.history.trends import Trends, encode_trends, find_trends, judge_trends, trends_exit_code
 
 __all__ = [
+    "ChangeOutcome",
     "Comparison",
     "Entry",
     "FailOn",
-    "History",
-    "Outcome",
-    "Run",
+    "KeptRun",
+    "KeptRuns",
     "Trends",
     "compare_results",
     "comparison_exit_code",

@@ -40,7 +40,7 @@ distances, from the level's median, because squares take a single bad run for a 
 Values = NDArray[np.float64]
 
 
-class Step(Document, frozen=True, kw_only=True):
+class LevelStep(Document, frozen=True, kw_only=True):
     """From the run numbered ``at`` on, the level is another. ``confidence`` that it is no accident."""
 
     at: int
@@ -64,32 +64,32 @@ class Drift(Document, frozen=True, kw_only=True):
     confidence: float
 
 
-class Changes(Document, frozen=True, kw_only=True):
+class CourseChanges(Document, frozen=True, kw_only=True):
     """What became of a course. ``told`` False: too few runs to say."""
 
     told: bool
-    steps: list[Step]
+    steps: list[LevelStep]
     drift: Drift | None
     levels: list[float]  # the level at each run
 
 
-def find_changes(values: Sequence[float]) -> Changes:
+def find_changes(values: Sequence[float]) -> CourseChanges:
     """Steps and drift of a course in the order of its runs."""
     course = np.asarray(values, float)
     if len(course) < RUNS_MIN or not np.all(np.isfinite(course)):
-        return Changes(told=False, steps=[], drift=None, levels=[])
+        return CourseChanges(told=False, steps=[], drift=None, levels=[])
     logged = _logged(course)
     if np.ptp(logged) == 0:
-        return Changes(told=True, steps=[], drift=None, levels=course.tolist())
+        return CourseChanges(told=True, steps=[], drift=None, levels=course.tolist())
     noise = _noise(logged)
     ends = _steps(logged / noise)
     starts = _confirmed(logged, ends)
     line = _drift(logged, 0)
     if line is not None and _explained_by_line(logged, noise, line, starts):
-        return Changes(told=True, steps=[], drift=line, levels=_line_levels(course, line))
+        return CourseChanges(told=True, steps=[], drift=line, levels=_line_levels(course, line))
     steps = _told_steps(course, starts)
     since = starts[-1] if starts else 0
-    return Changes(
+    return CourseChanges(
         told=True,
         steps=steps,
         drift=_drift(logged, since) if steps and since else line,
@@ -174,7 +174,7 @@ def _clearest(rows: Values) -> Values:
     return found
 
 
-def _told_steps(course: Values, starts: Sequence[int]) -> list[Step]:
+def _told_steps(course: Values, starts: Sequence[int]) -> list[LevelStep]:
     bounds = [0, *starts, len(course)]
     steps = []
     for place, at in enumerate(starts):
@@ -184,7 +184,7 @@ def _told_steps(course: Values, starts: Sequence[int]) -> list[Step]:
         )
         if abs(after - before) > SHIFT_MIN * abs(before):
             chance = _chance(_logged(window))
-            steps.append(Step(at=at, before=before, after=after, confidence=1 - chance))
+            steps.append(LevelStep(at=at, before=before, after=after, confidence=1 - chance))
     return steps
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from eventmark.errors import UsageError
 from eventmark.history.comparability import check_comparable, machine_differences, noted_differences
 from eventmark.history.comparison import (
+    ChangeOutcome,
     Compared,
     Comparison,
     FigureChange,
     OperationChange,
-    Outcome,
 )
 from eventmark.history.effects import FORKS_MIN, RatioEffect, ratio_effect, slower_share
 from eventmark.judgement.counters import (
@@ -76,17 +76,17 @@ def compare_results(
     )
 
 
-def _outcome_of(effect: RatioEffect, slowdown: float) -> Outcome:
+def _outcome_of(effect: RatioEffect, slowdown: float) -> ChangeOutcome:
     """SAME where the interval lies within the slowdown that matters, either way; else what it excludes."""
     if effect.low is None or effect.high is None:
-        return Outcome.CANNOT_TELL
+        return ChangeOutcome.CANNOT_TELL
     if effect.low > 1 / (1 + slowdown) and effect.high < 1 + slowdown:
-        return Outcome.SAME
+        return ChangeOutcome.SAME
     if effect.low > 1:
-        return Outcome.SLOWER
+        return ChangeOutcome.SLOWER
     if effect.high < 1:
-        return Outcome.FASTER
-    return Outcome.NOT_SLOWER if effect.high < 1 + slowdown else Outcome.CANNOT_TELL
+        return ChangeOutcome.FASTER
+    return ChangeOutcome.NOT_SLOWER if effect.high < 1 + slowdown else ChangeOutcome.CANNOT_TELL
 
 
 def _operation(
@@ -94,9 +94,11 @@ def _operation(
 ) -> OperationChange:
     effects = _effects(base, candidate, confidence) if times else {}
     if base == candidate:
-        outcome, reason = Outcome.SAME, IDENTICAL
+        outcome, reason = ChangeOutcome.SAME, IDENTICAL
     else:
-        outcome, reason = _judged(base, candidate, effects, slowdown) if times else (Outcome.NOT_COMPARED, "")
+        outcome, reason = (
+            _judged(base, candidate, effects, slowdown) if times else (ChangeOutcome.NOT_COMPARED, "")
+        )
     return OperationChange(
         outcome=outcome,
         reason=reason,
@@ -127,23 +129,31 @@ def _effects(base: OperationResult, candidate: OperationResult, confidence: floa
 
 def _judged(
     base: OperationResult, candidate: OperationResult, effects: Mapping[str, RatioEffect], slowdown: float
-) -> tuple[Outcome, str]:
+) -> tuple[ChangeOutcome, str]:
     """The worst of the quantiles; nothing where a client was the bottleneck, for that was measured instead."""
     if candidate.failed > base.failed:
-        return Outcome.SLOWER, f"{candidate.failed} operations failed, {base.failed} before"
+        return ChangeOutcome.SLOWER, f"{candidate.failed} operations failed, {base.failed} before"
     for side, one in (("before", base), ("now", candidate)):
         if one.client.bottleneck:
-            return Outcome.CANNOT_TELL, f"the client was the bottleneck {side}: {one.client.reason}"
+            return ChangeOutcome.CANNOT_TELL, f"the client was the bottleneck {side}: {one.client.reason}"
     if base.mode != candidate.mode:
-        return Outcome.CANNOT_TELL, f"measured in another mode: {base.mode} before, {candidate.mode} now"
+        return (
+            ChangeOutcome.CANNOT_TELL,
+            f"measured in another mode: {base.mode} before, {candidate.mode} now",
+        )
     if not effects:
-        return Outcome.CANNOT_TELL, "no forks were kept"
+        return ChangeOutcome.CANNOT_TELL, "no forks were kept"
     outcomes = {name: _outcome_of(effect, slowdown) for name, effect in effects.items()}
-    for outcome in (Outcome.SLOWER, Outcome.CANNOT_TELL, Outcome.FASTER, Outcome.NOT_SLOWER):
+    for outcome in (
+        ChangeOutcome.SLOWER,
+        ChangeOutcome.CANNOT_TELL,
+        ChangeOutcome.FASTER,
+        ChangeOutcome.NOT_SLOWER,
+    ):
         for name, found in outcomes.items():
             if found is outcome:
                 return outcome, _said(name, effects[name])
-    return Outcome.SAME, _said(QUANTILES[0], effects[QUANTILES[0]])
+    return ChangeOutcome.SAME, _said(QUANTILES[0], effects[QUANTILES[0]])
 
 
 def _said(name: str, effect: RatioEffect) -> str:
@@ -167,9 +177,9 @@ def _slower_share(base: OperationResult, candidate: OperationResult) -> float | 
 
 
 def _figure(base: Figure, candidate: Figure, slowdown: float, *, times: bool) -> FigureChange:
-    outcome, reason = Outcome.NOT_COMPARED, ""
+    outcome, reason = ChangeOutcome.NOT_COMPARED, ""
     if base == candidate:
-        outcome, reason = Outcome.SAME, IDENTICAL
+        outcome, reason = ChangeOutcome.SAME, IDENTICAL
     elif base.exact and candidate.exact:
         outcome, reason = _exact_figure(base, candidate)
     elif times:
@@ -180,24 +190,27 @@ def _figure(base: Figure, candidate: Figure, slowdown: float, *, times: bool) ->
     )  # fmt: skip
 
 
-def _exact_figure(base: Figure, candidate: Figure) -> tuple[Outcome, str]:
+def _exact_figure(base: Figure, candidate: Figure) -> tuple[ChangeOutcome, str]:
     found = counter_change("it", base.value, candidate.value, EXACT)
     said = f"{base.value:.6g} {base.unit} before, {candidate.value:.6g} now"
     if found.change is Change.SAME or not candidate.better:
-        return Outcome.SAME, said
+        return ChangeOutcome.SAME, said
     worse = Change.MORE if candidate.better == "less" else Change.FEWER
-    return Outcome.SLOWER if found.change is worse else Outcome.FASTER, said
+    return ChangeOutcome.SLOWER if found.change is worse else ChangeOutcome.FASTER, said
 
 
-def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[Outcome, str]:
+def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[ChangeOutcome, str]:
     """By the ratio of the two and an interval from both intervals, taken as independent; worse is above 1."""
     if not candidate.better or min(base.value, candidate.value) <= 0:
-        return Outcome.NOT_COMPARED, "neither direction is better, or there is no ratio"
+        return ChangeOutcome.NOT_COMPARED, "neither direction is better, or there is no ratio"
     worse, better = (candidate, base) if candidate.better == "less" else (base, candidate)
     ratio = worse.value / better.value
     bounds = [_log_width(one) for one in (base, candidate)]
     if any(bound is None for bound in bounds):
-        return Outcome.CANNOT_TELL, f"{ratio:.2f} × the base, worse above 1; without intervals to judge by"
+        return (
+            ChangeOutcome.CANNOT_TELL,
+            f"{ratio:.2f} × the base, worse above 1; without intervals to judge by",
+        )
     width = min(LOG_WIDTH_MAX, math.hypot(*(bound for bound in bounds if bound is not None)))
     effect = RatioEffect(
         ratio=ratio, low=ratio * math.exp(-width), high=ratio * math.exp(width), confidence=CONFIDENCE

@@ -18,7 +18,7 @@ COMPARISON_FORMAT = "eventmark-comparison"
 COMPARISON_FORMAT_VERSION = 1
 
 
-class Outcome(StrEnum):
+class ChangeOutcome(StrEnum):
     """What became of something: each but CANNOT_TELL is shown by the evidence."""
 
     SLOWER = "slower"
@@ -62,7 +62,7 @@ class Compared(Document, frozen=True, kw_only=True):
 class OperationChange(Document, frozen=True, kw_only=True):
     """One operation. ``effects`` by quantile; ``slower_share`` as in ``measure.effects``, None where unknown."""
 
-    outcome: Outcome
+    outcome: ChangeOutcome
     reason: str
     base_ms: dict[str, float]
     candidate_ms: dict[str, float]
@@ -78,7 +78,7 @@ class OperationChange(Document, frozen=True, kw_only=True):
 class FigureChange(Document, frozen=True, kw_only=True):
     """One figure. ``outcome`` SLOWER stands for worse, FASTER for better."""
 
-    outcome: Outcome
+    outcome: ChangeOutcome
     reason: str
     unit: str
     base: float
@@ -136,9 +136,9 @@ def comparison_exit_code(verdict: Verdict, fail_on: FailOn) -> int:
 
 
 VERDICTS = {
-    Outcome.SLOWER: Verdict.BROKEN, Outcome.FASTER: Verdict.MET, Outcome.SAME: Verdict.MET,
-    Outcome.NOT_SLOWER: Verdict.MET, Outcome.CANNOT_TELL: Verdict.INCONCLUSIVE,
-    Outcome.NOT_COMPARED: Verdict.INCONCLUSIVE,
+    ChangeOutcome.SLOWER: Verdict.BROKEN, ChangeOutcome.FASTER: Verdict.MET, ChangeOutcome.SAME: Verdict.MET,
+    ChangeOutcome.NOT_SLOWER: Verdict.MET, ChangeOutcome.CANNOT_TELL: Verdict.INCONCLUSIVE,
+    ChangeOutcome.NOT_COMPARED: Verdict.INCONCLUSIVE,
 }  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def _of_times(comparison: Comparison, *, alone: bool) -> Iterator[tuple[str, Ver
         *((name, one) for name, one in comparison.figures.items() if not one.exact),
     ]
     for name, change in changes:
-        if change.outcome is not Outcome.NOT_COMPARED:
+        if change.outcome is not ChangeOutcome.NOT_COMPARED:
             yield name, VERDICTS[change.outcome], change.reason
 
 

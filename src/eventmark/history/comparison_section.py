@@ -6,12 +6,12 @@ import msgspec
 
 from eventmark.history.comparison import (
     VERDICTS,
+    ChangeOutcome,
     Compared,
     Comparison,
     FailOn,
     FigureChange,
     OperationChange,
-    Outcome,
     judge,
 )
 from eventmark.judgement.counters import Change
@@ -105,7 +105,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
             expected=limit,
         )
         for name, change in changes
-        if change.outcome is not Outcome.NOT_COMPARED
+        if change.outcome is not ChangeOutcome.NOT_COMPARED
     ]  # fmt: skip
     found += [
         Finding(

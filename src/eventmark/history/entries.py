@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from eventmark.history.runs import Run
+from eventmark.history.runs import KeptRun
 from eventmark.history.times import read_times
 from eventmark.judgement.counters import WORK_TOLERANCES, with_buffers
 from eventmark.results.results import RunResult
@@ -45,7 +45,7 @@ class Entry:
     blanks: frozenset[str] = frozenset()
 
 
-def entry_of(run: Run) -> Entry:
+def entry_of(run: KeptRun) -> Entry:
     at = read_times([run.result.started_at], lambda _: f"{run.path}, started_at")[0]
     return Entry(
         at=at.timestamp(), moment=run.day, commit=run.commit, file=str(run.path), place=str(run.path), kind=run.kind,

@@ -16,7 +16,7 @@ COMMITS_MAX = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class KeptRun:
     """A result and the file it stands in. ``commit`` is of the tested project, else of the result, else empty."""
 
     path: Path
@@ -52,15 +52,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class KeptRuns:
     """Runs, the oldest first; results that cannot be read, each with the reason; and what is to be told about both."""
 
-    runs: list[Run]
+    runs: list[KeptRun]
     damaged: dict[str, str]
     notes: list[str]
 
 
-def read_runs(directory: Path) -> History:
+def read_runs(directory: Path) -> KeptRuns:
     """Every result in a folder and the folders below it.
 
     Other JSON files are passed over. Raises ``UsageError`` where there is no result at all.
@@ -75,11 +75,11 @@ def read_runs(directory: Path) -> History:
             if is_of_ours(path):
                 damaged[str(path)] = error.message
             continue
-        runs.append(Run(path, result, result.environment.host.revision))
+        runs.append(KeptRun(path, result, result.environment.host.revision))
     return _history(runs, damaged, str(directory))
 
 
-def read_branch(repository: Path, named: str) -> History:
+def read_branch(repository: Path, named: str) -> KeptRuns:
     """``BRANCH:path``: every version of every result that the branch has held at ``path``.
 
     ``path`` is a file that is written anew with each commit, or a folder that files are added to. Raises
@@ -91,7 +91,7 @@ def read_branch(repository: Path, named: str) -> History:
             f"{named!r} names no folder of a branch", remedy="write for example main:docs/results"
         )
     head = commit_of(repository, branch)
-    runs: list[Run] = []
+    runs: list[KeptRun] = []
     damaged: dict[str, str] = {}
     for commit in _commits(repository, head, path):
         for name, content in _of_commit(repository, commit, path):
@@ -101,12 +101,14 @@ def read_branch(repository: Path, named: str) -> History:
                 if is_of_ours(content):
                     damaged[f"{commit[:12]}:{name}"] = error.message
                 continue
-            runs.append(Run(Path(name), result, result.environment.host.revision or commit))
+            runs.append(KeptRun(Path(name), result, result.environment.host.revision or commit))
     shallow = ["The clone is shallow: results from before it was cut off are not seen."]
     return _history(runs, damaged, named, shallow if is_shallow(repository) else ())
 
 
-def _history(runs: Iterable[Run], damaged: dict[str, str], named: str, notes: Iterable[str] = ()) -> History:
+def _history(
+    runs: Iterable[KeptRun], damaged: dict[str, str], named: str, notes: Iterable[str] = ()
+) -> KeptRuns:
     """The oldest first, each run once, the newest ``RUNS_MAX`` of them."""
     once = {run.result.run_id: run for run in runs}
     if not once:
@@ -114,7 +116,7 @@ def _history(runs: Iterable[Run], damaged: dict[str, str], named: str, notes: It
         raise UsageError(why, remedy="name a folder of result.json files")
     ordered = sorted(once.values(), key=lambda run: run.result.started_at)
     left = len(ordered) - RUNS_MAX
-    return History(
+    return KeptRuns(
         runs=ordered[-RUNS_MAX:], damaged=damaged,
         notes=[*notes, *([f"{left} runs older than the newest {RUNS_MAX} are left out."] if left > 0 else [])],
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from eventmark.history.change_points import Step
+from eventmark.history.change_points import LevelStep
 from eventmark.history.comparison import FailOn
 from eventmark.history.trends import Trend, Trends, judge_trends, worsening
 from eventmark.judgement.verdicts import UNDECIDED
@@ -98,7 +98,7 @@ def _remedy(trend: Trend, recent: int) -> str:
     return _remedy_of_step(trend, steps[-1])
 
 
-def _remedy_of_step(trend: Trend, step: Step) -> str:
+def _remedy_of_step(trend: Trend, step: LevelStep) -> str:
     before, since = trend.runs[step.at - 1], trend.runs[step.at]
     if not since.commit or not before.commit:
         return f"see what changed between {before.moment} and {since.moment}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from eventmark.errors import UsageError
-from eventmark.history.change_points import RUNS_MIN, Changes, Drift, Step, find_changes
+from eventmark.history.change_points import RUNS_MIN, CourseChanges, Drift, LevelStep, find_changes
 from eventmark.history.comparison import FailOn, comparison_exit_code
 from eventmark.history.courses import Course, Group, courses, in_order, renamed
 from eventmark.history.entries import Entry
@@ -50,7 +50,7 @@ class Trend(Document, frozen=True, kw_only=True):
     places: list[int]
     of: int
     live: bool
-    changes: Changes
+    changes: CourseChanges
 
     def is_worse(self, ratio: float, slowdown: float = 0.0) -> bool:
         """Whether a change by this factor is for the worse, by ``slowdown`` at least; never where nothing is better."""
@@ -59,7 +59,7 @@ class Trend(Document, frozen=True, kw_only=True):
             ratio > limit if self.better == "less" else ratio < 1 / limit if self.better == "more" else False
         )
 
-    def recent_steps(self, recent: int) -> list[Step]:
+    def recent_steps(self, recent: int) -> list[LevelStep]:
         """The steps among the last ``recent`` runs of those that could have measured it."""
         return [step for step in self.changes.steps if self.places[step.at] >= self.of - recent]
 
@@ -74,7 +74,7 @@ class Trend(Document, frozen=True, kw_only=True):
             f"not measured in the last {self.missed} of {self.of} runs; last on {_said_of_run(self.runs[-1])}"
         )
 
-    def said_of_step(self, step: Step) -> str:
+    def said_of_step(self, step: LevelStep) -> str:
         return (
             f"from {step.before:.4g} to {step.after:.4g} {self.unit}".rstrip()
             + f" ({step.ratio - 1:+.1%}) since {_said_of_run(self.runs[step.at])}, confidence {step.confidence:.1%}"
@@ -196,7 +196,9 @@ def worsening(trend: Trend, recent: int, slowdown: float = SLOWDOWN) -> str:
     steps, drift = trend.recent_steps(recent), trend.changes.drift
     if steps:
         worst = (max if trend.better == "less" else min)(steps, key=lambda step: step.ratio)
-        whole = Step(at=worst.at, before=steps[0].before, after=steps[-1].after, confidence=worst.confidence)
+        whole = LevelStep(
+            at=worst.at, before=steps[0].before, after=steps[-1].after, confidence=worst.confidence
+        )
         if trend.is_worse(whole.ratio, slowdown):
             more = f", and {len(steps) - 1} other steps" if len(steps) > 1 else ""
             said.append(trend.said_of_step(whole) + more)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from altair.utils.schemapi import debug_mode
 
-from eventmark.history import Run, Trends, entry_of, find_trends, judge_trends
+from eventmark.history import KeptRun, Trends, entry_of, find_trends, judge_trends
 from eventmark.history.trends import Trend, worsening
 from eventmark.judgement.verdicts import overall
 from eventmark.report.html import page_environment, page_parts
@@ -22,7 +22,7 @@ WORSE, CHANGED = "worse", "changed"
 
 
 @debug_mode(False)  # each chart is checked as a whole, not each of its parts as well
-def render_history_page(runs: Sequence[Run], page: Path, trends: Trends | None = None) -> str:
+def render_history_page(runs: Sequence[KeptRun], page: Path, trends: Trends | None = None) -> str:
     """The page. ``page`` is where it will stand: reports next to the results are linked from there.
 
     ``trends`` are the history's, found anew where they are not given.
@@ -64,7 +64,7 @@ def _headline(last: RunResult, trends: Trends, reasons: Sequence[str]) -> str:
     return f"{targets}; {'no change can be told yet' if reasons else 'nothing got worse over the runs'}"
 
 
-def history_charts(runs: Sequence[Run], trends: Trends | None = None) -> Iterator[Chart]:
+def history_charts(runs: Sequence[KeptRun], trends: Trends | None = None) -> Iterator[Chart]:
     """The trend of each operation's p95 and of each figure that came more than once, and the growth over volumes.
 
     Steps of the trends are marked.
@@ -114,7 +114,7 @@ def _trend(title: str, unit: str, points: Sequence[Point], steps: Sequence[Point
     return Chart(title=title, mark="line", x="run", y=unit, points=[*several, *marked], dots=dots)
 
 
-def _growth(runs: Sequence[Run]) -> Chart:
+def _growth(runs: Sequence[KeptRun]) -> Chart:
     """p95 of each operation by the events in the table, of the newest run of each volume on the last store."""
     filled = [run for run in runs if run.result.corpus and run.result.operations]
     newest = {
@@ -134,12 +134,12 @@ def _growth(runs: Sequence[Run]) -> Chart:
     )  # fmt: skip
 
 
-def _store_of(run: Run) -> tuple[str, int]:
+def _store_of(run: KeptRun) -> tuple[str, int]:
     environment = run.result.environment
     return environment.store.name, environment.server.version_num // 10_000
 
 
-def _last_verdicts(runs: Sequence[Run]) -> Iterator[Table]:
+def _last_verdicts(runs: Sequence[KeptRun]) -> Iterator[Table]:
     """For each kind of run, each operation's newest figure next to the one before it."""
     for kind in reversed(dict.fromkeys(run.kind for run in runs)):
         alike = [run for run in runs if run.kind == kind]
@@ -151,7 +151,7 @@ def _last_verdicts(runs: Sequence[Run]) -> Iterator[Table]:
             yield Table(title=kind, columns=head, rows=rows)
 
 
-def _last_row(name: str, runs: Sequence[Run]) -> Row:
+def _last_row(name: str, runs: Sequence[KeptRun]) -> Row:
     found = [(run, run.result.operations[name]) for run in runs if name in run.result.operations]
     run, one = found[-1]
     now, before = one.quantile_ms("p95"), found[-2][1].quantile_ms("p95") if len(found) > 1 else None
@@ -159,7 +159,7 @@ def _last_row(name: str, runs: Sequence[Run]) -> Row:
     return [name, one.verdict.value, now, one.target_ms, change, float(len(found)), run.day]
 
 
-def _figures_tables(runs: Sequence[Run]) -> Iterator[Table]:
+def _figures_tables(runs: Sequence[KeptRun]) -> Iterator[Table]:
     """The newest of each figure, with its interval."""
     rows: list[Row] = []
     for name in _names(one.result.figures for one in runs):
@@ -179,7 +179,7 @@ def _names(tables: Iterable[Mapping[str, object]]) -> list[str]:
     return list(dict.fromkeys(name for table in tables for name in table))
 
 
-def _report_link(run: Run, page: Path) -> str:
+def _report_link(run: KeptRun, page: Path) -> str:
     """Where the run's own report stands, as seen from the page; empty where there is none."""
     report = run.path.with_name("report.html")
     if run.path.name != "result.json" or not report.is_file():

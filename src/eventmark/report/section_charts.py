@@ -42,7 +42,9 @@ def _lines(chart: Chart) -> alt.TopLevelMixin:
     series = list(dict.fromkeys(one_line(point.series) for point in chart.points))
     dots = [one_line(name) for name in chart.dots]
     names = chart.mark == "point" and all(isinstance(point.x, str) for point in chart.points)
-    side_by_side = {"xOffset": alt.XOffset("series:N", sort=series)} if names and len(series) > 1 else {}
+    side_by_side: dict[str, Any] = (
+        {"xOffset": alt.XOffset("series:N", sort=series)} if names and len(series) > 1 else {}
+    )
     base = chart_of([_row(point) for point in chart.points]).encode(
         **side_by_side,
         x=_axis("x", chart.x, chart.x_log, chart.points),

@@ -57,14 +57,14 @@ PARTS = 16
 def main() -> int:
     """Answer until there are no more requests. What Eventmark refuses is an answer as well; else it is a crash."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        fork: Fork | None = None
+        fork: OpenSide | None = None
         for line in sys.stdin.buffer:
             try:
                 request = decode_request(line)
                 if isinstance(request, Open):
                     _check_version(request)
                     sample = msgspec.json.decode(Path(request.sample).read_bytes(), type=CorpusSample)
-                    fork = runner.run(Fork.open(request, sample))
+                    fork = runner.run(OpenSide.open(request, sample))
                     answer: Answer = Opened()
                 elif isinstance(request, Prepare | Examine):
                     answer = _answer_once(request, runner)
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 @dataclass(slots=True)
-class Fork:
+class OpenSide:
     """An open store and its operations, measured turn by turn."""
 
     place: Place
@@ -92,7 +92,7 @@ class Fork:
     tallies: Mapping[str, Tally]
 
     @classmethod
-    async def open(cls, request: Open, sample: CorpusSample) -> Fork:
+    async def open(cls, request: Open, sample: CorpusSample) -> OpenSide:
         """Raises ``EventmarkError``."""
         place = request.place
         parts = {name: await _own_sample(request, name, sample) for name in request.operations}

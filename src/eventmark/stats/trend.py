@@ -27,7 +27,7 @@ THIRD_SAMPLES_MIN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trend:
+class Slope:
     """A slope per second with its 95% interval. ``inflation`` is of its variance."""
 
     slope: float
@@ -42,7 +42,7 @@ class Trend:
         return Verdict.MET if self.high < negligible else Verdict.INCONCLUSIVE
 
 
-def trend_of(at_s: Sequence[float], values: Sequence[float]) -> Trend | None:
+def trend_of(at_s: Sequence[float], values: Sequence[float]) -> Slope | None:
     """The Theil-Sen slope of window medians, in units per second; None of too few samples.
 
     Its interval is Sen's, by Kendall's rank statistic, widened as the autocorrelation of the residuals widens
@@ -59,7 +59,7 @@ def trend_of(at_s: Sequence[float], values: Sequence[float]) -> Trend | None:
     independent = max(len(x) / inflation - 2, 1.0)
     student = float(stats.t.ppf(0.5 + CONFIDENCE / 2, independent) / stats.norm.ppf(0.5 + CONFIDENCE / 2))
     widened = math.sqrt(inflation) * student
-    return Trend(
+    return Slope(
         slope=float(slope), low=float(slope - (slope - low) * widened), high=float(slope + (high - slope) * widened),
         inflation=inflation,
     )  # fmt: skip

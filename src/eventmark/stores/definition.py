@@ -17,8 +17,8 @@ from eventmark.engine.statements import Statement, read_statements
 from eventmark.errors import StoreDefinitionError, UsageError
 from eventmark.results.targets import Target, targets_from
 from eventmark.stores.conflict import ConflictForm
+from eventmark.stores.definition_file import COLUMN, DefinitionFile, nearest
 from eventmark.stores.migrations import KINDS, Rules, ScriptFile, migration_files, up_sections
-from eventmark.stores.settings_file import COLUMN, SettingsFile, nearest
 from eventmark.text_files import NotTextError, read_text
 from eventmark.workload import ONLY_TENANT, Naming
 
@@ -165,7 +165,7 @@ def read_definition(directory: Path) -> StoreDefinition:
     """Read a store's folder. Raises ``StoreDefinitionError`` that names file and line."""
     toml_path = directory / "store.toml"
     settings, text = _read_toml(toml_path)
-    where = SettingsFile(toml_path, text)
+    where = DefinitionFile(toml_path, text)
     where.check_keys(settings, KEYS)
     name = where.text(settings, "name", _NAME, default=directory.resolve().name.lower())
     engine = where.text(settings, "engine", default="")
@@ -251,7 +251,7 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], str]:
         raise StoreDefinitionError(str(error), path=str(path), line=int(found[1]) if found else 1) from error
 
 
-def _schema_files(where: SettingsFile, settings: Mapping[str, Any]) -> tuple[ScriptFile, ...]:
+def _schema_files(where: DefinitionFile, settings: Mapping[str, Any]) -> tuple[ScriptFile, ...]:
     """Of schema.sql, or of the migrations that store.toml names."""
     own = where.path.parent / "schema.sql"
     if "schema" not in settings:
@@ -297,7 +297,7 @@ def read_script_file(path: Path, *, required: bool) -> str:
         ) from error
 
 
-def _payload(where: SettingsFile, settings: Mapping[str, Any], engine: str) -> str:
+def _payload(where: DefinitionFile, settings: Mapping[str, Any], engine: str) -> str:
     """The type of the engine's payloads; a store of SQL files has it in its schema.sql."""
     payload = where.text(settings, "payload", default=DEFAULT_PAYLOAD)
     if "payload" in settings and not engine:
@@ -367,7 +367,7 @@ def _capabilities(
     return capabilities, absent
 
 
-def _conflict(where: SettingsFile, settings: Mapping[str, Any]) -> ConflictForm:
+def _conflict(where: DefinitionFile, settings: Mapping[str, Any]) -> ConflictForm:
     table = where.table(settings, "conflict")
     where.check_keys(table, ("sqlstate", "message"))
     if table and "sqlstate" not in table:
@@ -376,7 +376,7 @@ def _conflict(where: SettingsFile, settings: Mapping[str, Any]) -> ConflictForm:
     return ConflictForm(sqlstate=sqlstate, message=where.text(table, "message", default="") or "*")
 
 
-def _targets(where: SettingsFile, settings: Mapping[str, Any]) -> dict[str, Target]:
+def _targets(where: DefinitionFile, settings: Mapping[str, Any]) -> dict[str, Target]:
     try:
         overlaid = targets_from(where.table(settings, "targets"), str(where.path))
     except UsageError as error:

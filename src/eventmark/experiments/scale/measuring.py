@@ -91,7 +91,7 @@ EFFORTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class SampledCorpus:
     """A corpus, and what is drawn from it."""
 
     job: Job
@@ -118,14 +118,19 @@ class _Rounds:
         self.scans: dict[str, dict[str, float]] = {}
 
 
-def side_of(job: Job, schema: str, plan: CorpusPlan, volume: int) -> Side:
+def side_of(job: Job, schema: str, plan: CorpusPlan, volume: int) -> SampledCorpus:
     """The corpus in ``schema``, that has ``volume`` of the plan's events."""
     own = replace(job, schema=schema, corpus=plan)
-    return Side(job=own, sample=draw_sample(replace(own, corpus=replace(plan, events=volume))))
+    return SampledCorpus(job=own, sample=draw_sample(replace(own, corpus=replace(plan, events=volume))))
 
 
 def measure_volume(
-    volume: int, small: Side, large: Side, effort: Effort, growth: Growth, progress: Progress
+    volume: int,
+    small: SampledCorpus,
+    large: SampledCorpus,
+    effort: Effort,
+    growth: Growth,
+    progress: Progress,
 ) -> Step:
     """Everything of one volume; what was appended meanwhile is taken out again. Raises ``CannotRunError``."""
     began_s = time.monotonic()
@@ -148,7 +153,9 @@ def measure_volume(
     )  # fmt: skip
 
 
-async def _looked_at(connection: asyncpg.Connection[Any], small: Side, large: Side) -> _Before:
+async def _looked_at(
+    connection: asyncpg.Connection[Any], small: SampledCorpus, large: SampledCorpus
+) -> _Before:
     server, notes = large.job.server, {}
     relations_large, missing = await relations_of(connection, server, large.job.schema)
     relations_small, _ = await relations_of(connection, server, small.job.schema)
@@ -162,7 +169,7 @@ async def _looked_at(connection: asyncpg.Connection[Any], small: Side, large: Si
     )
 
 
-def operations_of(side: Side, effort: Effort) -> tuple[list[str], dict[str, str]]:
+def operations_of(side: SampledCorpus, effort: Effort) -> tuple[list[str], dict[str, str]]:
     """What can be measured, and what cannot with its reason."""
     capabilities = side.job.definition.capabilities
     left_out = f"the {effort.profile.name} profile leaves it out"
@@ -176,7 +183,12 @@ def operations_of(side: Side, effort: Effort) -> tuple[list[str], dict[str, str]
 
 
 def _measure_rounds(
-    volume: int, small: Side, large: Side, effort: Effort, found: _Rounds, progress: Progress
+    volume: int,
+    small: SampledCorpus,
+    large: SampledCorpus,
+    effort: Effort,
+    found: _Rounds,
+    progress: Progress,
 ) -> None:
     """Rounds go around all operations, so that a drift of the machine meets all of them."""
     names, _ = operations_of(large, effort)
@@ -190,7 +202,7 @@ def _measure_rounds(
     progress(stage, total, total)
 
 
-def _task(name: str, small: Side, large: Side, effort: Effort, number: int) -> RoundTask:
+def _task(name: str, small: SampledCorpus, large: SampledCorpus, effort: Effort, number: int) -> RoundTask:
     """Each round, and then each account, appends to streams of its own."""
     tasks = [
         ForkTask(
@@ -204,7 +216,12 @@ def _task(name: str, small: Side, large: Side, effort: Effort, number: int) -> R
 
 
 def _account(
-    volume: int, small: Side, large: Side, effort: Effort, found: _Rounds, progress: Progress
+    volume: int,
+    small: SampledCorpus,
+    large: SampledCorpus,
+    effort: Effort,
+    found: _Rounds,
+    progress: Progress,
 ) -> None:
     """Single calls, by a process that stays."""
     names = [name for name in operations_of(large, effort)[0] if OPERATIONS[name].statement]
@@ -226,7 +243,9 @@ def _account(
     progress(stage, len(names), len(names))
 
 
-def _scans_per_call(before: dict[str, int], large: Side, accounts: Sequence[AccountPair]) -> dict[str, float]:
+def _scans_per_call(
+    before: dict[str, int], large: SampledCorpus, accounts: Sequence[AccountPair]
+) -> dict[str, float]:
     """Searches in each index of the large corpus for one call, those before the account counted as well."""
     after = ask(large.job.server.dsn, index_scans, large.job.schema)
     calls = sum(len(pair.large.latency_ns) + WARM_CALLS for pair in accounts)
@@ -239,7 +258,7 @@ def _scans_per_call(before: dict[str, int], large: Side, accounts: Sequence[Acco
     }
 
 
-def _read_much(volume: int, large: Side) -> list[LargeRead]:
+def _read_much(volume: int, large: SampledCorpus) -> list[LargeRead]:
     if not large.job.definition.capabilities.all_tenants_stream:
         return []
     places = places_for(large.sample.positions, volume)
@@ -254,14 +273,14 @@ def _read_much(volume: int, large: Side) -> list[LargeRead]:
         ]  # fmt: skip
 
 
-async def _tidy(*sides: Side) -> None:
+async def _tidy(*sides: SampledCorpus) -> None:
     for side in sides:
         await remove_appended(
             side.job.server.dsn, side.job.definition, side.job.schema, side.job.corpus.events
         )
 
 
-def _count_plans(large: Side, progress: Progress) -> list[Counter]:
+def _count_plans(large: SampledCorpus, progress: Progress) -> list[Counter]:
     return [
         Counter(
             statement=plan.statement, condition=plan.condition, kind=plan.plan_kind, buffers=plan.work["buffers"],

@@ -24,7 +24,7 @@ from eventmark.results.results import (
     Verdict,
     columns,
 )
-from eventmark.stats.trend import Trend
+from eventmark.stats.trend import Slope
 
 ANSWERED_SHARE_MIN = 0.98
 """Of what was offered, within the time: the rest is what may still be under way at the end, and no queue."""
@@ -106,7 +106,7 @@ def _negligible(soaked: Soaked, side: str) -> float:
     return NEGLIGIBLE_MIB_PER_H + (records if side == "client" else 0.0)
 
 
-def _per_hour(trend: Trend) -> str:
+def _per_hour(trend: Slope) -> str:
     slope, low, high = (value * _S_PER_H for value in (trend.slope, trend.low, trend.high))
     return f"{slope:+.3g} MiB an hour, 95% interval {low:+.3g} to {high:+.3g}"
 

@@ -10,7 +10,7 @@ from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.results.results import OperationResult, Verdict
 from eventmark.server import Relation
 from eventmark.stats.ratios import Ratio
-from eventmark.stats.trend import Trend, last_to_first_third, trend_of
+from eventmark.stats.trend import Slope, last_to_first_third, trend_of
 
 SETTLED_SHARE = 0.2
 """Of the run is left out of slopes of memory: allocators and caches are filled by then."""
@@ -43,7 +43,7 @@ class Soaked:
             self.upkeep.before.get(self.events_table)
         )
 
-    def memory(self, side: str, *, since: float = SETTLED_SHARE) -> Trend | None:
+    def memory(self, side: str, *, since: float = SETTLED_SHARE) -> Slope | None:
         """The slope of private memory from a share of the run on, MiB per second."""
         if self.outcome.seconds < SOAKED_LEAST_S:
             return None

@@ -13,7 +13,7 @@ from eventmark.errors import StoreDefinitionError
 COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
-class SettingsFile:
+class DefinitionFile:
     """Values of a TOML file, and errors that name the line they stand on."""
 
     def __init__(self, path: Path, text: str) -> None:
