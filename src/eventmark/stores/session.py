@@ -17,11 +17,12 @@ from eventmark.engine.pool import Observer, Opening
 from eventmark.engine.translation import translated_append_error
 from eventmark.errors import EventStoreError
 from eventmark.results.targets import is_own
+from eventmark.stores.answers import append_answer, token_of_row
 from eventmark.stores.conflict import stored_nothing
 from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.install import open_store
 from eventmark.stores.pooled import PooledStore
-from eventmark.stores.sql_store import SqlEventStore, append_answer, token_of_row
+from eventmark.stores.sql_store import SqlEventStore
 from eventmark.stores.values import Encoder, encoder_of
 
 
@@ -62,7 +63,7 @@ class StoreSessions:
     ) -> AppendResult:
         """The result of an append by its answer's last row and command tag, see ``stores.conflict.stored_nothing``.
 
-        Raises as ``stores.sql_store.append_answer`` does.
+        Raises as ``stores.answers.append_answer`` does.
         """
         refused = stored_nothing(row, tag, is_void=is_void)
         return append_answer(row or {}, refused, stream, expected_version, count)

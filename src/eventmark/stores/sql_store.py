@@ -26,7 +26,7 @@ from eventmark.domain import (
     TransactionId,
 )
 from eventmark.domain.tokens import tenant_mark
-from eventmark.engine.appending import append_result, version_conflict
+from eventmark.engine.appending import version_conflict
 from eventmark.engine.pool import Pool, Session
 from eventmark.engine.receiving import BATCH_BYTES_MAX, Cutter
 from eventmark.engine.records import EventRecord
@@ -47,7 +47,8 @@ from eventmark.errors import (
     TokenRefusedError,
 )
 from eventmark.server.search_path import confined_dsn
-from eventmark.stores.conflict import is_conflict, stored_nothing
+from eventmark.stores.answers import NOT_TOLD, append_result_of, token_of_row
+from eventmark.stores.conflict import is_conflict
 from eventmark.stores.definition import StoreDefinition
 from eventmark.stores.parameters import PER_EVENT_PARAMETERS, append_values, event_values, snapshot_values
 from eventmark.stores.shape import read_shape
@@ -60,8 +61,6 @@ ACQUIRE_TIMEOUT_S = 30.0
 OPERATION_TIMEOUT_S = 60.0
 _UNMARKED = UUID(int=0)
 """The identity of a store that Eventmark did not make: its tokens are of this process alone."""
-
-NOT_TOLD = -1  # the version of a stream, by a refusal that does not say it
 
 
 class SqlEventStore:
@@ -229,7 +228,7 @@ class SqlEventStore:
             rows = await session.fetch("append_events", *self._arguments("append_events", values))
         except DRIVER_ERRORS as error:
             raise self.append_error(error, stream, expected_version, values["event_ids"]) from error
-        return _append_result(session, rows, stream, expected_version, len(events))
+        return append_result_of(session, rows, stream, expected_version, len(events))
 
     async def _append_one_by_one(
         self, session: Session, stream: StreamId, values: Mapping[str, Any]
@@ -239,7 +238,7 @@ class SqlEventStore:
             for place in range(len(values["event_ids"])):
                 one = {**values, **event_values(values, place)}
                 rows = await session.fetch("append_events", *self._arguments("append_events", one))
-                result = _append_result(session, rows, stream, one["expected_version"], 1)
+                result = append_result_of(session, rows, stream, one["expected_version"], 1)
         return result
 
     def append_error(
@@ -313,36 +312,3 @@ class SqlEventStore:
     def _token(self, place: Mapping[str, Any]) -> TrackingToken:
         tail = TrackingToken(self.store_id, self.epoch, TransactionId(0), GlobalSequence(0))
         return token_of_row(tail, place, by_transaction=self.definition.ordering == "transaction-id")
-
-
-def token_of_row(tail: TrackingToken, place: Mapping[str, Any], *, by_transaction: bool) -> TrackingToken:
-    """The token of an event's place in the store that ``tail`` is of."""
-    return replace(
-        tail,
-        transaction_id=TransactionId(place.get("transaction_id", 0) if by_transaction else 0),
-        global_sequence=GlobalSequence(place.get("global_sequence_id") or 0),
-    )
-
-
-def _append_result(
-    session: Session, rows: Sequence[Any], stream: StreamId, expected_version: int, count: int
-) -> AppendResult:
-    prepared = session.prepared("append_events")
-    is_void = all(column.type.name == "void" for column in prepared.get_attributes())
-    refused = stored_nothing(dict(rows[-1]) if rows else None, prepared.get_statusmsg(), is_void=is_void)
-    return append_answer(dict(rows[-1]) if rows else {}, refused, stream, expected_version, count)
-
-
-def append_answer(
-    row: Mapping[str, Any], refused: bool, stream: StreamId, expected_version: int, count: int
-) -> AppendResult:
-    """Of the last row that the statement answered with, if any; ``refused`` as ``conflict.stored_nothing`` says.
-
-    Raises ``VersionConflictError`` or ``TransactionOrderError``.
-    """
-    answer = (
-        None if refused else row.get("last_global_sequence", 0),
-        row.get("actual_version", NOT_TOLD),
-        row.get("transaction_id", 0),
-    )
-    return append_result(answer, stream, expected_version, count)
