@@ -8,11 +8,11 @@ import msgspec
 
 from eventmark.judgement.verdicts import judge_orderings, judged
 from eventmark.report.numbers import NONE, duration, significant, whole
+from eventmark.report.sections import faults_of
 from eventmark.report.text import counted, cut
 from eventmark.results.results import (
     Block,
     Chart,
-    Column,
     Finding,
     Latency,
     OrderingResult,
@@ -20,11 +20,10 @@ from eventmark.results.results import (
     RunResult,
     Section,
     Table,
-    Verdict,
+    columns,
 )
 
 FINDING_MAX = 400
-SECTION = "orderings"
 _NOTE = (
     "Lost, twice and out of order are summed over the consumers; rates are of writers at full speed; latencies "
     "are p50 / p95 of single appends at a steady rate during slow transactions: until acknowledged, from there until "
@@ -45,7 +44,7 @@ def orderings_section(orderings: Sequence[OrderingResult]) -> Section:
     """A row for each; what was found against those that count; folded away, how each was hunted."""
     subjects = judged(orderings)
     return Section(
-        name=SECTION,
+        name="orderings",
         title="Orderings",
         verdict=judge_orderings(orderings)[0],
         text=[
@@ -67,7 +66,7 @@ def price_table(orderings: Sequence[OrderingResult]) -> Table:
     """What each ordering lost and what it costs."""
     return Table(
         title="",
-        columns=[Column(name=name) for name in _HEAD],
+        columns=columns(*_HEAD),
         rows=[
             [
                 one.ordering, one.verdict.value, one.committed, one.lost, one.duplicated, one.out_of_order,
@@ -78,11 +77,6 @@ def price_table(orderings: Sequence[OrderingResult]) -> Table:
         ],
         note=_NOTE,
     )  # fmt: skip
-
-
-def faults_of(one: OrderingResult) -> list[Finding]:
-    """The invariants that do not hold."""
-    return [finding for finding in one.findings if finding.verdict is not Verdict.MET]
 
 
 def _named(subject: OrderingResult, fault: Finding) -> Finding:

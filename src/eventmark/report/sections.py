@@ -12,7 +12,7 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from eventmark.report import numbers
-from eventmark.results.results import Block, Column, Finding, Section, Table, Verdict, columns
+from eventmark.results.results import Block, Column, Finding, OrderingResult, Section, Table, Verdict, columns
 from eventmark.text import one_line, plain
 
 CELL_WIDTH = 80
@@ -51,9 +51,9 @@ def is_number_column(table: Table, place: int) -> bool:
     return bool(cells) and all(not isinstance(cell, str) or _PAIR.fullmatch(cell) for cell in cells)
 
 
-def faults_of(section: Section) -> list[Finding]:
+def faults_of(shown: Section | OrderingResult) -> list[Finding]:
     """The findings that are not MET."""
-    return [finding for finding in section.findings if finding.verdict is not Verdict.MET]
+    return [finding for finding in shown.findings if finding.verdict is not Verdict.MET]
 
 
 def render_section(section: Section, *, brief: bool = False) -> RenderableType:
