@@ -14,7 +14,7 @@ from eventmark.domain import (
     TransactionId,
 )
 from eventmark.engine.appending import append_result
-from eventmark.engine.pooled_session import Session
+from eventmark.engine.pool import Session
 from eventmark.stores.conflict import stored_nothing
 
 NOT_TOLD = -1  # the version of a stream, by a refusal that does not say it
