@@ -21,7 +21,7 @@ from eventmark.report.markdown import (
     table_lines,
 )
 from eventmark.report.numbers import NONE, against, milliseconds, whole
-from eventmark.report.orderings import price_table
+from eventmark.report.orderings import price_tables
 from eventmark.report.summary import parts_shown, tallies
 from eventmark.report.text import counted, cut
 from eventmark.results.files import read_result, write_whole
@@ -309,7 +309,7 @@ def _hunt(result: RunResult, *, level: int = 2) -> list[str]:
         f"{numbers.duration(result.seconds)} in all, {cell(result.environment.host.cpu_model)}, "
         f"{counted(result.environment.host.cpu_count, 'core')}.",
         "",
-        *table_lines(price_table(result.orderings)),
+        *(line for one in price_tables(result.orderings) for line in table_lines(one)),
     ]
 
 

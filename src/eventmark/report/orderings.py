@@ -24,15 +24,13 @@ from eventmark.results.results import (
 )
 
 FINDING_MAX = 400
-_NOTE = (
-    "Lost, twice and out of order are summed over the consumers; rates are of writers at full speed; latencies "
-    "are p50 / p95 of single appends at a steady rate during slow transactions: until acknowledged, from there until "
-    "a consumer has the event, and from the call until it is handled."
+_LATENCIES = ("append", "visible", "handled")
+_LOST_NOTE = "Lost, twice and out of order are summed over the consumers."
+_PRICE_NOTE = (
+    "Rates are of writers at full speed. Latencies are p50 / p95 of single appends at a steady rate during slow "
+    "transactions: until acknowledged, from there until a consumer has the event, and from the call until it is "
+    "handled."
 )
-_HEAD = (
-    "ordering", "verdict", "committed", "lost", "twice", "out of order", "conflicts", "appends/s", "events/s",
-    "append p50 / p95, ms", "visible p50 / p95, ms", "handled p50 / p95, ms",
-)  # fmt: skip
 
 
 def shown_sections(result: RunResult) -> list[Section]:
@@ -53,7 +51,7 @@ def orderings_section(orderings: Sequence[OrderingResult]) -> Section:
             if one not in subjects and faults_of(one)
         ],
         findings=[_named(subject, one) for subject in subjects for one in faults_of(subject)],
-        tables=[price_table(orderings)],
+        tables=price_tables(orderings),
         charts=[_latency_chart(orderings), _rate_chart(orderings)],
         blocks=[
             Block(title=f"{one.ordering}: {one.verdict.value}, {one.description}", text=_account(one))
@@ -62,21 +60,33 @@ def orderings_section(orderings: Sequence[OrderingResult]) -> Section:
     )
 
 
-def price_table(orderings: Sequence[OrderingResult]) -> Table:
-    """What each ordering lost and what it costs."""
-    return Table(
-        title="",
-        columns=columns(*_HEAD),
-        rows=[
-            [
-                one.ordering, one.verdict.value, one.committed, one.lost, one.duplicated, one.out_of_order,
-                one.conflicts, round(one.appends_per_s), round(one.events_per_s), _two(one.append_ms),
-                _two(one.visible_ms), _two(one.handled_ms),
-            ]
-            for one in orderings
-        ],
-        note=_NOTE,
-    )  # fmt: skip
+def price_tables(orderings: Sequence[OrderingResult]) -> list[Table]:
+    """What each ordering lost, and what it costs."""
+    return [
+        Table(
+            title="What was lost", note=_LOST_NOTE,
+            columns=columns("ordering", "verdict", "committed", "lost", "twice", "out of order", "conflicts"),
+            rows=[
+                [
+                    one.ordering, one.verdict.value, one.committed, one.lost, one.duplicated, one.out_of_order,
+                    one.conflicts,
+                ]
+                for one in orderings
+            ],
+        ),
+        Table(
+            title="What it costs", note=_PRICE_NOTE,
+            columns=columns("ordering", "appends/s", "events/s", *(f"{what} ms, p50 / p95" for what in _LATENCIES)),
+            rows=[
+                [one.ordering, round(one.appends_per_s), round(one.events_per_s), *map(_two, _latencies(one).values())]
+                for one in orderings
+            ],
+        ),
+    ]  # fmt: skip
+
+
+def _latencies(one: OrderingResult) -> dict[str, Latency | None]:
+    return dict(zip(_LATENCIES, (one.append_ms, one.visible_ms, one.handled_ms), strict=True))
 
 
 def _named(subject: OrderingResult, fault: Finding) -> Finding:
@@ -114,9 +124,7 @@ def _latency_chart(orderings: Sequence[OrderingResult]) -> Chart:
         points=[
             Point(x=one.ordering, series=what, y=latency.p95, low=max(latency.p50, 0.001), high=latency.p99)
             for one in orderings
-            for what, latency in (
-                ("append", one.append_ms), ("visible", one.visible_ms), ("handled", one.handled_ms),
-            )
+            for what, latency in _latencies(one).items()
             if latency is not None and latency.p95 > 0
         ],
     )  # fmt: skip
