@@ -152,7 +152,7 @@ def test_trend_shows_the_commit_and_writes_what_otava_reads(eventmark: Eventmark
         (("results", "--fail-on", "never"), 0, "step"),
         (("results", "--recent", "2"), 0, "step"),
         (("results", "--recent", "0"), 2, "--recent"),
-        (("none",), 2, "no folder"),
+        (("none",), 2, "is not a folder"),
         ((), 2, "history is empty"),
         (("results", "--branch", "main:results"), 2, "a folder and a branch"),
         (("--branch", "main:results"), 2, "no git repository"),

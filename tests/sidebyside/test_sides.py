@@ -103,11 +103,11 @@ def test_a_server_is_shown_without_its_password() -> None:
     ("base", "candidate", "store", "said"),
     [
         ("none", "HEAD", "db/my-store", "'none' is not a commit"),
-        ("--all", "HEAD", "db/my-store", "no commit"),
+        ("--all", "HEAD", "db/my-store", "is not a commit"),
         ("HEAD", "HEAD", "db/other", "no store db/other"),
         ("HEAD", "HEAD", "eaf", "no store of its own"),
         ("HEAD", "HEAD", "/somewhere", "lies in no revision"),
-        ("server:", "HEAD", "db/my-store", "no commit"),
+        ("server:", "HEAD", "db/my-store", "is not a commit"),
         ("server:work_mem", "server:default", "eaf", "not a server setting"),
         ("server:x='1", "server:default", "eaf", "not a server setting"),
         ("", "HEAD", "db/my-store", "without a name"),

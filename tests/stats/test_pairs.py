@@ -39,7 +39,7 @@ def test_one_pair_has_no_interval_and_proves_nothing() -> None:
 
 @pytest.mark.parametrize("sides", [([], []), ([1.0], [1.0, 2.0])])
 def test_what_is_no_pair_is_refused(sides: tuple[list[float], list[float]]) -> None:
-    with pytest.raises(ValueError, match="no pairs"):
+    with pytest.raises(ValueError, match="not pairs"):
         paired_ratio(*sides)
 
 

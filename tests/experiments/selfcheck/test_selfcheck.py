@@ -63,7 +63,7 @@ from eventmark.stores import find_store
 from eventmark.workload import CorpusPlan
 
 MS = 1_000_000
-WAKING_MS_MAX = 2.0  # half of a scheduler's turn on a crowded machine: more is no waking
+WAKING_MS_MAX = 4.0  # a scheduler's whole turn on a crowded machine: more is no waking
 
 
 def job_on(server: Server) -> Job:
