@@ -25,8 +25,10 @@ def test_a_hunt_of_the_control_finds_lost_events_and_states_how_to_see_it_again(
     assert done.code == 1, done.err
     said = " ".join(done.out.split())
     assert "never received" in said
-    assert "What to do: Read below the oldest transaction" in said
-    assert "again: eventmark verify --ordering naive --events 5000 --seed 1" in " ".join(done.out.split())
+    assert "Read below the oldest transaction" in said
+    assert "Then hunt again: eventmark verify --ordering naive --events 5000 --seed 1" in " ".join(
+        done.out.split()
+    )
     result = read_result(tmp_path / "out" / "result.json")
     assert result.verdict is Verdict.BROKEN
     assert result.orderings[0].lost > 0
@@ -52,8 +54,10 @@ def test_a_store_that_loses_events_is_broken_at_the_first_look(
     assert done.code == 1, done.err
     said = " ".join(done.out.split())
     assert "never received" in said
-    assert "What to do: Read below the oldest transaction" in said
-    assert "again: eventmark verify --store eaf-v3 --events 5000 --seed 1" in " ".join(done.out.split())
+    assert "Read below the oldest transaction" in said
+    assert "Then hunt again: eventmark verify --store eaf-v3 --events 5000 --seed 1" in " ".join(
+        done.out.split()
+    )
     assert asyncio.run(schemas(database)) == ["public"]
 
 
