@@ -17,8 +17,6 @@ from eventmark.certify.certification import Certification, Stopped
 from eventmark.certify.criteria import Part
 from eventmark.certify.extents import CommonGround, Extent, extents_of
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.experiments.isolation.isolation import Isolation
-from eventmark.experiments.isolation.one_service import OneService
 from eventmark.jobs.job import Existing, Job
 from eventmark.jobs.kernel import Interrupted
 from eventmark.jobs.profiles import find_profile
@@ -245,15 +243,6 @@ def test_extents_ascend_and_a_corpus_that_is_too_small_has_none_of_growth(events
         seconds = [one.seconds for one in extents]
         assert seconds == sorted(seconds)
         assert bool(extents) is (part is not Part.GROWTH or events >= 20_000)
-
-
-def test_tenants_share_a_service_where_the_engine_serves_them_and_have_processes_of_their_own_elsewhere() -> (
-    None
-):
-    for store, experiment in (("eaf", OneService), ("eaf-v3", Isolation)):
-        ground = CommonGround(job=a_job(store=store), out=Path(), workers=1, pool=10)
-        made = [one.make(ground, 0.0) for one in extents_of(ground)[Part.ISOLATION]]
-        assert {type(one) for one in made} == {experiment}
 
 
 def test_of_data_in_use_the_parts_that_write_or_burden_it_are_left_out_and_said_beforehand(

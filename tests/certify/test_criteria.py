@@ -228,12 +228,3 @@ def test_data_in_use_breaks_what_was_measured_and_is_undecided_where_that_is_mis
     nothing = Done(parts={}, ruled_out=NOT_IN_USE)
     assert answered(nothing)["indexes"].verdict is INCONCLUSIVE
     assert verdict_of(criteria(nothing), nothing)[0] is INCONCLUSIVE
-
-
-@pytest.mark.parametrize(("beside", "verdict"), [("with the bound", BROKEN), ("without the bound", MET)])
-def test_a_service_is_judged_with_the_bound_on_one_tenants_connections(beside: str, verdict: Verdict) -> None:
-    name = "append_events[1], beside bulk-append" + (f" {beside}" if "without" in beside else "")
-    service = msgspec.structs.replace(
-        all_met()[Part.ISOLATION], operations={name: operation(BROKEN, "too slow")}
-    )
-    assert answered(done(isolation=service))["tenants-isolated"].verdict is verdict

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from eventmark.certify import figures
-from eventmark.experiments.isolation.legs import Way
 from eventmark.experiments.soak.soak_report import MEMORY_OF, OVER_TIME
 from eventmark.jobs.bottleneck import SECTION_NAME as BOTTLENECK
 from eventmark.jobs.bottleneck import TO_TRY
@@ -244,12 +243,6 @@ def _measured(part: Part, result: RunResult) -> Iterator[Seen]:
     yield from _operations(part, result)
 
 
-def _isolated(part: Part, result: RunResult) -> Iterator[Seen]:
-    """Of one service, with the bound on one tenant's connections; without it, it is measured for comparison."""
-    yield from _findings(part, result)
-    yield from (one for one in _operations(part, result) if Way.UNBOUNDED not in one.what)
-
-
 def _is_memory(section: Section, finding: Finding) -> bool:
     return finding.name.startswith(MEMORY_OF)
 
@@ -339,7 +332,7 @@ QUESTIONS = (
     ),
     Question(
         name="tenants-isolated", text="Are tenants isolated from each other's load?", about="tenants",
-        needs=(Part.ISOLATION,), looks={Part.ISOLATION: _isolated}, tells={Part.ISOLATION: figures.isolation_figure},
+        needs=(Part.ISOLATION,), looks={Part.ISOLATION: _measured}, tells={Part.ISOLATION: figures.isolation_figure},
     ),
     Question(
         name="stress", text="Does it recover from stress with every append stored?",

@@ -19,9 +19,6 @@ from eventmark.experiments.hunt.verification import Verification
 from eventmark.experiments.isolation.aggressors import KINDS
 from eventmark.experiments.isolation.isolation import Isolation
 from eventmark.experiments.isolation.isolation_report import PAIRS_MIN
-from eventmark.experiments.isolation.legs import Way
-from eventmark.experiments.isolation.lone_tenant import OPERATIONS as LONE
-from eventmark.experiments.isolation.one_service import OneService
 from eventmark.experiments.load.capacity import CapacityPlan, CapacitySearch
 from eventmark.experiments.load.load import Load
 from eventmark.experiments.load.sweep import SERVED, Sweep
@@ -52,9 +49,6 @@ LEVEL_LEAST_S = 1.0
 
 LOADED_LEAST_S = 30.0
 """In less, the rarest operations of the mix have too few samples to be bounded."""
-
-ISOLATED_PER_S = 150.0
-"""Operations of the victim: in a leg of 2.5 s its rarest comes more than twenty times, or its p95 is its maximum."""
 
 VOLUME_S = {"quick": 12.0, "short": 130.0}
 """What one volume of a growing log takes to measure, by effort."""
@@ -105,10 +99,7 @@ def extents_of(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
         Part.SWEEP: [
             _sweep(SWEPT, 0.6), _sweep(SWEPT, 1.5), _sweep(SERVED, 1.5), _sweep(SERVED, 3.0),
         ],
-        Part.ISOLATION: [
-            _isolation(ground, 1.0, 3, "quick"), _isolation(ground, 2.5, 4, "quick"),
-            _isolation(ground, 5.0, 6, "standard"),
-        ],
+        Part.ISOLATION: [_isolation(1.0, 3, "quick"), _isolation(3.0, 6, "quick"), _isolation(5.0, 6, "standard")],
         Part.STRESS: [_plain(30.0, "quick", Stress), _plain(80.0, "standard", Stress)],
         Part.SOAK: [_soak(SOAKED_LEAST_S)],
         Part.GROWTH: _growth(ground),
@@ -215,16 +206,11 @@ def _sweep(operations: Sequence[str], level_s: float) -> Extent:
     return Extent(seconds=seconds, profile="quick" if short else "standard", make=make, decides=not short)
 
 
-def _isolation(ground: CommonGround, leg_s: float, rounds: int, profile: str) -> Extent:
-    """Tenants in processes of their own; of the engine's store, in one service, whose pool lets them take turns."""
-    in_service = ground.job.definition.engine
-
+def _isolation(leg_s: float, rounds: int, profile: str) -> Extent:
     def make(ground: CommonGround, rest_s: float) -> Experiment:
-        own = Isolation(leg_s=leg_s, rounds=rounds, warm_rounds=2, rate_per_s=ISOLATED_PER_S)
-        return OneService(setting=own) if in_service else own
+        return Isolation(leg_s=leg_s, rounds=rounds, warm_rounds=2)
 
-    legs = len(Way) * len(KINDS) + 2 * len(LONE) if in_service else 2 * len(KINDS)
-    seconds = legs * rounds * (leg_s + 1.5) + 15 + PREPARE_S
+    seconds = len(KINDS) * 2 * rounds * (leg_s + 1.5) + 15 + PREPARE_S
     return Extent(seconds=seconds, profile=profile, make=make, decides=rounds > PAIRS_MIN)
 
 
