@@ -20,7 +20,7 @@ from eventmark.results.results import RunResult
 
 PICTURES = Path("docs/readme")
 RESULTS = Path("docs/results")
-OF_PAGES = {"report.png": "1m-postgresql-18.json"}
+OF_PAGES = {"report.png": "1m-postgresql-18.json", "certify.png": "certify-postgresql-18.json"}
 OF_TERMINALS = {"verify.svg": "orderings-200k-postgresql-18.json"}
 SCREEN = (1280, 900)
 COLUMNS = 132
