@@ -193,6 +193,16 @@ def test_pages_are_broken_unless_levels_of_indexes_account_for_them(
     assert found.verdict is verdict, found.observed
 
 
+@pytest.mark.parametrize(("pages", "verdict"), [(4, Verdict.MET), (5, Verdict.MET), (6, Verdict.BROKEN)])
+def test_one_page_more_is_no_growth_of_a_statement_that_touches_a_few(pages: int, verdict: Verdict) -> None:
+    steps = grown(lambda volume: 1.0)
+    for pair in steps[-1].accounts[NAME]:
+        pair.small.pages[:], pair.large.pages[:] = 4, pages
+    found = judged(steps).pages
+    assert found is not None
+    assert found.verdict is verdict, found.observed
+
+
 def test_counters_of_calls_and_of_plans_have_laws() -> None:
     steps = [step(volume, 1.0, pages=1000 + volume / 1e4) for volume in VOLUMES]
     assert counter_curves(steps, [NAME])[0].growth.law is Law.LINEAR
