@@ -255,6 +255,30 @@ def test_a_function_of_the_store_that_may_write_is_refused_by_name(
         checked(server, database, parse_mix(f"{written('select sly(1)')}=1"), str(store))
 
 
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ("pg_terminate_backend(1)", "pg_terminate_backend"), ("pg_catalog.pg_reload_conf()", "pg_reload_conf"),
+        ("pg_cancel_backend(1)", "pg_cancel_backend"), ("lo_unlink(1)", "lo_unlink"), ("pg_stat_reset()", "pg_stat_reset"),
+        ("pg_advisory_lock(1)", "pg_advisory_lock"), ("count(*) filter (where pg_sleep(1) is null)", "pg_sleep"),
+    ],
+)  # fmt: skip
+def test_a_function_of_the_server_that_changes_something_is_refused_by_name(
+    server: Server, database: str, written: Written, call: str, name: str
+) -> None:
+    with pytest.raises(
+        StoreDefinitionError, match=rf"sql/orders.sql:\d+: calls {name}\(.*, which is volatile"
+    ):
+        checked(server, database, parse_mix(f"{written(f'select {call} from domain_events')}=1"))
+
+
+def test_what_is_volatile_and_changes_nothing_may_be_called(
+    server: Server, database: str, written: Written
+) -> None:
+    text = "select random(), gen_random_uuid(), clock_timestamp(), now() from domain_events limit 1"
+    checked(server, database, parse_mix(f"{written(text)}=1"))
+
+
 EVERY = """-- parameters: tenant_id text, aggregate_id text, aggregate_type text, transaction_id bigint,\
  global_sequence bigint, sequence_number bigint, instant timestamptz, batch_size bigint
 select payload from {schema}.domain_events

@@ -211,6 +211,12 @@ def check_reading(statement: Statement) -> None:
         )  # fmt: skip
 
 
+def called_functions(sql: str) -> set[str]:
+    """The names of all functions that a text calls by name, without their schemas."""
+    parsed = postgast.parse(sql)
+    return {call.funcname[-1].string.sval for call in postgast.find_nodes(parsed, _FuncCall)}
+
+
 def bare(sql: str) -> str:
     """The first statement of a text, without the semicolon and the comments behind it."""
     parsed = postgast.parse(sql).stmts[0]
