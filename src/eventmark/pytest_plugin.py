@@ -119,9 +119,9 @@ def assert_plans_met(pytestconfig: pytest.Config, eventmark_store: SeededStore) 
 
 def _faults(plan: PlanResult) -> str:
     said = (
-        f"{found.name}: {found.observed}, expected {found.expected}"
-        for found in plan.findings
-        if found.verdict is plan.verdict
+        f"{finding.name}: {finding.observed}, expected {finding.expected}"
+        for finding in plan.findings
+        if finding.verdict is plan.verdict
     )
     return f"{plan.statement}, {plan.condition}: {'; '.join(said)}"
 

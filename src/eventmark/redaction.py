@@ -227,7 +227,9 @@ def _hidden_value(found: re.Match[str]) -> str:
 
 def _replaced(text: str, *, words: bool) -> str:
     if words not in _masks:
-        chosen = [one for one in _secrets if one not in _public and (words or not _is_ordinary(one))]
+        chosen = [
+            secret for secret in _secrets if secret not in _public and (words or not _is_ordinary(secret))
+        ]
         forms = {form for one in chosen for form in _forms(one) if len(form) >= WEAK_LENGTH}
         ordered = sorted(map(_pattern, forms), key=len, reverse=True)
         _masks[words] = re.compile("|".join(ordered)) if ordered else None

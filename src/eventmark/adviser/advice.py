@@ -189,7 +189,9 @@ class _Found:
 
 def weakening(changes: SchemaTrials) -> list[Trial]:
     """What was measured and would take something from the store."""
-    return [one for one in changes.trials if one.candidate.weakens and one.before and not one.refusal]
+    return [
+        trial for trial in changes.trials if trial.candidate.weakens and trial.before and not trial.refusal
+    ]
 
 
 def judge_trials(changes: SchemaTrials, everything: Trial | None = None) -> tuple[Verdict, list[str]]:

@@ -172,7 +172,7 @@ async def _run(task: _Task) -> _Measured:
     store = await open_store(definition, task.dsn, schema=task.schema, pool_max=1)
     try:
         rates = {batch: await _batch_rate(store, task, batch) for batch in BATCHES_EVENTS}
-        streams = [one.stream for one in task.sample.long_streams]
+        streams = [long_stream.stream for long_stream in task.sample.long_streams]
         if not streams:
             return _Measured(
                 batch_events_per_s=rates, load_ms={}, read_snapshot_ms=None, store_snapshot_ms=None

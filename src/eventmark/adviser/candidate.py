@@ -64,7 +64,8 @@ def retyped_statement(statement: Statement, types: Mapping[str, str]) -> Stateme
     parameters, template = statement.parameters, statement.template
     for old, new in types.items():
         parameters = tuple(
-            Parameter(one.name, re.sub(rf"\b{old}\b", new, one.sql_type)) for one in parameters
+            Parameter(parameter.name, re.sub(rf"\b{old}\b", new, parameter.sql_type))
+            for parameter in parameters
         )
         template = re.sub(
             rf"'(?:[^']|'')*'|--[^\n]*|\b(?P<type>{old})\b",
@@ -205,11 +206,11 @@ def combined(candidates: Sequence[Candidate]) -> Candidate:
         kind="combination",
         name=f"all of the following together ({len(candidates)})",
         reason="the changes that are sound by themselves, and with the others",
-        apply=tuple(statement for one in candidates for statement in one.apply),
-        script=tuple(statement for one in candidates for statement in one.script),
+        apply=tuple(statement for candidate in candidates for statement in candidate.apply),
+        script=tuple(statement for candidate in candidates for statement in candidate.script),
         risk="the risks of its parts",
-        adds_work=any(one.adds_work for one in candidates),
-        retyped={old: new for one in candidates for old, new in one.retyped.items()},
-        by_time=any(one.by_time for one in candidates),
-        level=next((one.level for one in candidates if one.level), ()),
+        adds_work=any(candidate.adds_work for candidate in candidates),
+        retyped={old: new for candidate in candidates for old, new in candidate.retyped.items()},
+        by_time=any(candidate.by_time for candidate in candidates),
+        level=next((candidate.level for candidate in candidates if candidate.level), ()),
     )

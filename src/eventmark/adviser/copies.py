@@ -136,8 +136,8 @@ class Copies:
             statement, types = retyped_statement(statement, changed.retyped), changed.parameter_types
         version_num = self.job.server.version_num
         return [
-            append_script(statement, schema, one, version_num=version_num, types=types)
-            for one in self._templates[step // 2 :: step]
+            append_script(statement, schema, template, version_num=version_num, types=types)
+            for template in self._templates[step // 2 :: step]
         ]
 
     def read_scripts(self, schema: str) -> dict[str, list[str]]:

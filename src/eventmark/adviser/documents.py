@@ -52,13 +52,15 @@ class Documents:
     def of(self, table: TableFacts) -> list[ColumnFacts]:
         """The columns that hold documents, or would if they were jsonb."""
         return [
-            one for one in table.columns
-            if one.length == -1 and not one.generated and (one.name in self.names or one.sql_type == "jsonb")
+            column for column in table.columns
+            if column.length == -1
+            and not column.generated
+            and (column.name in self.names or column.sql_type == "jsonb")
         ]  # fmt: skip
 
     @property
     def has_jsonb(self) -> bool:
-        return any(one.sql_type == "jsonb" for table in self.tables for one in table.columns)
+        return any(column.sql_type == "jsonb" for table in self.tables for column in table.columns)
 
 
 def document_candidates(documents: Documents) -> list[Candidate | Trial]:
@@ -70,15 +72,19 @@ def document_candidates(documents: Documents) -> list[Candidate | Trial]:
     else:
         reason = documents.uses or "no column is jsonb"
         found.append(_refused("jsonb columns as json", reason))
-    targets = [one for one in TARGETS_BYTES if f"toast_tuple_target={one}" not in documents.tables[0].options]
+    targets = [
+        target_bytes
+        for target_bytes in TARGETS_BYTES
+        if f"toast_tuple_target={target_bytes}" not in documents.tables[0].options
+    ]
     if documents.tables[0].is_partitioned:
         return [*found, _refused("toast_tuple_target", "each partition of the table has its own")]
     if documents.long_rows_share < LONG_ROWS_SHARE_MIN:
         share = f"{documents.long_rows_share:.1%} of the rows are long enough to be compressed"
         return [*found, _refused("toast_tuple_target", f"{share}: it would change nothing")]
     if as_json:
-        found += [_stored(documents, as_json=True, target=one) for one in targets]
-    return found + [_stored(documents, as_json=False, target=one) for one in targets[as_json:]]
+        found += [_stored(documents, as_json=True, target=target) for target in targets]
+    return found + [_stored(documents, as_json=False, target=target) for target in targets[as_json:]]
 
 
 def _refused(name: str, reason: str) -> Trial:
@@ -93,7 +99,7 @@ def _stored(documents: Documents, *, as_json: bool, target: int | None = None) -
     storage = f"toast_tuple_target = {target}" if target else ""
     types = {"jsonb": "json"} if as_json else {}
     tables = documents.tables if as_json else (events,)
-    apply = tuple(_altered(documents, one, types, storage if one is events else "") for one in tables)
+    apply = tuple(_altered(documents, table, types, storage if table is events else "") for table in tables)
     name = " and ".join(filter(None, ("jsonb columns as json" if as_json else "", storage)))
     reasons = [
         "no statement looks into the documents: jsonb is parsed to be stored, and written out as text at each read"
@@ -107,7 +113,7 @@ def _stored(documents: Documents, *, as_json: bool, target: int | None = None) -
         kind=_KIND, name=name, reason="; ".join(filter(None, reasons)), apply=apply,
         script=apply if as_json else (f"alter table {quoted_name(events.name)} set ({storage})",),
         risk=_risk(documents, apply, as_json=as_json),
-        level=tuple(_altered(documents, one, {}, "") for one in tables),
+        level=tuple(_altered(documents, table, {}, "") for table in tables),
         retyped=types, by_time=True, group=GROUP,
     )  # fmt: skip
 
@@ -154,10 +160,10 @@ def _uses(parsed: Any, columns: frozenset[str]) -> Iterator[tuple[str, str]]:
     for target in postgast.find_nodes(parsed, _Target):
         if target.name and _column(target.val) in known:
             known.add(target.name)
-    for one in postgast.find_nodes(parsed, _Expression):
-        for side in (one.lexpr, one.rexpr):
+    for node in postgast.find_nodes(parsed, _Expression):
+        for side in (node.lexpr, node.rexpr):
             if _column(side) in known:
-                yield _column(side), f"the operator {one.name[-1].string.sval}"
+                yield _column(side), f"the operator {node.name[-1].string.sval}"
     for call in postgast.find_nodes(parsed, _Call):
         for argument in call.args:
             if _column(argument) in known:

@@ -127,16 +127,16 @@ def drop_candidates(
         others = [one for one in indexes if one.table == index.table and one is not index]
         if _is_kept(index, others):
             continue
-        twin = next((one for one in others if _makes_superfluous(one, index, named)), None)
+        twin = next((other for other in others if _makes_superfluous(other, index, named)), None)
         if twin is not None:
             found.append(
                 _candidate(index, "duplicate", f"{twin.name} holds the same entries in the same order")
             )
         elif index.name in named:
             continue
-        elif longer := next((one for one in others if _begins_with(one, index)), None):
+        elif longer := next((other for other in others if _begins_with(other, index)), None):
             found.append(_candidate(index, "prefix", f"{longer.name} begins with its columns"))
-        elif shorter := next((one for one in others if _overlaps(index, one)), None):
+        elif shorter := next((other for other in others if _overlaps(index, other)), None):
             found.append(
                 _candidate(index, "overlapping", f"{shorter.name} leads to the same rows with fewer columns")
             )
@@ -162,7 +162,7 @@ def _is_kept(index: IndexFacts, others: Sequence[IndexFacts]) -> bool:
 def _is_implied(index: IndexFacts, others: Sequence[IndexFacts]) -> bool:
     """Whether another unique index allows no row that this one refuses."""
     return not index.nulls_are_equal and any(
-        one.is_unique and not one.predicate and set(one.keys) <= set(index.keys) for one in others
+        other.is_unique and not other.predicate and set(other.keys) <= set(index.keys) for other in others
     )
 
 

@@ -48,27 +48,30 @@ async def index_candidates(
     ``operations`` is how often each was searched while the store's operations ran.
     """
     indexes = await read_indexes(connection, copies.changed, copies.tables)
-    scans = {one.name: operations.get(one.name, 0) + _searched(before, one.name) for one in indexes}
+    scans = {index.name: operations.get(index.name, 0) + _searched(before, index.name) for index in indexes}
     named = {statement.index for statement in copies.definition.statements.values()} | copies.protected
     columns = {
-        table: [one.name for one in (await read_table(connection, copies.changed, table)).columns]
+        table: [column.name for column in (await read_table(connection, copies.changed, table)).columns]
         for table in copies.tables
     }
     correlations = await _correlations(connection, copies.changed)
     candidates = [
-        *brin_candidates([one for one in indexes if one.name not in copies.protected], correlations),
-        *(without_index(one) for one in drop_candidates(indexes, named=named, scans=scans)),
-        *(with_index(one) for one in missing_indexes(before.work, columns, indexes)),
+        *brin_candidates([index for index in indexes if index.name not in copies.protected], correlations),
+        *(
+            without_index(drop_candidate)
+            for drop_candidate in drop_candidates(indexes, named=named, scans=scans)
+        ),
+        *(with_index(missing_index) for missing_index in missing_indexes(before.work, columns, indexes)),
     ]
     use = [
         IndexUse(
-            name=one.name,
-            definition=one.definition,
-            bytes=one.bytes,
-            scans=scans[one.name],
-            wal_share=wal.share(one.name),
+            name=index.name,
+            definition=index.definition,
+            bytes=index.bytes,
+            scans=scans[index.name],
+            wal_share=wal.share(index.name),
         )
-        for one in indexes
+        for index in indexes
     ]
     return candidates, use
 
@@ -88,11 +91,12 @@ def brin_candidates(
 ) -> list[Candidate]:
     """BRIN in place of trees on one column whose rows lie in its order. What it gives no order to has to sort then."""
     return [
-        _as_brin(one, correlation)
-        for one in indexes
-        if one.method == "btree" and not (one.is_unique or one.is_partitioned or one.predicate or one.included)
-        and len(one.expressions) == 1
-        and abs(correlation := correlations.get((one.table, one.expressions[0]), 0.0)) >= IN_ORDER_MIN
+        _as_brin(index, correlation)
+        for index in indexes
+        if index.method == "btree"
+        and not (index.is_unique or index.is_partitioned or index.predicate or index.included)
+        and len(index.expressions) == 1
+        and abs(correlation := correlations.get((index.table, index.expressions[0]), 0.0)) >= IN_ORDER_MIN
     ]  # fmt: skip
 
 

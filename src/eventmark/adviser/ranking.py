@@ -139,15 +139,15 @@ def advice_on_server(settings: SettingTrials, use: ServerUse | None = None) -> l
     """The settings that are worth it; none that weakens durability."""
     return [
         Advised(
-            what=f"set {one.name} to {one.value}", gain=one.rate.value if one.rate else None,
-            low=one.rate.bounds[0] if one.rate else None, high=one.rate.bounds[1] if one.rate else None,
-            saved=f"{one.better_plans} plans do less" if one.better_plans else "",
-            server_time=use.saved({APPENDS: one.rate}) if use is not None and one.rate else None,
-            script=(f"alter system set {one.name} = '{one.value}'", "select pg_reload_conf()"),
+            what=f"set {trial.name} to {trial.value}", gain=trial.rate.value if trial.rate else None,
+            low=trial.rate.bounds[0] if trial.rate else None, high=trial.rate.bounds[1] if trial.rate else None,
+            saved=f"{trial.better_plans} plans do less" if trial.better_plans else "",
+            server_time=use.saved({APPENDS: trial.rate}) if use is not None and trial.rate else None,
+            script=(f"alter system set {trial.name} = '{trial.value}'", "select pg_reload_conf()"),
             risk="it is the whole server's; ask its other users", evidence=SERVER_TITLE,
         )
-        for one in settings.trials
-        if one.is_advice
+        for trial in settings.trials
+        if trial.is_advice
     ]  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def _snapshots(found: Application) -> Advised | None:
 
 
 def _cache(found: Application) -> list[Advised]:
-    worth = [one for one in found.caches if one.time_share >= 1 - 1 / WORTH_RATIO]
+    worth = [cache for cache in found.caches if cache.time_share >= 1 - 1 / WORTH_RATIO]
     if not worth:
         return []
     one = worth[0]

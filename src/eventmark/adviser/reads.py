@@ -37,7 +37,9 @@ async def sampled_reads(
             operation = kind(store, sample, np.random.default_rng(1))
             await operation.prepare()
             calls = [operation.parameters(operation.draw()) for _ in range(CALLS)]
-            if {one.name for one in definition.statements[kind.statement].parameters} <= set(calls[0]):
+            if {parameter.name for parameter in definition.statements[kind.statement].parameters} <= set(
+                calls[0]
+            ):
                 found[name] = calls
     finally:
         await store.close()
@@ -49,11 +51,14 @@ def scripts_of_reads(
 ) -> dict[str, list[str]]:
     """By operation, one script that makes its calls one after the other."""
     return {
-        name: ["".join(_call(statements[OPERATIONS[name].statement], schema, one) for one in values)]
+        name: ["".join(_call(statements[OPERATIONS[name].statement], schema, value) for value in values)]
         for name, values in calls.items()
     }
 
 
 def _call(statement: Statement, schema: str, values: Mapping[str, Any]) -> str:
-    place = {one.name: f"({literal(str(values[one.name]))})::{one.sql_type}" for one in statement.parameters}
+    place = {
+        parameter.name: f"({literal(str(values[parameter.name]))})::{parameter.sql_type}"
+        for parameter in statement.parameters
+    }
     return statement.render(schema, place) + ";\n"

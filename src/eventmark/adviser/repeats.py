@@ -26,7 +26,7 @@ def repeated_columns(rows: Rows, kept: Collection[str] = ()) -> dict[str, str]:
         if name in kept or any(row[name] is None for row in rows):
             continue
         sources = [one for one in names if one != name and one not in found]
-        earlier = [one for one in sources if one in names[:place] or one in kept]
+        earlier = [source for source in sources if source in names[:place] or source in kept]
         if said := _constant(rows, name) or _equal(rows, name, earlier) or _joined(rows, name, sources):
             found[name] = said
     return found

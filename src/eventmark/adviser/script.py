@@ -40,11 +40,11 @@ def advice_script(
     ]
     if not parts:
         lines += [f"-- {'No change was found that is worth making.' if whole else INTERRUPTED}", ""]
-    for one in parts:
-        gain = f", {gain_text(one)}" if one.gain else ""
-        lines += _comment(f"{one.what}{gain}. {one.saved}".rstrip(". ") + ".")
-        lines += _comment(f"Risk: {one.risk}.")
-        lines += [f"{statement};" for statement in one.script]
+    for part in parts:
+        gain = f", {gain_text(part)}" if part.gain else ""
+        lines += _comment(f"{part.what}{gain}. {part.saved}".rstrip(". ") + ".")
+        lines += _comment(f"Risk: {part.risk}.")
+        lines += [f"{statement};" for statement in part.script]
         lines.append("")
     for trial in weakening:
         lines += _comment(f"Not advised: {trial.candidate.name}. It weakens {trial.candidate.weakens}.")

@@ -75,7 +75,7 @@ class SettingTrials:
     @property
     def advised(self) -> dict[str, str]:
         """The values worth setting, by name."""
-        return {one.name: one.value for one in self.trials if one.is_advice}
+        return {trial.name: trial.value for trial in self.trials if trial.is_advice}
 
 
 def try_settings(copies: Copies, into: SettingTrials) -> None:

@@ -126,9 +126,9 @@ async def read_table(connection: asyncpg.Connection[Any], schema: str, table: st
     assert row is not None
     return TableFacts(
         name=table,
-        columns=tuple(ColumnFacts(**dict(one)) for one in columns),
-        checks=tuple(CheckFacts(**dict(one)) for one in checks),
-        triggers=tuple(TriggerFacts(**dict(one)) for one in triggers),
+        columns=tuple(ColumnFacts(**dict(column)) for column in columns),
+        checks=tuple(CheckFacts(**dict(check)) for check in checks),
+        triggers=tuple(TriggerFacts(**dict(trigger)) for trigger in triggers),
         options=tuple(row["options"]),
         is_partitioned=row["is_partitioned"],
     )

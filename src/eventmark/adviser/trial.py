@@ -114,8 +114,8 @@ async def try_undone(
     trial = Trial(candidate=candidate, refusal="it was not tried")
     try:
         async with connection.transaction():
-            for one in with_others:
-                await apply(connection, copies.changed, one.apply)
+            for with_other in with_others:
+                await apply(connection, copies.changed, with_other.apply)
             sizes = await copies.sizes(connection, copies.changed)
             await apply(connection, copies.changed, candidate.apply)
             sizes_after = await copies.sizes(connection, copies.changed)

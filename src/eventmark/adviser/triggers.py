@@ -47,14 +47,15 @@ def without_trigger(table: TableFacts, trigger: TriggerFacts) -> Candidate:
 def without_checks(table: TableFacts) -> Candidate:
     """All checks dropped at once: each by itself is too cheap to be measured."""
     owner = quoted_name(table.name)
-    drops = tuple(f"alter table {owner} drop constraint {quoted_name(one.name)}" for one in table.checks)
+    drops = tuple(f"alter table {owner} drop constraint {quoted_name(check.name)}" for check in table.checks)
     again = (
-        f"alter table {owner} add constraint {quoted_name(one.name)} {one.definition}" for one in table.checks
+        f"alter table {owner} add constraint {quoted_name(check.name)} {check.definition}"
+        for check in table.checks
     )
     return Candidate(
         kind="check",
         name=f"drop the checks of {table.name} ({len(table.checks)})",
-        reason=", ".join(one.definition for one in table.checks),
+        reason=", ".join(check.definition for check in table.checks),
         apply=drops,
         revert=tuple(again),
         script=drops,

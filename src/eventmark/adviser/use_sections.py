@@ -36,7 +36,7 @@ def server_section(settings: SettingTrials) -> Section:
                 columns=columns(
                     "setting", "current", "tried", "reason", *RATE_COLUMNS, "outcome"
                 ),
-                rows=[_setting_row(one) for one in settings.trials],
+                rows=[_setting_row(trial) for trial in settings.trials],
                 note="times: appends per second with it over without",
             )
         ],
@@ -128,7 +128,7 @@ def _caches(found: Application) -> list[Table]:
         Table(
             title="a cache of the aggregates used last",
             columns=columns("aggregates", "loads answered|share", "time saved|share"),
-            rows=[[float(one.aggregates), one.hit_share, one.time_share] for one in found.caches],
+            rows=[[float(cache.aggregates), cache.hit_share, cache.time_share] for cache in found.caches],
             note="as the corpus grew: a client that appends an event has loaded its aggregate",
         )
     ]  # fmt: skip

@@ -129,7 +129,7 @@ async def _read_repeats(
 
 
 def _texts(table: TableFacts) -> list[str]:
-    return [one.name for one in table.columns if one.sql_type.startswith(("text", "character var"))]
+    return [column.name for column in table.columns if column.sql_type.startswith(("text", "character var"))]
 
 
 def _repeats(subject: Subject) -> list[Candidate | Trial]:
@@ -147,16 +147,16 @@ async def _read_documents(
     copies: Copies, connection: asyncpg.Connection[Any], schema: str, events: TableFacts
 ) -> Documents:
     definition = copies.definition
-    others = [await read_table(connection, schema, one) for one in copies.tables if one != events.name]
+    others = [await read_table(connection, schema, table) for table in copies.tables if table != events.name]
     tables = [
         events,
-        *(one for one in others if any(column.sql_type == "jsonb" for column in one.columns)),
+        *(other for other in others if any(column.sql_type == "jsonb" for column in other.columns)),
     ]
     columns = {definition.columns[one] for one in ("payload", "metadata") if one in definition.columns}
-    jsonb = {one.name for table in tables for one in table.columns if one.sql_type == "jsonb"}
+    jsonb = {column.name for table in tables for column in table.columns if column.sql_type == "jsonb"}
     lengths = " + ".join(
-        f"coalesce(octet_length({quoted_name(one.name)}{'' if one.sql_type == 'bytea' else '::text'}), 0)"
-        for one in events.columns
+        f"coalesce(octet_length({quoted_name(column.name)}{'' if column.sql_type == 'bytea' else '::text'}), 0)"
+        for column in events.columns
     )
     share = await connection.fetchval(
         f"select avg((({lengths}) > {LONG_ROW_BYTES})::int)::float8 from"
@@ -237,10 +237,10 @@ def _anew(column: ColumnFacts) -> str:
 
 def _fillfactor(subject: Subject) -> Candidate | Trial:
     kind, name = "fillfactor", f"indexes filled to {ROOMY_FILLFACTOR}% when built"
-    trees = [one for one in subject.indexes if one.method == "btree" and not one.is_partitioned]
+    trees = [index for index in subject.indexes if index.method == "btree" and not index.is_partitioned]
     if not trees:
         return not_tried(kind, name, "the table has no such index")
-    sets = [f"alter index {quoted_name(one.name)} set (fillfactor = {ROOMY_FILLFACTOR})" for one in trees]
+    sets = [f"alter index {quoted_name(tree.name)} set (fillfactor = {ROOMY_FILLFACTOR})" for tree in trees]
     return Candidate(
         kind=kind, name=name, reason="entries that come in between find room, and pages are split less often",
         apply=(*sets, f"reindex table {subject.owner}"),
@@ -265,7 +265,7 @@ def _order(subject: Subject) -> Candidate | Trial:
 
 
 def _mean_bytes(order: Sequence[ColumnFacts], sizes: Sequence[dict[str, int]]) -> float:
-    return float(np.mean([row_bytes(order, one) for one in sizes])) if sizes else 0.0
+    return float(np.mean([row_bytes(order, size) for size in sizes])) if sizes else 0.0
 
 
 def _types(subject: Subject) -> list[Candidate | Trial]:
@@ -310,7 +310,7 @@ def _partitioned(subject: Subject, how: str, column: str, partitioning: Partitio
     kind, name = "partitions", f"partitioned {how}"
     if subject.table.is_partitioned:
         return not_tried(kind, name, "the table is partitioned already")
-    lacking = [one.name for one in subject.indexes if one.is_unique and column not in one.expressions]
+    lacking = [index.name for index in subject.indexes if index.is_unique and column not in index.expressions]
     if lacking:
         return not_tried(
             kind,

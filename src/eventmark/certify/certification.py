@@ -109,7 +109,7 @@ class Certification:
         return self._result(f"not done in {self.minutes} minutes")
 
     def _check_time(self) -> None:
-        seconds = {part: [one.seconds for one in extents] for part, extents in self._to_do().items()}
+        seconds = {part: [extent.seconds for extent in extents] for part, extents in self._to_do().items()}
         if (least := least_s(seconds)) > self._left_s():
             raise UsageError(
                 f"{self.minutes} minutes are too few for anything",
@@ -143,7 +143,7 @@ class Certification:
         pace = 1.0
         if self._estimated_s and part is not Part.SOAK:
             pace = min(max(self._took_s / self._estimated_s, 1 / PACE_MOST), PACE_MOST)
-        return [pace * one.seconds for one in extents]
+        return [pace * extent.seconds for extent in extents]
 
     def _next(self) -> tuple[Part, Extent] | None:
         """The first part that there is time for now, and how thoroughly.

@@ -179,7 +179,7 @@ def _doubts(part: Part, result: RunResult, *, timed: bool) -> Iterator[Seen]:
 def _orderings(part: Part, result: RunResult) -> Iterator[Seen]:
     """What was lost comes first. A control that was not caught takes the certainty out of what was met."""
     for one in judged(result.orderings):
-        broken = [found for found in one.findings if found.verdict is Verdict.BROKEN]
+        broken = [finding for finding in one.findings if finding.verdict is Verdict.BROKEN]
         for found in sorted(broken, key=lambda found: not found.observed.startswith(LOST)):
             yield Seen(
                 what=one.ordering,

@@ -122,7 +122,7 @@ def _in_use(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
 def _of_profile(ground: CommonGround, found: Mapping[Part, Sequence[Extent]]) -> dict[Part, Sequence[Extent]]:
     quick = ground.job.profile.name == "quick"
     return {
-        part: [one for one in extents if one.profile == "quick" or not quick]
+        part: [extent for extent in extents if extent.profile == "quick" or not quick]
         for part, extents in found.items()
     }
 

@@ -44,7 +44,7 @@ def streaming_figure(result: RunResult) -> str:
 def plans_figure(result: RunResult) -> str:
     if not result.plans:
         return ""
-    met = sum(one.verdict is Verdict.MET for one in result.plans)
+    met = sum(plan.verdict is Verdict.MET for plan in result.plans)
     return f"{met} of {len(result.plans)} plans do no more work than they should"
 
 
@@ -55,7 +55,9 @@ def cliffs_figure(cliffs: RunResult) -> str:
 
 def costliest_index(advice: RunResult) -> str:
     """The index whose absence is worth the most, and what it costs an append."""
-    ranked = [row for one in advice.sections if one.name == "advice" for row in one.tables[0].rows]
+    ranked = [
+        row for section in advice.sections if section.name == "advice" for row in section.tables[0].rows
+    ]
     for _, what, *_, saved in ranked:
         if str(what).startswith(_DROP):
             return f"costliest index: {str(what).removeprefix(_DROP)} (without it: {saved})"
@@ -104,8 +106,8 @@ def isolation_figure(isolation: RunResult) -> str:
 
 
 def stress_figure(stress: RunResult) -> str:
-    cases = [one for one in stress.sections if one.verdict is not None]
-    return f"{sum(one.verdict is Verdict.MET for one in cases)} of {len(cases)} cases" if cases else ""
+    cases = [section for section in stress.sections if section.verdict is not None]
+    return f"{sum(case.verdict is Verdict.MET for case in cases)} of {len(cases)} cases" if cases else ""
 
 
 def grown_to(scale: RunResult) -> int:

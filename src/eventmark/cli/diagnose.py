@@ -52,7 +52,7 @@ def doctor(
 
 def _verdict_line(findings: Sequence[Finding]) -> str:
     verdict = worst(findings)
-    names = ", ".join(one.name for one in findings if one.verdict is verdict)
+    names = ", ".join(finding.name for finding in findings if finding.verdict is verdict)
     meaning = {
         Verdict.MET: "fit to measure on",
         Verdict.BROKEN: f"measurements here would mislead: {names}",

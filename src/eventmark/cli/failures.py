@@ -29,10 +29,10 @@ _REFUSED = (
 
 def refusal(error: BaseException) -> EventmarkError | None:
     """The error to show for one that nobody translated; None for a defect of Eventmark's own."""
-    for one in _leaves(error):
-        if isinstance(one, EventmarkError):
-            return one
-        if (found := _outside(one)) is not None:
+    for leaf in _leaves(error):
+        if isinstance(leaf, EventmarkError):
+            return leaf
+        if (found := _outside(leaf)) is not None:
             return found
     return None
 
@@ -70,7 +70,7 @@ def _outside(error: BaseException) -> CannotRunError | None:
 def _leaves(error: BaseException) -> Iterator[BaseException]:
     """The error, or those of a group of them."""
     if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _leaves(one)
+        for exception in error.exceptions:
+            yield from _leaves(exception)
     else:
         yield error

@@ -33,7 +33,9 @@ CORPUS = "corpus"
 
 CORPUS_KEYS = tuple(
     sorted(
-        {one.name for one in fields(CorpusOptions)} - {one.name for one in fields(StoreOptions)} - {"replace"}
+        {field.name for field in fields(CorpusOptions)}
+        - {field.name for field in fields(StoreOptions)}
+        - {"replace"}
     )
 )
 RENAMES = "renames"  # the table

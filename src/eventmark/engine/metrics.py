@@ -55,7 +55,7 @@ _CONFLICTS = (asyncpg.UniqueViolationError, asyncpg.SerializationError)
 def operation_of(statement: str, events: int) -> str:
     """The operation as targets name it: appends and reads by the smallest size that holds their events."""
     if statement == "append_events":
-        size = next((one for one in _APPEND_SIZES if events <= one), None)
+        size = next((append_size for append_size in _APPEND_SIZES if events <= append_size), None)
         return f"append_events[{size or 'more'}]"
     if statement in _READS:
         size = 0 if not events else _READ_SIZE if events <= _READ_SIZE else None

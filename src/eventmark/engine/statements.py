@@ -91,7 +91,7 @@ class Statement:
 
     def typed(self) -> Statement:
         """The same with each parameter cast to its declared type where it stands, whatever it is rendered for."""
-        types = {one.name: one.sql_type for one in self.parameters}
+        types = {parameter.name: parameter.sql_type for parameter in self.parameters}
 
         def cast(match: re.Match[str]) -> str:
             return f"{match[0]}::{types[match['name']]}" if match["name"] else match[0]

@@ -33,7 +33,7 @@ def check_comparable(base: RunResult, candidate: RunResult, *, across_schemas: b
     reasons = list(refusals(base, candidate, across_schemas=across_schemas))
     if reasons:
         raise UsageError(
-            "these results are not comparable: " + "; ".join(one.said for one in reasons),
+            "these results are not comparable: " + "; ".join(reason.said for reason in reasons),
             remedy=reasons[0].remedy,
         )
 
@@ -79,7 +79,7 @@ def machine_differences(base: RunResult, candidate: RunResult) -> list[str]:
     memory = left.host.memory_mib, right.host.memory_mib
     if abs(memory[1] - memory[0]) > MEMORY_SHARE * max(memory):
         differences += _differs("memory", f"{memory[0]} MiB", f"{memory[1]} MiB")
-    return [one.said for one in differences]
+    return [difference.said for difference in differences]
 
 
 def noted_differences(base: RunResult, candidate: RunResult) -> list[str]:

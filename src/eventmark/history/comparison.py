@@ -72,7 +72,7 @@ class OperationChange(Document, frozen=True, kw_only=True):
 
     @property
     def more_work(self) -> list[CounterChange]:
-        return [one for one in self.counters if one.change is Change.MORE]
+        return [counter for counter in self.counters if counter.change is Change.MORE]
 
 
 class FigureChange(Document, frozen=True, kw_only=True):

@@ -150,7 +150,12 @@ def _operations(comparison: Comparison) -> Table:
                 effect.ratio, bounds, effect.detectable, change.slower_share, change.outcome.value,
             ])  # fmt: skip
     confidence = next(
-        (effect.confidence for one in comparison.operations.values() for effect in one.effects.values()), 0.95
+        (
+            effect.confidence
+            for operation in comparison.operations.values()
+            for effect in operation.effects.values()
+        ),
+        0.95,
     )
     return Table(
         title="Times",
@@ -167,7 +172,9 @@ def _operations(comparison: Comparison) -> Table:
 
 def _counters(comparison: Comparison) -> Table:
     """Those that changed; that the others did not is said below."""
-    changes = [(name, one) for name, change in comparison.operations.items() for one in change.counters]
+    changes = [
+        (name, counter) for name, change in comparison.operations.items() for counter in change.counters
+    ]
     changed = [(name, one) for name, one in changes if one.change is not Change.SAME]
     return Table(
         title="Work per call that changed",

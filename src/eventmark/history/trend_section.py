@@ -38,7 +38,7 @@ def trend_result(
 def trend_section(trends: Trends, fail_on: FailOn = FailOn.ANY) -> Section:
     verdict, reasons = judge_trends(trends, fail_on)
     changed = [trend for trend in trends.trends if trend.changes.steps or trend.changes.drift]
-    shown = changed + [one for one in trends.trends if one not in changed and len(one.values) > 1]
+    shown = changed + [trend for trend in trends.trends if trend not in changed and len(trend.values) > 1]
     return Section(
         name="trends",
         title="Trends",

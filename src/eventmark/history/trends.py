@@ -116,11 +116,11 @@ class Trends(Document, frozen=True, kw_only=True):
         """The numbers of the newest run's kind."""
         kind, branch, machine = self.newest
         return [
-            one
-            for one in self.trends
-            if one.exact is exact
-            and (one.kind, one.branch) == (kind, branch)
-            and one.machine in ("", machine)
+            trend
+            for trend in self.trends
+            if trend.exact is exact
+            and (trend.kind, trend.branch) == (kind, branch)
+            and trend.machine in ("", machine)
         ]
 
 
@@ -172,7 +172,9 @@ def judge_trends(trends: Trends, fail_on: FailOn = FailOn.ANY) -> tuple[Verdict,
     if fail_on is FailOn.NEVER:
         return Verdict.MET, []
     asked = [
-        one for one in trends.trends if fail_on is FailOn.ANY or one.exact is (fail_on is FailOn.COUNTERS)
+        trend
+        for trend in trends.trends
+        if fail_on is FailOn.ANY or trend.exact is (fail_on is FailOn.COUNTERS)
     ]
     parts = [(trend.label, *_judged(trend, trends)) for trend in asked]
     parts += [(name, Verdict.INCONCLUSIVE, why) for name, why in _unjudged_by_name(trends.unjudged)]
@@ -229,15 +231,17 @@ def _trend(course: Course, apart: str) -> Trend:
     return Trend(
         name=course.name, label=f"{course.name} ({apart})" if apart else course.name, kind=kind, branch=branch,
         machine=machine, unit=course.unit, better=course.better, exact=course.exact, values=course.values,
-        runs=[When(moment=one.moment, commit=one.commit, file=one.file) for one in course.entries],
+        runs=[When(moment=entry.moment, commit=entry.commit, file=entry.file) for entry in course.entries],
         places=course.places, of=len(course.runs), live=course.live, changes=find_changes(course.values),
     )  # fmt: skip
 
 
 def _notes(trends: Sequence[Trend], newest: Group, recent: int) -> list[str]:
     """What is told and not judged: numbers that ended long ago, runs that are no longer made, too few runs."""
-    notes = [f"{one.label}: {one.said_of_end}." for one in trends if one.live and one.missed > recent]
-    few = [one for one in trends if one.live and not one.changes.told and one.missed <= recent]
+    notes = [
+        f"{trend.label}: {trend.said_of_end}." for trend in trends if trend.live and trend.missed > recent
+    ]
+    few = [trend for trend in trends if trend.live and not trend.changes.told and trend.missed <= recent]
     new = [f"{one.label} ({len(one.values)})" for one in few if (one.kind, one.branch) == newest[:2]]
     if new:
         more = f" and {len(new) - FEW_SHOWN} more" if len(new) > FEW_SHOWN else ""
@@ -245,7 +249,7 @@ def _notes(trends: Sequence[Trend], newest: Group, recent: int) -> list[str]:
     others = [one for one in few if (one.kind, one.branch) != newest[:2]]
     for said, ones in (
         (f"Fewer than {RUNS_MIN} runs, and not judged", others),
-        ("No longer run, and not judged", [one for one in trends if not one.live]),
+        ("No longer run, and not judged", [trend for trend in trends if not trend.live]),
     ):
         groups = Counter(", ".join(filter(None, (one.kind, one.branch, one.machine))) for one in ones)
         notes += [f"{said}: {count} of {group}." for group, count in groups.items()]
@@ -256,9 +260,9 @@ def _too_few(trends: Trends, fail_on: FailOn) -> str:
     """Why the newest run is not judged: by its times, or its counters where it has no times; empty where it is."""
     exact = fail_on is FailOn.COUNTERS or (fail_on is FailOn.ANY and not trends.of_newest(exact=False))
     its = trends.of_newest(exact=exact)
-    if any(one.changes.told for one in its):
+    if any(it.changes.told for it in its):
         return ""
-    longest = max((len(one.values) for one in its), default=0)
+    longest = max((len(it.values) for it in its), default=0)
     return f"{longest} runs that can be compared, at least {RUNS_MIN} are needed"
 
 

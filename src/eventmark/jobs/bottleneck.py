@@ -67,10 +67,10 @@ def _unknown(found: Bottleneck) -> Finding:
 def _symptoms(found: Bottleneck) -> Table:
     rows: list[Row] = [
         [
-            one.symptom.limit.value, one.symptom.of, one.reading.value if one.reading else None,
-            one.symptom.beyond, one.state,
+            symptom.symptom.limit.value, symptom.symptom.of, symptom.reading.value if symptom.reading else None,
+            symptom.symptom.beyond, symptom.state,
         ]
-        for one in found.symptoms
+        for symptom in found.symptoms
     ]  # fmt: skip
     return Table(
         title="Possible bottlenecks",
@@ -82,7 +82,7 @@ def _symptoms(found: Bottleneck) -> Table:
 
 
 def _statements(evidence: Evidence) -> Iterator[Table]:
-    shown = [one for one in evidence.statements if one.calls][:STATEMENTS_SHOWN]
+    shown = [statement for statement in evidence.statements if statement.calls][:STATEMENTS_SHOWN]
     if not shown:
         return
     yield Table(

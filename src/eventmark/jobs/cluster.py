@@ -72,7 +72,7 @@ def on_cluster(cluster: ClusterWorkers | None, server: Server, store: str) -> It
 
 def machines_elsewhere(cluster: ClusterWorkers | None) -> tuple[dict[str, HostEnvironment], list[Finding]]:
     """The machines of the workers that are not on this one, by worker; and how fit each machine is."""
-    away = [] if cluster is None else [one for one in cluster.members if not one.is_here]
+    away = [] if cluster is None else [member for member in cluster.members if not member.is_here]
     if cluster is None or not away:
         return {}, []
     first = {one.place: one for one in reversed(away)}
@@ -128,7 +128,10 @@ class _Packing:
     def __call__(self, member: Member, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Parcel:
         passfile = str(self.passwords) if member.is_here else ""
         return Parcel(
-            work, tuple(_without_password(one, passfile) for one in arguments), self.store, self.files
+            work,
+            tuple(_without_password(argument, passfile) for argument in arguments),
+            self.store,
+            self.files,
         )
 
 
@@ -147,7 +150,7 @@ class Parcel:
                 path = Path(folder) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-            return self.work(*(self._arrived(one, Path(folder)) for one in self.arguments))
+            return self.work(*(self._arrived(argument, Path(folder)) for argument in self.arguments))
 
     def _arrived(self, argument: Any, folder: Path) -> Any:
         """With the DSN, and where it names the store that came along, that."""
@@ -196,7 +199,7 @@ def _files_of(store: str) -> dict[str, bytes]:
 
 def _check_address(server: str, cluster: ClusterWorkers) -> None:
     """Raises ``UsageError`` where workers elsewhere would look for the server on their own machine."""
-    away = next((one for one in cluster.members if not one.is_here), None)
+    away = next((member for member in cluster.members if not member.is_here), None)
     hosts = str(conninfo_to_dict(read_dsn(server)).get("host", "")).split(",") if is_dsn(server) else [""]
     local = next((host for host in hosts if host in _LOCAL or host.startswith(("127.", "/"))), None)
     if away is not None and local is not None:

@@ -181,7 +181,8 @@ def _store_environment(definition: StoreDefinition, indexes: list[str]) -> Store
         name=definition.name,
         ordering=definition.ordering,
         schema_sha256=definition.schema_sha256,
-        indexes=indexes or sorted({one.index for one in definition.statements.values()} - {"", "none"}),
+        indexes=indexes
+        or sorted({statement.index for statement in definition.statements.values()} - {"", "none"}),
         capabilities={name: getattr(capabilities, name) for name in capabilities.__dataclass_fields__},
         own_statements={name: one.sha256 for name, one in definition.statements.items() if is_own(name)},
     )

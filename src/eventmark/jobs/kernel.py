@@ -218,7 +218,7 @@ def _plan_parts(plans: Sequence[PlanResult]) -> Iterator[Part]:
     """A statement that has the same fault under several conditions has one reason."""
     conditions: dict[tuple[str, Verdict, str], list[str]] = {}
     for plan in plans:
-        cause = next((one for one in plan.findings if one.verdict is plan.verdict), None)
+        cause = next((finding for finding in plan.findings if finding.verdict is plan.verdict), None)
         seen = f"{cause.name}: {cause.observed}, expected {cause.expected}" if cause else ""
         conditions.setdefault((plan.statement, plan.verdict, seen), []).append(plan.condition)
     for (statement, verdict, seen), found in conditions.items():
@@ -254,7 +254,9 @@ def _machine_parts(machine: Machine, found: Findings, sections: Sequence[Section
 
     One that makes it look slower does not: what was MET there is MET all the more.
     """
-    timed = bool(found.operations) or any(finding.timed for one in sections for finding in one.findings)
+    timed = bool(found.operations) or any(
+        finding.timed for section in sections for finding in section.findings
+    )
     if timed and machine.quicker:
         yield (
             _MACHINE,

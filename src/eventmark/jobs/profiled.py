@@ -22,15 +22,15 @@ def as_profiled(result: RunResult, kind: str, files: Sequence[Path]) -> RunResul
         reasons=[reason, *result.reasons],
         operations={name: _undecided(one, reason) for name, one in result.operations.items()},
         skipped=result.skipped | {"verdicts on latency": reason},
-        sections=[*(_without_verdict(one) for one in result.sections), _section(kind, files)],
+        sections=[*(_without_verdict(section) for section in result.sections), _section(kind, files)],
     )
 
 
 def _has_faults(result: RunResult) -> bool:
     """Whether something is BROKEN that no profiler breaks."""
-    verdicts = [one.verdict for one in result.plans] + [one.verdict for one in result.orderings]
+    verdicts = [plan.verdict for plan in result.plans] + [ordering.verdict for ordering in result.orderings]
     verdicts += [one.verdict for one in result.corpus.audit] if result.corpus is not None else []
-    return Verdict.BROKEN in verdicts or any(one.failed for one in result.operations.values())
+    return Verdict.BROKEN in verdicts or any(operation.failed for operation in result.operations.values())
 
 
 def _undecided(one: OperationResult, reason: str) -> OperationResult:

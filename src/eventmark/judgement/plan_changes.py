@@ -29,16 +29,16 @@ class PlanChange(Document, frozen=True, kw_only=True):
     @property
     def said(self) -> str:
         """What is worse; empty where nothing is."""
-        more = [one.said for one in self.counters if one.change is Change.MORE]
+        more = [counter.said for counter in self.counters if counter.change is Change.MORE]
         return "; ".join([*self.broken_by, *more])
 
 
 def worse_by_statement(changes: Sequence[PlanChange]) -> dict[str, str]:
     """Of each statement with plans that are worse, how many, and what became of the first."""
     found: dict[str, str] = {}
-    for name in dict.fromkeys(one.statement for one in changes if one.worse):
-        worse = [one for one in changes if one.worse and one.statement == name]
-        of = sum(one.statement == name for one in changes)
+    for name in dict.fromkeys(change.statement for change in changes if change.worse):
+        worse = [change for change in changes if change.worse and change.statement == name]
+        of = sum(change.statement == name for change in changes)
         found[name] = (
             f"worse under {len(worse)} of {of} conditions, as for {worse[0].condition}: {worse[0].said}"
         )

@@ -110,8 +110,8 @@ def _on(spent: Spent) -> Callable[[Evidence], Reading | None]:
 def _in_statement(evidence: Evidence, waits: set[Wait]) -> str:
     """The statement that has most of these waits."""
     of = {
-        one.text: sum(sessions for wait, sessions in one.sessions.items() if wait in waits)
-        for one in evidence.statements
+        statement.text: sum(sessions for wait, sessions in statement.sessions.items() if wait in waits)
+        for statement in evidence.statements
     }
     text = max(of, key=lambda one: of[one], default="")
     return f", most of it in: {text}" if text and of[text] > 0 else ""
@@ -127,7 +127,7 @@ def _excessive(evidence: Evidence) -> Reading | None:
         return _sampled_within(
             evidence, working, "statements were not seen, and sessions worked too little for one"
         )
-    found = [one for one in evidence.statements if one.pages_per_row > PAGES_PER_ROW_MAX]
+    found = [statement for statement in evidence.statements if statement.pages_per_row > PAGES_PER_ROW_MAX]
     if not found:
         return _exact(0.0, f"no statement touched more than {PAGES_PER_ROW_MAX:g} pages per row")
     sessions, at_work = sum(one.sessions_at_work for one in found), evidence.sessions_at_work

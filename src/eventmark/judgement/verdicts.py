@@ -30,13 +30,17 @@ def judged(orderings: Sequence[OrderingResult]) -> list[OrderingResult]:
 
     One that promises nothing is the control of the others: it shows that losing would be seen.
     """
-    return [one for one in orderings if one.lossless] or list(orderings)
+    return [ordering for ordering in orderings if ordering.lossless] or list(orderings)
 
 
 def judge_orderings(orderings: Sequence[OrderingResult]) -> tuple[Verdict, list[str]]:
     """The verdict on a hunt. A control that was not caught takes the certainty out of what was met."""
     verdict, reasons = overall((one.ordering, one.verdict, one.reason) for one in judged(orderings))
-    missed = [one.ordering for one in orderings if not one.lossless and one.verdict is not Verdict.BROKEN]
+    missed = [
+        ordering.ordering
+        for ordering in orderings
+        if not ordering.lossless and ordering.verdict is not Verdict.BROKEN
+    ]
     if missed and verdict is Verdict.MET:
         return Verdict.INCONCLUSIVE, [f"{missed[0]} was not caught losing events: the hunt proves nothing"]
     return verdict, reasons

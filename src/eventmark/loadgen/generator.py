@@ -183,9 +183,15 @@ def of_tenants(sample: CorpusSample, tenants: Sequence[str]) -> CorpusSample:
         return sample
     return replace(
         sample,
-        streams=[one for one in sample.streams if one.stream.tenant_id in tenants],
-        long_streams=[one for one in sample.long_streams if one.stream.tenant_id in tenants],
-        snapshot_streams=[one for one in sample.snapshot_streams if one.tenant_id in tenants],
+        streams=[stream for stream in sample.streams if stream.stream.tenant_id in tenants],
+        long_streams=[
+            long_stream for long_stream in sample.long_streams if long_stream.stream.tenant_id in tenants
+        ],
+        snapshot_streams=[
+            snapshot_stream
+            for snapshot_stream in sample.snapshot_streams
+            if snapshot_stream.tenant_id in tenants
+        ],
     )
 
 

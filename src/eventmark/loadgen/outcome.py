@@ -130,13 +130,13 @@ class LoadOutcome:
     def call_times(self) -> CallTimes:
         """The callers' side of a search for the bottleneck, of all that succeeded."""
         operations = self.operations.values()
-        calls = sum(one.succeeded for one in operations)
+        calls = sum(operation.succeeded for operation in operations)
         return CallTimes(
             calls=calls,
             loop_lag_s=WAKE_UPS * self.health.loop_lag_ms("p50") / 1e3 * calls,
-            total_s=sum(float(one.latency_ns.sum()) for one in operations) / 1e9,
-            late_s=sum(float(one.schedule_lag_ns.sum()) for one in operations) / 1e9,
-            pool_wait_s=sum(float(one.pool_wait_ns.sum()) for one in operations) / 1e9,
+            total_s=sum(float(operation.latency_ns.sum()) for operation in operations) / 1e9,
+            late_s=sum(float(operation.schedule_lag_ns.sum()) for operation in operations) / 1e9,
+            pool_wait_s=sum(float(operation.pool_wait_ns.sum()) for operation in operations) / 1e9,
         )
 
     def without_lag(self) -> LoadOutcome:
@@ -162,7 +162,9 @@ class LoadOutcome:
     def unanswered(self) -> int:
         """Of those offered, how many had neither succeeded within the load's time nor been a conflict."""
         operations = self.operations.values()
-        return self.offered - sum(one.completed_within(self.seconds) + one.conflicted for one in operations)
+        return self.offered - sum(
+            operation.completed_within(self.seconds) + operation.conflicted for operation in operations
+        )
 
     @property
     def achieved_per_s(self) -> float:

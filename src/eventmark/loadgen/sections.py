@@ -52,8 +52,11 @@ def load_section(outcome: LoadOutcome, operations: Mapping[str, OperationResult]
 def generator_section(outcome: LoadOutcome) -> Section:
     """Whether what was measured is the store, or whoever measured it. An unfit generator decides nothing."""
     health, seconds = outcome.health, outcome.seconds
-    ended = sum(one.succeeded + one.conflicted + one.failed for one in outcome.operations.values())
-    collections = sum(one.gc_count for one in health.workers)
+    ended = sum(
+        operation.succeeded + operation.conflicted + operation.failed
+        for operation in outcome.operations.values()
+    )
+    collections = sum(worker.gc_count for worker in health.workers)
     findings = [
         _finding(
             "CPU of the busiest worker", f"{health.cpu_share:.0%} of a core", health.cpu_share < CORE_FULL,
@@ -121,8 +124,8 @@ def _stages(outcome: LoadOutcome) -> Iterator[Table]:
     if arrivals is None or not arrivals.stages:
         return
     starts_s, before = [0.0, *arrivals.stage_ends_s], 0.0
-    due_s = np.concatenate([one.at_s for one in outcome.operations.values()])
-    latency_ns = np.concatenate([one.latency_ns for one in outcome.operations.values()])
+    due_s = np.concatenate([operation.at_s for operation in outcome.operations.values()])
+    latency_ns = np.concatenate([operation.latency_ns for operation in outcome.operations.values()])
     rows: list[Row] = []
     for number, stage in enumerate(arrivals.stages):
         own = latency_ns[(due_s >= starts_s[number]) & (due_s < starts_s[number + 1])]

@@ -40,14 +40,16 @@ class OwnStatement(Operation):
 
     @classmethod
     def _names(cls) -> set[str]:
-        return {one.name for one in cls.asked.parameters}
+        return {parameter.name for parameter in cls.asked.parameters}
 
     async def prepare(self) -> None:
         names = self._names()
         self._streams = _streams(self.sample) if names & _OF_STREAM else []
         self._places = self.sample.positions if names & _OF_PLACE else []
         self._instants = self.sample.instants if "instant" in names else []
-        self._encoders = [(one.name, encoder_of(one.sql_type)) for one in self.asked.parameters]
+        self._encoders = [
+            (parameter.name, encoder_of(parameter.sql_type)) for parameter in self.asked.parameters
+        ]
         self._reads = Reads(self.store.pool, BATCH_BYTES_MAX, {self.name: self.asked})
 
     def draw(self) -> dict[str, Any]:

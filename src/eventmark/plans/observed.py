@@ -112,7 +112,7 @@ def is_one_query(text: str) -> bool:
 
 def indexes_observed(result: RunResult) -> frozenset[str]:
     """The indexes that the statements of a result of ``observed_statements`` search. Raises ``UsageError``."""
-    plans = [one.plan for one in result.plans if one.statement.startswith(OBSERVED)]
+    plans = [plan.plan for plan in result.plans if plan.statement.startswith(OBSERVED)]
     if not plans:
         raise UsageError(
             "the result has no statements that a server has seen",

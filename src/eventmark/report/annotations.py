@@ -19,8 +19,8 @@ def render_annotations(result: RunResult) -> str:
     """One line for each reason, or for the verdict where it needs none."""
     reasons = [*_reasons(result)] or [verdict_sentence(result)]
     return "".join(
-        _annotation(Verdict.INCONCLUSIVE if one.startswith(UNDECIDED) else result.verdict, one)
-        for one in reasons
+        _annotation(Verdict.INCONCLUSIVE if reason.startswith(UNDECIDED) else result.verdict, reason)
+        for reason in reasons
     )
 
 

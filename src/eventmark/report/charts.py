@@ -27,7 +27,7 @@ UPRIGHT_LABEL_MAX = 5  # characters; longer labels lie beside their bars
 @debug_mode(False)  # where charts are checked, then each as a whole and not each of its parts as well
 def chart_specs(result: RunResult, *, checked: bool = False) -> dict[str, dict[str, Any]]:
     charts: dict[str, alt.TopLevelMixin | None] = {}
-    if any(one.latency_ms is not None for one in result.operations.values()):
+    if any(operation.latency_ms is not None for operation in result.operations.values()):
         charts["quantiles"] = quantile_chart(result.operations)
         charts["slower"] = slower_chart(result.operations)
         for number, (name, one) in enumerate(result.operations.items()):

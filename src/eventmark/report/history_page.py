@@ -58,7 +58,7 @@ def _headline(last: RunResult, trends: Trends, reasons: Sequence[str]) -> str:
         Verdict.BROKEN: "the last run missed targets",
         Verdict.INCONCLUSIVE: "the last run is undecided",
     }[last.verdict]
-    worse = sum(bool(worsening(one, trends.recent, trends.slowdown)) for one in trends.trends)
+    worse = sum(bool(worsening(trend, trends.recent, trends.slowdown)) for trend in trends.trends)
     if worse:
         return f"{targets}; {counted(worse, 'number')} got worse over the runs"
     return f"{targets}; {'no change can be told yet' if reasons else 'nothing got worse over the runs'}"
@@ -92,10 +92,14 @@ def history_charts(runs: Sequence[KeptRun], trends: Trends | None = None) -> Ite
 def _steps(trends: Trends | None) -> dict[str, list[Point]]:
     """The runs from which on a number's level was another, by the number's name."""
     found: dict[str, list[Point]] = {}
-    for one in trends.trends if trends else ():
-        found.setdefault(one.name, []).extend(
-            Point(x=one.runs[step.at].moment[5:16], y=one.values[step.at], series=_step_name(one, step.ratio))
-            for step in one.changes.steps
+    for trend in trends.trends if trends else ():
+        found.setdefault(trend.name, []).extend(
+            Point(
+                x=trend.runs[step.at].moment[5:16],
+                y=trend.values[step.at],
+                series=_step_name(trend, step.ratio),
+            )
+            for step in trend.changes.steps
         )
     return found
 

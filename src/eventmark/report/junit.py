@@ -77,8 +77,9 @@ def _orderings(result: RunResult) -> Iterator[Case]:
 
 def _plan(plan: PlanResult) -> Case:
     texts = [
-        f"{one.name}: {one.observed}, expected {one.expected}" + (f"; {one.remedy}" if one.remedy else "")
-        for one in faults(plan)
+        f"{fault.name}: {fault.observed}, expected {fault.expected}"
+        + (f"; {fault.remedy}" if fault.remedy else "")
+        for fault in faults(plan)
     ]
     kind = "" if plan.plan_kind in plan.condition else f", {plan.plan_kind} plan"
     return Case(

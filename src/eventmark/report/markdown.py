@@ -50,7 +50,12 @@ def render_markdown(result: RunResult) -> str:
         return _certificate(result)
     parts = [
         *_head(result),
-        *(line for one in shown_sections(result) if not one.closing for line in section_lines(one)),
+        *(
+            line
+            for shown_section in shown_sections(result)
+            if not shown_section.closing
+            for line in section_lines(shown_section)
+        ),
         *_main_job(result),
         *(line for section in result.sections if section.closing for line in section_lines(section)),
         *_skipped(result.skipped),
@@ -80,10 +85,12 @@ def _certificate(result: RunResult) -> str:
 def criteria_table(criteria: Sequence[Criterion]) -> list[str]:
     """A row for each question."""
     rows = []
-    for one in criteria:
-        decided = [cell(text) for text in (one.figure, one.reason) if text]
-        mark = MARKS[one.verdict] if one.verdict is not None else "not asked"
-        rows.append([cell(one.question), mark, "<br>".join(decided) or NONE, cell(one.remedy) or NONE])
+    for criterion in criteria:
+        decided = [cell(text) for text in (criterion.figure, criterion.reason) if text]
+        mark = MARKS[criterion.verdict] if criterion.verdict is not None else "not asked"
+        rows.append(
+            [cell(criterion.question), mark, "<br>".join(decided) or NONE, cell(criterion.remedy) or NONE]
+        )
     return table(["question", "verdict", "decided by", "what to do"], rows, "llll")
 
 

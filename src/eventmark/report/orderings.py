@@ -46,16 +46,20 @@ def orderings_section(orderings: Sequence[OrderingResult]) -> Section:
         title="Orderings",
         verdict=judge_orderings(orderings)[0],
         text=[
-            f"{one.ordering} is the control: it has to lose events, and was caught with {whole(one.lost)} lost."
-            for one in orderings
-            if one not in subjects and faults_of(one)
+            f"{ordering.ordering} is the control: it has to lose events, "
+            f"and was caught with {whole(ordering.lost)} lost."
+            for ordering in orderings
+            if ordering not in subjects and faults_of(ordering)
         ],
         findings=[_named(subject, one) for subject in subjects for one in faults_of(subject)],
         tables=price_tables(orderings),
         charts=[_latency_chart(orderings), _rate_chart(orderings)],
         blocks=[
-            Block(title=f"{one.ordering}: {one.verdict.value}, {one.description}", text=_account(one))
-            for one in orderings
+            Block(
+                title=f"{ordering.ordering}: {ordering.verdict.value}, {ordering.description}",
+                text=_account(ordering),
+            )
+            for ordering in orderings
         ],
     )
 
@@ -68,18 +72,21 @@ def price_tables(orderings: Sequence[OrderingResult]) -> list[Table]:
             columns=columns("ordering", "verdict", "committed", "lost", "twice", "out of order", "conflicts"),
             rows=[
                 [
-                    one.ordering, one.verdict.value, one.committed, one.lost, one.duplicated, one.out_of_order,
-                    one.conflicts,
+                    ordering.ordering, ordering.verdict.value, ordering.committed, ordering.lost, ordering.duplicated,
+                    ordering.out_of_order, ordering.conflicts,
                 ]
-                for one in orderings
+                for ordering in orderings
             ],
         ),
         Table(
             title="What it costs", note=_PRICE_NOTE,
             columns=columns("ordering", "appends/s", "events/s", *(f"{what} ms, p50 / p95" for what in _LATENCIES)),
             rows=[
-                [one.ordering, round(one.appends_per_s), round(one.events_per_s), *map(_two, _latencies(one).values())]
-                for one in orderings
+                [
+                    ordering.ordering, round(ordering.appends_per_s), round(ordering.events_per_s),
+                    *map(_two, _latencies(ordering).values()),
+                ]
+                for ordering in orderings
             ],
         ),
     ]  # fmt: skip
@@ -122,9 +129,9 @@ def _latency_chart(orderings: Sequence[OrderingResult]) -> Chart:
         y="milliseconds, logarithmic",
         y_log=True,
         points=[
-            Point(x=one.ordering, series=what, y=latency.p95, low=max(latency.p50, 0.001), high=latency.p99)
-            for one in orderings
-            for what, latency in _latencies(one).items()
+            Point(x=ordering.ordering, series=what, y=latency.p95, low=max(latency.p50, 0.001), high=latency.p99)
+            for ordering in orderings
+            for what, latency in _latencies(ordering).items()
             if latency is not None and latency.p95 > 0
         ],
     )  # fmt: skip
@@ -133,7 +140,7 @@ def _latency_chart(orderings: Sequence[OrderingResult]) -> Chart:
 def _rate_chart(orderings: Sequence[OrderingResult]) -> Chart:
     return Chart(
         title="Events per second, writers at full speed", mark="bar", x="ordering", y="events/s",
-        points=[Point(x=one.ordering, y=one.events_per_s) for one in orderings],
+        points=[Point(x=ordering.ordering, y=ordering.events_per_s) for ordering in orderings],
     )  # fmt: skip
 
 

@@ -95,13 +95,19 @@ def _terminal_diff(block: Block) -> RenderableType:
 
 def findings_table(findings: Sequence[Finding], title: str = "") -> Table:
     """A row for each, with what to do where there is anything to do."""
-    told = any(one.remedy for one in findings)
+    told = any(finding.remedy for finding in findings)
     return Table(
         title=title,
         columns=columns("check", "verdict", "seen", "expected", *(["what to do"] if told else [])),
         rows=[
-            [one.name, one.verdict.value, one.observed, one.expected, *([one.remedy] if told else [])]
-            for one in findings
+            [
+                finding.name,
+                finding.verdict.value,
+                finding.observed,
+                finding.expected,
+                *([finding.remedy] if told else []),
+            ]
+            for finding in findings
         ],
     )
 

@@ -64,8 +64,10 @@ def tallies(result: RunResult) -> dict[str, Tally]:
     """Of orderings, sections, operations, plans and the audit's checks."""
     return {
         "orderings": tally("ordering", judged(result.orderings)),
-        "sections": tally("part", (one for one in result.sections if one.verdict is not None)),
-        "operations": tally("operation", (one for one in result.operations.values() if is_judged(one))),
+        "sections": tally("part", (section for section in result.sections if section.verdict is not None)),
+        "operations": tally(
+            "operation", (operation for operation in result.operations.values() if is_judged(operation))
+        ),
         "plans": tally("plan", result.plans),
         "corpus": tally("corpus check", result.corpus.audit if result.corpus else ()),
     }
@@ -78,9 +80,9 @@ def parts_shown(result: RunResult) -> frozenset[str]:
         "course": result.series or result.phases,
         "corpus": result.corpus,
         "plans": result.plans,
-        "baselines": any(one.floors for one in result.operations.values()) or result.corpus,
+        "baselines": any(operation.floors for operation in result.operations.values()) or result.corpus,
     }
-    others = result.orderings or any(not one.closing for one in result.sections)
+    others = result.orderings or any(not section.closing for section in result.sections)
     everything = not (others or result.operations or result.corpus or result.plans)
     return frozenset(name for name, found in parts.items() if found or everything)
 
@@ -150,7 +152,7 @@ def _advised(result: RunResult) -> str:
 
 def _certified(criteria: Sequence[Criterion]) -> str:
     """``7 of 9 criteria are met, 1 is broken, 1 was not asked.``"""
-    verdicts = [one.verdict for one in criteria]
+    verdicts = [criterion.verdict for criterion in criteria]
     asked = len(verdicts) - verdicts.count(None)
     said = [f"{verdicts.count(Verdict.MET)} of {counted(asked, 'criterion', 'criteria')} met"]
     said += [
@@ -221,7 +223,7 @@ def plans_by_statement(plans: Iterable[PlanResult]) -> Mapping[str, list[PlanRes
 def faults(plan: PlanResult) -> list[Finding]:
     """The findings that are not MET, the worst first."""
     return sorted(
-        (one for one in plan.findings if one.verdict is not Verdict.MET),
+        (finding for finding in plan.findings if finding.verdict is not Verdict.MET),
         key=lambda one: WORST_FIRST[one.verdict],
     )
 
@@ -230,9 +232,9 @@ def remarks(plans: Iterable[PlanResult]) -> list[tuple[PlanResult, Finding]]:
     """What is MET and could still be better: of each statement's findings with a remedy, the largest of each name."""
     found: dict[tuple[str, str], tuple[PlanResult, Finding]] = {}
     for plan in sorted(plans, key=lambda plan: -plan.work.get("serialization_share", 0.0)):
-        for one in plan.findings:
-            if one.verdict is Verdict.MET and one.remedy:
-                found.setdefault((plan.statement, one.name), (plan, one))
+        for finding in plan.findings:
+            if finding.verdict is Verdict.MET and finding.remedy:
+                found.setdefault((plan.statement, finding.name), (plan, finding))
     return list(found.values())
 
 
@@ -243,7 +245,9 @@ def _beside(found: list[Tally]) -> str:
 
 def _checks(result: RunResult) -> list[Tally]:
     """What the judged parts consist of, where they say: their own verdicts, counted, would tell nothing."""
-    findings = [one for section in result.sections if section.verdict is not None for one in section.findings]
+    findings = [
+        finding for section in result.sections if section.verdict is not None for finding in section.findings
+    ]
     return [tally("check", findings)] if findings else []
 
 

@@ -95,14 +95,16 @@ def render_criteria(criteria: Sequence[Criterion]) -> RenderableType:
     table.add_column("question", overflow="fold", max_width=PROSE_WIDTH)
     table.add_column("verdict", no_wrap=True)
     table.add_column("decided by", overflow="fold", max_width=2 * PROSE_WIDTH)
-    for one in criteria:
-        verdict = Text("not asked", style="dim") if one.verdict is None else verdict_text(one.verdict)
-        said = Text(one_line(one.figure))
-        if one.reason and one.reason != one.figure:
-            said.append(("\n" if one.figure else "") + one_line(cut(one.reason, CRITERION_MAX)))
-        if one.remedy:
-            said.append(f"\n→ {one_line(cut(one.remedy, CRITERION_MAX))}", style="bold")
-        table.add_row(Text(one_line(one.question)), verdict, said)
+    for criterion in criteria:
+        verdict = (
+            Text("not asked", style="dim") if criterion.verdict is None else verdict_text(criterion.verdict)
+        )
+        said = Text(one_line(criterion.figure))
+        if criterion.reason and criterion.reason != criterion.figure:
+            said.append(("\n" if criterion.figure else "") + one_line(cut(criterion.reason, CRITERION_MAX)))
+        if criterion.remedy:
+            said.append(f"\n→ {one_line(cut(criterion.remedy, CRITERION_MAX))}", style="bold")
+        table.add_row(Text(one_line(criterion.question)), verdict, said)
     return table
 
 
@@ -176,9 +178,9 @@ def _unmet_plans(plans: Sequence[PlanResult]) -> Iterator[RenderableType]:
     for plan in unmet[:PLANS_MAX]:
         title = Text(f" {one_line(plan.statement)}, {one_line(plan.condition)}")
         yield Padding(verdict_text(plan.verdict) + title, (0, 0, 0, 2))
-        for one in faults(plan):
-            remedy = f"; {one.remedy}" if one.remedy else ""
-            yield _line(f"{one.name}: {one.observed}, expected {one.expected}{remedy}", 4)
+        for fault in faults(plan):
+            remedy = f"; {fault.remedy}" if fault.remedy else ""
+            yield _line(f"{fault.name}: {fault.observed}, expected {fault.expected}{remedy}", 4)
         yield from (Padding(Text(line, style="dim"), (0, 0, 0, 6)) for line in _query(plan))
     if len(unmet) > PLANS_MAX:
         yield _line(f"and {len(unmet) - PLANS_MAX} more, see the report")

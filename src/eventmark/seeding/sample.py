@@ -56,7 +56,9 @@ class CorpusSample:
     def example_payloads(self, count: int, random: np.random.Generator) -> list[str]:
         """``count`` payloads of events to append."""
         if self.payloads:
-            return [self.payloads[place] for place in random.integers(0, len(self.payloads), count).tolist()]
+            return [
+                self.payloads[integer] for integer in random.integers(0, len(self.payloads), count).tolist()
+            ]
         return example_payloads(count, random)
 
 
@@ -129,7 +131,7 @@ async def refreshed_sample(
     """The sample with the versions that its ``streams`` have now: somebody may have appended to them."""
     table = f'{quoted_schema(schema)}."{definition.events_table}"'
     shape = await read_shape(connection, definition, schema)
-    keys = [(one.stream.tenant_id, one.stream.aggregate_id) for one in sample.streams]
+    keys = [(stream.stream.tenant_id, stream.stream.aggregate_id) for stream in sample.streams]
     versions = await versions_of(connection, definition, shape, table, keys)
     streams = [
         replace(one, version=versions[key])

@@ -74,7 +74,10 @@ class SeedReport:
 def estimated_bytes(plan: CorpusPlan, events: int | None = None) -> int:
     """Room on disk for the plan's events, or so many of them, to be compared with what is free beforehand."""
     if plan.samples or plan.shape.payload_sizes:
-        mean = sum(one.share * (one.low_bytes + one.high_bytes) / 2 for one in plan.size_classes)
+        mean = sum(
+            size_class.share * (size_class.low_bytes + size_class.high_bytes) / 2
+            for size_class in plan.size_classes
+        )
         each = BYTES_BESIDE_PAYLOAD + int(mean)
     else:
         each = BYTES_PER_EVENT[plan.payload_profile]

@@ -190,7 +190,7 @@ def read_definition(directory: Path) -> StoreDefinition:
         else _schema_files(where, settings)
     )
     statements = _known_statements(
-        _engine_statements(payload) if engine else read_statements(directory, {one.path for one in files}),
+        _engine_statements(payload) if engine else read_statements(directory, {file.path for file in files}),
         toml_path,
     )
     _check_tenants(statements, has_tenants=has_tenants)

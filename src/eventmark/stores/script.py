@@ -202,7 +202,7 @@ def check_reading(statement: Statement) -> None:
                 path=str(path), line=first_line, remedy=_READ_ONLY,
             )  # fmt: skip
     used = {one.number for one in postgast.find_nodes(parsed, _ParamRef)}
-    names = [one.name for one in statement.parameters]
+    names = [parameter.name for parameter in statement.parameters]
     if used != set(range(1, len(names) + 1)):
         unused = next((name for number, name in enumerate(names, 1) if number not in used), "")
         raise StoreDefinitionError(
@@ -228,7 +228,9 @@ def _lines_before(sql: str, parsed: Any) -> int:
     """How many lines of the text stand before a statement of it, comments and blanks before it left out."""
     raw = sql.encode()
     text = raw[parsed.stmt_location :]
-    first = next((one.start for one in postgast.scan(text.decode()).tokens if one.token not in _COMMENTS), 0)
+    first = next(
+        (token.start for token in postgast.scan(text.decode()).tokens if token.token not in _COMMENTS), 0
+    )
     return raw.count(b"\n", 0, parsed.stmt_location + first)
 
 

@@ -44,8 +44,8 @@ class StoreSessions:
         """How each parameter's value is made one of its type; None where it is taken as it is."""
         if isinstance(self.store, SqlEventStore):
             return self.store.encoders[statement]
-        return [encoder_of(one.sql_type) if is_own(statement) else None
-                for one in self.definition.statements[statement].parameters]  # fmt: skip
+        return [encoder_of(parameter.sql_type) if is_own(statement) else None
+                for parameter in self.definition.statements[statement].parameters]  # fmt: skip
 
     def parameters(self, statement: str) -> Sequence[str]:
         """The names of the statement's parameters, in order."""

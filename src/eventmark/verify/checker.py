@@ -162,7 +162,10 @@ def _torn(history: History, written: Table) -> int:
 
 
 def _told(history: History) -> Iterator[Fault]:
-    errors = [*history.errors, *(error for one in history.consumptions for error in one.errors)]
+    errors = [
+        *history.errors,
+        *(error for consumption in history.consumptions for error in consumption.errors),
+    ]
     yield Fault("I13", "errors of another kind", len(errors), tuple(errors[:EXAMPLES_MAX]))
 
 

@@ -50,7 +50,7 @@ def _overlap(one: np.void, other: np.void, doubt_ns: int) -> bool:
 
 def cut_off(history: History) -> int:
     """How often the server ended a consumer's read, which then went on from its token."""
-    return sum(one.cut_off for one in history.consumptions)
+    return sum(consumption.cut_off for consumption in history.consumptions)
 
 
 def undecided(history: History, *, contends: bool) -> dict[str, str]:
@@ -64,7 +64,11 @@ def undecided(history: History, *, contends: bool) -> dict[str, str]:
             f"too little happened at once: {overlapping} transactions ended after one that began later, "
             f"{OVERTAKEN_MIN} are needed"
         )
-    given_up = [f"{one.name}: {one.ended}" for one in history.consumptions if one.ended]
+    given_up = [
+        f"{consumption.name}: {consumption.ended}"
+        for consumption in history.consumptions
+        if consumption.ended
+    ]
     if given_up:
         missing |= dict.fromkeys(("I7", "I12"), f"consumers could not go on ({'; '.join(given_up)})")
     return missing

@@ -98,7 +98,7 @@ def said(fault: Fault, reader: Reader) -> str:
 
 def merged(faults: Sequence[Fault], forced: Sequence[Fault]) -> list[Fault]:
     """Those of the hunt, and of the forced interleavings what the hunt itself did not meet."""
-    known = {(one.invariant, one.what) for one in faults}
+    known = {(fault.invariant, fault.what) for fault in faults}
     return [*faults, *(one for one in forced if (one.invariant, one.what) not in known)]
 
 

@@ -39,7 +39,7 @@ async def force(dsn: str, schema: str, subject: Subject) -> Forced:
     What it does not promise to refuse it is asked apart, in a store made anew: so what follows from taking it is known.
     """
     forced = await _forced(dsn, schema, subject)
-    for name in (one for one in REFUSALS if one not in subject.refuses):
+    for name in (refusal for refusal in REFUSALS if refusal not in subject.refuses):
         await subject.make(dsn, schema)
         apart = await _forced(dsn, schema, subject, apart=name)
         left, others = left_to_clients(name, apart.faults)

@@ -13,12 +13,14 @@ NOT_ASKED = "not asked"
 def invariants_section(orderings: Sequence[OrderingResult]) -> Section:
     """Invariant by invariant, the verdict on each ordering; then why some were not asked for."""
     rows: list[Row] = [
-        [f"{name}: {rule}", *(_invariant_verdict(one, name) for one in orderings)]
+        [f"{name}: {rule}", *(_invariant_verdict(ordering, name) for ordering in orderings)]
         for name, rule in INVARIANTS.items()
     ]
-    head = [Column(name="invariant"), *(Column(name=one.ordering) for one in orderings)]
+    head = [Column(name="invariant"), *(Column(name=ordering.ordering) for ordering in orderings)]
     reasons: list[Row] = [
-        [name, one.ordering, reason] for one in orderings for name, reason in one.not_asked.items()
+        [name, ordering.ordering, reason]
+        for ordering in orderings
+        for name, reason in ordering.not_asked.items()
     ]
     tables = [Table(title="", columns=head, rows=rows)]
     if reasons:

@@ -55,7 +55,7 @@ def ordering_result(
         reason=reason,
         committed=len(history.stored),
         consumers=len(history.consumptions),
-        delivered=sum(len(one.delivered) for one in history.consumptions),
+        delivered=sum(len(consumption.delivered) for consumption in history.consumptions),
         lost=_count(faults, "lost"),
         duplicated=_count(faults, "duplicated"),
         out_of_order=_count(faults, "out of order"),
@@ -86,15 +86,15 @@ def ordering_result(
 def hunt_figures(orderings: Sequence[OrderingResult]) -> dict[str, Figure]:
     """What a comparison and a history hold of those that promise to lose nothing: what was lost, and the price."""
     figures = {}
-    for one in orderings:
-        if not one.lossless:
+    for ordering in orderings:
+        if not ordering.lossless:
             continue
-        name = one.ordering
+        name = ordering.ordering
         figures[f"lost_events[{name}]"] = Figure(
-            value=float(one.lost), unit="events", better="less", exact=True
+            value=float(ordering.lost), unit="events", better="less", exact=True
         )
-        figures[f"events_per_s[{name}]"] = Figure(value=one.events_per_s, unit="events/s", better="more")
-        for what, latency in (("append", one.append_ms), ("visible", one.visible_ms)):
+        figures[f"events_per_s[{name}]"] = Figure(value=ordering.events_per_s, unit="events/s", better="more")
+        for what, latency in (("append", ordering.append_ms), ("visible", ordering.visible_ms)):
             if latency is not None:
                 figures[f"{what}_ms_p95[{name}]"] = Figure(value=latency.p95, unit="ms", better="less")
     return figures
@@ -107,7 +107,7 @@ def _verdict(
         return Verdict.BROKEN, "; ".join(said(fault, reader) for fault in faults)
     if not len(history.stored) and history.refused:
         return Verdict.INCONCLUSIVE, f"no append was committed; the last one ended with {history.refused}"
-    if not len(history.stored) or not any(len(one.delivered) for one in history.consumptions):
+    if not len(history.stored) or not any(len(consumption.delivered) for consumption in history.consumptions):
         return Verdict.INCONCLUSIVE, "nothing was written, or nothing was delivered"
     if missing:
         return Verdict.INCONCLUSIVE, "; ".join(missing.values())
@@ -151,9 +151,9 @@ def _delivery_latencies(history: History, paced: int) -> tuple[Latency | None, L
     rows = rows[attempts["single"][rows["attempt"]] & (attempts["outcome"][rows["attempt"]] == Outcome.OK)]
     rows = rows[np.argsort(rows["key"])]
     visible, handled = [], []
-    for one in history.consumptions:
-        given = one.delivered[np.isin(one.delivered["key"], rows["key"])]
-        if not one.name.startswith("tail") or not len(given):
+    for consumption in history.consumptions:
+        given = consumption.delivered[np.isin(consumption.delivered["key"], rows["key"])]
+        if not consumption.name.startswith("tail") or not len(given):
             continue
         of = attempts[rows["attempt"][np.searchsorted(rows["key"], given["key"])]]
         visible.append(np.maximum(given["at_ns"] - of["ended_ns"], 0))

@@ -95,7 +95,7 @@ class Recording:
         made_ns: int = 0, polls: int = 1,
     ) -> TrackingToken:  # fmt: skip
         """Read so many times from ``start``; the token to go on from. The same name goes on with its consumption."""
-        seen = next((one for one in self.consumptions if one.name == name), None)
+        seen = next((consumption for consumption in self.consumptions if consumption.name == name), None)
         if seen is None:
             seen = Consumption(name, tenant, start, made_ns, np.empty(0, DELIVERED))
             self.consumptions.append(seen)

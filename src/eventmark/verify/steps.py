@@ -248,8 +248,8 @@ class Steps:
 
     def _late_starts(self) -> Sequence[Start]:
         """Consumers that begin now, at the head and in the middle."""
-        starts = [one for starts in self._subject.starts for one in starts if one.place != "tail"]
-        return [replace(one, segment=None) for one in starts if not one.segment]
+        starts = [start for starts in self._subject.starts for start in starts if start.place != "tail"]
+        return [replace(start, segment=None) for start in starts if not start.segment]
 
     async def _read(self, start: Start, *, polls: int) -> TrackingToken:
         """Go on with a consumer until nothing comes, or for so many polls."""

@@ -285,7 +285,7 @@ class _Writer:
             versions = [int(event.sequence_number) for event in events]
         except (EventStoreError, TypeError, ValueError):  # the checker says what is wrong with what is stored
             return known
-        return max((one for one in versions if one < VERSION_MAX), default=known)
+        return max((version for version in versions if version < VERSION_MAX), default=known)
 
     def _events(self, attempt: Attempt, stream: int, count: int, version: int) -> list[NewEvent]:
         first = self._next_key

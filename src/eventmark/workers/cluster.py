@@ -77,10 +77,10 @@ class ClusterWorkers(Executor):
         self.pack: Pack = partial_of
         self._client, self._scheduler = client, scheduler
         self._pinned = {
-            one.address: client.get_executor(
-                workers=[one.address], allow_other_workers=False, pure=False, retries=0
+            member.address: client.get_executor(
+                workers=[member.address], allow_other_workers=False, pure=False, retries=0
             )
-            for one in members
+            for member in members
         }
         self._lock = threading.Lock()
         self._running: dict[Future[Any], Member] = {}

@@ -81,9 +81,9 @@ def parse_sizes(text: str) -> tuple[SizeClass, ...]:
                 remedy=f"name {PAYLOAD_BYTES_MIN} to {PAYLOAD_BYTES_MAX:,} bytes",
             )
         classes.append(SizeClass(f"class {len(classes) + 1}", parse_share(match["share"]), low, high))
-    if classes and abs(sum(one.share for one in classes) - 1) > 1e-6:
+    if classes and abs(sum(size_class.share for size_class in classes) - 1) > 1e-6:
         raise UsageError(
-            f"the shares of payload sizes sum to {sum(one.share for one in classes):.4g}, not 100%",
+            f"the shares of payload sizes sum to {sum(size_class.share for size_class in classes):.4g}, not 100%",
             remedy=f"write {_SIZES_EXAMPLE!r}",
         )
     return tuple(classes)

@@ -69,7 +69,9 @@ def _findings(run: Run, cells: Sequence[Cell]) -> Findings:
     worst = max((one.times for one in judged), default=0.0)
     figures = {
         "plan_cliffs": Figure(value=len(cliffs), unit="cliffs", better="less", exact=True),
-        "plan_cliff_cells": Figure(value=sum(len(one.cells) for one in cliffs), unit="cells", better="less"),
+        "plan_cliff_cells": Figure(
+            value=sum(len(cliff.cells) for cliff in cliffs), unit="cells", better="less"
+        ),
         "plan_cells": Figure(value=len(cells), unit="cells"),
         "plan_work_times_most": Figure(value=round(worst, 2), unit="times", better="less"),
     }

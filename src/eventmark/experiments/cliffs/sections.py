@@ -36,7 +36,7 @@ def cliffs_section(
     return Section(
         name="plan-cliffs",
         title="Plan cliffs",
-        verdict=overall((one.name, one.verdict, "") for one in findings)[0],
+        verdict=overall((finding.name, finding.verdict, "") for finding in findings)[0],
         text=_texts(cells, cliffs, copied=copied),
         findings=findings,
         tables=[_statements_table(cells, judged, cliffs), *([_cliffs_table(cliffs)] if cliffs else [])],

@@ -115,10 +115,10 @@ def _bounds(one: OperationContest, quantile: str) -> str:
 
 def _counters(table: Mapping[str, OperationContest]) -> Table:
     rows: list[Row] = [
-        [name, one.name, one.base, one.candidate, one.change.value, one.tolerance]
+        [name, counter.name, counter.base, counter.candidate, counter.change.value, counter.tolerance]
         for name, contest in table.items()
-        for one in contest.counters
-        if one.change is not Change.SAME
+        for counter in contest.counters
+        if counter.change is not Change.SAME
     ]
     compared = sum(len(contest.counters) for contest in table.values())
     return Table(

@@ -184,7 +184,7 @@ class _Work:
 def _longest(sample: CorpusSample, tenant: str) -> list[StreamId]:
     """Streams of the tenant, those of a thousand events where it has any."""
     for streams in (sample.long_streams, sample.streams):
-        own = [one.stream for one in streams if one.stream.tenant_id == tenant]
+        own = [stream.stream for stream in streams if stream.stream.tenant_id == tenant]
         if own:
             return own
     return []

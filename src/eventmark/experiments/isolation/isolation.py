@@ -156,7 +156,7 @@ def chosen_tenants(job: Job, sample: CorpusSample, victim: str, aggressor: str) 
             f"store {job.definition.name!r} has no tenants",
             remedy="isolation is between tenants: there is none to ask for",
         )
-    streams = Counter(one.stream.tenant_id for one in sample.streams)
+    streams = Counter(stream.stream.tenant_id for stream in sample.streams)
     for name in filter(None, (victim, aggressor)):
         if name not in streams:
             raise UsageError(
@@ -167,7 +167,7 @@ def chosen_tenants(job: Job, sample: CorpusSample, victim: str, aggressor: str) 
     large = sorted(tenants, key=lambda name: -tenants[name].weight)
     aggressor = aggressor or next(name for name in large if name != victim)
     if not victim:
-        long = {one.stream.tenant_id for one in sample.long_streams}
+        long = {long_stream.stream.tenant_id for long_stream in sample.long_streams}
         others = [name for name in streams if name != aggressor]
         small = {name for name, one in tenants.items() if not one.large}
         if not others:

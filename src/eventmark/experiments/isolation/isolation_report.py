@@ -259,14 +259,14 @@ def _waits_table(pair: Pair) -> Table:
 def _parts_ms(legs: list[Leg]) -> dict[str, float]:
     """Milliseconds of one call by what they are spent on; waits with their events."""
     times = [leg.outcome.call_times for leg in legs]
-    calls = max(sum(one.calls for one in times), 1)
+    calls = max(sum(timed.calls for timed in times), 1)
     on_server: dict[str, float] = {}
     for wait, value in per_call_ms(legs, STORE_APPLICATION).items():
         spent = spent_on(wait)
         name = spent.value if spent is Spent.RUNNING else f"{spent.value} ({wait})"
         on_server[name] = on_server.get(name, 0.0) + value
     late, pool, total = (
-        sum(getattr(one, name) for one in times) / calls * 1e3
+        sum(getattr(timed, name) for timed in times) / calls * 1e3
         for name in ("late_s", "pool_wait_s", "total_s")
     )
     rest = max(total - late - pool - sum(on_server.values()), 0.0)

@@ -154,7 +154,7 @@ async def _leg(
     if follower is not None and follower.failure:
         raise CannotRunError(f"the victim's consumer failed: {follower.failure}")
     (clock,) = outcome.clocks  # events are made by the victim's, and given to the follower by ours
-    lag_s = [one + clock.correction_ns / 1e9 for one in follower.lag_s] if follower else []
+    lag_s = [lag + clock.correction_ns / 1e9 for lag in follower.lag_s] if follower else []
     return Leg(
         outcome=outcome, waits=watch.waits, watch=watch, lag_s=tuple(lag_s),
         work=works[0] if works else None,
@@ -178,14 +178,14 @@ async def _aggression(
 def joined(legs: Sequence[Leg]) -> LoadOutcome:
     """The legs one after the other as one load; who was a worker is a leg, so that legs count as forks."""
     outcomes = [leg.outcome for leg in legs]
-    seconds = sum(one.seconds for one in outcomes)
+    seconds = sum(outcome.seconds for outcome in outcomes)
     return LoadOutcome(
         plan=replace(outcomes[0].plan, seconds=seconds),
         operations={
-            name: _joined_operation([one.operations[name] for one in outcomes], outcomes[0].seconds)
+            name: _joined_operation([outcome.operations[name] for outcome in outcomes], outcomes[0].seconds)
             for name in outcomes[0].operations
         },
-        health=GeneratorHealth(tuple(worker for one in outcomes for worker in one.health.workers)),
+        health=GeneratorHealth(tuple(worker for outcome in outcomes for worker in outcome.health.workers)),
         started_s=outcomes[0].started_s,
         in_flight_at_s=np.empty(0),
         in_flight=np.empty(0, np.int64),
@@ -215,7 +215,7 @@ def _joined_operation(parts: Sequence[OperationLoad], leg_s: float) -> Operation
 def per_call_ms(legs: Sequence[Leg], application: str) -> dict[Wait, float]:
     """Milliseconds that a call of the victim's spends on the server, by what its sessions wait for."""
     waits = sum((leg.waits.of(application) for leg in legs), WaitSamples())
-    calls = sum(one.succeeded for leg in legs for one in leg.outcome.operations.values())
+    calls = sum(operation.succeeded for leg in legs for operation in leg.outcome.operations.values())
     seconds = sum(leg.outcome.seconds for leg in legs)
     return (
         {wait: sessions * seconds / calls * 1e3 for wait, sessions in waits.sessions().items()}

@@ -115,24 +115,27 @@ class OneService(Experiment):
         if trios and not outcomes:
             raise CannotRunError("no round of legs was measured to its end")
         legs: dict[str, Sequence[Leg]] = {
-            Way.ALONE.value: [leg for one in outcomes for leg in one.trio.legs[Way.ALONE]]
+            Way.ALONE.value: [leg for outcome in outcomes for leg in outcome.trio.legs[Way.ALONE]]
         }
-        legs |= {f"beside {one.trio.kind}": one.trio.legs[Way.BOUNDED] for one in outcomes}
-        told = {f"beside {one.trio.kind} {Way.UNBOUNDED}": one.trio.legs[Way.UNBOUNDED] for one in outcomes}
+        legs |= {f"beside {outcome.trio.kind}": outcome.trio.legs[Way.BOUNDED] for outcome in outcomes}
+        told = {
+            f"beside {outcome.trio.kind} {Way.UNBOUNDED}": outcome.trio.legs[Way.UNBOUNDED]
+            for outcome in outcomes
+        }
         judged = results_of(duel.job, legs)
         return Findings(
             operations=judged | results_of(duel.job, told),
             counted=list(judged),
             figures={
                 "tenant_pool_max": Figure(value=float(self.bound), unit="connections", exact=True),
-                **{name: figure for one in outcomes for name, figure in one.figures().items()},
+                **{name: figure for outcome in outcomes for name, figure in outcome.figures().items()},
                 **lone_figures(lone),
             },
             sections=[
                 summary_section(outcomes, duel, self.bound),
-                *(service_section(one, duel) for one in outcomes),
+                *(service_section(outcome, duel) for outcome in outcomes),
                 *lone_section(lone, duel, self.bound),
-                *bottleneck_beside([one.bounded for one in outcomes], shared=True),
+                *bottleneck_beside([outcome.bounded for outcome in outcomes], shared=True),
             ],
             through=CLIENT,
         )

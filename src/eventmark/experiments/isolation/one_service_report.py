@@ -60,8 +60,8 @@ class Outcome:
         ratios = [self.of(way).ratio(name, quantile) for way in BESIDE]
         return [
             value
-            for one in ratios
-            for value in ((one.value, one.low, one.high) if one else (None, None, None))
+            for ratio in ratios
+            for value in ((ratio.value, ratio.low, ratio.high) if ratio else (None, None, None))
         ]
 
 
@@ -69,10 +69,10 @@ def summary_section(outcomes: Sequence[Outcome], duel: Duel, bound: int) -> Sect
     """Every aggressor and operation in one table, at the judged quantile."""
     rows: list[Row] = [
         [
-            one.trio.kind, name, *one.latencies_ms(name, QUANTILES[JUDGED]), *one.inflations(name, JUDGED),
+            outcome.trio.kind, name, *outcome.latencies_ms(name, QUANTILES[JUDGED]), *outcome.inflations(name, JUDGED),
         ]
-        for one in outcomes
-        for name in one.bounded.names
+        for outcome in outcomes
+        for name in outcome.bounded.names
     ]  # fmt: skip
     return Section(
         name="isolation",
@@ -93,7 +93,7 @@ def summary_section(outcomes: Sequence[Outcome], duel: Duel, bound: int) -> Sect
         charts=[
             Chart(
                 title="Inflation", mark="bar", x="", y="times as long as alone",
-                points=[point for one in outcomes for point in _points(one, f"{one.trio.kind}, ")],
+                points=[point for outcome in outcomes for point in _points(outcome, f"{outcome.trio.kind}, ")],
             )
         ],
     )  # fmt: skip
@@ -188,9 +188,9 @@ def _service_table(trio: Trio) -> Table:
 def _parts_ms(legs: Sequence[Leg]) -> list[float]:
     """Of a mean call: until it was begun, until it had a connection, and the rest."""
     times = [leg.outcome.call_times for leg in legs]
-    calls = max(sum(one.calls for one in times), 1)
+    calls = max(sum(timed.calls for timed in times), 1)
     late, pool, total = (
-        sum(getattr(one, name) for one in times) / calls * 1e3
+        sum(getattr(timed, name) for timed in times) / calls * 1e3
         for name in ("late_s", "pool_wait_s", "total_s")
     )
     return [late, pool, total - late - pool]

@@ -116,7 +116,7 @@ def _arguments(statement: Statement | None, sample: CorpusSample) -> list[list[A
     streams = (
         sample.snapshot_streams
         if statement.name == "read_snapshot"
-        else [one.stream for one in sample.long_streams or sample.streams]
+        else [long_stream.stream for long_stream in sample.long_streams or sample.streams]
     )
     values = {"from_sequence": 1}
     names = [parameter.name for parameter in statement.parameters]
@@ -196,7 +196,7 @@ async def measure_streams(job: Job, tenants: Sequence[str], calls: int) -> list[
     connection = await asyncpg.connect(job.server.dsn)
     try:
         statements = [definition.statements[name] for name in names]
-        prepared = [await connection.prepare(one.sql(job.schema)) for one in statements]
+        prepared = [await connection.prepare(statement.sql(job.schema)) for statement in statements]
         given = [_from_the_tail(one, tenant) for one, tenant in zip(statements, whose, strict=True)]
         took, events = np.empty((calls, len(whose)), np.int64), [0] * len(whose)
         for number in range(-WARM_CALLS, calls):

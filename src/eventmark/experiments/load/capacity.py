@@ -380,9 +380,9 @@ def _worst(operations: Mapping[str, OperationResult]) -> float | None:
     """The largest share of its target that an operation's latency came to."""
     return max(
         (
-            value / one.target_ms
-            for one in operations.values()
-            if one.target_ms and (value := one.quantile_ms(one.target_quantile)) is not None
+            value / operation.target_ms
+            for operation in operations.values()
+            if operation.target_ms and (value := operation.quantile_ms(operation.target_quantile)) is not None
         ),
         default=None,
     )

@@ -49,7 +49,7 @@ class Capacity:
     def beyond(self) -> Probe | None:
         """The probe at the lowest rate that did not hold, None where every one did."""
         return min(
-            (one for one in self.probes if one.answer is not Answer.HELD),
+            (probe for probe in self.probes if probe.answer is not Answer.HELD),
             key=lambda one: one.rate_per_s,
             default=None,
         )
@@ -63,7 +63,8 @@ class Capacity:
     def confirmed(self) -> Probe | None:
         """The probe that confirmed a rate: the last that did, for one is followed only by higher ones."""
         return next(
-            (one for one in reversed(self.probes) if one.confirming and one.answer is Answer.HELD), None
+            (probe for probe in reversed(self.probes) if probe.confirming and probe.answer is Answer.HELD),
+            None,
         )
 
     @property
@@ -75,7 +76,11 @@ class Capacity:
     def held_per_s(self) -> float | None:
         """The highest rate that a short probe held."""
         return max(
-            (one.rate_per_s for one in self.probes if one.answer is Answer.HELD and not one.confirming),
+            (
+                probe.rate_per_s
+                for probe in self.probes
+                if probe.answer is Answer.HELD and not probe.confirming
+            ),
             default=None,
         )
 

@@ -88,7 +88,7 @@ class Museum(Experiment):
                 sections.append(exhibit_section(exhibit, _tried(exhibit, room)))
         run.progress("museum", len(self.exhibits), len(self.exhibits))
         findings = [section.findings[0] for section in sections]
-        met = sum(one.verdict is Verdict.MET for one in findings)
+        met = sum(finding.verdict is Verdict.MET for finding in findings)
         figures = {
             "exhibits_told_apart": Figure(value=met, unit="exhibits", better="more", exact=True),
             "exhibits": Figure(value=len(findings), unit="exhibits", exact=True),

@@ -76,7 +76,7 @@ async def _notifying(room: Room, variant: str, *, within: bool) -> Trial:
                 until=now + timedelta(seconds=room.seconds),
                 then=_NOTIFY_WITHIN if within else "",
             )
-            writing = [asyncio.create_task(one.execute(script)) for one in writers]
+            writing = [asyncio.create_task(writer.execute(script)) for writer in writers]
             while not all(task.done() for task in writing):
                 if not within:
                     notifier.appended()

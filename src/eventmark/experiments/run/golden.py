@@ -74,14 +74,14 @@ def compared_section(approved: Mapping[str, str], found: Mapping[str, str], majo
         return Section(
             name="golden-plans", title="Golden plans", verdict=Verdict.INCONCLUSIVE, findings=findings
         )
-    changed = {one.statement: one for one in differences(approved, found)}
+    changed = {difference.statement: difference for difference in differences(approved, found)}
     findings = [
         _finding(name, found.get(name, ""), changed.get(name)) for name in sorted({*approved, *found})
     ]
     return Section(
         name="golden-plans",
         title="Golden plans",
-        verdict=overall((one.name, one.verdict, "") for one in findings)[0],
+        verdict=overall((finding.name, finding.verdict, "") for finding in findings)[0],
         text=[f"{len(findings) - len(changed)} of {len(findings)} statements are planned as approved."],
         findings=findings,
         blocks=[Block(title=name, text=one.diff, language="diff") for name, one in changed.items()],
@@ -93,7 +93,7 @@ def _approved_section(found: Mapping[str, str], text: str) -> Section:
     return Section(
         name="golden-plans",
         title="Golden plans",
-        verdict=overall((one.name, one.verdict, "") for one in findings)[0],
+        verdict=overall((finding.name, finding.verdict, "") for finding in findings)[0],
         text=[text],
         findings=findings,
     )

@@ -68,7 +68,7 @@ def repetition_section(runs: Sequence[Sequence[PlanResult]]) -> Section:
     return Section(
         name="repetition",
         title="The same verdict every time",
-        verdict=overall((one.name, one.verdict, "") for one in findings)[0],
+        verdict=overall((finding.name, finding.verdict, "") for finding in findings)[0],
         text=[
             f"Every plan was examined {len(runs)} times in a row, while {BURNERS_PER_CORE} processes for each core "
             "computed. Pages and rows are counted by the server and hardly differ; times do. Whether a plan is good "
@@ -114,7 +114,7 @@ def _finding(statement: str, plans: dict[str, list[PlanResult]], runs: int) -> F
     for condition, seen in plans.items():
         verdicts = [plan.verdict.value for plan in seen]
         if len(set(verdicts)) > 1 or len(seen) != runs:
-            told = ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
+            told = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
             return Finding(
                 name=statement, verdict=Verdict.BROKEN, observed=f"{condition}: {told}", expected=expected,
                 remedy="see what its findings of the two verdicts count",

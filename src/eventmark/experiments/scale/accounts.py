@@ -88,7 +88,7 @@ async def _open_book(fork: ForkTask, stack: AsyncExitStack) -> _Book | None:
     after = await statements_snapshot(connection)
     if before is None or after is None:
         return None
-    ids = [int(one.statement_id) for one in own_statements(before, after, WARM_CALLS)]
+    ids = [int(statement.statement_id) for statement in own_statements(before, after, WARM_CALLS)]
     place = await extension_schema(connection, "pg_stat_statements")
     counts = _COUNTS.format(read_time=read_time_column(connection), place=place)
     return _Book(operation, ids, await connection.prepare(counts))

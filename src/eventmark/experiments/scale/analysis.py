@@ -275,7 +275,11 @@ def _pages_of_levels(step: Step, operation: str) -> float:
 
 def _indexes_of_events(relations: Sequence[Relation]) -> set[str]:
     """All but those of snapshots, by their name: an event is put into each."""
-    return {one.name for one in relations if one.kind == "index" and "snapshot" not in one.name}
+    return {
+        relation.name
+        for relation in relations
+        if relation.kind == "index" and "snapshot" not in relation.name
+    }
 
 
 def hit_ratio(step: Step) -> float | None:

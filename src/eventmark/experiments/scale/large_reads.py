@@ -31,7 +31,7 @@ def places_for(positions: Sequence[tuple[int, int]], volume: int) -> dict[int, t
     """From where to read each number of events: late in the log, with as many left to read."""
     found = {}
     for events in EVENTS:
-        before = [place for place in positions if place[1] <= volume - events]
+        before = [position for position in positions if position[1] <= volume - events]
         if events <= volume:
             found[events] = before[-1] if before else (0, 0)
     return found

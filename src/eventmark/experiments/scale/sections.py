@@ -120,7 +120,7 @@ def laws_section(
     curves: Sequence[Curve], counters: Sequence[CounterCurve], plans: Sequence[CounterCurve], foretold: int
 ) -> Section:
     """``foretold``: the volume that laws are extrapolated to."""
-    moved = sorted((one for one in plans if _change(one) > CHANGED_MIN), key=_change, reverse=True)
+    moved = sorted((plan for plan in plans if _change(plan) > CHANGED_MIN), key=_change, reverse=True)
     shown = f", the {PLANS_SHOWN} that change most" if len(moved) > PLANS_SHOWN else ""
     return Section(
         name="laws", title="Laws of growth",
@@ -246,7 +246,7 @@ def _volume_row(step: Step) -> list[Cell]:
 
 
 def _size(relations: Sequence[Relation], kind: str) -> int:
-    return sum(one.size_bytes for one in relations if one.kind == kind)
+    return sum(relation.size_bytes for relation in relations if relation.kind == kind)
 
 
 def _index_table(steps: Sequence[Step]) -> Table:
@@ -275,7 +275,7 @@ def _memory_table(steps: Sequence[Step]) -> Table:
         forks = [one.large.peak_rss_mib for rounds in step.rounds.values() for one in rounds]
         row: list[Cell] = [short(step.volume), max(forks, default=0.0)]
         for events in (1_000, 10_000, 100_000):
-            found = next((one for one in step.large_reads if one.events == events), None)
+            found = next((large_read for large_read in step.large_reads if large_read.events == events), None)
             row += [found.peak_mib if found else None, found.seconds if found else None]
         rows.append(row)
     return Table(

@@ -161,7 +161,7 @@ def simulate(recorded: Rates, gates: int, random: np.random.Generator) -> Rates:
 
 def calibration_section(found: Calibration) -> Section:
     findings = [_alarm_finding(found), _found_finding(found)]
-    verdicts = [one.verdict for one in findings]
+    verdicts = [finding.verdict for finding in findings]
     worst = next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET)
     return Section(
         name="gate-calibration",
@@ -195,7 +195,7 @@ def _found_finding(found: Calibration) -> Finding:
     high = found.found.interval[1]
     met = found.found.value >= FOUND_MIN and found.simulated_found.interval[0] >= FOUND_MIN
     verdict = Verdict.BROKEN if high < FOUND_MIN else Verdict.MET if met else Verdict.INCONCLUSIVE
-    if any(abs(one.ratio.value - 1 - PLANTED) > MARGIN_SHARE * PLANTED for one in found.pilots.values()):
+    if any(abs(pilot.ratio.value - 1 - PLANTED) > MARGIN_SHARE * PLANTED for pilot in found.pilots.values()):
         verdict = Verdict.INCONCLUSIVE  # another slowdown was planted than the one that is asked about
     return Finding(
         name=f"a slowdown of {PLANTED:.0%} found",

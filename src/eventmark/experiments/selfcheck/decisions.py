@@ -97,13 +97,13 @@ def check_gate(
 def gate_findings(decided: Sequence[Decided]) -> list[Finding]:
     return [
         Finding(
-            name="gate, alike sides" if one.planted == ALIKE else f"gate, {one.planted:.0%} slower",
-            verdict=one.verdict,
-            observed=f"{one.contest.decision.value}: {one.contest.said()}",
-            expected=Decision.NOT_SLOWER.value if one.planted == ALIKE else Decision.SLOWER.value,
-            remedy="a quieter machine, or more time" if one.verdict is Verdict.INCONCLUSIVE else "",
+            name="gate, alike sides" if decision.planted == ALIKE else f"gate, {decision.planted:.0%} slower",
+            verdict=decision.verdict,
+            observed=f"{decision.contest.decision.value}: {decision.contest.said()}",
+            expected=Decision.NOT_SLOWER.value if decision.planted == ALIKE else Decision.SLOWER.value,
+            remedy="a quieter machine, or more time" if decision.verdict is Verdict.INCONCLUSIVE else "",
         )
-        for one in decided
+        for decision in decided
     ]
 
 
@@ -123,14 +123,15 @@ def forks_finding(decided: Sequence[Decided], most: float = 0.10) -> Finding:
 
 def forks_spread(decided: Sequence[Decided]) -> float:
     """The standard deviation of the base forks' medians, as a share, by their median absolute deviation."""
-    logs = np.log(np.concatenate([one.contest.base_ms["p50"] for one in decided]))
+    logs = np.log(np.concatenate([decision.contest.base_ms["p50"] for decision in decided]))
     return float(1.4826 * np.median(np.abs(logs - np.median(logs))))
 
 
 def pairs_spread(decided: Sequence[Decided]) -> float:
     """The same of the pairs' ratios, each around its own gate's middle."""
     rests = [
-        np.asarray(one.contest.tests["p50"].log_ratios) - np.median(one.contest.tests["p50"].log_ratios)
-        for one in decided
+        np.asarray(decision.contest.tests["p50"].log_ratios)
+        - np.median(decision.contest.tests["p50"].log_ratios)
+        for decision in decided
     ]
     return float(1.4826 * np.median(np.abs(np.concatenate(rests))))

@@ -59,7 +59,7 @@ def _agree(samples_ns: np.ndarray) -> bool:
 def counted_quantile(samples: Sequence[int], share: float) -> int:
     """The smallest sample that at least ``share`` of all do not exceed, found by asking each."""
     for value in sorted(set(samples)):
-        if sum(one <= value for one in samples) >= share * len(samples) - 1e-6:
+        if sum(sample <= value for sample in samples) >= share * len(samples) - 1e-6:
             return value
     raise AssertionError("the largest exceeds none")
 
@@ -81,7 +81,11 @@ async def _audits(job: Job) -> tuple[AuditReport, AuditReport]:
 
 
 def _plant_finding(name: str, report: AuditReport, *, wanted: Verdict) -> Finding:
-    faults = [f"{one.name}: {one.observed}" for one in report.findings if one.verdict is Verdict.BROKEN]
+    faults = [
+        f"{finding.name}: {finding.observed}"
+        for finding in report.findings
+        if finding.verdict is Verdict.BROKEN
+    ]
     return Finding(
         name=name,
         verdict=Verdict.MET if report.verdict is wanted else Verdict.BROKEN,
@@ -109,7 +113,9 @@ def check_plan_judge(proving: Proving) -> list[Finding]:
     ask(job.server.dsn, _drop_index, job)
     after = _examined(job)
     named = [plan for plan in after if plan.expected_index == INDEX]
-    faults = [one.observed for plan in named for one in plan.findings if one.verdict is Verdict.BROKEN]
+    faults = [
+        finding.observed for plan in named for finding in plan.findings if finding.verdict is Verdict.BROKEN
+    ]
     return [
         _plans_finding("plans of the store as it is", before, Verdict.MET, ""),
         _plans_finding("plans without an index", named, Verdict.BROKEN, "; ".join(dict.fromkeys(faults[:2]))),

@@ -68,7 +68,7 @@ def _checked(run: Run, proving: Proving) -> Findings:
     run.so_far = lambda: Findings(sections=[_until_then(found)])
 
     def timed(checks: Iterable[Finding]) -> None:
-        found.extend(msgspec.structs.replace(one, timed=True) for one in checks)
+        found.extend(msgspec.structs.replace(check, timed=True) for check in checks)
 
     with run.phase("delays"):
         progress(STAGE, 0, steps)
@@ -171,7 +171,10 @@ def resolvable_ratio(spread: float, pairs: int) -> float:
 
 
 def _judged(findings: Sequence[Finding]) -> tuple[Verdict, list[str]]:
-    return overall((one.name, one.verdict, f"{one.observed}, expected {one.expected}") for one in findings)
+    return overall(
+        (finding.name, finding.verdict, f"{finding.observed}, expected {finding.expected}")
+        for finding in findings
+    )
 
 
 def _figures(delays: Sequence[MeasuredDelay], decided: Sequence[Decided]) -> dict[str, Figure]:

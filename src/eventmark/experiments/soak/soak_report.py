@@ -64,10 +64,10 @@ def soak_section(soaked: Soaked) -> Section:
 def _rate(soaked: Soaked) -> Finding:
     """Whether the rate was held to the end: nothing skipped or failed, no queue."""
     outcome = soaked.outcome
-    failed = sum(one.failed + one.skipped for one in outcome.operations.values())
+    failed = sum(operation.failed + operation.skipped for operation in outcome.operations.values())
     answered = 1 - outcome.unanswered / max(outcome.offered, 1)
     held = not failed and answered >= min(ANSWERED_SHARE_MIN, 1 - UNDER_WAY_S / outcome.seconds)
-    limited = not held and any(one.client.bottleneck for one in soaked.operations.values())
+    limited = not held and any(operation.client.bottleneck for operation in soaked.operations.values())
     return Finding(
         name="rate held", verdict=Verdict.MET if held else Verdict.INCONCLUSIVE if limited else Verdict.BROKEN,
         observed=f"{answered:.1%} of what was offered answered in time, {failed} failed or skipped"

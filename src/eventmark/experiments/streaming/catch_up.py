@@ -85,7 +85,7 @@ class CatchUp:
 def measure_catch_up(setting: Setting, sample: CorpusSample, found: CatchUp) -> None:
     """Rounds of COPY and consumer in turns, then one with writers, into ``found``. Raises ``CannotRunError``."""
     job, sizes = setting.job, setting.sizes
-    if job.cluster is not None and not all(one.is_here for one in job.cluster.members):
+    if job.cluster is not None and not all(member.is_here for member in job.cluster.members):
         found.missing["COPY as the baseline of catching up"] = (
             "it runs on this machine, and the consumer on another"
         )

@@ -179,12 +179,12 @@ def delivery_section(deliveries: Sequence[Delivery], idle: Sequence[Idle], missi
     ]
     if missing:
         text.append(missing)
-    if doubt_ms := max((one.doubt_ms for one in deliveries), default=0.0):
+    if doubt_ms := max((delivery.doubt_ms for delivery in deliveries), default=0.0):
         text.append(
             f"Writer and consumer were on machines whose clocks are known to {doubt_ms:.3f} ms; "
             "each time may be wrong by that."
         )
-    findings = [finding for one in deliveries for finding in (*_lost(one), *_in_doubt(one))]
+    findings = [finding for delivery in deliveries for finding in (*_lost(delivery), *_in_doubt(delivery))]
     return Section(
         name="delivery", title="From append to handled", text=text,
         tables=[_delivery_table(deliveries), _idle_table(idle)],
@@ -202,8 +202,11 @@ def _delivery_table(deliveries: Sequence[Delivery]) -> Table:
             Column(name="append p50", unit="ms"),
         ],
         rows=[
-            [one.way.name, float(one.appends), *_three(one.visible_ms), *_three(one.handled_ms), one.append_ms.p50]
-            for one in deliveries
+            [
+                delivery.way.name, float(delivery.appends), *_three(delivery.visible_ms), *_three(delivery.handled_ms),
+                delivery.append_ms.p50,
+            ]
+            for delivery in deliveries
         ],
     )  # fmt: skip
 
@@ -216,8 +219,8 @@ def _delivery_chart(deliveries: Sequence[Delivery]) -> Chart:
     return Chart(
         title="Visible after the append was acknowledged", mark="bar", x="", y="ms", y_log=False,
         points=[
-            Point(x=one.way.name, y=getattr(one.visible_ms, name), series=name)
-            for one in deliveries
+            Point(x=delivery.way.name, y=getattr(delivery.visible_ms, name), series=name)
+            for delivery in deliveries
             for name in ("p50", "p95")
         ],
     )  # fmt: skip

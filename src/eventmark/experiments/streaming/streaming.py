@@ -164,9 +164,9 @@ def figures(
             found[f"consumed_events_per_s_{case.consumers}"] = Figure(
                 value=round(case.handled_per_s), unit="events/s", better="more"
             )
-    for one in deliveries:
-        found[f"visible_ms_p95_{_slug(one.way.name)}"] = Figure(
-            value=one.visible_ms.p95, unit="ms", better="less"
+    for delivery in deliveries:
+        found[f"visible_ms_p95_{_slug(delivery.way.name)}"] = Figure(
+            value=delivery.visible_ms.p95, unit="ms", better="less"
         )
     for cost in idle:
         if cost.way is not None and cost.queries_per_s is not None:

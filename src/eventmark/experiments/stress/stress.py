@@ -49,7 +49,7 @@ class Stress(Experiment):
         reports: dict[str, CaseReport] = {}
         figures: dict[str, Figure] = {}
         run.so_far = lambda: Findings(figures=figures, sections=[*sections, _limits(reports)])
-        tenants = tuple(sorted({one.stream.tenant_id for one in run.sample.streams}))
+        tenants = tuple(sorted({stream.stream.tenant_id for stream in run.sample.streams}))
         for number, name in enumerate(self.cases):
             run.progress("stress", number, len(self.cases))
             case = CASES[name]()

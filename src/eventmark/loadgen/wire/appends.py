@@ -189,9 +189,9 @@ def _drawn(column: str, is_single: bool, oid: int, batches: Batches) -> Ahead:
     if column == "payload":
         ready = [(header if size == 1 else b"") + framed(encode(payload)) for payload in batches.payloads]
         if size == 1:
-            return lambda instant, ids, payloads, count: [ready[place] for place in payloads]
+            return lambda instant, ids, payloads, count: [ready[payload] for payload in payloads]
         return lambda instant, ids, payloads, count: _joined(
-            header, [ready[place] for place in payloads], size
+            header, [ready[payload] for payload in payloads], size
         )
     if element == _UUID and size == 1:
         before = header + framed(bytes(16))[:-16]
@@ -221,7 +221,7 @@ def _written_out(column: str, is_single: bool, encode: Encode, batches: Batches)
         if column == "event_id":
             values = [UUID(int=number) for number in ids]
         elif column == "payload":
-            values = [batches.payloads[place] for place in payloads]
+            values = [batches.payloads[payload] for payload in payloads]
         if is_single:
             return map(encode, values)
         size = batches.size

@@ -48,7 +48,7 @@ _BINARY: dict[int, Encode] = {
     _TYPES["uuid"].oid: _uuid,
     _TYPES["timestamptz"].oid: _instant,
 }
-_ELEMENTS = {one.array_oid: one.oid for one in _TYPES if one.array_oid}
+_ELEMENTS = {type_.array_oid: type_.oid for type_ in _TYPES if type_.array_oid}
 
 
 def encoder(oid: int) -> tuple[Encode, Format]:

@@ -197,7 +197,7 @@ def _better(
     if tried:
         return min(tried, key=lambda one: weigh(one.work)), OTHER_PLAN
     others = [other for one in same_question for other in one.alternatives]
-    others = [one for one in others if times_the_work(cell.work, one.work) >= CLIFF_FACTOR]
+    others = [other for other in others if times_the_work(cell.work, other.work) >= CLIFF_FACTOR]
     if others:
         return min(others, key=lambda one: weigh(one.work)), OTHER_PLAN
     return min(same_statement, key=lambda one: weigh(one.work)), OTHER_QUESTION

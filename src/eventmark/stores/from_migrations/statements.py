@@ -217,7 +217,7 @@ def _store_snapshot(snapshots: Mapped) -> str:
     others = [column.sql for column in own.values() if column.name not in key]
     quoted = ", ".join(snapshots.table.columns[name].sql for name in key)
     conflict = (
-        f"\non conflict ({quoted}) do update set {', '.join(f'{one} = excluded.{one}' for one in others)}"
+        f"\non conflict ({quoted}) do update set {', '.join(f'{other} = excluded.{other}' for other in others)}"
         if key
         else ""
     )
