@@ -41,15 +41,15 @@ def run_git(repository: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def repository_of(place: Path) -> Path:
+def repository_of(path: Path) -> Path:
     """The top of the repository that ``place`` lies in. Raises ``UsageError`` outside of one."""
     try:
-        return Path(run_git(place, "rev-parse", "--show-toplevel").decode().strip())
+        return Path(run_git(path, "rev-parse", "--show-toplevel").decode().strip())
     except GitError as error:
         if "not a git repository" not in error.words:
             raise
         raise UsageError(
-            f"{place} lies in no git repository", remedy="run where the repository is, or name two stores"
+            f"{path} lies in no git repository", remedy="run where the repository is, or name two stores"
         ) from error
 
 
@@ -106,10 +106,10 @@ def _remedy(words: str) -> str:
     return UNSHALLOW if "shallow" in words else "see git's message"
 
 
-def check_out(repository: Path, commit: str, place: Path) -> None:
+def check_out(repository: Path, commit: str, path: Path) -> None:
     """The files of ``commit`` in ``place``, in a clone that borrows the repository's objects.
 
     Nothing is written to the repository itself: neither a branch nor an entry of its work trees.
     """
-    run_git(repository, "clone", "--quiet", "--shared", "--no-checkout", ".", str(place.absolute()))
-    run_git(place, "checkout", "--quiet", "--detach", commit)
+    run_git(repository, "clone", "--quiet", "--shared", "--no-checkout", ".", str(path.absolute()))
+    run_git(path, "checkout", "--quiet", "--detach", commit)

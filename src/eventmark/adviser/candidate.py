@@ -163,9 +163,9 @@ class Trial:
         return self.before.wal_bytes - self.after.wal_bytes if self.before and self.after else 0.0
 
 
-def without_index(found: DropCandidate) -> Candidate:
+def without_index(candidate: DropCandidate) -> Candidate:
     """The index dropped; with its constraint, where it has one."""
-    index = found.index
+    index = candidate.index
     table, name = quoted_name(index.table), quoted_name(index.name)
     drop, again = f"drop index {name}", index.definition
     script = f"drop index{'' if index.is_partitioned else ' concurrently'} if exists {name}"
@@ -176,7 +176,7 @@ def without_index(found: DropCandidate) -> Candidate:
     return Candidate(
         kind="index",
         name=f"drop index {index.name}",
-        reason=f"{found.kind}: {found.reason}",
+        reason=f"{candidate.kind}: {candidate.reason}",
         apply=(drop,),
         revert=(again,),
         script=(script,),

@@ -166,13 +166,16 @@ def _is_implied(index: IndexFacts, others: Sequence[IndexFacts]) -> bool:
     )
 
 
-def _makes_superfluous(one: IndexFacts, index: IndexFacts, named: Collection[str]) -> bool:
+def _makes_superfluous(other: IndexFacts, index: IndexFacts, named: Collection[str]) -> bool:
     """Of two that are alike, which stays: unique before not, a constraint's before none, named before not."""
 
     def rank(facts: IndexFacts) -> tuple[bool, bool, bool]:
         return facts.is_unique, bool(facts.constraint), facts.name in named
 
-    return one.shape == index.shape and (rank(one), index.name) > (rank(index), one.name)
+    return other.shape == index.shape and (rank(other), index.name) > (
+        rank(index),
+        other.name,
+    )
 
 
 def _begins_with(longer: IndexFacts, index: IndexFacts) -> bool:
@@ -186,7 +189,7 @@ def _begins_with(longer: IndexFacts, index: IndexFacts) -> bool:
     )
 
 
-def _overlaps(index: IndexFacts, one: IndexFacts) -> bool:
+def _overlaps(index: IndexFacts, other: IndexFacts) -> bool:
     """Whether the other begins this one, or holds all rows of one that holds some."""
-    begun = one.method == index.method and one.keys == index.keys[: len(one.keys)]
-    return begun and one.predicate in ("", index.predicate) and one.shape != index.shape
+    begun = other.method == index.method and other.keys == index.keys[: len(other.keys)]
+    return begun and other.predicate in ("", index.predicate) and other.shape != index.shape

@@ -151,17 +151,17 @@ def advice_on_server(settings: SettingTrials, use: ServerUse | None = None) -> l
     ]  # fmt: skip
 
 
-def advice_on_use(found: Application) -> list[Advised]:
+def advice_on_use(application: Application) -> list[Advised]:
     """What an application can choose, where it brings something."""
-    return [
-        one
-        for one in (_batches(found), *_groups(found), _prepared(found), _snapshots(found), *_cache(found), _pool(found))
-        if one is not None
-    ]  # fmt: skip
+    advices = (
+        _batches(application), *_groups(application), _prepared(application), _snapshots(application),
+        *_cache(application), _pool(application),
+    )  # fmt: skip
+    return [advised for advised in advices if advised is not None]
 
 
-def _batches(found: Application) -> Advised | None:
-    rates = found.batch_events_per_s
+def _batches(application: Application) -> Advised | None:
+    rates = application.batch_events_per_s
     best = max(rates, key=lambda batch: rates[batch])
     if rates[best] < WORTH_RATIO * rates[1]:
         return None
@@ -171,21 +171,23 @@ def _batches(found: Application) -> Advised | None:
     )  # fmt: skip
 
 
-def _groups(found: Application) -> list[Advised]:
+def _groups(application: Application) -> list[Advised]:
     """Concurrent callers in groups, compared with pgbench's clients that append each for itself."""
-    ratios = {name: 1 / one.floors[0].ratio for name, one in found.groups.items() if "in groups" in name}
+    ratios = {
+        name: 1 / one.floors[0].ratio for name, one in application.groups.items() if "in groups" in name
+    }
     if not ratios:
         return []
     name = max(ratios, key=lambda one: ratios[one])
     if ratios[name] < WORTH_RATIO:
         return []
     what = "let concurrent callers of one process append in groups (GroupAppender)"
-    said = f"{name}, compared with pgbench's {found.groups[name].floors[0].tool.partition(', ')[2]}"
+    said = f"{name}, compared with pgbench's {application.groups[name].floors[0].tool.partition(', ')[2]}"
     return [_use(what, ratios[name], risk="none: each append keeps its own outcome", said=said)]
 
 
-def _prepared(found: Application) -> Advised | None:
-    ratio = found.prepared
+def _prepared(application: Application) -> Advised | None:
+    ratio = application.prepared
     if ratio.value < WORTH_RATIO:
         return None
     return _use(
@@ -194,11 +196,11 @@ def _prepared(found: Application) -> Advised | None:
     )  # fmt: skip
 
 
-def _snapshots(found: Application) -> Advised | None:
-    one = found.snapshots
-    if one is None or found.times is None:
+def _snapshots(application: Application) -> Advised | None:
+    one = application.snapshots
+    if one is None or application.times is None:
         return None
-    base, slope = found.times.base_and_slope_ms
+    base, slope = application.times.base_and_slope_ms
     return _use(
         f"store snapshots every {one.every_events} events, of streams of {one.from_events} events and more",
         None,
@@ -208,8 +210,8 @@ def _snapshots(found: Application) -> Advised | None:
     )
 
 
-def _cache(found: Application) -> list[Advised]:
-    worth = [cache for cache in found.caches if cache.time_share >= 1 - 1 / WORTH_RATIO]
+def _cache(application: Application) -> list[Advised]:
+    worth = [cache for cache in application.caches if cache.time_share >= 1 - 1 / WORTH_RATIO]
     if not worth:
         return []
     one = worth[0]
@@ -222,8 +224,8 @@ def _cache(found: Application) -> list[Advised]:
     ]  # fmt: skip
 
 
-def _pool(found: Application) -> Advised | None:
-    rates = found.connections_appends_per_s
+def _pool(application: Application) -> Advised | None:
+    rates = application.connections_appends_per_s
     enough = enough_connections(rates)
     return _use(
         f"{enough} connections that append at once are enough", None, gained="",

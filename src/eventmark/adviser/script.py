@@ -53,11 +53,11 @@ def advice_script(
     return "\n".join(lines)
 
 
-def gain_text(one: Advised) -> str:
+def gain_text(advised: Advised) -> str:
     """A rate has a unit of its own; an operation is faster."""
-    if one.gained in READS:
-        return f"{one.gained} {one.gain:.2f} × as fast"
-    return f"{one.gain:.2f} × the {one.gained}"
+    if advised.gained in READS:
+        return f"{advised.gained} {advised.gain:.2f} × as fast"
+    return f"{advised.gain:.2f} × the {advised.gained}"
 
 
 def _comment(text: str) -> list[str]:

@@ -43,38 +43,39 @@ def server_section(settings: SettingTrials) -> Section:
     )  # fmt: skip
 
 
-def _setting_row(one: SettingTrial) -> Row:
-    rate = one.rate
+def _setting_row(trial: SettingTrial) -> Row:
+    rate = trial.rate
     bounds: Row = [rate.value, *rate.bounds] if rate else [None, None, None]
-    return [one.name, one.now, one.value, one.reason, *bounds, _outcome(one)]
+    return [trial.name, trial.now, trial.value, trial.reason, *bounds, _outcome(trial)]
 
 
-def _outcome(one: SettingTrial) -> str:
-    if one.refusal:
-        return one.refusal
-    if one.weakens:
-        return f"weakens {one.weakens}"
-    if one.by_plans:
-        return f"{one.better_plans} plans do less, {one.worse_plans} more"
-    if one.worse_plans:
-        return f"{one.worse_plans} plans do more"
-    return "worth it" if one.is_advice else "not worth it"
+def _outcome(trial: SettingTrial) -> str:
+    if trial.refusal:
+        return trial.refusal
+    if trial.weakens:
+        return f"weakens {trial.weakens}"
+    if trial.by_plans:
+        return f"{trial.better_plans} plans do less, {trial.worse_plans} more"
+    if trial.worse_plans:
+        return f"{trial.worse_plans} plans do more"
+    return "worth it" if trial.is_advice else "not worth it"
 
 
-def application_section(found: Application) -> Section:
+def application_section(application: Application) -> Section:
     """How the store is used: one table for each choice."""
-    text = [f"{name}: {reason}." for name, reason in found.missing.items()]
+    text = [f"{name}: {reason}." for name, reason in application.missing.items()]
     return Section(
         name="advice-application", title=APPLICATION_TITLE, text=text,
         tables=[
-            _batches(found), _connections(found), _statements(found), *_snapshots(found), *_caches(found),
-            *_groups(found),
+            _batches(application), _connections(application), _statements(application),
+            *_snapshots(application), *_caches(application),
+            *_groups(application),
         ],
     )  # fmt: skip
 
 
-def _batches(found: Application) -> Table:
-    rates = found.batch_events_per_s
+def _batches(application: Application) -> Table:
+    rates = application.batch_events_per_s
     return Table(
         title="batches, by one connection",
         columns=columns("events in a batch", "rate|events/s", "times one|times"),
@@ -82,8 +83,8 @@ def _batches(found: Application) -> Table:
     )  # fmt: skip
 
 
-def _connections(found: Application) -> Table:
-    rates = found.connections_appends_per_s
+def _connections(application: Application) -> Table:
+    rates = application.connections_appends_per_s
     return Table(
         title="connections that append at once",
         columns=columns("connections", "rate|appends/s"),
@@ -92,8 +93,8 @@ def _connections(found: Application) -> Table:
     )
 
 
-def _statements(found: Application) -> Table:
-    one = found.prepared
+def _statements(application: Application) -> Table:
+    one = application.prepared
     return Table(
         title="prepared statements, over statements parsed at each call",
         columns=columns(*RATE_COLUMNS),
@@ -101,13 +102,13 @@ def _statements(found: Application) -> Table:
     )  # fmt: skip
 
 
-def _snapshots(found: Application) -> list[Table]:
-    times = found.times
+def _snapshots(application: Application) -> list[Table]:
+    times = application.times
     if times is None:
         return []
     rows: list[Row] = [[f"load {events} events", took_ms] for events, took_ms in times.load_ms.items()]
     rows += [["read a snapshot", times.read_snapshot_ms], ["store a snapshot", times.store_snapshot_ms]]
-    one = found.snapshots
+    one = application.snapshots
     note = "the store keeps no snapshots"
     if one is not None:
         note = (
@@ -121,27 +122,27 @@ def _snapshots(found: Application) -> list[Table]:
     ]
 
 
-def _caches(found: Application) -> list[Table]:
-    if not found.caches:
+def _caches(application: Application) -> list[Table]:
+    if not application.caches:
         return []
     return [
         Table(
             title="a cache of the aggregates used last",
             columns=columns("aggregates", "loads answered|share", "time saved|share"),
-            rows=[[float(cache.aggregates), cache.hit_share, cache.time_share] for cache in found.caches],
+            rows=[[float(cache.aggregates), cache.hit_share, cache.time_share] for cache in application.caches],
             note="as the corpus grew: a client that appends an event has loaded its aggregate",
         )
     ]  # fmt: skip
 
 
-def _groups(found: Application) -> list[Table]:
-    if not found.groups:
+def _groups(application: Application) -> list[Table]:
+    if not application.groups:
         return []
     return [
         Table(
             title="group append",
             columns=columns("callers", "rate|appends/s", "times pgbench|times"),
-            rows=[[name, one.throughput_per_s, 1 / one.floors[0].ratio] for name, one in found.groups.items()],
+            rows=[[name, one.throughput_per_s, 1 / one.floors[0].ratio] for name, one in application.groups.items()],
             note="compared with pgbench's 32 clients, each append a transaction of its own",
         )
     ]  # fmt: skip

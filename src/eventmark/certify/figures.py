@@ -126,10 +126,10 @@ def peaks(sweep: RunResult) -> Iterator[tuple[str, float, float, Limit]]:
         yield str(name), float(peak or 0.0), float(clients or 0.0), Limit(str(limit))
 
 
-def against_target(name: str, one: OperationResult) -> str:
-    value = one.quantile_ms(one.target_quantile) or 0.0
+def against_target(name: str, operation: OperationResult) -> str:
+    value = operation.quantile_ms(operation.target_quantile) or 0.0
     shown = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-    return f"{name}: {one.target_quantile} {shown} ms, target {one.target_ms or 0:g} ms"
+    return f"{name}: {operation.target_quantile} {shown} ms, target {operation.target_ms or 0:g} ms"
 
 
 def _column(result: RunResult, section: str, title: str, name: str) -> Row:
@@ -160,7 +160,7 @@ def _furthest(operations: Mapping[str, OperationResult]) -> tuple[str, Operation
     return None if name is None else (name, operations[name])
 
 
-def _interval(one: Figure, spec: str) -> str:
-    if one.low is None or one.high is None:
+def _interval(figure: Figure, spec: str) -> str:
+    if figure.low is None or figure.high is None:
         return ""
-    return f" ({one.low:{spec}} to {one.high:{spec}})"
+    return f" ({figure.low:{spec}} to {figure.high:{spec}})"

@@ -192,19 +192,19 @@ def _imported(paths: list[Path], better: str, branch: str | None) -> list[Entry]
     return [*rows, *read_jmh_files(others)]
 
 
-def _show_imported(found: Trends, fail_on: FailOn, out: Path | None, settings: Settings) -> None:
+def _show_imported(trends: Trends, fail_on: FailOn, out: Path | None, settings: Settings) -> None:
     """Without a result of ours there is no environment to make a page of: the section, and the document."""
-    section = trend_section(found, fail_on)
+    section = trend_section(trends, fail_on)
     if settings.json:
-        sys.stdout.write(encode_trends(found).decode())
+        sys.stdout.write(encode_trends(trends).decode())
     else:
         screen.print(render_section(section))
     if out is not None:
         check_writable(out)
-        write_whole(out / "trends.json", encode_trends(found))
+        write_whole(out / "trends.json", encode_trends(trends))
         write_whole(out / "trends.md", "\n".join(section_lines(section)).encode("utf-8", "replace"))
     if not settings.json:
-        verdict, reasons = judge_trends(found, fail_on)
+        verdict, reasons = judge_trends(trends, fail_on)
         screen.print(f"verdict: {verdict.value}", *reasons, sep="\n  ")
 
 

@@ -23,10 +23,10 @@ def joined(ranges: Iterable[tuple[int, int]]) -> Gaps:
     return tuple(result)
 
 
-def common(one: Gaps, other: Gaps) -> Gaps:
+def common(gaps: Gaps, other: Gaps) -> Gaps:
     """The numbers that are in both."""
     result = []
-    here, there = list(reversed(one)), list(reversed(other))
+    here, there = list(reversed(gaps)), list(reversed(other))
     while here and there:
         first, last = max(here[-1][0], there[-1][0]), min(here[-1][1], there[-1][1])
         if first <= last:

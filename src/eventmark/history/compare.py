@@ -110,9 +110,9 @@ def _operation(
     )
 
 
-def _quantiles_ms(one: OperationResult) -> dict[str, float]:
+def _quantiles_ms(operation: OperationResult) -> dict[str, float]:
     """Empty where no call succeeded."""
-    return {name: value for name in QUANTILES if (value := one.quantile_ms(name)) is not None}
+    return {name: value for name in QUANTILES if (value := operation.quantile_ms(name)) is not None}
 
 
 def _effects(base: OperationResult, candidate: OperationResult, confidence: float) -> dict[str, RatioEffect]:

@@ -86,9 +86,10 @@ def _text(comparison: Comparison, fail_on: FailOn) -> list[str]:
     return found
 
 
-def _named(one: Compared) -> str:
-    revision = f", revision {one.revision[:12]}" if one.revision else ""
-    return f"{one.file or one.run_id}, {one.store} on PostgreSQL {one.server}{revision}, {one.started_at}"
+def _named(compared: Compared) -> str:
+    revision = f", revision {compared.revision[:12]}" if compared.revision else ""
+    name = compared.file or compared.run_id
+    return f"{name}, {compared.store} on PostgreSQL {compared.server}{revision}, {compared.started_at}"
 
 
 def _findings(comparison: Comparison) -> list[Finding]:

@@ -45,32 +45,33 @@ def bottleneck_section(evidence: Evidence) -> Section:
     )
 
 
-def _text(found: Bottleneck) -> Iterator[str]:
-    if found.limit is Limit.NONE:
+def _text(bottleneck: Bottleneck) -> Iterator[str]:
+    if bottleneck.limit is Limit.NONE:
         yield "No bottleneck found: nothing was near its limit."
     else:
-        yield f"Bottleneck: {found.limit}. {found.because[:1].upper()}{found.because[1:]}."
-    if found.budget:
+        yield f"Bottleneck: {bottleneck.limit}. {bottleneck.because[:1].upper()}{bottleneck.because[1:]}."
+    if bottleneck.budget:
         yield "Where the time went: " + ", ".join(
-            f"{name} {share:.0%}" for name, share in found.budget.items() if share >= 0.005
+            f"{name} {share:.0%}" for name, share in bottleneck.budget.items() if share >= 0.005
         )
-    yield TO_TRY + "; ".join(found.advice) + "."
+    yield TO_TRY + "; ".join(bottleneck.advice) + "."
 
 
-def _unknown(found: Bottleneck) -> Finding:
+def _unknown(bottleneck: Bottleneck) -> Finding:
     return Finding(
-        name="bottleneck", verdict=Verdict.INCONCLUSIVE, observed=found.because, expected="a limit that stands out",
-        remedy=found.advice[0],
+        name="bottleneck", verdict=Verdict.INCONCLUSIVE, observed=bottleneck.because,
+        expected="a limit that stands out",
+        remedy=bottleneck.advice[0],
     )  # fmt: skip
 
 
-def _symptoms(found: Bottleneck) -> Table:
+def _symptoms(bottleneck: Bottleneck) -> Table:
     rows: list[Row] = [
         [
             symptom.symptom.limit.value, symptom.symptom.of, symptom.reading.value if symptom.reading else None,
             symptom.symptom.beyond, symptom.state,
         ]
-        for symptom in found.symptoms
+        for symptom in bottleneck.symptoms
     ]  # fmt: skip
     return Table(
         title="Possible bottlenecks",
@@ -92,18 +93,18 @@ def _statements(evidence: Evidence) -> Iterator[Table]:
     )  # fmt: skip
 
 
-def _statement_row(one: StatementTime) -> Row:
-    most = max(one.sessions, key=lambda wait: one.sessions[wait], default=None)
+def _statement_row(time: StatementTime) -> Row:
+    most = max(time.sessions, key=lambda wait: time.sessions[wait], default=None)
     return [
-        one.text, float(one.calls), one.execution_ms / max(one.calls, 1), one.pages_per_row,
-        one.sessions_at_work, None if most is None else str(most),
+        time.text, float(time.calls), time.execution_ms / max(time.calls, 1), time.pages_per_row,
+        time.sessions_at_work, None if most is None else str(most),
     ]  # fmt: skip
 
 
-def _budget(found: Bottleneck) -> Chart:
+def _budget(bottleneck: Bottleneck) -> Chart:
     return Chart(
         title="Where the time went", mark="bar", x="", y="share of the call time",
-        points=[Point(x=name, y=share) for name, share in found.budget.items()],
+        points=[Point(x=name, y=share) for name, share in bottleneck.budget.items()],
     )  # fmt: skip
 
 

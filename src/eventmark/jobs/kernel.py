@@ -146,7 +146,7 @@ def _measured(experiment: Experiment, run: Run) -> tuple[Findings, bool]:
 def concluded(
     experiment: Experiment,
     run: Run,
-    found: Findings,
+    findings: Findings,
     evidence: Evidence | None,
     measured: tuple[float, float],
     *,
@@ -157,13 +157,14 @@ def concluded(
     Of a run that is not ``whole`` nothing is MET.
     """
     machine = Machine(findings=run.fitness, busy_share=run.others_share([measured]))
-    operations = {name: _placed(run, machine, one) for name, one in found.operations.items()}
-    sections = [doubted_section(section, machine.slower) for section in found.sections]
-    parts = [*_operation_parts(operations, found.counted), *_plan_parts(found.plans), *_corpus_parts(found.corpus),
-             *_section_parts(sections), *_ordering_parts(found.orderings)]  # fmt: skip
+    operations = {name: _placed(run, machine, one) for name, one in findings.operations.items()}
+    sections = [doubted_section(section, machine.slower) for section in findings.sections]
+    parts = [
+        *_operation_parts(operations, findings.counted), *_plan_parts(findings.plans), *_corpus_parts(findings.corpus),
+             *_section_parts(sections), *_ordering_parts(findings.orderings)]  # fmt: skip
     if operations and not parts:
         parts = [("targets", Verdict.INCONCLUSIVE, "no operation has one: give one with --target")]
-    verdict, reasons = found.decided or overall([*parts, *_machine_parts(machine, found, sections)])
+    verdict, reasons = findings.decided or overall([*parts, *_machine_parts(machine, findings, sections)])
     if not whole:
         verdict = Verdict.BROKEN if verdict is Verdict.BROKEN else Verdict.INCONCLUSIVE
         reasons = [f"{INTERRUPTED}{run.now_s:.0f} s: this is what was measured until then", *reasons]
@@ -180,30 +181,32 @@ def concluded(
         verdict=verdict,
         reasons=reasons,
         environment=environment_of(run.job, run.fitness, run.machines),
-        corpus=found.corpus,
+        corpus=findings.corpus,
         operations=operations,
-        plans=list(found.plans),
-        orderings=list(found.orderings),
+        plans=list(findings.plans),
+        orderings=list(findings.orderings),
         skipped=run.skipped | run.unseen,
         phases=run.phases,
         series=run.sampled(),
-        figures={**(_corpus_figures(run.job) if experiment.seeds else {}), **found.figures},
+        figures={**(_corpus_figures(run.job) if experiment.seeds else {}), **findings.figures},
         sections=[
             *(aged_sections(run.job) if run.job.aged else ()),
             *existing_sections(run.job),
             *sections,
             *([bottleneck_section(evidence)] if evidence is not None else ()),
         ],
-        through=found.through,
+        through=findings.through,
     )
 
 
-def _placed(run: Run, machine: Machine, one: OperationResult) -> OperationResult:
+def _placed(run: Run, machine: Machine, operation: OperationResult) -> OperationResult:
     """An operation with its stretches in the run's time, doubted by what others took of the machine in them."""
-    stretches = [(round(run.at_s(start_s), 3), round(run.at_s(end_s), 3)) for start_s, end_s in one.stretches]
+    stretches = [
+        (round(run.at_s(start_s), 3), round(run.at_s(end_s), 3)) for start_s, end_s in operation.stretches
+    ]
     share = run.others_share(stretches) if stretches else None
     own = machine if share is None else Machine(findings=machine.findings, busy_share=share)
-    return doubted(msgspec.structs.replace(one, stretches=stretches), own.excuse(one))
+    return doubted(msgspec.structs.replace(operation, stretches=stretches), own.excuse(operation))
 
 
 def _operation_parts(
@@ -249,12 +252,12 @@ def _ordering_parts(orderings: Sequence[OrderingResult]) -> Iterator[Part]:
         yield "invariants", verdict, "; ".join(reasons)
 
 
-def _machine_parts(machine: Machine, found: Findings, sections: Sequence[Section]) -> Iterator[Part]:
+def _machine_parts(machine: Machine, findings: Findings, sections: Sequence[Section]) -> Iterator[Part]:
     """A machine that makes a store look quicker than it is takes the certainty out of what was MET by times.
 
     One that makes it look slower does not: what was MET there is MET all the more.
     """
-    timed = bool(found.operations) or any(
+    timed = bool(findings.operations) or any(
         finding.timed for section in sections for finding in section.findings
     )
     if timed and machine.quicker:

@@ -33,16 +33,18 @@ def _has_faults(result: RunResult) -> bool:
     return Verdict.BROKEN in verdicts or any(operation.failed for operation in result.operations.values())
 
 
-def _undecided(one: OperationResult, reason: str) -> OperationResult:
-    if one.failed:
-        return one
-    return msgspec.structs.replace(one, verdict=Verdict.INCONCLUSIVE, reason=f"{reason}: {one.reason}")
+def _undecided(operation: OperationResult, reason: str) -> OperationResult:
+    if operation.failed:
+        return operation
+    return msgspec.structs.replace(
+        operation, verdict=Verdict.INCONCLUSIVE, reason=f"{reason}: {operation.reason}"
+    )
 
 
-def _without_verdict(one: Section) -> Section:
-    if one.verdict is None:
-        return one
-    return msgspec.structs.replace(one, verdict=Verdict.INCONCLUSIVE)
+def _without_verdict(section: Section) -> Section:
+    if section.verdict is None:
+        return section
+    return msgspec.structs.replace(section, verdict=Verdict.INCONCLUSIVE)
 
 
 def _section(kind: str, files: Sequence[Path]) -> Section:

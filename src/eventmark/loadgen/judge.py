@@ -28,7 +28,7 @@ def to_results(outcome: LoadOutcome, targets: Mapping[str, Target]) -> dict[str,
     }
 
 
-def _generator_limit(outcome: LoadOutcome, one: OperationLoad, target: Target | None) -> str:
+def _generator_limit(outcome: LoadOutcome, load: OperationLoad, target: Target | None) -> str:
     """How the generator explains that an operation missed its target; empty where it does not.
 
     By a worker that used its core up, or where the target would have been met without what the generator
@@ -37,12 +37,12 @@ def _generator_limit(outcome: LoadOutcome, one: OperationLoad, target: Target | 
     health = outcome.health
     if health.cpu_share >= CORE_FULL:
         return f"a worker used {health.cpu_share:.0%} of a core"
-    if target is None or not one.succeeded:
+    if target is None or not load.succeeded:
         return ""
-    if _quantile_ms(one.latency_ns, target) < target.limit_ms:
+    if _quantile_ms(load.latency_ns, target) < target.limit_ms:
         return ""
     name = target.quantile
-    on_time_ms = _quantile_ms(one.latency_ns - one.schedule_lag_ns, target)
+    on_time_ms = _quantile_ms(load.latency_ns - load.schedule_lag_ns, target)
     if on_time_ms < target.limit_ms:
         return f"begun late: {name} {on_time_ms:.4g} ms without that"
     lag_ms = health.loop_lag_ms(name)
@@ -52,20 +52,20 @@ def _generator_limit(outcome: LoadOutcome, one: OperationLoad, target: Target | 
 
 
 def _result(
-    outcome: LoadOutcome, one: OperationLoad, target: Target | None, random: np.random.Generator
+    outcome: LoadOutcome, load: OperationLoad, target: Target | None, random: np.random.Generator
 ) -> OperationResult:
-    limit = _generator_limit(outcome, one, target)
-    waits = one.pool_wait_ns
+    limit = _generator_limit(outcome, load, target)
+    waits = load.pool_wait_ns
     late = f"not answered within {outcome.plan.deadline_s:g} s"
     failure = ", ".join(
-        f"{count} {late if name == DEADLINE else name}" for name, count in one.failures.items()
+        f"{count} {late if name == DEADLINE else name}" for name, count in load.failures.items()
     )
     return judged_operation(
-        one.by_worker(one.latency_ns),
+        load.by_worker(load.latency_ns),
         target,
         random,
         mode=outcome.mode,
-        throughput_per_s=one.completed_within(outcome.seconds) / outcome.seconds,
+        throughput_per_s=load.completed_within(outcome.seconds) / outcome.seconds,
         client=ClientHealth(
             loop_lag_ms_p99=outcome.health.loop_lag_ms_p99,
             cpu_share=outcome.health.cpu_share,
@@ -73,34 +73,34 @@ def _result(
             bottleneck=bool(limit),
             reason=limit,
         ),
-        failed=one.failed,
+        failed=load.failed,
         failure=failure,
-        steady=_is_steady(outcome, one),
-        verdict=_skipped(outcome, one, limit),
+        steady=_is_steady(outcome, load),
+        verdict=_skipped(outcome, load, limit),
         stretches=[(outcome.started_s, outcome.started_s + outcome.seconds)],
     )
 
 
-def _skipped(outcome: LoadOutcome, one: OperationLoad, limit: str) -> tuple[Verdict, str] | None:
+def _skipped(outcome: LoadOutcome, load: OperationLoad, limit: str) -> tuple[Verdict, str] | None:
     """What was skipped was not served in time; its latency would have been longer than that of all others."""
-    if not one.skipped or one.failed:
+    if not load.skipped or load.failed:
         return None
     reason = (
-        f"{one.skipped} of {one.offered} were skipped: {outcome.plan.in_flight_max} were under way already"
+        f"{load.skipped} of {load.offered} were skipped: {outcome.plan.in_flight_max} were under way already"
     )
     return (Verdict.INCONCLUSIVE, f"{reason}; {limit}") if limit else (Verdict.BROKEN, reason)
 
 
-def _is_steady(outcome: LoadOutcome, one: OperationLoad) -> bool:
+def _is_steady(outcome: LoadOutcome, load: OperationLoad) -> bool:
     """Whether the medians of the load's fifths agree; a load whose rate changes is not asked, nor a small one."""
     arrivals = outcome.plan.arrivals
     if arrivals is not None and not arrivals.is_steady:
         return True
-    windows = np.minimum((one.at_s / outcome.seconds * WINDOW).astype(np.int64), WINDOW - 1)
-    if one.succeeded == 0 or np.bincount(windows, minlength=WINDOW).min() < WINDOW_SAMPLES_MIN:
+    windows = np.minimum((load.at_s / outcome.seconds * WINDOW).astype(np.int64), WINDOW - 1)
+    if load.succeeded == 0 or np.bincount(windows, minlength=WINDOW).min() < WINDOW_SAMPLES_MIN:
         return True
     return is_steady(
-        [float(np.median(one.latency_ns[windows == number])) / NS_PER_MS for number in range(WINDOW)]
+        [float(np.median(load.latency_ns[windows == number])) / NS_PER_MS for number in range(WINDOW)]
     )
 
 

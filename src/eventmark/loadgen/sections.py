@@ -301,11 +301,11 @@ def _rate(at_s: NDArray[np.float64], width_s: float) -> tuple[NDArray[np.float64
     return np.arange(len(counts), dtype=np.float64) * width_s, counts / width_s
 
 
-def _p95(one: OperationLoad, width_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _p95(load: OperationLoad, width_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """p95 of each step by due time; steps without an operation are left out."""
-    steps = (one.at_s / width_s).astype(np.int64)
+    steps = (load.at_s / width_s).astype(np.int64)
     found, first = np.unique(steps, return_index=True)  # ascending, as what is due ascends
-    parts = np.split(one.latency_ns, first[1:])
+    parts = np.split(load.latency_ns, first[1:])
     return found.astype(np.float64) * width_s, np.array([np.quantile(part, 0.95) / 1e6 for part in parts])
 
 

@@ -146,27 +146,31 @@ def _is_of(document: Sequence[dict[str, Any]] | str, schema: str) -> bool:
 
 
 def _judged(
-    one: StatementStatistics, document: Sequence[dict[str, Any]] | str, large: frozenset[str], number: int
+    statistics: StatementStatistics,
+    document: Sequence[dict[str, Any]] | str,
+    large: frozenset[str],
+    number: int,
 ) -> PlanResult:
     plan: Node = {} if isinstance(document, str) else document[0]["Plan"]
-    work = _work(one, plan)
+    work = _work(statistics, plan)
     if isinstance(document, str):
         findings = [_not_planned(document)]
     else:
         findings = [judge_pages(work, tables_joined(plan)), _whole_table(scanned_table(document, large))]
     return PlanResult(
-        statement=f"{OBSERVED}{number}", condition=f"as seen in {one.calls:,} calls, generic plan", plan_kind="generic",
-        verdict=worst(findings), findings=findings, parameters={}, query=one.query, expected_index="", work=work,
+        statement=f"{OBSERVED}{number}", plan_kind="generic",
+        condition=f"as seen in {statistics.calls:,} calls, generic plan",
+        verdict=worst(findings), findings=findings, parameters={}, query=statistics.query, expected_index="", work=work,
         plan=plan,
     )  # fmt: skip
 
 
-def _work(one: StatementStatistics, plan: Node) -> dict[str, float]:
+def _work(statistics: StatementStatistics, plan: Node) -> dict[str, float]:
     """What the server counted, per call. Which rows were read for an answer it does not count."""
     every = list(nodes(plan)) if plan else []
     writes = any(node["Node Type"] == "ModifyTable" for node in every)
-    rows = one.rows / one.calls
-    buffers = (one.shared_hit_buffers + one.shared_read_buffers) / one.calls
+    rows = statistics.rows / statistics.calls
+    buffers = (statistics.shared_hit_buffers + statistics.shared_read_buffers) / statistics.calls
     return {
         "rows": rows,
         "writes": float(writes),

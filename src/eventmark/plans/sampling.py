@@ -240,10 +240,10 @@ async def last_places(events: EventTable, tenant: object) -> list[Row]:
     )
 
 
-async def place_after(events: EventTable, tenant: object, place: Row) -> Row | None:
+async def place_after(events: EventTable, tenant: object, row: Row) -> Row | None:
     """The tenant's first event after a place in the log."""
     of_tenant, arguments = _tenant_condition(events, tenant)
-    values = [place[field] for field in ("transaction_id", "global_sequence_id") if events.has(field)]
+    values = [row[field] for field in ("transaction_id", "global_sequence_id") if events.has(field)]
     first = len(arguments) + 1
     marks = ", ".join(f"${first + number}" for number in range(len(values)))
     rows = await events.fetch(

@@ -91,15 +91,15 @@ async def study_tenant(drawn: StoreSample, label: str, tenant: object) -> Study:
     )  # fmt: skip
 
 
-def situation_of(stream: Aggregate, place: Row, **more: int) -> Situation:
+def situation_of(stream: Aggregate, row: Row, **more: int) -> Situation:
     """A stream at its version and a place in the log; ``more`` are the situation's other fields."""
-    transaction_id, global_sequence = sampling.place_of(place)
+    transaction_id, global_sequence = sampling.place_of(row)
     return Situation(
         row=stream.row,
         version=stream.version,
         transaction_id=transaction_id,
         global_sequence=global_sequence,
-        instant=sampling.instant_of(place),
+        instant=sampling.instant_of(row),
         **more,
     )
 

@@ -65,25 +65,25 @@ def decode(text: str) -> Decoded | None:
     return Decoded(latencies_ms=tuple(v for v, _ in items), counts=tuple(n for _, n in items))
 
 
-def slower_share(found: Decoded) -> list[tuple[float, float]]:
+def slower_share(decoded: Decoded) -> list[tuple[float, float]]:
     """For each latency the share of calls slower than it; half a call where none was."""
-    total = found.samples
+    total = decoded.samples
     return [
         (max(latency_ms, LEAST_MS), max(total - seen, 0.5) / total)
-        for latency_ms, seen in zip(found.latencies_ms, accumulate(found.counts), strict=True)
+        for latency_ms, seen in zip(decoded.latencies_ms, accumulate(decoded.counts), strict=True)
     ]
 
 
-def density(found: Decoded, bins: int = 48) -> list[tuple[float, float, float]]:
+def density(decoded: Decoded, bins: int = 48) -> list[tuple[float, float, float]]:
     """Share of calls in each of ``bins`` equal stretches of a logarithmic scale: from, to, share."""
-    low = math.log10(max(found.latencies_ms[0], LEAST_MS) * 0.98)
-    high = math.log10(max(found.latencies_ms[-1], LEAST_MS) * 1.02)
+    low = math.log10(max(decoded.latencies_ms[0], LEAST_MS) * 0.98)
+    high = math.log10(max(decoded.latencies_ms[-1], LEAST_MS) * 1.02)
     width = (high - low) / bins
     seen = [0] * bins
-    for latency_ms, count in zip(found.latencies_ms, found.counts, strict=True):
+    for latency_ms, count in zip(decoded.latencies_ms, decoded.counts, strict=True):
         place = int((math.log10(max(latency_ms, LEAST_MS)) - low) / width)
         seen[min(max(place, 0), bins - 1)] += count
     return [
-        (10 ** (low + place * width), 10 ** (low + (place + 1) * width), count / found.samples)
+        (10 ** (low + place * width), 10 ** (low + (place + 1) * width), count / decoded.samples)
         for place, count in enumerate(seen)
     ]

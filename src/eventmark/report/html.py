@@ -88,10 +88,10 @@ def _baseline_rows(result: RunResult) -> list[BaselineRow]:
     return rows
 
 
-def target_share(one: OperationResult) -> float | None:
+def target_share(operation: OperationResult) -> float | None:
     """How much of its target the judged quantile uses; None without a target."""
-    value = one.quantile_ms(one.target_quantile)
-    return None if not one.target_ms or value is None else float(value / one.target_ms)
+    value = operation.quantile_ms(operation.target_quantile)
+    return None if not operation.target_ms or value is None else float(value / operation.target_ms)
 
 
 def script_json(value: Any) -> Markup:

@@ -27,20 +27,20 @@ def render_jmh(result: RunResult) -> str:
     return json.dumps(benchmarks, indent=4, allow_nan=False) + "\n"
 
 
-def _benchmark(name: str, one: OperationResult, found: Decoded, result: RunResult) -> dict[str, Any]:
+def _benchmark(name: str, operation: OperationResult, decoded: Decoded, result: RunResult) -> dict[str, Any]:
     implementation, _, version = one_line(result.environment.host.python).partition(" ")
     return {
         "jmhVersion": JMH_VERSION,
         "benchmark": "eventmark." + (re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "operation"),
         "mode": "sample",
         "threads": 1,
-        "forks": len(one.forks),
+        "forks": len(operation.forks),
         "jvm": implementation,
         "jvmArgs": [],
         "jdkVersion": version,
         "vmName": implementation,
         "vmVersion": version,
-        "warmupIterations": max((fork.warmup_iterations for fork in one.forks), default=0),
+        "warmupIterations": max((fork.warmup_iterations for fork in operation.forks), default=0),
         "warmupTime": "NONE",
         "warmupBatchSize": 1,
         "measurementIterations": 1,
@@ -51,23 +51,23 @@ def _benchmark(name: str, one: OperationResult, found: Decoded, result: RunResul
             "store": one_line(result.environment.store.name),
         },
         "primaryMetric": {
-            **_score(found),
-            "scorePercentiles": {percent: found.percentile_ms(float(percent)) for percent in PERCENTILES},
+            **_score(decoded),
+            "scorePercentiles": {percent: decoded.percentile_ms(float(percent)) for percent in PERCENTILES},
             "scoreUnit": "ms/op",
             # fork, iteration, then pairs: the forks' histograms are kept as one
-            "rawDataHistogram": [[list(zip(found.latencies_ms, found.counts, strict=True))]],
+            "rawDataHistogram": [[list(zip(decoded.latencies_ms, decoded.counts, strict=True))]],
         },
         "secondaryMetrics": {},
     }
 
 
-def _score(found: Decoded) -> dict[str, Any]:
+def _score(decoded: Decoded) -> dict[str, Any]:
     """The mean with JMH's error: half of Student's interval, the text NaN where there is none."""
-    mean_ms, samples = found.mean_ms, found.samples
+    mean_ms, samples = decoded.mean_ms, decoded.samples
     if samples < 3:
         return {"score": mean_ms, "scoreError": "NaN", "scoreConfidence": ["NaN", "NaN"]}
     factor = student_quantile(samples - 1, 1 - (1 - CONFIDENCE) / 2)
-    error_ms = factor * found.deviation_ms / math.sqrt(samples)
+    error_ms = factor * decoded.deviation_ms / math.sqrt(samples)
     return {
         "score": mean_ms,
         "scoreError": error_ms,

@@ -54,12 +54,12 @@ def _suites(result: RunResult) -> Iterator[tuple[str, Iterable[Case]]]:
     yield "skipped", _skipped(result)
 
 
-def _criterion(one: Criterion) -> Case:
+def _criterion(criterion: Criterion) -> Case:
     """One that was not asked is skipped, with the reason."""
-    text = "; ".join(filter(None, (one.reason, one.figure)))
+    text = "; ".join(filter(None, (criterion.reason, criterion.figure)))
     return Case(
-        name=one.question, verdict=one.verdict or Verdict.INCONCLUSIVE, reason=text,
-        details="\n".join(filter(None, (text, one.remedy))),
+        name=criterion.question, verdict=criterion.verdict or Verdict.INCONCLUSIVE, reason=text,
+        details="\n".join(filter(None, (text, criterion.remedy))),
     )  # fmt: skip
 
 
@@ -94,9 +94,11 @@ def _corpus(result: RunResult) -> Iterator[Case]:
     yield from map(_finding, result.corpus.audit if result.corpus else ())
 
 
-def _finding(one: Finding) -> Case:
-    reason = f"{one.observed}, expected {one.expected}" + (f"; {one.remedy}" if one.remedy else "")
-    return Case(name=one.name, verdict=one.verdict, reason=reason)
+def _finding(finding: Finding) -> Case:
+    reason = f"{finding.observed}, expected {finding.expected}" + (
+        f"; {finding.remedy}" if finding.remedy else ""
+    )
+    return Case(name=finding.name, verdict=finding.verdict, reason=reason)
 
 
 def _skipped(result: RunResult) -> Iterator[Case]:

@@ -97,9 +97,9 @@ def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin
     return alt.layer(lines, goals).properties(width="container", height=330)
 
 
-def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
+def density_chart(name: str, operation: OperationResult) -> alt.TopLevelMixin | None:
     """The shape of one operation's latency, with its quantiles and its target."""
-    histogram = decode(one.histogram)
+    histogram = decode(operation.histogram)
     if histogram is None:
         return None
     rows = [
@@ -128,7 +128,7 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
             ],
         )
     )
-    marks = chart_of(_marks(one, histogram)).encode(
+    marks = chart_of(_marks(operation, histogram)).encode(
         x=alt.X("at:Q"), tooltip=[alt.Tooltip("name:N", title="what"), alt.Tooltip("said:N", title="latency")]
     )
     goal = "datum.name == 'target'"
@@ -142,35 +142,39 @@ def density_chart(name: str, one: OperationResult) -> alt.TopLevelMixin | None:
     ).properties(width="container", height=84)  # fmt: skip
 
 
-def _marks(one: OperationResult, found: Decoded) -> list[dict[str, Any]]:
+def _marks(operation: OperationResult, decoded: Decoded) -> list[dict[str, Any]]:
     """The quantiles as judged, and the target."""
-    quantiles = {name: one.quantile_ms(name) or 0.0 for name in ("p50", "p95", "p99")}
+    quantiles = {name: operation.quantile_ms(name) or 0.0 for name in ("p50", "p95", "p99")}
     rows = [
         {"name": name, "at": max(value, LEAST_MS), "said": milliseconds(value)}
         for name, value in quantiles.items()
     ]
-    if one.target_ms:
+    if operation.target_ms:
         rows.append(
-            {"name": "target", "at": one.target_ms, "said": f"{one.target_quantile} < {limit(one.target_ms)}"}
+            {
+                "name": "target",
+                "at": operation.target_ms,
+                "said": f"{operation.target_quantile} < {limit(operation.target_ms)}",
+            }
         )
     return rows
 
 
-def _quantiles(name: str, one: OperationResult) -> dict[str, Any]:
-    latency, judged = one.latency_ms, one.interval_ms.get("p95")
+def _quantiles(name: str, operation: OperationResult) -> dict[str, Any]:
+    latency, judged = operation.latency_ms, operation.interval_ms.get("p95")
     assert latency is not None, "operations without a call that succeeded are not drawn"
     row: dict[str, Any] = {
-        "operation": name, "verdict": one.verdict.value,
+        "operation": name, "verdict": operation.verdict.value,
         "50th": milliseconds(latency.p50), "95th": milliseconds(latency.p95),
         "99th": milliseconds(latency.p99), "longest": milliseconds(latency.max),
-        "limit": f"{one.target_quantile} < {limit(one.target_ms)}" if one.target_ms else "none",
+        "limit": f"{operation.target_quantile} < {limit(operation.target_ms)}" if operation.target_ms else "none",
         "interval": f"{milliseconds(judged.low)} to {milliseconds(judged.high)}" if judged else "none",
     }  # fmt: skip
     marks = {"p50": latency.p50, "p95": latency.p95, "p99": latency.p99, "max": latency.max}
     if judged is not None:
         marks |= {"low": judged.low, "high": judged.high if judged.high is not None else latency.max}
-    if one.target_ms:
-        marks["target"] = one.target_ms
+    if operation.target_ms:
+        marks["target"] = operation.target_ms
     return row | {field: max(digits(value), LEAST_MS) for field, value in marks.items()}
 
 

@@ -50,12 +50,12 @@ def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def interval(found: LatencyInterval | None) -> str:
+def interval(bounds: LatencyInterval | None) -> str:
     """``0.873 ms to 1.09 ms``."""
-    if found is None:
+    if bounds is None:
         return NONE
-    high = milliseconds(found.high) if found.high is not None else "unbounded"
-    return f"{milliseconds(found.low)} to {high}"
+    high = milliseconds(bounds.high) if bounds.high is not None else "unbounded"
+    return f"{milliseconds(bounds.low)} to {high}"
 
 
 def duration(seconds: float) -> str:

@@ -92,8 +92,8 @@ def price_tables(orderings: Sequence[OrderingResult]) -> list[Table]:
     ]  # fmt: skip
 
 
-def _latencies(one: OrderingResult) -> dict[str, Latency | None]:
-    return dict(zip(_LATENCIES, (one.append_ms, one.visible_ms, one.handled_ms), strict=True))
+def _latencies(ordering: OrderingResult) -> dict[str, Latency | None]:
+    return dict(zip(_LATENCIES, (ordering.append_ms, ordering.visible_ms, ordering.handled_ms), strict=True))
 
 
 def _named(subject: OrderingResult, fault: Finding) -> Finding:
@@ -107,18 +107,19 @@ def _named(subject: OrderingResult, fault: Finding) -> Finding:
     )
 
 
-def _account(one: OrderingResult) -> str:
+def _account(ordering: OrderingResult) -> str:
     """Every invariant with what was seen, and what was done."""
     found = [
         f"{finding.name} {finding.verdict.value}: {finding.expected}: {cut(finding.observed, FINDING_MAX)}"
-        for finding in one.findings
+        for finding in ordering.findings
     ]
     done = (
-        f"{whole(one.delivered)} events delivered to {counted(one.consumers, 'consumer')}; "
-        f"{counted(one.rolled_back, 'append')} rolled back or refused, {whole(one.unknown)} of unknown outcome; "
-        f"{duration(one.seconds)} at full speed, writers' CPU {one.client_cpu_share:.0%} of a core."
+        f"{whole(ordering.delivered)} events delivered to {counted(ordering.consumers, 'consumer')}; "
+        f"{counted(ordering.rolled_back, 'append')} rolled back or refused, "
+        f"{whole(ordering.unknown)} of unknown outcome; "
+        f"{duration(ordering.seconds)} at full speed, writers' CPU {ordering.client_cpu_share:.0%} of a core."
     )
-    return "\n".join([*found, done, *([f"Again: {one.replay}"] if one.replay else ())])
+    return "\n".join([*found, done, *([f"Again: {ordering.replay}"] if ordering.replay else ())])
 
 
 def _latency_chart(orderings: Sequence[OrderingResult]) -> Chart:

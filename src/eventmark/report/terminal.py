@@ -186,8 +186,8 @@ def _unmet_plans(plans: Sequence[PlanResult]) -> Iterator[RenderableType]:
         yield _line(f"and {len(unmet) - PLANS_MAX} more, see the report")
 
 
-def _judged_text(one: OperationResult) -> Text:
-    return verdict_text(one.verdict) if is_judged(one) else Text(NOT_JUDGED, style="dim")
+def _judged_text(operation: OperationResult) -> Text:
+    return verdict_text(operation.verdict) if is_judged(operation) else Text(NOT_JUDGED, style="dim")
 
 
 def _corpus(corpus: CorpusResult) -> Text:
@@ -199,13 +199,17 @@ def _corpus(corpus: CorpusResult) -> Text:
     return Text(said) + _verdicts(corpus.audit)
 
 
-def _target(one: OperationResult) -> str:
-    return f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else "no target"
+def _target(operation: OperationResult) -> str:
+    return (
+        f"{operation.target_quantile} < {numbers.limit(operation.target_ms)}"
+        if operation.target_ms
+        else "no target"
+    )
 
 
-def _interval(one: OperationResult) -> str:
+def _interval(operation: OperationResult) -> str:
     """``0.873–1.09 ms``, of the judged quantile."""
-    found = one.interval_ms.get(one.target_quantile)
+    found = operation.interval_ms.get(operation.target_quantile)
     if found is None:
         return NONE
     if found.high is None:

@@ -201,25 +201,29 @@ async def _begin(
     return corpus, False
 
 
-def _is_same(marker: Marker, found: SeededCorpus, definition: StoreDefinition, plan: CorpusPlan) -> bool:
+def _is_same(marker: Marker, corpus: SeededCorpus, definition: StoreDefinition, plan: CorpusPlan) -> bool:
     """Whether the corpus in a schema is the one that is asked for, in tables made from the same files."""
-    return (found.plan, marker.store_name, marker.digest) == (plan, definition.name, definition.schema_sha256)
+    return (corpus.plan, marker.store_name, marker.digest) == (
+        plan,
+        definition.name,
+        definition.schema_sha256,
+    )
 
 
 def _refuse_another(
-    schema: str, marker: Marker, found: SeededCorpus, definition: StoreDefinition, plan: CorpusPlan
+    schema: str, marker: Marker, corpus: SeededCorpus, definition: StoreDefinition, plan: CorpusPlan
 ) -> None:
     """Raises ``CannotRunError`` where the schema holds another corpus, or the same in tables made otherwise."""
-    if _is_same(marker, found, definition, plan):
+    if _is_same(marker, corpus, definition, plan):
         return
-    if (found.plan, marker.store_name) == (plan, definition.name):
+    if (corpus.plan, marker.store_name) == (plan, definition.name):
         raise CannotRunError(
             f"schema {schema!r} was made from another schema.sql or indexes.sql than store {definition.name!r} has now",
             remedy="build it anew with --replace, or name another with --schema",
         )
     raise CannotRunError(
         f"schema {schema!r} holds another corpus: store {marker.store_name!r}, "
-        f"{found.plan.events:,} events, seed {found.plan.seed}",
+        f"{corpus.plan.events:,} events, seed {corpus.plan.seed}",
         remedy="ask for that one, name another schema, or replace it with --replace",
     )
 

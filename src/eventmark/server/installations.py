@@ -58,8 +58,8 @@ def _usual_places(*programs: str) -> list[Path]:
     return places + [Path(path).resolve().parent.parent for path in programs_found if path]
 
 
-def _is_installation(place: Path) -> bool:
-    return (place / "bin" / "initdb").exists() and (place / "bin" / "postgres").exists()
+def _is_installation(path: Path) -> bool:
+    return (path / "bin" / "initdb").exists() and (path / "bin" / "postgres").exists()
 
 
 def _major(installation: Path) -> float:

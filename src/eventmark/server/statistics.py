@@ -103,6 +103,8 @@ def statements_between(
     return sorted(spent, key=lambda statement: statement.execution_ms, reverse=True)[:STATEMENTS_MAX]
 
 
-def _combined(one: StatementStatistics, other: StatementStatistics, sign: int) -> StatementStatistics:
-    names = [field.name for field in fields(one) if field.name not in ("statement_id", "query")]
-    return replace(one, **{name: getattr(one, name) + sign * getattr(other, name) for name in names})
+def _combined(statistics: StatementStatistics, other: StatementStatistics, sign: int) -> StatementStatistics:
+    names = [field.name for field in fields(statistics) if field.name not in ("statement_id", "query")]
+    return replace(
+        statistics, **{name: getattr(statistics, name) + sign * getattr(other, name) for name in names}
+    )

@@ -69,13 +69,13 @@ class Side:
 
 @contextmanager
 def both_sides(
-    base: str, candidate: str, store: str, place: Path | None = None
+    base: str, candidate: str, store: str, path: Path | None = None
 ) -> Iterator[tuple[Side, Side]]:
     """Both sides ready; ``place`` is where relative paths and the repository are, the working directory by default.
 
     Raises ``UsageError`` for what names no side, ``CannotRunError`` where one cannot be made ready.
     """
-    here = place or Path.cwd()
+    here = path or Path.cwd()
     with tempfile.TemporaryDirectory(prefix="eventmark-gate-") as scratch:
         Path(scratch).chmod(0o755)
         # The candidate first: a store that the base alone lacks is new.

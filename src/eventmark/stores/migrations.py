@@ -109,12 +109,12 @@ def upward(files: Iterable[Path]) -> list[Path]:
     )
 
 
-def _fixed(place: Path) -> int:
+def _fixed(path: Path) -> int:
     """How many parts of a path come before the first one that is a pattern."""
     patterns = (
-        number for number, part in enumerate(place.parts) if any(character in part for character in "*?[")
+        number for number, part in enumerate(path.parts) if any(character in part for character in "*?[")
     )
-    return next(patterns, len(place.parts))
+    return next(patterns, len(path.parts))
 
 
 def _runs(path: Path, baseline: tuple[int, ...] | None) -> bool:

@@ -42,9 +42,10 @@ def raced(history: History) -> int:
     return len(losers)
 
 
-def _overlap(one: np.void, other: np.void, doubt_ns: int) -> bool:
+def _overlap(call: np.void, other: np.void, doubt_ns: int) -> bool:
     return bool(
-        one["invoked_ns"] + doubt_ns < other["ended_ns"] and other["invoked_ns"] + doubt_ns < one["ended_ns"]
+        call["invoked_ns"] + doubt_ns < other["ended_ns"]
+        and other["invoked_ns"] + doubt_ns < call["ended_ns"]
     )
 
 

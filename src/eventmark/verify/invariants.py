@@ -29,8 +29,8 @@ def invariants_section(orderings: Sequence[OrderingResult]) -> Section:
     return Section(name="invariants", title="Invariants", tables=tables)
 
 
-def _invariant_verdict(one: OrderingResult, name: str) -> str:
+def _invariant_verdict(ordering: OrderingResult, name: str) -> str:
     """MET, BROKEN, INCONCLUSIVE, or that it was not asked."""
-    verdicts = {finding.verdict for finding in one.findings if finding.name == name}
+    verdicts = {finding.verdict for finding in ordering.findings if finding.name == name}
     order = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.MET)
     return next((verdict.value for verdict in order if verdict in verdicts), NOT_ASKED)

@@ -74,11 +74,11 @@ def _said(side: Side) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _finding(name: str, one: OperationContest, rules: Rules) -> Finding:
+def _finding(name: str, contest: OperationContest, rules: Rules) -> Finding:
     return Finding(
         name=name,
-        verdict=one.decision.verdict,
-        observed=f"{one.decision.value}: {one.reason or one.said()}",
+        verdict=contest.decision.verdict,
+        observed=f"{contest.decision.value}: {contest.reason or contest.said()}",
         expected=f"less than {rules.slowdown:.0%} slower, and no more work",
     )
 
@@ -105,8 +105,8 @@ def _middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def _bounds(one: OperationContest, quantile: str) -> str:
-    low, high = one.tests[quantile].interval(INTERVAL)
+def _bounds(contest: OperationContest, quantile: str) -> str:
+    low, high = contest.tests[quantile].interval(INTERVAL)
     if not (math.isfinite(low) or math.isfinite(high)):
         return "too few pairs"
     said = [f"{math.exp(bound):.3f}" if math.isfinite(bound) else "unbounded" for bound in (low, high)]

@@ -117,11 +117,11 @@ def _findings(orderings: Sequence[OrderingResult]) -> Findings:
     return Findings(orderings=orderings, figures=hunt_figures(orderings), sections=shown)
 
 
-def note_left_out(skipped: dict[str, str], found: OrderingResult, asked: int, why: str) -> None:
+def note_left_out(skipped: dict[str, str], ordering: OrderingResult, asked: int, why: str) -> None:
     """What was not hunted of the events that were asked for, and why."""
-    name = f"events of {found.ordering}"
+    name = f"events of {ordering.ordering}"
     skipped.pop(name, None)  # of a shorter hunt before this one
-    if (left := asked - found.committed) > 0:
+    if (left := asked - ordering.committed) > 0:
         skipped[name] = f"{left:,} of {asked:,} were not hunted: {why}"
 
 

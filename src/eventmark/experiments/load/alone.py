@@ -57,10 +57,10 @@ def hopeless(found: Sequence[Alone]) -> Alone | None:
     return next((one for one in found if one.result.verdict is Verdict.BROKEN), None)
 
 
-def hopeless_section(one: Alone, found: Sequence[Alone]) -> Section:
+def hopeless_section(alone: Alone, found: Sequence[Alone]) -> Section:
     """Instead of a capacity."""
-    said = f"{one.name} misses its target at any rate: alone, one call at a time, {one.result.reason}"
-    is_certain = one.result.failed > 0 or is_beyond_others(one.result)
+    said = f"{alone.name} misses its target at any rate: alone, one call at a time, {alone.result.reason}"
+    is_certain = alone.result.failed > 0 or is_beyond_others(alone.result)
     finding = Finding(
         name="capacity", verdict=Verdict.BROKEN, observed=said,
         expected="a rate at which every target holds, confirmed", timed=not is_certain,

@@ -214,13 +214,13 @@ def _answer_of(
     return Answer.HELD, ""
 
 
-def _seems_met(one: OperationResult) -> bool:
+def _seems_met(operation: OperationResult) -> bool:
     """Too few samples to bound it from above, and what was seen is below the target."""
-    interval = one.interval_ms.get(one.target_quantile)
-    if interval is None or interval.high is not None or one.target_ms is None:
+    interval = operation.interval_ms.get(operation.target_quantile)
+    if interval is None or interval.high is not None or operation.target_ms is None:
         return False
-    value = one.quantile_ms(one.target_quantile)
-    return value is not None and value < one.target_ms
+    value = operation.quantile_ms(operation.target_quantile)
+    return value is not None and value < operation.target_ms
 
 
 def _no_capacity(alone: list[Alone], never: Alone, through: str) -> Findings:
@@ -230,7 +230,7 @@ def _no_capacity(alone: list[Alone], never: Alone, through: str) -> Findings:
     )  # fmt: skip
 
 
-def _findings(run: Run, found: Capacity, probed: list[Probed], alone: Sequence[Alone] = ()) -> Findings:
+def _findings(run: Run, capacity: Capacity, probed: list[Probed], alone: Sequence[Alone] = ()) -> Findings:
     """The run that confirmed the rate is shown as any load is; the bottleneck is of the lowest rate that broke."""
     for number, one in enumerate(probed, 1):
         began_s = run.at_s(one.outcome.started_s)
@@ -241,36 +241,36 @@ def _findings(run: Run, found: Capacity, probed: list[Probed], alone: Sequence[A
                 end_s=round(began_s + one.outcome.seconds, 3),
             )
         )
-    confirmed = probed[found.probes.index(found.confirmed)] if found.confirmed is not None else None
+    confirmed = probed[capacity.probes.index(capacity.confirmed)] if capacity.confirmed is not None else None
     shown = confirmed or probed[-1]
     run.series += load_series(shown.outcome, run.at_s(shown.outcome.started_s))
-    beyond = _beyond(found, probed)
+    beyond = _beyond(capacity, probed)
     return Findings(
         operations=shown.operations, counted=(), figures=_figures(confirmed), evidence=beyond.evidence,
         through=shown.outcome.plan.through,
         sections=[
-            _section(found, probed, confirmed, alone),
+            _section(capacity, probed, confirmed, alone),
             load_section(shown.outcome, shown.operations),
             generator_section(shown.outcome),
         ],
     )  # fmt: skip
 
 
-def _beyond(found: Capacity, probed: list[Probed]) -> Probed:
+def _beyond(capacity: Capacity, probed: list[Probed]) -> Probed:
     """The probe at the lowest rate that did not hold, or the last of all where each did."""
-    return probed[-1] if found.beyond is None else probed[found.probes.index(found.beyond)]
+    return probed[-1] if capacity.beyond is None else probed[capacity.probes.index(capacity.beyond)]
 
 
-def _judged(found: Capacity) -> tuple[Verdict, str]:
-    if found.rate_per_s is not None:
+def _judged(capacity: Capacity) -> tuple[Verdict, str]:
+    if capacity.rate_per_s is not None:
         return Verdict.MET, ""
-    if found.held_per_s is not None:
+    if capacity.held_per_s is not None:
         return Verdict.INCONCLUSIVE, (
-            f"{found.held_per_s:g} operations/s held in a short probe, and no rate was confirmed: "
-            f"{found.probes[-1].reason}"
+            f"{capacity.held_per_s:g} operations/s held in a short probe, and no rate was confirmed: "
+            f"{capacity.probes[-1].reason}"
         )
-    lowest = min(found.probes, key=lambda one: one.rate_per_s)
-    if not found.ended:
+    lowest = min(capacity.probes, key=lambda one: one.rate_per_s)
+    if not capacity.ended:
         return (
             Verdict.INCONCLUSIVE,
             f"the search was interrupted before a rate held, at {lowest.rate_per_s:g}/s",
@@ -299,11 +299,11 @@ def _capacity_sentence(figures: Mapping[str, Figure], *, at_least: bool) -> str:
 
 
 def _section(
-    found: Capacity, probed: list[Probed], confirmed: Probed | None, alone: Sequence[Alone]
+    capacity: Capacity, probed: list[Probed], confirmed: Probed | None, alone: Sequence[Alone]
 ) -> Section:
-    verdict, reason = _judged(found)
+    verdict, reason = _judged(capacity)
     answer = Finding(
-        name="capacity", verdict=verdict, observed=reason or f"{found.rate_per_s:g} operations/s held",
+        name="capacity", verdict=verdict, observed=reason or f"{capacity.rate_per_s:g} operations/s held",
         expected="a rate at which every target holds, confirmed", timed=True,
     )  # fmt: skip
     return Section(
@@ -311,28 +311,29 @@ def _section(
         title="Capacity",
         verdict=verdict,
         findings=[answer],
-        text=list(_text(found, confirmed)),
-        tables=[_table(found.probes, probed), *([alone_table(alone)] if alone else [])],
-        charts=_charts(found.probes, probed),
+        text=list(_text(capacity, confirmed)),
+        tables=[_table(capacity.probes, probed), *([alone_table(alone)] if alone else [])],
+        charts=_charts(capacity.probes, probed),
     )
 
 
-def _text(found: Capacity, confirmed: Probed | None) -> Iterator[str]:
+def _text(capacity: Capacity, confirmed: Probed | None) -> Iterator[str]:
     if confirmed is None:
-        yield "No rate was confirmed: " + _judged(found)[1] + "."
+        yield "No rate was confirmed: " + _judged(capacity)[1] + "."
     else:
-        sentence = _capacity_sentence(_figures(confirmed), at_least=found.at_least)
+        sentence = _capacity_sentence(_figures(confirmed), at_least=capacity.at_least)
         yield f"{sentence[0].upper()}{sentence[1:]}."
         yield (
             f"Confirmed for {confirmed.outcome.seconds:g} s at {confirmed.probe.rate_per_s:g} operations/s of the mix "
             f"{confirmed.outcome.plan.mix}."
         )
-    if found.beyond is not None:
+    if capacity.beyond is not None:
         yield (
-            f"The lowest rate that did not hold is {found.beyond.rate_per_s:g} operations/s: {found.beyond.reason}. "
+            f"The lowest rate that did not hold is {capacity.beyond.rate_per_s:g} operations/s: "
+            f"{capacity.beyond.reason}. "
             "The bottleneck named below is that probe's."
         )
-    if found.at_least:
+    if capacity.at_least:
         yield "The generator or the highest rate to try ended the search, not the store."
     yield (
         "A rate holds when every operation with a target meets it, with 95% confidence, nothing fails, nothing is "

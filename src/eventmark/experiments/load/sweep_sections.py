@@ -59,11 +59,11 @@ def _overview(found: Sequence[Swept]) -> Section:
     )  # fmt: skip
 
 
-def _curve(one: Swept) -> Finding:
-    verdict, reason = judged(one)
-    peak = f"{one.peak.throughput_per_s:,.0f} operations/s by {one.peak.clients} clients"
+def _curve(swept: Swept) -> Finding:
+    verdict, reason = judged(swept)
+    peak = f"{swept.peak.throughput_per_s:,.0f} operations/s by {swept.peak.clients} clients"
     return Finding(
-        name=one.name, verdict=verdict, observed=reason or f"{peak} at its peak",
+        name=swept.name, verdict=verdict, observed=reason or f"{peak} at its peak",
         expected="a curve that is the store's own, and that its law fits",
     )  # fmt: skip
 
@@ -105,30 +105,30 @@ def _speedups(found: Sequence[Swept]) -> Chart:
     )  # fmt: skip
 
 
-def _section(one: Swept) -> Section:
-    verdict, reason = judged(one)
+def _section(swept: Swept) -> Section:
+    verdict, reason = judged(swept)
     return Section(
-        name="sweep-" + _NOT_ANCHOR.sub("-", one.name.lower()).strip("-"),
-        title=f"{one.name} by number of clients",
+        name="sweep-" + _NOT_ANCHOR.sub("-", swept.name.lower()).strip("-"),
+        title=f"{swept.name} by number of clients",
         verdict=verdict,
-        text=list(_text(one, reason)),
-        tables=[_levels(one)],
-        charts=list(_charts(one)),
+        text=list(_text(swept, reason)),
+        tables=[_levels(swept)],
+        charts=list(_charts(swept)),
     )
 
 
-def _text(one: Swept, reason: str) -> Iterator[str]:
+def _text(swept: Swept, reason: str) -> Iterator[str]:
     if reason:
         yield f"{reason[0].upper()}{reason[1:]}."
-    if one.client_limited_from is not None:
-        yield f"From {one.client_limited_from} clients on the generator was the limit."
-    if (one.peak.limit is Limit.SERVER_CPU) and (per_core := one.peak.per_server_core) is not None:
+    if swept.client_limited_from is not None:
+        yield f"From {swept.client_limited_from} clients on the generator was the limit."
+    if (swept.peak.limit is Limit.SERVER_CPU) and (per_core := swept.peak.per_server_core) is not None:
         yield (
-            f"At the peak all cores were busy, mostly with the server: it used {one.peak.server_cores:.2f} cores, the "
-            f"generator {one.peak.generator_cores or 0:.2f}. The store does {per_core:,.0f} operations/s for each core "
-            "of the server."
+            f"At the peak all cores were busy, mostly with the server: it used {swept.peak.server_cores:.2f} cores, "
+            f"the generator {swept.peak.generator_cores or 0:.2f}. "
+            f"The store does {per_core:,.0f} operations/s for each core of the server."
         )
-    law = one.law
+    law = swept.law
     if law is None:
         return
     if law.knee_clients is None or not law.has_knee:
@@ -137,11 +137,11 @@ def _text(one: Swept, reason: str) -> Iterator[str]:
         yield f"Throughput is highest with about {law.knee_clients:.0f} clients."
 
 
-def _levels(one: Swept) -> Table:
+def _levels(swept: Swept) -> Table:
     rows: list[Row] = []
-    for level in one.levels:
+    for level in swept.levels:
         quantiles = [getattr(level.latency, name, None) for name in ("p50", "p95", "p99")]
-        fitted = one.law.throughput_per_s(level.clients) if one.law else None
+        fitted = swept.law.throughput_per_s(level.clients) if swept.law else None
         rows.append(
             [
                 float(level.clients), level.throughput_per_s, fitted, *quantiles, float(level.failed),
@@ -160,12 +160,12 @@ def _levels(one: Swept) -> Table:
     )  # fmt: skip
 
 
-def _charts(one: Swept) -> Iterator[Chart]:
-    points = [Point(x=level.clients, y=level.throughput_per_s, series=MEASURED) for level in one.levels]
-    if one.law is not None:
-        most = max(level.clients for level in one.levels)
+def _charts(swept: Swept) -> Iterator[Chart]:
+    points = [Point(x=level.clients, y=level.throughput_per_s, series=MEASURED) for level in swept.levels]
+    if swept.law is not None:
+        most = max(level.clients for level in swept.levels)
         points += [
-            Point(x=float(clients), y=one.law.throughput_per_s(float(clients)), series=FITTED)
+            Point(x=float(clients), y=swept.law.throughput_per_s(float(clients)), series=FITTED)
             for clients in np.geomspace(1, most, CURVE_POINTS)
         ]
     yield Chart(
@@ -179,18 +179,18 @@ def _charts(one: Swept) -> Iterator[Chart]:
     )
     latencies = [
         Point(x=level.clients, y=float(getattr(level.latency, quantile)), series=quantile)
-        for level in one.levels
+        for level in swept.levels
         if level.latency is not None
         for quantile in ("p50", "p95", "p99")
     ]
     yield Chart(title="Latency", mark="line", x="clients", y="ms", points=latencies, x_log=True, y_log=True)
 
 
-def _interval(one: Parameter) -> str:
+def _interval(parameter: Parameter) -> str:
     """``0.12 (0.08 to 0.16)``."""
-    if one.low is None or one.high is None:
-        return _digits(one.value)
-    return f"{_digits(one.value)} ({_digits(one.low)} to {_digits(one.high)})"
+    if parameter.low is None or parameter.high is None:
+        return _digits(parameter.value)
+    return f"{_digits(parameter.value)} ({_digits(parameter.low)} to {_digits(parameter.high)})"
 
 
 def _digits(value: float) -> str:

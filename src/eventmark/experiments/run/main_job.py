@@ -131,12 +131,12 @@ def _on_existing(existing: Existing | None) -> dict[str, Any]:
     return {"catalogue": existing.catalogue, "not_asked": existing.not_asked}
 
 
-def _uncommitted(name: str, one: OperationResult) -> OperationResult:
+def _uncommitted(name: str, operation: OperationResult) -> OperationResult:
     """An append that was rolled back is never MET: its commit was left out."""
-    if one.verdict is not Verdict.MET or not issubclass(APPENDING[name], AppendEvents):
-        return one
-    reason = f"rolled back, so without its commit: {one.reason}"
-    return msgspec.structs.replace(one, verdict=Verdict.INCONCLUSIVE, reason=reason)
+    if operation.verdict is not Verdict.MET or not issubclass(APPENDING[name], AppendEvents):
+        return operation
+    reason = f"rolled back, so without its commit: {operation.reason}"
+    return msgspec.structs.replace(operation, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
 def _examined_plans(run: Run) -> list[PlanResult]:

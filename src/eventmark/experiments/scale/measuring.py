@@ -187,7 +187,7 @@ def _measure_rounds(
     small: SampledCorpus,
     large: SampledCorpus,
     effort: Effort,
-    found: _Rounds,
+    rounds: _Rounds,
     progress: Progress,
 ) -> None:
     """Rounds go around all operations, so that a drift of the machine meets all of them."""
@@ -198,7 +198,7 @@ def _measure_rounds(
             for place, name in enumerate(names):
                 progress(stage, number * len(names) + place, total)
                 task = _task(name, small, large, effort, number)
-                found.rounds[name].append(call(executor, run_round, task))
+                rounds.rounds[name].append(call(executor, run_round, task))
     progress(stage, total, total)
 
 
@@ -220,7 +220,7 @@ def _account(
     small: SampledCorpus,
     large: SampledCorpus,
     effort: Effort,
-    found: _Rounds,
+    rounds: _Rounds,
     progress: Progress,
 ) -> None:
     """Single calls, by a process that stays."""
@@ -237,9 +237,9 @@ def _account(
                 pairs.append(call(executor, run_accounted, task))
             time.sleep(SETTLE_S)
             accounts = [pair for pair in pairs if pair is not None and len(pair.large.latency_ns)]
-            found.scans[name] = _scans_per_call(scans, large, accounts)
+            rounds.scans[name] = _scans_per_call(scans, large, accounts)
             if both := [pair for pair in accounts if len(pair.small.latency_ns)]:
-                found.accounts[name] = both
+                rounds.accounts[name] = both
     progress(stage, len(names), len(names))
 
 

@@ -159,8 +159,8 @@ def simulate(recorded: Rates, gates: int, random: np.random.Generator) -> Rates:
     return drawn
 
 
-def calibration_section(found: Calibration) -> Section:
-    findings = [_alarm_finding(found), _found_finding(found)]
+def calibration_section(calibration: Calibration) -> Section:
+    findings = [_alarm_finding(calibration), _found_finding(calibration)]
     verdicts = [finding.verdict for finding in findings]
     worst = next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET)
     return Section(
@@ -174,40 +174,42 @@ def calibration_section(found: Calibration) -> Section:
             "from those that were recorded, which takes the recorded noise for all there is.",
         ],
         findings=findings,
-        tables=[_table(found), _pilots_table(found.pilots)],
+        tables=[_table(calibration), _pilots_table(calibration.pilots)],
     )
 
 
-def _alarm_finding(found: Calibration) -> Finding:
+def _alarm_finding(calibration: Calibration) -> Finding:
     """Broken where the measured rate is above the limit beyond doubt; met where the simulated one is below it too."""
-    low = found.alarms.interval[0]
-    met = found.alarms.value <= ALARMS_MAX and found.simulated_alarms.interval[1] <= ALARMS_MAX
+    low = calibration.alarms.interval[0]
+    met = calibration.alarms.value <= ALARMS_MAX and calibration.simulated_alarms.interval[1] <= ALARMS_MAX
     verdict = Verdict.BROKEN if low > ALARMS_MAX else Verdict.MET if met else Verdict.INCONCLUSIVE
     return Finding(
         name="false alarms",
         verdict=verdict,
-        observed=f"measured {found.alarms.said}; simulated {found.simulated_alarms.said}",
+        observed=f"measured {calibration.alarms.said}; simulated {calibration.simulated_alarms.said}",
         expected=f"at most {ALARMS_MAX:.0%} of gates on alike sides",
     )
 
 
-def _found_finding(found: Calibration) -> Finding:
-    high = found.found.interval[1]
-    met = found.found.value >= FOUND_MIN and found.simulated_found.interval[0] >= FOUND_MIN
+def _found_finding(calibration: Calibration) -> Finding:
+    high = calibration.found.interval[1]
+    met = calibration.found.value >= FOUND_MIN and calibration.simulated_found.interval[0] >= FOUND_MIN
     verdict = Verdict.BROKEN if high < FOUND_MIN else Verdict.MET if met else Verdict.INCONCLUSIVE
-    if any(abs(pilot.ratio.value - 1 - PLANTED) > MARGIN_SHARE * PLANTED for pilot in found.pilots.values()):
+    if any(
+        abs(pilot.ratio.value - 1 - PLANTED) > MARGIN_SHARE * PLANTED for pilot in calibration.pilots.values()
+    ):
         verdict = Verdict.INCONCLUSIVE  # another slowdown was planted than the one that is asked about
     return Finding(
         name=f"a slowdown of {PLANTED:.0%} found",
         verdict=verdict,
-        observed=f"measured {found.found.said}; simulated {found.simulated_found.said}",
+        observed=f"measured {calibration.found.said}; simulated {calibration.simulated_found.said}",
         expected=f"at least {FOUND_MIN:.0%}",
     )
 
 
-def _table(found: Calibration) -> Table:
+def _table(calibration: Calibration) -> Table:
     rows: list[Row] = []
-    for rates in (found.alike, found.planted):
+    for rates in (calibration.alike, calibration.planted):
         for name, counts in rates.decisions.items():
             gates = counts.total()
             pairs = len(rates.log_ratios[name]) / max(gates, 1)
@@ -248,13 +250,13 @@ def _spread(rows: Sequence[Mapping[str, float]]) -> float | None:
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
-def calibration_figures(found: Calibration) -> dict[str, Figure]:
+def calibration_figures(calibration: Calibration) -> dict[str, Figure]:
     figures = {}
     for name, share, better in (
-        ("gate_false_alarms", found.alarms, "less"),
-        ("gate_slowdowns_found", found.found, "more"),
-        ("gate_false_alarms_simulated", found.simulated_alarms, "less"),
-        ("gate_slowdowns_found_simulated", found.simulated_found, "more"),
+        ("gate_false_alarms", calibration.alarms, "less"),
+        ("gate_slowdowns_found", calibration.found, "more"),
+        ("gate_false_alarms_simulated", calibration.simulated_alarms, "less"),
+        ("gate_slowdowns_found_simulated", calibration.simulated_found, "more"),
     ):
         low, high = share.interval
         figures[name] = Figure(value=share.value, unit="share", low=low, high=high, better=better)

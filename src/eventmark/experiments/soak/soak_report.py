@@ -201,14 +201,16 @@ def garbage_section(soaked: Soaked) -> Section:
     )  # fmt: skip
 
 
-def pause_cost(outcome: LoadOutcome, one: OperationLoad) -> PauseCost | None:
+def pause_cost(outcome: LoadOutcome, load: OperationLoad) -> PauseCost | None:
     """Of an operation's p99. Each call is held against the pauses of its own worker."""
-    met = np.zeros(one.succeeded, bool)
+    met = np.zeros(load.succeeded, bool)
     for number, worker in enumerate(outcome.health.workers):
-        own = one.worker == number
-        began_s = one.at_s[own]
-        met[own] = met_pause(began_s, began_s + one.latency_ns[own] / 1e9, worker.gc_at_s, worker.gc_ms / 1e3)
-    return cost_of_pauses(one.latency_ns, met, 0.99) if one.succeeded else None
+        own = load.worker == number
+        began_s = load.at_s[own]
+        met[own] = met_pause(
+            began_s, began_s + load.latency_ns[own] / 1e9, worker.gc_at_s, worker.gc_ms / 1e3
+        )
+    return cost_of_pauses(load.latency_ns, met, 0.99) if load.succeeded else None
 
 
 def _collections(soaked: Soaked) -> Table:

@@ -82,36 +82,36 @@ class CatchUp:
         return sum(events for _, events in handled) / seconds if seconds else 0.0
 
 
-def measure_catch_up(setting: Setting, sample: CorpusSample, found: CatchUp) -> None:
+def measure_catch_up(setting: Setting, sample: CorpusSample, catching: CatchUp) -> None:
     """Rounds of COPY and consumer in turns, then one with writers, into ``found``. Raises ``CannotRunError``."""
     job, sizes = setting.job, setting.sizes
     if job.cluster is not None and not all(member.is_here for member in job.cluster.members):
-        found.missing["COPY as the baseline of catching up"] = (
+        catching.missing["COPY as the baseline of catching up"] = (
             "it runs on this machine, and the consumer on another"
         )
     floor = CopyFloor(job.server, job.definition.statements["stream_events"], job.schema, job.corpus.events)
-    _copy(floor, found, warm=True)
+    _copy(floor, catching, warm=True)
     rounds = sizes.catch_ups if job.corpus.events <= CATCH_UP_EVENTS else min(sizes.catch_ups, 3)
-    _copy(floor, found)
+    _copy(floor, catching)
     for number in range(rounds):
         group = _read_all(setting, f"{STAGE}, round {number + 1} of {rounds}")
-        found.groups.append(group)
-        found.consumed_per_s.append(group.events_per_s)
-        _copy(floor, found)
-    _beside_writers(setting, sample, found)
+        catching.groups.append(group)
+        catching.consumed_per_s.append(group.events_per_s)
+        _copy(floor, catching)
+    _beside_writers(setting, sample, catching)
 
 
-def _copy(floor: CopyFloor, found: CatchUp, *, warm: bool = False) -> None:
+def _copy(floor: CopyFloor, catching: CatchUp, *, warm: bool = False) -> None:
     """One COPY. The first brings the pages in, so that both sides find them where they are, and is not counted."""
-    if found.missing:
+    if catching.missing:
         return
     try:
         rate = floor.events_per_s()
     except (CannotRunError, OSError) as error:
-        found.missing["COPY as the baseline of catching up"] = str(error)
+        catching.missing["COPY as the baseline of catching up"] = str(error)
         return
     if not warm:
-        found.copied_per_s.append(rate)
+        catching.copied_per_s.append(rate)
 
 
 def _read_all(setting: Setting, stage: str) -> Group:
@@ -144,15 +144,15 @@ class _Begun:
         self.ended_s = time.monotonic()
 
 
-def _beside_writers(setting: Setting, sample: CorpusSample, found: CatchUp) -> None:
+def _beside_writers(setting: Setting, sample: CorpusSample, catching: CatchUp) -> None:
     """One more round, with appends at a steady rate for about as long as it takes."""
     job, sizes = setting.job, setting.sizes
     mix, missing = Mix.of({APPENDED: 1.0}).available(job.definition.capabilities, sample)
     if mix is None:
-        found.missing["catching up while writers append"] = next(iter(missing.values()))
+        catching.missing["catching up while writers append"] = next(iter(missing.values()))
         return
     load_plan = LoadPlan(
-        mix=mix, seconds=max(found.events / found.events_per_s * LONGER_BESIDE, LOAD_SECONDS_MIN),
+        mix=mix, seconds=max(catching.events / catching.events_per_s * LONGER_BESIDE, LOAD_SECONDS_MIN),
         arrivals=Arrivals("poisson", sizes.appends_per_s), seed=job.corpus.seed, pool_max=WRITERS_CONNECTIONS,
         through=CLIENT,  # which notifies consumers that wait
     )  # fmt: skip
@@ -166,8 +166,8 @@ def _beside_writers(setting: Setting, sample: CorpusSample, found: CatchUp) -> N
         waiting.cancel()
 
     async def end() -> None:
-        found.load = await writing[0]
+        catching.load = await writing[0]
 
-    plan = GroupPlan(specs=(_spec(found.events),), seconds=SECONDS_MAX, stage=f"{STAGE} during writes")
-    found.beside = setting.consume(plan, at_start=begin, meanwhile=end)
-    found.beside_seconds = begun.ended_s - begun.began_s
+    plan = GroupPlan(specs=(_spec(catching.events),), seconds=SECONDS_MAX, stage=f"{STAGE} during writes")
+    catching.beside = setting.consume(plan, at_start=begin, meanwhile=end)
+    catching.beside_seconds = begun.ended_s - begun.began_s

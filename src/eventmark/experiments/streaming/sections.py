@@ -79,14 +79,14 @@ def _kind(case: Case) -> str:
     return f"{words}, handler waits {case.handler_us:g} µs per event" if case.handler_us else words
 
 
-def catch_up_finding(found: CatchUp) -> Finding:
+def catch_up_finding(up: CatchUp) -> Finding:
     """The consumer's rate against COPY's: beyond the least only where the whole interval is."""
     expected = f"{AGAINST_COPY_MIN:g} × the rate of COPY, or more"
-    ratio = found.against_copy
+    ratio = up.against_copy
     if ratio is None:
         return Finding(
             name="catching up against COPY", verdict=Verdict.INCONCLUSIVE, expected=expected,
-            observed=next(iter(found.missing.values()), "COPY was not measured"),
+            observed=next(iter(up.missing.values()), "COPY was not measured"),
         )  # fmt: skip
     verdict = Verdict.INCONCLUSIVE
     if ratio.low >= AGAINST_COPY_MIN:
@@ -96,24 +96,24 @@ def catch_up_finding(found: CatchUp) -> Finding:
     return Finding(
         name="catching up against COPY", verdict=verdict, expected=expected,
         observed=f"{ratio}, "
-        f"{len(found.consumed_per_s)} rounds",
+        f"{len(up.consumed_per_s)} rounds",
         remedy="" if verdict is Verdict.MET else "look at the bottleneck below; more rounds narrow the interval",
         timed=True,
     )  # fmt: skip
 
 
-def catch_up_section(found: CatchUp) -> Section:
+def catch_up_section(up: CatchUp) -> Section:
     rows: list[Row] = [
-        [f"{number}", round(ours), *_around(found, number - 1)]
-        for number, ours in enumerate(found.consumed_per_s, 1)
+        [f"{number}", round(ours), *_around(up, number - 1)]
+        for number, ours in enumerate(up.consumed_per_s, 1)
     ]
     text = [
-        f"One consumer reads all {found.events:,} events from the tail, in turns with COPY of the same rows: "
+        f"One consumer reads all {up.events:,} events from the tail, in turns with COPY of the same rows: "
         f"{TOOL}, its statement the store's own stream_events.sql.",
-        *_beside_text(found),
-        *(f"Not measured, {name}: {reason}." for name, reason in found.missing.items()),
+        *_beside_text(up),
+        *(f"Not measured, {name}: {reason}." for name, reason in up.missing.items()),
     ]
-    finding = catch_up_finding(found)
+    finding = catch_up_finding(up)
     return Section(
         name="catch-up", title="Catching up", verdict=finding.verdict, text=text, findings=[finding],
         tables=[
@@ -126,35 +126,35 @@ def catch_up_section(found: CatchUp) -> Section:
                 rows=rows,
             )
         ],
-        charts=[_progress_chart(found)],
+        charts=[_progress_chart(up)],
     )  # fmt: skip
 
 
-def _around(found: CatchUp, place: int) -> list[float | None]:
-    if found.against_copy is None:
+def _around(up: CatchUp, place: int) -> list[float | None]:
+    if up.against_copy is None:
         return [None, None]
-    mean = (found.copied_per_s[place] + found.copied_per_s[place + 1]) / 2
-    return [round(mean), found.consumed_per_s[place] / mean]
+    mean = (up.copied_per_s[place] + up.copied_per_s[place + 1]) / 2
+    return [round(mean), up.consumed_per_s[place] / mean]
 
 
-def _beside_text(found: CatchUp) -> list[str]:
-    rate, load = found.beside_per_s, found.load
+def _beside_text(up: CatchUp) -> list[str]:
+    rate, load = up.beside_per_s, up.load
     if rate is None or load is None:
         return []
     return [
         f"While writers append {load.offered_per_s:,.0f} batches of 10 events per second: {rate:,.0f} events/s, "
-        f"{rate / found.events_per_s:.2g} × the rate alone."
+        f"{rate / up.events_per_s:.2g} × the rate alone."
     ]
 
 
 CHART_POINTS = 100
 
 
-def _progress_chart(found: CatchUp) -> Chart:
+def _progress_chart(up: CatchUp) -> Chart:
     """Events handled over time, each round a line."""
-    groups = [(f"round {number}", group) for number, group in enumerate(found.groups, 1)]
-    if found.beside is not None:
-        groups.append(("during writes", found.beside))
+    groups = [(f"round {number}", group) for number, group in enumerate(up.groups, 1)]
+    if up.beside is not None:
+        groups.append(("during writes", up.beside))
     points = []
     for name, group in groups:
         (worker,) = group.workers
@@ -238,20 +238,20 @@ def _idle_table(idle: Sequence[Idle]) -> Table:
     )  # fmt: skip
 
 
-def _lost(one: Delivery) -> Iterator[Finding]:
-    if one.lost:
+def _lost(delivery: Delivery) -> Iterator[Finding]:
+    if delivery.lost:
         yield Finding(
-            name=f"delivery, {one.way.name}", verdict=Verdict.BROKEN,
-            observed=f"{one.lost} of {one.appends} never came",
+            name=f"delivery, {delivery.way.name}", verdict=Verdict.BROKEN,
+            observed=f"{delivery.lost} of {delivery.appends} never came",
             expected="every event is given to the consumer", remedy="eventmark verify hunts lost events",
         )  # fmt: skip
 
 
-def _in_doubt(one: Delivery) -> Iterator[Finding]:
-    if not one.sure:
+def _in_doubt(delivery: Delivery) -> Iterator[Finding]:
+    if not delivery.sure:
         yield Finding(
-            name=f"clocks, {one.way.name}", verdict=Verdict.INCONCLUSIVE,
-            observed=f"the machines' clocks are known to {one.doubt_ms:.3f} ms",
-            expected=f"better than the time until visible, {one.visible_ms.p50:.3f} ms (median)",
+            name=f"clocks, {delivery.way.name}", verdict=Verdict.INCONCLUSIVE,
+            observed=f"the machines' clocks are known to {delivery.doubt_ms:.3f} ms",
+            expected=f"better than the time until visible, {delivery.visible_ms.p50:.3f} ms (median)",
             remedy="bring the workers nearer to the machine that asks, or use one machine's",
         )  # fmt: skip

@@ -190,10 +190,10 @@ async def _counted_at_least(stage: Stage, least: int) -> int:
     return await _counted(stage)
 
 
-def _block(number: int, one: Deadlock) -> Block:
+def _block(number: int, deadlock: Deadlock) -> Block:
     statements = "\n\n".join(
-        f"-- process {pid}, {'ended by the server' if pid == one.victim else 'went on and committed'}\n{text}"
-        for pid, text in sorted(one.statements.items(), key=lambda item: item[0] != one.victim)
+        f"-- process {pid}, {'ended by the server' if pid == deadlock.victim else 'went on and committed'}\n{text}"
+        for pid, text in sorted(deadlock.statements.items(), key=lambda item: item[0] != deadlock.victim)
     )
-    waits = "\n".join(f"-- {line}" for line in one.waits)
+    waits = "\n".join(f"-- {line}" for line in deadlock.waits)
     return Block(title=f"Deadlock {number}", text=f"{waits}\n\n{statements}", language="sql")
