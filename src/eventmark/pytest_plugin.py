@@ -95,7 +95,9 @@ def assert_within_targets(pytestconfig: pytest.Config, eventmark_store: SeededSt
     def check(*operations: str) -> dict[str, OperationResult]:
         with _in_one_line():
             results = eventmark_store.measure(*operations)
-        _decide(pytestconfig, ((one.verdict, f"{name}: {one.reason}") for name, one in results.items()))
+        _decide(
+            pytestconfig, ((result.verdict, f"{name}: {result.reason}") for name, result in results.items())
+        )
         return results
 
     return check

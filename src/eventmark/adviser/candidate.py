@@ -56,7 +56,7 @@ class Candidate:
 
     def statements_of(self, statements: Mapping[str, Statement]) -> dict[str, Statement]:
         """The store's statements as they have to be with it."""
-        return {name: retyped_statement(one, self.retyped) for name, one in statements.items()}
+        return {name: retyped_statement(statement, self.retyped) for name, statement in statements.items()}
 
 
 def retyped_statement(statement: Statement, types: Mapping[str, str]) -> Statement:
@@ -143,14 +143,14 @@ class Trial:
     @property
     def mean_gain(self) -> float:
         """Of appends, loads and streams: the geometric mean; 1 where nothing was timed."""
-        logs = [math.log(one.value) for name, one in self.gains.items() if name not in LEAST_RATIO]
+        logs = [math.log(gain.value) for name, gain in self.gains.items() if name not in LEAST_RATIO]
         return math.exp(sum(logs) / len(logs)) if logs else 1.0
 
     @property
     def best_gain(self) -> tuple[str, Ratio | None]:
         """What gains most, if it surely gains; else appends."""
-        sure = {name: one for name, one in self.gains.items() if one.is_above(1.0)}
-        name = max(sure, key=lambda one: sure[one].value, default=APPENDS)
+        sure = {name: gain for name, gain in self.gains.items() if gain.is_above(1.0)}
+        name = max(sure, key=lambda name: sure[name].value, default=APPENDS)
         return name, self.gains.get(name)
 
     @property

@@ -59,7 +59,7 @@ def missing_indexes(
         )
         for (table, found), by in wanted.items()
     ]  # fmt: skip
-    return sorted(proposals, key=lambda one: (-one.pages, one.columns))[:PROPOSALS_MAX]
+    return sorted(proposals, key=lambda proposal: (-proposal.pages, proposal.columns))[:PROPOSALS_MAX]
 
 
 def _leads(index: IndexFacts, columns: tuple[str, ...]) -> bool:
@@ -106,7 +106,7 @@ def _columns_of(node: Node, columns: Sequence[str], order: Sequence[str]) -> tup
     sorted_by = [column for key in order for column in columns if re.search(rf"\b{re.escape(column)}\b", key)]
     ranged = [
         column
-        for column in sorted(columns, key=lambda one: _place(one, condition))
+        for column in sorted(columns, key=lambda column: _place(column, condition))
         if _place(column, condition) >= 0
     ]
     found = dict.fromkeys([*equal, *(sorted_by or ranged)])

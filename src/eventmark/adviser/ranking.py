@@ -76,7 +76,7 @@ def advice_on_schema(changes: SchemaTrials, use: ServerUse | None = None) -> lis
     if len(parts) == 1:
         # It was measured again as the whole of the advice, and longer
         return [replace(whole, what=parts[0].what, risk=parts[0].risk, evidence=parts[0].evidence)]
-    return [whole, *sorted(parts, key=lambda one: (-(one.server_time or 0.0), -(one.gain or 0.0)))]
+    return [whole, *sorted(parts, key=lambda part: (-(part.server_time or 0.0), -(part.gain or 0.0)))]
 
 
 def advice_on_everything(everything: Trial | None, use: ServerUse | None = None) -> list[Advised]:
@@ -129,7 +129,7 @@ def saved(trial: Trial) -> str:
     }
     if trial.cpu is not None:
         shares["processor"] = 1 / trial.cpu.value - 1
-    said = [f"{name} {one.value:.2f} × as fast" for name, one in trial.gains.items() if trial.reads]
+    said = [f"{name} {gain.value:.2f} × as fast" for name, gain in trial.gains.items() if trial.reads]
     said += [f"{name} {share:+.0%}" for name, share in shares.items() if abs(share) >= 0.005]
     many = len(trial.better)
     return ", ".join([*said, *([f"{many} {'plan does' if many == 1 else 'plans do'} less"] if many else [])])
@@ -174,11 +174,11 @@ def _batches(application: Application) -> Advised | None:
 def _groups(application: Application) -> list[Advised]:
     """Concurrent callers in groups, compared with pgbench's clients that append each for itself."""
     ratios = {
-        name: 1 / one.floors[0].ratio for name, one in application.groups.items() if "in groups" in name
+        name: 1 / group.floors[0].ratio for name, group in application.groups.items() if "in groups" in name
     }
     if not ratios:
         return []
-    name = max(ratios, key=lambda one: ratios[one])
+    name = max(ratios, key=lambda name: ratios[name])
     if ratios[name] < WORTH_RATIO:
         return []
     what = "let concurrent callers of one process append in groups (GroupAppender)"

@@ -82,9 +82,9 @@ def try_settings(copies: Copies, into: SettingTrials) -> None:
     """On the plain copy. Raises ``CannotRunError`` where there is no pgbench."""
     current, copy_mib = copies.ask(_current)
     candidates = [*setting_candidates(current), *_not_tried(current, copy_mib)]
-    for number, one in enumerate(candidates):
+    for number, candidate in enumerate(candidates):
         copies.progress("try settings", number, len(candidates))
-        into.trials.append(one if one.refusal else _try(copies, one))
+        into.trials.append(candidate if candidate.refusal else _try(copies, candidate))
     copies.progress("try settings", len(candidates), len(candidates))
     into.wal_bytes_after_checkpoint, into.wal_bytes_later = _checkpoint_effect(copies)
     into.checkpoint_timeout, into.max_wal_size = (

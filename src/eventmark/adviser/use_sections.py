@@ -142,7 +142,9 @@ def _groups(application: Application) -> list[Table]:
         Table(
             title="group append",
             columns=columns("callers", "rate|appends/s", "times pgbench|times"),
-            rows=[[name, one.throughput_per_s, 1 / one.floors[0].ratio] for name, one in application.groups.items()],
+            rows=[
+                [name, group.throughput_per_s, 1 / group.floors[0].ratio] for name, group in application.groups.items()
+            ],
             note="compared with pgbench's 32 clients, each append a transaction of its own",
         )
     ]  # fmt: skip

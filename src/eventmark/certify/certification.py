@@ -131,7 +131,7 @@ class Certification:
         to_do = self._to_do()
         seconds = {part: self._seconds(part, extents) for part, extents in to_do.items()}
         decides = {
-            part: next((place for place, one in enumerate(extents) if one.decides), 0)
+            part: next((place for place, extent in enumerate(extents) if extent.decides), 0)
             for part, extents in to_do.items()
         }
         chosen = chosen_extents(seconds, self._left_s(), decides)

@@ -36,7 +36,7 @@ def capacity_figure(capacity: RunResult) -> str:
 
 
 def streaming_figure(result: RunResult) -> str:
-    found = {name: one for name, one in result.operations.items() if name.startswith(STREAMING)}
+    found = {name: operation for name, operation in result.operations.items() if name.startswith(STREAMING)}
     worst = _furthest(found)
     return against_target(*worst) if worst else ""
 
@@ -74,10 +74,12 @@ def memory_figure(soak: RunResult) -> str:
 
 
 def growth_figure(scale: RunResult) -> str:
-    grown = {name.removesuffix(_GROWTH): one for name, one in scale.figures.items() if name.endswith(_GROWTH)}
+    grown = {
+        name.removesuffix(_GROWTH): figure for name, figure in scale.figures.items() if name.endswith(_GROWTH)
+    }
     if not grown:
         return ""
-    name = max(grown, key=lambda one: grown[one].value)
+    name = max(grown, key=lambda name: grown[name].value)
     times = f"{grown[name].value:.2f} × that of the smallest volume{_interval(grown[name], '.2f')}"
     return f"p95 of {name} at {grown_to(scale):,} events: {times}"
 
@@ -94,13 +96,13 @@ def sweep_figure(sweep: RunResult) -> str:
 
 def isolation_figure(isolation: RunResult) -> str:
     inflated = {
-        name: one
-        for name, one in isolation.figures.items()
+        name: figure
+        for name, figure in isolation.figures.items()
         if name.startswith(_INFLATION) and name.endswith(", p95]")
     }
     if not inflated:
         return ""
-    name = max(inflated, key=lambda one: inflated[one].value)
+    name = max(inflated, key=lambda name: inflated[name].value)
     beside, operation, _ = name.removeprefix(_INFLATION).rsplit(", ", 2)
     return f"{operation}: p95 {inflated[name].value:.2f} × as long under {beside} as alone"
 
@@ -152,11 +154,11 @@ def _column(result: RunResult, section: str, title: str, name: str) -> Row:
 def _furthest(operations: Mapping[str, OperationResult]) -> tuple[str, OperationResult] | None:
     """The operation that came nearest to its target, or went furthest beyond it."""
     shares = {
-        name: value / one.target_ms
-        for name, one in operations.items()
-        if one.target_ms and (value := one.quantile_ms(one.target_quantile)) is not None
+        name: value / operation.target_ms
+        for name, operation in operations.items()
+        if operation.target_ms and (value := operation.quantile_ms(operation.target_quantile)) is not None
     }
-    name = max(shares, key=lambda one: shares[one], default=None)
+    name = max(shares, key=lambda name: shares[name], default=None)
     return None if name is None else (name, operations[name])
 
 

@@ -32,7 +32,9 @@ stores = App(name="stores", help="List the stores that can be tested, make one o
 def list_stores() -> int:
     """List the stores that come along."""
     definitions = {name: find_store(name) for name in store_names()}
-    rows: list[Row] = [[name, one.ordering, one.description] for name, one in definitions.items()]
+    rows: list[Row] = [
+        [name, definition.ordering, definition.description] for name, definition in definitions.items()
+    ]
     screen.print(render_table(Table(title="", columns=columns("store", "ordering", "what it is"), rows=rows)))
     return 0
 
@@ -88,8 +90,8 @@ def _show(proposal: Proposal) -> None:
     """What was guessed, how sure it is, and what could not be guessed."""
     for mapped in filter(None, (proposal.events, proposal.snapshots)):
         rows: list[Row] = [
-            [name, one.column.name, one.column.declared, one.by, "sure" if one.is_sure else "a guess"]
-            for name, one in mapped.guesses.items()
+            [name, guess.column.name, guess.column.declared, guess.by, "sure" if guess.is_sure else "a guess"]
+            for name, guess in mapped.guesses.items()
         ]
         head = columns("Eventmark's column", "yours", "type", "known by", "how sure")
         screen.print(render_table(Table(title=f"table {mapped.table.name}", columns=head, rows=rows)))

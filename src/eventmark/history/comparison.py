@@ -148,7 +148,7 @@ def _of_times(comparison: Comparison, *, alone: bool) -> Iterator[tuple[str, Ver
         yield "times", Verdict.INCONCLUSIVE, f"not compared: {'; '.join(comparison.times_not_compared)}"
     changes: list[tuple[str, OperationChange | FigureChange]] = [
         *comparison.operations.items(),
-        *((name, one) for name, one in comparison.figures.items() if not one.exact),
+        *((name, figure) for name, figure in comparison.figures.items() if not figure.exact),
     ]
     for name, change in changes:
         if change.outcome is not ChangeOutcome.NOT_COMPARED:

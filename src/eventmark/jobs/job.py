@@ -184,7 +184,9 @@ def _store_environment(definition: StoreDefinition, indexes: list[str]) -> Store
         indexes=indexes
         or sorted({statement.index for statement in definition.statements.values()} - {"", "none"}),
         capabilities={name: getattr(capabilities, name) for name in capabilities.__dataclass_fields__},
-        own_statements={name: one.sha256 for name, one in definition.statements.items() if is_own(name)},
+        own_statements={
+            name: statement.sha256 for name, statement in definition.statements.items() if is_own(name)
+        },
     )
 
 

@@ -157,7 +157,7 @@ def concluded(
     Of a run that is not ``whole`` nothing is MET.
     """
     machine = Machine(findings=run.fitness, busy_share=run.others_share([measured]))
-    operations = {name: _placed(run, machine, one) for name, one in findings.operations.items()}
+    operations = {name: _placed(run, machine, operation) for name, operation in findings.operations.items()}
     sections = [doubted_section(section, machine.slower) for section in findings.sections]
     parts = [
         *_operation_parts(operations, findings.counted), *_plan_parts(findings.plans), *_corpus_parts(findings.corpus),
@@ -212,9 +212,9 @@ def _placed(run: Run, machine: Machine, operation: OperationResult) -> Operation
 def _operation_parts(
     operations: Mapping[str, OperationResult], counted: Collection[str] | None
 ) -> Iterator[Part]:
-    for name, one in operations.items():
-        if is_judged(one) and (counted is None or name in counted):
-            yield name, one.verdict, one.reason
+    for name, operation in operations.items():
+        if is_judged(operation) and (counted is None or name in counted):
+            yield name, operation.verdict, operation.reason
 
 
 def _plan_parts(plans: Sequence[PlanResult]) -> Iterator[Part]:
@@ -224,9 +224,9 @@ def _plan_parts(plans: Sequence[PlanResult]) -> Iterator[Part]:
         cause = next((finding for finding in plan.findings if finding.verdict is plan.verdict), None)
         seen = f"{cause.name}: {cause.observed}, expected {cause.expected}" if cause else ""
         conditions.setdefault((plan.statement, plan.verdict, seen), []).append(plan.condition)
-    for (statement, verdict, seen), found in conditions.items():
+    for (statement, verdict, seen), condition in conditions.items():
         total = sum(plan.statement == statement for plan in plans)
-        where = found[0] if len(found) == 1 else f"under {len(found)} of {total} conditions"
+        where = condition[0] if len(condition) == 1 else f"under {len(condition)} of {total} conditions"
         yield f"plan of {statement}, {where}", verdict, seen
 
 

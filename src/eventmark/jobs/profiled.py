@@ -20,7 +20,7 @@ def as_profiled(result: RunResult, kind: str, files: Sequence[Path]) -> RunResul
         result,
         verdict=Verdict.BROKEN if hard else Verdict.INCONCLUSIVE,
         reasons=[reason, *result.reasons],
-        operations={name: _undecided(one, reason) for name, one in result.operations.items()},
+        operations={name: _undecided(operation, reason) for name, operation in result.operations.items()},
         skipped=result.skipped | {"verdicts on latency": reason},
         sections=[*(_without_verdict(section) for section in result.sections), _section(kind, files)],
     )

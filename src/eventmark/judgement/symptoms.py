@@ -113,7 +113,7 @@ def _in_statement(evidence: Evidence, waits: set[Wait]) -> str:
         statement.text: sum(sessions for wait, sessions in statement.sessions.items() if wait in waits)
         for statement in evidence.statements
     }
-    text = max(of, key=lambda one: of[one], default="")
+    text = max(of, key=lambda word: of[word], default="")
     return f", most of it in: {text}" if text and of[text] > 0 else ""
 
 
@@ -246,7 +246,7 @@ def _full(evidence: Evidence, own: float) -> float:
 def _costliest(evidence: Evidence) -> str:
     if not evidence.statements:
         return ""
-    most = max(evidence.statements, key=lambda one: one.execution_ms)
+    most = max(evidence.statements, key=lambda statement: statement.execution_ms)
     return f", most of it in: {most.text}"
 
 

@@ -234,11 +234,13 @@ def _pulse(names: Sequence[str], beats: Sequence[Beat], plan: LoadPlan) -> Pulse
     quantiles = {
         name: dict(
             zip(
-                ("p50", "p95", "p99", "max"), np.quantile(found, [0.5, 0.95, 0.99, 1.0]).tolist(), strict=True
+                ("p50", "p95", "p99", "max"),
+                np.quantile(latency, [0.5, 0.95, 0.99, 1.0]).tolist(),
+                strict=True,
             )
         )
-        for name, found in latencies.items()
-        if len(found)
+        for name, latency in latencies.items()
+        if len(latency)
     }
     return Pulse(
         at_s=max(beat.at_s for beat in beats),
@@ -250,7 +252,7 @@ def _pulse(names: Sequence[str], beats: Sequence[Beat], plan: LoadPlan) -> Pulse
         skipped_per_s=per_s("skipped"),
         in_flight=sum(beat.in_flight for beat in latest.values()),
         latency_ms=quantiles,
-        rate_per_s={name: len(found) / span_s for name, found in latencies.items()},
+        rate_per_s={name: len(latency) / span_s for name, latency in latencies.items()},
         schedule_lag_ms=max(beat.schedule_lag_ms for beat in beats),
         cpu_share=max(beat.cpu_share for beat in beats),
     )

@@ -39,7 +39,7 @@ _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
 def load_section(outcome: LoadOutcome, operations: Mapping[str, OperationResult]) -> Section:
     """What was offered and what became of it, and the parts of each operation's time."""
-    shown = {name: one for name, one in outcome.operations.items() if one.offered}
+    shown = {name: operation for name, operation in outcome.operations.items() if operation.offered}
     return Section(
         name="load",
         title=f"Load, {outcome.mode}",
@@ -94,12 +94,12 @@ def load_series(outcome: LoadOutcome, origin_s: float) -> list[Series]:
     """Rates and p95 of each operation over time, and how many were under way; ``origin_s`` is the load's start."""
     width = step_s(outcome.seconds)
     series = []
-    for name, one in outcome.operations.items():
-        if one.succeeded:
-            ended_s = one.at_s + one.latency_ns / 1e9
+    for name, operation in outcome.operations.items():
+        if operation.succeeded:
+            ended_s = operation.at_s + operation.latency_ns / 1e9
             at_s, rates = _rate(ended_s, width)
             series.append(_series(name, "operations/s, succeeded", at_s + origin_s, rates))
-            at_s, p95 = _p95(one, width)
+            at_s, p95 = _p95(operation, width)
             series.append(_series(f"{name} p95", "ms from the due time, p95", at_s + origin_s, p95))
     series.append(
         _series(
@@ -250,11 +250,11 @@ def _parts_chart(shown: Mapping[str, OperationLoad]) -> Chart:
 def _workers(health: GeneratorHealth) -> Table:
     rows: list[Row] = [
         [
-            f"worker {number}", one.cpu_share, one.pacing_ms["p50"], one.pacing_ms["p99"], one.loop_lag_ms_p50,
-            one.loop_lag_ms_p99, one.loop_lag_ms_max, float(one.gc_count), one.gc_total_ms, one.gc_max_ms,
-            one.peak_rss_mib,
+            f"worker {number}", worker.cpu_share, worker.pacing_ms["p50"], worker.pacing_ms["p99"],
+            worker.loop_lag_ms_p50, worker.loop_lag_ms_p99, worker.loop_lag_ms_max, float(worker.gc_count),
+            worker.gc_total_ms, worker.gc_max_ms, worker.peak_rss_mib,
         ]
-        for number, one in enumerate(health.workers, 1)
+        for number, worker in enumerate(health.workers, 1)
     ]  # fmt: skip
     return Table(
         title="Workers",
@@ -320,8 +320,8 @@ _STREAM = "stream_events[1000]"
 def load_figures(outcome: LoadOutcome) -> dict[str, Figure]:
     """Rates that were answered: appends and appended events, events streamed, operations in all."""
     answered = {
-        name: one.completed_within(outcome.seconds) / outcome.seconds
-        for name, one in outcome.operations.items()
+        name: operation.completed_within(outcome.seconds) / outcome.seconds
+        for name, operation in outcome.operations.items()
     }
     rates = {
         "operations_per_s": (sum(answered.values()), "operations/s"),

@@ -83,7 +83,7 @@ async def observed_statements(
         one for one in found.values()
         if one.calls and named.search(one.query) and is_one_query(one.query)
     ]  # fmt: skip
-    candidates.sort(key=lambda one: -one.execution_ms)
+    candidates.sort(key=lambda candidate: -candidate.execution_ms)
     planned = []
     # Its simple protocol leaves parameters unbound; the driver of the other connection would ask for their values
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=None) as planner:

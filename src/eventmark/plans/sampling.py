@@ -211,8 +211,8 @@ async def aggregates_of(
     aggregates = await aggregates_at(events, tenant, list(dict.fromkeys(candidates)))
     if not aggregates:
         return None
-    longest = min(aggregates, key=lambda one: abs(one.version - LONG_AGGREGATE_EVENTS))
-    return longest, min(aggregates, key=lambda one: one.version)
+    longest = min(aggregates, key=lambda aggregate: abs(aggregate.version - LONG_AGGREGATE_EVENTS))
+    return longest, min(aggregates, key=lambda aggregate: aggregate.version)
 
 
 async def aggregates_at(events: EventTable, tenant: object, aggregate_ids: list[object]) -> list[Aggregate]:

@@ -82,9 +82,9 @@ def _baseline_rows(result: RunResult) -> list[BaselineRow]:
     if result.corpus is not None:
         ours = f"{numbers.whole(result.corpus.events_per_s)} events/s"
         rows += [BaselineRow(what="seeding", ours=ours, floor=floor) for floor in result.corpus.floors]
-    for name, one in result.operations.items():
-        ours = f"p50 {numbers.milliseconds(one.quantile_ms('p50'))}"
-        rows += [BaselineRow(what=name, ours=ours, floor=floor) for floor in one.floors]
+    for name, operation in result.operations.items():
+        ours = f"p50 {numbers.milliseconds(operation.quantile_ms('p50'))}"
+        rows += [BaselineRow(what=name, ours=ours, floor=floor) for floor in operation.floors]
     return rows
 
 

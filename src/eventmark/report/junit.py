@@ -64,9 +64,12 @@ def _criterion(criterion: Criterion) -> Case:
 
 
 def _operations(result: RunResult) -> Iterator[Case]:
-    for name, one in result.operations.items():
+    for name, operation in result.operations.items():
         yield Case(
-            name=name, verdict=one.verdict, reason=one.reason, seconds=(one.quantile_ms("p95") or 0.0) / 1e3
+            name=name,
+            verdict=operation.verdict,
+            reason=operation.reason,
+            seconds=(operation.quantile_ms("p95") or 0.0) / 1e3,
         )
 
 

@@ -18,7 +18,11 @@ _LOG = alt.Scale(type="log", nice=False)
 
 def quantile_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin:
     """Every operation on one logarithmic scale: p50 to p99, on to max, p95 with its interval, the target."""
-    rows = [_quantiles(name, one) for name, one in operations.items() if one.latency_ms is not None]
+    rows = [
+        _quantiles(name, operation)
+        for name, operation in operations.items()
+        if operation.latency_ms is not None
+    ]
     shown = ("operation", "verdict", "50th", "95th", "interval", "99th", "longest", "limit")
     base = chart_of(rows).encode(
         y=alt.Y("operation:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelFontWeight=600)),
@@ -45,7 +49,9 @@ def quantile_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMix
 
 def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin | None:
     """For each latency, the share of calls that took longer, down to the rarest. The legend singles out."""
-    decoded = {name: found for name, one in operations.items() if (found := decode(one.histogram))}
+    decoded = {
+        name: found for name, operation in operations.items() if (found := decode(operation.histogram))
+    }
     if not decoded:
         return None
     rows = [
@@ -54,9 +60,9 @@ def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin
         for latency_ms, slower in _thinned(slower_share(found))
     ]
     targets = [
-        {"operation": name, "target": one.target_ms}
-        for name, one in operations.items()
-        if name in decoded and one.target_ms
+        {"operation": name, "target": operation.target_ms}
+        for name, operation in operations.items()
+        if name in decoded and operation.target_ms
     ]
     picked = alt.selection_point(fields=["operation"], bind="legend", name="picked")
     tone = alt.Color(

@@ -139,13 +139,13 @@ def _marked(text: str) -> str:
 
 def operations_table(operations: Mapping[str, OperationResult]) -> list[str]:
     rows = []
-    for name, one in operations.items():
-        quantiles = map(one.quantile_ms, ("p50", "p95", "p99", "p999", "max"))
+    for name, operation in operations.items():
+        quantiles = map(operation.quantile_ms, ("p50", "p95", "p99", "p999", "max"))
         rows.append([
-            code(name), *map(milliseconds, quantiles), interval(one.interval_ms.get(one.target_quantile)),
-            f"{one.target_quantile} < {numbers.limit(one.target_ms)}" if one.target_ms else NONE,
-            MARKS[one.verdict] if is_judged(one) else NOT_JUDGED,
-            "<br>".join(cell(against(floor)) for floor in one.floors) or NONE,
+            code(name), *map(milliseconds, quantiles), interval(operation.interval_ms.get(operation.target_quantile)),
+            f"{operation.target_quantile} < {numbers.limit(operation.target_ms)}" if operation.target_ms else NONE,
+            MARKS[operation.verdict] if is_judged(operation) else NOT_JUDGED,
+            "<br>".join(cell(against(floor)) for floor in operation.floors) or NONE,
         ])  # fmt: skip
     head = [
         "operation",
@@ -213,13 +213,15 @@ def _measured(operations: Mapping[str, OperationResult]) -> list[str]:
     if not operations:
         return []
     rows = []
-    for name, one in operations.items():
-        cold = one.cache.cold if one.cache else None
-        steady = sum(fork.steady for fork in one.forks)
+    for name, operation in operations.items():
+        cold = operation.cache.cold if operation.cache else None
+        steady = sum(fork.steady for fork in operation.forks)
+        limited = f", bottleneck: {cell(operation.client.reason)}" if operation.client.bottleneck else ""
         rows.append([
-            cell(name), cell(one.reason), whole(one.samples), whole(one.failed) if one.failed else "0",
-            f"{steady} of {len(one.forks)} steady", whole(one.throughput_per_s),
-            f"{one.client.cpu_share:.0%}{f', bottleneck: {cell(one.client.reason)}' if one.client.bottleneck else ''}",
+            cell(name), cell(operation.reason), whole(operation.samples),
+            whole(operation.failed) if operation.failed else "0",
+            f"{steady} of {len(operation.forks)} steady", whole(operation.throughput_per_s),
+            f"{operation.client.cpu_share:.0%}{limited}",
             milliseconds(cold.p50) if cold else NONE,
         ])  # fmt: skip
     head = ["operation", "reason", "samples", "failed", "forks", "calls/s", "client CPU", "cold p50"]
@@ -283,9 +285,9 @@ def _environment(environment: Environment) -> list[str]:
         + f"; {cell(server.kind)} PostgreSQL {cell(server.version)}, flush {milliseconds(server.fsync_ms)}; "
         f"store {cell(store.name)}, ordered by {cell(store.ordering)}.",
         *(
-            f"Worker {cell(name)}: {cell(one.cpu_model)}, {counted(one.cpu_count, 'core')}, "
-            f"{numbers.mebibytes(one.memory_mib)}."
-            for name, one in environment.workers.items()
+            f"Worker {cell(name)}: {cell(worker.cpu_model)}, {counted(worker.cpu_count, 'core')}, "
+            f"{numbers.mebibytes(worker.memory_mib)}."
+            for name, worker in environment.workers.items()
         ),
         "",
         *(_findings(environment.fitness) or ["Fitness was not examined.", ""]),

@@ -84,7 +84,7 @@ def parts_shown(result: RunResult) -> frozenset[str]:
     }
     others = result.orderings or any(not section.closing for section in result.sections)
     everything = not (others or result.operations or result.corpus or result.plans)
-    return frozenset(name for name, found in parts.items() if found or everything)
+    return frozenset(name for name, part in parts.items() if part or everything)
 
 
 def verdict_sentence(result: RunResult) -> str:
@@ -203,7 +203,7 @@ def next_step(result: RunResult) -> str:
         one for group in groups for one in group if one.remedy and one.verdict is not Verdict.MET
     ]
     if open_findings:
-        worst = min(open_findings, key=lambda one: WORST_FIRST[one.verdict])
+        worst = min(open_findings, key=lambda open_finding: WORST_FIRST[open_finding.verdict])
         return f"{worst.name}: {worst.remedy}"
     return ""
 
@@ -224,7 +224,7 @@ def faults(plan: PlanResult) -> list[Finding]:
     """The findings that are not MET, the worst first."""
     return sorted(
         (finding for finding in plan.findings if finding.verdict is not Verdict.MET),
-        key=lambda one: WORST_FIRST[one.verdict],
+        key=lambda finding: WORST_FIRST[finding.verdict],
     )
 
 

@@ -117,12 +117,12 @@ def _operations_in_short(operations: Mapping[str, OperationResult]) -> Renderabl
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("median against a baseline", overflow="fold")
-    for name, one in operations.items():
-        quantile = one.target_quantile or "p95"
+    for name, operation in operations.items():
+        quantile = operation.target_quantile or "p95"
         table.add_row(
-            Text(one_line(name)), f"{quantile} {milliseconds(one.quantile_ms(quantile))}",
-            numbers.limit(one.target_ms), _judged_text(one),
-            Text(one_line(numbers.against(one.floors[0])) if one.floors else NONE),
+            Text(one_line(name)), f"{quantile} {milliseconds(operation.quantile_ms(quantile))}",
+            numbers.limit(operation.target_ms), _judged_text(operation),
+            Text(one_line(numbers.against(operation.floors[0])) if operation.floors else NONE),
         )  # fmt: skip
     return table
 
@@ -143,13 +143,13 @@ def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict\nsamples", no_wrap=True)
     table.add_column("baselines", overflow="fold")
-    for name, one in operations.items():
+    for name, operation in operations.items():
         table.add_row(
             Text(one_line(name)),
-            *(milliseconds(one.quantile_ms(name)) for name in ("p50", "p95", "p99")),
-            _target(one) + "\n" + _interval(one),
-            _judged_text(one) + Text(f"\n{whole(one.samples)} samples", style="dim"),
-            Text("\n".join(one_line(numbers.against(floor)) for floor in one.floors) or NONE),
+            *(milliseconds(operation.quantile_ms(name)) for name in ("p50", "p95", "p99")),
+            _target(operation) + "\n" + _interval(operation),
+            _judged_text(operation) + Text(f"\n{whole(operation.samples)} samples", style="dim"),
+            Text("\n".join(one_line(numbers.against(floor)) for floor in operation.floors) or NONE),
         )
     return table
 

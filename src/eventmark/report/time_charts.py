@@ -99,7 +99,7 @@ def panels_of(series: Sequence[Series]) -> list[Panel]:
             panels.append(Panel(title, found))
     waits = tuple(named.pop(name) for name in sorted(named) if name.startswith(WAITS))
     if waits:
-        ranked = sorted(waits, key=lambda one: -sum(one.values))
+        ranked = sorted(waits, key=lambda wait: -sum(wait.values))
         panels.append(Panel("active sessions, by wait", tuple(ranked), stacked=True))
     by_unit: dict[str, list[Series]] = {}
     for one in named.values():

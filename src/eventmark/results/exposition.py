@@ -35,12 +35,12 @@ class ResultGauges:
         for part, found in _verdicts(result):
             for verdict in Verdict:
                 self._verdict.labels(one_line(part), verdict.value).set(int(found is verdict))
-        for name, one in result.operations.items():
+        for name, operation in result.operations.items():
             for quantile in QUANTILES:
-                if (value := one.quantile_ms(quantile)) is not None:
+                if (value := operation.quantile_ms(quantile)) is not None:
                     self._latency.labels(one_line(name), quantile).set(value / 1e3)
-            if one.target_ms:
-                self._target.labels(one_line(name), one.target_quantile).set(one.target_ms / 1e3)
+            if operation.target_ms:
+                self._target.labels(one_line(name), operation.target_quantile).set(operation.target_ms / 1e3)
         for name, figure in result.figures.items():
             self._figure.labels(one_line(name), one_line(figure.unit)).set(figure.value)
 

@@ -49,7 +49,7 @@ _DOCUMENTS = ("payload", "metadata")
 
 def is_known(types: Mapping[str, str]) -> bool:
     """Whether every column (our name → the table's type) has a type that ``encode`` writes."""
-    return all(found in COLUMN_TYPES[name] for name, found in types.items())
+    return all(type_ in COLUMN_TYPES[name] for name, type_ in types.items())
 
 
 def column_order(names: Iterable[str]) -> list[str]:

@@ -181,7 +181,7 @@ class _Trial:
                 )  # fmt: skip
 
     async def _use(self, store: SqlEventStore, sample: CorpusSample) -> list[str]:
-        seeded = max(sample.streams, key=lambda one: one.version)
+        seeded = max(sample.streams, key=lambda stream: stream.version)
         new_id = next(sample.naming.new_stream_ids(CorpusPlan(1).random("trial")))
         new = SampledStream(stream=replace(seeded.stream, aggregate_id=new_id), version=0)
         notes = []

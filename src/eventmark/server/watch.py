@@ -205,7 +205,7 @@ def _statement_times(statements: Sequence[StatementStatistics], waits: WaitSampl
         )
         for statement in statements
     ]
-    times.sort(key=lambda one: (-one.sessions_at_work, -one.execution_ms))
+    times.sort(key=lambda timed: (-timed.sessions_at_work, -timed.execution_ms))
     return times[:STATEMENTS_SHOWN]
 
 

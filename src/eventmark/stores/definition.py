@@ -121,7 +121,9 @@ class StoreDefinition:
         """The columns by Eventmark's names, without transaction ids that are kept and not read by."""
         by_number = self.ordering != "transaction-id"
         return {
-            name: one for name, one in self.columns.items() if not (by_number and name == "transaction_id")
+            name: column
+            for name, column in self.columns.items()
+            if not (by_number and name == "transaction_id")
         }
 
     @property
@@ -309,7 +311,7 @@ def _payload(where: DefinitionFile, settings: Mapping[str, Any], engine: str) ->
 
 def _engine_statements(payload: str) -> dict[str, Statement]:
     """Those of the operations; the engine has more of its own."""
-    return {name: one for name, one in HORIZON.statements(payload).items() if name in STATEMENTS}
+    return {name: statement for name, statement in HORIZON.statements(payload).items() if name in STATEMENTS}
 
 
 def _known_statements(statements: dict[str, Statement], toml_path: Path) -> dict[str, Statement]:

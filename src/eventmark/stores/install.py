@@ -95,7 +95,9 @@ async def open_store(
             poll_interval_s=poll_interval_s,
             tenant_pool_max=tenant_pool_max,
         )
-        store.pool.add({name: one.sql(schema) for name, one in definition.statements.items() if is_own(name)})
+        store.pool.add(
+            {name: statement.sql(schema) for name, statement in definition.statements.items() if is_own(name)}
+        )
     else:
         store = await SqlEventStore.connect(
             dsn, definition, schema=schema, pool_min=pool_min, pool_max=pool_max, marked=marked,

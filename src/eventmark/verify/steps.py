@@ -202,7 +202,7 @@ class Steps:
         starts = {one for starts in self._subject.starts for one in starts if one.segment is None}
         if any(one.tenant is not None for one in starts):
             starts |= {Start("tail", tenant) for tenant in range(2)}
-        for start in sorted(starts | set(self._tokens), key=lambda one: one.name):
+        for start in sorted(starts | set(self._tokens), key=lambda start: start.name):
             if start not in self._tokens and start.place != "tail":
                 continue
             if start not in self._tokens:

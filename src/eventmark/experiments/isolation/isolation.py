@@ -163,13 +163,13 @@ def chosen_tenants(job: Job, sample: CorpusSample, victim: str, aggressor: str) 
                 f"the corpus has no streams of a tenant {name!r}",
                 remedy=f"use one of {', '.join(sorted(streams)[:20])}",
             )
-    tenants = {sample.naming.tenant_id(number): one for number, one in enumerate(job.corpus.tenants)}
+    tenants = {sample.naming.tenant_id(number): tenant for number, tenant in enumerate(job.corpus.tenants)}
     large = sorted(tenants, key=lambda name: -tenants[name].weight)
     aggressor = aggressor or next(name for name in large if name != victim)
     if not victim:
         long = {long_stream.stream.tenant_id for long_stream in sample.long_streams}
         others = [name for name in streams if name != aggressor]
-        small = {name for name, one in tenants.items() if not one.large}
+        small = {name for name, tenant in tenants.items() if not tenant.large}
         if not others:
             raise CannotRunError("the sample holds streams of one tenant alone", remedy="seed more events")
         victim = max(

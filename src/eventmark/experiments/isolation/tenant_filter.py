@@ -52,7 +52,8 @@ def without_tenant(statement: Statement, column: str, schema: str) -> str | None
     """The statement's SQL with its tenant's predicate taken out; None where it has none that can be told."""
     sql = statement.sql(schema)
     place = next(
-        (number for number, one in enumerate(statement.parameters, 1) if one.name == "tenant_id"), None
+        (number for number, parameter in enumerate(statement.parameters, 1) if parameter.name == "tenant_id"),
+        None,
     )
     if place is None:
         return None

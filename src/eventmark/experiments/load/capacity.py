@@ -190,7 +190,7 @@ def _answer_of(
     In a short probe an operation that is too rare to be bounded counts by what was seen of it; when a rate is
     confirmed it does not.
     """
-    judged = {name: one for name, one in operations.items() if name in targets}
+    judged = {name: operation for name, operation in operations.items() if name in targets}
     late_ms = outcome.lag_ms(0.99)
     if late_ms >= LATE_MS_MAX:  # bursts instead of the rate that was to be tried
         return Answer.GENERATOR, f"calls were begun up to {late_ms:.3g} ms late at p99"
@@ -269,7 +269,7 @@ def _judged(capacity: Capacity) -> tuple[Verdict, str]:
             f"{capacity.held_per_s:g} operations/s held in a short probe, and no rate was confirmed: "
             f"{capacity.probes[-1].reason}"
         )
-    lowest = min(capacity.probes, key=lambda one: one.rate_per_s)
+    lowest = min(capacity.probes, key=lambda probe: probe.rate_per_s)
     if not capacity.ended:
         return (
             Verdict.INCONCLUSIVE,

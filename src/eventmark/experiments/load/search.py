@@ -50,7 +50,7 @@ class Capacity:
         """The probe at the lowest rate that did not hold, None where every one did."""
         return min(
             (probe for probe in self.probes if probe.answer is not Answer.HELD),
-            key=lambda one: one.rate_per_s,
+            key=lambda probe: probe.rate_per_s,
             default=None,
         )
 

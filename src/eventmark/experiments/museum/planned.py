@@ -33,7 +33,7 @@ async def judged_by_plan(
         connection, {statement.name: statement}, schema,
         [PlanCase(statement.name, condition, tuple(arguments)) for condition, arguments in cases.items()],
     )  # fmt: skip
-    worst = min(results, key=lambda one: (_ORDER.index(one.verdict), -one.work.get("buffers", 0.0)))
+    worst = min(results, key=lambda result: (_ORDER.index(result.verdict), -result.work.get("buffers", 0.0)))
     return Trial(
         variant=variant, good=good, verdict=worst.verdict, reason=f"{worst.condition}: {_said(worst)}",
         counters=_counters(worst.work),
@@ -74,7 +74,7 @@ def cliff_trial(cells: Sequence[Cell], *, variant: str, good: bool) -> Trial:
         return Trial(
             variant=variant, good=good, verdict=Verdict.INCONCLUSIVE, reason=refused[0].reason, counters={}
         )
-    worst = max(judge_cells(cells), key=lambda one: one.times)
+    worst = max(judge_cells(cells), key=lambda judged: judged.times)
     told = f"{worst.cell.question.label}, {worst.cell.condition}: "
     cliffs = find_cliffs(cells)
     if cliffs:

@@ -121,7 +121,7 @@ def measured_operations(run: Run, corpus: CorpusResult | None = None) -> dict[st
     return (
         operations
         if job.existing is None
-        else {name: _uncommitted(name, one) for name, one in operations.items()}
+        else {name: _uncommitted(name, operation) for name, operation in operations.items()}
     )
 
 

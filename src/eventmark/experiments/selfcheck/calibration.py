@@ -236,8 +236,8 @@ def _pilots_table(pilots: Mapping[str, Pilot]) -> Table:
         title="Pilots",
         columns=columns("operation", "delay|share", "slower|times", "at least|times", "at most|times", "pairs"),
         rows=[
-            [name, PLANTED * one.factor, one.ratio.value, *one.ratio.bounds, float(one.ratio.count)]
-            for name, one in pilots.items()
+            [name, PLANTED * pilot.factor, pilot.ratio.value, *pilot.ratio.bounds, float(pilot.ratio.count)]
+            for name, pilot in pilots.items()
         ],
         note="Delay: as a share of the operation's length. Pairs as a gate's, by the mean of their log-ratios.",
     )  # fmt: skip

@@ -52,7 +52,7 @@ def lengths_ms(proving: Proving, operations: Sequence[str], turns: int) -> dict[
             proving.both, list(operations), number, swapped=False, turns=turns
         ).items():
             medians[name].append(pair.quantiles_ms("p50")[0])
-    return {name: float(np.median(found)) for name, found in medians.items()}
+    return {name: float(np.median(median)) for name, median in medians.items()}
 
 
 def run_gate(

@@ -112,11 +112,11 @@ def _per_hour(trend: Slope) -> str:
 
 
 def _drifts(soaked: Soaked) -> Iterator[Finding]:
-    for name, one in soaked.operations.items():
+    for name, operation in soaked.operations.items():
         ratio = soaked.drift(name)
         if ratio is None:
             continue
-        verdict, limited = ratio.judged(DRIFT_MAX), one.client.reason
+        verdict, limited = ratio.judged(DRIFT_MAX), operation.client.reason
         if verdict is Verdict.BROKEN and limited:
             verdict = Verdict.INCONCLUSIVE
         yield Finding(
@@ -130,12 +130,15 @@ def _drifts(soaked: Soaked) -> Iterator[Finding]:
 
 def _drift_table(soaked: Soaked) -> Table:
     rows: list[Row] = []
-    for name, one in soaked.outcome.operations.items():
+    for name, operation in soaked.outcome.operations.items():
         third = soaked.outcome.seconds / 3
-        first, last = (one.latency_ns[one.at_s < third], one.latency_ns[one.at_s >= 2 * third])
+        first, last = (
+            operation.latency_ns[operation.at_s < third],
+            operation.latency_ns[operation.at_s >= 2 * third],
+        )
         ratio = soaked.drift(name)
         rows.append([
-            name, float(one.succeeded), _ms(first, 0.95), _ms(last, 0.95), _ms(first, 0.99), _ms(last, 0.99),
+            name, float(operation.succeeded), _ms(first, 0.95), _ms(last, 0.95), _ms(first, 0.99), _ms(last, 0.99),
             ratio.value if ratio else None, ratio.low if ratio else None, ratio.high if ratio else None,
         ])  # fmt: skip
     return Table(
@@ -179,8 +182,8 @@ def _memory_charts(soaked: Soaked) -> Iterator[Chart]:
 def garbage_section(soaked: Soaked) -> Section:
     """Collections of garbage in the workers, and the tail with and without what met one."""
     rows: list[Row] = []
-    for name, one in soaked.outcome.operations.items():
-        cost = pause_cost(soaked.outcome, one)
+    for name, operation in soaked.outcome.operations.items():
+        cost = pause_cost(soaked.outcome, operation)
         if cost is not None:
             rows.append([name, cost.met_share, cost.with_ms, cost.without_ms, cost.cost_ms])
     return Section(

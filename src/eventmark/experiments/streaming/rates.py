@@ -116,7 +116,7 @@ async def _events_by_segment(
                 _count(batch.events, segments, found)
     finally:
         await store.close()
-    return {segments: tuple(found) for segments, found in counts.items()}
+    return {segments: tuple(count) for segments, count in counts.items()}
 
 
 def _count(events: Sequence[StoredEvent], segments: int, found: list[int]) -> None:

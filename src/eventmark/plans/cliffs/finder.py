@@ -199,7 +199,7 @@ def _better(
     others = [other for one in same_question for other in one.alternatives]
     others = [other for other in others if times_the_work(cell.work, other.work) >= CLIFF_FACTOR]
     if others:
-        return min(others, key=lambda one: weigh(one.work)), OTHER_PLAN
+        return min(others, key=lambda other: weigh(other.work)), OTHER_PLAN
     return min(same_statement, key=lambda one: weigh(one.work)), OTHER_QUESTION
 
 

@@ -208,7 +208,7 @@ def _of_key(columns: Sequence[Column]) -> dict[str, Guess]:
     ]
     named = sorted(
         (column for column in ids if _has_name_of("aggregate_id", column)),
-        key=lambda one: _rank("aggregate_id", one),
+        key=lambda column: _rank("aggregate_id", column),
     )
     if not (named or (len(ids) == 1 and _has_name_of("sequence_number", version))):
         return {}
@@ -220,7 +220,7 @@ def _of_key(columns: Sequence[Column]) -> dict[str, Guess]:
         "aggregate_id": Guess(column=named[0] if named else ids[0], by=by, is_sure=bool(named)),
     }
     if tenants:
-        tenant = min(tenants, key=lambda one: _rank("tenant_id", one))
+        tenant = min(tenants, key=lambda tenant: _rank("tenant_id", tenant))
         guesses["tenant_id"] = Guess(column=tenant, by=by, is_sure="tenant" in tenant.name.lower())
     return guesses
 
