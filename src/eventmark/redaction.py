@@ -176,18 +176,18 @@ def _shown_uri(dsn: str) -> str | None:
 
 
 def _is_host(host: str) -> bool:
-    found = _HOST.fullmatch(host)
-    return found is not None and (not found[1] or 1 <= int(found[1]) <= 65535)
+    match = _HOST.fullmatch(host)
+    return match is not None and (not match[1] or 1 <= int(match[1]) <= 65535)
 
 
 def _shown_keywords(dsn: str) -> str | None:
     position, pairs = 0, []
     while position < len(dsn):
-        found = _KEYWORD.match(dsn, position)
-        if found is None or found[1] not in _SHOWN | _HIDDEN or not found[2].isprintable():
+        match = _KEYWORD.match(dsn, position)
+        if match is None or match[1] not in _SHOWN | _HIDDEN or not match[2].isprintable():
             return None
-        pairs.append((found[1], HIDDEN if found[1] in _HIDDEN else found[2]))
-        position = found.end()
+        pairs.append((match[1], HIDDEN if match[1] in _HIDDEN else match[2]))
+        position = match.end()
     if not pairs or len(dict(pairs)) < len(pairs):  # a key twice may come out of a password with a space
         return None
     return " ".join(f"{key}={value}" for key, value in pairs)
@@ -212,8 +212,8 @@ def _redacted_line(line: str) -> str:
 
 
 def _word_end(line: str, start: int) -> int:
-    found = _WORD_END.search(line, start)
-    return found.start() if found else len(line)
+    match = _WORD_END.search(line, start)
+    return match.start() if match else len(line)
 
 
 def _without_keywords(line: str) -> str:

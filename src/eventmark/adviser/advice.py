@@ -98,13 +98,13 @@ class Advice(Experiment):
             f"without index {name}": "kept: statements that a server in use has seen search it"
             for name in sorted(protected)
         }
-        found = _Found()
-        run.so_far = lambda: self._findings(found, copies, whole=False)
+        gathered = _Found()
+        run.so_far = lambda: self._findings(gathered, copies, whole=False)
         try:
-            self._try_parts(copies, run, found)
+            self._try_parts(copies, run, gathered)
         finally:
             copies.drop()
-        return self._findings(found, copies, whole=True)
+        return self._findings(gathered, copies, whole=True)
 
     def _findings(self, found: _Found, copies: Copies, *, whole: bool) -> Findings:
         """Raises ``CannotRunError`` where nothing was tried yet."""

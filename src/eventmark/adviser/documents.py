@@ -65,26 +65,26 @@ class Documents:
 
 def document_candidates(documents: Documents) -> list[Candidate | Trial]:
     """Every type and target that may be better than what there is."""
-    found: list[Candidate | Trial] = []
+    candidates: list[Candidate | Trial] = []
     as_json = documents.has_jsonb and not documents.uses
     if as_json:
-        found.append(_stored(documents, as_json=True))
+        candidates.append(_stored(documents, as_json=True))
     else:
         reason = documents.uses or "no column is jsonb"
-        found.append(_refused("jsonb columns as json", reason))
+        candidates.append(_refused("jsonb columns as json", reason))
     targets = [
         target_bytes
         for target_bytes in TARGETS_BYTES
         if f"toast_tuple_target={target_bytes}" not in documents.tables[0].options
     ]
     if documents.tables[0].is_partitioned:
-        return [*found, _refused("toast_tuple_target", "each partition of the table has its own")]
+        return [*candidates, _refused("toast_tuple_target", "each partition of the table has its own")]
     if documents.long_rows_share < LONG_ROWS_SHARE_MIN:
         share = f"{documents.long_rows_share:.1%} of the rows are long enough to be compressed"
-        return [*found, _refused("toast_tuple_target", f"{share}: it would change nothing")]
+        return [*candidates, _refused("toast_tuple_target", f"{share}: it would change nothing")]
     if as_json:
-        found += [_stored(documents, as_json=True, target=target) for target in targets]
-    return found + [_stored(documents, as_json=False, target=target) for target in targets[as_json:]]
+        candidates += [_stored(documents, as_json=True, target=target) for target in targets]
+    return candidates + [_stored(documents, as_json=False, target=target) for target in targets[as_json:]]
 
 
 def _refused(name: str, reason: str) -> Trial:

@@ -114,5 +114,5 @@ def _columns_of(node: Node, columns: Sequence[str], order: Sequence[str]) -> tup
 
 
 def _place(column: str, condition: str) -> int:
-    found = re.search(rf"\b{re.escape(column)}\b", condition)
-    return found.start() if found else -1
+    match = re.search(rf"\b{re.escape(column)}\b", condition)
+    return match.start() if match else -1

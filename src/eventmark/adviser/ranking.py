@@ -104,17 +104,17 @@ def _copy_size(trial: Trial) -> str:
 
 def counted(trial: Trial) -> str:
     """What the server counted with and without, in words."""
-    said = []
+    sentences = []
     if trial.before and trial.after:
-        said.append(f"WAL {trial.before.wal_bytes:.0f} to {trial.after.wal_bytes:.0f} B an append")
-        said.append(f"pages {trial.before.pages:.1f} to {trial.after.pages:.1f}")
+        sentences.append(f"WAL {trial.before.wal_bytes:.0f} to {trial.after.wal_bytes:.0f} B an append")
+        sentences.append(f"pages {trial.before.pages:.1f} to {trial.after.pages:.1f}")
     if trial.sizes_before and trial.sizes_after:
         before, after = trial.sizes_before.index_bytes, trial.sizes_after.index_bytes
-        said.append(f"indexes {before / 2**20:.1f} to {after / 2**20:.1f} MiB")
+        sentences.append(f"indexes {before / 2**20:.1f} to {after / 2**20:.1f} MiB")
     if trial.better:
         least = min(trial.better, key=lambda one: one.factor)
-        said.append(f"{len(trial.better)} plans do less, {least.statement} {least.what}")
-    return ", ".join(said)
+        sentences.append(f"{len(trial.better)} plans do less, {least.statement} {least.what}")
+    return ", ".join(sentences)
 
 
 def saved(trial: Trial) -> str:
@@ -129,10 +129,12 @@ def saved(trial: Trial) -> str:
     }
     if trial.cpu is not None:
         shares["processor"] = 1 / trial.cpu.value - 1
-    said = [f"{name} {gain.value:.2f} × as fast" for name, gain in trial.gains.items() if trial.reads]
-    said += [f"{name} {share:+.0%}" for name, share in shares.items() if abs(share) >= 0.005]
+    sentences = [f"{name} {gain.value:.2f} × as fast" for name, gain in trial.gains.items() if trial.reads]
+    sentences += [f"{name} {share:+.0%}" for name, share in shares.items() if abs(share) >= 0.005]
     many = len(trial.better)
-    return ", ".join([*said, *([f"{many} {'plan does' if many == 1 else 'plans do'} less"] if many else [])])
+    return ", ".join(
+        [*sentences, *([f"{many} {'plan does' if many == 1 else 'plans do'} less"] if many else [])]
+    )
 
 
 def advice_on_server(settings: SettingTrials, use: ServerUse | None = None) -> list[Advised]:
@@ -182,8 +184,8 @@ def _groups(application: Application) -> list[Advised]:
     if ratios[name] < WORTH_RATIO:
         return []
     what = "let concurrent callers of one process append in groups (GroupAppender)"
-    said = f"{name}, compared with pgbench's {application.groups[name].floors[0].tool.partition(', ')[2]}"
-    return [_use(what, ratios[name], risk="none: each append keeps its own outcome", said=said)]
+    text = f"{name}, compared with pgbench's {application.groups[name].floors[0].tool.partition(', ')[2]}"
+    return [_use(what, ratios[name], risk="none: each append keeps its own outcome", said=text)]
 
 
 def _prepared(application: Application) -> Advised | None:
@@ -197,12 +199,12 @@ def _prepared(application: Application) -> Advised | None:
 
 
 def _snapshots(application: Application) -> Advised | None:
-    one = application.snapshots
-    if one is None or application.times is None:
+    snapshots = application.snapshots
+    if snapshots is None or application.times is None:
         return None
     base, slope = application.times.base_and_slope_ms
     return _use(
-        f"store snapshots every {one.every_events} events, of streams of {one.from_events} events and more",
+        f"store snapshots every {snapshots.every_events} events, of streams of {snapshots.from_events} events and more",
         None,
         gained="",
         risk="a snapshot's format has to be kept readable, or thrown away",

@@ -22,11 +22,11 @@ def repeated_columns(rows: Rows, kept: Collection[str] = ()) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     names = list(rows[0])
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         if name in kept or any(row[name] is None for row in rows):
             continue
         sources = [one for one in names if one != name and one not in found]
-        earlier = [source for source in sources if source in names[:place] or source in kept]
+        earlier = [source for source in sources if source in names[:index] or source in kept]
         if said := _constant(rows, name) or _equal(rows, name, earlier) or _joined(rows, name, sources):
             found[name] = said
     return found

@@ -119,29 +119,29 @@ def _said_of(changes: SchemaTrials) -> list[str]:
     if changes.alike is None:
         return []
     alike = {APPENDS: changes.alike, **changes.reads_alike}
-    said = [
+    sentences = [
         "Control, one unchanged copy against the other: "
         + ", ".join(f"{name} {one}" for name, one in alike.items()) + "."
     ]  # fmt: skip
     together = changes.together
     if together is not None and not together.refusal:
-        said += _said_of_whole(together, "With all sound changes at once")
+        sentences += _said_of_whole(together, "With all sound changes at once")
         if not is_worth(together):
-            said.append(
+            sentences.append(
                 f"What is sound was found to be worth less than {WORTH_RATIO - 1:.0%} together: {counted(together)}"
                 + (f"; appends {together.rate}." if together.rate else ".")
             )
-    return said
+    return sentences
 
 
 def _said_of_whole(trial: Trial, beginning: str) -> list[str]:
-    said = [
+    sentences = [
         f"{beginning}, {len(trial.worse)} of {trial.compared} plans do more work than before (every statement, under "
         "every condition, custom and generic)."
     ]
     if trial.cpu is not None:
-        said.append(f"Appends per second of the server's processor time: {trial.cpu}.")
-    return said
+        sentences.append(f"Appends per second of the server's processor time: {trial.cpu}.")
+    return sentences
 
 
 def _gains(advice: Sequence[Advised]) -> list[Chart]:
@@ -305,7 +305,7 @@ def figures_of(
     advice: Sequence[Advised], changes: SchemaTrials, everything: Trial | None = None
 ) -> dict[str, Figure]:
     """For comparison: how much was found, what it brings, and what an append costs as the store is."""
-    found = {
+    figures = {
         "advice_count": Figure(
             value=float(sum(one.evidence != WHOLE for one in found_wanting(advice))),
             unit="changes",
@@ -313,35 +313,35 @@ def figures_of(
         )
     }
     if changes.alike is None:
-        return found
+        return figures
     together = changes.together
     if together is not None and is_worth(together):
         for name, gain in together.reads.items():
-            found[f"advised_{name.partition('[')[0]}_gain"] = Figure(
+            figures[f"advised_{name.partition('[')[0]}_gain"] = Figure(
                 value=gain.value, unit="times", low=gain.bounds[0], high=gain.bounds[1]
             )
     if together is not None and is_worth(together) and together.rate is not None:
         rate = together.rate
-        found["advised_append_gain"] = Figure(
+        figures["advised_append_gain"] = Figure(
             value=rate.value, unit="times", low=rate.bounds[0], high=rate.bounds[1]
         )
         if (cpu := together.cpu) is not None:
-            found["advised_append_gain_by_processor"] = Figure(
+            figures["advised_append_gain_by_processor"] = Figure(
                 value=cpu.value, unit="times", low=cpu.low, high=cpu.high
             )
     else:
-        found["advised_append_gain"] = Figure(value=1.0, unit="times")
+        figures["advised_append_gain"] = Figure(value=1.0, unit="times")
     if everything is not None and is_worth(everything) and everything.rate is not None:
         rate = everything.rate
-        found["advised_append_gain_with_settings"] = Figure(
+        figures["advised_append_gain_with_settings"] = Figure(
             value=rate.value, unit="times", low=rate.bounds[0], high=rate.bounds[1]
         )
     if together is not None and together.before and together.after:
         for name, one in (("append", together.before), ("advised_append", together.after)):
-            found[f"{name}_wal_bytes"] = Figure(
+            figures[f"{name}_wal_bytes"] = Figure(
                 value=round(one.wal_bytes, 1), unit="B", better="less", exact=True
             )
-            found[f"{name}_pages"] = Figure(
+            figures[f"{name}_pages"] = Figure(
                 value=round(one.pages, 2), unit="pages", better="less", exact=True
             )
-    return found
+    return figures

@@ -94,11 +94,11 @@ def _connections(application: Application) -> Table:
 
 
 def _statements(application: Application) -> Table:
-    one = application.prepared
+    prepared = application.prepared
     return Table(
         title="prepared statements, over statements parsed at each call",
         columns=columns(*RATE_COLUMNS),
-        rows=[[one.value, one.low, one.high]],
+        rows=[[prepared.value, prepared.low, prepared.high]],
     )  # fmt: skip
 
 
@@ -108,13 +108,14 @@ def _snapshots(application: Application) -> list[Table]:
         return []
     rows: list[Row] = [[f"load {events} events", took_ms] for events, took_ms in times.load_ms.items()]
     rows += [["read a snapshot", times.read_snapshot_ms], ["store a snapshot", times.store_snapshot_ms]]
-    one = application.snapshots
+    snapshots = application.snapshots
     note = "the store keeps no snapshots"
-    if one is not None:
+    if snapshots is not None:
         note = (
-            f"for an aggregate that is loaded once for each event appended, a snapshot every {one.every_events} events "
-            f"costs least, and streams of {one.from_events} events and more gain by it"
-        )  # fmt: skip
+            "for an aggregate that is loaded once for each event appended, "
+            f"a snapshot every {snapshots.every_events} events costs least, "
+            f"and streams of {snapshots.from_events} events and more gain by it"
+        )
     return [
         Table(
             title="snapshots: what is weighed", columns=columns("operation", "p50|ms"), rows=rows, note=note

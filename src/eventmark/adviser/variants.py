@@ -134,13 +134,13 @@ def _texts(table: TableFacts) -> list[str]:
 
 def _repeats(subject: Subject) -> list[Candidate | Trial]:
     """Told, not tried: statements would have to be written otherwise."""
-    found: list[Candidate | Trial] = []
+    candidates: list[Candidate | Trial] = []
     for column, repeated in subject.repeats.items():
         sizes = [row[column] for row in subject.sizes if column in row]
         told = f"{np.mean(sizes):.0f} bytes in each row looked at" if sizes else "in each row looked at"
         reason = f"{told}; it can go when no statement writes or reads it"
-        found.append(not_tried("repeated column", f"{column} repeats {repeated}", reason))
-    return found
+        candidates.append(not_tried("repeated column", f"{column} repeats {repeated}", reason))
+    return candidates
 
 
 async def _read_documents(
@@ -254,12 +254,12 @@ def _order(subject: Subject) -> Candidate | Trial:
     kind, name = "column order", "columns ordered by alignment"
     order = best_order(subject.table.columns)
     now, then = (_mean_bytes(one, subject.sizes) for one in (subject.table.columns, order))
-    said = f"a row's values take {now:.1f} bytes, and {then:.1f} in the order that aligns best"
+    text = f"a row's values take {now:.1f} bytes, and {then:.1f} in the order that aligns best"
     if now - then < SAVED_BYTES_MIN:
-        return not_tried(kind, name, f"{said}: nothing to be gained")
+        return not_tried(kind, name, f"{text}: nothing to be gained")
     rebuilt = subject.rebuilt(order=order)
     return Candidate(
-        kind=kind, name=name, reason=said, apply=rebuilt, script=rebuilt, risk=_REBUILT,
+        kind=kind, name=name, reason=text, apply=rebuilt, script=rebuilt, risk=_REBUILT,
         level=subject.level, group=REBUILT,
     )  # fmt: skip
 
@@ -270,7 +270,7 @@ def _mean_bytes(order: Sequence[ColumnFacts], sizes: Sequence[dict[str, int]]) -
 
 def _types(subject: Subject) -> list[Candidate | Trial]:
     """Text that holds nothing but UUIDs."""
-    found: list[Candidate | Trial] = []
+    candidates: list[Candidate | Trial] = []
     ours = {column: name for name, column in subject.columns.items()}
     for column in subject.uuid_columns:
         name = quoted_name(column)
@@ -280,7 +280,7 @@ def _types(subject: Subject) -> list[Candidate | Trial]:
         ]
         rebuilt = subject.rebuilt(order=order, values={column: f"{name}::uuid"})
         change = f"alter table {subject.owner} alter column {name} type uuid using {name}::uuid"
-        found.append(
+        candidates.append(
             Candidate(
                 kind="column type", name=f"{column} as uuid",
                 reason=f"all values looked at are UUIDs: 16 bytes instead of 37, in the table and {holding} indexes",
@@ -289,7 +289,9 @@ def _types(subject: Subject) -> list[Candidate | Trial]:
                 parameter_types={ours[column]: "uuid"} if column in ours else {},
             )
         )  # fmt: skip
-    return found or [not_tried("column type", "text as uuid", "no column of text holds nothing but UUIDs")]
+    return candidates or [
+        not_tried("column type", "text as uuid", "no column of text holds nothing but UUIDs")
+    ]
 
 
 def _partitions_by_tenant(subject: Subject) -> Candidate | Trial:

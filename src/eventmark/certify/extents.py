@@ -92,7 +92,7 @@ def extents_of(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
     """Of every part, ascending by what they take; none of a part that the profile or the corpus rules out."""
     if ground.job.existing is not None:
         return _in_use(ground)
-    found: Mapping[Part, Sequence[Extent]] = {
+    extents: Mapping[Part, Sequence[Extent]] = {
         Part.VERIFY: _verify(ground), Part.OPERATIONS: _operations(ground), Part.CLIFFS: _cliffs(ground),
         Part.LOAD: [_load(seconds) for seconds in (10.0, 30.0, 60.0)],
         Part.CAPACITY: [_capacity(*one) for one in ((0.5, 2.0, 5.0, 8), (2.0, 15.0, 40.0, 12), (5.0, 30.0, 120.0, 16))],
@@ -105,18 +105,18 @@ def extents_of(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
         Part.GROWTH: _growth(ground),
         Part.ADVICE: [_advice(60.0, "quick"), _advice(260.0, "standard")],
     }  # fmt: skip
-    return _of_profile(ground, found)
+    return _of_profile(ground, extents)
 
 
 def _in_use(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
     """Of data in use: what reads alone, at the pace that is kept there."""
     appends = 3.0 if ground.job.existing is not None and ground.job.existing.appends else 0.0
-    found: dict[Part, Sequence[Extent]] = {part: [] for part in Part}
-    found[Part.OPERATIONS] = [
+    extents: dict[Part, Sequence[Extent]] = {part: [] for part in Part}
+    extents[Part.OPERATIONS] = [
         _plain(40.0 + 7 * appends, "quick", MainJob), _plain(200.0 + 30 * appends, "standard", MainJob),
     ]  # fmt: skip
-    found[Part.CLIFFS] = [_plain(30.0, "quick", Cliffs)]
-    return _of_profile(ground, found)
+    extents[Part.CLIFFS] = [_plain(30.0, "quick", Cliffs)]
+    return _of_profile(ground, extents)
 
 
 def _of_profile(ground: CommonGround, found: Mapping[Part, Sequence[Extent]]) -> dict[Part, Sequence[Extent]]:
@@ -222,19 +222,19 @@ def _growth(ground: CommonGround) -> Sequence[Extent]:
     first = min(ground.job.corpus.events, GROWTH_FIRST_EVENTS)
     if first < FIRST_MIN:
         return []
-    found = [_grown(ground, first, (4 * first,), "quick")]
+    extents = [_grown(ground, first, (4 * first,), "quick")]
     if ground.job.profile.name == "quick":
-        return found
+        return extents
     for times in (4, 10, 20, 50, 100, 200):
         if (largest := first * times) > GROWN_EVENTS:
             break
-        found += [
+        extents += [
             _grown(ground, first, volumes, "short")
             for volumes in ((largest,), volumes_of(first, str(largest)))
         ]
-    decided_s = min((one.seconds for one in found if one.decides), default=math.inf)
+    decided_s = min((one.seconds for one in extents if one.decides), default=math.inf)
     return sorted(
-        (one for one in found if one.decides or one.seconds < decided_s), key=lambda one: one.seconds
+        (one for one in extents if one.decides or one.seconds < decided_s), key=lambda one: one.seconds
     )
 
 

@@ -147,8 +147,8 @@ def _column(result: RunResult, section: str, title: str, name: str) -> Row:
     )
     if table is None:
         return []
-    place = [column.name for column in table.columns].index(name)
-    return [row[place] for row in table.rows]
+    index = [column.name for column in table.columns].index(name)
+    return [row[index] for row in table.rows]
 
 
 def _furthest(operations: Mapping[str, OperationResult]) -> tuple[str, OperationResult] | None:

@@ -32,8 +32,8 @@ def refusal(error: BaseException) -> EventmarkError | None:
     for leaf in _leaves(error):
         if isinstance(leaf, EventmarkError):
             return leaf
-        if (found := _outside(leaf)) is not None:
-            return found
+        if (outside := _outside(leaf)) is not None:
+            return outside
     return None
 
 

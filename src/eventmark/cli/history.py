@@ -137,7 +137,7 @@ def trend(
     chosen = branch if branch and ":" not in branch else None  # a column's branch, not a repository's
     history = _history(directory, branch if chosen is None else None)
     entries = [*map(entry_of, history.runs), *_imported(imports or [], better, chosen)]
-    found = find_trends(
+    trends = find_trends(
         entries, recent=recent, slowdown=parse_share(settings.slowdown), commits=known_commits(entries),
         renames=parse_renames(rename or [], entries), notes=history.notes, damaged=history.damaged,
     )  # fmt: skip
@@ -146,12 +146,12 @@ def trend(
         for path in write_otava(entries, otava):
             console.print(str(path))
     settings = replace(settings, json=json)
-    code = trends_exit_code(found, fail_on_it, few_ok=few_ok)
+    code = trends_exit_code(trends, fail_on_it, few_ok=few_ok)
     if not history.runs:
-        _show_imported(found, fail_on_it, out, settings)
+        _show_imported(trends, fail_on_it, out, settings)
         return code
-    result = trend_result(history.runs[-1].result, found, command=command_line(), fail_on=fail_on_it)
-    _show(result, encode_trends(found), "trends.json", out, settings)
+    result = trend_result(history.runs[-1].result, trends, command=command_line(), fail_on=fail_on_it)
+    _show(result, encode_trends(trends), "trends.json", out, settings)
     return code
 
 

@@ -45,9 +45,9 @@ def group_rows(answer: Any, counts: Sequence[int]) -> list[tuple[int | None, int
     refused = dict(zip(left_out or (), actual_versions or (), strict=True))
     rows: list[tuple[int | None, int, int]] = []
     stored = 0
-    for place, count in enumerate(counts, 1):
-        if place in refused:
-            rows.append((None, refused[place], transaction_id))
+    for index, count in enumerate(counts, 1):
+        if index in refused:
+            rows.append((None, refused[index], transaction_id))
         else:
             stored += count
             rows.append((numbers[stored - 1], 0, transaction_id))
@@ -69,8 +69,8 @@ async def conflict_or_stored(
     """What a conflict is: where the stream has exactly these events at these places, an append that was repeated."""
     first = conflict.expected_version + 1
     if conflict.actual_version >= conflict.expected_version + len(event_ids):
-        found = await find_events(stream.tenant_id, list(event_ids))
-        places = {event.event_id: event for event in found if event.aggregate_id == stream.aggregate_id}
+        events = await find_events(stream.tenant_id, list(event_ids))
+        places = {event.event_id: event for event in events if event.aggregate_id == stream.aggregate_id}
         if all(
             event_id in places and places[event_id].sequence_number == number
             for number, event_id in enumerate(event_ids, first)

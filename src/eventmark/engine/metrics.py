@@ -152,8 +152,8 @@ class StoreGauges:
         head = await store.create_head_token()
         self._head.set(head.global_sequence)
         for processor, segment, token, claimed in await store.run_statement("list_segments"):
-            place = TrackingToken.parse(token).global_sequence
-            self._lag.labels(processor, segment).set(max(head.global_sequence - place, 0))
+            global_sequence = TrackingToken.parse(token).global_sequence
+            self._lag.labels(processor, segment).set(max(head.global_sequence - global_sequence, 0))
             self._claimed.labels(processor, segment).set(int(claimed))
 
 

@@ -91,14 +91,14 @@ def _may_have_long_number(encoded: bytes) -> bool:
     skeleton = encoded.translate(_SKELETON)
     if b"000" in skeleton[::_SAMPLED_EVERY] and _LONG_NUMBER in skeleton:
         return True
-    place = skeleton.find(_EXPONENT_AHEAD)
+    position = skeleton.find(_EXPONENT_AHEAD)
     for _ in range(_LOOKS_MAX):
-        if place < 0:
+        if position < 0:
             return False
-        before = skeleton[max(place - _NEAR, 0) : place].rstrip(b"0")
+        before = skeleton[max(position - _NEAR, 0) : position].rstrip(b"0")
         if not before or before.endswith(b":"):  # no letter of a text, such as a UUID's
             return True
-        place = skeleton.find(_EXPONENT_AHEAD, place + 1)
+        position = skeleton.find(_EXPONENT_AHEAD, position + 1)
     return _may_have_number_that_grows(encoded)
 
 

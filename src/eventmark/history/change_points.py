@@ -134,8 +134,8 @@ def _steps(scaled: Values) -> list[int]:
             return float(sum(ordered[-half:]) - sum(ordered[:half]))
 
     search = ruptures.Pelt(custom_cost=Distances(), min_size=SEGMENT_MIN, jump=1).fit(LOSS_SCALE * scaled)
-    found: list[int] = search.predict(pen=PENALTY * math.log(len(scaled)))
-    return found[:-1]
+    numbers: list[int] = search.predict(pen=PENALTY * math.log(len(scaled)))
+    return numbers[:-1]
 
 
 def _confirmed(logged: Values, proposed: Sequence[int]) -> list[int]:
@@ -170,17 +170,17 @@ def _clearest(rows: Values) -> Values:
     count = rows.shape[1]
     before = np.arange(SEGMENT_MIN, count - SEGMENT_MIN + 1)
     sums = np.cumsum(rows, axis=1)[:, before - 1]
-    found: Values = np.max(np.abs(sums) / np.sqrt(before * (count - before) / count), axis=1)
-    return found
+    values: Values = np.max(np.abs(sums) / np.sqrt(before * (count - before) / count), axis=1)
+    return values
 
 
 def _told_steps(course: Values, starts: Sequence[int]) -> list[LevelStep]:
     bounds = [0, *starts, len(course)]
     steps = []
-    for place, at in enumerate(starts):
-        window = course[bounds[place] : bounds[place + 2]]
+    for index, at in enumerate(starts):
+        window = course[bounds[index] : bounds[index + 2]]
         before, after = (
-            float(np.median(course[bounds[place + part] : bounds[place + part + 1]])) for part in (0, 1)
+            float(np.median(course[bounds[index + part] : bounds[index + part + 1]])) for part in (0, 1)
         )
         if abs(after - before) > SHIFT_MIN * abs(before):
             chance = _chance(_logged(window))

@@ -157,13 +157,13 @@ def _judged(
 
 
 def _said(name: str, effect: RatioEffect) -> str:
-    said = f"{name} is {effect.ratio:.2f} × the base's"
+    text = f"{name} is {effect.ratio:.2f} × the base's"
     if effect.low is None or effect.high is None:
-        return f"{said}: too few forks for an interval, {FORKS_MIN} a side are the least"
-    said = f"{said} (interval {effect.low:.2f} to {effect.high:.2f})"
+        return f"{text}: too few forks for an interval, {FORKS_MIN} a side are the least"
+    text = f"{text} (interval {effect.low:.2f} to {effect.high:.2f})"
     if effect.detectable is None or effect.low > 1 or effect.high < 1:
-        return said
-    return f"{said}; only a slowdown to {effect.detectable:.2f} × or more would have shown"
+        return text
+    return f"{text}; only a slowdown to {effect.detectable:.2f} × or more would have shown"
 
 
 def _slower_share(base: OperationResult, candidate: OperationResult) -> float | None:
@@ -192,11 +192,11 @@ def _figure(base: Figure, candidate: Figure, slowdown: float, *, times: bool) ->
 
 def _exact_figure(base: Figure, candidate: Figure) -> tuple[ChangeOutcome, str]:
     found = counter_change("it", base.value, candidate.value, EXACT)
-    said = f"{base.value:.6g} {base.unit} before, {candidate.value:.6g} now"
+    text = f"{base.value:.6g} {base.unit} before, {candidate.value:.6g} now"
     if found.change is Change.SAME or not candidate.better:
-        return ChangeOutcome.SAME, said
+        return ChangeOutcome.SAME, text
     worse = Change.MORE if candidate.better == "less" else Change.FEWER
-    return ChangeOutcome.SLOWER if found.change is worse else ChangeOutcome.FASTER, said
+    return ChangeOutcome.SLOWER if found.change is worse else ChangeOutcome.FASTER, text
 
 
 def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[ChangeOutcome, str]:

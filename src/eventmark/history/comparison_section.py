@@ -99,7 +99,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
         *comparison.operations.items(),
         *comparison.figures.items(),
     ]
-    found = [
+    findings = [
         Finding(
             name=name, verdict=VERDICTS[change.outcome],
             observed=f"{change.outcome.value}: {change.reason}" if change.reason else change.outcome.value,
@@ -108,7 +108,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
         for name, change in changes
         if change.outcome is not ChangeOutcome.NOT_COMPARED
     ]  # fmt: skip
-    found += [
+    findings += [
         Finding(
             name=f"work of {name}", verdict=Verdict.BROKEN,
             observed="; ".join(one.said for one in change.more_work), expected="no more work than before",
@@ -117,7 +117,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
         for name, change in comparison.operations.items()
         if change.more_work
     ]  # fmt: skip
-    found += [
+    findings += [
         Finding(
             name=plan.name, verdict=Verdict.BROKEN, observed=plan.said,
             expected="no worse than before",
@@ -125,18 +125,18 @@ def _findings(comparison: Comparison) -> list[Finding]:
         for plan in comparison.plans
         if plan.worse
     ]  # fmt: skip
-    found += [
+    findings += [
         Finding(
             name=said.partition(": ")[0], verdict=Verdict.INCONCLUSIVE, observed=said.partition(": ")[2],
             expected="the same as before",
         )
         for said in comparison.unjudged
     ]  # fmt: skip
-    found += [
+    findings += [
         Finding(name=name, verdict=Verdict.BROKEN, observed="not measured", expected="measured, as before")
         for name in comparison.gone
     ]
-    return found
+    return findings
 
 
 def _operations(comparison: Comparison) -> Table:

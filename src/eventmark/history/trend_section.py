@@ -78,13 +78,13 @@ def _unjudged(reason: str) -> Finding:
 
 def _finding(trend: Trend, trends: Trends) -> Finding:
     worse = worsening(trend, trends.recent, trends.slowdown)
-    said = [trend.said_of_step(step) for step in trend.changes.steps[-1:]]
+    sentences = [trend.said_of_step(step) for step in trend.changes.steps[-1:]]
     if trend.changes.drift is not None:
-        said.append(trend.said_of_drift(trend.changes.drift))
+        sentences.append(trend.said_of_drift(trend.changes.drift))
     return Finding(
         name=trend.label,
         verdict=Verdict.BROKEN if worse else Verdict.MET,
-        observed=worse or "; ".join(said),
+        observed=worse or "; ".join(sentences),
         expected="no recent step and no drift for the worse",
         remedy=_remedy(trend, trends.recent) if worse else "",
     )

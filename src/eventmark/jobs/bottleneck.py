@@ -32,14 +32,14 @@ def bottleneck_section(evidence: Evidence) -> Section:
 
     Nothing is judged: a limit is no fault. Where it cannot be told, a finding says so.
     """
-    found = find_bottleneck(evidence)
+    bottleneck = find_bottleneck(evidence)
     return Section(
         name=SECTION_NAME,
         title="Bottleneck",
-        text=list(_text(found)),
-        findings=[] if found.known else [_unknown(found)],
-        tables=[_symptoms(found), *_statements(evidence)],
-        charts=[_budget(found)] if found.budget else [],
+        text=list(_text(bottleneck)),
+        findings=[] if bottleneck.known else [_unknown(bottleneck)],
+        tables=[_symptoms(bottleneck), *_statements(evidence)],
+        charts=[_budget(bottleneck)] if bottleneck.budget else [],
         blocks=[_counters(evidence)],
         closing=True,
     )

@@ -68,7 +68,7 @@ async def _examine(
         definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
         first_sequence=definition.first_sequence, large=large,
     )  # fmt: skip
-    found = []
+    plans = []
     for number in range(runs):
         if number and tidied:
             await tidy(connection, definition, job.schema, "vacuum analyze")
@@ -76,7 +76,7 @@ async def _examine(
         def report(done: int, total: int, before: int = number) -> None:
             progress("plans", before * total + done, runs * total)
 
-        found.append(
+        plans.append(
             await examine_plans(
                 connection,
                 statements,
@@ -87,4 +87,4 @@ async def _examine(
                 seen=seen,
             )
         )
-    return found
+    return plans

@@ -110,8 +110,8 @@ def counter_change(name: str, base: float, candidate: float, tolerance: Toleranc
 
 def with_buffers(work: Mapping[str, float]) -> dict[str, float]:
     """Pages touched, whether they were in shared buffers or not: which of both is the cache's affair."""
-    found = dict(work)
-    parts = [found[name] for name in ("shared_hit_buffers", "shared_read_buffers") if name in found]
+    values = dict(work)
+    parts = [values[name] for name in ("shared_hit_buffers", "shared_read_buffers") if name in values]
     if parts:
-        found["buffers"] = sum(parts)
-    return found
+        values["buffers"] = sum(parts)
+    return values

@@ -51,7 +51,7 @@ class OperationLoad:
 
     def by_worker(self, samples: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """One of the arrays, told apart by worker: series that are independent of each other."""
-        return [found for number in np.unique(self.worker) if len(found := samples[self.worker == number])]
+        return [sample for number in np.unique(self.worker) if len(sample := samples[self.worker == number])]
 
     def without_lag(self) -> OperationLoad:
         """As it would have been had the generator begun each call when it was due."""

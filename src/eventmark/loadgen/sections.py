@@ -292,8 +292,8 @@ def _counted(count: int, what: str) -> str:
 
 
 def _ms(samples_ns: NDArray[np.int64]) -> list[float]:
-    found: list[float] = (np.quantile(samples_ns, [q for _, q in _QUANTILES]) / 1e6).tolist()
-    return found
+    values: list[float] = (np.quantile(samples_ns, [q for _, q in _QUANTILES]) / 1e6).tolist()
+    return values
 
 
 def _rate(at_s: NDArray[np.float64], width_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

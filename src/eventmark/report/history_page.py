@@ -91,9 +91,9 @@ def history_charts(runs: Sequence[KeptRun], trends: Trends | None = None) -> Ite
 
 def _steps(trends: Trends | None) -> dict[str, list[Point]]:
     """The runs from which on a number's level was another, by the number's name."""
-    found: dict[str, list[Point]] = {}
+    points: dict[str, list[Point]] = {}
     for trend in trends.trends if trends else ():
-        found.setdefault(trend.name, []).extend(
+        points.setdefault(trend.name, []).extend(
             Point(
                 x=trend.runs[step.at].moment[5:16],
                 y=trend.values[step.at],
@@ -101,7 +101,7 @@ def _steps(trends: Trends | None) -> dict[str, list[Point]]:
             )
             for step in trend.changes.steps
         )
-    return found
+    return points
 
 
 def _step_name(trend: Trend, ratio: float) -> str:

@@ -71,8 +71,8 @@ def _terminal_faults(faults: Sequence[Finding]) -> Iterator[RenderableType]:
     """Each with what to do about it, a remedy once."""
     told: set[str] = {""}
     for finding in faults[:FINDINGS_MAX]:
-        said = f"{finding.name}: {finding.observed}, expected {finding.expected}"
-        yield Padding(Text(one_line(said)), (0, 0, 0, 2), expand=False)
+        text = f"{finding.name}: {finding.observed}, expected {finding.expected}"
+        yield Padding(Text(one_line(text)), (0, 0, 0, 2), expand=False)
         if finding.remedy not in told:
             told.add(finding.remedy)
             yield Padding(Text(one_line(finding.remedy), style="dim"), (0, 0, 0, 4), expand=False)
@@ -118,10 +118,10 @@ def render_table(table: Table) -> TerminalTable:
         box=box.SIMPLE_HEAD, title=plain(table.title), title_justify="left", pad_edge=False, show_edge=False,
         padding=(0, 1, 0, 0),
     )  # fmt: skip
-    for place, column in enumerate(table.columns):
+    for index, column in enumerate(table.columns):
         shown.add_column(
             plain(column.name),
-            justify="right" if is_number_column(table, place) else "left",
+            justify="right" if is_number_column(table, index) else "left",
             overflow="fold",
             max_width=CELL_WIDTH,
         )

@@ -154,8 +154,8 @@ def _certified(criteria: Sequence[Criterion]) -> str:
     """``7 of 9 criteria are met, 1 is broken, 1 was not asked.``"""
     verdicts = [criterion.verdict for criterion in criteria]
     asked = len(verdicts) - verdicts.count(None)
-    said = [f"{verdicts.count(Verdict.MET)} of {counted(asked, 'criterion', 'criteria')} met"]
-    said += [
+    sentences = [f"{verdicts.count(Verdict.MET)} of {counted(asked, 'criterion', 'criteria')} met"]
+    sentences += [
         f"{count} {what}"
         for verdict, what in (
             (Verdict.BROKEN, "broken"),
@@ -164,7 +164,7 @@ def _certified(criteria: Sequence[Criterion]) -> str:
         )
         if (count := verdicts.count(verdict))
     ]
-    return ", ".join(said) + "."
+    return ", ".join(sentences) + "."
 
 
 def tuning_sentence(result: RunResult) -> str:

@@ -99,12 +99,12 @@ def render_criteria(criteria: Sequence[Criterion]) -> RenderableType:
         verdict = (
             Text("not asked", style="dim") if criterion.verdict is None else verdict_text(criterion.verdict)
         )
-        said = Text(one_line(criterion.figure))
+        text = Text(one_line(criterion.figure))
         if criterion.reason and criterion.reason != criterion.figure:
-            said.append(("\n" if criterion.figure else "") + one_line(cut(criterion.reason, CRITERION_MAX)))
+            text.append(("\n" if criterion.figure else "") + one_line(cut(criterion.reason, CRITERION_MAX)))
         if criterion.remedy:
-            said.append(f"\n→ {one_line(cut(criterion.remedy, CRITERION_MAX))}", style="bold")
-        table.add_row(Text(one_line(criterion.question)), verdict, said)
+            text.append(f"\n→ {one_line(cut(criterion.remedy, CRITERION_MAX))}", style="bold")
+        table.add_row(Text(one_line(criterion.question)), verdict, text)
     return table
 
 
@@ -193,10 +193,10 @@ def _judged_text(operation: OperationResult) -> Text:
 def _corpus(corpus: CorpusResult) -> Text:
     rate = f" at {whole(corpus.events_per_s)} events/s" if corpus.events_per_s else ", there already"
     floors = "".join(f", {one_line(numbers.against(floor))}" for floor in corpus.floors)
-    said = (
+    text = (
         f"corpus: {whole(corpus.events)} events of {counted(corpus.tenants, 'tenant')}{rate}{floors}, audit "
     )
-    return Text(said) + _verdicts(corpus.audit)
+    return Text(text) + _verdicts(corpus.audit)
 
 
 def _target(operation: OperationResult) -> str:

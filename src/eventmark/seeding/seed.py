@@ -186,14 +186,14 @@ async def _begin(
     if marker is not None:
         if marker.purpose is Purpose.IN_USE:
             raise in_use(schema)
-        found = await read_ledger(connection, schema)
-        if found is not None:
-            _refuse_another(schema, marker, found, definition, plan)
+        ledger = await read_ledger(connection, schema)
+        if ledger is not None:
+            _refuse_another(schema, marker, ledger, definition, plan)
             await check_accounts(connection, schema)
             # What appends changed in other tables cannot be undone: then the whole corpus is made anew.
             if not (definition.seed_script and await is_appended_to(connection, schema)):
                 await begin_appending(connection, schema)
-                return found, True
+                return ledger, True
     await drop_corpus(connection, schema)
     await install_store(connection, definition, schema, with_indexes=False, purpose=purpose)
     corpus = await create_ledger(connection, schema, plan, definition)

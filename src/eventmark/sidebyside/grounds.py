@@ -105,9 +105,9 @@ class SideProcess:
         self.running.kill()
         self.running.wait()
         self.words.seek(0)
-        said = self.words.read().decode(errors="replace").strip().splitlines()
+        lines = self.words.read().decode(errors="replace").strip().splitlines()
         return CannotRunError(
-            f"{self.side.role} {self.side.named} ended without an answer: {said[-1] if said else 'no word'}",
+            f"{self.side.role} {self.side.named} ended without an answer: {lines[-1] if lines else 'no word'}",
             remedy="run its revision by itself to see what is wrong",
         )
 

@@ -73,11 +73,11 @@ def _windows(
         return np.empty(0), np.empty(0)
     count = min(WINDOWS, len(at_s))
     edges = np.linspace(at_s[0], at_s[-1], count + 1)
-    place = np.clip(np.searchsorted(edges, at_s, side="right") - 1, 0, count - 1)
-    filled = [number for number in range(count) if (place == number).any()]
+    bins = np.clip(np.searchsorted(edges, at_s, side="right") - 1, 0, count - 1)
+    filled = [number for number in range(count) if (bins == number).any()]
     return (
-        np.array([float(np.mean(at_s[place == number])) for number in filled]),
-        np.array([float(np.median(values[place == number])) for number in filled]),
+        np.array([float(np.mean(at_s[bins == number])) for number in filled]),
+        np.array([float(np.median(values[bins == number])) for number in filled]),
     )
 
 

@@ -249,8 +249,8 @@ def _read_toml(path: Path) -> tuple[dict[str, Any], str]:
             error.message, path=str(path), line=error.line, remedy=error.remedy
         ) from error
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"line (\d+)", str(error))
-        raise StoreDefinitionError(str(error), path=str(path), line=int(found[1]) if found else 1) from error
+        match = re.search(r"line (\d+)", str(error))
+        raise StoreDefinitionError(str(error), path=str(path), line=int(match[1]) if match else 1) from error
 
 
 def _schema_files(where: DefinitionFile, settings: Mapping[str, Any]) -> tuple[ScriptFile, ...]:

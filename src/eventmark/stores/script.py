@@ -114,12 +114,14 @@ def store_scripts(
     definition: StoreDefinition, schema: str, *, with_indexes: bool = True
 ) -> list[ScriptStatement]:
     """The statements of schema.sql and indexes.sql. Raises ``StoreDefinitionError`` by file and line."""
-    found = [
+    statements = [
         statement
         for file in definition.schema_files
         for statement in _read_script(file.path, file.text, schema, rules=file.rules)
     ]
-    return list(_told_apart([*found, *index_statements(definition, schema)] if with_indexes else found))
+    return list(
+        _told_apart([*statements, *index_statements(definition, schema)] if with_indexes else statements)
+    )
 
 
 def _told_apart(statements: Sequence[ScriptStatement]) -> Iterator[ScriptStatement]:

@@ -43,8 +43,8 @@ def encoder_of(sql_type: str) -> Encoder | None:
     """How a value is written for an SQL type; None for a type that takes Eventmark's values as they are."""
     sql_type = sql_type.lower().strip()
     if sql_type.endswith("[]"):
-        one = encoder_of(sql_type[:-2])
-        return None if one is None else lambda values: [one(value) for value in values]  # type: ignore[attr-defined]
+        encoder = encoder_of(sql_type[:-2])
+        return None if encoder is None else lambda values: [encoder(value) for value in values]  # type: ignore[attr-defined]
     plain = sql_type.partition("(")[0].strip()
     if plain in _TEXTS:
         return _as_text

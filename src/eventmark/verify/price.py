@@ -115,14 +115,14 @@ def _verdict(
 
 
 def _notes(history: History) -> dict[str, str]:
-    said = ""
+    text = ""
     if times := cut_off(history):
-        said += f"; the server ended {times:,} reads of consumers, which went on from their tokens"
+        text += f"; the server ended {times:,} reads of consumers, which went on from their tokens"
     if history.doubt_ns:
-        said += (
+        text += (
             f"; the machines' clocks are known to {history.doubt_ns / 1e6:.3f} ms, in which no order counts"
         )
-    return dict.fromkeys(("I7", "I12"), said) if said else {}
+    return dict.fromkeys(("I7", "I12"), text) if text else {}
 
 
 def _count(faults: Sequence[Fault], what: str) -> int:

@@ -109,8 +109,8 @@ def _bounds(contest: OperationContest, quantile: str) -> str:
     low, high = contest.tests[quantile].interval(INTERVAL)
     if not (math.isfinite(low) or math.isfinite(high)):
         return "too few pairs"
-    said = [f"{math.exp(bound):.3f}" if math.isfinite(bound) else "unbounded" for bound in (low, high)]
-    return " to ".join(said)
+    sentences = [f"{math.exp(bound):.3f}" if math.isfinite(bound) else "unbounded" for bound in (low, high)]
+    return " to ".join(sentences)
 
 
 def _counters(table: Mapping[str, OperationContest]) -> Table:

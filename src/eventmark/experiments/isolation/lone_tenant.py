@@ -60,10 +60,10 @@ def measure_lone(
     duel: Duel, lone: Lone, tenant_pool_max: int, rounds: int, number: int, executor: Executor
 ) -> Iterator[None]:
     """A leg at each step, into ``lone``; ``number`` is the first one's."""
-    for place, is_bounded in enumerate(order_of(rounds)):
+    for index, is_bounded in enumerate(order_of(rounds)):
         plan = replace(
             duel.victim, mix=parse_mix(f"{lone.operation}=1"), arrivals=None, users=lone.users,
-            seed=duel.victim.seed + number + place, tenant_pool_max=tenant_pool_max if is_bounded else None,
+            seed=duel.victim.seed + number + index, tenant_pool_max=tenant_pool_max if is_bounded else None,
         )  # fmt: skip
         outcome = run_load(duel.job, duel.sample, plan, executor=executor)
         (lone.bounded if is_bounded else lone.without).append(outcome)

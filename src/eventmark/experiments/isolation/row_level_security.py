@@ -190,10 +190,10 @@ async def _in_turns(stores: Sequence[EventStore], call: Call, calls: int) -> _Me
     async with LoopLag() as lag:
         began_s, cpu_began_s = time.monotonic(), time.process_time()
         for number in range(calls):
-            for place, store in enumerate(stores):
+            for index, store in enumerate(stores):
                 began_ns = time.perf_counter_ns()
                 await call(store, number)
-                samples[number, place] = time.perf_counter_ns() - began_ns
+                samples[number, index] = time.perf_counter_ns() - began_ns
         seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
     return _Measured(samples[:, 0].copy(), samples[:, 1].copy(), cpu_s / seconds, lag.p99_ms)
 

@@ -68,17 +68,17 @@ async def measure_filter(
     job: Job, sample: CorpusSample, calls: int
 ) -> tuple[list[FilterCost], dict[str, str]]:
     """Each statement, and why one was left out by name."""
-    found: list[FilterCost] = []
+    filter_costs: list[FilterCost] = []
     left_out: dict[str, str] = {}
     connection = await asyncpg.connect(job.server.dsn)
     try:
         for name in STATEMENTS:
-            reason = await _measure(connection, job, sample, name, calls, found)
+            reason = await _measure(connection, job, sample, name, calls, filter_costs)
             if reason:
                 left_out[f"{name} without its tenant"] = reason
     finally:
         await connection.close()
-    return found, left_out
+    return filter_costs, left_out
 
 
 async def _measure(
@@ -131,11 +131,11 @@ async def _make_twin(
     definition: str | None = await connection.fetchval(
         "select pg_get_indexdef(to_regclass($1))", f"{quoted_schema(schema)}.{index}"
     )
-    found = re.search(r" ON (?P<on>.+? USING \w+) \((?P<columns>[^()]+)\)", definition or "")
-    columns = found["columns"].split(", ") if found else []
-    if not found or len(columns) < 2 or columns[0].strip('"') != tenant:
+    match = re.search(r" ON (?P<on>.+? USING \w+) \((?P<columns>[^()]+)\)", definition or "")
+    columns = match["columns"].split(", ") if match else []
+    if not match or len(columns) < 2 or columns[0].strip('"') != tenant:
         return None
-    await connection.execute(f"create index {_TWIN} on {found['on']} ({', '.join(columns[1:])})")
+    await connection.execute(f"create index {_TWIN} on {match['on']} ({', '.join(columns[1:])})")
     sizes = await connection.fetchrow(
         "select pg_relation_size(to_regclass($1)) / current_setting('block_size')::int as own,"
         " pg_relation_size(to_regclass($2)) / current_setting('block_size')::int as twin",

@@ -39,7 +39,7 @@ def without_own_lag(outcome: LoadOutcome, targets: Mapping[str, Target]) -> dict
 
 def measure_alone(run: Run, load: LoadPlan, executor: Executor, seconds: float) -> list[Alone]:
     """Every operation of the mix that has a target, one user who calls without a pause."""
-    found = []
+    results = []
     for name in load.mix.shares:
         if name not in run.job.targets:
             continue
@@ -48,8 +48,8 @@ def measure_alone(run: Run, load: LoadPlan, executor: Executor, seconds: float) 
         outcome = run_load(run.job, run.sample, plan, executor=executor, during=watch)
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
         result = without_own_lag(outcome, run.job.targets)[name]
-        found.append(Alone(name=name, result=result, evidence=evidence))
-    return found
+        results.append(Alone(name=name, result=result, evidence=evidence))
+    return results
 
 
 def hopeless(found: Sequence[Alone]) -> Alone | None:
@@ -59,16 +59,16 @@ def hopeless(found: Sequence[Alone]) -> Alone | None:
 
 def hopeless_section(alone: Alone, found: Sequence[Alone]) -> Section:
     """Instead of a capacity."""
-    said = f"{alone.name} misses its target at any rate: alone, one call at a time, {alone.result.reason}"
+    text = f"{alone.name} misses its target at any rate: alone, one call at a time, {alone.result.reason}"
     is_certain = alone.result.failed > 0 or is_beyond_others(alone.result)
     finding = Finding(
-        name="capacity", verdict=Verdict.BROKEN, observed=said,
+        name="capacity", verdict=Verdict.BROKEN, observed=text,
         expected="a rate at which every target holds, confirmed", timed=not is_certain,
         remedy="examine its plan: eventmark explain; or give it a target that it can meet, with --targets",
     )  # fmt: skip
     return Section(
         name="capacity", title="Capacity", verdict=Verdict.BROKEN, findings=[finding],
-        text=[f"{said}.", "No rate was tried: under load no operation is quicker than alone."],
+        text=[f"{text}.", "No rate was tried: under load no operation is quicker than alone."],
         tables=[alone_table(found)],
     )  # fmt: skip
 

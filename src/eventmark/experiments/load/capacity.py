@@ -131,9 +131,9 @@ class CapacitySearch(Experiment):
             if (never := hopeless(alone)) is not None:
                 return _no_capacity(alone, never, plan.load.through)
             run.so_far = lambda: _findings(run, prober.so_far(), prober.probed)
-            found = find_capacity(prober.ask, first_per_s=arrivals.rate_per_s, probes_max=plan.probes_max)
+            capacity = find_capacity(prober.ask, first_per_s=arrivals.rate_per_s, probes_max=plan.probes_max)
             run.progress(STAGE, 1, 1)
-        return _findings(run, found, prober.probed, alone)
+        return _findings(run, capacity, prober.probed, alone)
 
 
 @dataclass(slots=True)
@@ -275,8 +275,8 @@ def _judged(capacity: Capacity) -> tuple[Verdict, str]:
             Verdict.INCONCLUSIVE,
             f"the search was interrupted before a rate held, at {lowest.rate_per_s:g}/s",
         )
-    said = f"not even {lowest.rate_per_s:g} operations/s: {lowest.reason}"
-    return (Verdict.BROKEN if lowest.answer is Answer.BROKE else Verdict.INCONCLUSIVE), said
+    text = f"not even {lowest.rate_per_s:g} operations/s: {lowest.reason}"
+    return (Verdict.BROKEN if lowest.answer is Answer.BROKE else Verdict.INCONCLUSIVE), text
 
 
 def _figures(confirmed: Probed | None) -> dict[str, Figure]:

@@ -202,8 +202,8 @@ async def _checked(
 
 
 def _told(faults: Sequence[Fault]) -> str:
-    said = "; ".join(f"{fault.invariant}: {fault.count} {fault.what}" for fault in faults)
-    return said or "every invariant holds"
+    text = "; ".join(f"{fault.invariant}: {fault.count} {fault.what}" for fault in faults)
+    return text or "every invariant holds"
 
 
 @asynccontextmanager

@@ -42,13 +42,13 @@ class GoldenPlans(Experiment):
     def measure(self, run: Run) -> Findings:
         job, corpus = run.job, _corpus_name(run.job.corpus)
         with run.phase("plans"):
-            found = texts_of(examine_all_plans(run, settings=PINNED_SETTINGS), corpus)
+            texts = texts_of(examine_all_plans(run, settings=PINNED_SETTINGS), corpus)
         if not self.approve:
-            return Findings(sections=[compared_section(self._approved(job), found, _major(job))])
+            return Findings(sections=[compared_section(self._approved(job), texts, _major(job))])
         folder = _folder(job)
-        write_golden(folder, found)
-        said = f"{folder} holds the plans of {corpus} on PostgreSQL {_major(job)}."
-        return Findings(sections=[_approved_section(found, said)])
+        write_golden(folder, texts)
+        text = f"{folder} holds the plans of {corpus} on PostgreSQL {_major(job)}."
+        return Findings(sections=[_approved_section(texts, text)])
 
     def _approved(self, job: Job) -> Mapping[str, str]:
         return {} if self.approve else read_golden(_folder(job), _corpus_name(job.corpus))

@@ -148,13 +148,13 @@ def counter_curves(steps: Sequence[Step], operations: Sequence[str]) -> list[Cou
 
 def plan_curves(steps: Sequence[Step]) -> list[CounterCurve]:
     """Pages per row of each statement under each condition, as EXPLAIN counted them."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    pages: dict[str, list[tuple[int, float]]] = {}
     for step in steps:
         for counter in step.counters:
-            found.setdefault(_plan_name(counter), []).append((step.volume, counter.buffers_per_row))
+            pages.setdefault(_plan_name(counter), []).append((step.volume, counter.buffers_per_row))
     return [
         _counter_curve(name, values, [PLAN_RESOLUTION * value for _, value in values])
-        for name, values in sorted(found.items())
+        for name, values in sorted(pages.items())
     ]
 
 

@@ -29,12 +29,12 @@ class LargeReadTask:
 
 def places_for(positions: Sequence[tuple[int, int]], volume: int) -> dict[int, tuple[int, int]]:
     """From where to read each number of events: late in the log, with as many left to read."""
-    found = {}
+    places = {}
     for events in EVENTS:
         before = [position for position in positions if position[1] <= volume - events]
         if events <= volume:
-            found[events] = before[-1] if before else (0, 0)
-    return found
+            places[events] = before[-1] if before else (0, 0)
+    return places
 
 
 async def run_large_read(task: LargeReadTask) -> LargeRead:

@@ -136,18 +136,18 @@ def measure_volume(
     began_s = time.monotonic()
     dsn = large.job.server.dsn
     before = ask(dsn, _looked_at, small, large)
-    found = _Rounds()
-    _measure_rounds(volume, small, large, effort, found, progress)
-    _account(volume, small, large, effort, found, progress)
+    rounds = _Rounds()
+    _measure_rounds(volume, small, large, effort, rounds, progress)
+    _account(volume, small, large, effort, rounds, progress)
     time.sleep(SETTLE_S)
     hits_after, reads_after = ask(dsn, cache_counts, large.job.schema)
     large_reads = _read_much(volume, large)
     on_loop(_tidy(small, large))
     counters = _count_plans(large, progress)
     return Step(
-        volume=volume, seconds=time.monotonic() - began_s, growth=growth, rounds=dict(found.rounds),
-        accounts=found.accounts,
-        scans=found.scans, relations_small=before.relations_small, relations_large=before.relations_large,
+        volume=volume, seconds=time.monotonic() - began_s, growth=growth, rounds=dict(rounds.rounds),
+        accounts=rounds.accounts,
+        scans=rounds.scans, relations_small=before.relations_small, relations_large=before.relations_large,
         hits=max(hits_after - before.hits, 0), reads=max(reads_after - before.reads, 0), large_reads=large_reads,
         counters=counters, skipped=operations_of(large, effort)[1], notes=before.notes,
     )  # fmt: skip
@@ -195,8 +195,8 @@ def _measure_rounds(
     stage, total = f"measure {volume:,}", len(names) * effort.rounds
     with worker_processes(1, fresh=effort.fresh) as executor:
         for number in range(effort.rounds):
-            for place, name in enumerate(names):
-                progress(stage, number * len(names) + place, total)
+            for index, name in enumerate(names):
+                progress(stage, number * len(names) + index, total)
                 task = _task(name, small, large, effort, number)
                 rounds.rounds[name].append(call(executor, run_round, task))
     progress(stage, total, total)
@@ -227,8 +227,8 @@ def _account(
     names = [name for name in operations_of(large, effort)[0] if OPERATIONS[name].statement]
     stage = f"account {volume:,}"
     with worker_processes(1) as executor:
-        for place, name in enumerate(names):
-            progress(stage, place, len(names))
+        for index, name in enumerate(names):
+            progress(stage, index, len(names))
             scans = ask(large.job.server.dsn, index_scans, large.job.schema)
             pairs = []
             for number in range(effort.accounts):

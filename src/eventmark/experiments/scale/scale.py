@@ -192,13 +192,13 @@ class _Growing:
 
     def _operations(self, step: Step, names: Sequence[str]) -> dict[str, OperationResult]:
         """The operations at the largest volume, judged by their targets as a benchmark does."""
-        found = {}
+        operations = {}
         for name in names:
             forks = [one.large for one in step.rounds.get(name, [])]
             if forks:
                 measured = MeasuredForks(forks=forks)
-                found[name] = operation_result(name, measured, self._job.targets.get(name), self._random)
-        return found
+                operations[name] = operation_result(name, measured, self._job.targets.get(name), self._random)
+        return operations
 
     def _sections(
         self, steps: Sequence[Step], curves: Sequence[Curve], judged: Sequence[Judged], names: Sequence[str]
@@ -216,22 +216,22 @@ class _Growing:
 
 def _figures(curves: Sequence[Curve], step: Step) -> dict[str, Figure]:
     """The largest volume; of each operation, p95 and pages per call there against the smallest."""
-    found = {LARGEST_VOLUME: Figure(value=float(step.volume), unit="events", exact=True)}
+    figures = {LARGEST_VOLUME: Figure(value=float(step.volume), unit="events", exact=True)}
     for curve in curves:
         if curve.quantile == "p95":
             ratio = curve.points[-1].ratio
-            found[f"{curve.operation}_p95_growth"] = Figure(
+            figures[f"{curve.operation}_p95_growth"] = Figure(
                 value=round(ratio.value, 4), unit="times", low=round(ratio.low, 4), high=round(ratio.high, 4),
                 better="less",
             )  # fmt: skip
     for name in step.rounds:
         pages = pages_of(step, name)
         if pages is not None:
-            found[f"{name}_pages_growth"] = Figure(
+            figures[f"{name}_pages_growth"] = Figure(
                 value=round(pages.ratio.value, 4), unit="times", low=round(pages.ratio.low, 4),
                 high=round(pages.ratio.high, 4), better="less",
             )  # fmt: skip
-    return found
+    return figures
 
 
 async def _drop(connection: asyncpg.Connection[Any], *schemas: str) -> None:

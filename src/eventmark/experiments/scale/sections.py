@@ -186,13 +186,13 @@ def _change(curve: CounterCurve) -> float:
 def accounts_section(judged: Sequence[Judged]) -> Section:
     rows: list[list[Cell]] = []
     for one in judged:
-        found = one.accounting
-        if found is not None:
+        accounting = one.accounting
+        if accounting is not None:
             rows.append(
                 [
-                    one.operation, found.small_p95_ms, found.large_p95_ms, found.small_reads, found.large_reads,
-                    found.read_us, found.large_read_ms,
-                    _with_interval(found.without_reads),
+                    one.operation, accounting.small_p95_ms, accounting.large_p95_ms, accounting.small_reads,
+                    accounting.large_reads, accounting.read_us, accounting.large_read_ms,
+                    _with_interval(accounting.without_reads),
                 ]
             )  # fmt: skip
     return Section(

@@ -139,13 +139,13 @@ class StepLedger:
             f"select volume, measured from {self._table} where conditions = $1 order by volume",
             self._conditions,
         )
-        found = {}
+        steps = {}
         for row in rows:
             try:
-                found[row["volume"]] = _decoder.decode(row["measured"])
+                steps[row["volume"]] = _decoder.decode(row["measured"])
             except msgspec.MsgspecError:
                 continue
-        return found
+        return steps
 
     async def write(self, connection: asyncpg.Connection[Any], step: Step) -> None:
         await connection.execute(self._create)

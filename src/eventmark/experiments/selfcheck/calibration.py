@@ -73,8 +73,8 @@ class Share:
     def interval(self) -> tuple[float, float]:
         if not self.of:
             return 0.0, 1.0
-        found = binomtest(self.count, self.of).proportion_ci(CONFIDENCE, method="exact")
-        return float(found.low), float(found.high)
+        bounds = binomtest(self.count, self.of).proportion_ci(CONFIDENCE, method="exact")
+        return float(bounds.low), float(bounds.high)
 
     @property
     def said(self) -> str:
@@ -116,9 +116,9 @@ def calibrate(
     for number in range(gates):
         found = lengths_ms(proving, operations, effort.turns)
         lengths = {name: pilots[name].factor * length_ms for name, length_ms in found.items()}
-        for place, rates in enumerate((alike, planted)):
-            progress("calibrate", 2 * number + place, 2 * gates)
-            seed = 1000 + 2 * number + place
+        for index, rates in enumerate((alike, planted)):
+            progress("calibrate", 2 * number + index, 2 * gates)
+            seed = 1000 + 2 * number + index
             if rates is alike:
                 rates.add(run_gate(proving, ALIKE, lengths, effort=effort, seed=seed))
             else:

@@ -64,8 +64,8 @@ class Soaked:
         return verdict
 
     def drift(self, name: str) -> Ratio | None:
-        one = self.outcome.operations[name]
-        return last_to_first_third(one.at_s, one.latency_ns, self.outcome.seconds, q=0.95)
+        operation = self.outcome.operations[name]
+        return last_to_first_third(operation.at_s, operation.latency_ns, self.outcome.seconds, q=0.95)
 
 
 def _inserted(relation: Relation | None) -> int:

@@ -43,8 +43,8 @@ class CopyFloor:
             capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
             env={**os.environ, **self._server.program_environment, "LC_ALL": "C"},
         )  # fmt: skip
-        found = _TIME.search(done.stdout)
-        if done.returncode != 0 or found is None:
+        match = _TIME.search(done.stdout)
+        if done.returncode != 0 or match is None:
             reason = (done.stderr.strip().splitlines() or ["it told no time"])[0]
             raise CannotRunError(f"psql failed: {reason}")
-        return self._events / max(float(found[1]) / 1e3, 1e-6)
+        return self._events / max(float(match[1]) / 1e3, 1e-6)

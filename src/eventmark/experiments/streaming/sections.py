@@ -161,9 +161,9 @@ def _progress_chart(up: CatchUp) -> Chart:
         consumed = worker.consumed[0]
         step = max(1, len(consumed.saved_ns) // CHART_POINTS)
         handled = 0
-        for place, (at_ns, events) in enumerate(zip(consumed.saved_ns, consumed.events, strict=True)):
+        for index, (at_ns, events) in enumerate(zip(consumed.saved_ns, consumed.events, strict=True)):
             handled += events
-            if place % step == step - 1:
+            if index % step == step - 1:
                 points.append(Point(x=(at_ns - worker.start_ns) / 1e9, y=float(handled), series=name))
     return Chart(title="Events handled", mark="line", x="seconds from the start", y="events", points=points)
 

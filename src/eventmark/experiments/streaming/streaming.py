@@ -61,8 +61,8 @@ class Streaming(Experiment):
 
     def measure(self, run: Run) -> Findings:
         job = run.job
-        found = _Found(job=job, caught_up=CatchUp(events=job.corpus.events), watch=run.watch())
-        run.so_far = lambda: found.findings(run)
+        gathered = _Found(job=job, caught_up=CatchUp(events=job.corpus.events), watch=run.watch())
+        run.so_far = lambda: gathered.findings(run)
         try:
             with executor_of_workers(job) as executor:
                 setting = Setting(
@@ -70,18 +70,18 @@ class Streaming(Experiment):
                 )
                 with run.phase("consume"):
                     for case in _consumption(setting, run):
-                        found.cases.append(case)
-                with run.phase("catch up"), found.watch:
-                    measure_catch_up(setting, run.sample, found.caught_up)
+                        gathered.cases.append(case)
+                with run.phase("catch up"), gathered.watch:
+                    measure_catch_up(setting, run.sample, gathered.caught_up)
                 with run.phase("deliver"):
                     for delivery in measure_deliveries(setting):
-                        found.deliveries.append(delivery)
+                        gathered.deliveries.append(delivery)
                 with run.phase("idle"):
                     for idle in measure_idle(setting):
-                        found.idle.append(idle)
+                        gathered.idle.append(idle)
         finally:
             on_loop(_clean(job))
-        return found.findings(run)
+        return gathered.findings(run)
 
 
 @dataclass(slots=True, kw_only=True)

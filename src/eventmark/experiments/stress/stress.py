@@ -89,8 +89,8 @@ def _limits(reports: dict[str, CaseReport]) -> Section:
     rows: list[list[Any]] = []
     for title, report in reports.items():
         if report.evidence is not None:
-            found = find_bottleneck(report.evidence)
-            rows.append([title, found.limit.value, found.because])
+            bottleneck = find_bottleneck(report.evidence)
+            rows.append([title, bottleneck.limit.value, bottleneck.because])
     return Section(
         name=SECTION_NAME,
         title="Bottleneck",
