@@ -272,6 +272,28 @@ def test_a_function_of_the_server_that_changes_something_is_refused_by_name(
         checked(server, database, parse_mix(f"{written(f'select {call} from domain_events')}=1"))
 
 
+def test_a_volatile_function_behind_a_view_is_refused_by_name(
+    server: Server, database: str, written: Written, tmp_path: Path
+) -> None:
+    store = write_shaped(tmp_path / "own", Shaped())
+    with (store / "schema.sql").open("a") as file:
+        file.write(
+            "create function {schema}.sly(n int) returns int language sql begin atomic select n; end;\n"
+            "create view {schema}.own as select {schema}.sly(1);\n"
+            "create view {schema}.locked as select pg_try_advisory_lock(1);\n"
+            "create view {schema}.nested as select * from {schema}.locked;\n"
+            "create view {schema}.fair as select random(), now();\n"
+        )
+    checked(server, database, parse_mix(f"{written('select * from fair')}=1"), str(store))
+    for view, name in (
+        ("own", r".*sly\(integer\)"),
+        ("locked", r"pg_try_advisory_lock\(bigint\)"),
+        ("nested", r"pg_try_advisory_lock\(bigint\)"),
+    ):
+        with pytest.raises(StoreDefinitionError, match=rf"sql/orders.sql:1: calls {name}, which is volatile"):
+            checked(server, database, parse_mix(f"{written(f'select * from {view}')}=1"), str(store))
+
+
 def test_what_is_volatile_and_changes_nothing_may_be_called(
     server: Server, database: str, written: Written
 ) -> None:

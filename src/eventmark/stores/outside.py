@@ -85,10 +85,29 @@ where d.classid = 'pg_proc'::regclass and i.schema is not null and d.objid = (
     )
 """
 
+_VIEWS = """
+with recursive read (rule, view) as (
+    select r.oid, r.ev_class from pg_depend d join pg_rewrite r on r.ev_class = d.refobjid
+    where d.classid = 'pg_proc'::regclass and d.refclassid = 'pg_class'::regclass and d.objid = (
+        select oid from pg_proc where pronamespace = $1::text::regnamespace and proname = $2
+    )
+    union
+    select r.oid, r.ev_class from read
+    join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = read.rule
+    join pg_rewrite r on r.ev_class = d.refobjid and d.refclassid = 'pg_class'::regclass
+)
+select read.rule::bigint, pg_get_viewdef(c.oid) as text from read join pg_class c on c.oid = read.view
+where c.relkind = 'v'
+"""
+"""The views that a statement reads, those behind views too."""
+
 _VOLATILE = """
 select p.oid::regprocedure::text from pg_depend d join pg_proc p on p.oid = d.refobjid
-where d.refclassid = 'pg_proc'::regclass and d.classid = 'pg_proc'::regclass and p.provolatile = 'v'
-    and d.objid = (select oid from pg_proc where pronamespace = $1::text::regnamespace and proname = $2)
+where d.refclassid = 'pg_proc'::regclass and p.provolatile = 'v' and (
+    d.classid = 'pg_rewrite'::regclass and d.objid = any($3::bigint[]::oid[])
+    or d.classid = 'pg_proc'::regclass
+        and d.objid = (select oid from pg_proc where pronamespace = $1::text::regnamespace and proname = $2)
+)
 order by 1 limit 1
 """
 
@@ -225,13 +244,21 @@ async def refuse_dependencies(
         if row["schema"].strip('"') not in (schema, *_SYSTEM):
             raise outside("uses", row["identity"], statement.path, statement.first_line)
     if is_own(statement.name):
-        called = await connection.fetchval(_VOLATILE, quoted_schema(schema), _PROBE)
-        names = list(called_functions(statement.sql(schema)))
-        called = called or await connection.fetchval(_VOLATILE_BUILT_IN, names, list(_HARMLESS))
-        if called is not None:
-            raise StoreDefinitionError(
-                f"calls {called}, which is volatile and may write",
-                path=statement.path, line=statement.first_line,
-                remedy="a statement of a mix only reads: leave the call out, or declare a function of your own STABLE",
-            )  # fmt: skip
+        await _refuse_volatile(connection, schema, statement)
     await connection.execute(f"drop function {probe}")
+
+
+async def _refuse_volatile(connection: asyncpg.Connection[Any], schema: str, statement: Statement) -> None:
+    """Of a statement that was made the body of the probe, and of every view behind it."""
+    probe = (quoted_schema(schema), _PROBE)
+    views = await connection.fetch(_VIEWS, *probe)
+    called = await connection.fetchval(_VOLATILE, *probe, [view["rule"] for view in views])
+    texts = [statement.sql(schema), *(view["text"] for view in views)]
+    names = list(set().union(*map(called_functions, texts)))
+    called = called or await connection.fetchval(_VOLATILE_BUILT_IN, names, list(_HARMLESS))
+    if called is not None:
+        raise StoreDefinitionError(
+            f"calls {called}, which is volatile and may write",
+            path=statement.path, line=statement.first_line,
+            remedy="a statement of a mix only reads: leave the call out, or declare a function of your own STABLE",
+        )  # fmt: skip
