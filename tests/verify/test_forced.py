@@ -185,7 +185,7 @@ PLANTED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a load without its tenant": (
         in_file("load_aggregate", ("where tenant = :tenant_id and", "where :tenant_id::text is not null and")),
-        "I10 events of other tenants loaded",
+        "I10 events of another tenant in a loaded stream",
     ),
     "a stream's key without its tenant": (
         in_file("indexes", ("(tenant, stream, version)", "(stream, version)")),

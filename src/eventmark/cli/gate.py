@@ -37,7 +37,7 @@ def gate(
         str | None, Parameter(group=_GATE, help="The smallest slowdown that matters [10%].")
     ] = None,
     only: Annotated[
-        str | None, Parameter(group=_GATE, help="Operations, by comma [all that ask the server].")
+        str | None, Parameter(group=_GATE, help="Operations, separated by commas [all that call the server].")
     ] = None,
     seconds: Annotated[
         int | None,
@@ -73,7 +73,7 @@ def _effort(settings: Settings) -> Effort:
 
 
 def operations_of(text: str) -> tuple[str, ...]:
-    """Operations by comma. Raises ``UsageError`` for one that is none."""
+    """Operations, separated by commas. Raises ``UsageError`` for one that is none."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
         if name not in OPERATIONS:

@@ -110,7 +110,7 @@ def trend(
     ] = None,
     better: Annotated[str, Parameter(help="Of numbers in a CSV file: less or more.")] = "less",
     recent: Annotated[
-        int, Parameter(help="A step for the worse counts while it is among this number of latest runs.")
+        int, Parameter(help="A step for the worse counts if it is among this number of the latest runs.")
     ] = RECENT_RUNS,
     slowdown: Annotated[str | None, Parameter(help="Smallest slowdown that counts [10%].")] = None,
     few_ok: Annotated[

@@ -44,7 +44,7 @@ class Capabilities:
 
     @property
     def tokens(self) -> bool:
-        """Whether consumers can go on from where they were."""
+        """Whether consumers can continue after the last event that they handled."""
         return self.all_tenants_stream or self.tenant_stream
 
     def lack(self, *needed: str) -> str:

@@ -148,7 +148,7 @@ def _checked_batch(stream: StreamId, events: Sequence[NewEvent], expected_versio
     checked = [_checked_event(event) for event in events]
     if count > 1:  # nearly every append is of one event, and by itself it breaks no limit of a batch
         if len({event[0] for event in checked}) != count:
-            raise InvalidEventError("an event id stands twice in the batch")
+            raise InvalidEventError("the batch contains an event id twice")
         characters = sum(len(payload) + len(metadata) for _, _, payload, metadata, *_ in checked)
         if characters > BATCH_CHARACTERS_MAX:
             raise InvalidEventError(
@@ -175,9 +175,9 @@ def _checked_event(event: NewEvent) -> tuple[UUID, str, str, str, datetime, str,
 def group_arguments(batches: Sequence[CheckedBatch]) -> tuple[Any, ...]:
     """The arguments of ``append_group.sql``.
 
-    A column travels as one text, its values joined by ``GROUP_SEPARATOR``, which the driver encodes at once; at each
-    value of an array it looks by itself. Raises ``InvalidEventError`` where that cannot be done: no id holds the
-    separator, and no document that is JSON.
+    A column is sent as one text, its values joined by ``GROUP_SEPARATOR``: the driver encodes a text at once, and an
+    array value by value. Raises ``InvalidEventError`` for an id or a document that contains the separator, which no
+    valid JSON does.
     """
     *names, events = zip(*batches, strict=True)
     event_ids, event_types, payloads, metadatas, timestamps, payload_types, revisions = zip(
@@ -256,7 +256,7 @@ def _encode(document: dict[str, Any], name: str) -> str:
 
 
 def _has_keys_once(text: str, encoded: bytes, name: str) -> bool:
-    """Refuse a key that stands twice in an object: ``jsonb`` would keep the last, decoders choose for ``json``.
+    """Refuse a key that occurs twice in an object: ``jsonb`` would keep the last, decoders choose for ``json``.
 
     Anything else that is wrong is left to the server, which decides what JSON is. Whether the quick look was
     enough: it goes some 200 deep.
@@ -272,7 +272,7 @@ def _has_keys_once(text: str, encoded: bytes, name: str) -> bool:
 
 def _unlike_pairs(name: str, pairs: list[tuple[str, Any]]) -> None:
     if len(dict(pairs)) != len(pairs):
-        raise InvalidEventError(f"{name} has a key that stands twice in an object")
+        raise InvalidEventError(f"{name} has an object with a key that occurs twice")
 
 
 def _depth(text: str) -> int:

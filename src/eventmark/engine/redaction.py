@@ -71,7 +71,7 @@ async def redact_event(
         ) from error
     except asyncpg.LockNotAvailableError as error:
         raise CannotRunError(
-            f"a transaction has held the events of schema {schema!r} for more than {LOCK_TIMEOUT}",
+            f"a transaction has locked the events of schema {schema!r} for more than {LOCK_TIMEOUT}",
             remedy="end it, or try again",
         ) from error
     return number

@@ -68,7 +68,7 @@ class Statement:
 
     @property
     def sha256(self) -> str:
-        """Of its text, without header and the schema's name."""
+        """The digest of the statement's text, without its header and the schema's name."""
         return sha256(self.template.encode()).hexdigest()
 
     def sql(self, schema: str) -> str:

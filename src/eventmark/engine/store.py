@@ -379,7 +379,7 @@ class PostgresEventStore:
     def _check_reads_every_tenant(self) -> None:
         if not self._reads_every_tenant:
             raise TokenRefusedError(
-                "this role sees one tenant's events at a time, and no log of all",
+                "this role reads the events of one tenant at a time, and not the log of all tenants",
                 remedy="name a tenant_id and begin at the tail, or grant the schema's consumer role to it",
             )
 
@@ -393,7 +393,7 @@ class PostgresEventStore:
             )
         if token.tenant and (tenant_id is None or token.tenant != tenant_mark(tenant_id)):
             raise TokenRefusedError(
-                "the token is of one tenant's events: for others it would hide what they have before it",
+                "the token belongs to one tenant's events: a reader of others would miss what comes before it",
                 remedy="go on with a token of the same tenant, or create a new one",
             )
         if not (0 <= token.transaction_id < 2**64 and 0 <= token.global_sequence < 2**63):

@@ -130,7 +130,7 @@ class Turns(Generic[_Handed]):
 
 
 class Rotation(Generic[_Item]):
-    """A queue for each tenant, which are taken from in turn."""
+    """One queue for each tenant; items are taken from the queues in turn."""
 
     def __init__(self) -> None:
         self._queues: dict[str, deque[_Item]] = {}  # the next tenant first

@@ -40,7 +40,7 @@ def worse_by_statement(changes: Sequence[PlanChange]) -> dict[str, str]:
         worse = [change for change in changes if change.worse and change.statement == name]
         of = sum(change.statement == name for change in changes)
         found[name] = (
-            f"worse under {len(worse)} of {of} conditions, as for {worse[0].condition}: {worse[0].said}"
+            f"worse under {len(worse)} of {of} conditions, for example {worse[0].condition}: {worse[0].said}"
         )
     return found
 

@@ -82,7 +82,7 @@ def parse_mix(text: str) -> Mix:
             path = Path(name).expanduser()
             name = path.name
         if name in weights:
-            raise UsageError(f"{name} stands twice in the mix", remedy=_EXAMPLE)
+            raise UsageError(f"{name} occurs twice in the mix", remedy=_EXAMPLE)
         if is_own(name):
             own[name] = read_own(path)
         weights[name] = weight

@@ -138,7 +138,7 @@ async def _server_findings(server: Server) -> list[Finding]:
         return [
             Finding(
                 name="server", verdict=Verdict.BROKEN, observed=f"no connection: {type(error).__name__}",
-                expected="a server that answers", remedy="look into its log",
+                expected="a server that answers", remedy="read the server's log",
             )
         ]  # fmt: skip
     try:

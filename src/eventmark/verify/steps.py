@@ -222,9 +222,9 @@ class Steps:
             seen = [key_of_event(event) for event in events]
             foreign = sum(of.get(key, stream) % TENANTS != stream % TENANTS for key in seen)
             foreign *= self._subject.has_tenants
-            self._beside.append(Fault("I10", "events of other tenants loaded", foreign))
+            self._beside.append(Fault("I10", "events of another tenant in a loaded stream", foreign))
             if seen != due and not foreign:
-                self._beside.append(Fault("I1", "streams loaded otherwise than stored", 1))
+                self._beside.append(Fault("I1", "streams that were loaded differently than stored", 1))
         self._beside = _summed(self._beside)
 
     async def _one_id_in_two_tenants(self) -> None:

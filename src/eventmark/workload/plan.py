@@ -73,7 +73,7 @@ class CorpusPlan:
         if self.shape.payload_sizes and (self.samples or self.payload_profile == LEAN):
             raise UsageError(
                 f"payloads that are {self.payload_profile} have sizes of their own",
-                remedy="leave out payload sizes, or what the payloads are",
+                remedy="leave out the payload sizes, or the payload profile and samples",
             )
         if self.cohort_events < BATCH_EVENTS or self.cohort_events % BATCH_EVENTS:
             raise UsageError(

@@ -52,7 +52,7 @@ class _Bound:
 
 
 class GapAwareReader:
-    """Reads by number, comes back for gaps, and gives them up when nothing can come."""
+    """Reads by number, reads again where a gap was, and gives a gap up once no transaction can fill it."""
 
     def __init__(self, read: Read, tail: TrackingToken) -> None:
         self._read = read

@@ -52,7 +52,8 @@ async def _all_begun(tasks: list[asyncio.Task[None]], begun: list[asyncio.Event]
         waiting.cancel()
         _check(tasks)
         raise CannotRunError(
-            f"no append went through within {FIRST_APPEND_S:g} s", remedy="see who locks the tables"
+            f"no append went through within {FIRST_APPEND_S:g} s",
+            remedy="look for a session that locks the tables",
         )
 
 

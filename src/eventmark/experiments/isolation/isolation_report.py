@@ -187,7 +187,7 @@ def aggression(legs: Sequence[Leg]) -> list[Finding]:
         Finding(
             name="the aggressor", verdict=Verdict.INCONCLUSIVE,
             observed=f"did nothing in {len(idle)} of {len(work)} legs, {failed} of its calls failed",
-            expected="it works in every leg", remedy="see what the store answers it",
+            expected="it works in every leg", remedy="look at the errors of its calls",
         )
     ]  # fmt: skip
 

@@ -68,7 +68,7 @@ def compared_section(approved: Mapping[str, str], found: Mapping[str, str], majo
         findings = [
             Finding(
                 name="approved plans", verdict=Verdict.INCONCLUSIVE, observed=f"none for PostgreSQL {major}",
-                expected="plans to compare with", remedy="eventmark explain --approve approves those of today",
+                expected="plans to compare with", remedy="approve today's plans with eventmark explain --approve",
             )
         ]  # fmt: skip
         return Section(

@@ -70,7 +70,7 @@ def _judge_latency(curve: Curve, step: Step, smallest: int, accounting: Accounti
             verdict, remedy, observed = accounted, how, f"{observed}; {why}"
         elif accounted is Verdict.MET and accounting is not None and accounting.large_reads:
             # Within the limit, or beyond it by its reads: whichever of the two it is.
-            verdict, remedy, observed = accounted, how, f"{observed}; what is beyond is {why}"
+            verdict, remedy, observed = accounted, how, f"{observed}; the excess: {why}"
     return Finding(
         name=f"p95 of {curve.operation} at {step.volume:,} events", verdict=verdict, observed=observed,
         expected=f"{P95_TIMES_MAX:g} × or less, or an excess that counted reads of pages account for", remedy=remedy,

@@ -126,9 +126,9 @@ def laws_section(
         name="laws", title="Laws of growth",
         text=[
             "Constant, logarithmic and linear growth are fitted to each figure, weighted by its error. A law is named "
-            "where the others are ruled out; constant means that growth is not shown and that what could have "
-            "been missed does not matter. The figure foretold averages the laws by how well each fits, with the 95% "
-            "interval of what would be measured. A law knows nothing of what a smaller share of pages in memory costs.",
+            "where the others are ruled out; constant means that no growth was shown, and that growth too small to be "
+            "seen would not matter. The predicted figure is the mean of the laws, weighted by how well each fits, with "
+            "the 95% interval of what would be measured. A smaller share of pages in memory is not part of a law.",
         ],
         tables=[
             Table(
