@@ -35,7 +35,7 @@ def run_git(repository: Path, *arguments: str) -> bytes:
             env={**os.environ, "LC_ALL": "C"},
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CannotRunError(f"git {arguments[0]} did not end well: {error}") from error
+        raise CannotRunError(f"git {arguments[0]} failed: {error}") from error
     if done.returncode != 0:
         raise GitError(arguments[0], done.stderr.decode(errors="replace").strip())
     return done.stdout

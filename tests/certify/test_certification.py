@@ -115,8 +115,8 @@ def test_what_does_not_fit_is_said_beforehand_and_leaves_its_criterion_undecided
     recorded = Recorded(all_met(), seconds={Part.SOAK: 300.0})
     result = certify(recorded)
     assert Part.SOAK not in recorded.done
-    assert "  not done  soak: it takes 5 min, for which the minutes leave no room" in recorded.said
-    assert recorded.said.index("  not done  soak: it takes 5 min, for which the minutes leave no room") < 12
+    assert "  not done  soak: it takes 5 min, more than the minutes leave" in recorded.said
+    assert recorded.said.index("  not done  soak: it takes 5 min, more than the minutes leave") < 12
     memory = next(one for one in result.criteria if one.name == "memory")
     assert (memory.verdict, memory.reason) == (Verdict.INCONCLUSIVE, "soak: not done in 2 minutes")
     assert result.verdict is Verdict.INCONCLUSIVE

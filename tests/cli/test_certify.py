@@ -43,7 +43,7 @@ def test_a_certification_answers_every_question_and_keeps_its_parts(command: Com
         (("--minutes", "0"), "--minutes must be from 1 to"),
         (("--minutes", "1", "--events", "100M"), "1 minutes are too few for anything"),
         (("--resume",), "holds no certification to resume"),
-        (("--profiler", "cpu"), "--profiler is of one part alone"),
+        (("--profiler", "cpu"), "--profiler works for one part alone"),
     ],
 )
 def test_what_cannot_be_certified_is_said_at_once(

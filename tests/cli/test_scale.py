@@ -21,7 +21,7 @@ from tests.cli.conftest import Command
         (("--events", "25k", "--to", "100k"), "25,000 events would end within streams"),
         (("--to", "1M"), "1 volumes cannot be compared"),
         (("--to", "many"), "'many' is not a number of events"),
-        (("--steps", "2M,1M"), "the volumes do not rise"),
+        (("--steps", "2M,1M"), "the volumes must increase"),
         (("--steps", "1M,2M", "--to", "5M"), "--steps end at 2,000,000 events"),
         (("--payloads", "fat"), "'fat'"),
     ],

@@ -166,7 +166,7 @@ def _try_large(copies: Copies, into: SchemaTrials) -> list[Trial]:
         if isinstance(one, Trial):
             into.trials.append(one)
         elif not copies.effort.single_pairs:
-            into.trials.append(not_tried(one.kind, one.name, "the quick profile makes no table anew"))
+            into.trials.append(not_tried(one.kind, one.name, "the quick profile rebuilds no table"))
         else:
             into.trials.append(_try_variant(copies, one))
     copies.progress("try variants", len(found), len(found))

@@ -146,7 +146,7 @@ def advice_on_server(settings: SettingTrials, use: ServerUse | None = None) -> l
             saved=f"{trial.better_plans} plans do less" if trial.better_plans else "",
             server_time=use.saved({APPENDS: trial.rate}) if use is not None and trial.rate else None,
             script=(f"alter system set {trial.name} = '{trial.value}'", "select pg_reload_conf()"),
-            risk="it is the whole server's; ask its other users", evidence=SERVER_TITLE,
+            risk="it applies to the whole server: ask its other users", evidence=SERVER_TITLE,
         )
         for trial in settings.trials
         if trial.is_advice
@@ -169,7 +169,7 @@ def _batches(application: Application) -> Advised | None:
         return None
     return _use(
         f"append what belongs together in one batch, up to {best} events", rates[best] / rates[1],
-        gained="events/s", risk="a batch is stored whole or not at all, and is one stream's",
+        gained="events/s", risk="a batch is stored whole or not at all, and belongs to one stream",
     )  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def _snapshots(application: Application) -> Advised | None:
         f"store snapshots every {snapshots.every_events} events, of streams of {snapshots.from_events} events and more",
         None,
         gained="",
-        risk="a snapshot's format has to be kept readable, or thrown away",
+        risk="a snapshot's format must stay readable, or its snapshots be deleted",
         said=f"a load takes {base:.2f} ms and {1000 * slope:.1f} µs an event",
     )
 
@@ -219,7 +219,7 @@ def _cache(application: Application) -> list[Advised]:
     one = worth[0]
     return [
         _use(
-            f"keep the {one.aggregates} aggregates used last in memory", 1 / max(1 - one.time_share, 1e-3),
+            f"keep the {one.aggregates} most recently used aggregates in memory", 1 / max(1 - one.time_share, 1e-3),
             gained="loads in the same time", risk="a conflict shows that a cached aggregate is old: load it again then",
             said=f"{one.hit_share:.0%} of loads and {one.time_share:.0%} of their time",
         )
@@ -231,13 +231,13 @@ def _pool(application: Application) -> Advised | None:
     enough = enough_connections(rates)
     return _use(
         f"{enough} connections that append at once are enough", None, gained="",
-        risk="of this machine: more cores take more",
+        risk="measured on this machine: more cores can use more",
         said=f"{rates[enough]:.0f} appends/s, {max(rates.values()):.0f} at most",
     )  # fmt: skip
 
 
 def enough_connections(rates: Mapping[int, float]) -> int:
-    """The fewest that bring nearly the most appends."""
+    """The fewest that give nearly the highest rate appends."""
     most = max(rates.values())
     return min(count for count, rate in rates.items() if rate >= CLOSE_SHARE * most)
 

@@ -59,7 +59,7 @@ def without_checks(table: TableFacts) -> Candidate:
         apply=drops,
         revert=tuple(again),
         script=drops,
-        risk="rows that break them are stored, and found later by somebody else",
+        risk="rows that violate them are stored, and noticed only later",
         weakens="integrity: what the checks refuse would be stored",
     )
 

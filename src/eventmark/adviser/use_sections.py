@@ -89,7 +89,7 @@ def _connections(application: Application) -> Table:
         title="connections that append at once",
         columns=columns("connections", "rate|appends/s"),
         rows=[[float(count), rate] for count, rate in rates.items()],
-        note=f"{enough_connections(rates)} bring nearly the most",
+        note=f"{enough_connections(rates)} give nearly the highest rate",
     )
 
 
@@ -128,7 +128,7 @@ def _caches(application: Application) -> list[Table]:
         return []
     return [
         Table(
-            title="a cache of the aggregates used last",
+            title="a cache of recently used aggregates",
             columns=columns("aggregates", "loads answered|share", "time saved|share"),
             rows=[[float(cache.aggregates), cache.hit_share, cache.time_share] for cache in application.caches],
             note="as the corpus grew: a client that appends an event has loaded its aggregate",

@@ -42,7 +42,7 @@ RANGES = 4
 REBUILT = "rebuilt"  # the group of variants of which each makes the table anew out of what it was
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_REBUILT = f"the table is written anew and locked meanwhile; {NOT_CARRIED_OVER} are to be made again"
+_REBUILT = f"the table is rewritten, and locked meanwhile; {NOT_CARRIED_OVER} must be created again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +213,7 @@ def _compression(subject: Subject) -> Candidate | Trial:
         and methods.get(column.compression, subject.compression_default) != "lz4"
     ]
     if not changed:
-        return not_tried(kind, name, "they are, or are not compressed at all")
+        return not_tried(kind, name, "they already are, or nothing is compressed")
     script = tuple(
         f"alter table {subject.owner} alter column {quoted_name(column.name)} set compression lz4"
         for column in changed
@@ -317,7 +317,7 @@ def _partitioned(subject: Subject, how: str, column: str, partitioning: Partitio
         return not_tried(
             kind,
             name,
-            f"{column} is not in the unique index {lacking[0]}, which PostgreSQL asks of every one",
+            f"PostgreSQL requires {column} in every unique index, and {lacking[0]} lacks it",
         )
     rebuilt = subject.rebuilt(partitioning=partitioning)
     return Candidate(

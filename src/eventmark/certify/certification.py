@@ -175,7 +175,7 @@ class Certification:
         extents = extents_of(self.ground)[part]
         if not extents:
             return "the corpus has too few events for it"
-        return f"it takes {_minutes(extents[0].seconds)}, for which the minutes leave no room"
+        return f"it takes {_minutes(extents[0].seconds)}, more than the minutes leave"
 
     def _do(self, part: Part, extent: Extent, kept: KeptParts) -> None:
         rest_s = self._chosen()[1]

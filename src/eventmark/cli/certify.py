@@ -59,7 +59,7 @@ def certify(
             f"--minutes must be from 1 to {MINUTES_MAX}, got {minutes}", remedy="leave it out for 30"
         )
     if settings.profiler:
-        raise UsageError("--profiler is of one part alone", remedy="profile that part by its own verb")
+        raise UsageError("--profiler works for one part alone", remedy="profile that part by its own verb")
     out = Path(settings.out)
     check_writable(out)
     check_published(settings)

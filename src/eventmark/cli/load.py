@@ -136,15 +136,15 @@ def _check_stages(stages: str | None, **others: int | str | None) -> None:
     """Raises ``UsageError`` where the rate over time is told twice."""
     given = [name for name, value in others.items() if value is not None]
     if stages and given:
-        raise UsageError(
-            f"--stages has the rate over time, and so has --{given[0]}", remedy="leave one of them out"
-        )
+        raise UsageError(f"--stages and --{given[0]} both set the rate", remedy="leave one of them out")
 
 
 def plan_of(settings: Settings, seconds: float) -> LoadPlan:
     """The load of the settings. Raises ``UsageError``."""
     if settings.think_ms and not settings.users:
-        raise UsageError("--think-ms needs --users", remedy="arrivals do not think: name a rate alone")
+        raise UsageError(
+            "--think-ms needs --users", remedy="leave it out with a rate: nobody waits between arrivals"
+        )
     arrivals = None if settings.users else Arrivals(settings.arrivals, settings.rate)
     if settings.stages:
         arrivals = Arrivals.staged(parse_stages(settings.stages))

@@ -178,7 +178,7 @@ class Options(CorpusOptions):
     ] = None
 
 
-_EXISTING = "Data that is there"
+_EXISTING = "Existing data"
 
 
 @Parameter(name="*")

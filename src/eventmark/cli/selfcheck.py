@@ -27,7 +27,9 @@ def selfcheck(
     ] = 0,
     only: Annotated[
         str | None,
-        Parameter(group=_SELFCHECK, help="Operations of these gates, separated by commas [an append and a load]."),
+        Parameter(
+            group=_SELFCHECK, help="Operations of these gates, separated by commas [an append and a load]."
+        ),
     ] = None,
     options: Options | None = None,
 ) -> int:

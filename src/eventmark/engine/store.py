@@ -397,4 +397,4 @@ class PostgresEventStore:
                 remedy="go on with a token of the same tenant, or create a new one",
             )
         if not (0 <= token.transaction_id < 2**64 and 0 <= token.global_sequence < 2**63):
-            raise TokenRefusedError("the token's place is not one that a store can have")
+            raise TokenRefusedError("the token's position is not one that a store can have")

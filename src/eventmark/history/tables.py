@@ -48,7 +48,8 @@ def read_table(path: Path, better: str = "less") -> list[Entry]:
     moments = read_times(times, lambda number: f"{path}, line {rows[number].line}")
     names = [name for name in rows[0].cells if name and name not in _SPECIAL and _is_of_numbers(name, rows)]
     if not names:
-        raise UsageError(f"{path} has no column of numbers", remedy="write a run a row and a number a column")
+        remedy = "write one row for each run and one column for each number"
+        raise UsageError(f"{path} has no column of numbers", remedy=remedy)
     kinds = [name for name in KIND_COLUMNS if _tells_apart(name, rows)]
     entries = [
         _entry(row, path, names, kinds, better, moment) for row, moment in zip(rows, moments, strict=True)
@@ -69,7 +70,9 @@ def _rows(path: Path) -> list[_Row]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} is no CSV: {error}", remedy="name a CSV file") from error
     if len(lines) < 2:
-        raise UsageError(f"{path} has no rows", remedy="its first line names the columns, a row is a run")
+        raise UsageError(
+            f"{path} has no rows", remedy="its first line must name the columns, and each row is a run"
+        )
     if len(lines) > ROWS_MAX:
         raise UsageError(f"{path} has more than {ROWS_MAX} rows", remedy="keep the newest")
     columns = [name.lower() if name.lower() in _SPECIAL else name for name in lines[0][1]]

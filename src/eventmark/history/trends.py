@@ -263,7 +263,7 @@ def _too_few(trends: Trends, fail_on: FailOn) -> str:
     if any(it.changes.told for it in its):
         return ""
     longest = max((len(it.values) for it in its), default=0)
-    return f"{longest} runs that can be compared, at least {RUNS_MIN} are needed"
+    return f"{longest} comparable runs, and at least {RUNS_MIN} are needed"
 
 
 def _unused(entries: Sequence[Entry], renames: Sequence[tuple[str, str]]) -> list[str]:

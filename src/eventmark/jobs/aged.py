@@ -37,7 +37,7 @@ def _section(aging: Aging) -> Section:
         findings=[_dead_rows(aging), _tail(aging)],
         tables=[
             Table(
-                title="What age it has",
+                title="Effects of aging",
                 columns=columns("of the store", "count"),
                 rows=rows,
             )

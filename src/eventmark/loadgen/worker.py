@@ -273,7 +273,7 @@ class _Generator:
                 await asyncio.gather(*self._in_flight, *self._recovering, return_exceptions=True)
         for due_ns, kind in self._in_flight.values():
             self._recorder.add(kind, FAILED, due_ns, due_ns, now_ns(), 0)
-            self._recorder.fail(kind, DEADLINE, "did not end when it was given up")
+            self._recorder.fail(kind, DEADLINE, "did not end after it was cancelled")
 
     def _note_wait(self, seconds: float) -> None:
         """Told by the pool, within the task that waited for a connection."""

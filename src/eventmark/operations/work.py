@@ -20,7 +20,7 @@ _COUNTERS = (
 
 
 async def statements_now(dsn: str) -> dict[str, StatementStatistics] | None:
-    """A snapshot over a connection of its own; None where pg_stat_statements is not to be had."""
+    """A snapshot over a connection of its own; None where pg_stat_statements is not available."""
     connection = await asyncpg.connect(dsn)
     try:
         return await statements_snapshot(connection)

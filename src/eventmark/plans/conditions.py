@@ -123,7 +123,7 @@ def _cases_of(
     for tenant in studied:
         for condition, situation in _situations(names, tenant, reads_snapshots):
             cases.append(_case(statement, condition, situation))
-    return cases or [_empty_case(statement, "no event was found to run it against")]
+    return cases or [_empty_case(statement, "no event was found to run it with")]
 
 
 def _situations(names: set[str], tenant: Study, reads_snapshots: bool) -> Iterator[tuple[str, Situation]]:

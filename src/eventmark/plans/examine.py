@@ -245,7 +245,7 @@ def _missing_index(index: str) -> Finding:
         verdict=Verdict.BROKEN,
         observed=f"there is no valid index {index}",
         expected=f"{index}, which the statement names",
-        remedy=f"create {index}; if it exists and is invalid, make it anew",
+        remedy=f"create {index}; if it exists and is invalid, rebuild it with REINDEX",
     )
 
 

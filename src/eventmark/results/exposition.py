@@ -16,7 +16,7 @@ class ResultGauges:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._verdict = Gauge(
-            "eventmark_verdict", "1 for the verdict that a part of the run came to, else 0.", ["part", "verdict"],
+            "eventmark_verdict", "1 for the verdict of a part of the run, else 0.", ["part", "verdict"],
             registry=registry,
         )  # fmt: skip
         self._latency = Gauge(
@@ -27,9 +27,7 @@ class ResultGauges:
             "eventmark_target_seconds", "What the quantile has to stay below.", ["operation", "percentile"],
             registry=registry,
         )  # fmt: skip
-        self._figure = Gauge(
-            "eventmark_figure", "A number that the run came to.", ["name", "unit"], registry=registry
-        )
+        self._figure = Gauge("eventmark_figure", "A figure of the run.", ["name", "unit"], registry=registry)
 
     def show(self, result: RunResult) -> None:
         for part, found in _verdicts(result):

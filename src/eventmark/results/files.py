@@ -74,7 +74,7 @@ def write_whole(path: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_as_is(target, mask(content.decode(errors="surrogateescape")).encode(errors="surrogateescape"))
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go round in a circle
-        why = error.strerror if isinstance(error, OSError) else "its links go round in a circle"
+        why = error.strerror if isinstance(error, OSError) else "its links form a loop"
         raise CannotRunError(f"{path} cannot be written: {why}", remedy=_REMEDY) from error
 
 

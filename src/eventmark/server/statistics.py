@@ -60,7 +60,7 @@ class StatementStatistics:
 async def statements_snapshot(
     connection: asyncpg.Connection, *, of_others: bool = False
 ) -> dict[str, StatementStatistics] | None:
-    """Totals of this database's statements by id, or None where pg_stat_statements is not to be had.
+    """Totals of this database's statements by id, or None where pg_stat_statements is not available.
 
     ``of_others`` leaves out those of the connection's own role.
     """

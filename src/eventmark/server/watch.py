@@ -129,7 +129,7 @@ class Watch:
                 counters, await counters_snapshot(connection, self._version_num)
             )
             if statements is None:
-                self.missing["statements"] = "pg_stat_statements is not to be had"
+                self.missing["statements"] = "pg_stat_statements is not available"
             else:
                 self._statements = statements_between(statements, await statements_snapshot(connection) or {})
         finally:

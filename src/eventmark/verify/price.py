@@ -120,7 +120,8 @@ def _notes(history: History) -> dict[str, str]:
         text += f"; the server ended {times:,} reads of consumers, which went on from their tokens"
     if history.doubt_ns:
         text += (
-            f"; the machines' clocks are known to {history.doubt_ns / 1e6:.3f} ms, in which no order counts"
+            f"; the machines' clocks are known to {history.doubt_ns / 1e6:.3f} ms, "
+            "and orders within that are not counted"
         )
     return dict.fromkeys(("I7", "I12"), text) if text else {}
 

@@ -240,7 +240,7 @@ class _Linked:
         try:
             await asyncio.wait((running, link.lost), return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                raise CannotRunError("a worker was stopped: its parent has hung up")
+                raise CannotRunError("a worker was stopped: its parent closed the connection")
             return running.result()
         finally:
             running.cancel()

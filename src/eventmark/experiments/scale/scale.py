@@ -124,7 +124,7 @@ class _Growing:
             if volume in self._steps:
                 continue
             if ask(self._job.server.dsn, seeded_events, self._large) > volume:
-                run.skipped[f"{short(volume)} events"] = "the log has grown beyond it, and shrinks no more"
+                run.skipped[f"{short(volume)} events"] = "the log has grown beyond it, and does not shrink"
                 continue
             with run.phase(f"grow to {short(volume)}"):
                 growth = on_loop(self._grow(volume))
@@ -169,14 +169,14 @@ class _Growing:
         if not steps:
             raise CannotRunError(
                 "nothing is left to measure: the log has grown beyond every volume",
-                remedy="begin anew with --replace",
+                remedy="start again with --replace",
             )
         names = list(measured_operations(steps))
         curves = [curve for name in names for curve in curves_of(steps, name, self._random)]
         judged = [self._judged(curve, steps[-1]) for curve in curves if curve.quantile == "p95"]
         run.skipped |= steps[-1].skipped | steps[-1].notes
         if not steps[-1].accounts:
-            run.skipped["accounts of single calls"] = "pg_stat_statements is not to be had"
+            run.skipped["accounts of single calls"] = "pg_stat_statements is not available"
         watch = self._watch
         return Findings(
             operations=self._operations(steps[-1], names), figures=_figures(curves, steps[-1]),
@@ -211,7 +211,7 @@ class _Growing:
         yield volumes_section(steps, self._missing(steps[-1].notes))
 
     def _missing(self, notes: Mapping[str, str]) -> list[str]:
-        return [f"Not to be had, {name}: {reason}." for name, reason in notes.items()]
+        return [f"Not available, {name}: {reason}." for name, reason in notes.items()]
 
 
 def _figures(curves: Sequence[Curve], step: Step) -> dict[str, Figure]:

@@ -54,7 +54,7 @@ def _between(first: int, last: int, *, quick: bool) -> tuple[int, ...]:
 
 def _checked(volumes: tuple[int, ...]) -> tuple[int, ...]:
     if list(volumes) != sorted(set(volumes)):
-        raise UsageError("the volumes do not rise", remedy="write for example --steps 1M,2M,5M,10M")
+        raise UsageError("the volumes must increase", remedy="write for example --steps 1M,2M,5M,10M")
     if not 2 <= len(volumes) <= VOLUMES_MAX:
         raise UsageError(
             f"{len(volumes)} volumes cannot be compared",

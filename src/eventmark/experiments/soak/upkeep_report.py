@@ -74,7 +74,7 @@ def _growth_table(soaked: Soaked) -> Table:
             "leaves full, after|share",
         ),
         rows=rows,
-        note=f"{events:,} events were appended between the two looks, by the server's account. How full leaf pages "
+        note=f"Between the two readings the server counted {events:,} appended events. How full leaf pages "
         "are is measured by pgstattuple where it is installed.",
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ def _autovacuum_table(soaked: Soaked) -> Table:
         title="Autovacuum",
         columns=columns("table", "vacuums", "analyzes", "rows since the last vacuum", "dead rows"),
         rows=rows,
-        note=f"A vacuum was running on one of the tables in {share:.0%} of the looks.",
+        note=f"A vacuum was running on one of the tables in {share:.0%} of the samples.",
     )  # fmt: skip
 
 

@@ -45,6 +45,6 @@ class CopyFloor:
         )  # fmt: skip
         match = _TIME.search(done.stdout)
         if done.returncode != 0 or match is None:
-            reason = (done.stderr.strip().splitlines() or ["it told no time"])[0]
+            reason = (done.stderr.strip().splitlines() or ["it printed no time"])[0]
             raise CannotRunError(f"psql failed: {reason}")
         return self._events / max(float(match[1]) / 1e3, 1e-6)

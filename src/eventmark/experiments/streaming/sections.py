@@ -59,7 +59,7 @@ def _rates_table(cases: Sequence[Case]) -> Table:
             ]
             for case in cases
         ],
-        note="Passes of the log: how quickly each of them gets through it. Handled: all of them together.",
+        note="Passes of the log: how quickly each consumer reads it. Handled: all consumers together.",
     )  # fmt: skip
 
 

@@ -66,7 +66,7 @@ class Deadlocks:
                     Finding(
                         name="deadlocks", verdict=Verdict.INCONCLUSIVE, observed="none could be made",
                         expected="appends that wait for each other",
-                        remedy="see whether a unique key keeps two events from one place in a stream",
+                        remedy="check that a unique key refuses a second event at one place in a stream",
                     )
                 ],
             )  # fmt: skip

@@ -167,7 +167,7 @@ def _waited(stage: Stage, held: _Held) -> list[Finding]:
         Finding(
             name="consumers wait", verdict=met(waited),
             observed=f"{held.delivered} of {held.appended} events appended meanwhile were delivered",
-            expected="none of some: what an older transaction may still precede is not given out",
+            expected="none: what an older transaction may still precede is not delivered",
         ),
     ]  # fmt: skip
 

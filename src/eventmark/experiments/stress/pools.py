@@ -122,7 +122,7 @@ class ConnectionsRefused:
 
     def missing(self, job: Job) -> str:
         if job.server.directory is None:
-            return "every connection of the server is taken, which is done to servers of our own alone"
+            return "it takes every connection of the server, which is done only on servers of Eventmark's own"
         return ""
 
     async def run(self, stage: Stage) -> CaseReport:

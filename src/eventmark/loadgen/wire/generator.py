@@ -197,7 +197,7 @@ class WireGenerator:
             if now_ns() >= self.listen_ns:
                 await self.rest(listen)
         for call in list(self._in_flight):
-            self._fail(call, DEADLINE, "did not end when it was given up", now_ns())
+            self._fail(call, DEADLINE, "did not end after it was cancelled", now_ns())
 
     def _send_or_queue(self, call: Call) -> None:
         free = self._connections.free

@@ -103,15 +103,15 @@ def why(cliff: Cliff) -> str:
         clauses.append("with these indexes there is no plan for it that does better")
     elif better.cost is not None and cliff.kind == OTHER_PLAN:
         clauses.append(
-            f"the planner put {cell.cost:,.1f} on the plan it chose and {better.cost:,.1f} on the better one"
+            f"the planner estimated {cell.cost:,.1f} for the plan it chose and {better.cost:,.1f} for the better one"
         )
     elif isinstance(better, Cell) and cell.generic and not better.generic:
         clauses.append(
-            f"a generic plan has to do for every value, and was put at {cell.cost:,.1f};"
-            f" for these values the planner would have expected {better.cost:,.1f} of the custom one"
+            f"a generic plan has to do for every value, and its cost was estimated at {cell.cost:,.1f};"
+            f" for these values the custom plan would have been estimated at {better.cost:,.1f}"
         )
     elif isinstance(better, Cell):
-        clauses.append(f"it was put at {cell.cost:,.1f}, the better one at {better.cost:,.1f}")
+        clauses.append(f"its cost was estimated at {cell.cost:,.1f}, the better plan's at {better.cost:,.1f}")
     return "; ".join(clauses)
 
 
@@ -146,8 +146,8 @@ def remedy(cliff: Cliff) -> str:
     if CUSTOM in differ:
         return "plan_cache_mode = force_generic_plan for the sessions that run it"
     return (
-        "what others append lies in its way: an index whose first columns are the ones compared with = does not pass"
-        " it; and see whether old transactions keep dead rows from being removed"
+        "it reads through rows that others append: an index whose first columns are the ones compared with = skips"
+        " them; and check whether old transactions keep dead rows from being removed"
     )
 
 

@@ -138,7 +138,7 @@ async def draw_questions(
         every = list(_questions(statement, everybody, tenants, reads_snapshots, batches))
         questions += pairwise_sample(every, per_statement, random)
         if not every:
-            skipped[statement.name] = "nothing was found to run it against"
+            skipped[statement.name] = "no rows were found to run it with"
     return DrawnQuestions(questions, skipped)
 
 

@@ -165,7 +165,7 @@ def run_dashboard() -> Dashboard:
     page = _Page()
     page.add(
         "Verdict", [('eventmark_verdict{part="run"} == 1', "{{verdict}}")],
-        description="What the last run came to.", unit="none", width=6, height=5, kind="stat",
+        description="The result of the last run.", unit="none", width=6, height=5, kind="stat",
     )  # fmt: skip
     page.add(
         "Latency as a share of its target",
@@ -178,7 +178,7 @@ def run_dashboard() -> Dashboard:
     )  # fmt: skip
     page.add(
         "Figures", [("eventmark_figure", "{{name}} {{unit}}")],
-        description="Capacity, growth, ratios: the numbers that runs came to.", unit="short", width=12,
+        description="Capacity, growth and ratios of the runs.", unit="short", width=12,
     )  # fmt: skip
     return Dashboard(
         uid="eventmark-runs", title="Eventmark: runs",
