@@ -74,8 +74,8 @@ def commit_places(repository: Path) -> dict[str, int]:
 
 
 def _resolved(repository: Path, name: str) -> str:
-    found = run_git(repository, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
-    return found.decode().strip()
+    listed_commit = run_git(repository, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
+    return listed_commit.decode().strip()
 
 
 def _absent(repository: Path, name: str) -> tuple[str, str]:

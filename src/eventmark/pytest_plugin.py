@@ -120,12 +120,12 @@ def assert_plans_met(pytestconfig: pytest.Config, eventmark_store: SeededStore) 
 
 
 def _faults(plan: PlanResult) -> str:
-    said = (
+    text = (
         f"{finding.name}: {finding.observed}, expected {finding.expected}"
         for finding in plan.findings
         if finding.verdict is plan.verdict
     )
-    return f"{plan.statement}, {plan.condition}: {'; '.join(said)}"
+    return f"{plan.statement}, {plan.condition}: {'; '.join(text)}"
 
 
 def _decide(config: pytest.Config, judged: Iterable[tuple[Verdict, str]]) -> None:

@@ -221,8 +221,8 @@ def _without_keywords(line: str) -> str:
     return re.sub(_PASSWORD_KEY.pattern + r"('(?:[^'\\]|\\.)*'|[^\s&'\"]*)", _hidden_value, line)
 
 
-def _hidden_value(found: re.Match[str]) -> str:
-    return found[0][: len(found[0]) - len(found[1])] + HIDDEN
+def _hidden_value(match: re.Match[str]) -> str:
+    return match[0][: len(match[0]) - len(match[1])] + HIDDEN
 
 
 def _replaced(text: str, *, words: bool) -> str:
@@ -230,7 +230,7 @@ def _replaced(text: str, *, words: bool) -> str:
         chosen = [
             secret for secret in _secrets if secret not in _public and (words or not _is_ordinary(secret))
         ]
-        forms = {form for one in chosen for form in _forms(one) if len(form) >= WEAK_LENGTH}
+        forms = {form for secret in chosen for form in _forms(secret) if len(form) >= WEAK_LENGTH}
         ordered = sorted(map(_pattern, forms), key=len, reverse=True)
         _masks[words] = re.compile("|".join(ordered)) if ordered else None
     pattern = _masks[words]
@@ -253,7 +253,7 @@ def _forms(secret: str) -> set[str]:
     return {
         secret,
         *encoded,
-        *(re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), one) for one in encoded),
+        *(re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), form) for form in encoded),
         repr(secret)[1:-1],
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],

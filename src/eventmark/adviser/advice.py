@@ -171,7 +171,7 @@ class _Found:
         return [
             *advice_on_everything(self.everything, self.use), *advice_on_schema(self.changes, self.use),
             *advice_on_server(self.settings, self.use),
-            *sorted(use, key=lambda one: -(one.gain or 0.0)),
+            *sorted(use, key=lambda advised: -(advised.gain or 0.0)),
         ]  # fmt: skip
 
     @property
@@ -206,9 +206,10 @@ def judge_trials(changes: SchemaTrials, everything: Trial | None = None) -> tupl
                 f"each change is sound alone, but not together with the others: {together.refusal}"
             )
         elif together is not None and together.worse:
-            one = together.worse[0]
+            difference = together.worse[0]
             reasons.append(
-                f"each change is sound alone, but not together with the others: {one.statement} {one.what}"
+                "each change is sound alone, but not together with the others: "
+                f"{difference.statement} {difference.what}"
             )
     return (Verdict.INCONCLUSIVE if reasons else Verdict.MET), reasons
 

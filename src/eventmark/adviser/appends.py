@@ -155,8 +155,8 @@ def _stream_id(statement: Statement, places: bytes, neighbour: int) -> str:
 
 
 def _template(row: Mapping[str, str | None]) -> Template:
-    found = {name: row.get(name) or otherwise for name, otherwise in _OTHERWISE.items()}
-    return Template(**found, payload_type=row.get("payload_type") or found["event_type"])
+    answers = {name: row.get(name) or otherwise for name, otherwise in _OTHERWISE.items()}
+    return Template(**answers, payload_type=row.get("payload_type") or answers["event_type"])
 
 
 def literal(text: str) -> str:

@@ -201,7 +201,7 @@ async def _batch_rate(store: EventStore, task: _Task, batch: int) -> float:
         stream = StreamId(
             tenant_id=first.tenant_id, aggregate_type=first.aggregate_type, aggregate_id=next(names)
         )
-        events = [_event(template[(appended + place) % len(template)]) for place in range(batch)]
+        events = [_event(template[(appended + number) % len(template)]) for number in range(batch)]
         await store.append_events(stream, events, expected_version=0)
         appended += batch
     return appended / seconds

@@ -122,8 +122,8 @@ class Trial:
     def is_quicker(self) -> bool:
         """Whether more appends are shown, by the second or by the processor's second, or quicker reads, and enough."""
         return any(
-            one is not None and one.is_above(1.0) and one.value >= WORTH_RATIO
-            for one in (self.rate, self.cpu, *self.reads.values())
+            ratio is not None and ratio.is_above(1.0) and ratio.value >= WORTH_RATIO
+            for ratio in (self.rate, self.cpu, *self.reads.values())
         )
 
     @property
@@ -131,8 +131,8 @@ class Trial:
         """Whether appends or reads are shown to be slower than is put up with."""
         least = 1 / WORTH_RATIO if self.candidate.by_time else 1.0
         return any(
-            one is not None and one.is_below(LEAST_RATIO.get(name, least))
-            for name, one in {"appends": self.rate, **self.reads}.items()
+            ratio is not None and ratio.is_below(LEAST_RATIO.get(name, least))
+            for name, ratio in {"appends": self.rate, **self.reads}.items()
         )
 
     @property

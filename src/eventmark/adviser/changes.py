@@ -68,7 +68,7 @@ def chosen_large(trials: Sequence[Trial]) -> list[Candidate]:
 
     A table made anew has the columns that it had before all changes: others are applied on top of it.
     """
-    worth = [one for one in trials if one.is_sound and one.is_quicker and not one.is_slower]
+    worth = [trial for trial in trials if trial.is_sound and trial.is_quicker and not trial.is_slower]
     best: dict[str, Trial] = {}
     for one in sorted(worth, key=lambda trial: -trial.mean_gain):
         best.setdefault(one.candidate.group or one.candidate.name, one)
@@ -160,17 +160,19 @@ def _rate(copies: Copies, trials: list[Trial]) -> None:
 
 def _try_large(copies: Copies, into: SchemaTrials) -> list[Trial]:
     """Changes that make the table anew, each on copies just made; they are the last of all trials."""
-    found = variants(copies.ask(read_subject, copies.changed))
-    for number, one in enumerate(found):
-        copies.progress("try variants", number, len(found))
-        if isinstance(one, Trial):
-            into.trials.append(one)
+    candidates = variants(copies.ask(read_subject, copies.changed))
+    for number, candidate in enumerate(candidates):
+        copies.progress("try variants", number, len(candidates))
+        if isinstance(candidate, Trial):
+            into.trials.append(candidate)
         elif not copies.effort.single_pairs:
-            into.trials.append(not_tried(one.kind, one.name, "the quick profile rebuilds no table"))
+            into.trials.append(
+                not_tried(candidate.kind, candidate.name, "the quick profile rebuilds no table")
+            )
         else:
-            into.trials.append(_try_variant(copies, one))
-    copies.progress("try variants", len(found), len(found))
-    return into.trials[len(into.trials) - len(found) :]
+            into.trials.append(_try_variant(copies, candidate))
+    copies.progress("try variants", len(candidates), len(candidates))
+    return into.trials[len(into.trials) - len(candidates) :]
 
 
 def _try_variant(copies: Copies, candidate: Candidate) -> Trial:

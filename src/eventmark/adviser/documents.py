@@ -128,7 +128,7 @@ def _risk(documents: Documents, apply: Sequence[str], *, as_json: bool) -> str:
 
 def _altered(documents: Documents, table: TableFacts, types: Mapping[str, str], storage: str) -> str:
     """The table rewritten in place, its documents made again, so that they are stored by the rules that hold then."""
-    changes = [_change(one, types.get(one.sql_type, one.sql_type)) for one in documents.of(table)]
+    changes = [_change(column, types.get(column.sql_type, column.sql_type)) for column in documents.of(table)]
     return f"alter table {quoted_name(table.name)} " + ", ".join(
         [*changes, *([f"set ({storage})"] if storage else [])]
     )

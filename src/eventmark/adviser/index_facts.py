@@ -124,7 +124,7 @@ def drop_candidates(
     """
     found = []
     for index in indexes:
-        others = [one for one in indexes if one.table == index.table and one is not index]
+        others = [other for other in indexes if other.table == index.table and other is not index]
         if _is_kept(index, others):
             continue
         twin = next((other for other in others if _makes_superfluous(other, index, named)), None)

@@ -126,4 +126,4 @@ def judged_by_reads(trial: Trial) -> Trial:
 
 def _searched(state: SchemaState, index: str) -> int:
     """In how many of the plans the index was searched."""
-    return sum(index in indexes_used(one.plan) for one in state.work.values() if one.plan)
+    return sum(index in indexes_used(case.plan) for case in state.work.values() if case.plan)

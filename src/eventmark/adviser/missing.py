@@ -49,15 +49,15 @@ def missing_indexes(
     """
     wanted: dict[tuple[str, tuple[str, ...]], list[tuple[str, float]]] = {}
     for (statement, _), case in work.items():
-        for table, found in _wanted(case.plan, columns):
-            if not any(one.table == table and _leads(one, found) for one in existing):
-                wanted.setdefault((table, found), []).append((statement, case.work["buffers"]))
+        for table, names in _wanted(case.plan, columns):
+            if not any(index.table == table and _leads(index, names) for index in existing):
+                wanted.setdefault((table, names), []).append((statement, case.work["buffers"]))
     proposals = [
         Proposal(
-            table=table, columns=found, statements=tuple(sorted({name for name, _ in by})), cases=len(by),
+            table=table, columns=names, statements=tuple(sorted({name for name, _ in by})), cases=len(by),
             pages=max(pages for _, pages in by),
         )
-        for (table, found), by in wanted.items()
+        for (table, names), by in wanted.items()
     ]  # fmt: skip
     return sorted(proposals, key=lambda proposal: (-proposal.pages, proposal.columns))[:PROPOSALS_MAX]
 
@@ -74,9 +74,9 @@ def _wanted(plan: Node, columns: Mapping[str, Sequence[str]]) -> Iterable[tuple[
         table = str(node.get("Relation Name", ""))
         if node["Node Type"] not in _SCANS or table not in columns or not (order or _throws_away(node)):
             continue
-        found = _columns_of(node, columns[table], order)
-        if found:
-            yield table, found
+        names = _columns_of(node, columns[table], order)
+        if names:
+            yield table, names
 
 
 def _throws_away(node: Mapping[str, Any]) -> bool:
@@ -109,8 +109,8 @@ def _columns_of(node: Node, columns: Sequence[str], order: Sequence[str]) -> tup
         for column in sorted(columns, key=lambda column: _place(column, condition))
         if _place(column, condition) >= 0
     ]
-    found = dict.fromkeys([*equal, *(sorted_by or ranged)])
-    return tuple(found)[:COLUMNS_MAX]
+    wanted = dict.fromkeys([*equal, *(sorted_by or ranged)])
+    return tuple(wanted)[:COLUMNS_MAX]
 
 
 def _place(column: str, condition: str) -> int:

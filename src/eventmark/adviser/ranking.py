@@ -71,7 +71,9 @@ def advice_on_schema(changes: SchemaTrials, use: ServerUse | None = None) -> lis
     if together is None or not is_worth(together):
         return []
     trials = {trial.candidate.name: trial for trial in changes.trials}
-    parts = [_of_trial(trials[one.name], use) for one in changes.chosen if one.name in trials]
+    parts = [
+        _of_trial(trials[candidate.name], use) for candidate in changes.chosen if candidate.name in trials
+    ]
     whole = _of_trial(together, use)
     if len(parts) == 1:
         # It was measured again as the whole of the advice, and longer
@@ -112,7 +114,7 @@ def counted(trial: Trial) -> str:
         before, after = trial.sizes_before.index_bytes, trial.sizes_after.index_bytes
         sentences.append(f"indexes {before / 2**20:.1f} to {after / 2**20:.1f} MiB")
     if trial.better:
-        least = min(trial.better, key=lambda one: one.factor)
+        least = min(trial.better, key=lambda difference: difference.factor)
         sentences.append(f"{len(trial.better)} plans do less, {least.statement} {least.what}")
     return ", ".join(sentences)
 
@@ -255,4 +257,4 @@ def _use(
 
 def found_wanting(advice: Sequence[Advised]) -> list[Advised]:
     """Of the advice, what concerns the store and its server."""
-    return [one for one in advice if not one.of_use]
+    return [advised for advised in advice if not advised.of_use]

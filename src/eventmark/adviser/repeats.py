@@ -20,16 +20,16 @@ def repeated_columns(rows: Rows, kept: Collection[str] = ()) -> dict[str, str]:
     """
     if len(rows) < ROWS_MIN:
         return {}
-    found: dict[str, str] = {}
+    repeats: dict[str, str] = {}
     names = list(rows[0])
     for index, name in enumerate(names):
         if name in kept or any(row[name] is None for row in rows):
             continue
-        sources = [one for one in names if one != name and one not in found]
+        sources = [other for other in names if other != name and other not in repeats]
         earlier = [source for source in sources if source in names[:index] or source in kept]
-        if said := _constant(rows, name) or _equal(rows, name, earlier) or _joined(rows, name, sources):
-            found[name] = said
-    return found
+        if reason := _constant(rows, name) or _equal(rows, name, earlier) or _joined(rows, name, sources):
+            repeats[name] = reason
+    return repeats
 
 
 def _constant(rows: Rows, name: str) -> str:
@@ -42,8 +42,8 @@ def _equal(rows: Rows, name: str, others: Sequence[str]) -> str:
 
 
 def _joined(rows: Rows, name: str, others: Sequence[str]) -> str:
-    for one, other in permutations(others, 2):
+    for first, other in permutations(others, 2):
         for separator in _SEPARATORS:
-            if all(row[name] == f"{row[one]}{separator}{row[other]}" for row in rows):
-                return f"{one} || {separator!r} || {other}"
+            if all(row[name] == f"{row[first]}{separator}{row[other]}" for row in rows):
+                return f"{first} || {separator!r} || {other}"
     return ""

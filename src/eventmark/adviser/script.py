@@ -29,7 +29,7 @@ def advice_script(
     ``first`` is said before all else. Not ``whole``: the trials were interrupted. What weakens the store stands in it
     as a comment, for it is a decision and no advice.
     """
-    parts = [one for one in advice if one.script and one.evidence != WHOLE]
+    parts = [advised for advised in advice if advised.script and advised.evidence != WHOLE]
     lines = [
         *_comment(first),
         f"-- Advice on store {_one_line(store)}, each change tried on a copy. Evidence: {_one_line(evidence)}.",

@@ -77,14 +77,15 @@ def advice_section(
         )
     gains: list[Row] = [
         [
-            float(place), one.what, one.gain, one.low, one.high, one.gained,
-            *([] if use is None else [None if one.server_time is None else f"{one.server_time:.0%}"]), one.saved,
+            float(rank), advised.what, advised.gain, advised.low, advised.high, advised.gained,
+            *([] if use is None else [None if advised.server_time is None else f"{advised.server_time:.0%}"]),
+            advised.saved,
         ]
-        for place, one in enumerate(advice, 1)
+        for rank, advised in enumerate(advice, 1)
     ]  # fmt: skip
     risks: list[Row] = [
-        [float(place), one.risk, one.evidence, "yes" if one.script else "no"]
-        for place, one in enumerate(advice, 1)
+        [float(rank), advised.risk, advised.evidence, "yes" if advised.script else "no"]
+        for rank, advised in enumerate(advice, 1)
     ]
     weighed = () if use is None else ("server's time saved",)
     named = columns("rank", "what to do", *RATE_COLUMNS, "measured in", *weighed, "also")
@@ -105,7 +106,7 @@ def first_of_all(ordering: str) -> str:
 
 def _headline(wanting: Sequence[Advised]) -> str:
     """How many changes there are, and what the first of them, which holds all, brings."""
-    parts = [one for one in wanting if one.evidence != WHOLE]
+    parts = [advised for advised in wanting if advised.evidence != WHOLE]
     best = wanting[0]
     gain = f": {gain_text(best)}" if best.gain and best.gain >= 1 else f": {best.saved}" if best.saved else ""
     many = (
@@ -121,7 +122,7 @@ def _said_of(changes: SchemaTrials) -> list[str]:
     alike = {APPENDS: changes.alike, **changes.reads_alike}
     sentences = [
         "Control, one unchanged copy against the other: "
-        + ", ".join(f"{name} {one}" for name, one in alike.items()) + "."
+        + ", ".join(f"{name} {ratio}" for name, ratio in alike.items()) + "."
     ]  # fmt: skip
     together = changes.together
     if together is not None and not together.refusal:
@@ -146,9 +147,9 @@ def _said_of_whole(trial: Trial, beginning: str) -> list[str]:
 
 def _gains(advice: Sequence[Advised]) -> list[Chart]:
     points = [
-        Point(x=one.what, y=one.gain, low=one.low, high=one.high)
-        for one in advice
-        if one.gain is not None and one.gained == "appends/s"
+        Point(x=advised.what, y=advised.gain, low=advised.low, high=advised.high)
+        for advised in advice
+        if advised.gain is not None and advised.gained == "appends/s"
     ]
     if not points:
         return []
@@ -161,13 +162,13 @@ def index_section(changes: SchemaTrials) -> Section:
     """Every index with its use, then what was tried."""
     use: list[Row] = [
         [
-            one.name,
-            one.bytes / 2**20,
-            float(one.scans),
-            one.wal_share,
-            one.definition,
+            use.name,
+            use.bytes / 2**20,
+            float(use.scans),
+            use.wal_share,
+            use.definition,
         ]
-        for one in sorted(changes.use, key=lambda one: (-one.scans, one.name))
+        for use in sorted(changes.use, key=lambda use: (-use.scans, use.name))
     ]
     tried = [trial for trial in changes.trials if trial.candidate.kind == "index"]
     return Section(
@@ -260,9 +261,9 @@ def _trial_tables(trials: Sequence[Trial], title: str) -> list[Table]:
 def _read_table(trials: Sequence[Trial]) -> list[Table]:
     """How fast reads and appends are with each change that was timed for both."""
     rows: list[Row] = [
-        [trial.candidate.name, name, one.value, *one.bounds]
+        [trial.candidate.name, name, gain.value, *gain.bounds]
         for trial in trials
-        for name, one in trial.gains.items()
+        for name, gain in trial.gains.items()
         if trial.reads
     ]
     if not rows:
@@ -307,7 +308,7 @@ def figures_of(
     """For comparison: how much was found, what it brings, and what an append costs as the store is."""
     figures = {
         "advice_count": Figure(
-            value=float(sum(one.evidence != WHOLE for one in found_wanting(advice))),
+            value=float(sum(advised.evidence != WHOLE for advised in found_wanting(advice))),
             unit="changes",
             better="less",
         )

@@ -49,11 +49,11 @@ def searched_indexes(work: Mapping[CaseKey, CaseWork]) -> dict[str, frozenset[st
     """The indexes that each operation which reads searches, by any of its statement's plans."""
     of_statement = {OPERATIONS[name].statement: name for name in READS}
     of_statement[_TENANTS_BATCH] = of_statement["stream_events"]
-    found: dict[str, set[str]] = {}
+    used: dict[str, set[str]] = {}
     for (statement, _), case in work.items():
         if statement in of_statement and case.plan:
-            found.setdefault(of_statement[statement], set()).update(_indexes(case.plan))
-    return {name: frozenset(indexes) for name, indexes in found.items()}
+            used.setdefault(of_statement[statement], set()).update(_indexes(case.plan))
+    return {name: frozenset(indexes) for name, indexes in used.items()}
 
 
 def server_use(result: RunResult, events_table: str, searched: Mapping[str, Collection[str]]) -> ServerUse:

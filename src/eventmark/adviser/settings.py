@@ -96,7 +96,7 @@ def try_settings(copies: Copies, into: SettingTrials) -> None:
 def setting_candidates(current: Mapping[str, tuple[str, Sequence[str]]]) -> list[SettingTrial]:
     """The settings that stand at a value worth leaving, by the current values and what else each may be."""
     allowed = current["wal_compression"][1]
-    compression = next((one for one in ("lz4", "zstd", "pglz", "on") if one in allowed), "on")
+    compression = next((method for method in ("lz4", "zstd", "pglz", "on") if method in allowed), "on")
     wanted = (
         SettingTrial(
             name="wal_compression", now="off", value=compression, reason="smaller page images after a checkpoint",
@@ -122,7 +122,7 @@ def setting_candidates(current: Mapping[str, tuple[str, Sequence[str]]]) -> list
             weakens="durability: appends that were acknowledged may be lost in a crash",
         ),
     )  # fmt: skip
-    return [one for one in wanted if current.get(one.name, ("", ()))[0] == one.now]
+    return [setting for setting in wanted if current.get(setting.name, ("", ()))[0] == setting.now]
 
 
 def _not_tried(current: Mapping[str, tuple[str, Sequence[str]]], copy_mib: int) -> list[SettingTrial]:

@@ -146,7 +146,7 @@ def compared(
         sizes_after=sizes_after,
         worse=tuple(worse_cases(before.work, after.work, writes=not candidate.adds_work, wider=wider)),
         better=tuple(better_cases(before.work, after.work)),
-        compared=sum(not one.refusal for one in before.work.values()),
+        compared=sum(not case.refusal for case in before.work.values()),
     )
 
 

@@ -76,14 +76,18 @@ async def different_rows(
     await transaction.start()
     try:
         for number, template in enumerate(_as_sent(copies)):
-            one, written = await _appended(copies, connection, template, number)
+            appended, written = await _appended(copies, connection, template, number)
             two, _ = await _appended(copies, connection, template, number)
             savepoint = connection.transaction()
             await savepoint.start()
             await apply(connection, copies.changed, candidate.apply)
             without, written_without = await _appended(copies, connection, template, number)
             await savepoint.rollback()
-            names = [name for name in one if one[name] == two.get(name) and one[name] != without.get(name)]
+            names = [
+                name
+                for name in appended
+                if appended[name] == two.get(name) and appended[name] != without.get(name)
+            ]
             if names:
                 return f"without it, {', '.join(names)} of {table.name} would differ: let append_events.sql fill it"
             if written != written_without:

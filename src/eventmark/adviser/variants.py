@@ -77,7 +77,9 @@ class Subject:
         values: Mapping[str, str] | None = None,
     ) -> tuple[str, ...]:
         """The table made anew otherwise, its rows in the log's order."""
-        log = [self.columns[one] for one in ("transaction_id", "global_sequence_id") if one in self.columns]
+        log = [
+            self.columns[name] for name in ("transaction_id", "global_sequence_id") if name in self.columns
+        ]
         return rebuild_statements(
             self.table, self.indexes, order=order, partitioning=partitioning, values=values, rows_by=log
         )
@@ -152,7 +154,7 @@ async def _read_documents(
         events,
         *(other for other in others if any(column.sql_type == "jsonb" for column in other.columns)),
     ]
-    columns = {definition.columns[one] for one in ("payload", "metadata") if one in definition.columns}
+    columns = {definition.columns[name] for name in ("payload", "metadata") if name in definition.columns}
     jsonb = {column.name for table in tables for column in table.columns if column.sql_type == "jsonb"}
     lengths = " + ".join(
         f"coalesce(octet_length({quoted_name(column.name)}{'' if column.sql_type == 'bytea' else '::text'}), 0)"
@@ -203,7 +205,7 @@ def _compression(subject: Subject) -> Candidate | Trial:
     kind, name = "compression", "compress long values by lz4"
     if "lz4" not in subject.compression_methods:
         return not_tried(kind, name, "the server was built without lz4")
-    documents = {subject.columns[one] for one in ("payload", "metadata") if one in subject.columns}
+    documents = {subject.columns[name] for name in ("payload", "metadata") if name in subject.columns}
     methods = {"l": "lz4", "p": "pglz"}
     changed = [
         column
@@ -223,7 +225,7 @@ def _compression(subject: Subject) -> Candidate | Trial:
     ]
     return Candidate(
         kind=kind, name=name, reason="documents are compressed by pglz, which takes more of the processor",
-        apply=subject.rebuilt(order=order, values={one.name: _anew(one) for one in changed}),
+        apply=subject.rebuilt(order=order, values={column.name: _anew(column) for column in changed}),
         script=script, risk="rows that are stored stay as they are; lz4 may take a little more room",
         level=subject.level, group=REBUILT,
     )  # fmt: skip
@@ -253,7 +255,7 @@ def _fillfactor(subject: Subject) -> Candidate | Trial:
 def _order(subject: Subject) -> Candidate | Trial:
     kind, name = "column order", "columns ordered by alignment"
     order = best_order(subject.table.columns)
-    now, then = (_mean_bytes(one, subject.sizes) for one in (subject.table.columns, order))
+    now, then = (_mean_bytes(columns, subject.sizes) for columns in (subject.table.columns, order))
     text = f"a row's values take {now:.1f} bytes, and {then:.1f} in the order that aligns best"
     if now - then < SAVED_BYTES_MIN:
         return not_tried(kind, name, f"{text}: nothing to be gained")

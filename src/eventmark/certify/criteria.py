@@ -112,7 +112,11 @@ def verdict_of(found: Iterable[Criterion], done: Done) -> tuple[Verdict, list[st
     corpus = next((part.corpus for part in done.parts.values() if part.corpus is not None), None)
     audit = [] if corpus is None else corpus.audit
     return overall([
-        *((one.question, one.verdict, one.reason) for one in found if one.verdict is not None),
+        *(
+            (criterion.question, criterion.verdict, criterion.reason)
+            for criterion in found
+            if criterion.verdict is not None
+        ),
         *((f"corpus, {one.name}", one.verdict, f"{one.observed}, expected {one.expected}") for one in audit),
     ])  # fmt: skip
 
@@ -130,7 +134,7 @@ def _answered(question: Question, done: Done) -> Criterion:
         for one in (*look(part, done.parts[part]), *_doubts(part, done.parts[part], timed=question.timed))
     ]
     verdict, reason, remedy = _verdict(question, seen, done)
-    first = next((one for one in seen if one.verdict is verdict), seen[0] if seen else None)
+    first = next((finding for finding in seen if finding.verdict is verdict), seen[0] if seen else None)
     tells = {_told_by(part, done): tell for part, tell in question.tells.items()}
     told = [tell(done.parts[part]) for part, tell in tells.items() if part in done.parts]
     asked = question.in_use if question.in_use and done.ruled_out else question.text
@@ -161,8 +165,8 @@ def _verdict(question: Question, seen: Sequence[Seen], done: Done) -> tuple[Verd
         return Verdict.INCONCLUSIVE, "nothing was measured", ""
     if worst is Verdict.MET:
         return worst, "", ""
-    first, *more = [one for one in seen if one.verdict is worst]
-    remedy = next((one.remedy for one in (first, *more) if one.remedy), "")
+    first, *more = [finding for finding in seen if finding.verdict is worst]
+    remedy = next((finding.remedy for finding in (first, *more) if finding.remedy), "")
     return worst, f"{first.what}: {first.seen}" + (f"; and {len(more)} more" if more else ""), remedy
 
 
@@ -178,18 +182,20 @@ def _doubts(part: Part, result: RunResult, *, timed: bool) -> Iterator[Seen]:
 
 def _orderings(part: Part, result: RunResult) -> Iterator[Seen]:
     """What was lost comes first. A control that was not caught takes the certainty out of what was met."""
-    for one in judged(result.orderings):
-        broken = [finding for finding in one.findings if finding.verdict is Verdict.BROKEN]
+    for ordering in judged(result.orderings):
+        broken = [finding for finding in ordering.findings if finding.verdict is Verdict.BROKEN]
         for found in sorted(broken, key=lambda found: not found.observed.startswith(LOST)):
             yield Seen(
-                what=one.ordering,
+                what=ordering.ordering,
                 verdict=found.verdict,
                 seen=found.observed,
                 remedy=found.remedy,
                 evidence="orderings",
             )
         if not broken:
-            yield Seen(what=one.ordering, verdict=one.verdict, seen=one.reason, evidence="orderings")
+            yield Seen(
+                what=ordering.ordering, verdict=ordering.verdict, seen=ordering.reason, evidence="orderings"
+            )
     if result.verdict is Verdict.INCONCLUSIVE:
         yield Seen(what=part, verdict=result.verdict, seen="; ".join(result.reasons), evidence="orderings")
 

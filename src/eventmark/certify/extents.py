@@ -95,7 +95,9 @@ def extents_of(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
     extents: Mapping[Part, Sequence[Extent]] = {
         Part.VERIFY: _verify(ground), Part.OPERATIONS: _operations(ground), Part.CLIFFS: _cliffs(ground),
         Part.LOAD: [_load(seconds) for seconds in (10.0, 30.0, 60.0)],
-        Part.CAPACITY: [_capacity(*one) for one in ((0.5, 2.0, 5.0, 8), (2.0, 15.0, 40.0, 12), (5.0, 30.0, 120.0, 16))],
+        Part.CAPACITY: [
+            _capacity(*effort) for effort in ((0.5, 2.0, 5.0, 8), (2.0, 15.0, 40.0, 12), (5.0, 30.0, 120.0, 16))
+        ],
         Part.SWEEP: [
             _sweep(SWEPT, 0.6), _sweep(SWEPT, 1.5), _sweep(SERVED, 1.5), _sweep(SERVED, 3.0),
         ],
@@ -232,9 +234,10 @@ def _growth(ground: CommonGround) -> Sequence[Extent]:
             _grown(ground, first, volumes, "short")
             for volumes in ((largest,), volumes_of(first, str(largest)))
         ]
-    decided_s = min((one.seconds for one in extents if one.decides), default=math.inf)
+    decided_s = min((extent.seconds for extent in extents if extent.decides), default=math.inf)
     return sorted(
-        (one for one in extents if one.decides or one.seconds < decided_s), key=lambda one: one.seconds
+        (extent for extent in extents if extent.decides or extent.seconds < decided_s),
+        key=lambda extent: extent.seconds,
     )
 
 

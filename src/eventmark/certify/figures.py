@@ -14,11 +14,14 @@ _GROWTH, _INFLATION, _DROP = "_p95_growth", "inflation[", "drop index "
 
 
 def lost_figure(verify: RunResult) -> str:
-    found = judged(verify.orderings)
-    if not found:
+    orderings = judged(verify.orderings)
+    if not orderings:
         return ""
-    lost, committed = sum(one.lost for one in found), sum(one.committed for one in found)
-    return f"{lost:,} lost of {committed:,} events (over {sum(one.consumers for one in found)} consumers)"
+    lost, committed = (
+        sum(ordering.lost for ordering in orderings),
+        sum(ordering.committed for ordering in orderings),
+    )
+    return f"{lost:,} lost of {committed:,} events (over {sum(ordering.consumers for ordering in orderings)} consumers)"
 
 
 def load_figure(load: RunResult) -> str:
@@ -31,13 +34,13 @@ def load_figure(load: RunResult) -> str:
 
 
 def capacity_figure(capacity: RunResult) -> str:
-    found = capacity.figures.get("capacity_appended_events_per_s")
-    return f"every target holds up to {found.value:,.0f} events/s" if found else ""
+    figure = capacity.figures.get("capacity_appended_events_per_s")
+    return f"every target holds up to {figure.value:,.0f} events/s" if figure else ""
 
 
 def streaming_figure(result: RunResult) -> str:
-    found = {name: operation for name, operation in result.operations.items() if name.startswith(STREAMING)}
-    worst = _furthest(found)
+    streams = {name: operation for name, operation in result.operations.items() if name.startswith(STREAMING)}
+    worst = _furthest(streams)
     return against_target(*worst) if worst else ""
 
 
@@ -49,8 +52,8 @@ def plans_figure(result: RunResult) -> str:
 
 
 def cliffs_figure(cliffs: RunResult) -> str:
-    found = cliffs.figures.get("plan_cliffs")
-    return "" if found is None else f"{found.value:.0f} plan cliff{'' if found.value == 1 else 's'}"
+    figure = cliffs.figures.get("plan_cliffs")
+    return "" if figure is None else f"{figure.value:.0f} plan cliff{'' if figure.value == 1 else 's'}"
 
 
 def costliest_index(advice: RunResult) -> str:
@@ -65,11 +68,11 @@ def costliest_index(advice: RunResult) -> str:
 
 
 def memory_figure(soak: RunResult) -> str:
-    found = soak.figures.get("server_memory_slope")
+    figure = soak.figures.get("server_memory_slope")
     return (
         ""
-        if found is None
-        else f"the server's processes {found.value:+.3g} MiB an hour{_interval(found, '+.3g')}"
+        if figure is None
+        else f"the server's processes {figure.value:+.3g} MiB an hour{_interval(figure, '+.3g')}"
     )
 
 
@@ -114,8 +117,8 @@ def stress_figure(stress: RunResult) -> str:
 
 def grown_to(scale: RunResult) -> int:
     """The largest volume that was measured."""
-    found = scale.figures.get(LARGEST_VOLUME)
-    return 0 if found is None else int(found.value)
+    figure = scale.figures.get(LARGEST_VOLUME)
+    return 0 if figure is None else int(figure.value)
 
 
 def peaks(sweep: RunResult) -> Iterator[tuple[str, float, float, Limit]]:

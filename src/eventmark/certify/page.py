@@ -24,7 +24,7 @@ def whole_result(
     answers = criteria(done)
     verdict, reasons = verdict_of(answers, done)
     parts = done.parts
-    first = next((parts[one] for one in (Part.OPERATIONS, *Part) if one in parts), None)
+    first = next((parts[part] for part in (Part.OPERATIONS, *Part) if part in parts), None)
     environment = environment_of(job, []) if first is None else first.environment
     alone = parts.get(Part.OPERATIONS)
     return RunResult(
@@ -47,8 +47,8 @@ def whole_result(
         orderings=parts[Part.VERIFY].orderings if Part.VERIFY in parts else [],
         figures={
             name if part is Part.OPERATIONS else f"{part}: {name}": figure
-            for part, one in parts.items()
-            for name, figure in one.figures.items()
+            for part, result in parts.items()
+            for name, figure in result.figures.items()
         },
         sections=[
             section
@@ -113,16 +113,17 @@ def _phases(parts: Mapping[Part, RunResult]) -> list[Phase]:
 def _series(parts: Mapping[Part, RunResult]) -> list[Series]:
     """Those of the machine and the server, one after the other; a part's own are in its file."""
     joined: dict[tuple[str, str], Series] = {}
-    common = [{(one.name, one.unit) for one in parts[part].series} for part in parts]
+    common = [{(series.name, series.unit) for series in parts[part].series} for part in parts]
     shared = set.intersection(*common) if common else set()
     for part, start_s in _offsets(parts).items():
-        for one in parts[part].series:
-            key = (one.name, one.unit)
+        for series in parts[part].series:
+            key = (series.name, series.unit)
             if key not in shared:
                 continue
-            before = joined.get(key, Series(name=one.name, unit=one.unit, at_s=[], values=[]))
+            before = joined.get(key, Series(name=series.name, unit=series.unit, at_s=[], values=[]))
             joined[key] = Series(
-                name=one.name, unit=one.unit, at_s=[*before.at_s, *(round(at + start_s, 3) for at in one.at_s)],
-                values=[*before.values, *one.values],
+                name=series.name, unit=series.unit,
+                at_s=[*before.at_s, *(round(at + start_s, 3) for at in series.at_s)],
+                values=[*before.values, *series.values],
             )  # fmt: skip
     return list(joined.values())

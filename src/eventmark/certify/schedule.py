@@ -31,21 +31,21 @@ def chosen_extents(
     """
     chosen: dict[Part, int] = {}
 
-    def enlarge(part: Part, place: int) -> bool:
+    def enlarge(part: Part, size: int) -> bool:
         """Whether there is room for it."""
-        if not seconds.get(part) or place >= len(seconds[part]):
+        if not seconds.get(part) or size >= len(seconds[part]):
             return False
-        larger = {**chosen, part: place}
+        larger = {**chosen, part: size}
         if left_over_s(seconds, larger, time_s) < 0:
             return False
-        chosen[part] = place
+        chosen[part] = size
         return True
 
     for part in PRIORITY:
         enlarge(part, 0)
-    for part, place in ((part, (decides or {}).get(part, 0)) for part in PRIORITY if part in chosen):
-        if place:
-            enlarge(part, place)
+    for part, size in ((part, (decides or {}).get(part, 0)) for part in PRIORITY if part in chosen):
+        if size:
+            enlarge(part, size)
     enlarged = True
     while enlarged:
         turn = [enlarge(part, chosen[part] + 1) for part in PRIORITY if part in chosen]
@@ -55,7 +55,7 @@ def chosen_extents(
 
 def left_over_s(seconds: Mapping[Part, Sequence[float]], chosen: Mapping[Part, int], time_s: float) -> float:
     """What the chosen extents leave of the time."""
-    return time_s - sum(seconds[part][place] for part, place in chosen.items())
+    return time_s - sum(seconds[part][size] for part, size in chosen.items())
 
 
 def least_s(seconds: Mapping[Part, Sequence[float]]) -> float:

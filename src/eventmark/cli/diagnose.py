@@ -34,12 +34,12 @@ def doctor(
 
     settings = (options or CorpusOptions()).settings(**({"server": dsn} if dsn else {}))
     corpus = corpus_of(settings)
-    with running_server(settings) as (server, place):
-        findings = examine(server, place, estimated_bytes(corpus))
+    with running_server(settings) as (server, directory):
+        findings = examine(server, directory, estimated_bytes(corpus))
         stall = ask(server.dsn, find_stall)
     screen.print(f"{server.kind} PostgreSQL {server.version}, {server.address}")
     if server.tuning:
-        rows: list[Row] = [[one.name, one.value, one.reason] for one in server.tuning]
+        rows: list[Row] = [[setting.name, setting.value, setting.reason] for setting in server.tuning]
         screen.print(
             render_table(Table(title="tuning", columns=columns("setting", "value", "reason"), rows=rows))
         )
@@ -68,10 +68,10 @@ def report(
     out: Annotated[Path | None, Parameter(help="Folder for the reports [the result's own].")] = None,
 ) -> int:
     """Show a RESULT (result.json) again, and write its reports anew."""
-    found = read_result(result)
+    result_read = read_result(result)
     directory = out or result.parent
     check_writable(directory)
-    written = write_reports(found, directory)
-    screen.print(render_terminal(found))
+    written = write_reports(result_read, directory)
+    screen.print(render_terminal(result_read))
     screen.print(", ".join(str(path) for path in written.values()))
-    return exit_code(found.verdict)
+    return exit_code(result_read.verdict)

@@ -75,12 +75,12 @@ def compare(
     """
     settings = load_settings({"slowdown": slowdown, "fail_on": fail_on, "summary": summary})
     fail_on_it = fail_on_of(settings.fail_on)
-    found = read_result(candidate)
+    candidate_result = read_result(candidate)
     comparison = compare_results(
-        read_result(base), found, base_file=str(base), candidate_file=str(candidate),
+        read_result(base), candidate_result, base_file=str(base), candidate_file=str(candidate),
         slowdown=parse_share(settings.slowdown), across_schemas=across_schemas,
     )  # fmt: skip
-    result = result_of(found, comparison, command=command_line(), fail_on=fail_on_it)
+    result = result_of(candidate_result, comparison, command=command_line(), fail_on=fail_on_it)
     _show(result, encode_comparison(comparison), "comparison.json", out, replace(settings, json=json))
     return comparison_exit_code(result.verdict, fail_on_it)
 

@@ -154,7 +154,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
     try:
         with (
             chosen_cluster(settings) as cluster,
-            running_server(settings, keep=keep) as (server, place),
+            running_server(settings, keep=keep) as (server, directory),
             on_cluster(cluster, server, settings.store),
             _schema_of(settings, server, definition),
         ):
@@ -167,7 +167,7 @@ def job_of(settings: Settings, *, keep: bool = False, there: bool = False) -> It
                 profile=profile,
                 targets=targets,
                 command=command_line(),
-                place=place,
+                place=directory,
                 with_floors=settings.baselines,
                 replace=settings.replace,
                 aged=settings.aged,
@@ -213,11 +213,11 @@ def tell_what_stays(settings: Settings, server: Server, kept: Sequence[Kept] = (
     if server.ours:
         return
     shown = console if settings.json else screen
-    for one in kept:
-        size = f"{one.events:,} events, {one.size_bytes / 2**20:,.0f} MiB"
-        remove = f"eventmark admin drop --schema {one.schema} --server {server.address}"
+    for kept_here in kept:
+        size = f"{kept_here.events:,} events, {kept_here.size_bytes / 2**20:,.0f} MiB"
+        remove = f"eventmark admin drop --schema {kept_here.schema} --server {server.address}"
         shown.print(
-            f"Left on the server: schema {one.schema} ({size}). The next run reuses it; remove it with: {remove}",
+            f"Left on the server: schema {kept_here.schema} ({size}). The next run reuses it; remove it with: {remove}",
             soft_wrap=True,
         )  # fmt: skip
     if not kept:

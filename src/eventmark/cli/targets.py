@@ -63,4 +63,4 @@ def _rows(definition: StoreDefinition, settings: Settings, chosen: Mapping[str, 
 
 def _first(name: str, sources: Iterable[tuple[Mapping[str, Target], str]]) -> str:
     """Who set its target."""
-    return next((source for found, source in sources if name in found), "")
+    return next((source for named, source in sources if name in named), "")

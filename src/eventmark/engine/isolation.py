@@ -122,18 +122,18 @@ async def check_tenant_functions(
 
 
 def _definition(statement: Statement, schema: str, columns: Iterable[asyncpg.Attribute]) -> str:
-    place = [parameter.name for parameter in statement.parameters].index(_TENANT) + 1
+    number = [parameter.name for parameter in statement.parameters].index(_TENANT) + 1
     return _FUNCTION.format(
         name=f"{quoted_schema(schema)}.{_function_name(statement)}",
         parameters=", ".join(parameter.sql_type for parameter in statement.parameters),
         columns=", ".join(f'"{c.name}" {_type_name(c.type)}' for c in columns),
-        tenant=f"${place}",
+        tenant=f"${number}",
         statement=statement.sql(schema),
     )
 
 
-def _type_name(found: asyncpg.Type) -> str:
+def _type_name(column_type: asyncpg.Type) -> str:
     """Quoted; the driver writes an array's name with brackets."""
-    whole: str = found.name
+    whole: str = column_type.name
     name = whole.removesuffix("[]")
-    return f'"{found.schema}"."{name}"' + "[]" * (name != whole)
+    return f'"{column_type.schema}"."{name}"' + "[]" * (name != whole)

@@ -42,12 +42,12 @@ class Migration:
 @cache
 def migrations() -> tuple[Migration, ...]:
     """Every migration in its order; the first is the schema as it once began. Numbers have no gap."""
-    found = []
+    steps = []
     for path in sorted(MIGRATIONS_DIRECTORY.glob("*.sql")):
         match = _FILE_NAME.fullmatch(path.name)
         assert match, f"{path.name} is not NNNN_name.sql"
         marker_script, _, engine_script = path.read_text(encoding="utf-8").partition(_ENGINE_PART)
-        found.append(
+        steps.append(
             Migration(
                 number=int(match["number"]),
                 path=path,
@@ -55,8 +55,8 @@ def migrations() -> tuple[Migration, ...]:
                 engine_script=engine_script,
             )
         )
-    assert [migration.number for migration in found] == list(range(1, len(found) + 1)), "a number is amiss"
-    return tuple(found)
+    assert [migration.number for migration in steps] == list(range(1, len(steps) + 1)), "a number is amiss"
+    return tuple(steps)
 
 
 async def migrate_schema(connection: asyncpg.Connection[Any], schema: str) -> tuple[int, int]:

@@ -37,10 +37,12 @@ def schema_script(payload: str) -> str:
 
 async def stored_payload_type(connection: asyncpg.Connection[Any], schema: str) -> str:
     """The type of the column. Raises ``CannotRunError`` for one that the engine's statements do not write."""
-    found: str | None = await connection.fetchval(_COLUMN_TYPE, f"{quoted_schema(schema)}.domain_events")
-    if found is None or found not in STORAGE:
+    column_type: str | None = await connection.fetchval(
+        _COLUMN_TYPE, f"{quoted_schema(schema)}.domain_events"
+    )
+    if column_type is None or column_type not in STORAGE:
         raise CannotRunError(
-            f"the column payload of {schema}.domain_events is {found or 'not there'}",
+            f"the column payload of {schema}.domain_events is {column_type or 'not there'}",
             remedy=f"the engine reads and writes {' and '.join(STORAGE)}",
         )
-    return found
+    return column_type

@@ -91,16 +91,16 @@ class Reads:
             places = await self.read(f"locate_{name}", *arguments)
             if not places:
                 raise
-            place = places[0]
+            row = places[0]
             raise UnreadableEventError(
-                f"event {place.event_id} (number {place.sequence_number} of aggregate {place.aggregate_id!r} of "
-                f"tenant {place.tenant_id!r}): {error.message}",
+                f"event {row.event_id} (number {row.sequence_number} of aggregate {row.aggregate_id!r} of "
+                f"tenant {row.tenant_id!r}): {error.message}",
                 remedy="take its content out: eventmark admin redact",
-                event_id=place.event_id,
-                tenant_id=place.tenant_id,
-                aggregate_id=place.aggregate_id,
-                sequence_number=place.sequence_number,
-                global_sequence=place.global_sequence,
+                event_id=row.event_id,
+                tenant_id=row.tenant_id,
+                aggregate_id=row.aggregate_id,
+                sequence_number=row.sequence_number,
+                global_sequence=row.global_sequence,
             ) from error
 
     async def read(self, name: str, *arguments: object, is_bounded: bool = True) -> list[EventRecord]:
@@ -113,8 +113,8 @@ class Reads:
     async def fetch(self, name: str, *arguments: object, bytes_max: int | None = None) -> list[Any]:
         pool = self._pool
         try:
-            place = self._tenant_places.get(name)
-            session = await pool.acquire(NO_TENANT if place is None else str(arguments[place]))
+            index = self._tenant_places.get(name)
+            session = await pool.acquire(NO_TENANT if index is None else str(arguments[index]))
         except DRIVER_ERRORS as error:
             raise StoreUnavailableError(f"no connection to the server: {reason_of(error)}") from error
         try:

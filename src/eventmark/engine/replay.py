@@ -42,9 +42,9 @@ async def replay_aggregate(
     be read, one that ``restore`` fails on with any exception, and one beyond its stream's end. Raises what
     ``load_aggregate`` raises, and what ``apply`` does.
     """
-    found = await _usable_snapshot(store, tenant_id, aggregate_id, restore, revisions)
-    if found is not None:
-        state, version = found
+    usable = await _usable_snapshot(store, tenant_id, aggregate_id, restore, revisions)
+    if usable is not None:
+        state, version = usable
         # With the snapshot's own event, to see that the stream reaches as far.
         first, *following = await store.load_aggregate(tenant_id, aggregate_id, from_sequence=version) or (
             None,

@@ -145,10 +145,10 @@ async def create_marked_schema(
 
 async def schema_exists(connection: asyncpg.Connection[Any], schema: str) -> bool:
     """Whether a schema of this name is there, marked or not."""
-    found: bool = await connection.fetchval(
+    exists: bool = await connection.fetchval(
         "select exists (select from pg_namespace where nspname = $1)", schema
     )
-    return found
+    return exists
 
 
 async def read_marker(connection: asyncpg.Connection[Any], schema: str) -> Marker | None:
@@ -196,11 +196,11 @@ def _other_version(schema: str, row: asyncpg.Record) -> CannotRunError:
 
 async def events_are_ahead(connection: asyncpg.Connection[Any], schema: str) -> bool:
     """Whether there are events, among those the role may see, of transactions this server has not come to."""
-    found: bool = await connection.fetchval(
+    exists: bool = await connection.fetchval(
         f"select exists (select from {quoted_schema(schema)}.domain_events"
         " where transaction_id >= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))"
     )
-    return found
+    return exists
 
 
 async def check_transaction_ids(

@@ -119,8 +119,8 @@ def _effects(base: OperationResult, candidate: OperationResult, confidence: floa
     effects = {}
     for name in QUANTILES:
         sides = [
-            [value for fork in one.forks if (value := getattr(fork, f"{name}_ms")) > 0]
-            for one in (base, candidate)
+            [value for fork in side_figure.forks if (value := getattr(fork, f"{name}_ms")) > 0]
+            for side_figure in (base, candidate)
         ]
         if all(sides):
             effects[name] = ratio_effect(*sides, confidence=confidence)
@@ -168,7 +168,9 @@ def _said(name: str, effect: RatioEffect) -> str:
 
 def _slower_share(base: OperationResult, candidate: OperationResult) -> float | None:
     try:
-        sides = [LatencyHistogram.decode(one.histogram).recorded() for one in (base, candidate)]
+        sides = [
+            LatencyHistogram.decode(side_figure.histogram).recorded() for side_figure in (base, candidate)
+        ]
     except UsageError:
         return None
     if any(not len(values) for values, _ in sides):
@@ -205,7 +207,7 @@ def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[Cha
         return ChangeOutcome.NOT_COMPARED, "neither direction is better, or there is no ratio"
     worse, better = (candidate, base) if candidate.better == "less" else (base, candidate)
     ratio = worse.value / better.value
-    bounds = [_log_width(one) for one in (base, candidate)]
+    bounds = [_log_width(side_figure) for side_figure in (base, candidate)]
     if any(bound is None for bound in bounds):
         return (
             ChangeOutcome.CANNOT_TELL,

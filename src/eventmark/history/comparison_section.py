@@ -58,7 +58,9 @@ def comparison_section(comparison: Comparison, fail_on: FailOn = FailOn.ANY) -> 
         text=_text(comparison, fail_on),
         findings=_findings(comparison),
         tables=[
-            one for one in (_operations(comparison), _counters(comparison), _plans(comparison)) if one.rows
+            counter
+            for counter in (_operations(comparison), _counters(comparison), _plans(comparison))
+            if counter.rows
         ],
         charts=[chart for chart in [_chart(comparison)] if chart.points],
     )
@@ -111,7 +113,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
     findings += [
         Finding(
             name=f"work of {name}", verdict=Verdict.BROKEN,
-            observed="; ".join(one.said for one in change.more_work), expected="no more work than before",
+            observed="; ".join(counter.said for counter in change.more_work), expected="no more work than before",
             remedy="see the statement's plan on both sides",
         )
         for name, change in comparison.operations.items()
@@ -176,12 +178,13 @@ def _counters(comparison: Comparison) -> Table:
     changes = [
         (name, counter) for name, change in comparison.operations.items() for counter in change.counters
     ]
-    changed = [(name, one) for name, one in changes if one.change is not Change.SAME]
+    changed = [(name, counter) for name, counter in changes if counter.change is not Change.SAME]
     return Table(
         title="Work per call that changed",
         columns=columns("operation", "counter", "before", "now", "change", "tolerance"),
         rows=[
-            [name, one.name, one.base, one.candidate, one.change.value, one.tolerance] for name, one in changed
+            [name, counter.name, counter.base, counter.candidate, counter.change.value, counter.tolerance]
+            for name, counter in changed
         ],
         note=f"{len(changes) - len(changed)} of {len(changes)} counters are the same within their tolerances.",
     )  # fmt: skip

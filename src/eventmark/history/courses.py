@@ -45,11 +45,11 @@ class Course:
         measured = set(self.places)
         return [
             run
-            for place, run in enumerate(self.runs)
-            if first < place < last
-            and place not in measured
+            for index, run in enumerate(self.runs)
+            if first < index < last
+            and index not in measured
             and self.name not in run.unjudged
-            and (self.name in run.blanks or place >= len(self.runs) - recent)
+            and (self.name in run.blanks or index >= len(self.runs) - recent)
         ]
 
 

@@ -37,8 +37,8 @@ def read_jmh(path: Path) -> Entry:
         raise UsageError(f"{path} holds no benchmark of JMH's", remedy=_REMEDY)
     measurements: dict[str, Measurement] = {}
     unjudged: dict[str, str] = {}
-    for one in document:
-        for name, score, unit, better in _scores(one):
+    for entry in document:
+        for name, score, unit, better in _scores(entry):
             if name in measurements or name in unjudged:
                 unjudged[name] = "two values of one run"
                 measurements.pop(name, None)
@@ -74,17 +74,17 @@ def _natural(name: str) -> list[int]:
     return [int(digits) for digits in _DIGITS.findall(name)]
 
 
-def _is_benchmark(one: Any) -> bool:
+def _is_benchmark(benchmark: Any) -> bool:
     return (
-        isinstance(one, dict)
-        and all(isinstance(one.get(key), str) for key in ("benchmark", "mode"))
-        and isinstance(one.get("primaryMetric"), dict)
+        isinstance(benchmark, dict)
+        and all(isinstance(benchmark.get(key), str) for key in ("benchmark", "mode"))
+        and isinstance(benchmark.get("primaryMetric"), dict)
     )
 
 
-def _scores(one: dict[str, Any]) -> Iterator[tuple[str, Any, str, str]]:
+def _scores(benchmark: dict[str, Any]) -> Iterator[tuple[str, Any, str, str]]:
     """Name, score, unit and what is better: the median and the 95th percentile of sampled times, else the score."""
-    metric, mode, name = one["primaryMetric"], one["mode"], _name(one)
+    metric, mode, name = benchmark["primaryMetric"], benchmark["mode"], _name(benchmark)
     unit = metric.get("scoreUnit") if isinstance(metric.get("scoreUnit"), str) else ""
     better = "more" if mode == "thrpt" or is_rate(unit) else "less"
     quantiles = metric.get("scorePercentiles")
@@ -104,14 +104,14 @@ def _number(score: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _name(one: dict[str, Any]) -> str:
+def _name(benchmark: dict[str, Any]) -> str:
     """With its parameters and threads: the same benchmark with others is another number."""
-    params = one.get("params")
+    params = benchmark.get("params")
     given = dict(params) if isinstance(params, dict) else {}
-    if one.get("threads", 1) != 1:
-        given["threads"] = one["threads"]
+    if benchmark.get("threads", 1) != 1:
+        given["threads"] = benchmark["threads"]
     parts = ", ".join(f"{key}={value}" for key, value in sorted(given.items()))
-    return f"{one['benchmark']}({parts})" if parts else str(one["benchmark"])
+    return f"{benchmark['benchmark']}({parts})" if parts else str(benchmark["benchmark"])
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -124,10 +124,10 @@ def _history(
 
 def _commits(repository: Path, head: str, path: str) -> list[str]:
     """Those that changed something at ``path``, the oldest first."""
-    found = run_git(
+    listed = run_git(
         repository, "rev-list", "--reverse", f"--max-count={COMMITS_MAX}", head, "--", f":(top){path}"
     )
-    return found.decode().split()
+    return listed.decode().split()
 
 
 def _of_commit(repository: Path, commit: str, path: str) -> Iterator[tuple[str, bytes]]:

@@ -142,10 +142,10 @@ def find_trends(
     if not entries:
         raise UsageError("the history is empty", remedy="name a folder of results, or --branch, or --import")
     ordered, order = in_order(renamed(entries, renames), commits)
-    found = courses(ordered, recent=recent)
+    all_courses = courses(ordered, recent=recent)
     newest = ordered[-1].kind, ordered[-1].branch, ordered[-1].machine
     branches = len({entry.branch for entry in ordered}) > 1
-    trends = [_trend(course, _apart(course.group, newest, branches)) for course in found]
+    trends = [_trend(course, _apart(course.group, newest, branches)) for course in all_courses]
     return Trends(
         runs=len(entries),
         recent=recent,
@@ -155,7 +155,7 @@ def find_trends(
         unjudged=[
             *_damaged(damaged or {}),
             *_unjudged(ordered),
-            *(_hole(course, run) for course in found for run in course.holes(recent)),
+            *(_hole(course, run) for course in all_courses for run in course.holes(recent)),
         ],
         newest=newest,
     )
@@ -242,16 +242,18 @@ def _notes(trends: Sequence[Trend], newest: Group, recent: int) -> list[str]:
         f"{trend.label}: {trend.said_of_end}." for trend in trends if trend.live and trend.missed > recent
     ]
     few = [trend for trend in trends if trend.live and not trend.changes.told and trend.missed <= recent]
-    new = [f"{one.label} ({len(one.values)})" for one in few if (one.kind, one.branch) == newest[:2]]
+    new = [
+        f"{trend.label} ({len(trend.values)})" for trend in few if (trend.kind, trend.branch) == newest[:2]
+    ]
     if new:
         more = f" and {len(new) - FEW_SHOWN} more" if len(new) > FEW_SHOWN else ""
         notes.append(f"Fewer than {RUNS_MIN} runs, and not judged yet: {', '.join(new[:FEW_SHOWN])}{more}.")
-    others = [one for one in few if (one.kind, one.branch) != newest[:2]]
+    others = [trend for trend in few if (trend.kind, trend.branch) != newest[:2]]
     for said, ones in (
         (f"Fewer than {RUNS_MIN} runs, and not judged", others),
         ("No longer run, and not judged", [trend for trend in trends if not trend.live]),
     ):
-        groups = Counter(", ".join(filter(None, (one.kind, one.branch, one.machine))) for one in ones)
+        groups = Counter(", ".join(filter(None, (trend.kind, trend.branch, trend.machine))) for trend in ones)
         notes += [f"{said}: {count} of {group}." for group, count in groups.items()]
     return notes
 

@@ -89,7 +89,7 @@ def _statements(evidence: Evidence) -> Iterator[Table]:
     yield Table(
         title="Statements with the most sessions at work in them",
         columns=columns("statement", "calls", "mean|ms", "pages per row", "sessions at work", "most of it"),
-        rows=[_statement_row(one) for one in shown],
+        rows=[_statement_row(statement) for statement in shown],
     )  # fmt: skip
 
 

@@ -75,14 +75,14 @@ def machines_elsewhere(cluster: ClusterWorkers | None) -> tuple[dict[str, HostEn
     away = [] if cluster is None else [member for member in cluster.members if not member.is_here]
     if cluster is None or not away:
         return {}, []
-    first = {one.place: one for one in reversed(away)}
+    first = {worker.place: worker for worker in reversed(away)}
     seen = dict(zip(first, cluster.on_each(look_at_machine, None, list(first.values())), strict=True))
     findings = [
         msgspec.structs.replace(finding, observed=f"worker {first[place]}: {finding.observed}")
         for place, (_, found) in seen.items()
         for finding in found
     ]
-    return {one.name: seen[one.place][0] for one in away}, findings
+    return {worker.name: seen[worker.place][0] for worker in away}, findings
 
 
 def look_at_machine(_: None) -> tuple[HostEnvironment, list[Finding]]:
@@ -155,7 +155,7 @@ class Parcel:
     def _arrived(self, argument: Any, folder: Path) -> Any:
         """With the DSN, and where it names the store that came along, that."""
         if isinstance(argument, tuple):
-            return tuple(self._arrived(one, folder) for one in argument)
+            return tuple(self._arrived(part, folder) for part in argument)
         if hasattr(argument, "dsn"):
             argument = replace(argument, dsn=read_dsn(argument.dsn))
         if self.files and getattr(argument, "store", "") == self.store:
@@ -165,7 +165,7 @@ class Parcel:
 
 def _without_password(argument: Any, passfile: str) -> Any:
     if isinstance(argument, tuple):
-        return tuple(_without_password(one, passfile) for one in argument)
+        return tuple(_without_password(part, passfile) for part in argument)
     if not hasattr(argument, "dsn"):
         return argument
     dsn, _ = split_password(argument.dsn)

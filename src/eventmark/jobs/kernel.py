@@ -121,10 +121,12 @@ def run_experiment(experiment: Experiment, job: Job, progress: Progress = no_pro
         began_s = run.now_s
         watch = run.watch() if experiment.watched else None
         with watch or nullcontext():
-            found, whole = _measured(experiment, run)
+            findings, whole = _measured(experiment, run)
         ended_s = run.now_s
     evidence = None if watch is None else watch.evidence(NOT_TIMED, application=STORE_APPLICATION)
-    result = concluded(experiment, run, found, found.evidence or evidence, (began_s, ended_s), whole=whole)
+    result = concluded(
+        experiment, run, findings, findings.evidence or evidence, (began_s, ended_s), whole=whole
+    )
     if not whole:
         raise Interrupted(result)
     return result

@@ -29,7 +29,7 @@ def as_profiled(result: RunResult, kind: str, files: Sequence[Path]) -> RunResul
 def _has_faults(result: RunResult) -> bool:
     """Whether something is BROKEN that no profiler breaks."""
     verdicts = [plan.verdict for plan in result.plans] + [ordering.verdict for ordering in result.orderings]
-    verdicts += [one.verdict for one in result.corpus.audit] if result.corpus is not None else []
+    verdicts += [finding.verdict for finding in result.corpus.audit] if result.corpus is not None else []
     return Verdict.BROKEN in verdicts or any(operation.failed for operation in result.operations.values())
 
 

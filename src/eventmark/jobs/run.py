@@ -108,7 +108,7 @@ class Run:
 
         None where it was not seen then.
         """
-        series = next((one for one in self._monitor.series() if one.name == OTHERS), None)
+        series = next((series for series in self._monitor.series() if series.name == OTHERS), None)
         values = [
             value
             for at_s, value in (zip(series.at_s, series.values, strict=True) if series else ())

@@ -72,11 +72,14 @@ def time_budget(evidence: Evidence) -> dict[str, float]:
 
 
 def _named(evidence: Evidence, seen: tuple[Seen, ...]) -> tuple[Limit, str]:
-    beyond = [one for one in seen if one.state == "beyond"]
+    beyond = [seen_symptom for seen_symptom in seen if seen_symptom.state == "beyond"]
     if beyond:
         first = beyond[0]
         assert first.reading is not None
-        others = sorted({one.symptom.limit for one in beyond} - {first.symptom.limit}, key=list(Limit).index)
+        others = sorted(
+            {seen_symptom.symptom.limit for seen_symptom in beyond} - {first.symptom.limit},
+            key=list(Limit).index,
+        )
         beside = f"; beyond their limits as well: {', '.join(others)}" if others else ""
         return first.symptom.limit, first.reading.what + beside
     if evidence.looks < LOOKS_MIN:
@@ -84,10 +87,14 @@ def _named(evidence: Evidence, seen: tuple[Seen, ...]) -> tuple[Limit, str]:
             Limit.UNKNOWN,
             f"{evidence.looks} looks at the server's sessions are too few to name a bottleneck",
         )
-    undecided = [one.symptom.limit.value for one in seen if one.state == "undecided"]
+    undecided = [
+        seen_symptom.symptom.limit.value for seen_symptom in seen if seen_symptom.state == "undecided"
+    ]
     if undecided:
         return Limit.UNKNOWN, f"near its threshold, and the samples do not decide: {', '.join(undecided)}"
-    unseen = sorted({one.symptom.limit.value for one in seen if one.state == "not seen"})
+    unseen = sorted(
+        {seen_symptom.symptom.limit.value for seen_symptom in seen if seen_symptom.state == "not seen"}
+    )
     if unseen:
         return Limit.UNKNOWN, f"nothing that was seen was at its limit; not seen: {', '.join(unseen)}"
     return Limit.NONE, "nothing was at its limit: calls took as long as their own work"

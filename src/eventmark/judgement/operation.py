@@ -72,7 +72,7 @@ def judged_operation(
         throughput_per_s=throughput_per_s,
         failed=failed,
         histogram=histogram.encode(),
-        forks=list(forks) if forks is not None else [fork_of(one, steady=steady) for one in series],
+        forks=list(forks) if forks is not None else [fork_of(samples, steady=steady) for samples in series],
         client=client,
         cache=cache,
         floors=list(floors),

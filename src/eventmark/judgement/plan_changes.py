@@ -35,14 +35,14 @@ class PlanChange(Document, frozen=True, kw_only=True):
 
 def worse_by_statement(changes: Sequence[PlanChange]) -> dict[str, str]:
     """Of each statement with plans that are worse, how many, and what became of the first."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name in dict.fromkeys(change.statement for change in changes if change.worse):
         worse = [change for change in changes if change.worse and change.statement == name]
         of = sum(change.statement == name for change in changes)
-        found[name] = (
+        texts[name] = (
             f"worse under {len(worse)} of {of} conditions, for example {worse[0].condition}: {worse[0].said}"
         )
-    return found
+    return texts
 
 
 def compare_plans(base: Sequence[PlanResult], candidate: Sequence[PlanResult]) -> list[PlanChange]:

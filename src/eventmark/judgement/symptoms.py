@@ -132,8 +132,8 @@ def _excessive(evidence: Evidence) -> Reading | None:
     ]
     if not statements:
         return _exact(0.0, f"no statement touched more than {PAGES_PER_ROW_MAX:g} pages per row")
-    sessions, at_work = sum(one.sessions_at_work for one in statements), evidence.sessions_at_work
-    worst = max(statements, key=lambda one: one.sessions_at_work)
+    sessions, at_work = sum(statement.sessions_at_work for statement in statements), evidence.sessions_at_work
+    worst = max(statements, key=lambda statement: statement.sessions_at_work)
     what = (
         f"{sessions / at_work if at_work else 0:.0%} of the time at work went to what no index search needs: "
         f"{worst.pages_per_row:,.0f} pages per row and {_per_call_ms(worst):.3g} ms per call of: {worst.text}"

@@ -35,7 +35,9 @@ def judged(orderings: Sequence[OrderingResult]) -> list[OrderingResult]:
 
 def judge_orderings(orderings: Sequence[OrderingResult]) -> tuple[Verdict, list[str]]:
     """The verdict on a hunt. A control that was not caught takes the certainty out of what was met."""
-    verdict, reasons = overall((one.ordering, one.verdict, one.reason) for one in judged(orderings))
+    verdict, reasons = overall(
+        (ordering.ordering, ordering.verdict, ordering.reason) for ordering in judged(orderings)
+    )
     missed = [
         ordering.ordering
         for ordering in orderings
@@ -145,7 +147,9 @@ def overall(parts: Iterable[tuple[str, Verdict, str]]) -> tuple[Verdict, list[st
     if not listed:
         return Verdict.INCONCLUSIVE, ["nothing was measured"]
     verdicts = {verdict for _, verdict, _ in listed}
-    decided = next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET)
+    decided = next(
+        (verdict for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if verdict in verdicts), Verdict.MET
+    )
     reasons = [
         f"{'' if verdict is decided else UNDECIDED}{name}: {reason}"
         for wanted in (Verdict.BROKEN, Verdict.INCONCLUSIVE)

@@ -62,7 +62,7 @@ class Beats:
             skipped=[now - then for now, then in zip(recorder.skipped, self._skipped, strict=True)],
             succeeded=counts[SUCCEEDED], conflicted=counts[CONFLICTED], failed=counts[FAILED],
             in_flight=in_flight,
-            latencies_ms=[latency_ms[(kind == one) & (outcome == SUCCEEDED)].tobytes() for one in kinds],
+            latencies_ms=[latency_ms[(kind == number) & (outcome == SUCCEEDED)].tobytes() for number in kinds],
             schedule_lag_ms=quantiles_ms(started - due)["p99"],
             cpu_share=(self._cpu_s - cpu_before_s) / (self._at_s - at_before_s),
         )  # fmt: skip

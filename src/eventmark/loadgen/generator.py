@@ -228,8 +228,8 @@ def _pulse(names: Sequence[str], beats: Sequence[Beat], plan: LoadPlan) -> Pulse
 
     latest = {beat.worker: beat for beat in beats}
     latencies = {
-        name: np.frombuffer(b"".join(beat.latencies_ms[place] for beat in beats), np.float32)
-        for place, name in enumerate(names)
+        name: np.frombuffer(b"".join(beat.latencies_ms[index] for beat in beats), np.float32)
+        for index, name in enumerate(names)
     }
     quantiles = {
         name: dict(

@@ -171,9 +171,9 @@ def _text(outcome: LoadOutcome) -> Iterator[str]:
             )
     else:
         yield "The load is sent through the store's own client, with its pool, checks and decoding."
-    for name, one in plan.mix.own.items():
+    for name, statement in plan.mix.own.items():
         if name in plan.mix.shares:
-            yield f"{name} is a statement of your own: {one.path}, SHA-256 of its text {one.sha256[:12]}."
+            yield f"{name} is a statement of your own: {statement.path}, SHA-256 of its text {statement.sha256[:12]}."
     if plan.tenants:
         yield f"Only {', '.join(plan.tenants)} were worked on."
     if plan.contended_share:
@@ -186,10 +186,11 @@ def _text(outcome: LoadOutcome) -> Iterator[str]:
 def _accounts(outcome: LoadOutcome, shown: Mapping[str, OperationLoad]) -> Table:
     rows: list[Row] = [
         [
-            name, float(one.offered), float(one.succeeded), float(one.conflicted), float(one.failed),
-            float(one.skipped), one.completed_within(outcome.seconds) / outcome.seconds,
+            name, float(operation.offered), float(operation.succeeded), float(operation.conflicted),
+            float(operation.failed),
+            float(operation.skipped), operation.completed_within(outcome.seconds) / outcome.seconds,
         ]
-        for name, one in shown.items()
+        for name, operation in shown.items()
     ]  # fmt: skip
     return Table(
         title="Accounts",
@@ -201,13 +202,13 @@ def _accounts(outcome: LoadOutcome, shown: Mapping[str, OperationLoad]) -> Table
 
 def _times(shown: Mapping[str, OperationLoad]) -> Table:
     rows: list[Row] = []
-    for name, one in shown.items():
-        if one.succeeded:
-            latency, service = _ms(one.latency_ns), _ms(one.service_ns)
+    for name, operation in shown.items():
+        if operation.succeeded:
+            latency, service = _ms(operation.latency_ns), _ms(operation.service_ns)
             rows.append(
                 [
-                    name, *latency, *service, _ms(one.pool_wait_ns)[1], _ms(one.schedule_lag_ns)[1],
-                    float(one.schedule_lag_ns.max()) / 1e6,
+                    name, *latency, *service, _ms(operation.pool_wait_ns)[1], _ms(operation.schedule_lag_ns)[1],
+                    float(operation.schedule_lag_ns.max()) / 1e6,
                 ]
             )  # fmt: skip
     names = [f"{part} {q}" for part in ("latency", "service") for q, _ in _QUANTILES]
@@ -226,9 +227,9 @@ def _times(shown: Mapping[str, OperationLoad]) -> Table:
 
 def _failures(shown: Mapping[str, OperationLoad]) -> Iterator[Table]:
     rows: list[Row] = [
-        [name, failure, float(count), one.messages.get(failure, "")]
-        for name, one in shown.items()
-        for failure, count in sorted(one.failures.items(), key=lambda item: -item[1])
+        [name, failure, float(count), operation.messages.get(failure, "")]
+        for name, operation in shown.items()
+        for failure, count in sorted(operation.failures.items(), key=lambda item: -item[1])
     ]
     if rows:
         columns = [Column(name=name) for name in ("operation", "failure", "count", "first message")]
@@ -238,9 +239,9 @@ def _failures(shown: Mapping[str, OperationLoad]) -> Iterator[Table]:
 def _parts_chart(shown: Mapping[str, OperationLoad]) -> Chart:
     points = [
         Point(x=name, y=max(_ms(samples)[1], 1e-3), series=label)
-        for name, one in shown.items()
-        if one.succeeded
-        for label, samples in (("from the due time", one.latency_ns), ("service", one.service_ns))
+        for name, operation in shown.items()
+        if operation.succeeded
+        for label, samples in (("from the due time", operation.latency_ns), ("service", operation.service_ns))
     ]
     return Chart(
         title="p95 from the due time, and of the service alone", mark="bar", x="", y="ms", points=points

@@ -98,9 +98,9 @@ def run_benchmark(
 
     def results() -> dict[str, OperationResult]:
         return {
-            name: operation_result(name, one, plan.targets.get(name), random)
-            for name, one in measured.items()
-            if one.forks
+            name: operation_result(name, operation, plan.targets.get(name), random)
+            for name, operation in measured.items()
+            if operation.forks
         }
 
     begun(results)
@@ -119,8 +119,8 @@ def run_benchmark(
     progress("measure", total, total)
     for name, reason in floors.missing.items():
         skipped[f"pgbench as the baseline of {name}"] = reason
-    for name, one in measured.items():
-        unknown = [tool for tool, rounds in one.floors.items() if rounds.floor() is None]
+    for name, operation in measured.items():
+        unknown = [tool for tool, rounds in operation.floors.items() if rounds.floor() is None]
         skipped |= {f"{tool} as the baseline of {name}": TOO_NOISY for tool in unknown}
     return results(), skipped
 
@@ -182,12 +182,12 @@ def _measure_round(
     forks = plan.profile.forks
     task = _task(plan, name, number)
     before = _statements_now(plan)
-    found = call(executor, run_fork, own_part(task, number, 2 * forks))
-    into.work = work_per_call(before, _statements_now(plan), found.calls) or into.work
-    into.forks.append(found)
-    if not plan.with_floors or not len(found.samples_ns):
+    fork = call(executor, run_fork, own_part(task, number, 2 * forks))
+    into.work = work_per_call(before, _statements_now(plan), fork.calls) or into.work
+    into.forks.append(fork)
+    if not plan.with_floors or not len(fork.samples_ns):
         return
-    ours_ms = latency_of(found.samples_ns).p50
+    ours_ms = latency_of(fork.samples_ns).p50
 
     def note(tool: str, theirs_ms: float | None) -> None:
         if theirs_ms is not None:

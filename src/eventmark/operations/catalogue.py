@@ -253,8 +253,8 @@ class CompareTokens(Operation):
         ]
 
     def draw(self) -> Any:
-        one, other = self.random.integers(0, len(self._tokens), 2)
-        return self._tokens[int(one)], self._tokens[int(other)]
+        first, other = self.random.integers(0, len(self._tokens), 2)
+        return self._tokens[int(first)], self._tokens[int(other)]
 
     async def call(self, arguments: Any) -> int:
         result: int = arguments[0].compare(arguments[1])

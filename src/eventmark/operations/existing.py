@@ -140,7 +140,7 @@ class NotAppended(AppendEvents1):
 
 READING: dict[str, type[Operation]] = {
     **OPERATIONS,
-    **{one.name: NotAppended for one in (AppendEvents1, AppendEvents10, AppendEvents100)},
+    **{operation.name: NotAppended for operation in (AppendEvents1, AppendEvents10, AppendEvents100)},
     LoadLast.name: LoadLast,
     LoadLongest.name: LoadLongest,
     StreamExisting.name: StreamExisting,
@@ -150,7 +150,7 @@ READING: dict[str, type[Operation]] = {
 
 APPENDING: dict[str, type[Operation]] = {
     **READING,
-    **{one.name: one for one in (RolledBack1, RolledBack10, RolledBack100)},
+    **{operation.name: operation for operation in (RolledBack1, RolledBack10, RolledBack100)},
 }
 """The same, with appends that are rolled back."""
 

@@ -164,8 +164,8 @@ def copy_floor(
     columns = ", ".join(f'"{column}"' for column in definition.columns.values())
     position = f'"{definition.columns["global_sequence_id"]}"'
     try:
-        with tempfile.TemporaryDirectory(prefix="eventmark-", dir=scratch) as place:
-            files = [Path(place) / f"part{number}" for number in range(COPY_CONNECTIONS)]
+        with tempfile.TemporaryDirectory(prefix="eventmark-", dir=scratch) as folder:
+            files = [Path(folder) / f"part{number}" for number in range(COPY_CONNECTIONS)]
             psql.run_all(
                 f'\\copy (select {columns} from {quoted_schema(schema)}."{definition.events_table}"'
                 f" where {position} <= {events} and ({position} - 1) / 10000 % {COPY_CONNECTIONS} = {number}"
@@ -206,9 +206,9 @@ class _Psql:
         ]  # fmt: skip
         failed = []
         for process in running:
-            _, said = process.communicate()
+            _, errors = process.communicate()
             if process.returncode != 0:
-                failed.append(said.strip().partition("\n")[0])
+                failed.append(errors.strip().partition("\n")[0])
         if failed:
             raise CannotRunError(f"psql failed: {failed[0]}")
 

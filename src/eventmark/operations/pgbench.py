@@ -78,8 +78,8 @@ def _mean_ms(server: Server, script: str, first_call: int, calls: int) -> float:
     that is there before the call that sent the question returns, as happens with quick statements where
     client and server share a core.
     """
-    with tempfile.TemporaryDirectory(prefix="eventmark-") as place:
-        path = Path(place) / "statement.sql"
+    with tempfile.TemporaryDirectory(prefix="eventmark-") as folder:
+        path = Path(folder) / "statement.sql"
         path.write_text(script)
         arguments = [
             "-M", "prepared", "-c", "1", "-t", str(calls), "-D", f"call={first_call - 1}", "-f", str(path),
@@ -101,10 +101,10 @@ def pgbench_rate(
     ``mode`` is how statements are sent: prepared, extended or simple. ``options`` are the sessions' own
     settings, ``-c name=value ...``. Raises ``CannotRunError`` where pgbench is not there or fails.
     """
-    with tempfile.TemporaryDirectory(prefix="eventmark-") as place:
+    with tempfile.TemporaryDirectory(prefix="eventmark-") as folder:
         files = []
         for number, script in enumerate(scripts):
-            path = Path(place) / f"{number}.sql"
+            path = Path(folder) / f"{number}.sql"
             path.write_text(script, encoding="utf-8")
             files += ["-f", str(path)]
         whole_s = str(max(round(seconds), 1))

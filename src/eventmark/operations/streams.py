@@ -75,7 +75,7 @@ class StreamVersions:
         self._naming = naming
         self._new_ids: Iterator[str] | None = None
         self._streams = [KnownStream(stream.stream, stream.version) for stream in streams]
-        self._contended = [KnownStream(one.stream, one.version, shared=True) for one in contended]
+        self._contended = [KnownStream(known.stream, known.version, shared=True) for known in contended]
         self._contended_share = contended_share if self._contended else 0.0
 
     def take(self, random: Random) -> KnownStream:

@@ -36,7 +36,7 @@ def own_statements(
     """What was spent by those statements that ran at least as often as an operation was called."""
     if before is None or after is None or not calls:
         return []
-    return [one for one in statements_between(before, after) if one.calls >= calls]
+    return [statement for statement in statements_between(before, after) if statement.calls >= calls]
 
 
 def work_per_call(
@@ -52,5 +52,5 @@ def work_per_call(
     own = own_statements(before, after, calls)
     if not own:
         return {}
-    work = {name: sum(getattr(one, name) for one in own) / calls for name in _COUNTERS}
-    return {"statements": sum(one.calls for one in own) / calls, **work}
+    work = {name: sum(getattr(statement, name) for statement in own) / calls for name in _COUNTERS}
+    return {"statements": sum(statement.calls for statement in own) / calls, **work}

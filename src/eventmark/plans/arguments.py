@@ -76,8 +76,8 @@ def _as_declared(value: object, sql_type: str) -> object:
 
 def _of_row(field: str, otherwise: object = None) -> Callable[[Situation], object]:
     def value(situation: Situation) -> object:
-        found: object = situation.row.get(field)
-        return otherwise if found is None else found
+        value: object = situation.row.get(field)
+        return otherwise if value is None else value
 
     return value
 

@@ -81,12 +81,12 @@ def read_golden(folder: Path, corpus: str) -> dict[str, str]:
     return texts
 
 
-def differences(approved: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
+def differences(approved: Mapping[str, str], plans: Mapping[str, str]) -> list[Difference]:
     """The statements whose plans changed, came or went."""
     return [
-        Difference(statement=name, diff=_diff(name, approved.get(name, ""), found.get(name, "")))
-        for name in sorted({*approved, *found})
-        if approved.get(name) != found.get(name)
+        Difference(statement=name, diff=_diff(name, approved.get(name, ""), plans.get(name, "")))
+        for name in sorted({*approved, *plans})
+        if approved.get(name) != plans.get(name)
     ]
 
 
@@ -112,9 +112,9 @@ def _text(statement: str, shapes: Mapping[str, Iterable[str]], corpus: str) -> s
     return "\n".join(lines) + "\n"
 
 
-def _diff(name: str, approved: str, found: str) -> str:
+def _diff(name: str, approved: str, current: str) -> str:
     return "\n".join(
         difflib.unified_diff(
-            approved.splitlines(), found.splitlines(), f"{name}, approved", f"{name}, now", lineterm="", n=4
+            approved.splitlines(), current.splitlines(), f"{name}, approved", f"{name}, now", lineterm="", n=4
         )
     )

@@ -75,32 +75,36 @@ async def observed_statements(
         )
     if await extension_schema(connection, EXTENSION) is None:
         raise UsageError(f"the server counts no statements: {EXTENSION} is not installed", remedy=_REMEDY)
-    found = await statements_snapshot(connection, of_others=True)
-    if found is None:
+    snapshot = await statements_snapshot(connection, of_others=True)
+    if snapshot is None:
         raise UsageError(f"the server counts no statements: {EXTENSION} cannot be read", remedy=_REMEDY)
     named = re.compile("|".join(rf"\b{re.escape(table)}\b" for table in tables), re.I)
     candidates = [
-        one for one in found.values()
-        if one.calls and named.search(one.query) and is_one_query(one.query)
+        statement for statement in snapshot.values()
+        if statement.calls and named.search(statement.query) and is_one_query(statement.query)
     ]  # fmt: skip
     candidates.sort(key=lambda candidate: -candidate.execution_ms)
     planned = []
     # Its simple protocol leaves parameters unbound; the driver of the other connection would ask for their values
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, prepare_threshold=None) as planner:
         await planner.execute("set standard_conforming_strings = on")  # as the grammar reads them
-        for one in candidates[:STATEMENTS_MAX]:
-            plan = await _planned(planner, connection, one.query, schema)
+        for statement in candidates[:STATEMENTS_MAX]:
+            plan = await _planned(planner, connection, statement.query, schema)
             if _is_of(plan, schema):
-                planned.append((one, plan))
+                planned.append((statement, plan))
     if not planned:
         raise CannotRunError(
             f"{EXTENSION} shows no statement of other roles that touches the tables of {quoted_schema(schema)}",
             remedy="connect as a role that is not the application's, and grant pg_read_all_stats to it",
         )
-    total_ms = sum(one.execution_ms for one, _ in planned) or 1.0
+    total_ms = sum(statement.execution_ms for statement, _ in planned) or 1.0
     return [
-        Observed(seen=one, share=one.execution_ms / total_ms, plan=_judged(one, plan, large, number))
-        for number, (one, plan) in enumerate(planned, 1)
+        Observed(
+            seen=statement,
+            share=statement.execution_ms / total_ms,
+            plan=_judged(statement, plan, large, number),
+        )
+        for number, (statement, plan) in enumerate(planned, 1)
     ]
 
 

@@ -81,9 +81,9 @@ def density(decoded: Decoded, bins: int = 48) -> list[tuple[float, float, float]
     width = (high - low) / bins
     seen = [0] * bins
     for latency_ms, count in zip(decoded.latencies_ms, decoded.counts, strict=True):
-        place = int((math.log10(max(latency_ms, LEAST_MS)) - low) / width)
-        seen[min(max(place, 0), bins - 1)] += count
+        bucket = int((math.log10(max(latency_ms, LEAST_MS)) - low) / width)
+        seen[min(max(bucket, 0), bins - 1)] += count
     return [
-        (10 ** (low + place * width), 10 ** (low + (place + 1) * width), count / decoded.samples)
-        for place, count in enumerate(seen)
+        (10 ** (low + bucket * width), 10 ** (low + (bucket + 1) * width), count / decoded.samples)
+        for bucket, count in enumerate(seen)
     ]

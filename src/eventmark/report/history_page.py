@@ -70,16 +70,18 @@ def history_charts(runs: Sequence[KeptRun], trends: Trends | None = None) -> Ite
     Steps of the trends are marked.
     """
     steps = _steps(trends)
-    for name in _names(one.result.operations for one in runs):
+    for name in _names(run.result.operations for run in runs):
         points = []
         for run in runs:
-            one = run.result.operations.get(name)
-            if one is not None and one.latency_ms is not None:
-                found = one.interval_ms.get("p95")
+            operation = run.result.operations.get(name)
+            if operation is not None and operation.latency_ms is not None:
+                found = operation.interval_ms.get("p95")
                 low, high = (found.low, found.high) if found else (None, None)
-                points.append(Point(x=run.moment, y=one.latency_ms.p95, series=run.kind, low=low, high=high))
+                points.append(
+                    Point(x=run.moment, y=operation.latency_ms.p95, series=run.kind, low=low, high=high)
+                )
         yield _trend(f"{name}, p95", "milliseconds", points, steps.get(f"{name} p95", []))
-    for name in _names(one.result.figures for one in runs):
+    for name in _names(run.result.figures for run in runs):
         figures = [(run, run.result.figures[name]) for run in runs if name in run.result.figures]
         points = [
             Point(x=run.moment, y=one.value, series=run.kind, low=one.low, high=one.high)
@@ -127,10 +129,10 @@ def _growth(runs: Sequence[KeptRun]) -> Chart:
         if run.result.corpus and _store_of(run) == _store_of(filled[-1])
     }
     points = [
-        Point(x=float(events), y=one.latency_ms.p95, series=name)
+        Point(x=float(events), y=operation.latency_ms.p95, series=name)
         for events, result in sorted(newest.items())
-        for name, one in result.operations.items()
-        if one.latency_ms is not None
+        for name, operation in result.operations.items()
+        if operation.latency_ms is not None
     ]
     return Chart(
         title="Growth: p95 by events in the table", mark="line", x="events", y="milliseconds", x_log=True,
@@ -156,20 +158,22 @@ def _last_verdicts(runs: Sequence[KeptRun]) -> Iterator[Table]:
 
 
 def _last_row(name: str, runs: Sequence[KeptRun]) -> Row:
-    found = [(run, run.result.operations[name]) for run in runs if name in run.result.operations]
-    run, one = found[-1]
-    now, before = one.quantile_ms("p95"), found[-2][1].quantile_ms("p95") if len(found) > 1 else None
+    points = [(run, run.result.operations[name]) for run in runs if name in run.result.operations]
+    run, one = points[-1]
+    now, before = one.quantile_ms("p95"), points[-2][1].quantile_ms("p95") if len(points) > 1 else None
     change = now / before if now is not None and before else None
-    return [name, one.verdict.value, now, one.target_ms, change, float(len(found)), run.day]
+    return [name, one.verdict.value, now, one.target_ms, change, float(len(points)), run.day]
 
 
 def _figures_tables(runs: Sequence[KeptRun]) -> Iterator[Table]:
     """The newest of each figure, with its interval."""
     rows: list[Row] = []
-    for name in _names(one.result.figures for one in runs):
+    for name in _names(run.result.figures for run in runs):
         run = next(run for run in reversed(runs) if name in run.result.figures)
-        one = run.result.figures[name]
-        rows.append([name.replace("_", " "), one.value, one.unit, one.low, one.high, run.kind, run.day])
+        figure = run.result.figures[name]
+        rows.append(
+            [name.replace("_", " "), figure.value, figure.unit, figure.low, figure.high, run.kind, run.day]
+        )
     if rows:
         names = ("figure", "value", "unit", "from", "to", "on", "last")
         columns = [Column(name=name) for name in names]

@@ -74,8 +74,10 @@ def _operations(result: RunResult) -> Iterator[Case]:
 
 
 def _orderings(result: RunResult) -> Iterator[Case]:
-    for one in judged(result.orderings):
-        yield Case(name=one.ordering, verdict=one.verdict, reason=one.reason, details=one.replay)
+    for ordering in judged(result.orderings):
+        yield Case(
+            name=ordering.ordering, verdict=ordering.verdict, reason=ordering.reason, details=ordering.replay
+        )
 
 
 def _plan(plan: PlanResult) -> Case:

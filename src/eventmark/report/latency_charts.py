@@ -56,8 +56,8 @@ def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin
         return None
     rows = [
         {"operation": name, "latency": digits(latency_ms), "slower": digits(slower)}
-        for name, found in decoded.items()
-        for latency_ms, slower in _thinned(slower_share(found))
+        for name, histogram in decoded.items()
+        for latency_ms, slower in _thinned(slower_share(histogram))
     ]
     targets = [
         {"operation": name, "target": operation.target_ms}

@@ -252,9 +252,10 @@ def _corpus(corpus: CorpusResult | None) -> list[str]:
 
 
 def _plans(plans: Sequence[PlanResult]) -> list[str]:
-    found = tally("plan", plans)
+    tallied = tally("plan", plans)
     counts = (
-        f"{found.total} examined, {found.met} met, {found.broken} broken, {found.inconclusive} inconclusive."
+        f"{tallied.total} examined, {tallied.met} met, {tallied.broken} broken, "
+        f"{tallied.inconclusive} inconclusive."
     )
     lines = ["## Plans", "", counts, ""]
     unmet = [plan for plan in worst_plans_first(plans) if plan.verdict is not Verdict.MET]

@@ -51,7 +51,7 @@ def orderings_section(orderings: Sequence[OrderingResult]) -> Section:
             for ordering in orderings
             if ordering not in subjects and faults_of(ordering)
         ],
-        findings=[_named(subject, one) for subject in subjects for one in faults_of(subject)],
+        findings=[_named(subject, fault) for subject in subjects for fault in faults_of(subject)],
         tables=price_tables(orderings),
         charts=[_latency_chart(orderings), _rate_chart(orderings)],
         blocks=[

@@ -99,7 +99,7 @@ def _target(node: dict[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    return ", ".join(str(one) for one in value) if isinstance(value, list) else str(value)
+    return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
 
 
 def _loops(node: dict[str, Any]) -> float:

@@ -62,7 +62,7 @@ def _lines(chart: Chart) -> alt.TopLevelMixin:
         layers.append(base.mark_area(opacity=0.25, line=True))
     elif chart.mark == "line":
         joined = base.transform_filter(
-            alt.FieldOneOfPredicate("series", [one for one in series if one not in dots])
+            alt.FieldOneOfPredicate("series", [name for name in series if name not in dots])
         )
         layers.append(joined.mark_line(strokeWidth=2))
     if dots:
@@ -128,9 +128,9 @@ def _heat_domain(chart: Chart) -> dict[str, Any]:
 def _row(point: Point) -> dict[str, Any]:
     row: dict[str, Any] = {"x": _shown(point.x), "y": _shown(point.y), "series": one_line(point.series)}
     for name in ("low", "high", "value"):
-        found = getattr(point, name)
-        if found is not None:
-            row[name] = digits(found)
+        value = getattr(point, name)
+        if value is not None:
+            row[name] = digits(value)
     return row
 
 

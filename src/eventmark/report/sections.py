@@ -45,9 +45,9 @@ def cell_text(value: str | float | None, column: Column) -> str:
     return one_line(f"{numbers.amount(value)} {column.unit}")
 
 
-def is_number_column(table: Table, place: int) -> bool:
+def is_number_column(table: Table, column: int) -> bool:
     """Whether a column holds numbers, or pairs of them: they stand at its right."""
-    cells = [row[place] for row in table.rows if row[place] is not None]
+    cells = [row[column] for row in table.rows if row[column] is not None]
     return bool(cells) and all(not isinstance(cell, str) or _PAIR.fullmatch(cell) for cell in cells)
 
 

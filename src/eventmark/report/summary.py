@@ -121,19 +121,18 @@ _FAILED = {
 }
 
 
-def _held(one: Tally) -> str:
+def _held(tallied: Tally) -> str:
     """``all 11 operations meet their targets``."""
-    singular, plural = _HELD.get(one.noun, ("passed", "passed"))
-    return (
-        f"{'all ' * (one.total > 1)}{counted(one.total, one.noun)} {singular if one.total == 1 else plural}"
-    )
+    singular, plural = _HELD.get(tallied.noun, ("passed", "passed"))
+    whole = f"{'all ' * (tallied.total > 1)}{counted(tallied.total, tallied.noun)}"
+    return f"{whole} {singular if tallied.total == 1 else plural}"
 
 
-def _failed(one: Tally) -> str:
+def _failed(tallied: Tally) -> str:
     """``1 of 78 plans does more work than it should``."""
-    singular, plural = _FAILED.get(one.noun, ("failed", "failed"))
-    of_all = one.noun if one.total == 1 else f"of {counted(one.total, one.noun)}"
-    return f"{one.broken} {of_all} {singular if one.broken == 1 else plural}"
+    singular, plural = _FAILED.get(tallied.noun, ("failed", "failed"))
+    of_all = tallied.noun if tallied.total == 1 else f"of {counted(tallied.total, tallied.noun)}"
+    return f"{tallied.broken} {of_all} {singular if tallied.broken == 1 else plural}"
 
 
 def _sentence(clauses: Iterable[str]) -> str:
@@ -200,7 +199,10 @@ def next_step(result: RunResult) -> str:
         *(plan.findings for plan in worst_plans_first(result.plans)),
     )
     open_findings = [
-        one for group in groups for one in group if one.remedy and one.verdict is not Verdict.MET
+        finding
+        for group in groups
+        for finding in group
+        if finding.remedy and finding.verdict is not Verdict.MET
     ]
     if open_findings:
         worst = min(open_findings, key=lambda open_finding: WORST_FIRST[open_finding.verdict])
@@ -230,16 +232,16 @@ def faults(plan: PlanResult) -> list[Finding]:
 
 def remarks(plans: Iterable[PlanResult]) -> list[tuple[PlanResult, Finding]]:
     """What is MET and could still be better: of each statement's findings with a remedy, the largest of each name."""
-    found: dict[tuple[str, str], tuple[PlanResult, Finding]] = {}
+    broken: dict[tuple[str, str], tuple[PlanResult, Finding]] = {}
     for plan in sorted(plans, key=lambda plan: -plan.work.get("serialization_share", 0.0)):
         for finding in plan.findings:
             if finding.verdict is Verdict.MET and finding.remedy:
-                found.setdefault((plan.statement, finding.name), (plan, finding))
-    return list(found.values())
+                broken.setdefault((plan.statement, finding.name), (plan, finding))
+    return list(broken.values())
 
 
-def _beside(found: list[Tally]) -> str:
-    unsure = [counted(one.inconclusive, one.noun) for one in found if one.inconclusive]
+def _beside(tallied_parts: list[Tally]) -> str:
+    unsure = [counted(one.inconclusive, one.noun) for one in tallied_parts if one.inconclusive]
     return "; the evidence does not decide " + _listed(unsure) if unsure else ""
 
 
@@ -251,9 +253,9 @@ def _checks(result: RunResult) -> list[Tally]:
     return [tally("check", findings)] if findings else []
 
 
-def _of_all(one: Tally) -> str:
-    whole = counted(one.total, one.noun)
-    return whole if one.inconclusive == one.total else f"{one.inconclusive} of {whole}"
+def _of_all(tallied: Tally) -> str:
+    whole = counted(tallied.total, tallied.noun)
+    return whole if tallied.inconclusive == tallied.total else f"{tallied.inconclusive} of {whole}"
 
 
 def _listed(parts: list[str]) -> str:

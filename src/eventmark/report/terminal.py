@@ -57,7 +57,7 @@ def render_terminal(result: RunResult, *, verbose: bool = False) -> RenderableTy
     if result.corpus is not None:
         parts += [_corpus(result.corpus), Text()]
     asked = [section for section in shown_sections(result) if not section.closing]
-    parts += [one for section in asked for one in (render_section(section), Text())]
+    parts += [part for section in asked for part in (render_section(section), Text())]
     if "operations" in shown:
         table = _operations(result.operations) if verbose else _operations_in_short(result.operations)
         parts += [table, Text()]
@@ -154,9 +154,9 @@ def _operations(operations: Mapping[str, OperationResult]) -> RenderableType:
     return table
 
 
-def _skipped(found: tuple[str, str]) -> RenderableType:
+def _skipped(skipped: tuple[str, str]) -> RenderableType:
     """What could not be done, and why."""
-    name, reason = found
+    name, reason = skipped
     return Padding(
         Text(f"skipped {one_line(name)}: {one_line(reason)}", style="dim"), (0, 0, 0, 2), expand=False
     )
@@ -167,8 +167,8 @@ def _plans(plans: Sequence[PlanResult], *, verbose: bool) -> RenderableType:
     lines: list[RenderableType] = [Text(f"plans: {len(plans)} examined, ") + _verdicts(plans)]
     if verbose:
         lines += _unmet_plans(plans)
-    for plan, one in remarks(plans):
-        lines.append(_line(f"{plan.statement}: {one.name} {one.observed}; {one.remedy}"))
+    for plan, finding in remarks(plans):
+        lines.append(_line(f"{plan.statement}: {finding.name} {finding.observed}; {finding.remedy}"))
     return Group(*lines)
 
 
@@ -209,12 +209,12 @@ def _target(operation: OperationResult) -> str:
 
 def _interval(operation: OperationResult) -> str:
     """``0.873–1.09 ms``, of the judged quantile."""
-    found = operation.interval_ms.get(operation.target_quantile)
-    if found is None:
+    interval = operation.interval_ms.get(operation.target_quantile)
+    if interval is None:
         return NONE
-    if found.high is None:
-        return f"over {milliseconds(found.low)}"
-    low, high = milliseconds(found.low), milliseconds(found.high)
+    if interval.high is None:
+        return f"over {milliseconds(interval.low)}"
+    low, high = milliseconds(interval.low), milliseconds(interval.high)
     unit = high[-2:]
     return f"{low[:-3]}–{high}" if low.endswith(unit) else f"{low}–{high}"
 
@@ -232,5 +232,7 @@ def _line(text: str, indent: int = 2) -> RenderableType:
 def _verdicts(items: Iterable[PlanResult | Finding]) -> Text:
     """``12 MET, 1 BROKEN``."""
     counts = [item.verdict for item in items]
-    parts = [Text(f"{counts.count(one)} ") + verdict_text(one) for one in Verdict if one in counts]
+    parts = [
+        Text(f"{counts.count(verdict)} ") + verdict_text(verdict) for verdict in Verdict if verdict in counts
+    ]
     return Text(", ").join(parts) if parts else Text("none")

@@ -60,7 +60,7 @@ def timeline_chart(
     panels = panels_of(series)
     if not panels:
         return None
-    ends = [phase.end_s for phase in phases] + [one.at_s[-1] for panel in panels for one in panel.series]
+    ends = [phase.end_s for phase in phases] + [line.at_s[-1] for panel in panels for line in panel.series]
     length_s = max([seconds, *ends, 1.0])
     strip = _strip(phases, length_s)
     domain = {"param": "span", "encoding": "x"}
@@ -92,7 +92,7 @@ def growth_chart(growth: Series | None) -> alt.TopLevelMixin | None:
 
 def panels_of(series: Sequence[Series]) -> list[Panel]:
     """Every series in one panel: the known ones together, waits stacked, the rest by unit."""
-    named = {one.name: one for one in series if one.at_s and len(one.at_s) == len(one.values)}
+    named = {line.name: line for line in series if line.at_s and len(line.at_s) == len(line.values)}
     panels = []
     for title, members in _PANELS:
         if found := tuple(named.pop(member) for member in members if member in named):
@@ -161,8 +161,8 @@ def _panel(
 
 def _labelled(panel: Panel, step_s: float) -> tuple[list[str], list[dict[float, float]]]:
     """The panel's labels and, for each, its values on the grid."""
-    labels = [one_line(one.name.removeprefix(WAITS)).replace("_", " ") for one in panel.series]
-    seen = [gridded(one, step_s, stacked=panel.stacked) for one in panel.series]
+    labels = [one_line(line.name.removeprefix(WAITS)).replace("_", " ") for line in panel.series]
+    seen = [gridded(line, step_s, stacked=panel.stacked) for line in panel.series]
     if not panel.stacked or len(labels) <= STACKED_MAX:
         return labels, seen
     kept = [number for number, label in enumerate(labels) if label != "other"][: STACKED_MAX - 1]
@@ -253,7 +253,7 @@ def _phase_row(number: int, phase: Phase) -> dict[str, Any]:
 def _step_s(panel: Panel, length_s: float) -> float:
     """Wide enough that each series has a value in every step, and no more than ``POINTS_MAX`` of them."""
     sampled = [
-        (one.at_s[-1] - one.at_s[0]) / (len(one.at_s) - 1) for one in panel.series if len(one.at_s) > 1
+        (line.at_s[-1] - line.at_s[0]) / (len(line.at_s) - 1) for line in panel.series if len(line.at_s) > 1
     ]
     return max([length_s / POINTS_MAX, *sampled, 1e-3])
 

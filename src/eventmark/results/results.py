@@ -242,7 +242,7 @@ class Column(Document, frozen=True, kw_only=True):
 
 def columns(*names: str) -> list[Column]:
     """Columns by their names, each with its unit after a bar: ``columns("operation", "p95|ms")``."""
-    return [Column(name=name, unit=unit) for name, _, unit in (one.partition("|") for one in names)]
+    return [Column(name=name, unit=unit) for name, _, unit in (text.partition("|") for text in names)]
 
 
 Row = list[str | float | None]

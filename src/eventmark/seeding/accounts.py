@@ -106,16 +106,18 @@ async def settle(connection: asyncpg.Connection[Any], schema: str) -> list[Kept]
     """
     kept = []
     for row in await connection.fetch(_CORPORA, LEDGER_TABLE):
-        one: str = row[0]
-        ledger = await _ledger(connection, one)
-        if ledger is None or (ledger["appending"] != run_id() and one != schema):
+        name: str = row[0]
+        ledger = await _ledger(connection, name)
+        if ledger is None or (ledger["appending"] != run_id() and name != schema):
             continue
         appended = int(ledger["appended"])
         if ledger["appending"] == run_id():
-            appended = await _events_behind(connection, one, ledger)
-            await connection.execute(f"update {_table(one)} set appending = null, appended = $1", appended)
-        size_bytes = await connection.fetchval(_SIZE, one)
-        kept.append(Kept(schema=one, events=await _seeded(connection, one) + appended, size_bytes=size_bytes))
+            appended = await _events_behind(connection, name, ledger)
+            await connection.execute(f"update {_table(name)} set appending = null, appended = $1", appended)
+        size_bytes = await connection.fetchval(_SIZE, name)
+        kept.append(
+            Kept(schema=name, events=await _seeded(connection, name) + appended, size_bytes=size_bytes)
+        )
     return kept
 
 

@@ -124,10 +124,10 @@ async def rejuvenate(dsn: str, definition: StoreDefinition, schema: str) -> bool
 
 
 async def _is_marked(connection: asyncpg.Connection[Any], schema: str) -> bool:
-    found: bool = await connection.fetchval(
+    setting: bool = await connection.fetchval(
         "select to_regclass($1) is not null", f"{quoted_schema(schema)}.eventmark_aging"
     )
-    return found
+    return setting
 
 
 async def _set_autovacuum(
@@ -255,12 +255,12 @@ async def _counted(
 async def _sequence(
     connection: asyncpg.Connection[Any], definition: StoreDefinition, schema: str
 ) -> str | None:
-    found: str | None = await connection.fetchval(
+    setting: str | None = await connection.fetchval(
         "select pg_get_serial_sequence($1, $2)",
         f'{quoted_schema(schema)}."{definition.events_table}"',
         definition.columns["global_sequence_id"],
     )
-    return found
+    return setting
 
 
 async def _drawn(connection: asyncpg.Connection[Any], sequence: str | None) -> int | None:

@@ -354,11 +354,11 @@ class _Auditor:
             else f"{column}::text"
         )
 
-    def _is_as_planned(self, name: str, found: str, planned: str) -> bool:
+    def _is_as_planned(self, name: str, observed: str, planned: str) -> bool:
         """Whether a document is the planned one; one that the seeder adds keys to has all of its keys."""
         own = self._definition.columns[name]
         try:
-            given: dict[str, Any] = json.loads(found)
+            given: dict[str, Any] = json.loads(observed)
         except (TypeError, ValueError):  # no document at all
             return False
         wanted: dict[str, Any] = json.loads(planned)
@@ -379,13 +379,13 @@ class _Auditor:
                 f" where {{own}} and {{sequence_number}} % {SNAPSHOT_EVERY_EVENTS} = 0"
             )
         )
-        found = await self._connection.fetchval(
+        value = await self._connection.fetchval(
             f'select count(*) from {self._quoted}."{table}"'
             f" where {column['sequence_number']} % {SNAPSHOT_EVERY_EVENTS} = 0"
         )
-        self.report.snapshots = found
+        self.report.snapshots = value
         self._add(
-            "snapshots", found in (due["all"], due["streams"]), f"{found:,}",
+            "snapshots", value in (due["all"], due["streams"]), f"{value:,}",
             f"{due['all']:,}, one for every {SNAPSHOT_EVERY_EVENTS} events of a stream",
         )  # fmt: skip
 

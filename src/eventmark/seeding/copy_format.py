@@ -122,7 +122,7 @@ def _aggregate_fields(batch: BatchColumns, names: Sequence[str]) -> list[bytes]:
             "aggregate_id": batch.aggregate_ids[aggregate],
         }
         fields.append(b"".join(_field(texts[name]) for name in names))
-    return [fields[place] for place in back.tolist()]
+    return [fields[index] for index in back.tolist()]
 
 
 def _type_fields(batch: BatchColumns, names: Sequence[str]) -> list[bytes]:
@@ -131,7 +131,7 @@ def _type_fields(batch: BatchColumns, names: Sequence[str]) -> list[bytes]:
         b"".join(_field(PAYLOAD_REVISION if name == "payload_revision" else text) for name in names)
         for text in batch.event_types
     ]
-    return [fields[place] for place in batch.event_type.tolist()]
+    return [fields[index] for index in batch.event_type.tolist()]
 
 
 @cache

@@ -96,15 +96,15 @@ async def sample_existing(
     keys = list({(row["tenant"], row["aggregate"]) for row in rows})
     versions = await versions_of(connection, definition, shape, table, keys)
     kinds = {(row["tenant"], row["aggregate"]): row["kind"] for row in rows}
-    found = [
+    streams = [
         SampledStream.of(key, kinds[key], versions[key])
         for key in sorted(versions, key=lambda key: -versions[key])
     ]
-    long = [one for one in found if _is_loaded_by_1000(definition, one.version)]
+    long = [stream for stream in streams if _is_loaded_by_1000(definition, stream.version)]
     end = await _last_place(connection, definition, table, large)
     return CorpusSample(
         long_streams=long,
-        streams=[one for one in found if one not in long],
+        streams=[one for one in streams if one not in long],
         snapshot_streams=await streams_with_snapshots(connection, definition, schema),
         positions=sorted(place for row in rows if (place := (row["transaction"], row["position"])) <= end),
         instants=[row["at"] for row in rows if row["at"] is not None],

@@ -263,6 +263,6 @@ async def _copy_snapshots(
 
 def _longest(batch: BatchColumns) -> list[tuple[str, str]]:
     return [
-        (batch.tenant_ids[int(batch.tenant[place])], batch.aggregate_ids[int(batch.aggregate[place])])
-        for place in np.flatnonzero(batch.sequence == LONGEST_STREAM_EVENTS).tolist()
+        (batch.tenant_ids[int(batch.tenant[row])], batch.aggregate_ids[int(batch.aggregate[row])])
+        for row in np.flatnonzero(batch.sequence == LONGEST_STREAM_EVENTS).tolist()
     ]

@@ -40,7 +40,7 @@ def read_payload_samples(path: Path, *, anonymise: bool) -> tuple[str, ...]:
     step = max(1, -(-len(lines) // SAMPLES_MAX))
     documents = [_document(path, number, line) for number, line in lines[::step]]
     kept = anonymised(documents) if anonymise else documents
-    every = max(1, -(-sum(len(one.encode()) for one in kept) // SAMPLES_BYTES_MAX))
+    every = max(1, -(-sum(len(text.encode()) for text in kept) // SAMPLES_BYTES_MAX))
     return tuple(kept[::every])
 
 

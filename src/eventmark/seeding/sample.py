@@ -134,8 +134,8 @@ async def refreshed_sample(
     keys = [(stream.stream.tenant_id, stream.stream.aggregate_id) for stream in sample.streams]
     versions = await versions_of(connection, definition, shape, table, keys)
     streams = [
-        replace(one, version=versions[key])
-        for one, key in zip(sample.streams, keys, strict=True)
+        replace(sampled, version=versions[key])
+        for sampled, key in zip(sample.streams, keys, strict=True)
         if key in versions
     ]
     return replace(sample, streams=streams)

@@ -92,8 +92,8 @@ async def missing_events(
     if replace:
         return plan.events
     marker = await read_marker(connection, schema)
-    found = await read_ledger(connection, schema) if marker else None
-    if marker is None or found is None or not _is_same(marker, found, definition, plan):
+    ledger = await read_ledger(connection, schema) if marker else None
+    if marker is None or ledger is None or not _is_same(marker, ledger, definition, plan):
         return plan.events
     done = await batches_done(connection, schema)
     return sum(_events_of(plan, number) for number in range(plan.batch_count) if number not in done)

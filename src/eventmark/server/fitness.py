@@ -158,7 +158,7 @@ def open_files_finding(limit: int | None) -> Finding:
     )
 
 
-def virtualisation_finding(found: str) -> Finding:
+def virtualisation_finding(virtualisation: str) -> Finding:
     """A machine of one's own repeats its figures; a shared one repeats its ratios. '' is bare metal.
 
     A note, and never a fault: what neighbours take is what "steal" and "steady cores" measure.
@@ -166,10 +166,10 @@ def virtualisation_finding(found: str) -> Finding:
     return Finding(
         name="virtualisation",
         verdict=Verdict.MET,
-        observed=found or "none seen",
+        observed=virtualisation or "none seen",
         expected="only noted: 'steal' and 'steady cores' measure its effect",
         remedy="neighbours are part of every figure: compare results of one machine, side by side"
-        if found
+        if virtualisation
         else "",
     )
 
@@ -177,13 +177,13 @@ def virtualisation_finding(found: str) -> Finding:
 def _virtualisation() -> str:
     if sys.platform != "linux":
         return "cannot be seen on this system"
-    found = []
+    findings = []
     if " hypervisor" in machine.read_text(Path("/proc/cpuinfo")):
         product = machine.read_text(Path("/sys/class/dmi/id/product_name"))
-        found.append(f"virtual machine{f' ({product})' if product else ''}")
+        findings.append(f"virtual machine{f' ({product})' if product else ''}")
     if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
-        found.append("container")
-    return ", ".join(found)
+        findings.append("container")
+    return ", ".join(findings)
 
 
 def _open_files_limit() -> int | None:

@@ -51,15 +51,19 @@ class Bout:
 
     def verdict(self) -> tuple[Verdict, list[str]]:
         parts = [
-            (name, one.decision.verdict, f"{one.decision.value}: {one.reason or one.said()}")
-            for name, one in self.table.items()
+            (
+                name,
+                operation.decision.verdict,
+                f"{operation.decision.value}: {operation.reason or operation.said()}",
+            )
+            for name, operation in self.table.items()
         ]
         parts += [
             (name, Verdict.INCONCLUSIVE, f"only the base can be measured; in the candidate: {reason}")
             for name, reason in self.gone.items()
         ]
         worse = worse_by_statement(self.plans)
-        parts += [(f"plans of {name}", Verdict.BROKEN, said) for name, said in worse.items()]
+        parts += [(f"plans of {name}", Verdict.BROKEN, change) for name, change in worse.items()]
         return overall(parts)
 
     def measure(

@@ -130,15 +130,15 @@ class OperationContest:
         return False
 
     def _look_at_counters(self, pair: OperationPair) -> None:
-        found = compare_counters(*pair.work, WORK_TOLERANCES)
-        self.counters = found or self.counters  # later pairs do not count
-        for one in found:
-            more = one.change is Change.MORE
-            self._higher[one.name] = self._higher.get(one.name, 0) + 1 if more else 0
-        confirmed = [one for one in found if self._higher[one.name] >= CONFIRMATIONS]
+        changes = compare_counters(*pair.work, WORK_TOLERANCES)
+        self.counters = changes or self.counters  # later pairs do not count
+        for counter in changes:
+            more = counter.change is Change.MORE
+            self._higher[counter.name] = self._higher.get(counter.name, 0) + 1 if more else 0
+        confirmed = [counter for counter in changes if self._higher[counter.name] >= CONFIRMATIONS]
         if confirmed and not self.decided:
             self.decision = Decision.MORE_WORK
-            self.reason = "; ".join(f"{one.said} per call" for one in confirmed)
+            self.reason = "; ".join(f"{counter.said} per call" for counter in confirmed)
 
     def _decide(self) -> None:
         rules = self.rules
@@ -181,7 +181,7 @@ def contests(names: Sequence[str], rules: Rules) -> dict[str, OperationContest]:
 
 
 def undecided(table: Mapping[str, OperationContest]) -> list[str]:
-    return [name for name, one in table.items() if not one.decided]
+    return [name for name, operation in table.items() if not operation.decided]
 
 
 def _interval(low: float, high: float) -> str:

@@ -179,7 +179,7 @@ async def _contexts(connection: asyncpg.Connection[Any], names: set[str]) -> dic
     rows = await connection.fetch(
         "select name, context from pg_settings where name = any($1::text[])", sorted(names)
     )
-    found = {row["name"]: row["context"] for row in rows}
-    if unknown := sorted(names - found.keys()):
+    contexts = {row["name"]: row["context"] for row in rows}
+    if unknown := sorted(names - contexts.keys()):
         raise UsageError(f"the server has no setting {', '.join(unknown)}", remedy="see pg_settings")
-    return found
+    return contexts

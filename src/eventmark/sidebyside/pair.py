@@ -56,14 +56,14 @@ def measure_pair(
     with ExitStack() as stack:
         order = (1, 0) if swapped else (0, 1)
         processes: dict[int, SideProcess] = {}
-        for place in order:
-            processes[place] = stack.enter_context(both[place].process())
-            ground = both[place]
-            processes[place].send(
+        for side in order:
+            processes[side] = stack.enter_context(both[side].process())
+            ground = both[side]
+            processes[side].send(
                 Open(place=ground.place, sample=str(ground.sample), operations=names, fork=number)
             )
-        for place in order:
-            processes[place].receive(Opened)
+        for side in order:
+            processes[side].receive(Opened)
         counted = COUNTED_CALLS if number < COUNTED_PAIRS else 0
         return {name: _in_turns(processes, order, name, turns, counted) for name in names}
 
@@ -72,13 +72,13 @@ def _in_turns(
     processes: dict[int, SideProcess], order: tuple[int, int], name: str, turns: int, counted: int
 ) -> OperationPair:
     found: dict[int, list[Turned]] = {0: [], 1: []}
-    begun = [processes[place].ask(Begin(operation=name, calls=WARMUP_CALLS), Turned) for place in order]
-    medians_ns = [float(np.median(one.samples_ns)) for one in begun if one.samples_ns]
+    begun = [processes[side].ask(Begin(operation=name, calls=WARMUP_CALLS), Turned) for side in order]
+    medians_ns = [float(np.median(turn.samples_ns)) for turn in begun if turn.samples_ns]
     request = Turn(operation=name, calls=calls_of_a_turn(medians_ns))
     for turn in range(turns):
-        for place in order if turn % 2 == 0 else reversed(order):
-            found[place].append(processes[place].ask(request, Turned))
-    work = {place: processes[place].ask(End(operation=name, calls=counted), Ended).work for place in order}
+        for side in order if turn % 2 == 0 else reversed(order):
+            found[side].append(processes[side].ask(request, Turned))
+    work = {side: processes[side].ask(End(operation=name, calls=counted), Ended).work for side in order}
     return OperationPair(
         samples_ns=(_samples(found[0]), _samples(found[1])),
         failed=(_failed(found[0]), _failed(found[1])),

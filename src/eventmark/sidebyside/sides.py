@@ -218,9 +218,9 @@ def _interpreter(tree: Path, scratch: Path, name: str) -> str:
     ):
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False)
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            message = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise CannotRunError(
-                f"what revision {name} needs could not be installed: {said}",
+                f"what revision {name} needs could not be installed: {message}",
                 remedy="install it, or choose another base",
             )
     return str(program)
@@ -228,7 +228,7 @@ def _interpreter(tree: Path, scratch: Path, name: str) -> str:
 
 def _projects(tree: Path) -> list[Path]:
     """The folders of a revision that are installed: the proving ground, and the engine where it is a project."""
-    return [place for place in (tree, tree / "src") if (place / "pyproject.toml").is_file()]
+    return [project for project in (tree, tree / "src") if (project / "pyproject.toml").is_file()]
 
 
 def _required(projects: Iterable[Path]) -> list[str]:

@@ -79,7 +79,7 @@ class LatencyHistogram:
         """The latencies that occurred, nanoseconds, rising, and how often each did; at most 0.1% off."""
         counts = np.frombuffer(self._histogram.counts, dtype=np.int64)
         places = np.flatnonzero(counts)
-        values = [self._histogram.get_value_from_index(int(place)) for place in places]
+        values = [self._histogram.get_value_from_index(int(index)) for index in places]
         return np.array(values, np.int64), counts[places].copy()
 
     def encode(self) -> str:

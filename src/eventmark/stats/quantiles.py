@@ -163,8 +163,8 @@ def _bootstrap_bounds(blocks: _Blocks, ordered: Samples, q: float, confidence: f
     """
     needed = nearest_rank(q, blocks.resample_size)
 
-    def share_up_to(place: int) -> float:
-        return float(np.mean(blocks.counts_up_to(int(ordered[place])) >= needed))
+    def share_up_to(count: int) -> float:
+        return float(np.mean(blocks.counts_up_to(int(ordered[count])) >= needed))
 
     tail = (1 - confidence) / 2
     places = range(len(ordered))

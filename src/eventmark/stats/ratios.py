@@ -185,7 +185,7 @@ def _resampled(
     """The quantile of each resample, all of which draw the same rounds for both sides."""
     threshold = int(np.quantile(np.concatenate(series), q))
     length = dependence_of(series, threshold).block_length
-    blocks = [_all_blocks(one, length) for one in series]
+    blocks = [_all_blocks(samples, length) for samples in series]
     at_once = max(1, _VALUES_AT_ONCE // (drawn.shape[1] * max(map(len, series))))
     return np.concatenate(
         [_quantiles(blocks, drawn[at : at + at_once], q, random) for at in range(0, len(drawn), at_once)]

@@ -102,14 +102,14 @@ class DefinitionFile:
     def texts(self, settings: Mapping[str, Any], key: str, *, known: tuple[str, ...] = ()) -> tuple[str, ...]:
         """A list of texts, empty where the file has none; of those ``known``, if any are."""
         value = settings.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
             raise self.error(
                 key, f"{key} must be a list of texts, got {value!r}", f'write {key} = ["one", "other"]'
             )
-        for one in value if known else ():
-            if one not in known:
+        for item in value if known else ():
+            if item not in known:
                 raise self.error(
-                    key, f"{key} names {one!r}{nearest(one, known)}", f"known are {', '.join(known)}"
+                    key, f"{key} names {item!r}{nearest(item, known)}", f"known are {', '.join(known)}"
                 )
         return tuple(value)
 

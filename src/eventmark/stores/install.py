@@ -285,13 +285,13 @@ def statement_error(statement: Statement, schema: str, error: asyncpg.PostgresEr
     )
 
 
-def check_answer(definition: StoreDefinition, statement: Statement, found: Sequence[str]) -> None:
+def check_answer(definition: StoreDefinition, statement: Statement, columns: Sequence[str]) -> None:
     """Raises ``StoreDefinitionError`` where an answer with the columns ``found`` lacks one that is read."""
     needed = _RESULT_COLUMNS.get(statement.name, ())
     if definition.ordering == "transaction-id" and statement.name.startswith("stream_") and needed:
         needed = (*needed, "transaction_id")
     for column in needed:
-        if column not in found:
+        if column not in columns:
             raise StoreDefinitionError(
                 f"the result of {statement.name} has no column {column!r}",
                 path=statement.path,

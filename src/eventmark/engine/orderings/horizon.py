@@ -34,13 +34,13 @@ class HorizonReader:
         return self._place(*rows[0]) if rows else self._tail
 
     async def at(self, instant: datetime, tenant_id: str | None) -> TrackingToken:
-        found = await self._at(instant)
-        if found is not None:
-            return found
+        token = await self._at(instant)
+        if token is not None:
+            return token
         head = await self.head(tenant_id)
         # An event that came between the two looks may be before the head and yet follow the instant.
-        found = await self._at(instant)
-        return head if found is None else head.lower_bound(found)
+        token = await self._at(instant)
+        return head if token is None else head.lower_bound(token)
 
     async def _at(self, instant: datetime) -> TrackingToken | None:
         rows = await self._read("create_token_at", instant)

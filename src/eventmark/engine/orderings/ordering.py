@@ -68,15 +68,17 @@ class Ordering:
 
     def statements(self, payload: str = DEFAULT_PAYLOAD) -> dict[str, Statement]:
         """The ordering's statements by name, for payloads of this type."""
-        found = read_statements(SQL_DIRECTORY)
+        statements = read_statements(SQL_DIRECTORY)
         for directory in reversed(self.directories):
-            found |= read_statements(SQL_DIRECTORY / directory)
+            statements |= read_statements(SQL_DIRECTORY / directory)
         if not self.all_tenants:
-            del found["stream_events"]
+            del statements["stream_events"]
         for name, turn in (("append_events", self.turn), ("append_group", self.group_turn or self.turn)):
-            found[name] = replace(found[name], template=found[name].template.replace("{turn}", turn))
+            statements[name] = replace(
+                statements[name], template=statements[name].template.replace("{turn}", turn)
+            )
         places = {"unclaimed": UNCLAIMED, "payload": payload}
-        return {name: statement.filled(places) for name, statement in found.items()}
+        return {name: statement.filled(places) for name, statement in statements.items()}
 
     @property
     def indexes_path(self) -> Path:

@@ -66,7 +66,7 @@ class Cliffs(Experiment):
 
 def _findings(run: Run, cells: Sequence[Cell]) -> Findings:
     judged, cliffs = judge_cells(cells), find_cliffs(cells)
-    worst = max((one.times for one in judged), default=0.0)
+    worst = max((cell.times for cell in judged), default=0.0)
     figures = {
         "plan_cliffs": Figure(value=len(cliffs), unit="cliffs", better="less", exact=True),
         "plan_cliff_cells": Figure(
@@ -117,7 +117,9 @@ async def _examine_existing(job: Job, run: Run, progress: Progress, cells: list[
     connection = await asyncpg.connect(job.server.dsn)
     try:
         large = frozenset[str]() if job.existing.scans else await large_tables(connection, job.schema)
-        reading = {n: one for n, one in job.definition.statements.items() if n not in WRITING_STATEMENTS}
+        reading = {
+            n: statement for n, statement in job.definition.statements.items() if n not in WRITING_STATEMENTS
+        }
         drawn = await _draw(connection, job, job.schema, extent, statements=reading, large=large)
         run.skipped |= drawn.skipped | dict.fromkeys(
             set(job.definition.statements) - set(reading), "nothing is written with --existing"

@@ -140,12 +140,12 @@ def _cliffs_table(cliffs: Sequence[Cliff]) -> Table:
 def _heat_maps(judged: Sequence[Judged]) -> list[Chart]:
     """Statements down, then for each that does more than it has to somewhere its questions; conditions across."""
     most: dict[tuple[str, str], float] = {}
-    for one in judged:
-        place = one.cell.question.statement, _short(one.cell.kind, one.cell.state)
-        most[place] = max(most.get(place, 0.0), one.times)
+    for judged_cell in judged:
+        place = judged_cell.cell.question.statement, _short(judged_cell.cell.kind, judged_cell.cell.state)
+        most[place] = max(most.get(place, 0.0), judged_cell.times)
     charts = [_heat_map("the most work of each statement, times the best", "statement", most, "")]
-    for statement in dict.fromkeys(one.cell.question.statement for one in judged):
-        own = [one for one in judged if one.cell.question.statement == statement]
+    for statement in dict.fromkeys(judged_cell.cell.question.statement for judged_cell in judged):
+        own = [judged_cell for judged_cell in judged if judged_cell.cell.question.statement == statement]
         if _worst(judged, statement) >= HEAT_FROM_TIMES:
             charts.append(_questions_map(statement, own))
     return charts
@@ -153,14 +153,17 @@ def _heat_maps(judged: Sequence[Judged]) -> list[Chart]:
 
 def _questions_map(statement: str, judged: Sequence[Judged]) -> Chart:
     worst: dict[str, float] = {}
-    for one in judged:
-        label = one.cell.question.short
-        worst[label] = max(worst.get(label, 0.0), one.times)
+    for judged_cell in judged:
+        label = judged_cell.cell.question.short
+        worst[label] = max(worst.get(label, 0.0), judged_cell.times)
     shown = set(sorted(worst, key=lambda label: -worst[label])[:QUESTIONS_SHOWN_MAX])
     found = {
-        (one.cell.question.short, _short(one.cell.kind, one.cell.state)): one.times
-        for one in judged
-        if one.cell.question.short in shown
+        (
+            judged_cell.cell.question.short,
+            _short(judged_cell.cell.kind, judged_cell.cell.state),
+        ): judged_cell.times
+        for judged_cell in judged
+        if judged_cell.cell.question.short in shown
     }
     left_out = len(worst) - len(shown)
     note = f"{left_out} questions with less work are left out." if left_out else ""
@@ -200,5 +203,9 @@ def _statements(cells: Sequence[Cell]) -> list[str]:
 
 def _worst(judged: Sequence[Judged], statement: str) -> float:
     return round(
-        max((one.times for one in judged if one.cell.question.statement == statement), default=0.0), 2
+        max(
+            (judged_cell.times for judged_cell in judged if judged_cell.cell.question.statement == statement),
+            default=0.0,
+        ),
+        2,
     )

@@ -133,11 +133,11 @@ def _compared(both: Sequence[Ground]) -> tuple[list[PlanChange], list[PlanResult
 def _figures(table: Mapping[str, OperationContest]) -> dict[str, Figure]:
     """Each operation's ratio with its interval, which is right whenever the gate stopped."""
     figures = {}
-    for name, one in table.items():
-        if one.pairs:
-            low, high = (float(np.exp(bound)) for bound in one.tests["p50"].interval(0.95))
+    for name, operation in table.items():
+        if operation.pairs:
+            low, high = (float(np.exp(bound)) for bound in operation.tests["p50"].interval(0.95))
             figures[f"{name} p50, candidate over base"] = Figure(
-                value=one.ratio(), unit="times", low=low or None, high=high if np.isfinite(high) else None,
+                value=operation.ratio(), unit="times", low=low or None, high=high if np.isfinite(high) else None,
                 better="less",
             )  # fmt: skip
     return figures

@@ -24,12 +24,15 @@ def gate_sections(sides: Sequence[Side], bout: Bout) -> list[Section]:
 
 def _operations(sides: Sequence[Side], bout: Bout) -> Section:
     rules, table = bout.rules, bout.table
-    findings = [*(_finding(name, one, rules) for name, one in table.items()), *_gone(bout)]
+    findings = [*(_finding(name, operation, rules) for name, operation in table.items()), *_gone(bout)]
     verdicts = [finding.verdict for finding in findings]
     return Section(
         name="gate",
         title="Candidate against base",
-        verdict=next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET),
+        verdict=next(
+            (verdict for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if verdict in verdicts),
+            Verdict.MET,
+        ),
         text=[
             " ".join(f"{side.role.capitalize()}: {_said(side)}." for side in sides),
             f"The gate looks for a slowdown of {rules.slowdown:.0%}. It misses one at most once in "
@@ -44,7 +47,7 @@ def _operations(sides: Sequence[Side], bout: Bout) -> Section:
             ),
         ],
         findings=findings,
-        tables=[found for found in (_ratios(table), _counters(table)) if found.rows],
+        tables=[drawn for drawn in (_ratios(table), _counters(table)) if drawn.rows],
         charts=[chart for chart in [_chart(table)] if chart.points],
     )
 
@@ -85,12 +88,14 @@ def _finding(name: str, contest: OperationContest, rules: Rules) -> Finding:
 
 def _ratios(table: Mapping[str, OperationContest]) -> Table:
     rows: list[Row] = []
-    for name, one in table.items():
-        for quantile in one.tests:
-            if one.pairs:
+    for name, operation in table.items():
+        for quantile in operation.tests:
+            if operation.pairs:
                 rows.append([
-                    f"{name} {quantile}", _middle(one.base_ms[quantile]), _middle(one.candidate_ms[quantile]),
-                    one.ratio(quantile), _bounds(one, quantile), float(one.pairs), one.decision.value,
+                    f"{name} {quantile}", _middle(operation.base_ms[quantile]),
+                    _middle(operation.candidate_ms[quantile]),
+                    operation.ratio(quantile), _bounds(operation, quantile), float(operation.pairs),
+                    operation.decision.value,
                 ])  # fmt: skip
     return Table(
         title="Ratios",
@@ -138,8 +143,8 @@ def _chart(table: Mapping[str, OperationContest]) -> Chart:
         y_log=True,
         points=[
             Point(x=float(number), y=math.exp(log_ratio), series=name)
-            for name, one in table.items()
-            for number, log_ratio in enumerate(one.tests["p50"].log_ratios, 1)
+            for name, operation in table.items()
+            for number, log_ratio in enumerate(operation.tests["p50"].log_ratios, 1)
         ],
         note="The median of the candidate's fork over that of the base's.",
     )

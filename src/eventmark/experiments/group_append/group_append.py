@@ -138,7 +138,7 @@ class Grouped:
     def _throughput(self, callers: int) -> Finding:
         wanted = TIMES_WANTED[callers]
         rounds = self.rounds[_Kind(callers, grouped=True)]
-        ratio = mean_ratio([one.rate / floor for one, floor in zip(rounds, self.pgbench, strict=True)])
+        ratio = mean_ratio([turn.rate / floor for turn, floor in zip(rounds, self.pgbench, strict=True)])
         verdict = Verdict.MET if ratio.low >= wanted else Verdict.INCONCLUSIVE
         if ratio.high < wanted:
             verdict = Verdict.BROKEN
@@ -151,8 +151,8 @@ class Grouped:
         grouped, direct = self.rounds[_Kind(1, grouped=True)], self.rounds[DIRECT]
         ratio = mean_ratio(
             [
-                float(np.median(one.samples_ns) / np.median(other.samples_ns))
-                for one, other in zip(grouped, direct, strict=True)
+                float(np.median(group.samples_ns) / np.median(other.samples_ns))
+                for group, other in zip(grouped, direct, strict=True)
             ]
         )
         verdict = Verdict.MET if ratio.high <= ALONE_TIMES_MAX else Verdict.INCONCLUSIVE
@@ -170,13 +170,13 @@ class Grouped:
         if target is None:
             throughput = self._throughput(kind.callers)
             decided = (throughput.verdict, f"{throughput.observed}, wanted {throughput.expected}")
-        rate = float(np.median([one.rate for one in rounds]))
+        rate = float(np.median([turn.rate for turn in rounds]))
         return judged_operation(
-            [one.samples_ns for one in rounds], target, np.random.default_rng(1), mode="throughput",
+            [turn.samples_ns for turn in rounds], target, np.random.default_rng(1), mode="throughput",
             throughput_per_s=round(rate, 1),
             client=client_of(
-                sum(one.cpu_s for one in rounds) / sum(one.seconds for one in rounds),
-                loop_lag_ms_p99=max(one.loop_lag_ms_p99 for one in rounds),
+                sum(turn.cpu_s for turn in rounds) / sum(turn.seconds for turn in rounds),
+                loop_lag_ms_p99=max(turn.loop_lag_ms_p99 for turn in rounds),
             ),
             verdict=decided,
             floors=[
@@ -234,15 +234,15 @@ def measure_group_append(
     try:
         for number in range(rounds):
             pgbench.append(_pgbench_rate(server, schema, seconds, seed + number))
-            for kind, found in measured.items():
+            for kind, turns in measured.items():
                 task = _Task(
                     dsn=server.dsn, schema=schema, callers=kind.callers, grouped=kind.grouped, seconds=seconds,
                     seed=seed + number,
                 )  # fmt: skip
                 with worker_processes(1, fresh=True) as executor:
-                    found.append(call(executor, _run_callers, task))
+                    turns.append(call(executor, _run_callers, task))
             keep(
-                Grouped(rounds={kind: list(found) for kind, found in measured.items()}, pgbench=list(pgbench))
+                Grouped(rounds={kind: list(turns) for kind, turns in measured.items()}, pgbench=list(pgbench))
             )
     finally:
         ask(server.dsn, drop_scratch, schema)

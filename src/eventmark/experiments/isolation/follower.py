@@ -68,9 +68,9 @@ class Follower:
             stopped_s = 0.0
             seen_s = time.monotonic()
             while True:
-                token, found = await self._poll(store, token)
+                token, events = await self._poll(store, token)
                 now_s = time.monotonic()
-                seen_s = now_s if found else seen_s
+                seen_s = now_s if events else seen_s
                 if self._stopping.is_set():
                     stopped_s = stopped_s or now_s
                     if (

@@ -100,9 +100,11 @@ class Isolation(Experiment):
                 "alone": [leg for pair in whole for leg in pair.alone],
                 **{f"beside {pair.kind}": pair.beside for pair in whole},
             }),
-            figures={name: figure for one in judged for name, figure in one.figures().items()},
+            figures={name: figure for judged_pair in judged for name, figure in judged_pair.figures().items()},
             sections=[
-                summary_section(judged, duel), *(isolation_section(one, duel) for one in judged), *filtered,
+                summary_section(judged, duel),
+                *(isolation_section(judged_pair, duel) for judged_pair in judged),
+                *filtered,
                 *bottleneck_beside(judged),
             ],
             through=self.through,
@@ -196,17 +198,17 @@ def _possible(mix: Mix, job: Job, run: Run, sample: CorpusSample) -> Mix:
 def results_of(job: Job, legs: Mapping[str, Sequence[Leg]]) -> dict[str, OperationResult]:
     """The victim's operations against their targets, by what happened meanwhile, over all its legs."""
     return {
-        f"{name}, {how}": one
-        for how, found in legs.items()
-        if found
-        for name, one in to_results(joined(found), job.targets).items()
+        f"{name}, {how}": operation
+        for how, leg in legs.items()
+        if leg
+        for name, operation in to_results(joined(leg), job.targets).items()
     }
 
 
 def _filter_cost(job: Job, run: Run, sample: CorpusSample, duel: Duel) -> Section:
     """What naming the tenant costs, and what row-level security costs on top."""
     calls = FILTER_CALLS[job.profile.name]
-    found, left_out = on_loop(measure_filter(job, sample, calls))
+    filter_costs, left_out = on_loop(measure_filter(job, sample, calls))
     run.skipped |= left_out
     streams = on_loop(measure_streams(job, [duel.aggressor_tenant, duel.victim_tenant], calls))
     tables: list[Table] = [stream_table(streams)] if streams else []
@@ -217,7 +219,7 @@ def _filter_cost(job: Job, run: Run, sample: CorpusSample, duel: Duel) -> Sectio
         tables.append(rls_table(secured))
     else:
         run.skipped["row-level security"] = "a store of SQL files has its own, or none"
-    return filter_section(found, tables)
+    return filter_section(filter_costs, tables)
 
 
 def bottleneck_beside(judged: Sequence[Judgement], *, shared: bool = False) -> Iterator[Section]:
@@ -227,7 +229,7 @@ def bottleneck_beside(judged: Sequence[Judgement], *, shared: bool = False) -> I
     """
     if not judged:
         return
-    pair = max(judged, key=lambda one: one.inflation).pair
+    pair = max(judged, key=lambda judged_pair: judged_pair.inflation).pair
     leg = pair.beside[-1]
     times = NOT_TIMED if shared else leg.outcome.call_times
     section = bottleneck_section(leg.watch.evidence(times, application=STORE_APPLICATION))

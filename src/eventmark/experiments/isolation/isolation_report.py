@@ -74,8 +74,8 @@ class Judgement:
     @property
     def inflation(self) -> float:
         """Of all operations together at the judged quantile; 0 where none can be told."""
-        found = [ratio.value for name in self.names if (ratio := self.ratio(name, JUDGED)) is not None]
-        return float(np.exp(np.mean(np.log(found)))) if found else 0.0
+        ratios = [ratio.value for name in self.names if (ratio := self.ratio(name, JUDGED)) is not None]
+        return float(np.exp(np.mean(np.log(ratios)))) if ratios else 0.0
 
     def _legs(self) -> list[Leg]:
         return [*self.pair.alone, *self.pair.beside]
@@ -89,16 +89,16 @@ def summary_section(judged: Sequence[Judgement], duel: Duel) -> Section:
     """Every aggressor and operation in one table, at the judged quantile."""
     rows: list[Row] = []
     points: list[Point] = []
-    for one in judged:
-        alone, beside = joined(one.pair.alone), joined(one.pair.beside)
-        for name in one.names:
-            ratio = one.ratio(name, JUDGED)
-            values = [_ms_of(found.operations[name].latency_ns) for found in (alone, beside)]
+    for judged_pair in judged:
+        alone, beside = joined(judged_pair.pair.alone), joined(judged_pair.pair.beside)
+        for name in judged_pair.names:
+            ratio = judged_pair.ratio(name, JUDGED)
+            values = [_ms_of(load.operations[name].latency_ns) for load in (alone, beside)]
             bounds = (ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)
-            rows.append([one.pair.kind, name, *values, *bounds])
+            rows.append([judged_pair.pair.kind, name, *values, *bounds])
             if ratio is not None:
                 points.append(
-                    Point(x=one.pair.kind, y=ratio.value, low=ratio.low, high=ratio.high, series=name)
+                    Point(x=judged_pair.pair.kind, y=ratio.value, low=ratio.low, high=ratio.high, series=name)
                 )
     return Section(
         name="isolation",
@@ -150,7 +150,7 @@ def _work(pair: Pair, duel: Duel) -> str:
     work = [leg.work for leg in pair.beside if leg.work is not None]
     if pair.kind == IDLE_TRANSACTION:
         return DESCRIPTIONS[pair.kind]
-    per_s = sum(one.calls for one in work) / max(sum(one.seconds for one in work), 1e-9)
+    per_s = sum(leg_work.calls for leg_work in work) / max(sum(leg_work.seconds for leg_work in work), 1e-9)
     return f"{duel.users} users at once, {DESCRIPTIONS[pair.kind]}, {per_s:,.1f} calls/s"
 
 
@@ -179,8 +179,8 @@ def _inflation(judged: Judgement, name: str, remedy: str) -> Finding:
 def aggression(legs: Sequence[Leg]) -> list[Finding]:
     """An aggressor that did nothing proves nothing."""
     work = [leg.work for leg in legs]
-    idle = [one for one in work if one is None or not one.calls]
-    failed = sum(one.failed for one in work if one is not None)
+    idle = [leg_work for leg_work in work if leg_work is None or not leg_work.calls]
+    failed = sum(leg_work.failed for leg_work in work if leg_work is not None)
     if not idle and not failed:
         return []
     return [
@@ -199,10 +199,10 @@ def _ratio_table(judged: Judgement) -> Table:
         for quantile, q in QUANTILES.items():
             ratio = judged.ratio(name, quantile)
             values = [
-                float(np.quantile(one.operations[name].latency_ns, q)) / 1e6
-                if one.operations[name].succeeded
+                float(np.quantile(load.operations[name].latency_ns, q)) / 1e6
+                if load.operations[name].succeeded
                 else None
-                for one in (alone, beside)
+                for load in (alone, beside)
             ]
             rows.append([
                 name, quantile, *values, *((ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)),
@@ -316,8 +316,8 @@ def lag_charts(by_way: Mapping[str, Sequence[Leg]]) -> Iterator[Chart]:
 
 def rls_table(secured: Mapping[str, OperationResult]) -> Table:
     rows: list[Row] = [
-        [name.partition(",")[0], one.quantile_ms("p50"), one.floors[0].value, one.floors[0].ratio]
-        for name, one in secured.items()
+        [name.partition(",")[0], cost.quantile_ms("p50"), cost.floors[0].value, cost.floors[0].ratio]
+        for name, cost in secured.items()
     ]
     return Table(
         title="With row-level security on top",

@@ -72,20 +72,20 @@ def measure_lone(
 
 def lone_figures(lone: Sequence[Lone]) -> dict[str, Figure]:
     return {
-        f"lone_tenant_slowdown[{one.operation}]": Figure(
+        f"lone_tenant_slowdown[{turns.operation}]": Figure(
             value=round(ratio.value, 4), low=round(ratio.low, 4), high=round(ratio.high, 4), unit="times",
             better="less",
         )
-        for one in lone
-        if (ratio := one.slowdown) is not None
+        for turns in lone
+        if (ratio := turns.slowdown) is not None
     }  # fmt: skip
 
 
 def lone_section(lone: Sequence[Lone], duel: Duel, tenant_pool_max: int) -> Iterator[Section]:
-    shown = [one for one in lone if one.without and one.bounded]
+    shown = [turns for turns in lone if turns.without and turns.bounded]
     if not shown:
         return
-    findings = [_finding(one) for one in shown]
+    findings = [_finding(turns) for turns in shown]
     yield Section(
         name="lone-tenant",
         title="A tenant that is alone",
@@ -121,13 +121,14 @@ def _finding(lone: Lone) -> Finding:
 
 def _table(lone: Sequence[Lone]) -> Table:
     rows: list[Row] = []
-    for one in lone:
-        ratio = one.slowdown
+    for turns in lone:
+        ratio = turns.slowdown
         rates = [
-            sum(load.achieved_per_s for load in loads) / len(loads) for loads in (one.without, one.bounded)
+            sum(load.achieved_per_s for load in loads) / len(loads)
+            for loads in (turns.without, turns.bounded)
         ]
         bounds = (ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)
-        rows.append([one.operation, float(one.users), *rates, *bounds])
+        rows.append([turns.operation, float(turns.users), *rates, *bounds])
     return Table(
         title="Throughput of a tenant that is alone",
         columns=columns(

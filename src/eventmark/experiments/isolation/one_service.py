@@ -102,8 +102,8 @@ class OneService(Experiment):
                     leg = run_leg(given, None if way is Way.ALONE else kind, done, workers)
                     trio.legs[way].append(leg)
         with run.phase("lone tenant"):
-            for one in lone:
-                for _ in measure_lone(duel, one, self.bound, rounds, done + 1, workers):
+            for turns in lone:
+                for _ in measure_lone(duel, turns, self.bound, rounds, done + 1, workers):
                     done += 1
                     run.progress(STAGE, done, total)
 

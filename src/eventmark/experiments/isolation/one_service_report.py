@@ -52,8 +52,10 @@ class Outcome:
 
     def latencies_ms(self, name: str, q: float) -> list[float | None]:
         """A quantile of an operation in each way, of all legs together."""
-        found = [joined(self.trio.legs[way]).operations[name].latency_ns for way in Way]
-        return [float(np.quantile(one, q)) / 1e6 if len(one) else None for one in found]
+        samples = [joined(self.trio.legs[way]).operations[name].latency_ns for way in Way]
+        return [
+            float(np.quantile(samples_ns, q)) / 1e6 if len(samples_ns) else None for samples_ns in samples
+        ]
 
     def inflations(self, name: str, quantile: str) -> list[float | None]:
         """Without the bound and with it, each with its interval."""
@@ -167,11 +169,11 @@ def _service_table(trio: Trio) -> Table:
     for way in Way:
         legs = trio.legs[way]
         work = [leg.work for leg in legs if leg.work is not None]
-        seconds = sum(one.seconds for one in work)
+        seconds = sum(leg_work.seconds for leg_work in work)
         rows.append([
             way.value, *_parts_ms(legs), max(leg.outcome.health.cpu_share for leg in legs),
-            sum(one.calls for one in work) / seconds if seconds else None,
-            float(sum(one.failed for one in work)) if work else None,
+            sum(leg_work.calls for leg_work in work) / seconds if seconds else None,
+            float(sum(leg_work.failed for leg_work in work)) if work else None,
         ])  # fmt: skip
     return Table(
         title="In the service",

@@ -140,7 +140,7 @@ async def _prepare(stores: Sequence[EventStore], seed: int) -> dict[str, Call]:
     ]
     for stream in streams:
         for version in range(0, EVENTS_PER_STREAM, 100):
-            batch = [_event(payloads[(version + place) % _PAYLOADS]) for place in range(100)]
+            batch = [_event(payloads[(version + number) % _PAYLOADS]) for number in range(100)]
             for store in stores:
                 await store.append_events(stream, batch, expected_version=version)
         for store in stores:

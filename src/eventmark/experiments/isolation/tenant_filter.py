@@ -191,14 +191,16 @@ class StreamCost:
 async def measure_streams(job: Job, tenants: Sequence[str], calls: int) -> list[StreamCost]:
     """A batch of 1000 of all tenants and of each of ``tenants``, call by call in turns."""
     definition, whose = job.definition, [None, *tenants]
-    names = ["stream_events" if one is None else "stream_tenant_events" for one in whose]
+    names = ["stream_events" if tenant is None else "stream_tenant_events" for tenant in whose]
     if any(name not in definition.statements for name in names):
         return []
     connection = await asyncpg.connect(job.server.dsn)
     try:
         statements = [definition.statements[name] for name in names]
         prepared = [await connection.prepare(statement.sql(job.schema)) for statement in statements]
-        given = [_from_the_tail(one, tenant) for one, tenant in zip(statements, whose, strict=True)]
+        given = [
+            _from_the_tail(statement, tenant) for statement, tenant in zip(statements, whose, strict=True)
+        ]
         took, events = np.empty((calls, len(whose)), np.int64), [0] * len(whose)
         for number in range(-WARM_CALLS, calls):
             for place in np.roll(range(len(whose)), number).tolist():
@@ -207,8 +209,8 @@ async def measure_streams(job: Job, tenants: Sequence[str], calls: int) -> list[
                 if number >= 0:
                     took[number, place] = time.perf_counter_ns() - began_ns
         pages = [
-            (await _pages(connection, one.sql(job.schema), arguments))[1]
-            for one, arguments in zip(statements, given, strict=True)
+            (await _pages(connection, statement.sql(job.schema), arguments))[1]
+            for statement, arguments in zip(statements, given, strict=True)
         ]
     finally:
         await connection.close()
@@ -226,13 +228,13 @@ def _from_the_tail(statement: Statement, tenant: str | None) -> list[Any]:
     return [values[parameter.name] for parameter in statement.parameters]
 
 
-def stream_table(found: Sequence[StreamCost]) -> Table:
+def stream_table(costs: Sequence[StreamCost]) -> Table:
     rows: list[Row] = [
         [
-            one.whose, float(one.events), one.p50_ms, one.p50_ms * 1e3 / max(one.events, 1),
-            one.pages / max(one.events, 1),
+            cost.whose, float(cost.events), cost.p50_ms, cost.p50_ms * 1e3 / max(cost.events, 1),
+            cost.pages / max(cost.events, 1),
         ]
-        for one in found
+        for cost in costs
     ]  # fmt: skip
     return Table(
         title="A batch of all tenants' events and of one tenant's",
@@ -242,14 +244,14 @@ def stream_table(found: Sequence[StreamCost]) -> Table:
     )  # fmt: skip
 
 
-def _filter_table(found: Sequence[FilterCost]) -> Table:
+def _filter_table(costs: Sequence[FilterCost]) -> Table:
     rows: list[Row] = [
         [
-            one.statement, one.rows, one.with_ms, one.without_ms, one.ratio.value if one.ratio else None,
-            one.ratio.low if one.ratio else None, one.ratio.high if one.ratio else None, one.with_pages_per_row,
-            one.without_pages_per_row, float(one.with_index_pages), float(one.without_index_pages),
+            cost.statement, cost.rows, cost.with_ms, cost.without_ms, cost.ratio.value if cost.ratio else None,
+            cost.ratio.low if cost.ratio else None, cost.ratio.high if cost.ratio else None, cost.with_pages_per_row,
+            cost.without_pages_per_row, float(cost.with_index_pages), float(cost.without_index_pages),
         ]
-        for one in found
+        for cost in costs
     ]  # fmt: skip
     return Table(
         title="The same statement with its tenant and without",
@@ -264,7 +266,7 @@ def _filter_table(found: Sequence[FilterCost]) -> Table:
     )  # fmt: skip
 
 
-def filter_section(found: Sequence[FilterCost], tables: Sequence[Table]) -> Section:
+def filter_section(costs: Sequence[FilterCost], tables: Sequence[Table]) -> Section:
     """``tables`` are further comparisons, shown after it."""
     return Section(
         name="tenant-filter",
@@ -272,5 +274,5 @@ def filter_section(found: Sequence[FilterCost], tables: Sequence[Table]) -> Sect
         text=[
             "The cost of naming the tenant in every query, and of storing a tenant's events among those of others."
         ],
-        tables=[*([_filter_table(found)] if found else []), *tables],
+        tables=[*([_filter_table(costs)] if costs else []), *tables],
     )

@@ -52,12 +52,12 @@ def measure_alone(run: Run, load: LoadPlan, executor: Executor, seconds: float) 
     return results
 
 
-def hopeless(found: Sequence[Alone]) -> Alone | None:
+def hopeless(results: Sequence[Alone]) -> Alone | None:
     """The first operation that misses its target by itself."""
-    return next((one for one in found if one.result.verdict is Verdict.BROKEN), None)
+    return next((result for result in results if result.result.verdict is Verdict.BROKEN), None)
 
 
-def hopeless_section(alone: Alone, found: Sequence[Alone]) -> Section:
+def hopeless_section(alone: Alone, results: Sequence[Alone]) -> Section:
     """Instead of a capacity."""
     text = f"{alone.name} misses its target at any rate: alone, one call at a time, {alone.result.reason}"
     is_certain = alone.result.failed > 0 or is_beyond_others(alone.result)
@@ -69,18 +69,18 @@ def hopeless_section(alone: Alone, found: Sequence[Alone]) -> Section:
     return Section(
         name="capacity", title="Capacity", verdict=Verdict.BROKEN, findings=[finding],
         text=[f"{text}.", "No rate was tried: under load no operation is quicker than alone."],
-        tables=[alone_table(found)],
+        tables=[alone_table(results)],
     )  # fmt: skip
 
 
-def alone_table(found: Sequence[Alone]) -> Table:
+def alone_table(results: Sequence[Alone]) -> Table:
     """How far each is from its target before there is any load."""
     rows: list[Row] = [
         [
-            one.name, one.result.quantile_ms(one.result.target_quantile), one.result.target_ms,
-            one.result.target_quantile, float(one.result.samples), str(one.result.verdict),
+            result.name, result.result.quantile_ms(result.result.target_quantile), result.result.target_ms,
+            result.result.target_quantile, float(result.result.samples), str(result.result.verdict),
         ]
-        for one in found
+        for result in results
     ]  # fmt: skip
     return Table(
         title="Each operation alone",

@@ -175,7 +175,7 @@ class Prober:
         """Raises ``CannotRunError`` where no probe has ended."""
         if not self.probed:
             raise CannotRunError("no probe has ended")
-        return Capacity(probes=tuple(one.probe for one in self.probed), ended=False)
+        return Capacity(probes=tuple(probe_made.probe for probe_made in self.probed), ended=False)
 
 
 def _answer_of(
@@ -225,20 +225,21 @@ def _seems_met(operation: OperationResult) -> bool:
 
 def _no_capacity(alone: list[Alone], never: Alone, through: str) -> Findings:
     return Findings(
-        operations={one.name: one.result for one in alone}, counted=(), evidence=never.evidence, through=through,
+        operations={operation.name: operation.result for operation in alone}, counted=(),
+        evidence=never.evidence, through=through,
         sections=[hopeless_section(never, alone)],
     )  # fmt: skip
 
 
 def _findings(run: Run, capacity: Capacity, probed: list[Probed], alone: Sequence[Alone] = ()) -> Findings:
     """The run that confirmed the rate is shown as any load is; the bottleneck is of the lowest rate that broke."""
-    for number, one in enumerate(probed, 1):
-        began_s = run.at_s(one.outcome.started_s)
+    for number, probe_made in enumerate(probed, 1):
+        began_s = run.at_s(probe_made.outcome.started_s)
         run.phases.append(
             Phase(
                 name=f"probe {number}",
                 start_s=round(began_s, 3),
-                end_s=round(began_s + one.outcome.seconds, 3),
+                end_s=round(began_s + probe_made.outcome.seconds, 3),
             )
         )
     confirmed = probed[capacity.probes.index(capacity.confirmed)] if capacity.confirmed is not None else None

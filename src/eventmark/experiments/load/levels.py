@@ -66,17 +66,17 @@ def swept(name: str, levels: Sequence[Level]) -> Swept:
     return Swept(name=name, levels=tuple(levels), law=law)
 
 
-def judged(one: Swept) -> tuple[Verdict, str]:
+def judged(curve: Swept) -> tuple[Verdict, str]:
     """Whether the curve is the store's. How high it is, is judged by nothing: a sweep goes where nothing holds."""
-    failed = sum(level.failed for level in one.levels)
+    failed = sum(level.failed for level in curve.levels)
     if failed:
         return Verdict.BROKEN, f"{failed} operations failed"
-    if one.law is None:
-        return Verdict.INCONCLUSIVE, f"no law was fitted: {one.why}"
-    if one.peak.limit is Limit.CLIENT:
+    if curve.law is None:
+        return Verdict.INCONCLUSIVE, f"no law was fitted: {curve.why}"
+    if curve.peak.limit is Limit.CLIENT:
         return Verdict.INCONCLUSIVE, (
-            f"at its peak, with {one.peak.clients} clients, the generator was the limit: the curve is its own"
+            f"at its peak, with {curve.peak.clients} clients, the generator was the limit: the curve is its own"
         )
-    if one.law.error > LAW_ERROR_MAX:
-        return Verdict.INCONCLUSIVE, f"the law is up to {one.law.error:.0%} away from what was measured"
+    if curve.law.error > LAW_ERROR_MAX:
+        return Verdict.INCONCLUSIVE, f"the law is up to {curve.law.error:.0%} away from what was measured"
     return Verdict.MET, ""

@@ -87,7 +87,7 @@ def fit_scalability(clients: Sequence[float], throughput_per_s: Sequence[float])
     )  # fmt: skip
     spread = stdtrit(len(n) - 3, (1 + CONFIDENCE) / 2) * np.sqrt(np.diag(covariance))
     most = (math.inf, _SIGMA_MAX, math.inf)
-    parameters = [_parameter(*one) for one in zip(fitted, spread, most, strict=True)]
+    parameters = [_parameter(*values) for values in zip(fitted, spread, most, strict=True)]
     return ScalabilityLaw(
         rate_per_s=parameters[0],
         contention=parameters[1],

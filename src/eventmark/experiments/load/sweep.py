@@ -98,11 +98,11 @@ class _Sweeper:
         """Raises ``CannotRunError`` where no level has ended."""
         if not self.levels:
             raise CannotRunError("no number of clients was measured to its end")
-        found = [swept(name, levels) for name, levels in self.levels.items()]
+        sweeps = [swept(name, levels) for name, levels in self.levels.items()]
         return Findings(
-            figures=sweep_figures(found),
-            sections=sweep_sections(found),
-            evidence=self.evidence[found[0].name],
+            figures=sweep_figures(sweeps),
+            sections=sweep_sections(sweeps),
+            evidence=self.evidence[sweeps[0].name],
             through=self.scenario.through,
         )
 
@@ -123,14 +123,14 @@ class _Sweeper:
 
 def _level(clients: int, outcome: LoadOutcome, evidence: Evidence) -> Level:
     """A worker that used its core up is the limit, whatever else was seen."""
-    (one,) = outcome.operations.values()
+    (operation,) = outcome.operations.values()
     full = outcome.health.cpu_share >= CORE_FULL
     return Level(
         clients=clients,
         throughput_per_s=outcome.achieved_per_s,
-        latency=latency_of(one.latency_ns) if one.succeeded else None,
-        failed=one.failed,
-        conflicted=one.conflicted,
+        latency=latency_of(operation.latency_ns) if operation.succeeded else None,
+        failed=operation.failed,
+        conflicted=operation.conflicted,
         cpu_share=outcome.health.cpu_share,
         limit=Limit.CLIENT if full else find_bottleneck(evidence).limit,
         server_cores=evidence.server.cores if evidence.server else None,

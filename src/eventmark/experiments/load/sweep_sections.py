@@ -21,27 +21,27 @@ MEASURED, FITTED = "measured", "fitted"
 _NOT_ANCHOR = re.compile(r"[^a-z0-9]+")
 
 
-def sweep_sections(found: Sequence[Swept]) -> list[Section]:
-    return [_overview(found), *(_section(one) for one in found)]
+def sweep_sections(sweeps: Sequence[Swept]) -> list[Section]:
+    return [_overview(sweeps), *(_section(swept) for swept in sweeps)]
 
 
-def sweep_figures(found: Sequence[Swept]) -> dict[str, Figure]:
+def sweep_figures(sweeps: Sequence[Swept]) -> dict[str, Figure]:
     """The highest throughput of each operation that was measured, and for each core that the server used there."""
     figures = {}
-    for one in found:
-        figures[f"sweep_peak_per_s {one.name}"] = Figure(
-            value=round(one.peak.throughput_per_s, 1), unit="operations/s", better="more"
+    for swept in sweeps:
+        figures[f"sweep_peak_per_s {swept.name}"] = Figure(
+            value=round(swept.peak.throughput_per_s, 1), unit="operations/s", better="more"
         )
-        if (per_core := one.peak.per_server_core) is not None:
-            figures[f"sweep_per_server_core {one.name}"] = Figure(
+        if (per_core := swept.peak.per_server_core) is not None:
+            figures[f"sweep_per_server_core {swept.name}"] = Figure(
                 value=round(per_core, 1), unit="operations/s per core", better="more"
             )
     return figures
 
 
-def _overview(found: Sequence[Swept]) -> Section:
-    findings = [_curve(one) for one in found]
-    most = max(level.clients for one in found for level in one.levels)
+def _overview(sweeps: Sequence[Swept]) -> Section:
+    findings = [_curve(swept) for swept in sweeps]
+    most = max(level.clients for swept in sweeps for level in swept.levels)
     return Section(
         name="sweep",
         title="Throughput by number of clients",
@@ -52,10 +52,10 @@ def _overview(found: Sequence[Swept]) -> Section:
             "Scalability Law is fitted: X(n) = λn / (1 + σ(n-1) + κn(n-1)), where λ is what one client does, σ what "
             "only one at a time can do (contention), κ what each pair costs to agree (coherency). The knee, "
             "√((1-σ)/κ), is where throughput is highest.",
-            f"The bottleneck named below is that of {found[0].name} by {most} clients.",
+            f"The bottleneck named below is that of {sweeps[0].name} by {most} clients.",
         ],
-        tables=[_laws(found)],
-        charts=[_speedups(found)],
+        tables=[_laws(sweeps)],
+        charts=[_speedups(sweeps)],
     )  # fmt: skip
 
 
@@ -68,16 +68,16 @@ def _curve(swept: Swept) -> Finding:
     )  # fmt: skip
 
 
-def _laws(found: Sequence[Swept]) -> Table:
+def _laws(sweeps: Sequence[Swept]) -> Table:
     rows: list[Row] = []
-    for one in found:
-        law = one.law
+    for swept in sweeps:
+        law = swept.law
         rows.append(
             [
-                one.name, _interval(law.rate_per_s) if law else one.why, _interval(law.contention) if law else None,
-                _interval(law.coherency) if law else None, _knee(law, one.levels[-1].clients) if law else None,
-                law.error if law else None, one.peak.throughput_per_s, float(one.peak.clients),
-                str(one.peak.limit),
+                swept.name, _interval(law.rate_per_s) if law else swept.why, _interval(law.contention) if law else None,
+                _interval(law.coherency) if law else None, _knee(law, swept.levels[-1].clients) if law else None,
+                law.error if law else None, swept.peak.throughput_per_s, float(swept.peak.clients),
+                str(swept.peak.limit),
             ]
         )  # fmt: skip
     return Table(
@@ -91,12 +91,12 @@ def _laws(found: Sequence[Swept]) -> Table:
     )  # fmt: skip
 
 
-def _speedups(found: Sequence[Swept]) -> Chart:
+def _speedups(sweeps: Sequence[Swept]) -> Chart:
     points = [
-        Point(x=level.clients, y=level.throughput_per_s / one.levels[0].throughput_per_s, series=one.name)
-        for one in found
-        if one.levels[0].throughput_per_s
-        for level in one.levels
+        Point(x=level.clients, y=level.throughput_per_s / swept.levels[0].throughput_per_s, series=swept.name)
+        for swept in sweeps
+        if swept.levels[0].throughput_per_s
+        for level in swept.levels
         if level.throughput_per_s
     ]
     return Chart(

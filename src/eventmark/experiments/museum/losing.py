@@ -48,10 +48,10 @@ def _hunted(room: Room, ordering: str, variant: str, *, good: bool) -> Trial:
         subject=engine_subject(ordering), events=room.hunted_events, seconds=HUNT_SECONDS_MAX, seed=room.seed,
         paced_s=PAUSE_S, held_s=PAUSE_S,
     )  # fmt: skip
-    found = hunt(room.server.dsn, scratch_name(room.schema, "_museum"), plan, progress=room.progress)
+    hunted = hunt(room.server.dsn, scratch_name(room.schema, "_museum"), plan, progress=room.progress)
     return Trial(
-        variant=variant, good=good, verdict=found.verdict, reason=found.reason or "every invariant holds",
-        counters={"events committed": found.committed, "lost to a consumer": found.lost},
+        variant=variant, good=good, verdict=hunted.verdict, reason=hunted.reason or "every invariant holds",
+        counters={"events committed": hunted.committed, "lost to a consumer": hunted.lost},
     )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def _counters(work: Mapping[str, float]) -> dict[str, float]:
 
 
 def _said(result: PlanResult) -> str:
-    found = next((finding for finding in result.findings if finding.verdict is result.verdict), None)
-    if found is None or result.verdict is Verdict.MET:
+    worst_finding = next((finding for finding in result.findings if finding.verdict is result.verdict), None)
+    if worst_finding is None or result.verdict is Verdict.MET:
         return "within every limit of the judge"
-    return f"{found.name}: {found.observed}, expected {found.expected}"
+    return f"{worst_finding.name}: {worst_finding.observed}, expected {worst_finding.expected}"

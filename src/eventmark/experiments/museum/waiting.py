@@ -139,8 +139,8 @@ async def _watched(room: Room, write: Writers, variant: str, *, good: bool) -> T
         while samples < SAMPLES_LEAST and rounds < ROUNDS_MAX:
             appended += await write()
             rounds += 1
-            samples = next((len(one.values) for one in monitor.series() if one.name == "commit_rate"), 0)
-    series = {one.name: one for one in monitor.series()}
+            samples = next((len(line.values) for line in monitor.series() if line.name == "commit_rate"), 0)
+    series = {line.name: line for line in monitor.series()}
     waits = {
         name: sum(one.values) / len(one.values) for name in _LOCKS if (one := series.get(f"waits:{name}"))
     }

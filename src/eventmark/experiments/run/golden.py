@@ -62,7 +62,7 @@ def _folder(job: Job) -> Path:
     return folder_of(job.definition.directory, _major(job))
 
 
-def compared_section(approved: Mapping[str, str], found: Mapping[str, str], major: int) -> Section:
+def compared_section(approved: Mapping[str, str], plans: Mapping[str, str], major: int) -> Section:
     """A finding for each statement, and a block with the difference of each that changed."""
     if not approved:
         findings = [
@@ -74,9 +74,9 @@ def compared_section(approved: Mapping[str, str], found: Mapping[str, str], majo
         return Section(
             name="golden-plans", title="Golden plans", verdict=Verdict.INCONCLUSIVE, findings=findings
         )
-    changed = {difference.statement: difference for difference in differences(approved, found)}
+    changed = {difference.statement: difference for difference in differences(approved, plans)}
     findings = [
-        _finding(name, found.get(name, ""), changed.get(name)) for name in sorted({*approved, *found})
+        _finding(name, plans.get(name, ""), changed.get(name)) for name in sorted({*approved, *plans})
     ]
     return Section(
         name="golden-plans",
@@ -84,12 +84,14 @@ def compared_section(approved: Mapping[str, str], found: Mapping[str, str], majo
         verdict=overall((finding.name, finding.verdict, "") for finding in findings)[0],
         text=[f"{len(findings) - len(changed)} of {len(findings)} statements are planned as approved."],
         findings=findings,
-        blocks=[Block(title=name, text=one.diff, language="diff") for name, one in changed.items()],
+        blocks=[
+            Block(title=name, text=difference.diff, language="diff") for name, difference in changed.items()
+        ],
     )
 
 
-def _approved_section(found: Mapping[str, str], text: str) -> Section:
-    findings = [_finding(name, found[name], None) for name in sorted(found)]
+def _approved_section(plans: Mapping[str, str], text: str) -> Section:
+    findings = [_finding(name, plans[name], None) for name in sorted(plans)]
     return Section(
         name="golden-plans",
         title="Golden plans",

@@ -28,25 +28,25 @@ class ObservedStatements(Experiment):
 
     def measure(self, run: Run) -> Findings:
         with run.phase("plans"):
-            found = ask(run.job.server.dsn, _observed, run.job)
-        return Findings(plans=[one.plan for one in found], sections=[_section(found)])
+            observed = ask(run.job.server.dsn, _observed, run.job)
+        return Findings(plans=[statement.plan for statement in observed], sections=[_section(observed)])
 
 
 async def _observed(connection: asyncpg.Connection, job: Job) -> list[Observed]:
     large = await large_tables(connection, job.schema)
-    tables = [one for one in (job.definition.events_table, job.definition.snapshots_table) if one]
+    tables = [table for table in (job.definition.events_table, job.definition.snapshots_table) if table]
     return await observed_statements(connection, job.server.dsn, tables, job.schema, large)
 
 
-def _section(found: Sequence[Observed]) -> Section:
+def _section(observed: Sequence[Observed]) -> Section:
     rows: list[Row] = []
-    for one in found:
-        seen = one.seen
-        indexes = sorted({node["Index Name"] for node in nodes(one.plan.plan) if "Index Name" in node})
+    for statement in observed:
+        seen = statement.seen
+        indexes = sorted({node["Index Name"] for node in nodes(statement.plan.plan) if "Index Name" in node})
         query = " ".join(seen.query.split())
         rows.append([
-            one.plan.statement, f"{one.share:.1%}", float(seen.calls), seen.execution_ms / seen.calls,
-            seen.rows / seen.calls, one.plan.work["buffers"], ", ".join(indexes) or "none",
+            statement.plan.statement, f"{statement.share:.1%}", float(seen.calls), seen.execution_ms / seen.calls,
+            seen.rows / seen.calls, statement.plan.work["buffers"], ", ".join(indexes) or "none",
             query if len(query) <= QUERY_SHOWN else f"{query[:QUERY_SHOWN]}...",
         ])  # fmt: skip
     return Section(

@@ -39,8 +39,8 @@ class RepeatedPlans(Experiment):
 
     def measure(self, run: Run) -> Findings:
         with run.phase("busy"), busy_machine():
-            found = examine_repeatedly(run.job, run.progress, runs=self.runs)
-        return Findings(sections=[repetition_section(found)], figures=figures_of_runs(found))
+            repetitions = examine_repeatedly(run.job, run.progress, runs=self.runs)
+        return Findings(sections=[repetition_section(repetitions)], figures=figures_of_runs(repetitions))
 
 
 @contextmanager

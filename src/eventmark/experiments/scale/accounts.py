@@ -45,7 +45,7 @@ class AccountTask:
 async def run_accounted(task: AccountTask) -> AccountPair | None:
     """Run in a worker process; None where the server has no statistics of statements. Raises ``CannotRunError``."""
     async with AsyncExitStack() as stack:
-        books = [await _open_book(one, stack) for one in (task.sides.small, task.sides.large)]
+        books = [await _open_book(side, stack) for side in (task.sides.small, task.sides.large)]
         if None in books:
             return None
         small, large = (book for book in books if book is not None)
@@ -89,8 +89,8 @@ async def _open_book(fork: ForkTask, stack: AsyncExitStack) -> _Book | None:
     if before is None or after is None:
         return None
     ids = [int(statement.statement_id) for statement in own_statements(before, after, WARM_CALLS)]
-    place = await extension_schema(connection, "pg_stat_statements")
-    counts = _COUNTS.format(read_time=read_time_column(connection), place=place)
+    schema = await extension_schema(connection, "pg_stat_statements")
+    counts = _COUNTS.format(read_time=read_time_column(connection), place=schema)
     return _Book(operation, ids, await connection.prepare(counts))
 
 

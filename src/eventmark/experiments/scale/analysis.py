@@ -90,7 +90,7 @@ def curves_of(steps: Sequence[Step], operation: str, random: np.random.Generator
 
 def _usable(rounds: Sequence[Round] | None) -> bool:
     return bool(rounds) and all(
-        len(one.small.samples_ns) and len(one.large.samples_ns) for one in rounds or ()
+        len(pair.small.samples_ns) and len(pair.large.samples_ns) for pair in rounds or ()
     )
 
 
@@ -115,7 +115,7 @@ def _curve(
 def _measured(
     volume: int, rounds: Sequence[Round], quantile: str, reference_ms: float, random: np.random.Generator
 ) -> Measured:
-    pairs = [(one.large.samples_ns, one.small.samples_ns) for one in rounds]
+    pairs = [(pair.large.samples_ns, pair.small.samples_ns) for pair in rounds]
     ratio = quantile_ratio(pairs, QUANTILES[quantile], random=random)
     value_ms = ratio.value * reference_ms
     spread = (math.log(ratio.high) - math.log(max(ratio.low, 1e-9))) / (2 * 1.96)
@@ -126,7 +126,7 @@ def _measured(
 
 
 def _pooled_ms(rounds: Sequence[Round], side: str, quantile: str) -> float:
-    samples = np.concatenate([getattr(one, side).samples_ns for one in rounds])
+    samples = np.concatenate([getattr(pair, side).samples_ns for pair in rounds])
     return max(float(getattr(latency_of(samples), quantile)), 1 / NS_PER_MS)
 
 
@@ -213,13 +213,13 @@ def accounting_of(pairs: Sequence[AccountPair], random: np.random.Generator) -> 
         return None
     small, large = ([getattr(pair, side) for pair in pairs] for side in ("small", "large"))
     latency = {
-        side: np.concatenate([one.latency_ns for one in found])
+        side: np.concatenate([read.latency_ns for read in found])
         for side, found in (("s", small), ("l", large))
     }
     reads = {
-        side: np.concatenate([one.reads for one in found]) for side, found in (("s", small), ("l", large))
+        side: np.concatenate([read.reads for read in reads]) for side, reads in (("s", small), ("l", large))
     }
-    read_ns = np.concatenate([one.read_ns for one in large])
+    read_ns = np.concatenate([read.read_ns for read in large])
     calls, total = len(read_ns), float(reads["l"].sum())
     return Accounting(
         small_p95_ms=latency_of(latency["s"]).p95,
@@ -251,11 +251,13 @@ def events_per_call(operation: str) -> int:
 
 def _levels_gained(step: Step) -> dict[str, int]:
     """By index: how many levels more the large corpus' has than the small one's."""
-    small = {one.name: one for one in step.relations_small if one.levels is not None}
+    small = {relation.name: relation for relation in step.relations_small if relation.levels is not None}
     return {
-        one.name: one.levels - (small[one.name].levels or 0)
-        for one in step.relations_large
-        if one.levels is not None and one.name in small and one.levels > (small[one.name].levels or 0)
+        relation.name: relation.levels - (small[relation.name].levels or 0)
+        for relation in step.relations_large
+        if relation.levels is not None
+        and relation.name in small
+        and relation.levels > (small[relation.name].levels or 0)
     }
 
 

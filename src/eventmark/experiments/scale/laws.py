@@ -127,7 +127,7 @@ def fit_growth(
     Several values of one volume are several points. Raises ``ValueError`` for lengths that differ and for
     errors or volumes that are not above 0.
     """
-    n, y, sigma = (np.array(one, dtype=np.float64) for one in (events, values, errors))
+    n, y, sigma = (np.array(sequence, dtype=np.float64) for sequence in (events, values, errors))
     if not len(n) == len(y) == len(sigma):
         raise ValueError("volumes, values and errors must be as many")
     if len(n) and not (n.min() > 0 and sigma.min() > 0 and np.isfinite(y).all()):
@@ -161,7 +161,7 @@ def _fitted(law: Law, n: NDArray[np.float64], y: NDArray[np.float64], sigma: NDA
         b_error=math.sqrt(float(covariance[1, 1])) if len(solved) > 1 else 0.0,
         chi_squared=float(left @ left),
         weight=0.0,
-        covariance=tuple(tuple(float(one) for one in row) for row in covariance),
+        covariance=tuple(tuple(float(cell) for cell in row) for row in covariance),
     )
 
 

@@ -194,7 +194,7 @@ class _Growing:
         """The operations at the largest volume, judged by their targets as a benchmark does."""
         operations = {}
         for name in names:
-            forks = [one.large for one in step.rounds.get(name, [])]
+            forks = [pair.large for pair in step.rounds.get(name, [])]
             if forks:
                 measured = MeasuredForks(forks=forks)
                 operations[name] = operation_result(name, measured, self._job.targets.get(name), self._random)

@@ -31,7 +31,12 @@ Cell = str | float | None
 
 def growth_section(curves: Sequence[Curve], judged: Sequence[Judged], smallest: int) -> Section:
     """The verdicts, and p95 over the volumes."""
-    findings = [finding for one in judged for finding in (one.latency, one.pages) if finding is not None]
+    findings = [
+        finding
+        for judged_operation in judged
+        for finding in (judged_operation.latency, judged_operation.pages)
+        if finding is not None
+    ]
     verdict, _ = overall((finding.name, finding.verdict, "") for finding in findings)
     p95 = [curve for curve in curves if curve.quantile == "p95"]
     return Section(
@@ -156,7 +161,7 @@ def _law_cells(growth: Growth, events: int) -> list[Cell]:
     foretold = growth.at(events)
     numbers: list[Cell] = [None] * 3
     if foretold is not None:
-        numbers = [max(one, 0.0) for one in (foretold.value, foretold.low, foretold.high)]
+        numbers = [max(value, 0.0) for value in (foretold.value, foretold.low, foretold.high)]
     return [growth.law.value if growth.law else _UNTOLD, growth.reason, *numbers]
 
 
@@ -185,12 +190,13 @@ def _change(curve: CounterCurve) -> float:
 
 def accounts_section(judged: Sequence[Judged]) -> Section:
     rows: list[list[Cell]] = []
-    for one in judged:
-        accounting = one.accounting
+    for judged_operation in judged:
+        accounting = judged_operation.accounting
         if accounting is not None:
             rows.append(
                 [
-                    one.operation, accounting.small_p95_ms, accounting.large_p95_ms, accounting.small_reads,
+                    judged_operation.operation, accounting.small_p95_ms, accounting.large_p95_ms,
+                    accounting.small_reads,
                     accounting.large_reads, accounting.read_us, accounting.large_read_ms,
                     _with_interval(accounting.without_reads),
                 ]
@@ -250,14 +256,22 @@ def _size(relations: Sequence[Relation], kind: str) -> int:
 
 
 def _index_table(steps: Sequence[Step]) -> Table:
-    names = list(dict.fromkeys(one.name for one in steps[-1].relations_large if one.kind == "index"))
+    names = list(
+        dict.fromkeys(relation.name for relation in steps[-1].relations_large if relation.kind == "index")
+    )
     rows: list[list[Cell]] = []
     for name in names:
         row: list[Cell] = [name]
         for step in steps:
-            found = next((one for one in step.relations_large if one.name == name), None)
-            row += [found.levels if found else None, found.size_bytes / MIB if found else None]
-        last = next(one for one in steps[-1].relations_large if one.name == name)
+            relation = next(
+                (relation for relation in step.relations_large if relation.name == name),
+                None,
+            )
+            row += [
+                relation.levels if relation else None,
+                relation.size_bytes / MIB if relation else None,
+            ]
+        last = next(relation for relation in steps[-1].relations_large if relation.name == name)
         rows.append([*row, last.leaf_density, last.fragmentation])
     head = columns("index")
     for step in steps:
@@ -272,11 +286,16 @@ def _index_table(steps: Sequence[Step]) -> Table:
 def _memory_table(steps: Sequence[Step]) -> Table:
     rows: list[list[Cell]] = []
     for step in steps:
-        forks = [one.large.peak_rss_mib for rounds in step.rounds.values() for one in rounds]
+        forks = [pair.large.peak_rss_mib for rounds in step.rounds.values() for pair in rounds]
         row: list[Cell] = [short(step.volume), max(forks, default=0.0)]
         for events in (1_000, 10_000, 100_000):
-            found = next((large_read for large_read in step.large_reads if large_read.events == events), None)
-            row += [found.peak_mib if found else None, found.seconds if found else None]
+            relation = next(
+                (large_read for large_read in step.large_reads if large_read.events == events), None
+            )
+            row += [
+                relation.peak_mib if relation else None,
+                relation.seconds if relation else None,
+            ]
         rows.append(row)
     return Table(
         title="Memory of the client",

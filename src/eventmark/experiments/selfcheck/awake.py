@@ -34,12 +34,12 @@ def awake_cores() -> Iterator[bool]:
     spinning: list[subprocess.Popen[bytes]] = []
     try:
         for _ in os.sched_getaffinity(0):
-            one = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-S", "-c", _SPIN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
-            spinning.append(one)
-        yield all(one.stdout is not None and one.stdout.readline() for one in spinning)
+            spinning.append(process)
+        yield all(process.stdout is not None and process.stdout.readline() for process in spinning)
     finally:
-        for one in spinning:
-            one.kill()
-            one.communicate()
+        for process in spinning:
+            process.kill()
+            process.communicate()

@@ -41,10 +41,12 @@ class Rates:
 
     def add(self, table: Mapping[str, OperationContest]) -> None:
         self.gates += 1
-        self.alarms += any(one.decision in (Decision.SLOWER, Decision.MORE_WORK) for one in table.values())
-        for name, one in table.items():
-            self.decisions.setdefault(name, Counter())[one.decision] += 1
-            columns = {quantile: test.log_ratios for quantile, test in one.tests.items()}
+        self.alarms += any(
+            contest.decision in (Decision.SLOWER, Decision.MORE_WORK) for contest in table.values()
+        )
+        for name, contest in table.items():
+            self.decisions.setdefault(name, Counter())[contest.decision] += 1
+            columns = {quantile: test.log_ratios for quantile, test in contest.tests.items()}
             rows = zip(*columns.values(), strict=True)
             self.log_ratios.setdefault(name, []).extend(dict(zip(columns, row, strict=True)) for row in rows)
 
@@ -147,13 +149,13 @@ def simulate(recorded: Rates, gates: int, random: np.random.Generator) -> Rates:
     drawn = Rates(recorded.planted)
     for _ in range(gates):
         table = contests(list(recorded.log_ratios), Rules())
-        for name, one in table.items():
+        for name, contest in table.items():
             rows = recorded.log_ratios[name]
             for _ in range(pairs_max if rows else 0):
-                if one.decided:
+                if contest.decided:
                     break
-                one.add_log_ratios(rows[int(random.integers(len(rows)))])
-            for test in one.tests.values():  # only the decision is looked at: thousands of them are kept
+                contest.add_log_ratios(rows[int(random.integers(len(rows)))])
+            for test in contest.tests.values():  # only the decision is looked at: thousands of them are kept
                 test.log_ratios.clear()
         drawn.add(table)
     return drawn
@@ -162,7 +164,9 @@ def simulate(recorded: Rates, gates: int, random: np.random.Generator) -> Rates:
 def calibration_section(calibration: Calibration) -> Section:
     findings = [_alarm_finding(calibration), _found_finding(calibration)]
     verdicts = [finding.verdict for finding in findings]
-    worst = next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if one in verdicts), Verdict.MET)
+    worst = next(
+        (verdict for verdict in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if verdict in verdicts), Verdict.MET
+    )
     return Section(
         name="gate-calibration",
         title="The gate's rates",
@@ -215,8 +219,8 @@ def _table(calibration: Calibration) -> Table:
             pairs = len(rates.log_ratios[name]) / max(gates, 1)
             rows.append([
                 f"{name}, {'alike' if rates.planted == ALIKE else f'{rates.planted:.0%} slower'}", float(gates),
-                *(float(counts[one]) for one in (Decision.SLOWER, Decision.NOT_SLOWER, Decision.UNDECIDED)),
-                float(gates - sum(counts[one] for one in (
+                *(float(counts[decision]) for decision in (Decision.SLOWER, Decision.NOT_SLOWER, Decision.UNDECIDED)),
+                float(gates - sum(counts[decision] for decision in (
                     Decision.SLOWER, Decision.NOT_SLOWER, Decision.UNDECIDED))),
                 pairs, _spread(rates.log_ratios[name]),
             ])  # fmt: skip

@@ -57,12 +57,12 @@ class MeasuredDelay:
 
 def measure_delays(proving: Proving, delays_ms: Mapping[float, int] = DELAYS_MS) -> list[MeasuredDelay]:
     """Each delay by the difference to the same call without it, made right before or after."""
-    found, sample = [], draw_sample(proving.job)
+    delays, sample = [], draw_sample(proving.job)
     for delay_ms, calls in delays_ms.items():
         stores = (proving.job.store, proving.planted({STATEMENT: delay_ms}))
         differences_ns, server_ns = on_loop(_differences(proving.job, sample, stores, calls))
-        found.append(measured_delay(delay_ms, differences_ns, server_ns))
-    return found
+        delays.append(measured_delay(delay_ms, differences_ns, server_ns))
+    return delays
 
 
 def measured_delay(
@@ -116,20 +116,20 @@ async def _busy_ns(store: PooledStore) -> int:
 def delay_findings(measured: Sequence[MeasuredDelay]) -> list[Finding]:
     return [
         Finding(
-            name=f"planted delay of {one.planted_ms:g} ms",
-            verdict=one.verdict,
-            observed=f"measured {one.measured_ms:.4g} ms, {one.error:+.1%}, between {one.low_ms:.4g} and "
-            f"{one.high_ms:.4g} ms, {one.calls} calls",
+            name=f"planted delay of {delay.planted_ms:g} ms",
+            verdict=delay.verdict,
+            observed=f"measured {delay.measured_ms:.4g} ms, {delay.error:+.1%}, between {delay.low_ms:.4g} and "
+            f"{delay.high_ms:.4g} ms, {delay.calls} calls",
             expected=f"within {TOLERANCE:.0%}",
             remedy=""
-            if one.verdict is Verdict.MET
+            if delay.verdict is Verdict.MET
             else "run it on a quieter machine: other processes make the median uncertain",
         )
-        for one in measured
+        for delay in measured
     ]
 
 
 def smallest_delay_ms(measured: Sequence[MeasuredDelay]) -> float:
     """The shortest delay that could be told from none: the widest half interval seen, or the clock's own step."""
-    least = min(measured, key=lambda one: one.planted_ms)
+    least = min(measured, key=lambda delay: delay.planted_ms)
     return max((least.high_ms - least.low_ms) / 2, clock_resolution_ns() / _NS_PER_MS)

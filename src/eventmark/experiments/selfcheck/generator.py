@@ -70,8 +70,8 @@ def measure_blames(proving: Proving) -> dict[str, Blame]:
     }
 
 
-def blame_findings(found: dict[str, Blame]) -> list[Finding]:
-    computing, server, pool = (found[name] for name in ("computing generator", "slow server", "pool of one"))
+def blame_findings(blames: dict[str, Blame]) -> list[Finding]:
+    computing, server, pool = (blames[name] for name in ("computing generator", "slow server", "pool of one"))
     neither = not server.generator and not server.pool
     return [
         _finding(

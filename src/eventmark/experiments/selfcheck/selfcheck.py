@@ -64,11 +64,11 @@ class SelfCheck(Experiment):
 
 def _checked(run: Run, proving: Proving) -> Findings:
     progress, steps = run.progress, 6
-    found = [check_percentiles(run.job.corpus.seed)]
-    run.so_far = lambda: Findings(sections=[_until_then(found)])
+    findings = [check_percentiles(run.job.corpus.seed)]
+    run.so_far = lambda: Findings(sections=[_until_then(findings)])
 
     def timed(checks: Iterable[Finding]) -> None:
-        found.extend(msgspec.structs.replace(check, timed=True) for check in checks)
+        findings.extend(msgspec.structs.replace(check, timed=True) for check in checks)
 
     with run.phase("delays"):
         progress(STAGE, 0, steps)
@@ -88,19 +88,22 @@ def _checked(run: Run, proving: Proving) -> Findings:
         timed([*gate_findings(decided), forks_finding(decided)])
     with run.phase("judges"):
         progress(STAGE, 4, steps)
-        found += check_plan_judge(proving)
+        findings += check_plan_judge(proving)
         progress(STAGE, 5, steps)
-        found += check_audit(proving)
+        findings += check_audit(proving)
     progress(STAGE, steps, steps)
     return Findings(
-        sections=[certificate(found, delays, decided, asleep if awake else None)],
+        sections=[certificate(findings, delays, decided, asleep if awake else None)],
         figures=_figures(delays, decided),
     )
 
 
-def _until_then(found: list[Finding]) -> Section:
+def _until_then(findings: list[Finding]) -> Section:
     return Section(
-        name="checks", title="Checks of the instrument until then", verdict=_judged(found)[0], findings=found
+        name="checks",
+        title="Checks of the instrument until then",
+        verdict=_judged(findings)[0],
+        findings=findings,
     )
 
 

@@ -80,8 +80,8 @@ async def relations_after(
     connection: asyncpg.Connection[Any], schema: str, events_table: str
 ) -> tuple[dict[str, Relation], Autovacuum | None]:
     """The schema's relations now, and autovacuum of the events; None where it is off, for the server or the table."""
-    found = await relations_snapshot(connection, schema)
-    relation = found[events_table]
+    relations = await relations_snapshot(connection, schema)
+    relation = relations[events_table]
     options = await connection.fetchval(
         "select coalesce(reloptions::text, '') from pg_class where oid = to_regclass($1)",
         f'"{schema}"."{relation.name}"',
@@ -93,5 +93,5 @@ async def relations_after(
         " current_setting('autovacuum_vacuum_insert_scale_factor')::float8 as scale"
     )
     if not row["working"] or "autovacuum_enabled=off" in (options or ""):
-        return found, None
-    return found, Autovacuum(row["least"] + row["scale"] * (relation.live_rows or 0), row["every_s"])
+        return relations, None
+    return relations, Autovacuum(row["least"] + row["scale"] * (relation.live_rows or 0), row["every_s"])

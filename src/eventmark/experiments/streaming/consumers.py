@@ -180,12 +180,12 @@ async def _consume(task: ConsumerTask, store: EventStore, link: WorkerLink) -> W
     clock = _Clock()
     asyncio.get_running_loop().call_later(task.settle_s, clock.begin)
     async with LoopLag() as lag:
-        await asyncio.gather(*(one.run(task.seconds) for one in running))
+        await asyncio.gather(*(consumer.run(task.seconds) for consumer in running))
     seconds, cpu_s = clock.spent()
     reporting.cancel()
     gc.unfreeze()
     return WorkerConsumption(
-        start_ns=start_ns, consumed=tuple(one.consumed for one in running), cpu_s=cpu_s, seconds=seconds,
+        start_ns=start_ns, consumed=tuple(consumer.consumed for consumer in running), cpu_s=cpu_s, seconds=seconds,
         loop_lag_ms_p99=lag.p99_ms,
     )  # fmt: skip
 
@@ -207,7 +207,7 @@ async def _report(link: WorkerLink, running: Sequence[_Running]) -> None:
     """How many events all of them have handled, again and again."""
     while True:
         await asyncio.sleep(TELL_EVERY_S)
-        link.send(sum(one.handled for one in running))
+        link.send(sum(consumer.handled for consumer in running))
 
 
 class _Running:

@@ -44,24 +44,26 @@ class Group:
 
     @property
     def consumed(self) -> list[Consumed]:
-        return [one for worker in self.workers for one in worker.consumed]
+        return [consumption for worker in self.workers for consumption in worker.consumed]
 
     @property
     def errors(self) -> list[str]:
-        return [f"{one.name}: {one.error}" for one in self.consumed if one.error]
+        return [
+            f"{consumption.name}: {consumption.error}" for consumption in self.consumed if consumption.error
+        ]
 
     @property
     def handled(self) -> int:
-        return sum(one.handled for one in self.consumed)
+        return sum(consumption.handled for consumption in self.consumed)
 
     @property
     def seconds(self) -> float:
         """From the start until the last token was stored."""
         last_ns = [
-            one.saved_ns[-1] - worker.start_ns
+            consumption.saved_ns[-1] - worker.start_ns
             for worker in self.workers
-            for one in worker.consumed
-            if one.saved_ns
+            for consumption in worker.consumed
+            if consumption.saved_ns
         ]
         return max(last_ns, default=0) / 1e9
 
@@ -72,7 +74,10 @@ class Group:
     def intervals_ns(self) -> list[NDArray[np.int64]]:
         """Of each consumer, from one stored token to the next."""
         return [
-            one.intervals_ns() for worker in self.workers for one in worker.consumed if len(one.saved_ns) > 1
+            consumption.intervals_ns()
+            for worker in self.workers
+            for consumption in worker.consumed
+            if len(consumption.saved_ns) > 1
         ]
 
 
@@ -155,7 +160,7 @@ async def _consume(
 
 async def _together(*work: Coroutine[Any, Any, None]) -> None:
     """All of it; the first error ends the rest, and is raised as it is."""
-    tasks = [asyncio.create_task(one) for one in work]
+    tasks = [asyncio.create_task(awaitable) for awaitable in work]
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -93,7 +93,9 @@ class _Look:
         finally:
             await connection.close()
         if before is not None and after is not None:
-            self.queries_per_s = sum(one.calls for one in statements_between(before, after)) / self.seconds
+            self.queries_per_s = (
+                sum(statement.calls for statement in statements_between(before, after)) / self.seconds
+            )
 
     def _cpu_since(self) -> float | None:
         """The server's share of a core since the last time; None the first time, and where it is not to be seen."""

@@ -78,7 +78,7 @@ def measure_segments(setting: Setting, events: int) -> Iterator[Case]:
 def to_operation(case: Case, target: Target | None) -> OperationResult:
     """The time from one stored token to the next as an operation's latency, judged by a batch's target."""
     group, series = case.group, case.group.intervals_ns()
-    batches = sum(len(one) for one in series)
+    batches = sum(len(batch) for batch in series)
     return judged_operation(
         series, target, np.random.default_rng(1), mode="throughput",
         throughput_per_s=round(batches / group.seconds, 1) if group.seconds else 0.0,

@@ -56,10 +56,15 @@ class Deadlocks:
 
     async def run(self, stage: Stage) -> CaseReport:
         before = await _counted(stage)
-        found = [one for _ in range(DEADLOCKS) if (one := await _make_deadlock(stage)) is not None]
-        counted = await _counted_at_least(stage, before + len(found)) - before
-        both = [one for one in found if len(one.statements) == 2 and all(one.statements.values())]
-        if not found:
+        attempts = [await _make_deadlock(stage) for _ in range(DEADLOCKS)]
+        deadlocks = [deadlock for deadlock in attempts if deadlock is not None]
+        counted = await _counted_at_least(stage, before + len(deadlocks)) - before
+        both = [
+            deadlock
+            for deadlock in deadlocks
+            if len(deadlock.statements) == 2 and all(deadlock.statements.values())
+        ]
+        if not deadlocks:
             return CaseReport(
                 text=["Two transactions appended to two streams in opposite order, and none waited for the other."],
                 findings=[
@@ -70,7 +75,7 @@ class Deadlocks:
                     )
                 ],
             )  # fmt: skip
-        slowest_s = max(one.seconds for one in found)
+        slowest_s = max(deadlock.seconds for deadlock in deadlocks)
         return CaseReport(
             text=[
                 f"{DEADLOCKS} pairs of transactions each appended to two streams, in opposite order. The server ends "
@@ -78,20 +83,20 @@ class Deadlocks:
             ],
             findings=[
                 Finding(
-                    name="deadlocks detected", verdict=met(len(found) == DEADLOCKS),
-                    observed=f"{len(found)} of {DEADLOCKS}, each within {slowest_s:.2f} s",
+                    name="deadlocks detected", verdict=met(len(deadlocks) == DEADLOCKS),
+                    observed=f"{len(deadlocks)} of {DEADLOCKS}, each within {slowest_s:.2f} s",
                     expected="all, and one of each pair commits",
                 ),
                 Finding(
-                    name="deadlocks counted", verdict=met(counted == len(found)),
-                    observed=f"pg_stat_database counts {counted}", expected=f"{len(found)}",
+                    name="deadlocks counted", verdict=met(counted == len(deadlocks)),
+                    observed=f"pg_stat_database counts {counted}", expected=f"{len(deadlocks)}",
                 ),
                 Finding(
-                    name="both statements named", verdict=met(len(both) == len(found)),
-                    observed=f"of {len(both)} deadlocks", expected=f"of all {len(found)}",
+                    name="both statements named", verdict=met(len(both) == len(deadlocks)),
+                    observed=f"of {len(both)} deadlocks", expected=f"of all {len(deadlocks)}",
                 ),
             ],
-            blocks=[_block(number, one) for number, one in enumerate(found, 1)],
+            blocks=[_block(number, deadlock) for number, deadlock in enumerate(deadlocks, 1)],
             figures={"deadlock_detected_s": Figure(value=round(slowest_s, 3), unit="s", better="less")},
         )  # fmt: skip
 

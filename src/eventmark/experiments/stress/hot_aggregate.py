@@ -67,9 +67,9 @@ def _somebody_wins(found: dict[int, Calls]) -> Finding:
     )  # fmt: skip
 
 
-def _hot_table(found: dict[int, tuple[Calls, Evidence]]) -> Table:
+def _hot_table(measured: dict[int, tuple[Calls, Evidence]]) -> Table:
     rows: list[Row] = []
-    for writers, (calls, evidence) in found.items():
+    for writers, (calls, evidence) in measured.items():
         connected = evidence.connected_sessions
         lock = evidence.sessions_on(Spent.LOCK) / connected if connected else None
         rows.append([
@@ -86,17 +86,17 @@ def _hot_table(found: dict[int, tuple[Calls, Evidence]]) -> Table:
     )  # fmt: skip
 
 
-def _share_chart(found: dict[int, tuple[Calls, Evidence]]) -> Chart:
-    points = [Point(x=float(writers), y=calls.conflict_share) for writers, (calls, _) in found.items()]
+def _share_chart(measured: dict[int, tuple[Calls, Evidence]]) -> Chart:
+    points = [Point(x=float(writers), y=calls.conflict_share) for writers, (calls, _) in measured.items()]
     return Chart(
         title="Appends that lost", mark="line", x="writers", y="share of attempts", x_log=True, points=points
     )
 
 
-def _rate_chart(found: dict[int, tuple[Calls, Evidence]]) -> Chart:
+def _rate_chart(measured: dict[int, tuple[Calls, Evidence]]) -> Chart:
     points = [
         Point(x=float(writers), y=rate, series=series)
-        for writers, (calls, _) in found.items()
+        for writers, (calls, _) in measured.items()
         for series, rate in (
             ("won", calls.per_s), ("tried", (len(calls.took_ns) + calls.conflicts) / calls.seconds),
         )

@@ -64,20 +64,22 @@ class WireAppend(WireOperation):
         self._of_stream: dict[int, Callable[[StreamId, Naming], str]] = {}
         self._naming, self._versions = operation.sample.naming, operation.known
         example = operation.batches.draw()[0]
-        for place in range(len(self._prepared.parameters)):
-            self._place(place, example)
+        for index in range(len(self._prepared.parameters)):
+            self._place(index, example)
 
     def drawn(self) -> list[Call]:
         size, count = self.events, self._count
         instant, ids, payloads = self.operation.batches.draw_numbers(self.block * size)
         statements = self.block * count
         columns = [
-            self._ahead[place](instant, ids, payloads, statements) if place in self._ahead else repeat(same, statements)
-            for place, same in enumerate(self._same)
+            self._ahead[index](instant, ids, payloads, statements) if index in self._ahead else repeat(same, statements)
+            for index, same in enumerate(self._same)
         ]  # fmt: skip
         rows = [list(row) for row in zip(*columns, strict=True)]
         if size == 1:
-            return [Call(self, (one,), self._prepared, (row,)) for one, row in zip(ids, rows, strict=True)]
+            return [
+                Call(self, (number,), self._prepared, (row,)) for number, row in zip(ids, rows, strict=True)
+            ]
         return [
             Call(
                 self,
@@ -93,15 +95,15 @@ class WireAppend(WireOperation):
         version, encoded = known.version, known.encoded
         if not encoded:
             encoded = known.encoded = tuple(
-                self._prepared.encoders[place](value_of(known.stream, self._naming))
-                for place, value_of in self._of_stream.items()
+                self._prepared.encoders[index](value_of(known.stream, self._naming))
+                for index, value_of in self._of_stream.items()
             )
         before = version
         for row in call.rows:
-            for place, value in zip(self._of_stream, encoded):  # noqa: B905 - a check would take as long as the rest
-                row[place] = value
-            for place, make in self._due:
-                row[place] = make(before)
+            for index, value in zip(self._of_stream, encoded):  # noqa: B905 - a check would take as long as the rest
+                row[index] = value
+            for index, make in self._due:
+                row[index] = make(before)
             before += 1
         call.arguments = known, call.arguments, version
 
@@ -119,7 +121,7 @@ class WireAppend(WireOperation):
         """Of an answer that does not give an event's number: raise what the store's own client would."""
         prepared, row, tag = self._prepared, None, ""
         if last >= 0:
-            row = {name: result.get_value(last, place) for name, (place, _) in prepared.columns.items()}
+            row = {name: result.get_value(last, column) for name, (column, _) in prepared.columns.items()}
         else:
             tag = result.command_status.decode()
         if stored_nothing(row, tag, is_void=prepared.is_void):
@@ -147,8 +149,8 @@ class WireAppend(WireOperation):
     def recovered(self, call: Call, results: Sequence[Any]) -> None:
         append, result = Append(*call.arguments), results[0]
         numbers = (
-            call.prepared.row(result, place, ("sequence_number",))["sequence_number"]
-            for place in range(result.ntuples)
+            call.prepared.row(result, column, ("sequence_number",))["sequence_number"]
+            for column in range(result.ntuples)
         )
         self.operation.looked_up(append, max(numbers, default=append.version))
 

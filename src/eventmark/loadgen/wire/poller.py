@@ -95,8 +95,8 @@ class SelectorPoller:
             self._selector.unregister(fd)
 
     def wait(self, until_ns: int) -> Sequence[tuple[int, int]]:
-        found = self._selector.select(max(until_ns - now_ns(), 0) / _NS_PER_S)
-        return [(key.fd, events) for key, events in found]
+        ready = self._selector.select(max(until_ns - now_ns(), 0) / _NS_PER_S)
+        return [(key.fd, events) for key, events in ready]
 
     def close(self) -> None:
         self._selector.close()

@@ -31,7 +31,7 @@ class Connections:
 
     def give_up(self, connection: WireConnection) -> None:
         """Have the server end what the connection asked for, and open another one in its place."""
-        self._cancelling = [one for one in self._cancelling if not one.is_over]
+        self._cancelling = [request for request in self._cancelling if not request.is_over]
         with suppress(psycopg.Error):
             self._cancelling.append(connection.cancelling())
         self._close(connection)
@@ -52,7 +52,7 @@ class Connections:
     def close(self) -> None:
         """Once the server has been told what to end."""
         until_ns = now_ns() + int(CANCEL_TIMEOUT_S * 1e9)
-        while not all(one.is_over for one in self._cancelling) and now_ns() < until_ns:
+        while not all(request.is_over for request in self._cancelling) and now_ns() < until_ns:
             for fd, _ in self._poller.wait(until_ns):
                 if (owner := self._poller.owners.get(fd)) is not None:
                     owner.advance()

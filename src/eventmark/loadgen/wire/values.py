@@ -97,4 +97,4 @@ def _text(value: Any) -> bytes:
 
 def _array_text(values: Sequence[Any]) -> bytes:
     quoted = (_text(value).replace(b"\\", rb"\\").replace(b'"', rb"\"") for value in values)
-    return b"{" + b",".join(b'"' + one + b'"' for one in quoted) + b"}"
+    return b"{" + b",".join(b'"' + element + b'"' for element in quoted) + b"}"

@@ -70,7 +70,7 @@ async def try_alternatives(
     timeout_s: float,
 ) -> tuple[Alternative, ...]:
     """Each alternative that makes another plan and runs; none where the server has no other."""
-    found = []
+    alternatives = []
     shapes = {shape_of(plan)}
     async for name, index, changes in _changes(connection, schema, plan, timeout_s):
         try:
@@ -81,13 +81,13 @@ async def try_alternatives(
             continue
         shapes.add(shape_of(other))
         cost = float(other.get("Total Cost", 0.0))
-        found.append(
+        alternatives.append(
             Alternative(
                 name=name, index=index, work=work_of(other), cost=cost if cost < DISABLED_COST else None,
                 summary=summary_of(other), figures=figures_of(other),
             )
         )  # fmt: skip
-    return tuple(found)
+    return tuple(alternatives)
 
 
 def heaviest(plan: Node) -> Node:
@@ -123,9 +123,9 @@ def _has(plan: Node, kind: str) -> bool:
 
 def _indexes_of(node: Node) -> Iterator[str]:
     """The index of a scan, or those of the bitmap below it."""
-    for one in nodes(node) if node["Node Type"] == "Bitmap Heap Scan" else [node]:
-        if "Index Name" in one:
-            yield str(one["Index Name"])
+    for scan in nodes(node) if node["Node Type"] == "Bitmap Heap Scan" else [node]:
+        if "Index Name" in scan:
+            yield str(scan["Index Name"])
 
 
 async def _drop(connection: asyncpg.Connection[Any], schema: str, index: str) -> str:

@@ -186,21 +186,27 @@ def _better(
     cell: Cell, same_question: Sequence[Cell], same_statement: Sequence[Cell]
 ) -> tuple[Cell | Alternative, str]:
     """What shows the reason best: of what takes a tenth of the work, what differs least from the cell."""
-    good = [one for one in same_question if times_the_work(cell.work, one.work) >= CLIFF_FACTOR]
+    good = [
+        other_cell
+        for other_cell in same_question
+        if times_the_work(cell.work, other_cell.work) >= CLIFF_FACTOR
+    ]
     if good:
-        return min(good, key=lambda one: (*_distance(cell, one), weigh(one.work))), OTHER_CONDITION
+        return min(
+            good, key=lambda other_cell: (*_distance(cell, other_cell), weigh(other_cell.work))
+        ), OTHER_CONDITION
     tried = [
         alternative
         for alternative in cell.alternatives
         if times_the_work(cell.work, alternative.work) >= CLIFF_FACTOR
     ]
     if tried:
-        return min(tried, key=lambda one: weigh(one.work)), OTHER_PLAN
-    others = [other for one in same_question for other in one.alternatives]
+        return min(tried, key=lambda other_cell: weigh(other_cell.work)), OTHER_PLAN
+    others = [other for other_cell in same_question for other in other_cell.alternatives]
     others = [other for other in others if times_the_work(cell.work, other.work) >= CLIFF_FACTOR]
     if others:
         return min(others, key=lambda other: weigh(other.work)), OTHER_PLAN
-    return min(same_statement, key=lambda one: weigh(one.work)), OTHER_QUESTION
+    return min(same_statement, key=lambda other_cell: weigh(other_cell.work)), OTHER_QUESTION
 
 
 def _distance(cell: Cell, other: Cell) -> tuple[bool, int]:

@@ -146,8 +146,8 @@ def _list(words: Iterator[str] | Sequence[str]) -> str:
 def told(proposal: Proposal) -> Iterator[str]:
     """What a person should know of a proposal, apart from the mapping."""
     events = proposal.events
-    for one in proposal.left_out:
-        yield f"not run: {one}"
+    for statement in proposal.left_out:
+        yield f"not run: {statement}"
     if len(proposal.patterns) > 1 and not any("*" in pattern for pattern in proposal.patterns):
         yield "migrations: named one by one, so later ones do not count; give a folder, or a pattern in quotes"
     if events is None:
@@ -177,9 +177,9 @@ def told(proposal: Proposal) -> Iterator[str]:
             " into append_events.sql"
         )
     if proposal.snapshots is None and (
-        found := [name for name in proposal.made.tables if "snapshot" in name.lower()]
+        tables := [name for name in proposal.made.tables if "snapshot" in name.lower()]
     ):
-        yield f"snapshots: the columns of {', '.join(found)} could not be mapped; left out"
+        yield f"snapshots: the columns of {', '.join(tables)} could not be mapped; left out"
 
 
 def refusal(proposal: Proposal, directory: Path) -> UsageError:
@@ -189,12 +189,15 @@ def refusal(proposal: Proposal, directory: Path) -> UsageError:
         "event_type": "a type", "payload": "a payload",
     }  # fmt: skip
     likely = [candidate for candidate in proposal.candidates if len(candidate.missing) < len(roles) - 1][:3]
-    facts = [f"{one.table.name} lacks {' and '.join(roles[name] for name in one.missing)}" for one in likely]
+    facts = [
+        f"{mapped.table.name} lacks {' and '.join(roles[name] for name in mapped.missing)}"
+        for mapped in likely
+    ]
     unfilled = [
-        f"column {name} of {one.table.name} cannot be filled"
-        for one in likely
-        if not one.missing
-        for name in one.unfilled
+        f"column {name} of {mapped.table.name} cannot be filled"
+        for mapped in likely
+        if not mapped.missing
+        for name in mapped.unfilled
     ]
     why = "; ".join(unfilled or facts) or "no table looks like one of events"
     return UsageError(

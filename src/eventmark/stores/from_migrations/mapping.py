@@ -90,7 +90,9 @@ def candidates(made: Made) -> list[Mapped]:
     mapped = [
         map_events(table, made.sequences) for table in made.tables.values() if not _is_of_snapshots(table)
     ]
-    return sorted(mapped, key=lambda one: (len(one.missing), not _is_called_so(one.table), -len(one.guesses)))
+    return sorted(
+        mapped, key=lambda table: (len(table.missing), not _is_called_so(table.table), -len(table.guesses))
+    )
 
 
 def map_events(table: Table, sequences: Sequence[str] = ()) -> Mapped:
@@ -173,7 +175,7 @@ def _position(table: Table) -> Guess | None:
     counting = [column for column in table.columns.values() if column.counts and column.type in _INTEGERS]
     if not counting:
         return None
-    column = min(counting, key=lambda one: _rank("global_sequence_id", one))
+    column = min(counting, key=lambda counted: _rank("global_sequence_id", counted))
     return Guess(column=column, by="a sequence fills it", is_sure=len(counting) == 1)
 
 
@@ -187,7 +189,9 @@ def _stream_key(table: Table, free: Mapping[str, Column]) -> dict[str, Guess]:
     if complete:
         return min(
             complete,
-            key=lambda one: sum(_rank(name, guess.column) for name, guess in one.items()) - 99 * len(one),
+            key=lambda guesses: (
+                sum(_rank(name, guess.column) for name, guess in guesses.items()) - 99 * len(guesses)
+            ),
         )
     guesses = {}
     for name in ("sequence_number", "aggregate_id"):
@@ -228,9 +232,11 @@ def _of_key(columns: Sequence[Column]) -> dict[str, Guess]:
 def _by_name(role: str, free: Mapping[str, Column]) -> Guess | None:
     types = ("xid8",) if role == "transaction_id" else TAKEN_TYPES[role]
     fitting = [column for column in free.values() if column.type in types and not column.generated]
-    named = sorted((one for one in fitting if _has_name_of(role, one)), key=lambda one: _rank(role, one))
+    named = sorted(
+        (column for column in fitting if _has_name_of(role, column)), key=lambda column: _rank(role, column)
+    )
     if role == "tenant_id":  # a customer's or an account's id may be anything where it is not in the key
-        named = [one for one in named if "tenant" in one.name.lower()]
+        named = [column for column in named if "tenant" in column.name.lower()]
     if named:
         return Guess(column=named[0], by="name and type", is_sure=len(named) == 1)
     likely = [column for column in fitting if column.type in _TELLING.get(role, ())]

@@ -55,7 +55,9 @@ def _chosen(found: Sequence[Mapped], table: str | None) -> Mapped | None:
         found = [one for one in found if one.table.name == table]
         if not found:
             raise UsageError(f"the migrations make no table {table!r}", remedy="name another with --table")
-    whole = [one for one in found if not one.missing and not one.unfilled and _refers_to_known(one)]
+    whole = [
+        mapped for mapped in found if not mapped.missing and not mapped.unfilled and _refers_to_known(mapped)
+    ]
     return whole[0] if whole else None
 
 
