@@ -70,7 +70,7 @@ def is_shallow(repository: Path) -> bool:
 def commit_places(repository: Path) -> dict[str, int]:
     """Every commit of the repository by its place in the order of history: a parent before its children."""
     listed = run_git(repository, "rev-list", "--date-order", "--reverse", "--all", "HEAD")
-    return {commit: place for place, commit in enumerate(listed.decode().split())}
+    return {commit: index for index, commit in enumerate(listed.decode().split())}
 
 
 def _resolved(repository: Path, name: str) -> str:

@@ -39,9 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="a target that the evidence does not decide fails its test",
     )
-    for name, (default, said) in _SETTINGS.items():
-        group.addoption(f"--eventmark-{name}", default=None, metavar=name.upper(), help=f"{said} [{default}]")
-        parser.addini(f"eventmark_{name}", said, default=default)
+    for name, (default, text) in _SETTINGS.items():
+        group.addoption(f"--eventmark-{name}", default=None, metavar=name.upper(), help=f"{text} [{default}]")
+        parser.addini(f"eventmark_{name}", text, default=default)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -151,8 +151,8 @@ def _in_one_line() -> Iterator[None]:
     try:
         yield
     except EventmarkError as error:
-        said = redact_text(f"{type(error).__name__}: {error}")
-        raise pytest.fail.Exception(said, pytrace=False) from None
+        text = redact_text(f"{type(error).__name__}: {error}")
+        raise pytest.fail.Exception(text, pytrace=False) from None
 
 
 def _setting(config: pytest.Config, name: str) -> str:

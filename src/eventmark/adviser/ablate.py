@@ -72,16 +72,16 @@ async def measure_work(
     """
     ready = [case for case in cases if not case.reason and case.statement in statements]
     ready.sort(key=lambda case: case.statement.startswith(("append", "store")))
-    found: dict[CaseKey, CaseWork] = {}
+    examined: dict[CaseKey, CaseWork] = {}
     for number, case in enumerate(ready, 1):
         for kind in PLAN_KINDS:
             key = case.statement, f"{case.condition}, {kind} plan"
-            found[key] = await _case_work(
+            examined[key] = await _case_work(
                 connection, statements[case.statement], schema, case, generic=kind == "generic"
             )
         if progress is not None:
             progress(number, len(ready))
-    return found
+    return examined
 
 
 async def _case_work(
@@ -93,9 +93,9 @@ async def _case_work(
             plan = await explain(connection, statement, schema, case.arguments, generic=generic)
         except REFUSALS as error:
             return CaseWork(work={}, plan={}, refusal=str(error).partition("\n")[0] or type(error).__name__)
-        one = CaseWork(work=work_of(plan), plan=plan)
-        if best is None or one.work["buffers"] < best.work["buffers"]:
-            best = one
+        case_work = CaseWork(work=work_of(plan), plan=plan)
+        if best is None or case_work.work["buffers"] < best.work["buffers"]:
+            best = case_work
     assert best is not None
     return best
 
@@ -105,9 +105,9 @@ def with_generic_plans(work: Mapping[CaseKey, CaseWork]) -> dict[CaseKey, CaseWo
     custom, generic = PLAN_KINDS
     return {
         (statement, condition): work.get(
-            (statement, condition.replace(f", {custom} plan", f", {generic} plan")), one
+            (statement, condition.replace(f", {custom} plan", f", {generic} plan")), case
         )
-        for (statement, condition), one in work.items()
+        for (statement, condition), case in work.items()
     }
 
 
@@ -123,29 +123,29 @@ def worse_cases(
     Without ``writes``, statements that write may do more: the price of an index that is added. Reads may touch
     ``wider`` times as many pages.
     """
-    found = []
+    all_worse = []
     for key, now in after.items():
         then = before.get(key)
         if then is None or then.refusal:
             continue
         if now.refusal:
-            found.append(_difference(key, f"refused: {now.refusal}", float("inf")))
+            all_worse.append(_difference(key, f"refused: {now.refusal}", float("inf")))
         elif writes or not then.work["writes"]:
-            found += _worse(key, then.work, now.work, max(wider, 1.0))
-    return found
+            all_worse += _worse(key, then.work, now.work, max(wider, 1.0))
+    return all_worse
 
 
 def better_cases(before: Mapping[CaseKey, CaseWork], after: Mapping[CaseKey, CaseWork]) -> list[Difference]:
     """The reads that touch less than half of the pages."""
-    found = []
+    of_pages = []
     for key, now in after.items():
         then = before.get(key)
         if then is None or then.refusal or now.refusal or then.work["writes"]:
             continue
         pages, pages_then = pages_of(now.work), pages_of(then.work)
         if pages_then - pages > PAGES_FREE and pages_then >= GAIN_FACTOR * pages:
-            found.append(_of_pages(key, then.work, now.work))
-    return found
+            of_pages.append(_of_pages(key, then.work, now.work))
+    return of_pages
 
 
 def pages_of(work: Mapping[str, float]) -> float:
@@ -159,11 +159,11 @@ def _worse(
     tolerance = WRITE_TOLERANCE if then["writes"] else WORK_TOLERANCE * wider
     if pages_of(now) > pages_of(then) * tolerance + PAGES_FREE:
         return [_of_pages(key, then, now)]
-    for name, said in (
+    for name, text in (
         ("seq_scans", "reads a table from end to end"), ("sorts", "sorts"), ("temp_buffers", "spills to disk"),
     ):  # fmt: skip
         if now[name] > then[name]:
-            return [_difference(key, said, _factor(then, now))]
+            return [_difference(key, text, _factor(then, now))]
     return []
 
 

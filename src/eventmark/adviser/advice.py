@@ -106,24 +106,31 @@ class Advice(Experiment):
             copies.drop()
         return self._findings(gathered, copies, whole=True)
 
-    def _findings(self, found: _Found, copies: Copies, *, whole: bool) -> Findings:
+    def _findings(self, gathered: _Found, copies: Copies, *, whole: bool) -> Findings:
         """Raises ``CannotRunError`` where nothing was tried yet."""
         job = copies.job
-        if not (sections := found.sections):
+        if not (sections := gathered.sections):
             raise CannotRunError("nothing was tried yet")
         script = advice_script(
-            found.advice, weakening(found.changes), schema=job.schema, store=job.definition.name,
+            gathered.advice, weakening(gathered.changes), schema=job.schema, store=job.definition.name,
             evidence="result.json", first=first_of_all(job.definition.ordering), whole=whole,
         )  # fmt: skip
         write_whole(self.out / SCRIPT, script.encode())
-        verdict, reasons = judge_trials(found.changes, found.everything)
+        verdict, reasons = judge_trials(gathered.changes, gathered.everything)
         shown = verdict if whole else Verdict.INCONCLUSIVE
         first = advice_section(
-            found.advice, found.changes, found.everything, copies, script, shown, found.use, whole=whole
+            gathered.advice,
+            gathered.changes,
+            gathered.everything,
+            copies,
+            script,
+            shown,
+            gathered.use,
+            whole=whole,
         )
         return Findings(
             decided=(verdict, reasons), sections=[first, *sections],
-            figures=figures_of(found.advice, found.changes, found.everything),
+            figures=figures_of(gathered.advice, gathered.changes, gathered.everything),
         )  # fmt: skip
 
     def _try_parts(self, copies: Copies, run: Run, into: _Found) -> None:

@@ -87,27 +87,27 @@ def append_script(
     aggregate = "md5(:stream::text)::uuid::text"
     event_id = "uuidv7()" if version_num >= 180000 else "gen_random_uuid()"
     kind, moment = literal(template.aggregate_type), "now()"
-    one = {
+    single = {
         "event_id": event_id, "event_type": literal(template.event_type), "payload": literal(template.payload),
         "metadata": literal(template.metadata), "timestamp": moment, "payload_type": literal(template.payload_type),
         "payload_revision": literal(template.payload_revision), "sequence_number": "1",
     }  # fmt: skip
     values = {
         "tenant_id": literal(template.tenant_id), "aggregate_id": aggregate, "aggregate_type": kind,
-        "stream_id": f"({kind} || ':' || {aggregate})", "expected_version": "0", "event_count": "1", **one,
+        "stream_id": f"({kind} || ':' || {aggregate})", "expected_version": "0", "event_count": "1", **single,
     }  # fmt: skip
-    values |= {f"{name}s": value for name, value in one.items()}
-    place = {}
+    values |= {f"{name}s": value for name, value in single.items()}
+    places = {}
     for parameter in statement.parameters:
         sql_type = (types or {}).get(parameter.name, parameter.sql_type)
         value = _OF_TYPE.get(
             (parameter.name.removesuffix("s"), sql_type.removesuffix("[]")), values[parameter.name]
         )
-        place[parameter.name] = (
+        places[parameter.name] = (
             f"array[{value}]::{sql_type}" if sql_type.endswith("[]") else f"({value})::{sql_type}"
         )
     lines = (
-        line for line in statement.render(schema, place).splitlines() if not line.lstrip().startswith("--")
+        line for line in statement.render(schema, places).splitlines() if not line.lstrip().startswith("--")
     )
     return "\\set stream random(1, 9000000000000000000)\n" + "\n".join(lines) + ";\n"
 

@@ -70,9 +70,9 @@ def chosen_large(trials: Sequence[Trial]) -> list[Candidate]:
     """
     worth = [trial for trial in trials if trial.is_sound and trial.is_quicker and not trial.is_slower]
     best: dict[str, Trial] = {}
-    for one in sorted(worth, key=lambda trial: -trial.mean_gain):
-        best.setdefault(one.candidate.group or one.candidate.name, one)
-    return sorted((one.candidate for one in best.values()), key=lambda one: one.group != REBUILT)
+    for quickest in sorted(worth, key=lambda trial: -trial.mean_gain):
+        best.setdefault(quickest.candidate.group or quickest.candidate.name, quickest)
+    return sorted((trial.candidate for trial in best.values()), key=lambda trial: trial.group != REBUILT)
 
 
 async def _try_small(copies: Copies, connection: asyncpg.Connection[Any], into: SchemaTrials) -> None:

@@ -122,28 +122,31 @@ def drop_candidates(
     while every operation ran. An index that keeps rows from coming twice is none, unless another keeps them
     from it as well; nor is that of another kind of constraint, or the one that replication knows rows by.
     """
-    found = []
+    candidates = []
     for index in indexes:
         others = [other for other in indexes if other.table == index.table and other is not index]
         if _is_kept(index, others):
             continue
         twin = next((other for other in others if _makes_superfluous(other, index, named)), None)
         if twin is not None:
-            found.append(
+            candidates.append(
                 _candidate(index, "duplicate", f"{twin.name} holds the same entries in the same order")
             )
         elif index.name in named:
             continue
         elif longer := next((other for other in others if _begins_with(other, index)), None):
-            found.append(_candidate(index, "prefix", f"{longer.name} begins with its columns"))
+            candidates.append(_candidate(index, "prefix", f"{longer.name} begins with its columns"))
         elif shorter := next((other for other in others if _overlaps(index, other)), None):
-            found.append(
+            candidates.append(
                 _candidate(index, "overlapping", f"{shorter.name} leads to the same rows with fewer columns")
             )
         elif not scans.get(index.name, 0):
-            found.append(_candidate(index, "unused", "no statement of the store has searched it"))
+            candidates.append(_candidate(index, "unused", "no statement of the store has searched it"))
     kinds = ("duplicate", "unused", "overlapping", "prefix")
-    return sorted(found, key=lambda one: (kinds.index(one.kind), -one.index.bytes, one.index.name))
+    return sorted(
+        candidates,
+        key=lambda candidate: (kinds.index(candidate.kind), -candidate.index.bytes, candidate.index.name),
+    )
 
 
 def _candidate(index: IndexFacts, kind: str, reason: str) -> DropCandidate:

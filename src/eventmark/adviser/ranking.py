@@ -218,12 +218,12 @@ def _cache(application: Application) -> list[Advised]:
     worth = [cache for cache in application.caches if cache.time_share >= 1 - 1 / WORTH_RATIO]
     if not worth:
         return []
-    one = worth[0]
+    best = worth[0]
     return [
         _use(
-            f"keep the {one.aggregates} most recently used aggregates in memory", 1 / max(1 - one.time_share, 1e-3),
+            f"keep the {best.aggregates} most recently used aggregates in memory", 1 / max(1 - best.time_share, 1e-3),
             gained="loads in the same time", risk="a conflict shows that a cached aggregate is old: load it again then",
-            said=f"{one.hit_share:.0%} of loads and {one.time_share:.0%} of their time",
+            said=f"{best.hit_share:.0%} of loads and {best.time_share:.0%} of their time",
         )
     ]  # fmt: skip
 

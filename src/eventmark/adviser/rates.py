@@ -53,15 +53,15 @@ def measured_ratios(
     options = session_options(settings or {})
     reads = _read_ratios(copies, pairs, options) if with_reads else {}
     plain, changed = copies.scripts(copies.plain), copies.scripts(copies.changed, candidate)
-    one, other = _in_turns(
+    base, other = _in_turns(
         lambda: _run(copies, copies.plain, plain),
         lambda: _run(copies, copies.changed, changed, options),
         pairs,
     )
-    cpu = [[run.per_cpu_s for run in side if run.per_cpu_s] for side in (one, other)]
+    cpu = [[run.per_cpu_s for run in side if run.per_cpu_s] for side in (base, other)]
     known = len(cpu[0]) == len(cpu[1]) == pairs
     return Ratios(
-        rate=paired_ratio([run.rate for run in other], [run.rate for run in one]),
+        rate=paired_ratio([run.rate for run in other], [run.rate for run in base]),
         cpu=paired_ratio(cpu[1], cpu[0]) if known else None,
         reads=reads,
     )

@@ -28,7 +28,7 @@ async def sampled_reads(
     """``CALLS`` of each operation that the store has; the same of two schemas that are alike."""
     sample = await sample_corpus(connection, definition, schema=schema, events=events)
     store = await open_store(definition, dsn, schema=schema, pool_max=1)
-    found = {}
+    calls_of = {}
     try:
         for name in READS:
             kind = OPERATIONS[name]
@@ -40,10 +40,10 @@ async def sampled_reads(
             if {parameter.name for parameter in definition.statements[kind.statement].parameters} <= set(
                 calls[0]
             ):
-                found[name] = calls
+                calls_of[name] = calls
     finally:
         await store.close()
-    return found
+    return calls_of
 
 
 def scripts_of_reads(
@@ -57,8 +57,8 @@ def scripts_of_reads(
 
 
 def _call(statement: Statement, schema: str, values: Mapping[str, Any]) -> str:
-    place = {
+    values_of = {
         parameter.name: f"({literal(str(values[parameter.name]))})::{parameter.sql_type}"
         for parameter in statement.parameters
     }
-    return statement.render(schema, place) + ";\n"
+    return statement.render(schema, values_of) + ";\n"

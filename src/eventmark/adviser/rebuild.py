@@ -111,13 +111,13 @@ def _column(column: ColumnFacts) -> str:
 
 def _storage(new: str, order: Sequence[ColumnFacts]) -> list[str]:
     """How long values are stored, where the column says so itself."""
-    found = [
+    statements = [
         f"alter table {new} alter column {quoted_name(column.name)} set storage {_STORAGE[column.storage]}"
         for column in order
         if column.length == -1
     ]
     methods = {"l": "lz4", "p": "pglz"}
-    return found + [
+    return statements + [
         f"alter table {new} alter column {quoted_name(column.name)} set compression {methods[column.compression]}"
         for column in order
         if column.compression in methods
@@ -133,24 +133,26 @@ def _index(old: str, index: IndexFacts) -> str:
 
 
 def _triggers(old: str, table: TableFacts) -> list[str]:
-    found = []
+    statements = []
     for trigger in table.triggers:
-        found.append(trigger.definition)
+        statements.append(trigger.definition)
         if trigger.enabled in _ENABLED:
-            found.append(f"alter table {old} {_ENABLED[trigger.enabled]} trigger {quoted_name(trigger.name)}")
-    return found
+            statements.append(
+                f"alter table {old} {_ENABLED[trigger.enabled]} trigger {quoted_name(trigger.name)}"
+            )
+    return statements
 
 
 def _identities(table: str, order: Sequence[ColumnFacts]) -> list[str]:
     """Let identities go on after what was copied, with their sequences called as before."""
-    found = []
+    statements = []
     for column in order:
         if column.identity:
             last = f"(select coalesce(max({quoted_name(column.name)}), 0) + 1 from {quoted_name(table)})"
             renamed = f"alter sequence {_meanwhile(column.sequence)} rename to {column.sequence}"
             sequence = "'" + column.sequence.replace("'", "''") + "'"
-            found += [renamed, f"select setval({sequence}, {last}, false)"]
-    return found
+            statements += [renamed, f"select setval({sequence}, {last}, false)"]
+    return statements
 
 
 def _meanwhile(sequence: str) -> str:

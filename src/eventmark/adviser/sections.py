@@ -291,8 +291,8 @@ def outcome(trial: Trial) -> str:
     if trial.refusal:
         return trial.refusal
     if trial.worse:
-        one = max(trial.worse, key=lambda difference: difference.factor)
-        return f"worse: {one.statement}, {one.condition}: {one.what}"
+        worst = max(trial.worse, key=lambda difference: difference.factor)
+        return f"worse: {worst.statement}, {worst.condition}: {worst.what}"
     if trial.candidate.weakens:
         return f"weakens the store: {trial.candidate.weakens}"
     return "sound, and worth it" if is_worth(trial) else "sound"
@@ -338,11 +338,11 @@ def figures_of(
             value=rate.value, unit="times", low=rate.bounds[0], high=rate.bounds[1]
         )
     if together is not None and together.before and together.after:
-        for name, one in (("append", together.before), ("advised_append", together.after)):
+        for name, work in (("append", together.before), ("advised_append", together.after)):
             figures[f"{name}_wal_bytes"] = Figure(
-                value=round(one.wal_bytes, 1), unit="B", better="less", exact=True
+                value=round(work.wal_bytes, 1), unit="B", better="less", exact=True
             )
             figures[f"{name}_pages"] = Figure(
-                value=round(one.pages, 2), unit="pages", better="less", exact=True
+                value=round(work.pages, 2), unit="pages", better="less", exact=True
             )
     return figures

@@ -82,10 +82,10 @@ def cache_effects(
     for aggregate, events in loads:
         took_ms = base_ms + slope_ms * events
         count, total_ms = count + 1, total_ms + took_ms
-        for place, (cache, size) in enumerate(zip(caches, sizes, strict=True)):
+        for index, (cache, size) in enumerate(zip(caches, sizes, strict=True)):
             if aggregate in cache:
-                hits[place] += 1
-                saved_ms[place] += took_ms
+                hits[index] += 1
+                saved_ms[index] += took_ms
                 cache.move_to_end(aggregate)
             else:
                 cache[aggregate] = None
@@ -93,7 +93,7 @@ def cache_effects(
                     cache.popitem(last=False)
     return [
         CacheEffect(
-            aggregates=size, hit_share=hits[place] / max(count, 1), time_share=saved_ms[place] / max(total_ms, 1e-9)
+            aggregates=size, hit_share=hits[index] / max(count, 1), time_share=saved_ms[index] / max(total_ms, 1e-9)
         )
-        for place, size in enumerate(sizes)
+        for index, size in enumerate(sizes)
     ]  # fmt: skip

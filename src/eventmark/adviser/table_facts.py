@@ -139,11 +139,13 @@ async def sampled_sizes(
 ) -> list[dict[str, int]]:
     """Of some rows, the bytes each column takes in them; a column that is null is left out."""
     sizes = ", ".join(f'pg_column_size("{column.name}")' for column in table.columns)
-    found = await connection.fetch(
+    fetched = await connection.fetch(
         f'select {sizes} from {quoted_schema(schema)}."{table.name}" limit $1', rows
     )
     names = [column.name for column in table.columns]
-    return [{name: size for name, size in zip(names, row, strict=True) if size is not None} for row in found]
+    return [
+        {name: size for name, size in zip(names, row, strict=True) if size is not None} for row in fetched
+    ]
 
 
 def best_order(columns: Sequence[ColumnFacts]) -> list[ColumnFacts]:

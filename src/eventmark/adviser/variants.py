@@ -278,7 +278,8 @@ def _types(subject: Subject) -> list[Candidate | Trial]:
         name = quoted_name(column)
         holding = sum(column in index.expressions for index in subject.indexes)
         order = [
-            replace(one, sql_type="uuid") if one.name == column else one for one in subject.table.columns
+            replace(facts, sql_type="uuid") if facts.name == column else facts
+            for facts in subject.table.columns
         ]
         rebuilt = subject.rebuilt(order=order, values={column: f"{name}::uuid"})
         change = f"alter table {subject.owner} alter column {name} type uuid using {name}::uuid"

@@ -58,7 +58,7 @@ async def append_wal(copies: Copies, connection: asyncpg.Connection[Any], schema
     """Of appends of one event to the corpus' own kinds of streams, rolled back: their WAL is the same."""
     if missing := await missing_extension(connection, "pg_walinspect", ours=copies.job.server.ours):
         return AppendWal(missing=missing)
-    place = await extension_schema(connection, "pg_walinspect")
+    extension_schema_name = await extension_schema(connection, "pg_walinspect")
     if connection.get_server_version().major < 16:
         return AppendWal(missing=_READS_BLOCKS)
     statement = copies.definition.statements["append_events"]
@@ -70,7 +70,7 @@ async def append_wal(copies: Copies, connection: asyncpg.Connection[Any], schema
     end = await connection.fetchval("select pg_current_wal_insert_lsn()")
     await _flushed(connection, end)
     try:
-        rows = await connection.fetch(_BY_RELATION.format(place=place), begin, end, schema)
+        rows = await connection.fetch(_BY_RELATION.format(place=extension_schema_name), begin, end, schema)
     except asyncpg.PostgresError as error:
         return AppendWal(missing=str(error).partition("\n")[0])
     return AppendWal(bytes={row["name"]: row["bytes"] for row in rows})

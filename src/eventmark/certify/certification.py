@@ -131,12 +131,12 @@ class Certification:
         to_do = self._to_do()
         seconds = {part: self._seconds(part, extents) for part, extents in to_do.items()}
         decides = {
-            part: next((place for place, extent in enumerate(extents) if extent.decides), 0)
+            part: next((size for size, extent in enumerate(extents) if extent.decides), 0)
             for part, extents in to_do.items()
         }
         chosen = chosen_extents(seconds, self._left_s(), decides)
         rest_s = left_over_s(seconds, chosen, self._left_s())
-        return {part: to_do[part][place] for part, place in chosen.items()}, rest_s
+        return {part: to_do[part][size] for part, size in chosen.items()}, rest_s
 
     def _seconds(self, part: Part, extents: Sequence[Extent]) -> list[float]:
         """What each will take here, by how the parts before kept to their estimates; a soak takes its own time."""

@@ -107,17 +107,17 @@ def criteria(done: Done) -> list[Criterion]:
     return [_answered(question, done) for question in QUESTIONS]
 
 
-def verdict_of(found: Iterable[Criterion], done: Done) -> tuple[Verdict, list[str]]:
+def verdict_of(answers: Iterable[Criterion], done: Done) -> tuple[Verdict, list[str]]:
     """The verdict on all of it, with the reasons: the criteria that were asked, and the corpus they rest on."""
     corpus = next((part.corpus for part in done.parts.values() if part.corpus is not None), None)
     audit = [] if corpus is None else corpus.audit
     return overall([
         *(
             (criterion.question, criterion.verdict, criterion.reason)
-            for criterion in found
+            for criterion in answers
             if criterion.verdict is not None
         ),
-        *((f"corpus, {one.name}", one.verdict, f"{one.observed}, expected {one.expected}") for one in audit),
+        *((f"corpus, {check.name}", check.verdict, f"{check.observed}, expected {check.expected}") for check in audit),
     ])  # fmt: skip
 
 
@@ -128,10 +128,10 @@ def anchor(part: Part, section: str = "") -> str:
 
 def _answered(question: Question, done: Done) -> Criterion:
     seen = [
-        one
+        entry
         for part, look in question.looks.items()
         if part in done.parts
-        for one in (*look(part, done.parts[part]), *_doubts(part, done.parts[part], timed=question.timed))
+        for entry in (*look(part, done.parts[part]), *_doubts(part, done.parts[part], timed=question.timed))
     ]
     verdict, reason, remedy = _verdict(question, seen, done)
     first = next((finding for finding in seen if finding.verdict is verdict), seen[0] if seen else None)
@@ -151,7 +151,9 @@ def _told_by(part: Part, done: Done) -> Part:
 
 def _verdict(question: Question, seen: Sequence[Seen], done: Done) -> tuple[Verdict | None, str, str]:
     """With its reason and what to do. The one place where a criterion is decided."""
-    worst = next((one for one in _WORST_FIRST if any(found.verdict is one for found in seen)), None)
+    worst = next(
+        (verdict for verdict in _WORST_FIRST if any(found.verdict is verdict for found in seen)), None
+    )
     lacking = done.lacking.get(question.about, "")
     needs = [part for part in question.needs if part not in done.ruled_out]
     missing = [done.not_done.get(part, f"{part} was not done") for part in needs if part not in done.parts]

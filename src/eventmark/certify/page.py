@@ -82,15 +82,15 @@ def _sections(part: Part, result: RunResult, title: str) -> Iterator[Section]:
 
 def _skipped(done: Done) -> dict[str, str]:
     """What a part left out stands there under the part's name, unless another part says the same."""
-    found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for part in Part:
         if part in done.not_done:
-            found[part.value] = done.not_done[part]
+            chosen[part.value] = done.not_done[part]
         elif part in done.parts:
             for name, reason in done.parts[part].skipped.items():
-                if found.get(name) != reason:
-                    found[name if name not in found else f"{name}, {part}"] = reason
-    return found
+                if chosen.get(name) != reason:
+                    chosen[name if name not in chosen else f"{name}, {part}"] = reason
+    return chosen
 
 
 def _offsets(parts: Mapping[Part, RunResult]) -> dict[Part, float]:

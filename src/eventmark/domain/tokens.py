@@ -144,16 +144,16 @@ def tenant_mark(tenant_id: str) -> int:
 
 def _compare_gaps(here: Gaps, there: Gaps) -> int:
     """Which of two tokens at the same place has read less; in the end their gaps decide, so that 0 is 'same'."""
-    one, other = (count(there), there), (count(here), here)  # more in the gaps is less that was read
-    return (one > other) - (one < other)
+    ours, other = (count(there), there), (count(here), here)  # more in the gaps is less that was read
+    return (ours > other) - (ours < other)
 
 
-def _token(token: TrackingToken, place: int, gaps: Gaps, tenant: int) -> TrackingToken:
+def _token(token: TrackingToken, position: int, gaps: Gaps, tenant: int) -> TrackingToken:
     """``token`` at ``place`` with ``gaps``; a place that is a gap itself goes back to before it."""
-    if gaps and gaps[-1][1] >= place:
-        place, gaps = gaps[-1][0] - 1, gaps[:-1]
+    if gaps and gaps[-1][1] >= position:
+        position, gaps = gaps[-1][0] - 1, gaps[:-1]
     return TrackingToken(
-        token.store_id, token.epoch, token.transaction_id, GlobalSequence(place), gaps, tenant
+        token.store_id, token.epoch, token.transaction_id, GlobalSequence(position), gaps, tenant
     )
 
 

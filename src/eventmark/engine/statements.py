@@ -73,8 +73,8 @@ class Statement:
 
     def sql(self, schema: str) -> str:
         """With ``$1, $2, ...`` in the order of ``parameters``: what a driver runs."""
-        place = {parameter.name: f"${number}" for number, parameter in enumerate(self.parameters, 1)}
-        return self.render(schema, place)
+        placeholders = {parameter.name: f"${number}" for number, parameter in enumerate(self.parameters, 1)}
+        return self.render(schema, placeholders)
 
     def typed_sql(self, schema: str) -> str:
         """As ``sql``, each parameter with its declared type.
@@ -112,10 +112,12 @@ class Statement:
             },
         )
 
-    def render(self, schema: str, place: Mapping[str, str]) -> str:
+    def render(self, schema: str, placeholders: Mapping[str, str]) -> str:
         """With what ``place`` has for each parameter in its stead."""
         body = self.template.replace("{schema}", quoted_schema(schema))
-        return _PLACEHOLDER.sub(lambda match: place[match["name"]] if match["name"] else match[0], body)
+        return _PLACEHOLDER.sub(
+            lambda match: placeholders[match["name"]] if match["name"] else match[0], body
+        )
 
 
 def quoted_schema(schema: str) -> str:

@@ -89,11 +89,11 @@ class PooledTransaction:
         if verb == "savepoint":
             self._savepoints.append((name, len(self._event_ids)))
             return
-        place = max((n for n, (other, _) in enumerate(self._savepoints) if other == name), default=None)
-        if place is not None:
+        depth = max((n for n, (other, _) in enumerate(self._savepoints) if other == name), default=None)
+        if depth is not None:
             if verb == "rollback":
-                del self._event_ids[self._savepoints[place][1] :]
-            del self._savepoints[place + (verb == "rollback") :]
+                del self._event_ids[self._savepoints[depth][1] :]
+            del self._savepoints[depth + (verb == "rollback") :]
 
     async def _roll_back(self) -> None:
         try:

@@ -146,7 +146,7 @@ def _confirmed(logged: Values, proposed: Sequence[int]) -> list[int]:
     kept = list(proposed)
     while kept:
         bounds = [0, *kept, len(logged)]
-        chances = [_chance(logged[bounds[place] : bounds[place + 2]]) for place in range(len(kept))]
+        chances = [_chance(logged[bounds[index] : bounds[index + 2]]) for index in range(len(kept))]
         weakest = int(np.argmax(chances))
         if chances[weakest] <= RISK:
             break
@@ -226,4 +226,4 @@ def _levels(course: Values, starts: Sequence[int]) -> list[float]:
 def _line_levels(course: Values, line: Drift) -> list[float]:
     middle = float(np.median(course))
     places = np.linspace(-0.5, 0.5, len(course))
-    return [float(middle * line.ratio**place) for place in places]
+    return [float(middle * line.ratio**index) for index in places]

@@ -133,9 +133,12 @@ def _judged(
     """The worst of the quantiles; nothing where a client was the bottleneck, for that was measured instead."""
     if candidate.failed > base.failed:
         return ChangeOutcome.SLOWER, f"{candidate.failed} operations failed, {base.failed} before"
-    for side, one in (("before", base), ("now", candidate)):
-        if one.client.bottleneck:
-            return ChangeOutcome.CANNOT_TELL, f"the client was the bottleneck {side}: {one.client.reason}"
+    for side, side_operation in (("before", base), ("now", candidate)):
+        if side_operation.client.bottleneck:
+            return (
+                ChangeOutcome.CANNOT_TELL,
+                f"the client was the bottleneck {side}: {side_operation.client.reason}",
+            )
     if base.mode != candidate.mode:
         return (
             ChangeOutcome.CANNOT_TELL,
@@ -150,8 +153,8 @@ def _judged(
         ChangeOutcome.FASTER,
         ChangeOutcome.NOT_SLOWER,
     ):
-        for name, found in outcomes.items():
-            if found is outcome:
+        for name, change in outcomes.items():
+            if change is outcome:
                 return outcome, _said(name, effects[name])
     return ChangeOutcome.SAME, _said(QUANTILES[0], effects[QUANTILES[0]])
 
@@ -193,12 +196,12 @@ def _figure(base: Figure, candidate: Figure, slowdown: float, *, times: bool) ->
 
 
 def _exact_figure(base: Figure, candidate: Figure) -> tuple[ChangeOutcome, str]:
-    found = counter_change("it", base.value, candidate.value, EXACT)
+    counter = counter_change("it", base.value, candidate.value, EXACT)
     text = f"{base.value:.6g} {base.unit} before, {candidate.value:.6g} now"
-    if found.change is Change.SAME or not candidate.better:
+    if counter.change is Change.SAME or not candidate.better:
         return ChangeOutcome.SAME, text
     worse = Change.MORE if candidate.better == "less" else Change.FEWER
-    return ChangeOutcome.SLOWER if found.change is worse else ChangeOutcome.FASTER, text
+    return ChangeOutcome.SLOWER if counter.change is worse else ChangeOutcome.FASTER, text
 
 
 def _timed_figure(base: Figure, candidate: Figure, slowdown: float) -> tuple[ChangeOutcome, str]:

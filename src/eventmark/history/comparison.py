@@ -168,6 +168,6 @@ def _of_counters(comparison: Comparison) -> Iterator[tuple[str, Verdict, str]]:
             yield name, VERDICTS[figure.outcome], figure.reason
     for name in comparison.gone:
         yield name, Verdict.BROKEN, "measured before, not now"
-    for said in comparison.unjudged:
-        name, _, why = said.partition(": ")
+    for unjudged in comparison.unjudged:
+        name, _, why = unjudged.partition(": ")
         yield name, Verdict.INCONCLUSIVE, why

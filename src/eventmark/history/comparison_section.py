@@ -67,25 +67,25 @@ def comparison_section(comparison: Comparison, fail_on: FailOn = FailOn.ANY) -> 
 
 
 def _text(comparison: Comparison, fail_on: FailOn) -> list[str]:
-    found = [
+    text = [
         f"Base: {_named(comparison.base)}. Candidate: {_named(comparison.candidate)}. "
         f"A slowdown matters from {comparison.slowdown:.0%} on; the verdict fails on {_FAILS_ON[fail_on]}.",
         "The two ran one after the other: a change of the machine in between looks like a change of the store. "
         "eventmark gate measures both side by side.",
     ]
     if comparison.base.run_id == comparison.candidate.run_id:
-        found.append("Both files hold the same run.")
+        text.append("Both files hold the same run.")
     if comparison.times_not_compared:
-        found.append(
+        text.append(
             f"Only counters are compared, because the machines differ: {'; '.join(comparison.times_not_compared)}."
         )
     if comparison.differences:
         more = len(comparison.differences) - DIFFERENCES_SHOWN
         shown = "; ".join(comparison.differences[:DIFFERENCES_SHOWN])
-        found.append(f"Other differences: {shown}{f'; and {more} more' if more > 0 else ''}.")
+        text.append(f"Other differences: {shown}{f'; and {more} more' if more > 0 else ''}.")
     if comparison.added:
-        found.append(f"Measured for the first time: {', '.join(comparison.added)}.")
-    return found
+        text.append(f"Measured for the first time: {', '.join(comparison.added)}.")
+    return text
 
 
 def _named(compared: Compared) -> str:
@@ -129,10 +129,10 @@ def _findings(comparison: Comparison) -> list[Finding]:
     ]  # fmt: skip
     findings += [
         Finding(
-            name=said.partition(": ")[0], verdict=Verdict.INCONCLUSIVE, observed=said.partition(": ")[2],
+            name=unjudged.partition(": ")[0], verdict=Verdict.INCONCLUSIVE, observed=unjudged.partition(": ")[2],
             expected="the same as before",
         )
-        for said in comparison.unjudged
+        for unjudged in comparison.unjudged
     ]  # fmt: skip
     findings += [
         Finding(name=name, verdict=Verdict.BROKEN, observed="not measured", expected="measured, as before")

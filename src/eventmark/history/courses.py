@@ -32,7 +32,7 @@ class Course:
 
     @property
     def entries(self) -> list[Entry]:
-        return [self.runs[place] for place in self.places]
+        return [self.runs[index] for index in self.places]
 
     @property
     def missed(self) -> int:
@@ -102,7 +102,7 @@ def in_order(entries: Sequence[Entry], commits: Mapping[str, int] | None = None)
     timed = sorted(entries, key=lambda entry: float("inf") if entry.at is None else entry.at)
     named = [entry for entry in timed if entry.commit]
     places = {entry.commit: _place_of(entry.commit, commits or {}) for entry in named}
-    unknown = [commit for commit, place in places.items() if place is None]
+    unknown = [commit for commit, index in places.items() if index is None]
     if not named or len(unknown) == len(places) or len(named) < len(timed):
         return timed, ""
     if unknown:
@@ -111,7 +111,7 @@ def in_order(entries: Sequence[Entry], commits: Mapping[str, int] | None = None)
             f"such as {unknown[0][:12]}."
         )
     ordered = sorted(timed, key=lambda entry: places[entry.commit] or 0)
-    moved = sum(one is not other for one, other in zip(timed, ordered, strict=True))
+    moved = sum(run is not other for run, other in zip(timed, ordered, strict=True))
     return (
         ordered,
         f"Runs are in the order of their commits, which is not that of time for {moved}." if moved else "",
@@ -120,9 +120,9 @@ def in_order(entries: Sequence[Entry], commits: Mapping[str, int] | None = None)
 
 def _place_of(commit: str, commits: Mapping[str, int]) -> int | None:
     """Of a commit, or of what a commit begins with."""
-    if (place := commits.get(commit)) is not None or len(commit) < 7:
-        return place
-    places = [place for known, place in commits.items() if known.startswith(commit)]
+    if (index := commits.get(commit)) is not None or len(commit) < 7:
+        return index
+    places = [index for known, index in commits.items() if known.startswith(commit)]
     return places[0] if len(places) == 1 else None
 
 
@@ -143,17 +143,17 @@ def _of_group(group: Group, runs: list[Entry], *, exact: bool, live: bool) -> li
         for name, measurement in run.measurements.items():
             if measurement.exact is exact:
                 measured.setdefault((name, dimension_of(measurement.unit)), []).append((index, measurement))
-    found = []
+    all_courses = []
     for (name, _), ones in measured.items():
         last = ones[-1][1]
-        found.append(
+        all_courses.append(
             Course(
                 name=name, unit=last.unit, better=last.better, exact=exact, group=group, runs=runs, live=live,
                 places=[index for index, _ in ones],
-                values=[converted(one.value, one.unit, last.unit) for _, one in ones],
+                values=[converted(figure.value, figure.unit, last.unit) for _, figure in ones],
             )
         )  # fmt: skip
-    return found
+    return all_courses
 
 
 def _renamed(entry: Entry, renames: Sequence[tuple[str, str]]) -> Entry:

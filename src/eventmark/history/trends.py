@@ -194,7 +194,7 @@ def worsening(trend: Trend, recent: int, slowdown: float = SLOWDOWN) -> str:
     """What is worse about it now, in words; empty where nothing is, and where it has not been measured for long."""
     if not trend.live or trend.missed >= recent:
         return ""
-    said = []
+    sentences = []
     steps, drift = trend.recent_steps(recent), trend.changes.drift
     if steps:
         worst = (max if trend.better == "less" else min)(steps, key=lambda step: step.ratio)
@@ -203,10 +203,10 @@ def worsening(trend: Trend, recent: int, slowdown: float = SLOWDOWN) -> str:
         )
         if trend.is_worse(whole.ratio, slowdown):
             more = f", and {len(steps) - 1} other steps" if len(steps) > 1 else ""
-            said.append(trend.said_of_step(whole) + more)
+            sentences.append(trend.said_of_step(whole) + more)
     if drift is not None and trend.is_worse(drift.ratio, slowdown):
-        said.append(trend.said_of_drift(drift))
-    return "; ".join(said)
+        sentences.append(trend.said_of_drift(drift))
+    return "; ".join(sentences)
 
 
 def _judged(trend: Trend, trends: Trends) -> tuple[Verdict, str]:
@@ -249,12 +249,12 @@ def _notes(trends: Sequence[Trend], newest: Group, recent: int) -> list[str]:
         more = f" and {len(new) - FEW_SHOWN} more" if len(new) > FEW_SHOWN else ""
         notes.append(f"Fewer than {RUNS_MIN} runs, and not judged yet: {', '.join(new[:FEW_SHOWN])}{more}.")
     others = [trend for trend in few if (trend.kind, trend.branch) != newest[:2]]
-    for said, ones in (
+    for sentence, ones in (
         (f"Fewer than {RUNS_MIN} runs, and not judged", others),
         ("No longer run, and not judged", [trend for trend in trends if not trend.live]),
     ):
         groups = Counter(", ".join(filter(None, (trend.kind, trend.branch, trend.machine))) for trend in ones)
-        notes += [f"{said}: {count} of {group}." for group, count in groups.items()]
+        notes += [f"{sentence}: {count} of {group}." for group, count in groups.items()]
     return notes
 
 
@@ -286,7 +286,7 @@ def _unjudged(entries: Sequence[Entry]) -> list[Unjudged]:
 
 
 def _damaged(files: Mapping[str, str]) -> list[Unjudged]:
-    return [Unjudged(name="a result", place=place, why=why) for place, why in files.items()]
+    return [Unjudged(name="a result", place=file, why=why) for file, why in files.items()]
 
 
 def _hole(course: Course, run: Entry) -> Unjudged:
@@ -295,12 +295,12 @@ def _hole(course: Course, run: Entry) -> Unjudged:
 
 def _unjudged_by_name(unjudged: Sequence[Unjudged]) -> list[tuple[str, str]]:
     """Each name once, with the first and the number of the others."""
-    found: dict[str, list[Unjudged]] = {}
-    for one in unjudged:
-        found.setdefault(one.name, []).append(one)
+    by_name: dict[str, list[Unjudged]] = {}
+    for hole in unjudged:
+        by_name.setdefault(hole.name, []).append(hole)
     return [
         (name, ones[0].said + (f", and {len(ones) - 1} more" if len(ones) > 1 else ""))
-        for name, ones in found.items()
+        for name, ones in by_name.items()
     ]
 
 

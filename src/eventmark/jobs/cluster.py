@@ -61,8 +61,8 @@ def on_cluster(cluster: ClusterWorkers | None, server: Server, store: str) -> It
         cluster.pack = _Packing(store, _files_of(store), _written(passwords, server.dsn))
         wanted = on_loop(_server_at(server.dsn))
         reached = cluster.on_each(reach, Reach(server.dsn))
-        for member, found in zip(cluster.members, reached, strict=True):
-            if found != wanted:
+        for member, answer in zip(cluster.members, reached, strict=True):
+            if answer != wanted:
                 raise CannotRunError(
                     f"worker {member} reaches another server by the address {server.address}",
                     remedy="name the server by an address that is the same on all machines",
@@ -78,9 +78,9 @@ def machines_elsewhere(cluster: ClusterWorkers | None) -> tuple[dict[str, HostEn
     first = {worker.place: worker for worker in reversed(away)}
     seen = dict(zip(first, cluster.on_each(look_at_machine, None, list(first.values())), strict=True))
     findings = [
-        msgspec.structs.replace(finding, observed=f"worker {first[place]}: {finding.observed}")
-        for place, (_, found) in seen.items()
-        for finding in found
+        msgspec.structs.replace(finding, observed=f"worker {first[machine]}: {finding.observed}")
+        for machine, (_, fitness) in seen.items()
+        for finding in fitness
     ]
     return {worker.name: seen[worker.place][0] for worker in away}, findings
 

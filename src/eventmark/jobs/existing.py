@@ -92,14 +92,14 @@ async def _scanning(connection: asyncpg.Connection, job: Job, large: frozenset[s
         definition.snapshots_table, snapshot_columns=definition.snapshot_columns,
         first_sequence=definition.first_sequence, large=large,
     )  # fmt: skip
-    found: dict[str, str] = {}
+    not_run: dict[str, str] = {}
     for case in cases:
         statement = statements[case.statement]
-        if case.reason or case.statement in found:
+        if case.reason or case.statement in not_run:
             continue
         if table := await whole_table_of(connection, statement, job.schema, case.arguments, large):
-            found[case.statement] = (
+            not_run[case.statement] = (
                 f"not run: {statement.path} would read {job.schema}.{table} whole ({case.condition});"
                 " create an index for it, or allow it with --allow-scans"
             )
-    return found
+    return not_run

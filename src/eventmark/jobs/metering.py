@@ -71,12 +71,12 @@ class _Scrapes:
 @contextmanager
 def metered(server: Server, schema: str, port: int) -> Iterator[Metering]:
     """Serve on ``port`` of this machine alone until the block is left. Raises ``CannotRunError``."""
-    with tempfile.TemporaryDirectory(prefix="eventmark-metrics-") as place:
+    with tempfile.TemporaryDirectory(prefix="eventmark-metrics-") as folder:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=place)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
         metering = Metering(registry)
         endpoint = serve(registry, port, ADDRESS)
-        os.environ[METRICS_VARIABLE] = place
+        os.environ[METRICS_VARIABLE] = folder
         stopping = threading.Event()
         sampler = threading.Thread(
             target=_sample, args=(server.dsn, schema, StoreGauges(registry), stopping), daemon=True

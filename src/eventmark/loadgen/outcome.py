@@ -204,7 +204,9 @@ def merged(plan: LoadPlan, parts: Sequence[WorkerRecords], started_s: float) -> 
             conflicted=int(np.count_nonzero(own & (outcome == CONFLICTED))),
             failed=int(np.count_nonzero(own & (outcome == FAILED))),
             failures=dict(sum((Counter(part.failures[index]) for part in parts), Counter())),
-            messages={cls: said for part in reversed(parts) for cls, said in part.messages[index].items()},
+            messages={
+                cls: message for part in reversed(parts) for cls, message in part.messages[index].items()
+            },
             at_s=due[good] / 1e9,
             latency_ns=lag[good] + wait[good] + service[good],
             schedule_lag_ns=lag[good],

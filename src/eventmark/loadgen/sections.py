@@ -305,9 +305,9 @@ def _rate(at_s: NDArray[np.float64], width_s: float) -> tuple[NDArray[np.float64
 def _p95(load: OperationLoad, width_s: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """p95 of each step by due time; steps without an operation are left out."""
     steps = (load.at_s / width_s).astype(np.int64)
-    found, first = np.unique(steps, return_index=True)  # ascending, as what is due ascends
+    distinct, first = np.unique(steps, return_index=True)  # ascending, as what is due ascends
     parts = np.split(load.latency_ns, first[1:])
-    return found.astype(np.float64) * width_s, np.array([np.quantile(part, 0.95) / 1e6 for part in parts])
+    return distinct.astype(np.float64) * width_s, np.array([np.quantile(part, 0.95) / 1e6 for part in parts])
 
 
 def _series(name: str, unit: str, at_s: NDArray[np.float64], values: NDArray[np.float64]) -> Series:

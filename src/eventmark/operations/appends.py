@@ -52,12 +52,12 @@ class Batches:
             NewEvent(
                 event_id=UUID(int=event_id),
                 event_type=EVENT_TYPE,
-                payload=self.payloads[place],
+                payload=self.payloads[index],
                 metadata=METADATA,
                 timestamp=now,
                 payload_type=EVENT_TYPE,
             )
-            for event_id, place in zip(ids, places, strict=True)
+            for event_id, index in zip(ids, places, strict=True)
         ]
 
     def draw_numbers(self, count: int) -> tuple[datetime, list[int], list[int]]:

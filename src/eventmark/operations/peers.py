@@ -91,8 +91,8 @@ def run_library_fork(task: ForkTask) -> float:
         def call() -> int:
             batch = batches.draw()
             stored = [
-                StoredEvent(batch[0].event_id, place, event.event_type, _state(event.payload))
-                for place, event in enumerate(batch, 1)
+                StoredEvent(batch[0].event_id, number, event.event_type, _state(event.payload))
+                for number, event in enumerate(batch, 1)
             ]
             began_ns = now_ns()
             recorder.insert_events(stored)

@@ -124,5 +124,5 @@ _FILLERS: dict[str, Callable[[Situation], object]] = {
     "timestamps": _batch(lambda _, __: datetime.now(UTC)),
     "payload_types": _batch(lambda situation, _: _FILLERS["payload_type"](situation)),
     "payload_revisions": _batch(lambda situation, _: _FILLERS["payload_revision"](situation)),
-    "sequence_numbers": _batch(lambda situation, place: situation.version + 1 + place),
+    "sequence_numbers": _batch(lambda situation, index: situation.version + 1 + index),
 }

@@ -138,7 +138,7 @@ def _situations(names: set[str], tenant: Study, reads_snapshots: bool) -> Iterat
         places = dict(list(places.items())[:1])
     batches = BATCHES_EVENTS if names & APPENDED_PARAMETERS else (1,)
     for stream_label, stream in streams.items():
-        for place_label, place in (places or {"": stream.row}).items():
+        for place_label, position in (places or {"": stream.row}).items():
             for batch_events in batches:
                 label = [
                     tenant.label if names & (TENANT_PARAMETERS | STREAM_PARAMETERS) else "",
@@ -146,7 +146,7 @@ def _situations(names: set[str], tenant: Study, reads_snapshots: bool) -> Iterat
                     place_label if names & PLACE_PARAMETERS else "",
                     f"batch of {batch_events}" if names & APPENDED_PARAMETERS else "",
                 ]
-                situation = situation_of(stream, place, batch_events=batch_events)
+                situation = situation_of(stream, position, batch_events=batch_events)
                 yield ", ".join(filter(None, label)) or tenant.label, situation
 
 

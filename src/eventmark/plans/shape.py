@@ -70,7 +70,7 @@ def _figures(node: Node) -> str:
         return f"  ({planned}; never run)"
     came = f"came {node.get('Actual Rows', 0):,.0f}" + (f" in each of {loops:,} loops" if loops > 1 else "")
     told = [f"{planned}; {came}", f"{buffers_of(node):,.0f} pages"]
-    told += [f"{node[key]:,} {said}" for key, said in _THROWN_AWAY.items() if node.get(key)]
+    told += [f"{node[key]:,} {text}" for key, text in _THROWN_AWAY.items() if node.get(key)]
     return f"  ({', '.join(told)})"
 
 

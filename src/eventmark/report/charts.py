@@ -30,8 +30,8 @@ def chart_specs(result: RunResult, *, checked: bool = False) -> dict[str, dict[s
     if any(operation.latency_ms is not None for operation in result.operations.values()):
         charts["quantiles"] = quantile_chart(result.operations)
         charts["slower"] = slower_chart(result.operations)
-        for number, (name, one) in enumerate(result.operations.items()):
-            charts[f"density{number}"] = density_chart(name, one)
+        for number, (name, judged) in enumerate(result.operations.items()):
+            charts[f"density{number}"] = density_chart(name, judged)
     charts["timeline"] = timeline_chart(result.series, result.phases, result.seconds)
     if result.corpus is not None:
         charts["growth"] = growth_chart(result.corpus.growth)

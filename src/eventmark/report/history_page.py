@@ -75,8 +75,8 @@ def history_charts(runs: Sequence[KeptRun], trends: Trends | None = None) -> Ite
         for run in runs:
             operation = run.result.operations.get(name)
             if operation is not None and operation.latency_ms is not None:
-                found = operation.interval_ms.get("p95")
-                low, high = (found.low, found.high) if found else (None, None)
+                interval = operation.interval_ms.get("p95")
+                low, high = (interval.low, interval.high) if interval else (None, None)
                 points.append(
                     Point(x=run.moment, y=operation.latency_ms.p95, series=run.kind, low=low, high=high)
                 )
@@ -84,8 +84,8 @@ def history_charts(runs: Sequence[KeptRun], trends: Trends | None = None) -> Ite
     for name in _names(run.result.figures for run in runs):
         figures = [(run, run.result.figures[name]) for run in runs if name in run.result.figures]
         points = [
-            Point(x=run.moment, y=one.value, series=run.kind, low=one.low, high=one.high)
-            for run, one in figures
+            Point(x=run.moment, y=figure.value, series=run.kind, low=figure.low, high=figure.high)
+            for run, figure in figures
         ]
         yield _trend(name.replace("_", " "), figures[0][1].unit, points, steps.get(name, []))
     yield _growth(runs)
@@ -159,10 +159,10 @@ def _last_verdicts(runs: Sequence[KeptRun]) -> Iterator[Table]:
 
 def _last_row(name: str, runs: Sequence[KeptRun]) -> Row:
     points = [(run, run.result.operations[name]) for run in runs if name in run.result.operations]
-    run, one = points[-1]
-    now, before = one.quantile_ms("p95"), points[-2][1].quantile_ms("p95") if len(points) > 1 else None
+    run, last = points[-1]
+    now, before = last.quantile_ms("p95"), points[-2][1].quantile_ms("p95") if len(points) > 1 else None
     change = now / before if now is not None and before else None
-    return [name, one.verdict.value, now, one.target_ms, change, float(len(points)), run.day]
+    return [name, last.verdict.value, now, last.target_ms, change, float(len(points)), run.day]
 
 
 def _figures_tables(runs: Sequence[KeptRun]) -> Iterator[Table]:

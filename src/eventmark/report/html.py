@@ -72,8 +72,8 @@ def page_parts() -> dict[str, Markup]:
 
 def leading(result: RunResult) -> dict[str, OperationResult]:
     """The operations that stand for the run at its head; the first ones of a store that has others."""
-    found = {name: result.operations[name] for name in LEADING if name in result.operations}
-    return found or dict(list(result.operations.items())[: len(LEADING)])
+    shown = {name: result.operations[name] for name in LEADING if name in result.operations}
+    return shown or dict(list(result.operations.items())[: len(LEADING)])
 
 
 def _baseline_rows(result: RunResult) -> list[BaselineRow]:

@@ -20,9 +20,9 @@ CONFIDENCE = 0.999  # JMH's own for score and error
 def render_jmh(result: RunResult) -> str:
     """An array of one benchmark per operation. One whose histogram cannot be read is left out."""
     benchmarks = [
-        _benchmark(name, operation, found, result)
+        _benchmark(name, operation, decoded, result)
         for name, operation in result.operations.items()
-        if (found := decode(operation.histogram)) is not None
+        if (decoded := decode(operation.histogram)) is not None
     ]
     return json.dumps(benchmarks, indent=4, allow_nan=False) + "\n"
 

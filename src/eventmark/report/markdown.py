@@ -110,7 +110,7 @@ def section_lines(section: Section, *, level: int = 2) -> list[str]:
     lines = [f"{'#' * level} {cell(section.title)}{mark}", ""]
     for text in section.text:
         lines += [cell(text), ""]
-    lines += [line for one in section.tables for line in table_lines(one)]
+    lines += [line for shown in section.tables for line in table_lines(shown)]
     lines += _findings(section.findings)
     for block in section.blocks:
         folded = ["<details><summary>" + cell(block.title) + "</summary>", ""]
@@ -118,14 +118,14 @@ def section_lines(section: Section, *, level: int = 2) -> list[str]:
     return lines
 
 
-def table_lines(found: Table) -> list[str]:
+def table_lines(shown: Table) -> list[str]:
     """A section's table."""
-    sides = "".join("r" if is_number_column(found, place) else "l" for place in range(len(found.columns)))
-    rows = [[_marked(text) for text in row_texts(found, row)] for row in found.rows]
+    sides = "".join("r" if is_number_column(shown, index) else "l" for index in range(len(shown.columns)))
+    rows = [[_marked(text) for text in row_texts(shown, row)] for row in shown.rows]
     return [
-        *([f"**{cell(found.title)}**", ""] if found.title else ()),
-        *table([cell(column.name) for column in found.columns], rows, sides), "",
-        *([cell(found.note), ""] if found.note else ()),
+        *([f"**{cell(shown.title)}**", ""] if shown.title else ()),
+        *table([cell(column.name) for column in shown.columns], rows, sides), "",
+        *([cell(shown.note), ""] if shown.note else ()),
     ]  # fmt: skip
 
 

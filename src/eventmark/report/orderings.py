@@ -109,7 +109,7 @@ def _named(subject: OrderingResult, fault: Finding) -> Finding:
 
 def _account(ordering: OrderingResult) -> str:
     """Every invariant with what was seen, and what was done."""
-    found = [
+    sentences = [
         f"{finding.name} {finding.verdict.value}: {finding.expected}: {cut(finding.observed, FINDING_MAX)}"
         for finding in ordering.findings
     ]
@@ -119,7 +119,7 @@ def _account(ordering: OrderingResult) -> str:
         f"{whole(ordering.unknown)} of unknown outcome; "
         f"{duration(ordering.seconds)} at full speed, writers' CPU {ordering.client_cpu_share:.0%} of a core."
     )
-    return "\n".join([*found, done, *([f"Again: {ordering.replay}"] if ordering.replay else ())])
+    return "\n".join([*sentences, done, *([f"Again: {ordering.replay}"] if ordering.replay else ())])
 
 
 def _latency_chart(orderings: Sequence[OrderingResult]) -> Chart:

@@ -21,9 +21,9 @@ SYMBOLS_MAX = 60  # points in a line that are marked one by one
 def section_charts(sections: Sequence[Section]) -> dict[str, alt.TopLevelMixin]:
     """Every chart of the sections by its place in the page; one without points is left out."""
     return {
-        chart_id(number, place): drawn_chart(chart)
+        chart_id(number, index): drawn_chart(chart)
         for number, section in enumerate(sections)
-        for place, chart in enumerate(section.charts)
+        for index, chart in enumerate(section.charts)
         if chart.points
     }
 

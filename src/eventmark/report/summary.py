@@ -93,16 +93,16 @@ def verdict_sentence(result: RunResult) -> str:
         return _certified(result.criteria)
     if result.scenario == "advise" and result.verdict is Verdict.MET:
         return _advised(result)
-    found = [one for one in tallies(result).values() if one.total]
-    if not found:
+    parts = [part for part in tallies(result).values() if part.total]
+    if not parts:
         return "No operation has a target." if result.operations else "Nothing was measured."
-    if [one.noun for one in found] == ["part"]:
-        found = _checks(result) or found
+    if [part.noun for part in parts] == ["part"]:
+        parts = _checks(result) or parts
     if result.verdict is Verdict.MET:
-        return _sentence(_held(one) for one in found)
-    if broken := [_failed(one) for one in found if one.broken]:
-        return _sentence(broken)[:-1] + _beside(found) + "."
-    if unsure := [_of_all(one) for one in found if one.inconclusive]:
+        return _sentence(_held(part) for part in parts)
+    if broken := [_failed(part) for part in parts if part.broken]:
+        return _sentence(broken)[:-1] + _beside(parts) + "."
+    if unsure := [_of_all(part) for part in parts if part.inconclusive]:
         return "The evidence does not decide " + _listed(unsure) + "; nothing is broken."
     return "The evidence does not carry a verdict: " + (
         result.reasons[0] if result.reasons else "no reason given"
@@ -241,7 +241,7 @@ def remarks(plans: Iterable[PlanResult]) -> list[tuple[PlanResult, Finding]]:
 
 
 def _beside(tallied_parts: list[Tally]) -> str:
-    unsure = [counted(one.inconclusive, one.noun) for one in tallied_parts if one.inconclusive]
+    unsure = [counted(part.inconclusive, part.noun) for part in tallied_parts if part.inconclusive]
     return "; the evidence does not decide " + _listed(unsure) if unsure else ""
 
 

@@ -95,15 +95,15 @@ def panels_of(series: Sequence[Series]) -> list[Panel]:
     named = {line.name: line for line in series if line.at_s and len(line.at_s) == len(line.values)}
     panels = []
     for title, members in _PANELS:
-        if found := tuple(named.pop(member) for member in members if member in named):
-            panels.append(Panel(title, found))
+        if lines := tuple(named.pop(member) for member in members if member in named):
+            panels.append(Panel(title, lines))
     waits = tuple(named.pop(name) for name in sorted(named) if name.startswith(WAITS))
     if waits:
         ranked = sorted(waits, key=lambda wait: -sum(wait.values))
         panels.append(Panel("active sessions, by wait", tuple(ranked), stacked=True))
     by_unit: dict[str, list[Series]] = {}
-    for one in named.values():
-        by_unit.setdefault(one_line(one.unit), []).append(one)
+    for metric in named.values():
+        by_unit.setdefault(one_line(metric.unit), []).append(metric)
     panels += [Panel(unit, tuple(found)) for unit, found in list(by_unit.items())[:EXTRA_PANELS_MAX]]
     return panels
 

@@ -30,9 +30,9 @@ class ResultGauges:
         self._figure = Gauge("eventmark_figure", "A figure of the run.", ["name", "unit"], registry=registry)
 
     def show(self, result: RunResult) -> None:
-        for part, found in _verdicts(result):
+        for part, part_verdict in _verdicts(result):
             for verdict in Verdict:
-                self._verdict.labels(one_line(part), verdict.value).set(int(found is verdict))
+                self._verdict.labels(one_line(part), verdict.value).set(int(part_verdict is verdict))
         for name, operation in result.operations.items():
             for quantile in QUANTILES:
                 if (value := operation.quantile_ms(quantile)) is not None:

@@ -104,9 +104,11 @@ async def sample_existing(
     end = await _last_place(connection, definition, table, large)
     return CorpusSample(
         long_streams=long,
-        streams=[one for one in streams if one not in long],
+        streams=[stream for stream in streams if stream not in long],
         snapshot_streams=await streams_with_snapshots(connection, definition, schema),
-        positions=sorted(place for row in rows if (place := (row["transaction"], row["position"])) <= end),
+        positions=sorted(
+            position for row in rows if (position := (row["transaction"], row["position"])) <= end
+        ),
         instants=[row["at"] for row in rows if row["at"] is not None],
         events=size.events,
         naming=shape.naming,

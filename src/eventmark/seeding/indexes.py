@@ -166,7 +166,7 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
         transaction = (
             definition.columns["transaction_id"] if definition.ordering == "transaction-id" else None
         )
-        place = await after_the_corpus(
+        position = await after_the_corpus(
             connection,
             schema,
             events,
@@ -174,7 +174,7 @@ async def remove_appended(dsn: str, definition: StoreDefinition, schema: str, ev
             definition.columns["global_sequence_id"],
             transaction,
         )
-        delete = f"delete from {table} where {place}"
+        delete = f"delete from {table} where {position}"
         if definition.engine:
             done = await _delete_as_owner(connection, table, delete)
         else:

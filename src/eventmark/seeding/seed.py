@@ -125,7 +125,7 @@ async def seed(
     dsn = confined_dsn(dsn, schema)
     wanted = plan.events if events is None else min(events, plan.events)
     async with connection_to(dsn) as connection:
-        corpus, found = await _begin(connection, definition, plan, schema, replace, purpose)
+        corpus, ledger = await _begin(connection, definition, plan, schema, replace, purpose)
         missing = await _missing(connection, schema, wanted)
         shape = await read_shape(connection, definition, schema) if missing else None
     then = Stage.READY if wanted == plan.events else Stage.GROWING
@@ -154,7 +154,7 @@ async def seed(
             plan=plan, first_transaction_id=corpus.first_transaction_id, stage=then, audited=False
         ),
         reused=False,
-        resumed=found,
+        resumed=ledger,
         events=sum(batch.events for batch in loaded),
         stage_seconds=stages,
         growth=_growth(loaded, began_s),

@@ -51,7 +51,7 @@ def host_environment(project: Path | None = None) -> HostEnvironment:
         cpu_count=machine.cpu_count(),
         memory_mib=machine.memory_bytes() // 2**20,
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        libraries={name: found for name in _LIBRARIES if (found := _version(name))},
+        libraries={name: installed for name in _LIBRARIES if (installed := _version(name))},
         eventmark=_version("eventmark") or "uninstalled",
         revision=_revision(project or Path.cwd()),
     )

@@ -258,9 +258,12 @@ class _Samples:
             self._waits = [
                 (
                     later[0],
-                    {w: (one.get(w, 0) + later[1].get(w, 0)) / 2 for w in one.keys() | later[1].keys()},
+                    {
+                        w: (earlier.get(w, 0) + later[1].get(w, 0)) / 2
+                        for w in earlier.keys() | later[1].keys()
+                    },
                 )
-                for (_, one), later in zip(self._waits[::2], self._waits[1::2], strict=False)
+                for (_, earlier), later in zip(self._waits[::2], self._waits[1::2], strict=False)
             ]
 
     def waits_now(self) -> dict[str, float]:

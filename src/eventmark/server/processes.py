@@ -74,14 +74,14 @@ class ProcessTree:
         for member in members:
             try:
                 with member.oneshot():
-                    found = _counters(member)
+                    counted = _counters(member)
                     memory = member.memory_info()
                     key = (member.pid, member.create_time())
             except psutil.Error:  # ended meanwhile
                 continue
             if not memory.rss:  # ended, and not yet reaped: such a one hides its counters
                 continue
-            counters[key] = found
+            counters[key] = counted
             private += memory.rss - getattr(memory, "shared", 0)
             shared = max(shared, getattr(memory, "shared", 0))
         usage = self._usage(counters, interval_s, private, shared)

@@ -211,7 +211,7 @@ def _statement_times(statements: Sequence[StatementStatistics], waits: WaitSampl
 
 def _short(query: str) -> str:
     text = " ".join(
-        _FENCE.sub(lambda found: found["with"] if found["more"] else "", _SCHEMA.sub("", query)).split()
+        _FENCE.sub(lambda match: match["with"] if match["more"] else "", _SCHEMA.sub("", query)).split()
     )
     return (
         text if len(text) <= 2 * STATEMENT_ENDS + 3 else f"{text[:STATEMENT_ENDS]} … {text[-STATEMENT_ENDS:]}"

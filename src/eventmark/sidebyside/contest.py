@@ -122,10 +122,10 @@ class OperationContest:
 
     def _failed(self, pair: OperationPair) -> bool:
         """A side that fails is not timed. A base that fails as well says nothing of the candidate."""
-        for place, decision in ((0, Decision.BASE_FAILED), (1, Decision.FAILED)):
-            if pair.failed[place] or not len(pair.samples_ns[place]):
+        for side, decision in ((0, Decision.BASE_FAILED), (1, Decision.FAILED)):
+            if pair.failed[side] or not len(pair.samples_ns[side]):
                 self.decision = decision
-                self.reason = f"{pair.failed[place]} calls failed: {pair.failure[place]}"
+                self.reason = f"{pair.failed[side]} calls failed: {pair.failure[side]}"
                 return True
         return False
 

@@ -71,18 +71,18 @@ def measure_pair(
 def _in_turns(
     processes: dict[int, SideProcess], order: tuple[int, int], name: str, turns: int, counted: int
 ) -> OperationPair:
-    found: dict[int, list[Turned]] = {0: [], 1: []}
+    by_side: dict[int, list[Turned]] = {0: [], 1: []}
     begun = [processes[side].ask(Begin(operation=name, calls=WARMUP_CALLS), Turned) for side in order]
     medians_ns = [float(np.median(turn.samples_ns)) for turn in begun if turn.samples_ns]
     request = Turn(operation=name, calls=calls_of_a_turn(medians_ns))
     for turn in range(turns):
         for side in order if turn % 2 == 0 else reversed(order):
-            found[side].append(processes[side].ask(request, Turned))
+            by_side[side].append(processes[side].ask(request, Turned))
     work = {side: processes[side].ask(End(operation=name, calls=counted), Ended).work for side in order}
     return OperationPair(
-        samples_ns=(_samples(found[0]), _samples(found[1])),
-        failed=(_failed(found[0]), _failed(found[1])),
-        failure=(_failure(found[0]), _failure(found[1])),
+        samples_ns=(_samples(by_side[0]), _samples(by_side[1])),
+        failed=(_failed(by_side[0]), _failed(by_side[1])),
+        failure=(_failure(by_side[0]), _failure(by_side[1])),
         work=(work[0], work[1]),
     )
 

@@ -210,10 +210,10 @@ def _interpreter(tree: Path, scratch: Path, name: str) -> str:
     projects = _projects(tree)
     if all_installed(_required(projects)):
         return sys.executable
-    place = scratch.with_name(f"{scratch.name}-venv")
-    program = place / ("Scripts" if os.name == "nt" else "bin") / "python"
+    folder = scratch.with_name(f"{scratch.name}-venv")
+    program = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     for command in (
-        [sys.executable, "-m", "venv", str(place)],
+        [sys.executable, "-m", "venv", str(folder)],
         [str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *map(str, projects)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False)
@@ -234,8 +234,8 @@ def _projects(tree: Path) -> list[Path]:
 def _required(projects: Iterable[Path]) -> list[str]:
     """What the projects require of others, the engine's extra included that the proving ground asks for."""
     required: list[str] = []
-    for place in projects:
-        project = tomllib.loads((place / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for path in projects:
+        project = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         required += project.get("dependencies", ())
         required += project.get("optional-dependencies", {}).get("metrics", ())
     return [text for text in required if not text.startswith(_ENGINE_NAME)]

@@ -84,7 +84,9 @@ def paired_ratio(over: Sequence[float], under: Sequence[float], *, confidence: f
     """
     if not over or len(over) != len(under) or min(*over, *under) <= 0:
         raise ValueError(f"{len(over)} and {len(under)} measurements are not pairs of values above 0")
-    return mean_ratio([one / other for one, other in zip(over, under, strict=True)], confidence=confidence)
+    return mean_ratio(
+        [numerator / other for numerator, other in zip(over, under, strict=True)], confidence=confidence
+    )
 
 
 def welch_ratio(over: Sequence[float], under: Sequence[float], *, confidence: float = CONFIDENCE) -> Ratio:
@@ -125,20 +127,20 @@ def _of_logs(shift: float, error: float, freedom: float, confidence: float, coun
 
 
 def ratio_of_means(
-    one: NDArray[np.float64], other: NDArray[np.float64], *, confidence: float = CONFIDENCE
+    samples: NDArray[np.float64], other: NDArray[np.float64], *, confidence: float = CONFIDENCE
 ) -> Ratio:
     """The mean of independent values divided by that of others, with the interval of the delta method.
 
     Of counts that differ from call to call because of what was asked for. Fewer than two values on a side bound
     nothing, unless all are alike. Raises ``ValueError`` for no values, and for means that are not above 0.
     """
-    if not len(one) or not len(other) or min(one.mean(), other.mean()) <= 0:
+    if not len(samples) or not len(other) or min(samples.mean(), other.mean()) <= 0:
         raise ValueError("values with a mean above 0 are needed on both sides")
-    count, error = min(len(one), len(other)), math.inf
+    count, error = min(len(samples), len(other)), math.inf
     if count > 1:
-        shares = [float(side.var(ddof=1)) / len(side) / float(side.mean()) ** 2 for side in (one, other)]
+        shares = [float(side.var(ddof=1)) / len(side) / float(side.mean()) ** 2 for side in (samples, other)]
         error = math.sqrt(sum(shares))
-    return _of_logs(math.log(float(one.mean() / other.mean())), error, count - 1, confidence, count)
+    return _of_logs(math.log(float(samples.mean() / other.mean())), error, count - 1, confidence, count)
 
 
 def quantile_ratio(
@@ -163,7 +165,7 @@ def quantile_ratio(
     tail = (1 - confidence) / 2
     low, high = np.quantile(quantiles[0] / quantiles[1], [tail, 1 - tail])
     own = mean_ratio(
-        [_quantile(one, q) / _quantile(other, q) for one, other in rounds], confidence=confidence
+        [_quantile(samples, q) / _quantile(other, q) for samples, other in rounds], confidence=confidence
     )
     if len(rounds) < 2:
         return Ratio(value=value, low=float(low), high=float(high))

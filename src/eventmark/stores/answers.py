@@ -20,12 +20,12 @@ from eventmark.stores.conflict import stored_nothing
 NOT_TOLD = -1  # the version of a stream, by a refusal that does not say it
 
 
-def token_of_row(tail: TrackingToken, place: Mapping[str, Any], *, by_transaction: bool) -> TrackingToken:
+def token_of_row(tail: TrackingToken, row: Mapping[str, Any], *, by_transaction: bool) -> TrackingToken:
     """The token of an event's place in the store that ``tail`` is of."""
     return replace(
         tail,
-        transaction_id=TransactionId(place.get("transaction_id", 0) if by_transaction else 0),
-        global_sequence=GlobalSequence(place.get("global_sequence_id") or 0),
+        transaction_id=TransactionId(row.get("transaction_id", 0) if by_transaction else 0),
+        global_sequence=GlobalSequence(row.get("global_sequence_id") or 0),
     )
 
 

@@ -331,10 +331,10 @@ def _known_statements(statements: dict[str, Statement], toml_path: Path) -> dict
 
 
 def _check_tenants(statements: Mapping[str, Statement], *, has_tenants: bool) -> None:
-    if not has_tenants and (found := statements.get("stream_tenant_events")):
+    if not has_tenants and (statement := statements.get("stream_tenant_events")):
         raise StoreDefinitionError(
             "the store has no tenants, so it has no events of one tenant",
-            path=found.path,
+            path=statement.path,
             remedy='delete the file, or tenants = "none" in store.toml',
         )
 

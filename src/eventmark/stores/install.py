@@ -146,7 +146,7 @@ async def install_store(
         async with _alone(connection):
             await confine(connection, schema, local=True)
             await watched.begin()
-            marker = await create([one.sql for one in statements])
+            marker = await create([statement.sql for statement in statements])
             await refuse_distributed(connection, definition, schema)
             if await watched.reached() is not None:
                 raise _ReachedOutsideError

@@ -84,10 +84,10 @@ def in_schema(text: str, schema: str, rules: Rules) -> str:
     return "".join([*parts, raw[at:].decode()])
 
 
-def _qualifies(tokens: list[Any], place: int, raw: bytes) -> bool:
+def _qualifies(tokens: list[Any], index: int, raw: bytes) -> bool:
     """Whether a word stands before a dot, and after none."""
 
     def is_dot(number: int) -> bool:
         return 0 <= number < len(tokens) and raw[tokens[number].start : tokens[number].end] == b"."
 
-    return is_dot(place + 1) and not is_dot(place - 1)
+    return is_dot(index + 1) and not is_dot(index - 1)

@@ -61,16 +61,16 @@ def snapshot_values(snapshot: Snapshot, kinds: Naming = _ANY_KIND) -> dict[str, 
     }
 
 
-def event_values(values: Mapping[str, Any], place: int) -> dict[str, Any]:
+def event_values(values: Mapping[str, Any], index: int) -> dict[str, Any]:
     """Of ``append_values``, the singular parameters of the event at ``place``: expected is the one before it."""
     return {
-        "event_id": values["event_ids"][place],
-        "event_type": values["event_types"][place],
-        "payload": values["payloads"][place],
-        "metadata": values["metadatas"][place],
-        "timestamp": values["timestamps"][place],
-        "payload_type": values["payload_types"][place],
-        "payload_revision": values["payload_revisions"][place],
-        "sequence_number": values["sequence_numbers"][place],
-        "expected_version": values["sequence_numbers"][place] - 1,
+        "event_id": values["event_ids"][index],
+        "event_type": values["event_types"][index],
+        "payload": values["payloads"][index],
+        "metadata": values["metadatas"][index],
+        "timestamp": values["timestamps"][index],
+        "payload_type": values["payload_types"][index],
+        "payload_revision": values["payload_revisions"][index],
+        "sequence_number": values["sequence_numbers"][index],
+        "expected_version": values["sequence_numbers"][index] - 1,
     }

@@ -188,14 +188,14 @@ def check_reading(statement: Statement) -> None:
     """Refuse a file that is anything but one SELECT, which writes nothing and uses each of its parameters."""
     path, first_line = Path(statement.path), statement.first_line
     sql = statement.sql(ANY_SCHEMA)
-    found = list(parsed_statements(path, sql, first_line))
-    if len(found) != 1:
-        line = first_line + _lines_before(sql, found[1]) if found else first_line
+    statements = list(parsed_statements(path, sql, first_line))
+    if len(statements) != 1:
+        line = first_line + _lines_before(sql, statements[1]) if statements else first_line
         raise StoreDefinitionError(
-            f"the file holds {len(found) or 'no'} statements, and a statement of a mix is one",
+            f"the file holds {len(statements) or 'no'} statements, and a statement of a mix is one",
             path=str(path), line=line, remedy="write a file for each, and name each in the mix",
         )  # fmt: skip
-    (parsed,) = found
+    (parsed,) = statements
     _refuse_kind(parsed, path, first_line + _lines_before(sql, parsed), allowed=_READING)
     for does, node in _WRITES.items():
         if any(True for _ in postgast.find_nodes(parsed, node)):
@@ -203,7 +203,7 @@ def check_reading(statement: Statement) -> None:
                 f"this statement {does}, which a statement of a mix must not do",
                 path=str(path), line=first_line, remedy=_READ_ONLY,
             )  # fmt: skip
-    used = {one.number for one in postgast.find_nodes(parsed, _ParamRef)}
+    used = {reference.number for reference in postgast.find_nodes(parsed, _ParamRef)}
     names = [parameter.name for parameter in statement.parameters]
     if used != set(range(1, len(names) + 1)):
         unused = next((name for number, name in enumerate(names, 1) if number not in used), "")
@@ -310,7 +310,9 @@ def _refuse_kind(
 
 def _without_concurrently(sql: str) -> str:
     raw = sql.encode()
-    token = next(one for one in postgast.scan(sql).tokens if one.token == _Token.CONCURRENTLY)
+    token = next(
+        token_found for token_found in postgast.scan(sql).tokens if token_found.token == _Token.CONCURRENTLY
+    )
     return (raw[: token.start] + raw[token.end :].lstrip()).decode()
 
 

@@ -214,9 +214,9 @@ class SqlEventStore:
             return await (
                 self.create_head_token() if self.capabilities.head_token else self.create_tail_token()
             )
-        place = dict(rows[0])
-        place["global_sequence_id"] = place.get("global_sequence_id", 1) - 1
-        return self._token(place)
+        row = dict(rows[0])
+        row["global_sequence_id"] = row.get("global_sequence_id", 1) - 1
+        return self._token(row)
 
     async def _append(
         self, session: Session, stream: StreamId, events: Sequence[NewEvent], expected_version: int
@@ -235,10 +235,10 @@ class SqlEventStore:
     ) -> AppendResult:
         """All or nothing: an event that is refused takes those before it back."""
         async with session.connection.transaction():
-            for place in range(len(values["event_ids"])):
-                one = {**values, **event_values(values, place)}
-                rows = await session.fetch("append_events", *self._arguments("append_events", one))
-                result = append_result_of(session, rows, stream, one["expected_version"], 1)
+            for index in range(len(values["event_ids"])):
+                event = {**values, **event_values(values, index)}
+                rows = await session.fetch("append_events", *self._arguments("append_events", event))
+                result = append_result_of(session, rows, stream, event["expected_version"], 1)
         return result
 
     def append_error(
@@ -309,6 +309,6 @@ class SqlEventStore:
             raise
         self.pool.release(session)
 
-    def _token(self, place: Mapping[str, Any]) -> TrackingToken:
+    def _token(self, row: Mapping[str, Any]) -> TrackingToken:
         tail = TrackingToken(self.store_id, self.epoch, TransactionId(0), GlobalSequence(0))
-        return token_of_row(tail, place, by_transaction=self.definition.ordering == "transaction-id")
+        return token_of_row(tail, row, by_transaction=self.definition.ordering == "transaction-id")

@@ -34,9 +34,13 @@ async def read_encoders(
             oids[name] = [parameter.oid for parameter in (await connection.prepare(sql)).get_parameters()]
         except asyncpg.PostgresError:  # told when it is run
             continue
-    rows = await connection.fetch(_BASE_TYPES, sorted({oid for found in oids.values() for oid in found}))
+    rows = await connection.fetch(
+        _BASE_TYPES, sorted({oid for type_oids in oids.values() for oid in type_oids})
+    )
     types = {row["parameter"]: row["type"] for row in rows}
-    return {name: tuple(encoder_of(types.get(oid, "")) for oid in found) for name, found in oids.items()}
+    return {
+        name: tuple(encoder_of(types.get(oid, "")) for oid in type_oids) for name, type_oids in oids.items()
+    }
 
 
 def encoder_of(sql_type: str) -> Encoder | None:

@@ -59,7 +59,7 @@ class Fault:
 def check(history: History) -> list[Fault]:
     """Every fault of the history; none where all invariants hold."""
     strangers = history.stored["key"] == STRANGER
-    found = [Fault("I2", "stored and never sent", int(strangers.sum()))] if history.alone else []
+    faults = [Fault("I2", "stored and never sent", int(strangers.sum()))] if history.alone else []
     history = replace(history, stored=history.stored[~strangers])
     checks: tuple[Callable[[History], Iterator[Fault]], ...] = (
         _acknowledged,
@@ -70,10 +70,10 @@ def check(history: History) -> list[Fault]:
         _whole,
         _told,
     )
-    found += [fault for one in checks for fault in one(history)]
+    faults += [fault for one in checks for fault in one(history)]
     for consumption in history.consumptions:
-        found += _consumed(history, consumption)
-    return [fault for fault in found if fault.count]
+        faults += _consumed(history, consumption)
+    return [fault for fault in faults if fault.count]
 
 
 def _acknowledged(history: History) -> Iterator[Fault]:
@@ -83,9 +83,9 @@ def _acknowledged(history: History) -> Iterator[Fault]:
     yield Fault("I1", "stored with other content than was sent", history.damaged)
     here = history.stored[np.argsort(history.stored["key"], kind="stable")]
     if len(here):
-        found = here[np.minimum(np.searchsorted(here["key"], sent["key"]), len(here) - 1)]
-        moved = (found["key"] == sent["key"]) & (
-            (found["stream"] != sent["stream"]) | (found["sequence"] != sent["sequence"])
+        stored_rows = here[np.minimum(np.searchsorted(here["key"], sent["key"]), len(here) - 1)]
+        moved = (stored_rows["key"] == sent["key"]) & (
+            (stored_rows["stream"] != sent["stream"]) | (stored_rows["sequence"] != sent["sequence"])
         )
         yield Fault("I1", "stored at another place", int(moved.sum()), _keys(sent["key"][moved]))
     yield Fault("I11", "streams whose replay from a snapshot differs", history.replay_differences)
@@ -134,14 +134,14 @@ def _whole(history: History) -> Iterator[Fault]:
     places = (
         {tuple(row) for row in history.stored[["key", "stream", "sequence"]].tolist()} if len(again) else ()
     )
-    for place, row in zip(again, written[again][["key", "stream", "sequence"]].tolist(), strict=True):
-        there[place] = tuple(row) in places
+    for index, row in zip(again, written[again][["key", "stream", "sequence"]].tolist(), strict=True):
+        there[index] = tuple(row) in places
     attempts = len(history.attempts)
     stored = np.bincount(written["attempt"], weights=there, minlength=attempts)
     sent = np.bincount(written["attempt"], minlength=attempts)
     parted = np.flatnonzero((stored > 0) & (stored < sent))
     examples = tuple(
-        f"{int(stored[one])} of {int(sent[one])} events of an append" for one in parted[:EXAMPLES_MAX]
+        f"{int(stored[index])} of {int(sent[index])} events of an append" for index in parted[:EXAMPLES_MAX]
     )
     yield Fault("I6", "stored in part", len(parted), examples)
     if history.has_transaction_ids:
@@ -234,9 +234,9 @@ def _due(history: History, consumption: Consumption) -> NDArray[np.bool_]:
     if consumption.tenant is not None:
         due &= stored["stream"] % TENANTS == consumption.tenant
     if consumption.segment is not None:
-        streams, place = np.unique(stored["stream"], return_inverse=True)
+        streams, position = np.unique(stored["stream"], return_inverse=True)
         segments = np.array([segment_of_number(stream) for stream in streams.tolist()], np.int64)
-        due &= segments[place] == consumption.segment
+        due &= segments[position] == consumption.segment
     return due
 
 

@@ -26,7 +26,7 @@ def overtaken(history: History) -> int:
 def raced(history: History) -> int:
     """Appends refused because another one, that ran at the same time, got the version they expected."""
     outcomes = history.attempts["outcome"][history.written["attempt"]]
-    won, lost = (history.written[outcomes == one] for one in (Outcome.OK, Outcome.CONFLICT))
+    won, lost = (history.written[outcomes == outcome] for outcome in (Outcome.OK, Outcome.CONFLICT))
     winner = {
         (stream, sequence): attempt
         for attempt, stream, sequence in won[np.isin(won["stream"], lost["stream"])][

@@ -201,5 +201,5 @@ class _Consumer:
         return rows
 
 
-def _column(batches: Sequence[tuple[list[int], int, int]], place: int) -> np.ndarray:
-    return np.array([batch[place] for batch in batches], np.int64)
+def _column(batches: Sequence[tuple[list[int], int, int]], index: int) -> np.ndarray:
+    return np.array([batch[index] for batch in batches], np.int64)

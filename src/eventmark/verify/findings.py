@@ -66,14 +66,14 @@ def findings(
     ``undecided`` maps invariants that nothing put to the test to what was missing, ``notes`` those that held to what
     is to be known of it.
     """
-    found: dict[str, list[Fault]] = {name: [] for name in INVARIANTS}
+    by_invariant: dict[str, list[Fault]] = {name: [] for name in INVARIANTS}
     for fault in faults:
-        found[fault.invariant].append(fault)
+        by_invariant[fault.invariant].append(fault)
     reader = reader or Reader(by_number=False)
     result: list[Finding] = []
     for name, rule in INVARIANTS.items():
-        if found[name]:
-            result += [_broken(name, rule, fault, reader) for fault in found[name]]
+        if by_invariant[name]:
+            result += [_broken(name, rule, fault, reader) for fault in by_invariant[name]]
         elif name not in (not_asked or {}):
             result.append(_held(name, rule, (undecided or {}).get(name, ""), (notes or {}).get(name, "")))
     return result
@@ -83,9 +83,9 @@ def said(fault: Fault, reader: Reader) -> str:
     """What is wrong, in a sentence that stands alone."""
     if not fault.what.startswith("lost"):
         return f"{fault.count:,} {fault.what}"
-    place, _, whose = fault.consumer.partition(", ")
+    begun, _, whose = fault.consumer.partition(", ")
     text = (
-        f"{LOST}: {_PLACES.get(place, 'a consumer')}{f' ({whose})' if whose else ''} never "
+        f"{LOST}: {_PLACES.get(begun, 'a consumer')}{f' ({whose})' if whose else ''} never "
         f"received {fault.count:,} of {fault.due:,} committed events. They are in the table."
     )
     if 2 * fault.begun_beyond >= fault.count:
@@ -99,7 +99,7 @@ def said(fault: Fault, reader: Reader) -> str:
 def merged(faults: Sequence[Fault], forced: Sequence[Fault]) -> list[Fault]:
     """Those of the hunt, and of the forced interleavings what the hunt itself did not meet."""
     known = {(fault.invariant, fault.what) for fault in faults}
-    return [*faults, *(one for one in forced if (one.invariant, one.what) not in known)]
+    return [*faults, *(fault for fault in forced if (fault.invariant, fault.what) not in known)]
 
 
 def _held(name: str, rule: str, undecided: str, note: str) -> Finding:
@@ -121,6 +121,6 @@ def _broken(name: str, rule: str, fault: Fault, reader: Reader) -> Finding:
 
 def _remedy(fault: Fault) -> str:
     if fault.what.startswith("lost"):
-        begun_beyond, passed = (2 * one >= fault.count for one in (fault.begun_beyond, fault.passed))
+        begun_beyond, passed = (2 * count >= fault.count for count in (fault.begun_beyond, fault.passed))
         return TOKENS_BELOW if begun_beyond else READ_BELOW if passed else ""
     return next((remedy for what, remedy in REMEDIES.items() if fault.what.startswith(what)), "")

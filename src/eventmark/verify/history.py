@@ -142,12 +142,12 @@ def is_foreign(event: StoredEvent, tenant_id: str) -> bool:
         return False
 
 
-def key_of_id(found: object) -> int:
+def key_of_id(value: object) -> int:
     """The key of an event by its id in whatever form a store answers with it."""
     try:
-        if isinstance(found, bytes):
-            return _key_of(UUID(bytes=found))
-        return _key_of(found if isinstance(found, UUID) else UUID(str(found)))
+        if isinstance(value, bytes):
+            return _key_of(UUID(bytes=value))
+        return _key_of(value if isinstance(value, UUID) else UUID(str(value)))
     except ValueError:
         return STRANGER
 

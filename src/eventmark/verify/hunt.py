@@ -124,11 +124,11 @@ def _on_one_clock(
         for name in ("invoked_ns", "commit_ns", "ended_ns"):
             log.attempts[name][log.attempts[name] != 0] -= clock.ticks_correction_ns  # 0: no commit was sent
     for seen, clock in zip(consumptions, consumers, strict=True):
-        for one in seen:
-            one.made_ns -= clock.ticks_correction_ns
+        for consumption in seen:
+            consumption.made_ns -= clock.ticks_correction_ns
             for name in ("at_ns", "handled_ns"):
-                one.delivered[name] -= clock.ticks_correction_ns
-    return [one for seen in consumptions for one in seen], doubt_ns(*writers, *consumers)
+                consumption.delivered[name] -= clock.ticks_correction_ns
+    return [consumption for seen in consumptions for consumption in seen], doubt_ns(*writers, *consumers)
 
 
 def _full_speed(logs: list[WriterLog]) -> FullSpeed:

@@ -87,15 +87,15 @@ class Steps:
             (self._consumed, bool(subject.starts)),
             (self._loaded, not apart),
         ):
-            promise = next((name for name, one in refusing.items() if one == step), "")
+            promise = next((name for name, refusing_step in refusing.items() if refusing_step == step), "")
             if asked and (not promise or promise == apart or (not apart and promise in subject.refuses)):
                 await self._told(step)
         history = await self._record.history(self._observer)
-        found = check(history)
+        faults = check(history)
         if subject.has_event_ids and subject.has_tenants and not apart:
             # Last: the history knows an event by its id alone.
             await self._told(self._one_id_in_two_tenants)
-        return [*found, *self._beside], raced(history)
+        return [*faults, *self._beside], raced(history)
 
     async def _told(self, step: Callable[[], Awaitable[None]]) -> None:
         """Whatever a store answers with, the next step is taken."""
@@ -199,8 +199,8 @@ class Steps:
         """Every consumer to the end, once all transactions have ended."""
         bound = await self._observer.fetchval("select pg_current_xact_id()")
         await self._until("select pg_snapshot_xmin(pg_current_snapshot()) > $1", bound)
-        starts = {one for starts in self._subject.starts for one in starts if one.segment is None}
-        if any(one.tenant is not None for one in starts):
+        starts = {start for starts in self._subject.starts for start in starts if start.segment is None}
+        if any(start.tenant is not None for start in starts):
             starts |= {Start("tail", tenant) for tenant in range(2)}
         for start in sorted(starts | set(self._tokens), key=lambda start: start.name):
             if start not in self._tokens and start.place != "tail":
@@ -214,7 +214,7 @@ class Steps:
         stored = (await self._record.history(self._observer)).stored
         stored = stored[stored["stream"] != NO_STREAM]
         of = dict(zip(stored["key"].tolist(), stored["stream"].tolist(), strict=True))
-        for stream in sorted({int(one) for one in stored["stream"]}):
+        for stream in sorted({int(number) for number in stored["stream"]}):
             rows = stored[stored["stream"] == stream]
             due = rows["key"][rows["sequence"].argsort(kind="stable")].tolist()
             name = stream_id(stream, self._record.naming)
@@ -342,8 +342,8 @@ class Steps:
     async def _snapshot_of(self, stream: int) -> str | None:
         name = stream_id(stream, self._record.naming)
         read = self._record.store.read_snapshot
-        found = await persistently(lambda: read(name.tenant_id, name.aggregate_id))
-        return None if found is None else str(found.payload)
+        answer = await persistently(lambda: read(name.tenant_id, name.aggregate_id))
+        return None if answer is None else str(answer.payload)
 
     def _stream(self, tenant: int) -> int:
         """A new stream of the tenant's; the other tenants' of the same aggregate id are new as well."""
@@ -382,7 +382,7 @@ class _Held:
 
 
 def _parts(stream: int, keys: Sequence[int], version: int) -> list[tuple[int, int, int, int]]:
-    return [(stream, key, version + place, 1) for place, key in enumerate(keys, 1)]
+    return [(stream, key, version + offset, 1) for offset, key in enumerate(keys, 1)]
 
 
 def _events(keys: Sequence[int], text: str | None = None) -> list[NewEvent]:

@@ -198,8 +198,8 @@ async def replay_differences(store: EventStore, stored: Table, naming: Naming) -
     """Of the longest streams: those whose snapshot and following events are not their full replay."""
     streams, lengths = np.unique(stored["stream"][stored["stream"] != NO_STREAM], return_counts=True)
     differences = 0
-    for place in np.argsort(lengths)[::-1][:REPLAYED_STREAMS].tolist():
-        differences += not await _replays_alike(store, naming, int(streams[place]), int(lengths[place]))
+    for index in np.argsort(lengths)[::-1][:REPLAYED_STREAMS].tolist():
+        differences += not await _replays_alike(store, naming, int(streams[index]), int(lengths[index]))
     return differences
 
 

@@ -105,11 +105,12 @@ class Subject:
 
 def engine_subject(ordering: str) -> Subject:
     """The engine's store under one of its orderings. Segments share one consumer's work."""
-    found = ORDERINGS[ordering]
-    whose = None if found.all_tenants else 1
+    engine_ordering = ORDERINGS[ordering]
+    whose = None if engine_ordering.all_tenants else 1
     return Subject(
-        name=ordering, description=found.description, store=ENGINE_STORE, ordering=ordering, lossless=found.lossless,
-        total_order=found.total_order, by_transaction_id=found.by_transaction_id,
+        name=ordering, description=engine_ordering.description, store=ENGINE_STORE, ordering=ordering,
+        lossless=engine_ordering.lossless,
+        total_order=engine_ordering.total_order, by_transaction_id=engine_ordering.by_transaction_id,
         starts=(
             (Start("tail", whose), Start("tail", 0)),
             (Start("head", whose), *(Start("middle", whose, segment) for segment in range(SEGMENTS))),
@@ -150,7 +151,7 @@ def store_subject(store: str) -> Subject:
     return Subject(
         name=definition.name, description=definition.description, store=store, ordering="", lossless=True,
         total_order=True, by_transaction_id=definition.ordering == "transaction-id",
-        starts=tuple(tuple(one) for one in (early, late) if one), contends=contends, has_snapshots=has_snapshots,
+        starts=tuple(tuple(group) for group in (early, late) if group), contends=contends, has_snapshots=has_snapshots,
         has_event_ids=has_event_ids, has_tenants=definition.has_tenants, refuses=definition.refuses,
         absent=tuple(absent.items()),
         not_asked=_not_asked(definition, consumers=bool(early), contends=contends, has_snapshots=has_snapshots),

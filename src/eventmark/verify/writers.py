@@ -295,5 +295,5 @@ class _Writer:
 
     def _own_stream(self, task: int) -> int:
         """One of the streams that only this task of this process appends to; two neighbours go with it."""
-        place = (task * STREAMS + self._random.randrange(STREAMS)) * 2 * TENANTS
-        return (self._task.number + 1) * _WRITER_STREAMS + place + self._random.randrange(TENANTS)
+        number = (task * STREAMS + self._random.randrange(STREAMS)) * 2 * TENANTS
+        return (self._task.number + 1) * _WRITER_STREAMS + number + self._random.randrange(TENANTS)

@@ -190,7 +190,7 @@ def cluster_workers(address: str) -> Iterator[ClusterWorkers]:
                 f"the Dask scheduler at {scheduler} has no workers",
                 remedy=f"start some: dask worker tcp://{scheduler}",
             )
-        members = [_checked(client, one, str(name)) for one, name in sorted(there.items())]
+        members = [_checked(client, address, str(name)) for address, name in sorted(there.items())]
         executor = ClusterWorkers(client, scheduler, members)
     except BaseException:
         client.close()
@@ -208,8 +208,8 @@ def members_there(client: Any) -> dict[str, str]:
     """Names of the Dask workers by their addresses, as the scheduler has them now. Raises where it is gone."""
     if client.status != "running":
         raise ConnectionError(client.status)
-    found = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=CONNECT_TIMEOUT_S)
-    return {address: one["name"] for address, one in found["workers"].items()}
+    identity = client.sync(client.scheduler.identity, n_workers=-1, callback_timeout=CONNECT_TIMEOUT_S)
+    return {address: worker["name"] for address, worker in identity["workers"].items()}
 
 
 def own_place() -> str:
@@ -320,7 +320,7 @@ def _host_of(address: str) -> str:
 
 def _own_address_for(members: Sequence[Member]) -> str:
     """The address of this machine that members reach: what it would send to one from, elsewhere rather than here."""
-    member = next((one for one in members if not one.is_here), members[0])
+    member = next((member_there for member_there in members if not member_there.is_here), members[0])
     family = socket.AF_INET6 if ":" in member.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((member.host, 9))  # sends nothing

@@ -184,13 +184,13 @@ def _event_times(
     start = random.random(len(length)) * (1 - duration)
     stream = np.repeat(np.arange(len(length)), length)
     within = np.sort(random.random(len(stream)) + stream) - stream
-    place = start[stream] + within * duration[stream]
+    at = start[stream] + within * duration[stream]
     at_us = np.empty(len(stream), dtype=np.int64)
     tenant = tenant_of[stream]
     for number, one in enumerate(plan.tenants):
         mine = tenant == number
         begin, end = plan.calendar.operational_time(one.time_zone, slice_hours)
-        at_us[mine] = plan.calendar.microseconds_at(one.time_zone, begin + place[mine] * (end - begin))
+        at_us[mine] = plan.calendar.microseconds_at(one.time_zone, begin + at[mine] * (end - begin))
     return at_us
 
 

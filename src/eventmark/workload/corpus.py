@@ -78,7 +78,7 @@ def make_batch(
 def snapshot_rows(plan: CorpusPlan, columns: BatchColumns) -> list[SnapshotRow]:
     """The snapshots that fall among the events: one for every hundredth of a stream."""
     due = np.flatnonzero(columns.sequence % SNAPSHOT_EVERY_EVENTS == 0)
-    return [_snapshot_row(plan, columns, place) for place in due.tolist()]
+    return [_snapshot_row(plan, columns, index) for index in due.tolist()]
 
 
 def event_rows(columns: BatchColumns) -> list[EventRow]:
@@ -115,9 +115,9 @@ def event_rows(columns: BatchColumns) -> list[EventRow]:
     ]
 
 
-def _snapshot_row(plan: CorpusPlan, columns: BatchColumns, place: int) -> SnapshotRow:
+def _snapshot_row(plan: CorpusPlan, columns: BatchColumns, index: int) -> SnapshotRow:
     """The aggregate's state after an event; its content differs from aggregate to aggregate."""
-    aggregate, sequence = int(columns.aggregate[place]), int(columns.sequence[place])
+    aggregate, sequence = int(columns.aggregate[index]), int(columns.sequence[index])
     name, aggregate_type = columns.aggregate_names[aggregate], columns.aggregate_types[aggregate]
     draw = int(name[:8], 16) + sequence
     payload = plan.pool.render(
@@ -129,8 +129,8 @@ def _snapshot_row(plan: CorpusPlan, columns: BatchColumns, place: int) -> Snapsh
     )
     return SnapshotRow(
         sequence,
-        _instant(int(columns.at_us[place])),
-        columns.tenant_ids[int(columns.tenant[place])],
+        _instant(int(columns.at_us[index])),
+        columns.tenant_ids[int(columns.tenant[index])],
         columns.aggregate_ids[aggregate],
         aggregate_type,
         f"{aggregate_type}State",

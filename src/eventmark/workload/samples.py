@@ -67,9 +67,9 @@ class _Words:
 
     def replaced(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {self._text(key): self.replaced(one) for key, one in value.items()}
+            return {self._text(key): self.replaced(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.replaced(one) for one in value]
+            return [self.replaced(item) for item in value]
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -97,13 +97,13 @@ class _Words:
 
     def _letter(self, letter: str) -> str:
         letters = _LETTERS[len(letter.encode())]
-        other = self._random.choice([one for one in letters if one != letter.lower()])
+        other = self._random.choice([candidate for candidate in letters if candidate != letter.lower()])
         return other.upper() if letter.isupper() and letter.isascii() else other
 
 
 def _with_other_numbers(document: str, random: Random) -> str:
-    def other(found: re.Match[str]) -> str:
-        return found[0] if found[0].startswith('"') else _with_other_digits(found[0], random)
+    def other(match: re.Match[str]) -> str:
+        return match[0] if match[0].startswith('"') else _with_other_digits(match[0], random)
 
     return _STRINGS_AND_NUMBERS.sub(other, document)
 

@@ -141,8 +141,8 @@ def _heat_maps(judged: Sequence[Judged]) -> list[Chart]:
     """Statements down, then for each that does more than it has to somewhere its questions; conditions across."""
     most: dict[tuple[str, str], float] = {}
     for judged_cell in judged:
-        place = judged_cell.cell.question.statement, _short(judged_cell.cell.kind, judged_cell.cell.state)
-        most[place] = max(most.get(place, 0.0), judged_cell.times)
+        cell_of = judged_cell.cell.question.statement, _short(judged_cell.cell.kind, judged_cell.cell.state)
+        most[cell_of] = max(most.get(cell_of, 0.0), judged_cell.times)
     charts = [_heat_map("the most work of each statement, times the best", "statement", most, "")]
     for statement in dict.fromkeys(judged_cell.cell.question.statement for judged_cell in judged):
         own = [judged_cell for judged_cell in judged if judged_cell.cell.question.statement == statement]
@@ -157,7 +157,7 @@ def _questions_map(statement: str, judged: Sequence[Judged]) -> Chart:
         label = judged_cell.cell.question.short
         worst[label] = max(worst.get(label, 0.0), judged_cell.times)
     shown = set(sorted(worst, key=lambda label: -worst[label])[:QUESTIONS_SHOWN_MAX])
-    found = {
+    times = {
         (
             judged_cell.cell.question.short,
             _short(judged_cell.cell.kind, judged_cell.cell.state),
@@ -167,18 +167,18 @@ def _questions_map(statement: str, judged: Sequence[Judged]) -> Chart:
     }
     left_out = len(worst) - len(shown)
     note = f"{left_out} questions with less work are left out." if left_out else ""
-    return _heat_map(f"{statement}: times the work of the best plan", "question", found, note)
+    return _heat_map(f"{statement}: times the work of the best plan", "question", times, note)
 
 
-def _heat_map(title: str, down: str, found: Mapping[tuple[str, str], float], note: str) -> Chart:
+def _heat_map(title: str, down: str, times: Mapping[tuple[str, str], float], note: str) -> Chart:
     """``found`` is by what stands down and what across."""
     return Chart(
         title=title, mark="heat", y_log=True, x="plan: statistics, visibility map, load", y=down, note=note,
         points=[
-            Point(x=across, y=label, value=max(found[label, across], 1.0))
-            for label in dict.fromkeys(label for label, _ in found)
+            Point(x=across, y=label, value=max(times[label, across], 1.0))
+            for label in dict.fromkeys(label for label, _ in times)
             for across in (_short(kind, state) for kind in PLAN_KINDS for state in states())
-            if (label, across) in found
+            if (label, across) in times
         ],
     )  # fmt: skip
 

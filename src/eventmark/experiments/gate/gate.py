@@ -98,8 +98,8 @@ class Gate(Experiment):
             raise UsageError("no operation can be measured on both sides", remedy="see --only and the stores")
         skipped = {
             f"{name}, {ground.side.role}": reason
-            for ground, found in zip(both, prepared, strict=True)
-            for name, reason in found.skipped.items()
+            for ground, prepared_side in zip(both, prepared, strict=True)
+            for name, reason in prepared_side.skipped.items()
         }
         gone = {name: candidate.skipped.get(name, "unknown") for name in asked if name not in names}
         return Bout(

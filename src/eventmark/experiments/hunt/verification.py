@@ -81,15 +81,15 @@ class Verification(Experiment):
         run.skipped |= dict(subject.absent)
         whole = self._plan(job, subject)
         first = replace(whole, events=min(whole.events, FIRST_LOOK_EVENTS), paced_s=QUICK_S, held_s=QUICK_S)
-        found = self._hunt(job, first, run, progress)
-        if found.verdict is Verdict.BROKEN:
-            note_left_out(run.skipped, found, whole.events, "the first look decided")
+        outcome = self._hunt(job, first, run, progress)
+        if outcome.verdict is Verdict.BROKEN:
+            note_left_out(run.skipped, outcome, whole.events, "the first look decided")
         elif whole != first:
-            found = self._hunt(job, whole, run, progress)
-        if found.verdict is not Verdict.MET:
-            return [found]
+            outcome = self._hunt(job, whole, run, progress)
+        if outcome.verdict is not Verdict.MET:
+            return [outcome]
         control = replace(first, subject=engine_subject(NAIVE.name))
-        return [found, self._hunt(job, control, run, progress)]
+        return [outcome, self._hunt(job, control, run, progress)]
 
     def _plan(self, job: Job, subject: Subject) -> HuntPlan:
         steady_s = QUICK_S if job.profile.name == "quick" else STEADY_S
@@ -101,15 +101,15 @@ class Verification(Experiment):
     def _hunt(self, job: Job, plan: HuntPlan, run: Run, progress: Progress) -> OrderingResult:
         began_s = time.monotonic()
         with run.phase(plan.subject.name):
-            found = hunt(
+            outcome = hunt(
                 job.server.dsn, scratch_name(job.schema, SCHEMA_SUFFIX), plan, replay=_replay(job, plan),
                 keep_history=self.out / f"history-{plan.subject.name}.npz", cluster=job.cluster, progress=progress,
             )  # fmt: skip
         why = f"{plan.seconds:g} s were over: give more with --seconds"
         if time.monotonic() - began_s < plan.seconds:
             why = f"for {plan.gives_up_s:g} s every append failed"
-        note_left_out(run.skipped, found, plan.events, why)
-        return found
+        note_left_out(run.skipped, outcome, plan.events, why)
+        return outcome
 
 
 def _findings(orderings: Sequence[OrderingResult]) -> Findings:

@@ -204,7 +204,7 @@ def _joined_operation(parts: Sequence[OperationLoad], leg_s: float) -> Operation
         offered=sum(part.offered for part in parts), skipped=sum(part.skipped for part in parts),
         succeeded=sum(part.succeeded for part in parts), conflicted=sum(part.conflicted for part in parts),
         failed=sum(part.failed for part in parts), failures=failures,
-        messages={name: said for part in reversed(parts) for name, said in part.messages.items()},
+        messages={name: message for part in reversed(parts) for name, message in part.messages.items()},
         at_s=np.concatenate([part.at_s + number * leg_s for number, part in enumerate(parts)]),
         latency_ns=all_of("latency_ns"), schedule_lag_ns=all_of("schedule_lag_ns"),
         pool_wait_ns=all_of("pool_wait_ns"), service_ns=all_of("service_ns"),

@@ -90,9 +90,9 @@ def measure_row_level_security(
     ``into`` is given each result as soon as it is there; ``share`` of the calls are made. Two schemas are made and
     dropped, and a role that logs in, as row-level security needs one. Raises ``CannotRunError``.
     """
-    found = {} if into is None else into
-    on_loop(_measure_all(server.admin_dsn, schema, share, seed, found, progress))
-    return found
+    costs = {} if into is None else into
+    on_loop(_measure_all(server.admin_dsn, schema, share, seed, costs, progress))
+    return costs
 
 
 async def _measure_all(

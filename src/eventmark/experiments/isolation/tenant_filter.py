@@ -203,11 +203,11 @@ async def measure_streams(job: Job, tenants: Sequence[str], calls: int) -> list[
         ]
         took, events = np.empty((calls, len(whose)), np.int64), [0] * len(whose)
         for number in range(-WARM_CALLS, calls):
-            for place in np.roll(range(len(whose)), number).tolist():
+            for index in np.roll(range(len(whose)), number).tolist():
                 began_ns = time.perf_counter_ns()
-                events[place] = len(await prepared[place].fetch(*given[place]))
+                events[index] = len(await prepared[index].fetch(*given[index]))
                 if number >= 0:
-                    took[number, place] = time.perf_counter_ns() - began_ns
+                    took[number, index] = time.perf_counter_ns() - began_ns
         pages = [
             (await _pages(connection, statement.sql(job.schema), arguments))[1]
             for statement, arguments in zip(statements, given, strict=True)
@@ -216,10 +216,10 @@ async def measure_streams(job: Job, tenants: Sequence[str], calls: int) -> list[
         await connection.close()
     return [
         StreamCost(
-            whose=tenant or "all tenants", events=events[place], p50_ms=float(np.median(took[:, place])) / 1e6,
-            pages=pages[place],
+            whose=tenant or "all tenants", events=events[index], p50_ms=float(np.median(took[:, index])) / 1e6,
+            pages=pages[index],
         )
-        for place, tenant in enumerate(whose)
+        for index, tenant in enumerate(whose)
     ]  # fmt: skip
 
 

@@ -194,15 +194,15 @@ def _answer_of(
     late_ms = outcome.lag_ms(0.99)
     if late_ms >= LATE_MS_MAX:  # bursts instead of the rate that was to be tried
         return Answer.GENERATOR, f"calls were begun up to {late_ms:.3g} ms late at p99"
-    for name, one in judged.items():
-        if one.verdict is Verdict.BROKEN:
-            return Answer.BROKE, f"{name}: {one.reason}"
-    for name, one in judged.items():
-        if one.verdict is not Verdict.MET and one.client.bottleneck:
-            return Answer.GENERATOR, f"{name}: {one.client.reason}"
-    for name, one in judged.items():
-        if one.verdict is not Verdict.MET and (confirming or not _seems_met(one)):
-            return Answer.UNDECIDED, f"{name}: {one.reason}"
+    for name, judged_operation in judged.items():
+        if judged_operation.verdict is Verdict.BROKEN:
+            return Answer.BROKE, f"{name}: {judged_operation.reason}"
+    for name, judged_operation in judged.items():
+        if judged_operation.verdict is not Verdict.MET and judged_operation.client.bottleneck:
+            return Answer.GENERATOR, f"{name}: {judged_operation.client.reason}"
+    for name, judged_operation in judged.items():
+        if judged_operation.verdict is not Verdict.MET and (confirming or not _seems_met(judged_operation)):
+            return Answer.UNDECIDED, f"{name}: {judged_operation.reason}"
     unanswered_share = outcome.unanswered / max(outcome.offered, 1)
     if unanswered_share > max(UNANSWERED_SHARE_MAX, UNDER_WAY_S / outcome.seconds):
         return (

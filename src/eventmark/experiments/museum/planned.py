@@ -53,17 +53,17 @@ async def judged_by_cliffs(
     """The statement asked each question by each kind of plan: a cliff among them breaks it."""
     cells = [
         await examine_cell(
-            connection, statement, schema, question_of(statement, place, arguments), kind, State()
+            connection, statement, schema, question_of(statement, where, arguments), kind, State()
         )
-        for place, arguments in questions.items()
+        for where, arguments in questions.items()
         for kind in kinds
     ]
     return cliff_trial(cells, variant=variant, good=good)
 
 
-def question_of(statement: Statement, place: str, arguments: Sequence[object]) -> Question:
+def question_of(statement: Statement, where: str, arguments: Sequence[object]) -> Question:
     return Question(
-        statement=statement.name, tenant="", stream="", place=place, batch="", arguments=tuple(arguments)
+        statement=statement.name, tenant="", stream="", place=where, batch="", arguments=tuple(arguments)
     )
 
 

@@ -75,7 +75,7 @@ async def _backlog(room: Room) -> Sequence[Trial]:
             f'drop index "{schema}".domain_events_timestamp'
         )  # an order that no index has
         places = {"start": 0, "middle": room.events // 2, "near the tail": room.events - 4 * _BATCH}
-        questions = {place: (LARGE, number, _BATCH) for place, number in places.items()}
+        questions = {where: (LARGE, number, _BATCH) for where, number in places.items()}
         return [
             await judged_by_cliffs(
                 connection, schema, STATEMENTS["events_by_time"], questions,

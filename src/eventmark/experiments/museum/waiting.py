@@ -142,7 +142,7 @@ async def _watched(room: Room, write: Writers, variant: str, *, good: bool) -> T
             samples = next((len(line.values) for line in monitor.series() if line.name == "commit_rate"), 0)
     series = {line.name: line for line in monitor.series()}
     waits = {
-        name: sum(one.values) / len(one.values) for name in _LOCKS if (one := series.get(f"waits:{name}"))
+        name: sum(wait.values) / len(wait.values) for name in _LOCKS if (wait := series.get(f"waits:{name}"))
     }
     counters = {
         LOCK_WAITS.counter: round(sum(waits.values()), 3), "samples": float(samples),

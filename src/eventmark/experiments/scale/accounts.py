@@ -70,7 +70,7 @@ class _Book:
         latency_ns = await _call(self.operation)
         after = await self.counts.fetchrow(self.ids)
         if latency_ns is not None:
-            pages, reads, read_ms = (after[place] - before[place] for place in range(3))
+            pages, reads, read_ms = (after[index] - before[index] for index in range(3))
             self.rows.append((latency_ns, pages, reads, round(read_ms * 1e6)))
 
     def account(self) -> Account:

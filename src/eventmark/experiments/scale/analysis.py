@@ -213,8 +213,8 @@ def accounting_of(pairs: Sequence[AccountPair], random: np.random.Generator) -> 
         return None
     small, large = ([getattr(pair, side) for pair in pairs] for side in ("small", "large"))
     latency = {
-        side: np.concatenate([read.latency_ns for read in found])
-        for side, found in (("s", small), ("l", large))
+        side: np.concatenate([read.latency_ns for read in of_side])
+        for side, of_side in (("s", small), ("l", large))
     }
     reads = {
         side: np.concatenate([read.reads for read in reads]) for side, reads in (("s", small), ("l", large))

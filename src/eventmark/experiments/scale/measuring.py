@@ -267,9 +267,9 @@ def _read_much(volume: int, large: SampledCorpus) -> list[LargeRead]:
             call(executor, run_large_read,
                 LargeReadTask(
                     dsn=large.job.server.dsn, store=large.job.store, schema=large.job.schema, events=events,
-                    place=place,
+                    place=position,
                 ))
-            for events, place in places.items()
+            for events, position in places.items()
         ]  # fmt: skip
 
 

@@ -31,13 +31,13 @@ async def relations_of(
     missing = await missing_extension(connection, "pgstattuple", ours=server.ours)
     shape_of = _SHAPE.format(place=await extension_schema(connection, "pgstattuple"))
     rows = await connection.fetch(RELATIONS, quoted_schema(schema))
-    found = []
+    relations = []
     for row in rows:
         shape = None
         if row["kind"] == "index" and not missing:
             shape = await connection.fetchrow(shape_of, row["oid"], timeout=PATIENCE_S)
-        found.append(_relation(row, shape))
-    return found, missing
+        relations.append(_relation(row, shape))
+    return relations, missing
 
 
 def _relation(row: Any, shape: Any) -> Relation:

@@ -20,6 +20,6 @@ class RoundTask:
 async def run_round(task: RoundTask) -> Round:
     """Run in a fresh process. Raises ``CannotRunError``."""
     async with AsyncExitStack() as stack:
-        both = [await stack.enter_async_context(ready_operation(one)) for one in (task.small, task.large)]
+        both = [await stack.enter_async_context(ready_operation(side)) for side in (task.small, task.large)]
         small, large = await measure_in_turns(both, task.large.profile)
         return Round(small, large)

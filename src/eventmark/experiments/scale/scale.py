@@ -186,7 +186,7 @@ class _Growing:
 
     def _judged(self, curve: Curve, step: Step) -> Judged:
         rounds = step.rounds.get(curve.operation, [])
-        failures = [one.failure for pair in rounds for one in (pair.small, pair.large) if one.failed]
+        failures = [side.failure for pair in rounds for side in (pair.small, pair.large) if side.failed]
         accounting = accounting_of(step.accounts.get(curve.operation, []), self._random)
         return judge_operation(curve, step, self._small_events, accounting, failures)
 

@@ -43,13 +43,13 @@ def plan_of(corpus: CorpusPlan, volumes: tuple[int, ...]) -> CorpusPlan:
 
 
 def _between(first: int, last: int, *, quick: bool) -> tuple[int, ...]:
-    found, power = [], 1
+    volumes, power = [], 1
     while first * power < last:
         for times in (1, 2) if quick else (1, 2, 5):
             if first * power * times < last:
-                found.append(first * power * times)
+                volumes.append(first * power * times)
         power *= 4 if quick else 10
-    return tuple(found)
+    return tuple(volumes)
 
 
 def _checked(volumes: tuple[int, ...]) -> tuple[int, ...]:

@@ -94,8 +94,8 @@ async def _differences(
             await tally.sample(WARMUP_CALLS)
         samples, server_ns = np.empty((calls, 2), np.int64), np.empty(calls, np.int64)
         for number in range(calls):
-            for place in (0, 1) if number % 2 else (1, 0):
-                samples[number, place] = (await tallies[place].sample(1))[0]
+            for side in (0, 1) if number % 2 else (1, 0):
+                samples[number, side] = (await tallies[side].sample(1))[0]
             server_ns[number] = await _busy_ns(opened[1])
         return samples[:, 1] - samples[:, 0], server_ns
     finally:

@@ -122,12 +122,12 @@ def check_plan_judge(proving: Proving) -> list[Finding]:
     ]
 
 
-def _plans_finding(name: str, plans: Sequence[PlanResult], wanted: Verdict, said: str) -> Finding:
+def _plans_finding(name: str, plans: Sequence[PlanResult], wanted: Verdict, detail: str) -> Finding:
     count = sum(plan.verdict is wanted for plan in plans)
     return Finding(
         name=name,
         verdict=Verdict.MET if plans and count == len(plans) else Verdict.BROKEN,
-        observed=f"{count} of {len(plans)} plans {wanted.value}" + (f": {said}" if said else ""),
+        observed=f"{count} of {len(plans)} plans {wanted.value}" + (f": {detail}" if detail else ""),
         expected=f"all {wanted.value}",
     )
 

@@ -58,8 +58,8 @@ class SelfCheck(Experiment):
 
     def _calibrated(self, run: Run, proving: Proving) -> Findings:
         with run.phase("calibrate"):
-            found = calibrate(proving, self._gates, run.progress, operations=self._operations)
-        return Findings(sections=[calibration_section(found)], figures=calibration_figures(found))
+            rates = calibrate(proving, self._gates, run.progress, operations=self._operations)
+        return Findings(sections=[calibration_section(rates)], figures=calibration_figures(rates))
 
 
 def _checked(run: Run, proving: Proving) -> Findings:
@@ -154,8 +154,9 @@ def _on_sleep(delays: Sequence[MeasuredDelay], asleep: Sequence[MeasuredDelay] |
             "This system cannot keep its cores awake: what waking takes is in the delays that were measured."
         )
     added = [
-        f"{(one.measured_ms - awake.measured_ms) * 1e3:+.1f} µs to a call that takes {one.planted_ms:g} ms longer"
-        for awake, one in zip(delays, asleep, strict=True)
+        f"{(sleeping.measured_ms - awake.measured_ms) * 1e3:+.1f} µs "
+        f"to a call that takes {sleeping.planted_ms:g} ms longer"
+        for awake, sleeping in zip(delays, asleep, strict=True)
     ]
     return (
         "The delays were measured while idle cores were kept awake, for a core that has gone to sleep wakes late, and "

@@ -119,6 +119,6 @@ async def _events_by_segment(
     return {segments: tuple(count) for segments, count in counts.items()}
 
 
-def _count(events: Sequence[StoredEvent], segments: int, found: list[int]) -> None:
+def _count(events: Sequence[StoredEvent], segments: int, counts: list[int]) -> None:
     for event in events:
-        found[segment_of(event, segments)] += 1
+        counts[segment_of(event, segments)] += 1

@@ -130,11 +130,11 @@ def catch_up_section(up: CatchUp) -> Section:
     )  # fmt: skip
 
 
-def _around(up: CatchUp, place: int) -> list[float | None]:
+def _around(up: CatchUp, index: int) -> list[float | None]:
     if up.against_copy is None:
         return [None, None]
-    mean = (up.copied_per_s[place] + up.copied_per_s[place + 1]) / 2
-    return [round(mean), up.consumed_per_s[place] / mean]
+    mean = (up.copied_per_s[index] + up.copied_per_s[index + 1]) / 2
+    return [round(mean), up.consumed_per_s[index] / mean]
 
 
 def _beside_text(up: CatchUp) -> list[str]:
@@ -231,8 +231,11 @@ def _idle_table(idle: Sequence[Idle]) -> Table:
         title="Cost of waiting while nothing is appended",
         columns=columns("waiting", "queries per second", "client CPU|share", "server CPU|share"),
         rows=[
-            [one.way.name if one.way else "no consumer", one.queries_per_s, one.client_cpu, one.server_cpu]
-            for one in idle
+            [
+                waiting.way.name if waiting.way else "no consumer", waiting.queries_per_s, waiting.client_cpu,
+                waiting.server_cpu,
+            ]
+            for waiting in idle
         ],
         note="Shares of one core.",
     )  # fmt: skip

@@ -141,14 +141,14 @@ def figures(
     caught_up: CatchUp, deliveries: Sequence[Delivery], idle: Sequence[Idle], cases: Sequence[Case]
 ) -> dict[str, Figure]:
     """What is compared from run to run."""
-    found = {}
+    figures = {}
     if caught_up.groups:
-        found["catch_up_events_per_s"] = Figure(
+        figures["catch_up_events_per_s"] = Figure(
             value=round(caught_up.events_per_s), unit="events/s", better="more"
         )
     ratio = caught_up.against_copy if caught_up.groups else None
     if ratio is not None:
-        found["catch_up_vs_copy"] = Figure(
+        figures["catch_up_vs_copy"] = Figure(
             value=round(ratio.value, 4),
             unit="times",
             low=round(ratio.low, 4) if ratio.bounded else None,
@@ -156,24 +156,24 @@ def figures(
             better="more",
         )
     if caught_up.beside_per_s:
-        found["catch_up_beside_writers_events_per_s"] = Figure(
+        figures["catch_up_beside_writers_events_per_s"] = Figure(
             value=round(caught_up.beside_per_s), unit="events/s", better="more"
         )
     for case in cases:
         if case.segments == 1 and not case.handler_us and case.name.endswith(("consumer", "consumers")):
-            found[f"consumed_events_per_s_{case.consumers}"] = Figure(
+            figures[f"consumed_events_per_s_{case.consumers}"] = Figure(
                 value=round(case.handled_per_s), unit="events/s", better="more"
             )
     for delivery in deliveries:
-        found[f"visible_ms_p95_{_slug(delivery.way.name)}"] = Figure(
+        figures[f"visible_ms_p95_{_slug(delivery.way.name)}"] = Figure(
             value=delivery.visible_ms.p95, unit="ms", better="less"
         )
     for cost in idle:
         if cost.way is not None and cost.queries_per_s is not None:
-            found[f"idle_queries_per_s_{_slug(cost.way.name)}"] = Figure(
+            figures[f"idle_queries_per_s_{_slug(cost.way.name)}"] = Figure(
                 value=round(cost.queries_per_s, 2), unit="queries/s", better="less"
             )
-    return found
+    return figures
 
 
 def _slug(name: str) -> str:

@@ -159,13 +159,13 @@ class Book:
             sorted({stream.tenant_id for stream in self._streams}),
             [stream.aggregate_id for stream in self._streams],
         )
-        places = {stream.aggregate_id: place for place, stream in enumerate(self._streams)}
+        places = {stream.aggregate_id: index for index, stream in enumerate(self._streams)}
         by_place = {(int(row["stream"]), int(row["sequence"])): int(row["key"]) for row in self._won(written)}
         stored = np.empty(len(rows), STORED)
         for at, row in enumerate(rows):
-            place = places[row["aggregate"]]
-            key = key_of_id(row["id"]) if known else by_place.get((place, row["sequence"]), _NEVER_SENT + at)
-            stored[at] = (key, place, row["sequence"], 0, row["number"])
+            index = places[row["aggregate"]]
+            key = key_of_id(row["id"]) if known else by_place.get((index, row["sequence"]), _NEVER_SENT + at)
+            stored[at] = (key, index, row["sequence"], 0, row["number"])
         return stored
 
     def _won(self, written: Any) -> Any:

@@ -114,8 +114,8 @@ async def _make_deadlock(stage: Stage) -> Deadlock | None:
     """None where neither transaction waited for the other until both were done."""
     streams = (stage.book.new_stream(), stage.book.new_stream())
     began_s = time.monotonic()
-    async with stage.connection() as one, stage.connection() as other, stage.connection() as witness:
-        sides = (_Side(one), _Side(other))
+    async with stage.connection() as first, stage.connection() as other, stage.connection() as witness:
+        sides = (_Side(first), _Side(other))
         for side in sides:
             await _set_timeouts(side.connection)
         seen: dict[int, str] = {}
@@ -127,7 +127,7 @@ async def _make_deadlock(stage: Stage) -> Deadlock | None:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         pids = [side.connection.get_server_pid() for side in sides]
-    victims = [place for place, side in enumerate(sides) if side.error is not None]
+    victims = [index for index, side in enumerate(sides) if side.error is not None]
     if len(victims) != 1:
         return None
     (victim,) = victims

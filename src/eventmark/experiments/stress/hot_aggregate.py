@@ -26,13 +26,13 @@ class HotAggregates:
         return job.definition.capabilities.lack("expected_version")
 
     async def run(self, stage: Stage) -> CaseReport:
-        found: dict[int, tuple[Calls, Evidence]] = {}
+        by_writers: dict[int, tuple[Calls, Evidence]] = {}
         async with stage.store(POOL, pool_min=POOL) as store:
             for writers in WRITERS:
                 async with Watch(stage.job.server) as watch:
                     calls = await append_to_one(stage, store, writers, stage.step_s)
-                found[writers] = calls, watch.evidence(calls.times)
-        alone = found[1][0]
+                by_writers[writers] = calls, watch.evidence(calls.times)
+        alone = by_writers[1][0]
         return CaseReport(
             text=[
                 "Writers append single events to one stream. A writer that loses receives the stream's version and "
@@ -43,25 +43,25 @@ class HotAggregates:
                     name="a writer alone", verdict=met(alone.conflicts == 0 and bool(alone.took_ns)),
                     observed=f"{alone.conflicts} conflicts in {len(alone.took_ns)} appends", expected="no conflict",
                 ),
-                _somebody_wins({writers: calls for writers, (calls, _) in found.items()}),
+                _somebody_wins({writers: calls for writers, (calls, _) in by_writers.items()}),
             ],
-            tables=[_hot_table(found)],
-            charts=[_share_chart(found), _rate_chart(found)],
+            tables=[_hot_table(by_writers)],
+            charts=[_share_chart(by_writers), _rate_chart(by_writers)],
             figures={
                 f"conflict_share[{writers}]": Figure(value=round(calls.conflict_share, 4), unit="share", better="less")
-                for writers, (calls, _) in found.items()
+                for writers, (calls, _) in by_writers.items()
             },
-            evidence=found[max(WRITERS)][1],
+            evidence=by_writers[max(WRITERS)][1],
         )  # fmt: skip
 
 
-def _somebody_wins(found: dict[int, Calls]) -> Finding:
+def _somebody_wins(by_writers: dict[int, Calls]) -> Finding:
     """Of the writers that meet, one wins each time: nobody is kept from going on for ever."""
-    stuck = [writers for writers, calls in found.items() if not calls.took_ns]
-    failures = {name for calls in found.values() for name in calls.failures}
+    stuck = [writers for writers, calls in by_writers.items() if not calls.took_ns]
+    failures = {name for calls in by_writers.values() for name in calls.failures}
     return Finding(
         name="progress", verdict=met(not stuck and not failures),
-        observed=f"appends by {len(found) - len(stuck)} of {len(found)} groups of writers"
+        observed=f"appends by {len(by_writers) - len(stuck)} of {len(by_writers)} groups of writers"
         + (f", failures: {', '.join(sorted(failures))}" if failures else ""),
         expected="some writer wins, and losers get a conflict and no other error",
     )  # fmt: skip

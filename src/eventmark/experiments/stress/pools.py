@@ -42,10 +42,10 @@ class PoolTooSmall:
 
     async def run(self, stage: Stage) -> CaseReport:
         rows: list[Row] = []
-        found: dict[int, Calls] = {}
+        by_size: dict[int, Calls] = {}
         for size in (SMALL_POOL, FITTING_POOL):
             async with stage.store(size, pool_min=size) as store, Watch(stage.job.server) as watch:
-                calls = found[size] = await append_alone(stage, store, CALLERS, stage.step_s)
+                calls = by_size[size] = await append_alone(stage, store, CALLERS, stage.step_s)
             evidence = watch.evidence(calls.times)
             if size == SMALL_POOL:
                 small = evidence
@@ -54,10 +54,10 @@ class PoolTooSmall:
                 f"{size}", calls.per_s, calls.quantile_ms(0.5), calls.quantile_ms(0.95), share,
                 find_bottleneck(evidence).limit.value,
             ])  # fmt: skip
-        gain = found[FITTING_POOL].per_s / found[SMALL_POOL].per_s if found[SMALL_POOL].per_s else 0.0
+        gain = by_size[FITTING_POOL].per_s / by_size[SMALL_POOL].per_s if by_size[SMALL_POOL].per_s else 0.0
         return CaseReport(
             text=[f"{CALLERS} callers, each appending one event after the other to a stream of its own."],
-            findings=[_nothing_failed(found.values())],
+            findings=[_nothing_failed(by_size.values())],
             tables=[
                 Table(
                     title="By the pool's size",
@@ -227,8 +227,8 @@ def _serves_again(calls: Calls) -> Finding:
     )  # fmt: skip
 
 
-def _nothing_failed(found: Any) -> Finding:
-    failures = sum((calls.failures for calls in found), Counter[str]())
+def _nothing_failed(calls_made: Any) -> Finding:
+    failures = sum((calls.failures for calls in calls_made), Counter[str]())
     return Finding(
         name="every call answered", verdict=met(not failures), observed=f"failed {_counted(failures)}",
         expected="callers wait, and none fails",

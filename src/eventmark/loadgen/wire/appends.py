@@ -154,29 +154,29 @@ class WireAppend(WireOperation):
         )
         self.operation.looked_up(append, max(numbers, default=append.version))
 
-    def _place(self, place: int, example: NewEvent) -> None:
+    def _place(self, index: int, example: NewEvent) -> None:
         """Decide how the parameter at ``place`` comes to be: once, ahead, or when the append is due."""
-        prepared, name = self._prepared, self._prepared.parameters[place]
-        encode, is_single = prepared.encoders[place], name in PER_EVENT_PARAMETERS
+        prepared, name = self._prepared, self._prepared.parameters[index]
+        encode, is_single = prepared.encoders[index], name in PER_EVENT_PARAMETERS
         column = name if is_single else name.removesuffix("s")
         if name in STREAM_PARAMETERS:
-            self._of_stream[place] = STREAM_PARAMETERS[name]
+            self._of_stream[index] = STREAM_PARAMETERS[name]
         elif name == "event_count":
-            self._same[place] = encode(self.events)
+            self._same[index] = encode(self.events)
         elif name == "sequence_numbers":
             size = self.events
-            self._due.append((place, lambda before: encode(range(before + 1, before + size + 1))))
+            self._due.append((index, lambda before: encode(range(before + 1, before + size + 1))))
         elif name == "sequence_number":
-            self._due.append((place, lambda before: encode(before + 1)))
+            self._due.append((index, lambda before: encode(before + 1)))
         elif name == "expected_version":
-            self._due.append((place, encode))
+            self._due.append((index, encode))
         elif column in _COLUMNS:
             value = _COLUMNS[column](example, self._naming)
-            self._same[place] = encode(value if is_single else [value] * self.events)
-        elif prepared.is_plain[place] and (is_single or element_of(prepared.oids[place]) is not None):
-            self._ahead[place] = _drawn(column, is_single, prepared.oids[place], self.operation.batches)
+            self._same[index] = encode(value if is_single else [value] * self.events)
+        elif prepared.is_plain[index] and (is_single or element_of(prepared.oids[index]) is not None):
+            self._ahead[index] = _drawn(column, is_single, prepared.oids[index], self.operation.batches)
         else:
-            self._ahead[place] = _written_out(column, is_single, encode, self.operation.batches)
+            self._ahead[index] = _written_out(column, is_single, encode, self.operation.batches)
 
 
 def _drawn(column: str, is_single: bool, oid: int, batches: Batches) -> Ahead:

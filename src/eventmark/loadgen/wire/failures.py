@@ -20,8 +20,8 @@ GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 def failure_of(result: Any) -> Exception:
     """The server's error as the driver raises it, or what the absence of the store's fence means."""
-    found = {key: result.error_field(field) for key, field in _FIELDS.items()}
-    fields = {key: value.decode(errors="replace") for key, value in found.items() if value is not None}
+    texts = {key: result.error_field(field) for key, field in _FIELDS.items()}
+    fields = {key: value.decode(errors="replace") for key, value in texts.items() if value is not None}
     if not fields:
         return lost(result.get_error_message())
     error: Exception = asyncpg.PostgresError.new(fields)

@@ -166,18 +166,18 @@ class WireGenerator:
 
     async def arrive(self, due_ns: Sequence[int], kinds: Sequence[int], end_ns: int, listen: Listen) -> None:
         """Begin each call when it is due, until ``end_ns``."""
-        place, count, row, has_slept = 0, len(due_ns), 0, False
-        while place < count and not self.is_stopped:
-            due, now = due_ns[place], now_ns()
+        number, count, row, has_slept = 0, len(due_ns), 0, False
+        while number < count and not self.is_stopped:
+            due, now = due_ns[number], now_ns()
             if now >= self.listen_ns:
                 await self.rest(listen)
             if now >= due:
                 if has_slept:
                     self.recorder.pacing_ns.append(now - due)
                     has_slept = False
-                self.begin(kinds[place], due)
+                self.begin(kinds[number], due)
                 self._dispatch()
-                place += 1
+                number += 1
                 row += 1
                 if row % BURST == 0:
                     self.turn(0)

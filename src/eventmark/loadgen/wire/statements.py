@@ -41,13 +41,13 @@ class Prepared:
             for name, encode in zip(self.parameters, self.encoders, strict=True)
         ]
 
-    def row(self, result: Any, place: int, names: Sequence[str]) -> dict[str, Any]:
+    def row(self, result: Any, number: int, names: Sequence[str]) -> dict[str, Any]:
         """Of one row of an answer, the columns of these names that it has."""
         values = {}
         for name in names:
             if name in self.columns:
                 column, decode = self.columns[name]
-                value = result.get_value(place, column)
+                value = result.get_value(number, column)
                 values[name] = None if value is None else decode(value)
         return values
 

@@ -177,8 +177,8 @@ async def _deciles(drawn: StoreSample) -> list[Study]:
     ]
 
 
-def _decile(place: int, tenants: int) -> int:
-    return 1 + round((DECILES - 1) * place / max(1, tenants - 1))
+def _decile(rank: int, tenants: int) -> int:
+    return 1 + round((DECILES - 1) * rank / max(1, tenants - 1))
 
 
 def _questions(
@@ -194,9 +194,9 @@ def _questions(
     for study in tenants if names & (TENANT_PARAMETERS | STREAM_PARAMETERS) else [everybody]:
         streams = _streams(study, reads_snapshots, asks_for_stream)
         for stream_label, stream in streams.items():
-            for place_label, (place, first) in _cursors(names, study, stream).items():
+            for place_label, (position, first) in _cursors(names, study, stream).items():
                 for batch in batches if names & (APPENDED_PARAMETERS | _ASKED_FOR) else (0,):
-                    situation = situation_of(stream, place, from_sequence=first, **_sizes(names, batch))
+                    situation = situation_of(stream, position, from_sequence=first, **_sizes(names, batch))
                     try:
                         arguments = fill(statement, situation)
                     except (UsageError, ValueError):
@@ -222,7 +222,7 @@ def _cursors(names: set[str], study: Study, stream: Aggregate) -> dict[str, tupl
     """Where to begin: a place in the log, and a sequence number in the stream."""
     if names & PLACE_PARAMETERS:
         beyond = {_BEYOND: study.beyond} if study.beyond else {}
-        return {label: (place, 1) for label, place in {**study.places, **beyond}.items()}
+        return {label: (position, 1) for label, position in {**study.places, **beyond}.items()}
     if names & _CURSOR:
         versions = {
             "start of the stream": 1,

@@ -52,7 +52,7 @@ async def propose(
 
 def _chosen(found: Sequence[Mapped], table: str | None) -> Mapped | None:
     if table is not None:
-        found = [one for one in found if one.table.name == table]
+        found = [candidate for candidate in found if candidate.table.name == table]
         if not found:
             raise UsageError(f"the migrations make no table {table!r}", remedy="name another with --table")
     whole = [

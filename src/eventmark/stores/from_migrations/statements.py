@@ -68,12 +68,12 @@ def _stream_index(mapped: Mapped) -> str:
 
 
 def _results(mapped: Mapped) -> str:
-    found = []
+    statements = []
     for name in _RESULTS:
         if column := mapped.column(name):
             is_number = column.type == "numeric" and name in ("global_sequence_id", "sequence_number")
-            found.append(f"{column.sql}{'::bigint' if is_number else ''} as {name}")
-    return _wrapped(found, 4)
+            statements.append(f"{column.sql}{'::bigint' if is_number else ''} as {name}")
+    return _wrapped(statements, 4)
 
 
 def _append(events: Mapped, companions: list[tuple[Table, Reference]]) -> str:
@@ -290,7 +290,7 @@ order by {grouped}
 on conflict ({key}) {update};"""
 
 
-def _companion(events: Mapped, table: Table, reference: Reference, place: int) -> tuple[str, bool]:
+def _companion(events: Mapped, table: Table, reference: Reference, number: int) -> tuple[str, bool]:
     """The part of an append that keeps a table events refer to, and whether it counts the stream's versions."""
     known, version, needed = _beside(events, table, reference)
     columns = [table.columns[name].sql for name in known]
@@ -304,7 +304,7 @@ def _companion(events: Mapped, table: Table, reference: Reference, place: int) -
         is_next = f"beside.{quoted} = :expected_version"
         conflict = f"do update set {quoted} = excluded.{quoted} where {is_next}\n    returning true"
     return (
-        f"""companion_{place} as (
+        f"""companion_{number} as (
     insert into {{schema}}.{table.sql} as beside ({", ".join([*columns, *needed])})
     select {", ".join([*values, *needed.values()])}
     where coalesce((select version from last_event), 0) = :expected_version
