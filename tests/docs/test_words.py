@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
-from tools.docs.words import DRAWN, ROOT, Words, all_words, banned, drawn, long_sentences
+from tools.docs.words import DRAWN, ROOT, SOURCE, Words, all_words, banned, drawn, long_sentences
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,12 @@ def test_a_seed_draws_the_same_sample_of_each_kind(words: list[Words]) -> None:
     sample = drawn(words, 7)
     assert sample == drawn(words, 7) != drawn(words, 8)
     assert {kind: sum(one.kind == kind for one in sample) for kind in DRAWN} == DRAWN
+
+
+def test_no_parameter_or_variable_of_the_source_has_a_name_without_meaning() -> None:
+    vague = {"found", "one", "said"}
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node, "arg", None) if isinstance(node, ast.arg) else getattr(node, "id", None)
+            bound = isinstance(node, ast.arg) or isinstance(getattr(node, "ctx", None), ast.Store)
+            assert not (bound and name in vague), f"{path}:{node.lineno}: call {name!r} by what it holds"

@@ -349,9 +349,7 @@ def test_what_is_undecided_passes_only_where_that_is_asked_for(tmp_path: Path) -
     ]
     assert codes == [3, 0, 0, 0]
     assert trends_exit_code(gap, FailOn.ANY, few_ok=True) == 3
-    assert judge_trends(short)[1] == [
-        "nothing to compare yet: 3 comparable runs, and at least 8 are needed"
-    ]
+    assert judge_trends(short)[1] == ["nothing to compare yet: 3 comparable runs, and at least 8 are needed"]
 
 
 def test_the_remedy_names_the_commits(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from eventmark.results.results import (
 )
 from eventmark.results.targets import Target
 from eventmark.verify.checker import Fault
-from eventmark.verify.findings import Reader, findings, said
+from eventmark.verify.findings import Reader, described_fault, findings
 from tests.certify.conftest import done, part_result
 from tests.judgement.test_bottleneck import evidence
 
@@ -173,7 +173,7 @@ def ordering(name: str, faults: list[Fault], reader: Reader) -> OrderingResult:
     latency = Latency(p50=0.5, p95=1.25, p99=4.0, p999=5.0, max=8.0)
     return OrderingResult(
         ordering=name, description="reads by number", lossless=name != "naive", verdict=Verdict.BROKEN,
-        reason="; ".join(said(one, reader) for one in faults), committed=5_869, consumers=4, delivered=19_900,
+        reason="; ".join(described_fault(one, reader) for one in faults), committed=5_869, consumers=4, delivered=19_900,
         lost=sum(one.count for one in faults), duplicated=0, out_of_order=0, conflicts=17, rolled_back=9, unknown=0,
         seconds=5.5, appends_per_s=760.0, events_per_s=9_876.0, append_ms=latency, visible_ms=latency, handled_ms=None,
         client_cpu_share=0.4, replay="eventmark verify --store ./orders --seed 1",

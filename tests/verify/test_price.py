@@ -9,7 +9,7 @@ from msgspec import structs
 from eventmark.experiments.hunt.verification import note_left_out
 from eventmark.results.results import Verdict
 from eventmark.verify import Fault, Outcome, check, engine_subject
-from eventmark.verify.findings import Reader, findings, said
+from eventmark.verify.findings import Reader, described_fault, findings
 from eventmark.verify.forced import NOTHING_FORCED, Forced
 from eventmark.verify.invariants import invariants_section
 from eventmark.verify.price import FullSpeed, hunt_figures, ordering_result
@@ -99,9 +99,9 @@ def test_lost_events_come_with_their_cause_and_what_to_do() -> None:
     assert "Cause: `stream_events.sql` reads by number" in finding.observed
     assert "docs/ordering.md, 'In a store of SQL files'" in finding.remedy
     head = Fault("I7", "lost of head", 1, consumer="head, all tenants", due=1, begun_beyond=1)
-    assert "first token was beyond a transaction" in said(head, Reader(by_number=False))
+    assert "first token was beyond a transaction" in described_fault(head, Reader(by_number=False))
     unknown = Fault("I7", "lost of tail", 1, consumer="tail", due=1)
-    assert "Cause" not in said(unknown, Reader(by_number=False))
+    assert "Cause" not in described_fault(unknown, Reader(by_number=False))
 
 
 def test_an_invariant_that_was_not_asked_is_never_met() -> None:

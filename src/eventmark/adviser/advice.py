@@ -184,14 +184,14 @@ class _Found:
     @property
     def sections(self) -> list[Section]:
         """What was tried, part by part; none where nothing was."""
-        found = []
+        shown_sections = []
         if self.changes.trials:
-            found += [index_section(self.changes), schema_section(self.changes)]
+            shown_sections += [index_section(self.changes), schema_section(self.changes)]
         if self.settings.trials:
-            found.append(server_section(self.settings))
+            shown_sections.append(server_section(self.settings))
         if self.application is not None:
-            found.append(application_section(self.application))
-        return found
+            shown_sections.append(application_section(self.application))
+        return shown_sections
 
 
 def weakening(changes: SchemaTrials) -> list[Trial]:

@@ -187,7 +187,7 @@ def _groups(application: Application) -> list[Advised]:
         return []
     what = "let concurrent callers of one process append in groups (GroupAppender)"
     text = f"{name}, compared with pgbench's {application.groups[name].floors[0].tool.partition(', ')[2]}"
-    return [_use(what, ratios[name], risk="none: each append keeps its own outcome", said=text)]
+    return [_use(what, ratios[name], risk="none: each append keeps its own outcome", measured=text)]
 
 
 def _prepared(application: Application) -> Advised | None:
@@ -210,7 +210,7 @@ def _snapshots(application: Application) -> Advised | None:
         None,
         gained="",
         risk="a snapshot's format must stay readable, or its snapshots be deleted",
-        said=f"a load takes {base:.2f} ms and {1000 * slope:.1f} µs an event",
+        measured=f"a load takes {base:.2f} ms and {1000 * slope:.1f} µs an event",
     )
 
 
@@ -223,7 +223,7 @@ def _cache(application: Application) -> list[Advised]:
         _use(
             f"keep the {best.aggregates} most recently used aggregates in memory", 1 / max(1 - best.time_share, 1e-3),
             gained="loads in the same time", risk="a conflict shows that a cached aggregate is old: load it again then",
-            said=f"{best.hit_share:.0%} of loads and {best.time_share:.0%} of their time",
+            measured=f"{best.hit_share:.0%} of loads and {best.time_share:.0%} of their time",
         )
     ]  # fmt: skip
 
@@ -234,7 +234,7 @@ def _pool(application: Application) -> Advised | None:
     return _use(
         f"{enough} connections that append at once are enough", None, gained="",
         risk="measured on this machine: more cores can use more",
-        said=f"{rates[enough]:.0f} appends/s, {max(rates.values()):.0f} at most",
+        measured=f"{rates[enough]:.0f} appends/s, {max(rates.values()):.0f} at most",
     )  # fmt: skip
 
 
@@ -246,12 +246,12 @@ def enough_connections(rates: Mapping[int, float]) -> int:
 
 def _use(
     what: str, gain: float | None, *, ratio: Ratio | None = None, gained: str = "appends/s", risk: str = "",
-    said: str = "",
+    measured: str = "",
 ) -> Advised:  # fmt: skip
     return Advised(
         what=what, gain=gain, low=ratio.bounds[0] if ratio else None, high=ratio.bounds[1] if ratio else None,
         gained=gained,
-        counted=said, saved=said, risk=risk, evidence=APPLICATION_TITLE, of_use=True,
+        counted=measured, saved=measured, risk=risk, evidence=APPLICATION_TITLE, of_use=True,
     )  # fmt: skip
 
 

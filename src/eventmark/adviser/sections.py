@@ -70,7 +70,7 @@ def advice_section(
     ]  # fmt: skip
     text += _said_of(changes)
     if everything is not None and not everything.refusal:
-        text += _said_of_whole(everything, "With the settings advised as well")
+        text += _described_whole(everything, "With the settings advised as well")
     if use is not None:
         text.append(
             f"Time of the statements that the server in use has seen: {use}. Gains are weighed by it."
@@ -126,7 +126,7 @@ def _said_of(changes: SchemaTrials) -> list[str]:
     ]  # fmt: skip
     together = changes.together
     if together is not None and not together.refusal:
-        sentences += _said_of_whole(together, "With all sound changes at once")
+        sentences += _described_whole(together, "With all sound changes at once")
         if not is_worth(together):
             sentences.append(
                 f"What is sound was found to be worth less than {WORTH_RATIO - 1:.0%} together: {counted(together)}"
@@ -135,7 +135,7 @@ def _said_of(changes: SchemaTrials) -> list[str]:
     return sentences
 
 
-def _said_of_whole(trial: Trial, beginning: str) -> list[str]:
+def _described_whole(trial: Trial, beginning: str) -> list[str]:
     sentences = [
         f"{beginning}, {len(trial.worse)} of {trial.compared} plans do more work than before (every statement, under "
         "every condition, custom and generic)."

@@ -152,7 +152,7 @@ def _told_by(part: Part, done: Done) -> Part:
 def _verdict(question: Question, seen: Sequence[Seen], done: Done) -> tuple[Verdict | None, str, str]:
     """With its reason and what to do. The one place where a criterion is decided."""
     worst = next(
-        (verdict for verdict in _WORST_FIRST if any(found.verdict is verdict for found in seen)), None
+        (verdict for verdict in _WORST_FIRST if any(entry.verdict is verdict for entry in seen)), None
     )
     lacking = done.lacking.get(question.about, "")
     needs = [part for part in question.needs if part not in done.ruled_out]
@@ -186,12 +186,12 @@ def _orderings(part: Part, result: RunResult) -> Iterator[Seen]:
     """What was lost comes first. A control that was not caught takes the certainty out of what was met."""
     for ordering in judged(result.orderings):
         broken = [finding for finding in ordering.findings if finding.verdict is Verdict.BROKEN]
-        for found in sorted(broken, key=lambda found: not found.observed.startswith(LOST)):
+        for fault in sorted(broken, key=lambda fault: not fault.observed.startswith(LOST)):
             yield Seen(
                 what=ordering.ordering,
-                verdict=found.verdict,
-                seen=found.observed,
-                remedy=found.remedy,
+                verdict=fault.verdict,
+                seen=fault.observed,
+                remedy=fault.remedy,
                 evidence="orderings",
             )
         if not broken:
@@ -238,11 +238,11 @@ def _findings(
     part: Part, result: RunResult, wanted: Callable[[Section, Finding], bool] = lambda section, finding: True
 ) -> Iterator[Seen]:
     for section in result.sections:
-        for one in section.findings if section.verdict is not None else ():
-            if wanted(section, one):
+        for item in section.findings if section.verdict is not None else ():
+            if wanted(section, item):
                 yield Seen(
-                    what=f"{section.title}, {one.name}", verdict=one.verdict, remedy=one.remedy,
-                    seen=f"{one.observed}, expected {one.expected}", evidence=anchor(part, section.name),
+                    what=f"{section.title}, {item.name}", verdict=item.verdict, remedy=item.remedy,
+                    seen=f"{item.observed}, expected {item.expected}", evidence=anchor(part, section.name),
                 )  # fmt: skip
 
 

@@ -121,11 +121,13 @@ def _in_use(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
     return _of_profile(ground, extents)
 
 
-def _of_profile(ground: CommonGround, found: Mapping[Part, Sequence[Extent]]) -> dict[Part, Sequence[Extent]]:
+def _of_profile(
+    ground: CommonGround, by_part: Mapping[Part, Sequence[Extent]]
+) -> dict[Part, Sequence[Extent]]:
     quick = ground.job.profile.name == "quick"
     return {
         part: [extent for extent in extents if extent.profile == "quick" or not quick]
-        for part, extents in found.items()
+        for part, extents in by_part.items()
     }
 
 

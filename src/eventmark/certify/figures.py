@@ -141,9 +141,9 @@ def _column(result: RunResult, section: str, title: str, name: str) -> Row:
     table: Table | None = next(
         (
             table
-            for one in result.sections
-            if one.name == section
-            for table in one.tables
+            for shown in result.sections
+            if shown.name == section
+            for table in shown.tables
             if table.title == title
         ),
         None,

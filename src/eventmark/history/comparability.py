@@ -21,7 +21,7 @@ class Refusal:
     remedy: str
 
     @property
-    def said(self) -> str:
+    def described(self) -> str:
         return f"{self.what}: {self.base} before, {self.candidate} now"
 
 
@@ -33,7 +33,7 @@ def check_comparable(base: RunResult, candidate: RunResult, *, across_schemas: b
     reasons = list(refusals(base, candidate, across_schemas=across_schemas))
     if reasons:
         raise UsageError(
-            "these results are not comparable: " + "; ".join(reason.said for reason in reasons),
+            "these results are not comparable: " + "; ".join(reason.described for reason in reasons),
             remedy=reasons[0].remedy,
         )
 
@@ -79,7 +79,7 @@ def machine_differences(base: RunResult, candidate: RunResult) -> list[str]:
     memory = left.host.memory_mib, right.host.memory_mib
     if abs(memory[1] - memory[0]) > MEMORY_SHARE * max(memory):
         differences += _differs("memory", f"{memory[0]} MiB", f"{memory[1]} MiB")
-    return [difference.said for difference in differences]
+    return [difference.described for difference in differences]
 
 
 def noted_differences(base: RunResult, candidate: RunResult) -> list[str]:
@@ -95,7 +95,7 @@ def noted_differences(base: RunResult, candidate: RunResult) -> list[str]:
         **_paired("library", left.host.libraries, right.host.libraries),
         **_paired("setting", left.server.settings, right.server.settings),
     }
-    return [difference.said for what, sides in pairs.items() for difference in _differs(what, *sides)]
+    return [difference.described for what, sides in pairs.items() for difference in _differs(what, *sides)]
 
 
 def _differs(what: str, base: str, candidate: str, remedy: str = "") -> Iterator[Refusal]:

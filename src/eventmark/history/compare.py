@@ -155,11 +155,11 @@ def _judged(
     ):
         for name, change in outcomes.items():
             if change is outcome:
-                return outcome, _said(name, effects[name])
-    return ChangeOutcome.SAME, _said(QUANTILES[0], effects[QUANTILES[0]])
+                return outcome, _described(name, effects[name])
+    return ChangeOutcome.SAME, _described(QUANTILES[0], effects[QUANTILES[0]])
 
 
-def _said(name: str, effect: RatioEffect) -> str:
+def _described(name: str, effect: RatioEffect) -> str:
     text = f"{name} is {effect.ratio:.2f} × the base's"
     if effect.low is None or effect.high is None:
         return f"{text}: too few forks for an interval, {FORKS_MIN} a side are the least"

@@ -158,7 +158,7 @@ def _of_times(comparison: Comparison, *, alone: bool) -> Iterator[tuple[str, Ver
 def _of_counters(comparison: Comparison) -> Iterator[tuple[str, Verdict, str]]:
     for name, change in comparison.operations.items():
         if change.counters:
-            more = "; ".join(counter.said for counter in change.more_work)
+            more = "; ".join(counter.described for counter in change.more_work)
             yield f"work of {name}", Verdict.BROKEN if more else Verdict.MET, more
     worse = worse_by_statement(comparison.plans)
     for name in dict.fromkeys(plan.statement for plan in comparison.plans):

@@ -113,7 +113,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
     findings += [
         Finding(
             name=f"work of {name}", verdict=Verdict.BROKEN,
-            observed="; ".join(counter.said for counter in change.more_work), expected="no more work than before",
+            observed="; ".join(counter.described for counter in change.more_work), expected="no more work than before",
             remedy="see the statement's plan on both sides",
         )
         for name, change in comparison.operations.items()
@@ -121,7 +121,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
     ]  # fmt: skip
     findings += [
         Finding(
-            name=plan.name, verdict=Verdict.BROKEN, observed=plan.said,
+            name=plan.name, verdict=Verdict.BROKEN, observed=plan.described,
             expected="no worse than before",
         )
         for plan in comparison.plans
@@ -194,7 +194,7 @@ def _plans(comparison: Comparison) -> Table:
     return Table(
         title="Plans that are worse",
         columns=columns("statement", "condition", "what changed"),
-        rows=[[plan.statement, plan.condition, plan.said] for plan in comparison.plans if plan.worse],
+        rows=[[plan.statement, plan.condition, plan.described] for plan in comparison.plans if plan.worse],
         note=f"{len(comparison.plans)} plans under the same conditions were compared.",
     )
 

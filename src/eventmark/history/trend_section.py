@@ -78,9 +78,9 @@ def _unjudged(reason: str) -> Finding:
 
 def _finding(trend: Trend, trends: Trends) -> Finding:
     worse = worsening(trend, trends.recent, trends.slowdown)
-    sentences = [trend.said_of_step(step) for step in trend.changes.steps[-1:]]
+    sentences = [trend.described_step(step) for step in trend.changes.steps[-1:]]
     if trend.changes.drift is not None:
-        sentences.append(trend.said_of_drift(trend.changes.drift))
+        sentences.append(trend.described_drift(trend.changes.drift))
     return Finding(
         name=trend.label,
         verdict=Verdict.BROKEN if worse else Verdict.MET,

@@ -74,13 +74,13 @@ class Trend(Document, frozen=True, kw_only=True):
             f"not measured in the last {self.missed} of {self.of} runs; last on {_said_of_run(self.runs[-1])}"
         )
 
-    def said_of_step(self, step: LevelStep) -> str:
+    def described_step(self, step: LevelStep) -> str:
         return (
             f"from {step.before:.4g} to {step.after:.4g} {self.unit}".rstrip()
             + f" ({step.ratio - 1:+.1%}) since {_said_of_run(self.runs[step.at])}, confidence {step.confidence:.1%}"
         )
 
-    def said_of_drift(self, drift: Drift) -> str:
+    def described_drift(self, drift: Drift) -> str:
         return (
             f"{drift.ratio - 1:+.1%} over {drift.runs} runs (between {drift.low - 1:+.1%} and {drift.high - 1:+.1%}), "
             f"since {self.runs[drift.since].moment}, confidence {drift.confidence:.1%}"
@@ -95,7 +95,7 @@ class Unjudged(Document, frozen=True, kw_only=True):
     why: str
 
     @property
-    def said(self) -> str:
+    def described(self) -> str:
         return f"{self.why} ({self.place})"
 
 
@@ -203,9 +203,9 @@ def worsening(trend: Trend, recent: int, slowdown: float = SLOWDOWN) -> str:
         )
         if trend.is_worse(whole.ratio, slowdown):
             more = f", and {len(steps) - 1} other steps" if len(steps) > 1 else ""
-            sentences.append(trend.said_of_step(whole) + more)
+            sentences.append(trend.described_step(whole) + more)
     if drift is not None and trend.is_worse(drift.ratio, slowdown):
-        sentences.append(trend.said_of_drift(drift))
+        sentences.append(trend.described_drift(drift))
     return "; ".join(sentences)
 
 
@@ -299,7 +299,7 @@ def _unjudged_by_name(unjudged: Sequence[Unjudged]) -> list[tuple[str, str]]:
     for hole in unjudged:
         by_name.setdefault(hole.name, []).append(hole)
     return [
-        (name, ones[0].said + (f", and {len(ones) - 1} more" if len(ones) > 1 else ""))
+        (name, ones[0].described + (f", and {len(ones) - 1} more" if len(ones) > 1 else ""))
         for name, ones in by_name.items()
     ]
 

@@ -84,7 +84,7 @@ class CounterChange(Document, frozen=True, kw_only=True):
     tolerance: str
 
     @property
-    def said(self) -> str:
+    def described(self) -> str:
         """``buffers 1 234 → 4 321 (page places)`` in plain words."""
         return f"{self.name.replace('_', ' ')} {self.base:.6g} before, {self.candidate:.6g} now"
 

@@ -24,12 +24,12 @@ class PlanChange(Document, frozen=True, kw_only=True):
 
     @property
     def worse(self) -> bool:
-        return bool(self.said)
+        return bool(self.described)
 
     @property
-    def said(self) -> str:
+    def described(self) -> str:
         """What is worse; empty where nothing is."""
-        more = [counter.said for counter in self.counters if counter.change is Change.MORE]
+        more = [counter.described for counter in self.counters if counter.change is Change.MORE]
         return "; ".join([*self.broken_by, *more])
 
 
@@ -40,7 +40,7 @@ def worse_by_statement(changes: Sequence[PlanChange]) -> dict[str, str]:
         worse = [change for change in changes if change.worse and change.statement == name]
         of = sum(change.statement == name for change in changes)
         texts[name] = (
-            f"worse under {len(worse)} of {of} conditions, for example {worse[0].condition}: {worse[0].said}"
+            f"worse under {len(worse)} of {of} conditions, for example {worse[0].condition}: {worse[0].described}"
         )
     return texts
 

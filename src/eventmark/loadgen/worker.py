@@ -176,7 +176,7 @@ class _Generator:
                 recorder.skipped[kind] += 1
                 operation.release(arguments)
                 continue
-            in_flight[loop.create_task(self._one(kind, arguments, due))] = due, kind
+            in_flight[loop.create_task(self._call(kind, arguments, due))] = due, kind
         await self._alarm.until(self._end_ns)
 
     async def _user(self, number: int, start_ns: int) -> None:
@@ -209,9 +209,9 @@ class _Generator:
         assert task is not None
         self._recorder.offered[kind] += 1
         self._in_flight[task] = due_ns, kind
-        await self._one(kind, arguments, due_ns)
+        await self._call(kind, arguments, due_ns)
 
-    async def _one(self, kind: int, arguments: Any, due_ns: int) -> None:
+    async def _call(self, kind: int, arguments: Any, due_ns: int) -> None:
         """Call, and write down how it went. What is measured ends with the answer; then it is looked at."""
         operation = self._operations[kind]
         task = asyncio.current_task()

@@ -49,9 +49,7 @@ def quantile_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMix
 
 def slower_chart(operations: Mapping[str, OperationResult]) -> alt.TopLevelMixin | None:
     """For each latency, the share of calls that took longer, down to the rarest. The legend singles out."""
-    decoded = {
-        name: found for name, operation in operations.items() if (found := decode(operation.histogram))
-    }
+    decoded = {name: read for name, operation in operations.items() if (read := decode(operation.histogram))}
     if not decoded:
         return None
     rows = [

@@ -104,7 +104,7 @@ def panels_of(series: Sequence[Series]) -> list[Panel]:
     by_unit: dict[str, list[Series]] = {}
     for metric in named.values():
         by_unit.setdefault(one_line(metric.unit), []).append(metric)
-    panels += [Panel(unit, tuple(found)) for unit, found in list(by_unit.items())[:EXTRA_PANELS_MAX]]
+    panels += [Panel(unit, tuple(metrics)) for unit, metrics in list(by_unit.items())[:EXTRA_PANELS_MAX]]
     return panels
 
 

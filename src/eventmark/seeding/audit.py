@@ -147,14 +147,14 @@ class _Auditor:
                 ") t using (batch) order by l.batch"
             )
         )
-        found = sum(row["found"] or 0 for row in rows)
+        stored = sum(row["found"] or 0 for row in rows)
         wrong = [
             row["batch"] for row in rows if row["events"] != row["found"] or row["checksum"] != row["seen"]
         ]
         total = await self._connection.fetchval(self._sql("select count(*) from {table} where {own}"))
         self.report.events = total
         self.report.checksum = _digest([row["seen"] or "" for row in rows])
-        complete = len(rows) == self._plan.batch_count and found == total == self._plan.events
+        complete = len(rows) == self._plan.batch_count and stored == total == self._plan.events
         self._add("events", complete, f"{total:,}", f"{self._plan.events:,}")
         self._add(
             "checksum of every batch",

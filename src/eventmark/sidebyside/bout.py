@@ -54,7 +54,7 @@ class Bout:
             (
                 name,
                 operation.decision.verdict,
-                f"{operation.decision.value}: {operation.reason or operation.said()}",
+                f"{operation.decision.value}: {operation.reason or operation.described()}",
             )
             for name, operation in self.table.items()
         ]

@@ -138,19 +138,19 @@ class OperationContest:
         confirmed = [counter for counter in changes if self._higher[counter.name] >= CONFIRMATIONS]
         if confirmed and not self.decided:
             self.decision = Decision.MORE_WORK
-            self.reason = "; ".join(f"{counter.said} per call" for counter in confirmed)
+            self.reason = "; ".join(f"{counter.described} per call" for counter in confirmed)
 
     def _decide(self) -> None:
         rules = self.rules
         for name, test in self.tests.items():
             if test.is_above(rules.margin, risk=self.risk / len(self.tests)):
-                self.decision, self.reason = Decision.SLOWER, self.said(name)
+                self.decision, self.reason = Decision.SLOWER, self.described(name)
                 return
         tail_is_suspect = self.tests["p95"].is_above(rules.margin, risk=SUSPICION)
         if self.tests["p50"].is_below(rules.limit, risk=rules.risk_of_miss) and not tail_is_suspect:
-            self.decision, self.reason = Decision.NOT_SLOWER, self.said("p50")
+            self.decision, self.reason = Decision.NOT_SLOWER, self.described("p50")
 
-    def said(self, name: str = "p50") -> str:
+    def described(self, name: str = "p50") -> str:
         """The ratio and what is not excluded, in words."""
         test = self.tests[name]
         if not test.pairs:

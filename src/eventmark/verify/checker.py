@@ -70,7 +70,7 @@ def check(history: History) -> list[Fault]:
         _whole,
         _told,
     )
-    faults += [fault for one in checks for fault in one(history)]
+    faults += [fault for run_check in checks for fault in run_check(history)]
     for consumption in history.consumptions:
         faults += _consumed(history, consumption)
     return [fault for fault in faults if fault.count]

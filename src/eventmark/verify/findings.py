@@ -79,7 +79,7 @@ def findings(
     return result
 
 
-def said(fault: Fault, reader: Reader) -> str:
+def described_fault(fault: Fault, reader: Reader) -> str:
     """What is wrong, in a sentence that stands alone."""
     if not fault.what.startswith("lost"):
         return f"{fault.count:,} {fault.what}"
@@ -115,7 +115,7 @@ def _broken(name: str, rule: str, fault: Fault, reader: Reader) -> Finding:
     examples = "; ".join(fault.examples)
     return Finding(
         name=name, verdict=Verdict.BROKEN, expected=rule, remedy=_remedy(fault),
-        observed=said(fault, reader) + (f" Such as {examples}." if examples else ""),
+        observed=described_fault(fault, reader) + (f" Such as {examples}." if examples else ""),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from eventmark.results.results import Figure, Latency, OrderingResult, Verdict
 from eventmark.stats.quantiles import latency_of
 from eventmark.verify.checker import Fault
 from eventmark.verify.concurrency import cut_off, overtaken, raced, undecided
-from eventmark.verify.findings import Reader, findings, merged, said
+from eventmark.verify.findings import Reader, described_fault, findings, merged
 from eventmark.verify.forced import NOTHING_FORCED, Forced
 from eventmark.verify.history import History, Outcome
 from eventmark.verify.subject import Subject
@@ -104,7 +104,7 @@ def _verdict(
     faults: Sequence[Fault], history: History, reader: Reader, missing: Mapping[str, str]
 ) -> tuple[Verdict, str]:
     if faults:
-        return Verdict.BROKEN, "; ".join(said(fault, reader) for fault in faults)
+        return Verdict.BROKEN, "; ".join(described_fault(fault, reader) for fault in faults)
     if not len(history.stored) and history.refused:
         return Verdict.INCONCLUSIVE, f"no append was committed; the last one ended with {history.refused}"
     if not len(history.stored) or not any(len(consumption.delivered) for consumption in history.consumptions):

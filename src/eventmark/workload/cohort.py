@@ -187,10 +187,10 @@ def _event_times(
     at = start[stream] + within * duration[stream]
     at_us = np.empty(len(stream), dtype=np.int64)
     tenant = tenant_of[stream]
-    for number, one in enumerate(plan.tenants):
+    for number, planned in enumerate(plan.tenants):
         mine = tenant == number
-        begin, end = plan.calendar.operational_time(one.time_zone, slice_hours)
-        at_us[mine] = plan.calendar.microseconds_at(one.time_zone, begin + at[mine] * (end - begin))
+        begin, end = plan.calendar.operational_time(planned.time_zone, slice_hours)
+        at_us[mine] = plan.calendar.microseconds_at(planned.time_zone, begin + at[mine] * (end - begin))
     return at_us
 
 

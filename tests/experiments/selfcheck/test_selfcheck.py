@@ -180,7 +180,7 @@ def test_a_load_that_blames_the_wrong_one_is_broken() -> None:
 def test_the_gate_decides_right_on_sides_whose_difference_is_known(proving: Proving) -> None:
     """By half; what 10% takes is measured by a calibration, on a machine that is not shared with other tests."""
     (decided,) = check_gate(proving, [0.5], Effort(seconds=120, turns=3))
-    assert decided.verdict is not Verdict.BROKEN, decided.contest.said()
+    assert decided.verdict is not Verdict.BROKEN, decided.contest.described()
     # How much a delay slows a side down was measured by pilots before, and the machine is shared with other tests.
     assert 1.2 < decided.contest.ratio() < 2.5
 
@@ -245,9 +245,9 @@ def calibration(alike: Rates, planted: Rates) -> Calibration:
     random = np.random.default_rng(4)
     drawn = simulate(alike, 300, random), simulate(planted, 300, random)
     return Calibration(
-        alarms=Share(count=alike.alarms, of=alike.gates), found=Share(count=planted.found, of=planted.tried),
+        alarms=Share(count=alike.alarms, of=alike.gates), detected=Share(count=planted.detected, of=planted.tried),
         simulated_alarms=Share(count=drawn[0].alarms, of=drawn[0].gates),
-        simulated_found=Share(count=drawn[1].found, of=drawn[1].tried), alike=alike, planted=planted,
+        simulated_detected=Share(count=drawn[1].detected, of=drawn[1].tried), alike=alike, planted=planted,
         pilots={"x": Pilot(factor=2.0, ratio=paired_ratio([1.09, 1.11], [1.0, 1.0]))},
     )  # fmt: skip
 

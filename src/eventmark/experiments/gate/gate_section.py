@@ -34,7 +34,7 @@ def _operations(sides: Sequence[Side], bout: Bout) -> Section:
             Verdict.MET,
         ),
         text=[
-            " ".join(f"{side.role.capitalize()}: {_said(side)}." for side in sides),
+            " ".join(f"{side.role.capitalize()}: {_described(side)}." for side in sides),
             f"The gate looks for a slowdown of {rules.slowdown:.0%}. It misses one at most once in "
             f"{1 / rules.risk_of_miss:.0f} gates, and calls equal sides slower at most once in "
             f"{1 / rules.risk_of_alarm:.0f}.",
@@ -65,7 +65,7 @@ def _gone(bout: Bout) -> list[Finding]:
     ]
 
 
-def _said(side: Side) -> str:
+def _described(side: Side) -> str:
     settings = ", ".join(f"{name} = {value}" for name, value in side.settings.items())
     parts = [
         side.named,
@@ -81,7 +81,7 @@ def _finding(name: str, contest: OperationContest, rules: Rules) -> Finding:
     return Finding(
         name=name,
         verdict=contest.decision.verdict,
-        observed=f"{contest.decision.value}: {contest.reason or contest.said()}",
+        observed=f"{contest.decision.value}: {contest.reason or contest.described()}",
         expected=f"less than {rules.slowdown:.0%} slower, and no more work",
     )
 
@@ -159,7 +159,7 @@ def _plans(worse: Sequence[PlanChange]) -> Section:
             Finding(
                 name=plan.name,
                 verdict=Verdict.BROKEN,
-                observed=plan.said,
+                observed=plan.described,
                 expected="no worse than the base's",
                 remedy="compare its plan, shown under plans, with the base's",
             )

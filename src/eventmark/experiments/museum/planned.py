@@ -35,7 +35,7 @@ async def judged_by_plan(
     )  # fmt: skip
     worst = min(results, key=lambda result: (_ORDER.index(result.verdict), -result.work.get("buffers", 0.0)))
     return Trial(
-        variant=variant, good=good, verdict=worst.verdict, reason=f"{worst.condition}: {_said(worst)}",
+        variant=variant, good=good, verdict=worst.verdict, reason=f"{worst.condition}: {_described(worst)}",
         counters=_counters(worst.work),
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ def _counters(work: Mapping[str, float]) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _said(result: PlanResult) -> str:
+def _described(result: PlanResult) -> str:
     worst_finding = next((finding for finding in result.findings if finding.verdict is result.verdict), None)
     if worst_finding is None or result.verdict is Verdict.MET:
         return "within every limit of the judge"

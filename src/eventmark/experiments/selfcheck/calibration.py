@@ -51,7 +51,7 @@ class Rates:
             self.log_ratios.setdefault(name, []).extend(dict(zip(columns, row, strict=True)) for row in rows)
 
     @property
-    def found(self) -> int:
+    def detected(self) -> int:
         """Operations called slower, over all gates."""
         return sum(counts[Decision.SLOWER] + counts[Decision.MORE_WORK] for counts in self.decisions.values())
 
@@ -79,7 +79,7 @@ class Share:
         return float(bounds.low), float(bounds.high)
 
     @property
-    def said(self) -> str:
+    def described(self) -> str:
         low, high = self.interval
         return f"{self.count} of {self.of}: {self.value:.2%}, between {low:.2%} and {high:.2%}"
 
@@ -89,9 +89,9 @@ class Calibration:
     """Alarms per gate of alike sides, slowdowns found per operation planted; measured and simulated."""
 
     alarms: Share
-    found: Share
+    detected: Share
     simulated_alarms: Share
-    simulated_found: Share
+    simulated_detected: Share
     alike: Rates
     planted: Rates
     pilots: Mapping[str, Pilot]
@@ -116,8 +116,8 @@ def calibrate(
     progress("calibrate", 0, 2 * gates)
     pilots = run_pilots(proving, PLANTED, lengths_ms(proving, operations, effort.turns))
     for number in range(gates):
-        found = lengths_ms(proving, operations, effort.turns)
-        lengths = {name: pilots[name].factor * length_ms for name, length_ms in found.items()}
+        lengths_now = lengths_ms(proving, operations, effort.turns)
+        lengths = {name: pilots[name].factor * length_ms for name, length_ms in lengths_now.items()}
         for index, rates in enumerate((alike, planted)):
             progress("calibrate", 2 * number + index, 2 * gates)
             seed = 1000 + 2 * number + index
@@ -132,9 +132,9 @@ def calibrate(
     drawn_alike, drawn_planted = (simulate(rates, simulated, random) for rates in (alike, planted))
     return Calibration(
         alarms=Share(count=alike.alarms, of=alike.gates),
-        found=Share(count=planted.found, of=planted.tried),
+        detected=Share(count=planted.detected, of=planted.tried),
         simulated_alarms=Share(count=drawn_alike.alarms, of=drawn_alike.gates),
-        simulated_found=Share(count=drawn_planted.found, of=drawn_planted.tried),
+        simulated_detected=Share(count=drawn_planted.detected, of=drawn_planted.tried),
         alike=alike,
         planted=planted,
         pilots=pilots,
@@ -190,14 +190,14 @@ def _alarm_finding(calibration: Calibration) -> Finding:
     return Finding(
         name="false alarms",
         verdict=verdict,
-        observed=f"measured {calibration.alarms.said}; simulated {calibration.simulated_alarms.said}",
+        observed=f"measured {calibration.alarms.described}; simulated {calibration.simulated_alarms.described}",
         expected=f"at most {ALARMS_MAX:.0%} of gates on alike sides",
     )
 
 
 def _found_finding(calibration: Calibration) -> Finding:
-    high = calibration.found.interval[1]
-    met = calibration.found.value >= FOUND_MIN and calibration.simulated_found.interval[0] >= FOUND_MIN
+    high = calibration.detected.interval[1]
+    met = calibration.detected.value >= FOUND_MIN and calibration.simulated_detected.interval[0] >= FOUND_MIN
     verdict = Verdict.BROKEN if high < FOUND_MIN else Verdict.MET if met else Verdict.INCONCLUSIVE
     if any(
         abs(pilot.ratio.value - 1 - PLANTED) > MARGIN_SHARE * PLANTED for pilot in calibration.pilots.values()
@@ -206,7 +206,7 @@ def _found_finding(calibration: Calibration) -> Finding:
     return Finding(
         name=f"a slowdown of {PLANTED:.0%} found",
         verdict=verdict,
-        observed=f"measured {calibration.found.said}; simulated {calibration.simulated_found.said}",
+        observed=f"measured {calibration.detected.described}; simulated {calibration.simulated_detected.described}",
         expected=f"at least {FOUND_MIN:.0%}",
     )
 
@@ -258,9 +258,9 @@ def calibration_figures(calibration: Calibration) -> dict[str, Figure]:
     figures = {}
     for name, share, better in (
         ("gate_false_alarms", calibration.alarms, "less"),
-        ("gate_slowdowns_found", calibration.found, "more"),
+        ("gate_slowdowns_found", calibration.detected, "more"),
         ("gate_false_alarms_simulated", calibration.simulated_alarms, "less"),
-        ("gate_slowdowns_found_simulated", calibration.simulated_found, "more"),
+        ("gate_slowdowns_found_simulated", calibration.simulated_detected, "more"),
     ):
         low, high = share.interval
         figures[name] = Figure(value=share.value, unit="share", low=low, high=high, better=better)

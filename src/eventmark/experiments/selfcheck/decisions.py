@@ -99,7 +99,7 @@ def gate_findings(decided: Sequence[Decided]) -> list[Finding]:
         Finding(
             name="gate, alike sides" if decision.planted == ALIKE else f"gate, {decision.planted:.0%} slower",
             verdict=decision.verdict,
-            observed=f"{decision.contest.decision.value}: {decision.contest.said()}",
+            observed=f"{decision.contest.decision.value}: {decision.contest.described()}",
             expected=Decision.NOT_SLOWER.value if decision.planted == ALIKE else Decision.SLOWER.value,
             remedy="a quieter machine, or more time" if decision.verdict is Verdict.INCONCLUSIVE else "",
         )

@@ -112,8 +112,8 @@ async def _events_by_segment(
             if not batch.events:
                 break
             token, seen = batch.token, seen + len(batch.events)
-            for segments, found in counts.items():
-                _count(batch.events, segments, found)
+            for segments, by_segment in counts.items():
+                _count(batch.events, segments, by_segment)
     finally:
         await store.close()
     return {segments: tuple(count) for segments, count in counts.items()}

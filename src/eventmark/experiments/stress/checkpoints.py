@@ -92,14 +92,14 @@ async def _timed_appends(
     took_ns = np.zeros(count, np.int64)
     began_ns = time.perf_counter_ns()
 
-    async def one(number: int) -> None:
+    async def append(number: int) -> None:
         await stage.book.append(store, stage.book.new_stream(), 1, 0)
         took_ns[number] = time.perf_counter_ns() - began_ns - int(due_s[number] * 1e9)
 
     async with asyncio.TaskGroup() as group:
         for number in range(count):
             await asyncio.sleep(max(due_s[number] - (time.perf_counter_ns() - began_ns) / 1e9, 0))
-            group.create_task(one(number))
+            group.create_task(append(number))
     return due_s, took_ns
 
 

@@ -191,7 +191,7 @@ async def _refusals(
     answers: Counter[str] = Counter()
     waits_s: list[float] = []
 
-    async def one() -> None:
+    async def append() -> None:
         began_s = time.monotonic()
         try:
             await stage.book.append(store, stage.book.new_stream(), 1, 0)
@@ -202,7 +202,7 @@ async def _refusals(
 
     held = [await store.pool.acquire() for _ in range(beside)]
     try:
-        await asyncio.gather(*(one() for _ in range(callers)))
+        await asyncio.gather(*(append() for _ in range(callers)))
     finally:
         for session in held:
             store.pool.release(session)

@@ -50,13 +50,13 @@ async def propose(
     )
 
 
-def _chosen(found: Sequence[Mapped], table: str | None) -> Mapped | None:
+def _chosen(tables: Sequence[Mapped], table: str | None) -> Mapped | None:
     if table is not None:
-        found = [candidate for candidate in found if candidate.table.name == table]
-        if not found:
+        tables = [candidate for candidate in tables if candidate.table.name == table]
+        if not tables:
             raise UsageError(f"the migrations make no table {table!r}", remedy="name another with --table")
     whole = [
-        mapped for mapped in found if not mapped.missing and not mapped.unfilled and _refers_to_known(mapped)
+        mapped for mapped in tables if not mapped.missing and not mapped.unfilled and _refers_to_known(mapped)
     ]
     return whole[0] if whole else None
 
