@@ -42,7 +42,7 @@ def run_git(repository: Path, *arguments: str) -> bytes:
 
 
 def repository_of(path: Path) -> Path:
-    """The top of the repository that ``place`` lies in. Raises ``UsageError`` outside of one."""
+    """The top of the repository that ``path`` lies in. Raises ``UsageError`` outside of one."""
     try:
         return Path(run_git(path, "rev-parse", "--show-toplevel").decode().strip())
     except GitError as error:
@@ -107,7 +107,7 @@ def _remedy(words: str) -> str:
 
 
 def check_out(repository: Path, commit: str, path: Path) -> None:
-    """The files of ``commit`` in ``place``, in a clone that borrows the repository's objects.
+    """The files of ``commit`` in ``path``, in a clone that borrows the repository's objects.
 
     Nothing is written to the repository itself: neither a branch nor an entry of its work trees.
     """

@@ -149,7 +149,7 @@ def _compare_gaps(here: Gaps, there: Gaps) -> int:
 
 
 def _token(token: TrackingToken, position: int, gaps: Gaps, tenant: int) -> TrackingToken:
-    """``token`` at ``place`` with ``gaps``; a place that is a gap itself goes back to before it."""
+    """``token`` at ``position`` with ``gaps``; a position in a gap goes back to before it."""
     if gaps and gaps[-1][1] >= position:
         position, gaps = gaps[-1][0] - 1, gaps[:-1]
     return TrackingToken(

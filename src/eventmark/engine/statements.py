@@ -113,7 +113,7 @@ class Statement:
         )
 
     def render(self, schema: str, placeholders: Mapping[str, str]) -> str:
-        """With what ``place`` has for each parameter in its stead."""
+        """With what ``placeholders`` has for each parameter in its stead."""
         body = self.template.replace("{schema}", quoted_schema(schema))
         return _PLACEHOLDER.sub(
             lambda match: placeholders[match["name"]] if match["name"] else match[0], body

@@ -71,7 +71,7 @@ class Side:
 def both_sides(
     base: str, candidate: str, store: str, path: Path | None = None
 ) -> Iterator[tuple[Side, Side]]:
-    """Both sides ready; ``place`` is where relative paths and the repository are, the working directory by default.
+    """Both sides ready; ``path`` is where relative paths and the repository are, the working directory by default.
 
     Raises ``UsageError`` for what names no side, ``CannotRunError`` where one cannot be made ready.
     """

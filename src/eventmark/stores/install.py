@@ -286,7 +286,7 @@ def statement_error(statement: Statement, schema: str, error: asyncpg.PostgresEr
 
 
 def check_answer(definition: StoreDefinition, statement: Statement, columns: Sequence[str]) -> None:
-    """Raises ``StoreDefinitionError`` where an answer with the columns ``found`` lacks one that is read."""
+    """Raises ``StoreDefinitionError`` where an answer with these ``columns`` lacks one that is read."""
     needed = _RESULT_COLUMNS.get(statement.name, ())
     if definition.ordering == "transaction-id" and statement.name.startswith("stream_") and needed:
         needed = (*needed, "transaction_id")

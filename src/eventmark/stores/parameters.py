@@ -62,7 +62,7 @@ def snapshot_values(snapshot: Snapshot, kinds: Naming = _ANY_KIND) -> dict[str, 
 
 
 def event_values(values: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """Of ``append_values``, the singular parameters of the event at ``place``: expected is the one before it."""
+    """Of ``append_values``, the singular parameters of the event at ``index``: expected is the one before it."""
     return {
         "event_id": values["event_ids"][index],
         "event_type": values["event_types"][index],

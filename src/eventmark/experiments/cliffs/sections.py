@@ -171,7 +171,7 @@ def _questions_map(statement: str, judged: Sequence[Judged]) -> Chart:
 
 
 def _heat_map(title: str, down: str, times: Mapping[tuple[str, str], float], note: str) -> Chart:
-    """``found`` is by what stands down and what across."""
+    """``times`` is by what stands down and what across."""
     return Chart(
         title=title, mark="heat", y_log=True, x="plan: statistics, visibility map, load", y=down, note=note,
         points=[

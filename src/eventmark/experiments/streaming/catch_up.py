@@ -83,7 +83,7 @@ class CatchUp:
 
 
 def measure_catch_up(setting: Setting, sample: CorpusSample, catching: CatchUp) -> None:
-    """Rounds of COPY and consumer in turns, then one with writers, into ``found``. Raises ``CannotRunError``."""
+    """Rounds of COPY and consumer in turns, then one with writers, into ``catching``. Raises ``CannotRunError``."""
     job, sizes = setting.job, setting.sizes
     if job.cluster is not None and not all(member.is_here for member in job.cluster.members):
         catching.missing["COPY as the baseline of catching up"] = (

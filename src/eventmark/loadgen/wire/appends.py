@@ -155,7 +155,7 @@ class WireAppend(WireOperation):
         self.operation.looked_up(append, max(numbers, default=append.version))
 
     def _place(self, index: int, example: NewEvent) -> None:
-        """Decide how the parameter at ``place`` comes to be: once, ahead, or when the append is due."""
+        """Decide how the parameter at ``index`` comes to be: once, ahead, or when the append is due."""
         prepared, name = self._prepared, self._prepared.parameters[index]
         encode, is_single = prepared.encoders[index], name in PER_EVENT_PARAMETERS
         column = name if is_single else name.removesuffix("s")
