@@ -24,8 +24,8 @@ FAILURES_MAX = 20
 
 _FIELDS = 6  # kind, outcome, due_ns, started_ns, ended_ns, waited_ns
 
-RECORD_BYTES = 8 * _FIELDS
-"""What a worker keeps of each operation, in an array."""
+RECORD_BYTES = 8 * (_FIELDS + 1)
+"""What a worker keeps of each operation, in arrays: its fields, and how late the worker woke for it."""
 
 DEADLINE = "deadline"
 WRONG_ANSWER = "wrong answer"

@@ -17,8 +17,8 @@ HOT_SHARE = 0.5
 HOT_STREAMS = 10
 NEW_STREAM_SHARE = 0.1
 NEAR_HEAD_SHARE = 0.3
-STREAMS_MAX = 200_000
-"""Beyond so many, new streams get their first append and are forgotten."""
+NEW_STREAMS_MAX = 1_000
+"""New streams that are remembered; more get their first append and are forgotten, so that memory does not grow."""
 
 _TRIES = 8
 _NAMING = Naming()
@@ -75,6 +75,7 @@ class StreamVersions:
         self._naming = naming
         self._new_ids: Iterator[str] | None = None
         self._streams = [KnownStream(stream.stream, stream.version) for stream in streams]
+        self._streams_max = len(self._streams) + NEW_STREAMS_MAX
         self._contended = [KnownStream(known.stream, known.version, shared=True) for known in contended]
         self._contended_share = contended_share if self._contended else 0.0
 
@@ -118,6 +119,6 @@ class StreamVersions:
             version=0,
             taken=True,
         )
-        if len(self._streams) < STREAMS_MAX:
+        if len(self._streams) < self._streams_max:
             self._streams.append(made)
         return made
