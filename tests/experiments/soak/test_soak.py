@@ -145,6 +145,21 @@ def test_memory_that_settles_is_no_leak(soaked: Soaked) -> None:
     assert found.verdict is Verdict.INCONCLUSIVE, found.observed
 
 
+def test_memory_is_shown_as_it_was_while_the_load_lasted(soaked: Soaked) -> None:
+    points = [(at_s, 300.0) for at_s in np.arange(0, HOUR_S, 10.0).tolist()]
+    soaked.upkeep.points["client_private"] = [*points, (HOUR_S + 1, 150.0)]  # a worker has ended
+    section = soak_section(replace(soaked, outcome=lasting(soaked.outcome, HOUR_S)))
+    (row,) = (
+        row
+        for table in section.tables
+        for row in table.rows
+        if table.title == "Private memory" and row[0] == "workers"
+    )
+    assert row[1:3] == [300.0, 300.0]
+    (chart,) = (chart for chart in section.charts if chart.title == "Private memory")
+    assert all(point.y == 300.0 for point in chart.points if point.series == "client")
+
+
 def test_memory_that_nobody_can_see_is_undecided(soaked: Soaked) -> None:
     found = finding(soak_section(soaked), "memory of the server's processes")
     assert (found.verdict, found.observed) == (Verdict.INCONCLUSIVE, "not to be seen from here")

@@ -85,7 +85,7 @@ def _memory(soaked: Soaked) -> Iterator[Finding]:
         trend = soaked.memory(side)
         expected = f"rises by less than {negligible:.3g} MiB an hour"
         if trend is None:
-            seen = soaked.upkeep.points.get(f"{side}_private")
+            seen = soaked.private_mib(side)
             yield Finding(
                 name=who, verdict=Verdict.INCONCLUSIVE, expected=expected,
                 observed="too short to tell" if seen else "not to be seen from here",
@@ -154,7 +154,7 @@ def _drift_table(soaked: Soaked) -> Table:
 def _memory_table(soaked: Soaked) -> Table:
     rows: list[Row] = []
     for side, who in (("client", "workers"), ("server", "server's processes")):
-        points, trend = soaked.upkeep.points.get(f"{side}_private", []), soaked.memory(side)
+        points, trend = soaked.private_mib(side), soaked.memory(side)
         per_h = [getattr(trend, part) * _S_PER_H if trend else None for part in ("slope", "low", "high")]
         rows.append([
             who, points[0][1] if points else None, points[-1][1] if points else None, *per_h, _negligible(soaked, side),
@@ -173,7 +173,7 @@ def _memory_charts(soaked: Soaked) -> Iterator[Chart]:
     points = [
         Point(x=round(at_s, 2), y=round(value, 3), series=side)
         for side in ("client", "server")
-        for at_s, value in thinned(soaked.upkeep.points.get(f"{side}_private", []))
+        for at_s, value in thinned(soaked.private_mib(side))
     ]
     if points:
         yield Chart(title="Private memory", mark="line", x="seconds", y="MiB", points=points)

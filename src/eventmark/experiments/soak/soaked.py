@@ -43,12 +43,16 @@ class Soaked:
             self.upkeep.before.get(self.events_table)
         )
 
+    def private_mib(self, side: str) -> list[tuple[float, float]]:
+        """When, and how much, while the load lasted: afterwards its workers and their sessions end one by one."""
+        points = self.upkeep.points.get(f"{side}_private", [])
+        return [(at_s, value) for at_s, value in points if at_s <= self.outcome.seconds]
+
     def memory(self, side: str, *, since: float = SETTLED_SHARE) -> Slope | None:
         """The slope of private memory from a share of the run on, MiB per second."""
         if self.outcome.seconds < SOAKED_LEAST_S:
             return None
-        points = self.upkeep.points.get(f"{side}_private", [])
-        settled = [(at_s, value) for at_s, value in points if at_s >= since * self.outcome.seconds]
+        settled = [point for point in self.private_mib(side) if point[0] >= since * self.outcome.seconds]
         return trend_of([at_s for at_s, _ in settled], [value for _, value in settled])
 
     def memory_verdict(self, side: str, negligible_per_s: float) -> Verdict:
