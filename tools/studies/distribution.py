@@ -26,7 +26,7 @@ from tests.dask_cluster import DaskCluster, dask_cluster
 from tests.networks import Network, network
 
 ROUNDS = 6  # each measures both ways twice
-SECONDS = 12
+SECONDS = 6
 USERS = 16
 RATE_PER_S = 400
 EVENTS = "200k"
