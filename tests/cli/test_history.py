@@ -202,7 +202,7 @@ def test_a_short_history_passes_where_that_is_asked_for(eventmark: Eventmark, tm
         write_result(one, tmp_path / "results" / f"{one.run_id}.json")
     assert eventmark("trend", "results", at=tmp_path).returncode == 3
     done = eventmark("trend", "results", "--few-ok", at=tmp_path)
-    assert (done.returncode, "nothing to compare yet: 2 runs" in done.stdout) == (0, True)
+    assert (done.returncode, "nothing to compare yet: 2 comparable runs" in done.stdout) == (0, True)
 
 
 def test_a_run_is_held_against_its_baseline(tmp_path: Path) -> None:

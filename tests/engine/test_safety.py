@@ -154,7 +154,7 @@ async def test_row_level_security_keeps_tenants_apart_in_a_pool_they_share(
         assert len(batch.events) == 10
         tail = await store.create_tail_token()
         for refused in (store.stream_events(tail), store.create_head_token(tenant_id="tenant-3")):
-            with pytest.raises(TokenRefusedError, match="one tenant's events at a time"):
+            with pytest.raises(TokenRefusedError, match="the events of one tenant at a time"):
                 await refused
         with pytest.raises(UsageError, match="row-level security"):
             GroupAppender(store)

@@ -103,7 +103,7 @@ def test_counters_alone_can_be_asked() -> None:
 def test_too_few_runs_cannot_tell() -> None:
     verdict, reasons = judge_trends(find_trends([entry_of(run) for run in runs_of(history([1.0, 5.0, 1.0]))]))
     assert verdict is Verdict.INCONCLUSIVE
-    assert "3 runs" in reasons[0]
+    assert "3 comparable runs" in reasons[0]
 
 
 def test_what_is_not_comparable_with_the_last_run_is_left_out() -> None:

@@ -136,7 +136,10 @@ def _check_stages(stages: str | None, **others: int | str | None) -> None:
     """Raises ``UsageError`` where the rate over time is told twice."""
     given = [name for name, value in others.items() if value is not None]
     if stages and given:
-        raise UsageError(f"--stages and --{given[0]} both set the rate", remedy="leave one of them out")
+        raise UsageError(
+            f"--stages has its own rate and length: --{given[0]} cannot be given as well",
+            remedy="leave one of them out",
+        )
 
 
 def plan_of(settings: Settings, seconds: float) -> LoadPlan:
