@@ -237,17 +237,25 @@ def test_what_is_outside_of_the_stores_schema_is_refused_by_file_line_and_name(
     assert f"sql/orders.sql{said}" in str(caught.value)
 
 
+SLY = "create function {schema}.sly(n int) returns int language sql begin atomic select n; end;"
+
+
+def store_with(folder: Path, *statements: str) -> Path:
+    """A store whose schema has these as well."""
+    store = write_shaped(folder / "own", Shaped())
+    with (store / "schema.sql").open("a") as file:
+        file.writelines(f"{statement}\n" for statement in statements)
+    return store
+
+
 def test_a_function_of_the_store_that_may_write_is_refused_by_name(
     server: Server, database: str, written: Written, tmp_path: Path
 ) -> None:
-    store = write_shaped(tmp_path / "own", Shaped())
-    with (store / "schema.sql").open("a") as file:
-        file.write(
-            "create function {schema}.sly(n int) returns int language sql begin atomic select n; end;\n"
-        )
-        file.write(
-            "create function {schema}.fair(n int) returns int stable language sql begin atomic select n; end;\n"
-        )
+    store = store_with(
+        tmp_path,
+        SLY,
+        "create function {schema}.fair(n int) returns int stable language sql begin atomic select n; end;",
+    )
     checked(server, database, parse_mix(f"{written('select fair(1)')}=1"), str(store))
     with pytest.raises(
         StoreDefinitionError, match=r"sql/orders.sql:1: calls .*sly\(integer\), which is volatile"
@@ -275,15 +283,14 @@ def test_a_function_of_the_server_that_changes_something_is_refused_by_name(
 def test_a_volatile_function_behind_a_view_is_refused_by_name(
     server: Server, database: str, written: Written, tmp_path: Path
 ) -> None:
-    store = write_shaped(tmp_path / "own", Shaped())
-    with (store / "schema.sql").open("a") as file:
-        file.write(
-            "create function {schema}.sly(n int) returns int language sql begin atomic select n; end;\n"
-            "create view {schema}.own as select {schema}.sly(1);\n"
-            "create view {schema}.locked as select pg_try_advisory_lock(1);\n"
-            "create view {schema}.nested as select * from {schema}.locked;\n"
-            "create view {schema}.fair as select random(), now();\n"
-        )
+    store = store_with(
+        tmp_path,
+        SLY,
+        "create view {schema}.own as select {schema}.sly(1);",
+        "create view {schema}.locked as select pg_try_advisory_lock(1);",
+        "create view {schema}.nested as select * from {schema}.locked;",
+        "create view {schema}.fair as select random(), now();",
+    )
     checked(server, database, parse_mix(f"{written('select * from fair')}=1"), str(store))
     for view, name in (
         ("own", r".*sly\(integer\)"),

@@ -213,11 +213,11 @@ def tell_what_stays(settings: Settings, server: Server, kept: Sequence[Kept] = (
     if server.ours:
         return
     shown = console if settings.json else screen
-    for kept_here in kept:
-        size = f"{kept_here.events:,} events, {kept_here.size_bytes / 2**20:,.0f} MiB"
-        remove = f"eventmark admin drop --schema {kept_here.schema} --server {server.address}"
+    for left in kept:
+        size = f"{left.events:,} events, {left.size_bytes / 2**20:,.0f} MiB"
+        remove = f"eventmark admin drop --schema {left.schema} --server {server.address}"
         shown.print(
-            f"Left on the server: schema {kept_here.schema} ({size}). The next run reuses it; remove it with: {remove}",
+            f"Left on the server: schema {left.schema} ({size}). The next run reuses it; remove it with: {remove}",
             soft_wrap=True,
         )  # fmt: skip
     if not kept:

@@ -199,9 +199,9 @@ def results_of(job: Job, legs: Mapping[str, Sequence[Leg]]) -> dict[str, Operati
     """The victim's operations against their targets, by what happened meanwhile, over all its legs."""
     return {
         f"{name}, {how}": operation
-        for how, leg in legs.items()
-        if leg
-        for name, operation in to_results(joined(leg), job.targets).items()
+        for how, of_kind in legs.items()
+        if of_kind
+        for name, operation in to_results(joined(of_kind), job.targets).items()
     }
 
 

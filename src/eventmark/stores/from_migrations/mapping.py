@@ -91,7 +91,12 @@ def candidates(made: Made) -> list[Mapped]:
         map_events(table, made.sequences) for table in made.tables.values() if not _is_of_snapshots(table)
     ]
     return sorted(
-        mapped, key=lambda table: (len(table.missing), not _is_called_so(table.table), -len(table.guesses))
+        mapped,
+        key=lambda candidate: (
+            len(candidate.missing),
+            not _is_called_so(candidate.table),
+            -len(candidate.guesses),
+        ),
     )
 
 
@@ -175,7 +180,7 @@ def _position(table: Table) -> Guess | None:
     counting = [column for column in table.columns.values() if column.counts and column.type in _INTEGERS]
     if not counting:
         return None
-    column = min(counting, key=lambda counted: _rank("global_sequence_id", counted))
+    column = min(counting, key=lambda candidate: _rank("global_sequence_id", candidate))
     return Guess(column=column, by="a sequence fills it", is_sure=len(counting) == 1)
 
 

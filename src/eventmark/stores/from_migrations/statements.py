@@ -68,12 +68,12 @@ def _stream_index(mapped: Mapped) -> str:
 
 
 def _results(mapped: Mapped) -> str:
-    statements = []
+    results = []
     for name in _RESULTS:
         if column := mapped.column(name):
             is_number = column.type == "numeric" and name in ("global_sequence_id", "sequence_number")
-            statements.append(f"{column.sql}{'::bigint' if is_number else ''} as {name}")
-    return _wrapped(statements, 4)
+            results.append(f"{column.sql}{'::bigint' if is_number else ''} as {name}")
+    return _wrapped(results, 4)
 
 
 def _append(events: Mapped, companions: list[tuple[Table, Reference]]) -> str:
