@@ -10,7 +10,7 @@ import pytest
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.outcome import LoadOutcome, OperationLoad, merged
-from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.plan import CLIENT, LoadPlan
 from eventmark.loadgen.records import CONFLICTED, FAILED, SUCCEEDED, WorkerHealth, WorkerRecords
 from eventmark.results.results import Verdict
 from eventmark.results.targets import Target
@@ -20,6 +20,7 @@ APPEND, READ = "append_events[1]", "read_snapshot"
 PLAN = LoadPlan(
     mix=Mix.of({APPEND: 3, READ: 1}), seconds=10.0, arrivals=Arrivals("constant", 400.0), workers=2
 )
+BY_CLIENT = replace(PLAN, through=CLIENT)
 TARGETS = {APPEND: Target("p95", 10.0), READ: Target("p95", 5.0)}
 HEALTHY = WorkerHealth(
     cpu_share=0.3, loop_lag_ms_p50=0.05, loop_lag_ms_p95=0.1, loop_lag_ms_p99=0.2, loop_lag_ms_max=0.5,
@@ -33,12 +34,14 @@ def records(
     *,
     service_ms: float = 2.0,
     lag_ms: float = 0.05,
+    answer_lag_ms: float | None = None,
     health: WorkerHealth = HEALTHY,
     seed: int = 1,
 ) -> WorkerRecords:
     """``count`` operations due evenly over the plan's time, all of which succeeded."""
     random = np.random.default_rng(seed)
     kind = (np.arange(count) % 4 == 3).astype(np.uint8)
+    answer_lag_ns = None if answer_lag_ms is None else np.full(count, int(answer_lag_ms * 1e6))
     return WorkerRecords(
         kind=kind,
         outcome=np.full(count, SUCCEEDED, np.uint8),
@@ -46,6 +49,7 @@ def records(
         lag_ns=(lag_ms * 1e6 * random.uniform(0.5, 1.5, count)).astype(np.int64),
         pool_wait_ns=random.integers(0, 1000, count),
         service_ns=(service_ms * 1e6 * random.lognormal(0, 0.1, count)).astype(np.int64),
+        answer_lag_ns=answer_lag_ns,
         offered=np.bincount(kind, minlength=2).tolist(),
         skipped=[0, 0],
         failures=[{}, {}],
@@ -54,21 +58,22 @@ def records(
     )
 
 
-def judged(*parts: WorkerRecords) -> dict[str, tuple[Verdict, str]]:
-    results = to_results(merged(PLAN, parts, 0.0), TARGETS)
+def judged(*parts: WorkerRecords, plan: LoadPlan = PLAN) -> dict[str, tuple[Verdict, str]]:
+    results = to_results(merged(plan, parts, 0.0), TARGETS)
     return {name: (one.verdict, one.reason) for name, one in results.items()}
 
 
 def part_of(whole: WorkerRecords, places: np.ndarray, offered: list[int]) -> WorkerRecords:
     arrays = {
         name: getattr(whole, name)[places]
-        for name in ("kind", "outcome", "due_ns", "lag_ns", "pool_wait_ns", "service_ns")
+        for name in ("kind", "outcome", "due_ns", "lag_ns", "pool_wait_ns", "service_ns", "answer_lag_ns")
+        if getattr(whole, name) is not None
     }
     return replace(whole, offered=offered, **arrays)
 
 
 def test_what_workers_did_apart_is_the_same_as_if_one_had_done_it_all() -> None:
-    whole = records()
+    whole = records(answer_lag_ms=0.1)
     whole.outcome[::50] = CONFLICTED
     once = merged(PLAN, [whole], 0.0)
     split = np.random.default_rng(5).integers(0, 3, len(whole.kind))
@@ -84,7 +89,7 @@ def test_what_workers_did_apart_is_the_same_as_if_one_had_done_it_all() -> None:
             other.succeeded,
             other.conflicted,
         )
-        for field in ("at_s", "latency_ns", "schedule_lag_ns", "pool_wait_ns", "service_ns"):
+        for field in ("at_s", "latency_ns", "schedule_lag_ns", "pool_wait_ns", "service_ns", "answer_lag_ns"):
             assert np.array_equal(getattr(one, field), getattr(other, field)), (name, field)
         assert sum(len(part) for part in other.by_worker(other.latency_ns)) == one.succeeded
     assert np.array_equal(once.in_flight, together.in_flight)
@@ -110,15 +115,29 @@ def test_latency_below_its_target_is_met_and_above_it_is_broken() -> None:
     assert (verdict, "target 10 ms" in reason) == (Verdict.BROKEN, True)
 
 
-def test_a_generator_that_was_late_takes_broken_back_and_leaves_met() -> None:
-    late = judged(records(service_ms=2.0, lag_ms=20.0))
+def test_on_the_wire_what_the_generator_was_late_by_is_not_held_against_the_store() -> None:
+    late = judged(records(service_ms=8.0, lag_ms=3.0, answer_lag_ms=0.5))
+    assert late[APPEND][0] is Verdict.MET
+    assert judged(records(service_ms=30.0, lag_ms=5.0, answer_lag_ms=0.5))[APPEND][0] is Verdict.BROKEN
+    verdict, reason = judged(records(service_ms=12.0, answer_lag_ms=6.0))[APPEND]
+    assert (verdict, "p95 8." in reason) == (Verdict.MET, True)
+
+
+def test_a_generator_that_was_too_late_leaves_everything_undecided() -> None:
+    for service_ms in (2.0, 60.0):
+        verdict, reason = judged(records(service_ms=service_ms, lag_ms=20.0, answer_lag_ms=0.1))[APPEND]
+        assert (verdict, "late at p99" in reason) == (Verdict.INCONCLUSIVE, True)
+
+
+def test_a_client_that_was_late_takes_broken_back_and_leaves_met() -> None:
+    late = judged(records(service_ms=2.0, lag_ms=20.0), plan=BY_CLIENT)
     assert late[APPEND][0] is Verdict.INCONCLUSIVE
     assert "begun late" in late[APPEND][1]
-    assert judged(records(service_ms=2.0, lag_ms=1.0))[APPEND][0] is Verdict.MET
+    assert judged(records(service_ms=2.0, lag_ms=1.0), plan=BY_CLIENT)[APPEND][0] is Verdict.MET
 
 
-def test_lag_that_explains_only_a_part_leaves_broken() -> None:
-    assert judged(records(service_ms=30.0, lag_ms=5.0))[APPEND][0] is Verdict.BROKEN
+def test_lag_of_a_client_that_explains_only_a_part_leaves_broken() -> None:
+    assert judged(records(service_ms=30.0, lag_ms=5.0), plan=BY_CLIENT)[APPEND][0] is Verdict.BROKEN
 
 
 def test_a_full_core_takes_broken_back_and_leaves_met() -> None:
@@ -133,6 +152,20 @@ def test_a_loop_as_late_as_the_latency_takes_broken_back() -> None:
     verdict, reason = judged(records(service_ms=12.0, health=slow))[APPEND]
     assert (verdict, "event loop" in reason) == (Verdict.INCONCLUSIVE, True)
     assert judged(records(service_ms=40.0, health=slow))[APPEND][0] is Verdict.BROKEN
+
+
+def test_a_late_loop_excuses_nothing_where_it_is_known_when_answers_were_read() -> None:
+    slow = replace(HEALTHY, loop_lag_ms_p95=6.0)
+    assert judged(records(service_ms=12.0, health=slow, answer_lag_ms=0.1))[APPEND][0] is Verdict.BROKEN
+
+
+def test_how_late_answers_were_read_is_known_of_all_workers_or_of_none() -> None:
+    known, unknown = records(answer_lag_ms=0.5), records()
+    assert merged(PLAN, [known, unknown], 0.0).operations[APPEND].answer_lag_ns is None
+    operation = merged(PLAN, [known, known], 0.0).operations[APPEND]
+    assert operation.answer_lag_ns is not None and (operation.answer_lag_ns == 500_000).all()
+    times = merged(PLAN, [known, known], 0.0).call_times
+    assert times.loop_lag_s == pytest.approx(0.5e-3 * times.calls)
 
 
 def test_one_busy_worker_of_two_is_enough_to_doubt() -> None:

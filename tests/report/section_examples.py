@@ -184,7 +184,7 @@ def load_outcome() -> LoadOutcome:
         lag_ns=(0.05e6 * random.uniform(0.5, 1.5, count)).astype(np.int64),
         pool_wait_ns=(np.where(kind, 8e6, 0.2e6) * random.uniform(0.5, 1.5, count)).astype(np.int64),
         service_ns=(np.where(kind, 15e6, 2e6) * random.lognormal(0, 0.1, count)).astype(np.int64),
-        offered=np.bincount(kind, minlength=2).tolist(), skipped=[0, 0],
+        answer_lag_ns=np.full(count, 40_000), offered=np.bincount(kind, minlength=2).tolist(), skipped=[0, 0],
         failures=[{}, {"deadline": int(np.count_nonzero(outcome == FAILED))}],
         messages=[{}, {"deadline": "not answered within 10 s"}], health=HEALTHY,
     )  # fmt: skip

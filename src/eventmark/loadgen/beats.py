@@ -50,7 +50,7 @@ class Beats:
 
     def next(self, in_flight: int) -> Beat:
         recorder, kinds = self._recorder, range(self._recorder.kinds)
-        kind, outcome, due, started, ended, _ = recorder.since(self._seen)
+        kind, outcome, due, started, ended, *_ = recorder.since(self._seen)
         self._seen += len(kind)
         counts = [np.bincount(kind[outcome == end], minlength=len(kinds)).tolist() for end in range(3)]
         latency_ms = ((ended - due) / 1e6).astype(np.float32)

@@ -19,11 +19,15 @@ WINDOW_SAMPLES_MIN = 100
 
 
 def to_results(outcome: LoadOutcome, targets: Mapping[str, Target]) -> dict[str, OperationResult]:
-    """Each operation that was offered, judged by its latency from the due time."""
+    """Each operation that was offered, judged by its latency from the due time.
+
+    What the generator itself was late by is taken out where it is known of each call (``LoadOutcome.judged``).
+    """
     random = np.random.default_rng([outcome.plan.seed, 13])
+    too_late = outcome.too_late
     return {
-        name: _result(outcome, operation, targets.get(name), random)
-        for name, operation in outcome.operations.items()
+        name: _result(outcome, operation, targets.get(name), random, too_late)
+        for name, operation in outcome.judged.items()
         if operation.offered
     }
 
@@ -32,14 +36,15 @@ def _generator_limit(outcome: LoadOutcome, load: OperationLoad, target: Target |
     """How the generator explains that an operation missed its target; empty where it does not.
 
     By a worker that used its core up, or where the target would have been met without what the generator
-    added: the time until it began the operation, and the lag of its loop while the answer came.
+    added: the time until it began the operation, and that until it read the answer. Where the latter is not known,
+    the lag of its loop stands for both.
     """
     health = outcome.health
     if health.cpu_share >= CORE_FULL:
         return f"a worker used {health.cpu_share:.0%} of a core"
     if target is None or not load.succeeded:
         return ""
-    if _quantile_ms(load.latency_ns, target) < target.limit_ms:
+    if _quantile_ms(load.latency_ns, target) < target.limit_ms or load.answer_lag_ns is not None:
         return ""
     name = target.quantile
     on_time_ms = _quantile_ms(load.latency_ns - load.schedule_lag_ns, target)
@@ -52,9 +57,13 @@ def _generator_limit(outcome: LoadOutcome, load: OperationLoad, target: Target |
 
 
 def _result(
-    outcome: LoadOutcome, load: OperationLoad, target: Target | None, random: np.random.Generator
+    outcome: LoadOutcome,
+    load: OperationLoad,
+    target: Target | None,
+    random: np.random.Generator,
+    too_late: str,
 ) -> OperationResult:
-    limit = _generator_limit(outcome, load, target)
+    limit = too_late or _generator_limit(outcome, load, target)
     waits = load.pool_wait_ns
     late = f"not answered within {outcome.plan.deadline_s:g} s"
     failure = ", ".join(
@@ -76,7 +85,7 @@ def _result(
         failed=load.failed,
         failure=failure,
         steady=_is_steady(outcome, load),
-        verdict=_skipped(outcome, load, limit),
+        verdict=_skipped(outcome, load, limit) or _unjudged(load, target, too_late),
         stretches=[(outcome.started_s, outcome.started_s + outcome.seconds)],
     )
 
@@ -89,6 +98,11 @@ def _skipped(outcome: LoadOutcome, load: OperationLoad, limit: str) -> tuple[Ver
         f"{load.skipped} of {load.offered} were skipped: {outcome.plan.in_flight_max} were under way already"
     )
     return (Verdict.INCONCLUSIVE, f"{reason}; {limit}") if limit else (Verdict.BROKEN, reason)
+
+
+def _unjudged(load: OperationLoad, target: Target | None, too_late: str) -> tuple[Verdict, str] | None:
+    """A generator that was too late offered something other than the load."""
+    return (Verdict.INCONCLUSIVE, too_late) if too_late and target and not load.failed else None
 
 
 def _is_steady(outcome: LoadOutcome, load: OperationLoad) -> bool:

@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eventmark.judgement.evidence import CallTimes
-from eventmark.loadgen.plan import LoadPlan
+from eventmark.loadgen.plan import WIRE, LoadPlan
 from eventmark.loadgen.records import CONFLICTED, FAILED, SUCCEEDED, WorkerHealth, WorkerRecords
 from eventmark.workers import Clock
 
 WAKE_UPS = 2
-"""An operation waits for the loop at least so often: once to be sent, once for its answer."""
+"""Where it is not known how late answers were read: an operation waits for the loop at least so often, once to be sent
+and once for its answer."""
+
+
+LATE_MS_MAX = 10.0
+"""The generator's own lag at p99: beyond it, what is offered is bursts and not the rate that was to be tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +31,8 @@ class OperationLoad:
     ``offered`` = ``skipped`` + ``succeeded`` + ``conflicted`` + ``failed``, always. The arrays are of those
     that succeeded, in the order in which they were due (``at_s`` from the load's start), nanoseconds:
     ``latency_ns`` from when it was due to its answer = ``schedule_lag_ns`` (until the generator began it)
-    + ``pool_wait_ns`` + ``service_ns``. ``worker`` is who did it.
+    + ``pool_wait_ns`` + ``service_ns``. ``answer_lag_ns``, the last part of the service, is how long the answer lay
+    here before the generator read it; None where that is not known. ``worker`` is who did it.
     """
 
     offered: int
@@ -41,6 +47,7 @@ class OperationLoad:
     schedule_lag_ns: NDArray[np.int64]
     pool_wait_ns: NDArray[np.int64]
     service_ns: NDArray[np.int64]
+    answer_lag_ns: NDArray[np.int64] | None
     worker: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
@@ -53,11 +60,21 @@ class OperationLoad:
         """One of the arrays, told apart by worker: series that are independent of each other."""
         return [sample for number in np.unique(self.worker) if len(sample := samples[self.worker == number])]
 
+    @property
+    def lag_ns(self) -> NDArray[np.int64]:
+        """How late the generator itself was, before and after each call, as far as it is known."""
+        return (
+            self.schedule_lag_ns if self.answer_lag_ns is None else self.schedule_lag_ns + self.answer_lag_ns
+        )
+
     def without_lag(self) -> OperationLoad:
-        """As it would have been had the generator begun each call when it was due."""
+        """As it would have been had the generator begun each call when it was due, and read its answer when it came."""
+        none = np.zeros_like(self.schedule_lag_ns)
+        answer_lag_ns = none if self.answer_lag_ns is None else self.answer_lag_ns
         return replace(
-            self, latency_ns=self.latency_ns - self.schedule_lag_ns, at_s=self.at_s + self.schedule_lag_ns / 1e9,
-            schedule_lag_ns=np.zeros_like(self.schedule_lag_ns),
+            self, latency_ns=self.latency_ns - self.lag_ns, at_s=self.at_s + self.schedule_lag_ns / 1e9,
+            schedule_lag_ns=none, service_ns=self.service_ns - answer_lag_ns,
+            answer_lag_ns=None if self.answer_lag_ns is None else none,
         )  # fmt: skip
 
     def completed_within(self, seconds: float) -> int:
@@ -133,22 +150,39 @@ class LoadOutcome:
         calls = sum(operation.succeeded for operation in operations)
         return CallTimes(
             calls=calls,
-            loop_lag_s=WAKE_UPS * self.health.loop_lag_ms("p50") / 1e3 * calls,
+            loop_lag_s=sum(self._loop_lag_s(operation) for operation in operations),
             total_s=sum(float(operation.latency_ns.sum()) for operation in operations) / 1e9,
             late_s=sum(float(operation.schedule_lag_ns.sum()) for operation in operations) / 1e9,
             pool_wait_s=sum(float(operation.pool_wait_ns.sum()) for operation in operations) / 1e9,
         )
 
-    def without_lag(self) -> LoadOutcome:
-        """Without what the generator itself was late by, call by call."""
-        return replace(
-            self, operations={name: operation.without_lag() for name, operation in self.operations.items()}
-        )
+    def _loop_lag_s(self, operation: OperationLoad) -> float:
+        if operation.answer_lag_ns is not None:
+            return float(operation.answer_lag_ns.sum()) / 1e9
+        return WAKE_UPS * self.health.loop_lag_ms("p50") / 1e3 * operation.succeeded
 
-    def lag_ms(self, q: float) -> float:
-        """A quantile of what the generator was late by, over all calls that succeeded."""
-        lags = [operation.schedule_lag_ns for operation in self.operations.values() if operation.succeeded]
-        return float(np.quantile(np.concatenate(lags), q)) / 1e6 if lags else 0.0
+    @property
+    def judged(self) -> Mapping[str, OperationLoad]:
+        """The operations as they are judged: on the wire without what the generator itself was late by, call by call.
+
+        Through the client its lateness is the application's as well, and stays in.
+        """
+        if self.plan.through != WIRE:
+            return self.operations
+        return {name: operation.without_lag() for name, operation in self.operations.items()}
+
+    @property
+    def too_late(self) -> str:
+        """Why a load on the wire says nothing: its generator was so late that others waited for it; "" where not."""
+        lags = [operation.lag_ns for operation in self.operations.values() if operation.succeeded]
+        if self.plan.through != WIRE or not lags:
+            return ""
+        late_ms = float(np.quantile(np.concatenate(lags), 0.99)) / 1e6
+        return (
+            f"calls were sent, or answers read, up to {late_ms:.3g} ms late at p99"
+            if late_ms >= LATE_MS_MAX
+            else ""
+        )
 
     @property
     def offered(self) -> int:
@@ -192,6 +226,7 @@ def merged(plan: LoadPlan, parts: Sequence[WorkerRecords], started_s: float) -> 
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("outcome", "due_ns", "lag_ns", "pool_wait_ns", "service_ns")
     )
+    answer_lag = joined_if_known([part.answer_lag_ns for part in parts])
     operations = {}
     for index, name in enumerate(plan.mix.shares):
         own = kind == index
@@ -212,6 +247,7 @@ def merged(plan: LoadPlan, parts: Sequence[WorkerRecords], started_s: float) -> 
             schedule_lag_ns=lag[good],
             pool_wait_ns=wait[good],
             service_ns=service[good],
+            answer_lag_ns=None if answer_lag is None else answer_lag[good],
             worker=worker[good],
         )
     began = due + lag
@@ -226,6 +262,12 @@ def merged(plan: LoadPlan, parts: Sequence[WorkerRecords], started_s: float) -> 
         transactions=tuple(list(plan.mix.shares)[index] for index in parts[0].transactions),
         companions=tuple(part.companion for part in parts if part.companion is not None),
     )
+
+
+def joined_if_known(parts: Sequence[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
+    """One after the other; None where one is not known."""
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def _in_flight(

@@ -22,7 +22,10 @@ CONFLICTS = (VersionConflictError, TransactionOrderError)
 FAILURES_MAX = 20
 """Classes of failures of one operation that are told apart; the rest is one class together."""
 
-_FIELDS = 6  # kind, outcome, due_ns, started_ns, ended_ns, waited_ns
+NOT_KNOWN = -1
+"""How long an answer lay here before it was read, where nobody writes down when it came."""
+
+_FIELDS = 7  # kind, outcome, due_ns, started_ns, ended_ns, waited_ns, answer_lag_ns
 
 RECORD_BYTES = 8 * (_FIELDS + 1)
 """What a worker keeps of each operation, in arrays: its fields, and how late the worker woke for it."""
@@ -61,7 +64,9 @@ class WorkerRecords:
 
     ``kind`` is the operation's place in the mix; times are nanoseconds, ``due_ns`` from the load's start.
     ``offered``, ``skipped`` and ``failures`` are by place in the mix; of each class of failures its first
-    message is kept. ``companion`` is the value of the task's companion, where it has one.
+    message is kept. ``answer_lag_ns``, a part of the service, is how long the answers lay here before they were
+    read; None where that is not known of every operation that succeeded. ``companion`` is the value of the
+    task's companion, where it has one.
     """
 
     kind: NDArray[np.uint8]
@@ -70,6 +75,7 @@ class WorkerRecords:
     lag_ns: NDArray[np.int64]
     pool_wait_ns: NDArray[np.int64]
     service_ns: NDArray[np.int64]
+    answer_lag_ns: NDArray[np.int64] | None
     offered: list[int]
     skipped: list[int]
     failures: list[dict[str, int]]
@@ -101,9 +107,10 @@ class Recorder:
         self.messages = [{} for _ in range(self.kinds)]
 
     def add(
-        self, kind: int, outcome: int, due_ns: int, started_ns: int, ended_ns: int, waited_ns: int
-    ) -> None:
-        self.samples.extend((kind, outcome, due_ns, started_ns, ended_ns, waited_ns))
+        self, kind: int, outcome: int, due_ns: int, started_ns: int, ended_ns: int, waited_ns: int,
+        answer_lag_ns: int = NOT_KNOWN,
+    ) -> None:  # fmt: skip
+        self.samples.extend((kind, outcome, due_ns, started_ns, ended_ns, waited_ns, answer_lag_ns))
 
     def since(self, first: int) -> NDArray[np.int64]:
         """The fields of all operations from the one at this place on, a row each."""
@@ -118,14 +125,17 @@ class Recorder:
         self.messages[kind].setdefault(name, message)
 
     def records(self, start_ns: int, health: WorkerHealth) -> WorkerRecords:
-        kind, outcome, due, started, ended, waited = self.since(0)
+        kind, outcome, due, started, ended, waited, answer_lag = self.since(0)
+        service = ended - started - waited
+        is_known = np.all(answer_lag[outcome == SUCCEEDED] >= 0)
         return WorkerRecords(
             kind=kind.astype(np.uint8),
             outcome=outcome.astype(np.uint8),
             due_ns=due - start_ns,
             lag_ns=started - due,
             pool_wait_ns=waited.copy(),
-            service_ns=ended - started - waited,
+            service_ns=service,
+            answer_lag_ns=np.minimum(answer_lag, service) if is_known else None,
             offered=self.offered,
             skipped=self.skipped,
             failures=[dict(counts) for counts in self.failures],

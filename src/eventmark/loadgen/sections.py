@@ -82,8 +82,13 @@ def generator_section(outcome: LoadOutcome) -> Section:
         name="generator",
         title="The generator's own health",
         text=[
-            "Latency counts from when an operation was due, so it includes the generator's own delays. They are listed "
-            "here."
+            "Latency counts from when an operation was due. The generator's own delays are listed here; "
+            + (
+                "on the wire they are known call by call, how late it was sent and how long its answer lay on the "
+                "machine, and an operation is judged without them."
+                if outcome.plan.through == WIRE
+                else "through the client they are part of the latency."
+            )
         ],
         findings=findings,
         tables=[_workers(health), *_clocks(outcome.clocks)],
@@ -209,6 +214,7 @@ def _times(shown: Mapping[str, OperationLoad]) -> Table:
                 [
                     name, *latency, *service, _ms(operation.pool_wait_ns)[1], _ms(operation.schedule_lag_ns)[1],
                     float(operation.schedule_lag_ns.max()) / 1e6,
+                    None if operation.answer_lag_ns is None else _ms(operation.answer_lag_ns)[1],
                 ]
             )  # fmt: skip
     names = [f"{part} {q}" for part in ("latency", "service") for q, _ in _QUANTILES]
@@ -217,11 +223,12 @@ def _times(shown: Mapping[str, OperationLoad]) -> Table:
         columns=[
             Column(name="operation"), *(Column(name=name, unit="ms") for name in names),
             Column(name="pool wait p95", unit="ms"), Column(name="schedule lag p95", unit="ms"),
-            Column(name="schedule lag max", unit="ms"),
+            Column(name="schedule lag max", unit="ms"), Column(name="answer lag p95", unit="ms"),
         ],
         rows=rows,
         note="Latency is from when it was due: schedule lag, wait for a connection, and service, which is the "
-        "operation with its connection.",
+        "operation with its connection. Answer lag is the last part of the service: the answer had reached this "
+        "machine and was not read yet.",
     )  # fmt: skip
 
 

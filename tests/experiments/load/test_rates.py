@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from eventmark.experiments.load.alone import without_own_lag
-from eventmark.experiments.load.capacity import LATE_MS_MAX, _answer_of
+from eventmark.experiments.load.capacity import _answer_of
 from eventmark.experiments.load.search import Answer
-from eventmark.loadgen.outcome import merged
+from eventmark.loadgen.judge import to_results
+from eventmark.loadgen.outcome import LATE_MS_MAX, merged
 from eventmark.loadgen.plan import CLIENT
 from tests.loadgen.test_judge import PLAN, READ, TARGETS, records
 
 
 def answer(*, service_ms: float, lag_ms: float, through: str = PLAN.through) -> tuple[Answer, str]:
     outcome = merged(replace(PLAN, through=through), [records(service_ms=service_ms, lag_ms=lag_ms)], 0.0)
-    return _answer_of(outcome, without_own_lag(outcome, TARGETS), TARGETS, confirming=True)
+    return _answer_of(outcome, to_results(outcome, TARGETS), TARGETS, confirming=True)
 
 
 def test_the_generators_own_lag_is_not_held_against_the_store() -> None:
@@ -36,9 +36,12 @@ def test_a_generator_too_late_to_offer_the_rate_states_nothing_of_the_store() ->
 
 
 def test_without_lag_every_call_keeps_its_answer_and_its_accounts() -> None:
-    outcome = merged(PLAN, [records(lag_ms=3.0)], 0.0)
-    for name, one in outcome.without_lag().operations.items():
+    outcome = merged(PLAN, [records(lag_ms=3.0, answer_lag_ms=0.5)], 0.0)
+    for name, one in outcome.judged.items():
         before = outcome.operations[name]
         assert one.offered == before.offered and one.succeeded == before.succeeded
-        assert (one.latency_ns == before.service_ns + before.pool_wait_ns).all()
-        assert one.at_s + one.latency_ns / 1e9 == pytest.approx(before.at_s + before.latency_ns / 1e9)
+        assert before.answer_lag_ns is not None
+        assert (one.latency_ns == before.service_ns + before.pool_wait_ns - before.answer_lag_ns).all()
+        read_s = (before.latency_ns - before.answer_lag_ns) / 1e9
+        assert one.at_s + one.latency_ns / 1e9 == pytest.approx(before.at_s + read_s)
+        assert one.without_lag().latency_ns.tolist() == one.latency_ns.tolist()

@@ -82,7 +82,7 @@ class Judgement:
 
 
 def _quantile_ms(leg: Leg, name: str, q: float) -> float:
-    return float(np.quantile(leg.outcome.operations[name].latency_ns, q)) / 1e6
+    return float(np.quantile(leg.outcome.judged[name].latency_ns, q)) / 1e6
 
 
 def summary_section(judged: Sequence[Judgement], duel: Duel) -> Section:
@@ -93,7 +93,7 @@ def summary_section(judged: Sequence[Judgement], duel: Duel) -> Section:
         alone, beside = joined(judged_pair.pair.alone), joined(judged_pair.pair.beside)
         for name in judged_pair.names:
             ratio = judged_pair.ratio(name, JUDGED)
-            values = [_ms_of(load.operations[name].latency_ns) for load in (alone, beside)]
+            values = [_ms_of(load.judged[name].latency_ns) for load in (alone, beside)]
             bounds = (ratio.value, ratio.low, ratio.high) if ratio else (None, None, None)
             rows.append([judged_pair.pair.kind, name, *values, *bounds])
             if ratio is not None:
@@ -199,7 +199,7 @@ def _ratio_table(judged: Judgement) -> Table:
         for quantile, q in QUANTILES.items():
             ratio = judged.ratio(name, quantile)
             values = [
-                float(np.quantile(load.operations[name].latency_ns, q)) / 1e6
+                float(np.quantile(load.judged[name].latency_ns, q)) / 1e6
                 if load.operations[name].succeeded
                 else None
                 for load in (alone, beside)

@@ -27,7 +27,7 @@ from eventmark.experiments.isolation.follower import Follower
 from eventmark.jobs.job import Job
 from eventmark.judgement.evidence import Wait
 from eventmark.loadgen.generator import generate
-from eventmark.loadgen.outcome import GeneratorHealth, LoadOutcome, OperationLoad
+from eventmark.loadgen.outcome import GeneratorHealth, LoadOutcome, OperationLoad, joined_if_known
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.seeding import CorpusSample
 from eventmark.server import Watch
@@ -208,6 +208,7 @@ def _joined_operation(parts: Sequence[OperationLoad], leg_s: float) -> Operation
         at_s=np.concatenate([part.at_s + number * leg_s for number, part in enumerate(parts)]),
         latency_ns=all_of("latency_ns"), schedule_lag_ns=all_of("schedule_lag_ns"),
         pool_wait_ns=all_of("pool_wait_ns"), service_ns=all_of("service_ns"),
+        answer_lag_ns=joined_if_known([part.answer_lag_ns for part in parts]),
         worker=np.concatenate([np.full(part.succeeded, number, np.uint8) for number, part in enumerate(parts)]),
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
@@ -12,10 +12,8 @@ from eventmark.judgement.evidence import Evidence
 from eventmark.judgement.machine import is_beyond_others
 from eventmark.loadgen.generator import run_load
 from eventmark.loadgen.judge import to_results
-from eventmark.loadgen.outcome import LoadOutcome
-from eventmark.loadgen.plan import WIRE, LoadPlan
+from eventmark.loadgen.plan import LoadPlan
 from eventmark.results.results import Finding, OperationResult, Row, Section, Table, Verdict, columns
-from eventmark.results.targets import Target
 
 ALONE_S = 2.0
 
@@ -29,14 +27,6 @@ class Alone:
     evidence: Evidence
 
 
-def without_own_lag(outcome: LoadOutcome, targets: Mapping[str, Target]) -> dict[str, OperationResult]:
-    """The load judged by what the store took of each call: the generator's own lag is taken out where it is known.
-
-    On the wire it is, call by call: a call is timed from when it was sent, or began to wait for a connection.
-    """
-    return to_results(outcome.without_lag() if outcome.plan.through == WIRE else outcome, targets)
-
-
 def measure_alone(run: Run, load: LoadPlan, executor: Executor, seconds: float) -> list[Alone]:
     """Every operation of the mix that has a target, one user who calls without a pause."""
     results = []
@@ -47,7 +37,7 @@ def measure_alone(run: Run, load: LoadPlan, executor: Executor, seconds: float) 
         watch = run.watch()
         outcome = run_load(run.job, run.sample, plan, executor=executor, during=watch)
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
-        result = without_own_lag(outcome, run.job.targets)[name]
+        result = to_results(outcome, run.job.targets)[name]
         results.append(Alone(name=name, result=result, evidence=evidence))
     return results
 

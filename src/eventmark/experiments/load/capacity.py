@@ -15,7 +15,6 @@ from eventmark.experiments.load.alone import (
     hopeless,
     hopeless_section,
     measure_alone,
-    without_own_lag,
 )
 from eventmark.experiments.load.search import PROBES_MAX, Answer, Capacity, Probe, find_capacity
 from eventmark.jobs.bottleneck import STORE_APPLICATION
@@ -25,6 +24,7 @@ from eventmark.jobs.kernel import Experiment
 from eventmark.jobs.run import Run
 from eventmark.judgement.evidence import Evidence
 from eventmark.loadgen.generator import OnPulse, Watcher, on_pulse, possible_mix, run_load, spread
+from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.outcome import LoadOutcome
 from eventmark.loadgen.plan import LoadPlan
 from eventmark.loadgen.sections import generator_section, load_figures, load_section, load_series
@@ -49,9 +49,6 @@ from eventmark.workload.arrivals import Arrivals
 STAGE = "capacity"
 UNANSWERED_SHARE_MAX = 0.02
 """Of what was offered, not answered within the time: more is a queue that grows. ``UNDER_WAY_S`` is always allowed."""
-
-LATE_MS_MAX = 10.0
-"""The generator's own lag at p99: beyond it, what is offered is bursts and not the rate that was to be tried."""
 
 UNDER_WAY_S = 0.1
 """What came within the last moments of a probe may still be under way at its end."""
@@ -164,7 +161,7 @@ class Prober:
         outcome = run_load(
             self.job, self.sample, load, executor=self.executor, watch=self.pulse, during=watch
         )
-        operations = without_own_lag(outcome, self.job.targets)
+        operations = to_results(outcome, self.job.targets)
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
         answer, reason = _answer_of(outcome, operations, self.job.targets, confirming=confirming)
         probe = Probe(rate_per_s=rate_per_s, confirming=confirming, answer=answer, reason=reason)
@@ -191,9 +188,8 @@ def _answer_of(
     confirmed it does not.
     """
     judged = {name: operation for name, operation in operations.items() if name in targets}
-    late_ms = outcome.lag_ms(0.99)
-    if late_ms >= LATE_MS_MAX:  # bursts instead of the rate that was to be tried
-        return Answer.GENERATOR, f"calls were begun up to {late_ms:.3g} ms late at p99"
+    if outcome.too_late:
+        return Answer.GENERATOR, outcome.too_late
     for name, judged_operation in judged.items():
         if judged_operation.verdict is Verdict.BROKEN:
             return Answer.BROKE, f"{name}: {judged_operation.reason}"

@@ -123,7 +123,7 @@ class _Sweeper:
 
 def _level(clients: int, outcome: LoadOutcome, evidence: Evidence) -> Level:
     """A worker that used its core up is the limit, whatever else was seen."""
-    (operation,) = outcome.operations.values()
+    (operation,) = outcome.judged.values()
     full = outcome.health.cpu_share >= CORE_FULL
     return Level(
         clients=clients,

@@ -130,7 +130,7 @@ def _drifts(soaked: Soaked) -> Iterator[Finding]:
 
 def _drift_table(soaked: Soaked) -> Table:
     rows: list[Row] = []
-    for name, operation in soaked.outcome.operations.items():
+    for name, operation in soaked.outcome.judged.items():
         third = soaked.outcome.seconds / 3
         first, last = (
             operation.latency_ns[operation.at_s < third],

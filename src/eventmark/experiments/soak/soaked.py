@@ -68,7 +68,7 @@ class Soaked:
         return verdict
 
     def drift(self, name: str) -> Ratio | None:
-        operation = self.outcome.operations[name]
+        operation = self.outcome.judged[name]
         return last_to_first_third(operation.at_s, operation.latency_ns, self.outcome.seconds, q=0.95)
 
 

@@ -12,6 +12,7 @@ from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, Format, PollingS
 
 from eventmark.engine.pool import Opening
 from eventmark.engine.sessions import is_standby_warning, unreplicated_error
+from eventmark.loadgen.wire.arrivals import SegmentArrivals, segment_arrivals
 from eventmark.loadgen.wire.failures import GOOD, failure_of, lost
 from eventmark.loadgen.wire.poller import Poller
 from eventmark.server.search_path import with_options
@@ -47,19 +48,22 @@ class WireConnection:
     """A connection, and what is under way on it for ``call``.
 
     ``advance`` is to be called when its descriptor is ready. When it says that this has ended, ``failure`` is what
-    the server or the connection had against it, and ``results`` what came.
+    the server or the connection had against it, and ``results`` what came. ``arrived_ns`` is when the last of it
+    reached this machine, on ``now_ns``; 0 where nobody wrote that down.
     """
 
     __slots__ = (
-        "_in_transaction", "_pg", "_pipelined", "_poller", "_statements", "_unreplicated", "_wants_write", "call",
-        "failure", "fd", "results", "state",
+        "_arrivals", "_in_transaction", "_pg", "_pipelined", "_poller", "_statements", "_unreplicated", "_wants_write",
+        "arrived_ns", "call", "failure", "fd", "results", "state",
     )  # fmt: skip
 
     def __init__(self, conninfo: bytes, statements: Mapping[bytes, bytes], poller: Poller) -> None:
         self._statements = statements
         self._poller = poller
         self._pipelined = self._in_transaction = self._unreplicated = self._wants_write = False
+        self._arrivals: SegmentArrivals | None = None
         self.state = OPENING
+        self.arrived_ns = 0
         self.call: Any = None
         self.results: list[Any] = []
         self.failure: Exception | None = None
@@ -80,7 +84,7 @@ class WireConnection:
 
     def send(self, statement: bytes, formats: Sequence[Format], parameters: Parameters) -> None:
         """Ask for one statement: one message, one answer."""
-        self.state, self.results, self.failure, pg = BUSY, [], None, self._pg
+        self.state, self.results, self.failure, self.arrived_ns, pg = BUSY, [], None, 0, self._pg
         pg.send_query_prepared(statement, parameters, formats, BINARY)
         if pg.flush():
             self._flush()
@@ -114,6 +118,8 @@ class WireConnection:
                     return self._open()
                 self._flush()
             pg = self._pg
+            if self._arrivals is not None and (arrived_ns := self._arrivals.last_ns()):
+                self.arrived_ns = arrived_ns
             pg.consume_input()
             if self.state is IDLE:
                 return bool(pg.status == ConnStatus.BAD)
@@ -135,6 +141,9 @@ class WireConnection:
 
     def close(self) -> None:
         self.state = CLOSED
+        if self._arrivals is not None:
+            self._arrivals.close()
+            self._arrivals = None
         if self.fd >= 0:
             self._poller.forget(self.fd)
             self.fd = -1
@@ -144,6 +153,7 @@ class WireConnection:
         self.state = BUSY
         self.results = []
         self.failure = None
+        self.arrived_ns = 0
 
     def _open(self) -> bool:
         """Whether it could not be opened. Once it is, its statements are prepared."""
@@ -154,6 +164,7 @@ class WireConnection:
             return True
         if status == PollingStatus.OK:
             self._watch(read=True, write=False)
+            self._arrivals = segment_arrivals(self.fd)
             self._pg.nonblocking = 1
             self._pg.notice_handler = self._hear
             self._prepare()

@@ -17,6 +17,7 @@ from eventmark.loadgen.records import (
     CONFLICTS,
     DEADLINE,
     FAILED,
+    NOT_KNOWN,
     SUCCEEDED,
     WRONG_ANSWER,
     Recorder,
@@ -239,6 +240,10 @@ class WireGenerator:
 
     def _answered(self, connection: WireConnection, call: Call) -> None:
         call.ended_ns = now_ns()
+        if not connection.arrived_ns:
+            call.answer_lag_ns = NOT_KNOWN
+        elif call.answer_lag_ns >= 0:
+            call.answer_lag_ns += max(call.ended_ns - connection.arrived_ns, 0)
         operation, complaint, failure = call.operation, "", connection.failure
         if call.is_right is not None:
             self._check_commit(connection, call)
@@ -296,7 +301,9 @@ class WireGenerator:
         recorder, outcome = self.recorder, SUCCEEDED
         if error is not None or complaint:
             outcome = CONFLICTED if isinstance(error, CONFLICTS) else FAILED
-        recorder.add(kind, outcome, call.due_ns, call.started_ns, call.ended_ns, call.waited_ns)
+        recorder.add(
+            kind, outcome, call.due_ns, call.started_ns, call.ended_ns, call.waited_ns, call.answer_lag_ns
+        )
         if outcome == FAILED:
             name = WRONG_ANSWER if error is None else type(error).__name__
             recorder.fail(kind, name, str(error or complaint))

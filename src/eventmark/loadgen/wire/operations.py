@@ -23,13 +23,14 @@ class Call:
 
     ``rows`` are the parameters of one statement, or of each of several in one transaction. ``arguments`` are the
     operation's; one that asks no server has ``NOTHING`` prepared. ``step`` counts the statements of a call that
-    takes several one after the other. ``kind`` is the operation's place in the mix, below 0 for a call of the
+    takes several one after the other. ``answer_lag_ns`` is how long its answers lay here before they were read, below 0
+    where that is not known. ``kind`` is the operation's place in the mix, below 0 for a call of the
     worker's own, which is not written down.
     """
 
     __slots__ = (
-        "arguments", "connection", "due_ns", "ended_ns", "error", "is_right", "kind", "operation", "prepared", "rows",
-        "started_ns", "step", "user", "waited_ns",
+        "answer_lag_ns", "arguments", "connection", "due_ns", "ended_ns", "error", "is_right", "kind", "operation",
+        "prepared", "rows", "started_ns", "step", "user", "waited_ns",
     )  # fmt: skip
 
     kind: int
@@ -41,7 +42,7 @@ class Call:
         self, operation: WireOperation, arguments: Any, prepared: Prepared, rows: Sequence[list[bytes | None]]
     ) -> None:
         self.operation, self.arguments, self.prepared, self.rows = operation, arguments, prepared, rows
-        self.started_ns = self.waited_ns = self.step = 0
+        self.started_ns = self.waited_ns = self.answer_lag_ns = self.step = 0
         self.connection: WireConnection | None = None
         self.is_right: bool | None = None  # what became of a transaction that is being ended
         self.error: EventStoreError | None = None

@@ -1,0 +1,52 @@
+"""When an answer reached this machine: Linux writes down the arrival of every segment of a TCP connection."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import time
+
+from eventmark.instruments.clock import now_ns
+
+_TIMESTAMPS = 35
+"""SO_TIMESTAMPNS, for which Python has no name; see socket(7)."""
+
+_TIMESPEC = struct.Struct("@ll")
+
+_NOWHERE = [bytearray(1 << 24)]
+"""As many bytes as are passed over at most to find the last segment; nothing is ever written to them."""
+
+
+class SegmentArrivals:
+    """Of the connection with this descriptor, which remains its owner's."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._look = socket.MSG_PEEK | socket.MSG_TRUNC | socket.MSG_DONTWAIT  # takes nothing, copies nothing
+        self._socket.setsockopt(socket.SOL_SOCKET, _TIMESTAMPS, 1)
+
+    def last_ns(self) -> int:
+        """When the last segment that was not read yet arrived, on ``now_ns``; 0 where there is none."""
+        try:
+            ancillary = self._socket.recvmsg_into(_NOWHERE, 64, self._look)[1]
+        except OSError:  # nothing has come, or the connection is lost, which its owner will notice
+            return 0
+        if not ancillary:
+            return 0
+        seconds: int
+        rest_ns: int
+        seconds, rest_ns = _TIMESPEC.unpack(ancillary[0][2])
+        return now_ns() - (time.time_ns() - seconds * 1_000_000_000 - rest_ns)
+
+    def close(self) -> None:
+        """Leaves the descriptor open."""
+        self._socket.detach()
+
+
+def segment_arrivals(fd: int) -> SegmentArrivals | None:
+    """None where nobody writes them down: over a Unix socket, or on another system."""
+    with socket.socket(fileno=fd) as looked_at:
+        family = looked_at.family
+        looked_at.detach()
+    return SegmentArrivals(fd) if sys.platform == "linux" and family != socket.AF_UNIX else None
