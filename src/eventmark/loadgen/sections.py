@@ -321,21 +321,24 @@ def _series(name: str, unit: str, at_s: NDArray[np.float64], values: NDArray[np.
     return Series(name=name, unit=unit, at_s=np.round(at_s, 3).tolist(), values=np.round(values, 4).tolist())
 
 
-_APPENDS = {"append_events[1]": 1, "append_events[10]": 10, "append_events[100]": 100}
+APPENDED_EVENTS = {"append_events[1]": 1, "append_events[10]": 10, "append_events[100]": 100}
 _STREAM = "stream_events[1000]"
 
 
-def load_figures(outcome: LoadOutcome) -> dict[str, Figure]:
-    """Rates that were answered: appends and appended events, events streamed, operations in all."""
+def load_figures(outcome: LoadOutcome, counted: Mapping[str, float] | None = None) -> dict[str, Figure]:
+    """Rates that were answered: appends and appended events, events streamed, operations in all.
+
+    ``counted`` is the share of an operation's calls that counts, by name; all of them where it is not given.
+    """
     answered = {
-        name: operation.completed_within(outcome.seconds) / outcome.seconds
+        name: operation.completed_within(outcome.seconds) / outcome.seconds * (counted or {}).get(name, 1.0)
         for name, operation in outcome.operations.items()
     }
     rates = {
         "operations_per_s": (sum(answered.values()), "operations/s"),
-        "appends_per_s": (sum(answered.get(name, 0.0) for name in _APPENDS), "appends/s"),
+        "appends_per_s": (sum(answered.get(name, 0.0) for name in APPENDED_EVENTS), "appends/s"),
         "appended_events_per_s": (
-            sum(events * answered.get(name, 0.0) for name, events in _APPENDS.items()), "events/s",
+            sum(events * answered.get(name, 0.0) for name, events in APPENDED_EVENTS.items()), "events/s",
         ),
         "streamed_events_per_s": (STREAM_BATCH_EVENTS * answered.get(_STREAM, 0.0), "events/s"),
     }  # fmt: skip

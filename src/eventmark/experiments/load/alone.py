@@ -42,6 +42,12 @@ def measure_alone(run: Run, load: LoadPlan, executor: Executor, seconds: float) 
     return results
 
 
+def medians_s(results: Sequence[Alone]) -> dict[str, float]:
+    """By operation, what half of its calls take at most; without those of which none succeeded."""
+    medians = {alone.name: alone.result.quantile_ms("p50") for alone in results}
+    return {name: median / 1e3 for name, median in medians.items() if median is not None}
+
+
 def hopeless(results: Sequence[Alone]) -> Alone | None:
     """The first operation that misses its target by itself."""
     return next((result for result in results if result.result.verdict is Verdict.BROKEN), None)

@@ -15,7 +15,9 @@ from eventmark.experiments.load.alone import (
     hopeless,
     hopeless_section,
     measure_alone,
+    medians_s,
 )
+from eventmark.experiments.load.oversampling import Oversampled, oversampled
 from eventmark.experiments.load.search import PROBES_MAX, Answer, Capacity, Probe, find_capacity
 from eventmark.jobs.bottleneck import STORE_APPLICATION
 from eventmark.jobs.findings import Findings
@@ -67,7 +69,7 @@ class CapacityPlan:
     """How to search. ``load`` is what to generate, its rate the first to be tried.
 
     A probe lasts ``probe_s``; one that confirms ``confirm_s``, or longer where the rarest operation needs it,
-    at most ``confirm_max_s``.
+    at most ``confirm_max_s``. Operations that are rarer still are oversampled.
     """
 
     load: LoadPlan
@@ -76,10 +78,10 @@ class CapacityPlan:
     confirm_max_s: float
     probes_max: int = PROBES_MAX
 
-    def seconds(self, rate_per_s: float, *, confirming: bool) -> float:
+    def seconds(self, offered: Oversampled, *, confirming: bool) -> float:
         if not confirming:
             return self.probe_s
-        needed_s = SAMPLES_WANTED / (min(self.load.mix.shares.values()) * rate_per_s)
+        needed_s = SAMPLES_WANTED / (min(offered.whole.shares.values()) * offered.total_per_s)
         return min(max(self.confirm_s, needed_s), self.confirm_max_s)
 
 
@@ -88,9 +90,15 @@ class Probed:
     """A probe with everything that was seen of it."""
 
     probe: Probe
+    offered: Oversampled
     outcome: LoadOutcome
     operations: Mapping[str, OperationResult]
     evidence: Evidence
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """What was answered of the mix."""
+        return load_figures(self.outcome, self.offered.of_mix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +129,21 @@ class CapacitySearch(Experiment):
                 remedy="name one that has, or give targets with --targets",
             )
         with taken_workers(job.cluster, plan.load.worker_count) as executor:
-            prober = Prober(job, run.sample, plan, run, executor, on_pulse(run, self.watch), run.progress)
             arrivals = plan.load.arrivals
             assert arrivals is not None
             alone = measure_alone(run, plan.load, executor, plan.probe_s)
             if (never := hopeless(alone)) is not None:
                 return _no_capacity(alone, never, plan.load.through)
+            prober = Prober(
+                job,
+                run.sample,
+                plan,
+                run,
+                executor,
+                on_pulse(run, self.watch),
+                run.progress,
+                medians_s(alone),
+            )
             run.so_far = lambda: _findings(run, prober.so_far(), prober.probed)
             capacity = find_capacity(prober.ask, first_per_s=arrivals.rate_per_s, probes_max=plan.probes_max)
             run.progress(STAGE, 1, 1)
@@ -144,16 +161,19 @@ class Prober:
     executor: Executor
     pulse: OnPulse | None
     progress: Progress
+    alone_s: Mapping[str, float]
     probed: list[Probed] = field(default_factory=list)
 
     def ask(self, rate_per_s: float, confirming: bool) -> tuple[Answer, str]:
         self.progress(STAGE, len(self.probed), max(self.plan.probes_max, len(self.probed)) + 1)
-        seconds = self.plan.seconds(rate_per_s, confirming=confirming)
+        offered = oversampled(self.plan.load.mix, rate_per_s, self.alone_s)
+        seconds = self.plan.seconds(offered, confirming=confirming)
         longest_s = max((target.limit_ms for target in self.job.targets.values()), default=0.0) / 1e3
         deadline_s = self.plan.load.deadline_s
         load = replace(
             self.plan.load,
-            arrivals=Arrivals("poisson", rate_per_s),
+            mix=offered.whole,
+            arrivals=Arrivals("poisson", offered.total_per_s),
             seconds=seconds,
             deadline_s=deadline_s if confirming else min(deadline_s, max(DEADLINE_S, DEADLINE_TARGETS * longest_s)),
         )  # fmt: skip
@@ -165,7 +185,9 @@ class Prober:
         evidence = watch.evidence(outcome.call_times, application=STORE_APPLICATION)
         answer, reason = _answer_of(outcome, operations, self.job.targets, confirming=confirming)
         probe = Probe(rate_per_s=rate_per_s, confirming=confirming, answer=answer, reason=reason)
-        self.probed.append(Probed(probe=probe, outcome=outcome, operations=operations, evidence=evidence))
+        self.probed.append(
+            Probed(probe=probe, offered=offered, outcome=outcome, operations=operations, evidence=evidence)
+        )
         return answer, reason
 
     def so_far(self) -> Capacity:
@@ -280,7 +302,7 @@ def _figures(confirmed: Probed | None) -> dict[str, Figure]:
     """Nothing that was not confirmed."""
     if confirmed is None:
         return {}
-    return {f"capacity_{name}": figure for name, figure in load_figures(confirmed.outcome).items()}
+    return {f"capacity_{name}": figure for name, figure in confirmed.figures.items()}
 
 
 def _capacity_sentence(figures: Mapping[str, Figure], *, at_least: bool) -> str:
@@ -322,8 +344,13 @@ def _text(capacity: Capacity, confirmed: Probed | None) -> Iterator[str]:
         yield f"{sentence[0].upper()}{sentence[1:]}."
         yield (
             f"Confirmed for {confirmed.outcome.seconds:g} s at {confirmed.probe.rate_per_s:g} operations/s of the mix "
-            f"{confirmed.outcome.plan.mix}."
+            f"{confirmed.offered.mix}."
         )
+        if confirmed.offered.added_per_s:
+            yield (
+                f"Beside the mix, so that enough calls of rare operations were measured: {confirmed.offered}. They are "
+                "not counted in the rate."
+            )
     if capacity.beyond is not None:
         yield (
             f"The lowest rate that did not hold is {capacity.beyond.rate_per_s:g} operations/s: "
@@ -343,7 +370,8 @@ def _table(probes: tuple[Probe, ...], probed: list[Probed]) -> Table:
     rows: list[Row] = [
         [
             float(number), probe.rate_per_s, seen.outcome.seconds, "long" if probe.confirming else "short",
-            seen.outcome.achieved_per_s, _worst(seen.operations), str(probe.answer), probe.reason,
+            seen.figures["operations_per_s"].value if seen.figures else 0.0, _worst(seen.operations),
+            str(probe.answer), probe.reason,
         ]
         for number, (probe, seen) in enumerate(zip(probes, probed, strict=True), 1)
     ]  # fmt: skip
