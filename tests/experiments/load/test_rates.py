@@ -14,9 +14,17 @@ from eventmark.loadgen.plan import CLIENT
 from tests.loadgen.test_judge import PLAN, READ, TARGETS, records
 
 
-def answer(*, service_ms: float, lag_ms: float, through: str = PLAN.through) -> tuple[Answer, str]:
-    outcome = merged(replace(PLAN, through=through), [records(service_ms=service_ms, lag_ms=lag_ms)], 0.0)
-    return _answer_of(outcome, to_results(outcome, TARGETS), TARGETS, confirming=True)
+def answer(
+    *,
+    service_ms: float,
+    lag_ms: float,
+    through: str = PLAN.through,
+    confirming: bool = True,
+    calls: int = 4000,
+) -> tuple[Answer, str]:
+    part = records(calls, service_ms=service_ms, lag_ms=lag_ms)
+    outcome = merged(replace(PLAN, through=through), [part], 0.0)
+    return _answer_of(outcome, to_results(outcome, TARGETS), TARGETS, confirming=confirming)
 
 
 def test_the_generators_own_lag_is_not_held_against_the_store() -> None:
@@ -29,6 +37,13 @@ def test_a_slow_store_breaks_with_or_without_a_lag_of_the_generator(lag_ms: floa
     found, reason = answer(service_ms=6.0, lag_ms=lag_ms)
     assert found is Answer.BROKE
     assert reason.startswith(READ)
+
+
+def test_what_seems_to_hold_in_a_short_probe_has_to_be_shown_in_the_one_that_confirms() -> None:
+    few = {"service_ms": 4.0, "lag_ms": 0.05, "calls": 120}
+    assert answer(**few, confirming=False) == (Answer.HELD, "")
+    assert answer(**few, confirming=True)[0] is Answer.UNDECIDED
+    assert answer(service_ms=4.9, lag_ms=0.05, calls=120, confirming=False)[0] is not Answer.HELD
 
 
 def test_a_generator_too_late_to_offer_the_rate_states_nothing_of_the_store() -> None:
