@@ -96,7 +96,7 @@ def extents_of(ground: CommonGround) -> dict[Part, Sequence[Extent]]:
         Part.VERIFY: _verify(ground), Part.OPERATIONS: _operations(ground), Part.CLIFFS: _cliffs(ground),
         Part.LOAD: [_load(seconds) for seconds in (10.0, 30.0, 60.0)],
         Part.CAPACITY: [
-            _capacity(*effort) for effort in ((0.5, 2.0, 5.0, 8), (2.0, 15.0, 40.0, 12), (5.0, 30.0, 120.0, 16))
+            _capacity(*effort) for effort in ((0.5, 2.0, 5.0, 8), (2.0, 15.0, 40.0, 12), (5.0, 90.0, 120.0, 16))
         ],
         Part.SWEEP: [
             _sweep(SWEPT, 0.6), _sweep(SWEPT, 1.5), _sweep(SERVED, 1.5), _sweep(SERVED, 3.0),

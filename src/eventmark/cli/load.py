@@ -46,7 +46,7 @@ class _Lengths:
 
 _LENGTHS = {
     "quick": _Lengths(0.5, 1.5, 3.0, 4, 0.25, 1),
-    "standard": _Lengths(5.0, 30.0, 120.0, 16, 3.0, 6),
+    "standard": _Lengths(5.0, 90.0, 120.0, 16, 3.0, 6),
     "full": _Lengths(15.0, 120.0, 600.0, 20, 10.0, 6),
 }
 

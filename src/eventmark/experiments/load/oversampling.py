@@ -13,7 +13,7 @@ from eventmark.loadgen.mix import Mix
 from eventmark.loadgen.sections import APPENDED_EVENTS
 
 CALLS_LEAST_PER_S = 16.0
-"""Of each operation with a target: 480 in the shortest confirmation of 30 s."""
+"""Of each operation with a target: 1,440 in a confirmation of 90 s."""
 
 CORE_SHARE_MAX = 0.01
 """Of a core, by what a call takes alone: so much of each operation is added at most."""
