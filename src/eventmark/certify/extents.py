@@ -50,9 +50,6 @@ LEVEL_LEAST_S = 1.0
 LOADED_LEAST_S = 30.0
 """In less, the rarest operations of the mix have too few samples to be bounded."""
 
-SOAK_WARM_ROUNDS = 6
-"""A session's memory settles once it has the generic plan of each statement, which it makes at the sixth call."""
-
 VOLUME_S = {"quick": 12.0, "short": 130.0}
 """What one volume of a growing log takes to measure, by effort."""
 
@@ -258,8 +255,7 @@ def _soak(least_s: float) -> Extent:
     """It has what is left over."""
 
     def make(ground: CommonGround, rest_s: float) -> Experiment:
-        plan = _load_plan(ground, least_s + max(rest_s, 0.0), warm_rounds=SOAK_WARM_ROUNDS)
-        return Soak(load=plan, watch=ground.watch)
+        return Soak(load=_load_plan(ground, least_s + max(rest_s, 0.0)), watch=ground.watch)
 
     return Extent(seconds=least_s + 10 + PREPARE_S, profile="quick", make=make)
 

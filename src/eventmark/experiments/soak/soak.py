@@ -31,6 +31,9 @@ from eventmark.workload.arrivals import Arrivals
 
 EVENTS_PER_S = 1000.0
 HALF = 0.5
+WARM_ROUNDS = 6
+"""A session's memory settles once it has the generic plan of each statement, which it makes at the sixth call."""
+
 CAPACITY_FIGURE = "capacity_appended_events_per_s"
 
 
@@ -125,4 +128,6 @@ class Soak(Experiment):
         each = events_per_operation(mix)
         if not each:
             raise CannotRunError("the mix appends nothing", remedy="name one with appends, with --mix")
-        return replace(self.load, mix=mix, arrivals=Arrivals("poisson", self.events_per_s / each))
+        warm_rounds = max(self.load.warm_rounds, WARM_ROUNDS)
+        arrivals = Arrivals("poisson", self.events_per_s / each)
+        return replace(self.load, mix=mix, arrivals=arrivals, warm_rounds=warm_rounds)
