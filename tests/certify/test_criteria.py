@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from eventmark.certify.certification import NOT_IN_USE
-from eventmark.certify.criteria import QUESTIONS, Done, Part, criteria, verdict_of
+from eventmark.certify.criteria import EXAMINE, QUESTIONS, Done, Part, criteria, verdict_of
+from eventmark.jobs.bottleneck import to_try
+from eventmark.judgement.bottleneck import ADVICE
 from eventmark.judgement.symptoms import Limit
 from eventmark.results.files import read_result
-from eventmark.results.results import Criterion, RunResult, Verdict
+from eventmark.results.results import Criterion, RunResult, Section, Verdict
 from tests.certify.conftest import (
     BROKEN,
     INCONCLUSIVE,
@@ -147,6 +149,17 @@ def test_lost_events_say_why_and_what_to_do() -> None:
         "shop: Your consumers miss events: 3,475 of them. Cause: it reads by number."
     )
     assert one.remedy == "Read below the oldest transaction."
+
+
+@pytest.mark.parametrize("limit", list(Limit))
+def test_a_broken_operation_has_the_remedy_of_its_bottleneck_or_is_to_be_examined(limit: Limit) -> None:
+    limited = Section(name="bottleneck", title="Bottleneck", text=[to_try(limit)])
+    load = part_result(
+        "load", verdict=BROKEN, operations={"append_events[1]": operation(BROKEN)}, sections=[limited]
+    )
+    remedy = answered(done(load=load))["targets-under-load"].remedy
+    expected = EXAMINE if limit in (Limit.NONE, Limit.UNKNOWN) else "; ".join(ADVICE[limit]) + "."
+    assert remedy == expected
 
 
 def test_a_machine_that_is_not_fit_takes_nothing_from_what_no_clock_decides() -> None:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from eventmark.certify import figures
 from eventmark.experiments.soak.soak_report import MEMORY_OF, OVER_TIME
 from eventmark.jobs.bottleneck import SECTION_NAME as BOTTLENECK
-from eventmark.jobs.bottleneck import TO_TRY
+from eventmark.jobs.bottleneck import TO_TRY, to_try
 from eventmark.jobs.kernel import INTERRUPTED, UNFIT
 from eventmark.judgement.symptoms import Limit
 from eventmark.judgement.verdicts import judged, overall
@@ -213,10 +213,16 @@ def _operations(part: Part, result: RunResult, *, only: str = "") -> Iterator[Se
             )  # fmt: skip
 
 
+EXAMINE = "examine its plan with eventmark explain, or give it a target that it can meet, with --target"
+
+_OF_NO_LIMIT = {to_try(limit) for limit in (Limit.NONE, Limit.UNKNOWN)}
+
+
 def _remedies(result: RunResult) -> Mapping[Verdict, str]:
-    """Of an operation: what the bottleneck that was named asks for, where it is broken."""
+    """Of an operation: what the bottleneck asks for, where it is broken and a bottleneck was named."""
     lines = [text for section in result.sections if section.name == BOTTLENECK for text in section.text]
-    broken = next((text.removeprefix(TO_TRY) for text in lines if text.startswith(TO_TRY)), "")
+    tried = next((text for text in lines if text.startswith(TO_TRY)), "")
+    broken = EXAMINE if tried in _OF_NO_LIMIT else tried.removeprefix(TO_TRY)
     return {Verdict.MET: "", Verdict.BROKEN: broken, Verdict.INCONCLUSIVE: MORE_TIME}
 
 

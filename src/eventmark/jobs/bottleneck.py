@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eventmark.judgement.bottleneck import Bottleneck, find_bottleneck
+from eventmark.judgement.bottleneck import ADVICE, Bottleneck, find_bottleneck
 from eventmark.judgement.evidence import Evidence, StatementTime
 from eventmark.judgement.symptoms import Limit
 from eventmark.results.results import (
@@ -25,6 +25,11 @@ STORE_APPLICATION = "eventmark"
 """The application that stores' connections name themselves: not pgbench's, nor the instruments'."""
 
 STATEMENTS_SHOWN = 5
+
+
+def to_try(limit: Limit) -> str:
+    """The sentence about what helps where that is the limit."""
+    return TO_TRY + "; ".join(ADVICE[limit]) + "."
 
 
 def bottleneck_section(evidence: Evidence) -> Section:
@@ -54,7 +59,7 @@ def _text(bottleneck: Bottleneck) -> Iterator[str]:
         yield "Where the time went: " + ", ".join(
             f"{name} {share:.0%}" for name, share in bottleneck.budget.items() if share >= 0.005
         )
-    yield TO_TRY + "; ".join(bottleneck.advice) + "."
+    yield to_try(bottleneck.limit)
 
 
 def _unknown(bottleneck: Bottleneck) -> Finding:
