@@ -50,11 +50,10 @@ def test_an_answer_that_lay_here_came_before_it_was_read(connection: WireConnect
     connection.send(b"at once", [], [])
     sent_ns = now_ns()
     select.select([connection.fd], [], [])
-    came_before_ns = now_ns()
-    time.sleep(0.2)
+    time.sleep(0.5)
     read_ns = read_all(connection)
-    assert sent_ns - 5_000_000 < connection.arrived_ns <= came_before_ns + 5_000_000
-    assert read_ns - connection.arrived_ns >= 190_000_000
+    assert connection.arrived_ns > sent_ns - 50_000_000  # two clocks are compared
+    assert read_ns - connection.arrived_ns >= 250_000_000
 
 
 def test_an_answer_came_when_its_last_part_did(connection: WireConnection) -> None:
@@ -62,7 +61,7 @@ def test_an_answer_came_when_its_last_part_did(connection: WireConnection) -> No
     sent_ns = now_ns()
     time.sleep(0.8)  # both parts lie here
     read_all(connection)
-    assert connection.arrived_ns - sent_ns >= 290_000_000
+    assert connection.arrived_ns - sent_ns >= 250_000_000
 
 
 def test_what_came_for_another_question_is_forgotten(connection: WireConnection) -> None:
@@ -79,6 +78,17 @@ def test_nobody_writes_down_when_something_came_over_a_unix_socket() -> None:
         assert segment_arrivals(here.fileno()) is None
         there.sendall(b"x")
         assert here.recv(1) == b"x"  # the descriptor is as it was
+
+
+def test_a_kernel_without_the_option_is_as_a_system_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventmark.loadgen.wire.arrivals._TIMESTAMPS", 9_999)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = socket.create_connection(server.getsockname())
+        there, _ = server.accept()
+        with here, there:
+            assert segment_arrivals(here.fileno()) is None
+            there.sendall(b"x")
+            assert here.recv(1) == b"x"
 
 
 def test_of_every_call_on_the_wire_it_is_known_how_long_its_answer_lay_here(loaded: Loaded) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import socket
 import struct
 import sys
@@ -14,17 +15,16 @@ _TIMESTAMPS = 35
 
 _TIMESPEC = struct.Struct("@ll")
 
-_NOWHERE = [bytearray(1 << 24)]
-"""As many bytes as are passed over at most to find the last segment; nothing is ever written to them."""
+_NOWHERE = [mmap.mmap(-1, 1 << 24)]
+"""As many bytes as are passed over at most to find the last segment. Nothing is written to them: they take no memory."""
 
 
 class SegmentArrivals:
-    """Of the connection with this descriptor, which remains its owner's."""
+    """Of one connection. The socket's descriptor is its owner's, and stays open."""
 
-    def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=fd)
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
         self._look = socket.MSG_PEEK | socket.MSG_TRUNC | socket.MSG_DONTWAIT  # takes nothing, copies nothing
-        self._socket.setsockopt(socket.SOL_SOCKET, _TIMESTAMPS, 1)
 
     def last_ns(self) -> int:
         """When the last segment that was not read yet arrived, on ``now_ns``; 0 where there is none."""
@@ -45,8 +45,13 @@ class SegmentArrivals:
 
 
 def segment_arrivals(fd: int) -> SegmentArrivals | None:
-    """None where nobody writes them down: over a Unix socket, or on another system."""
-    with socket.socket(fileno=fd) as looked_at:
-        family = looked_at.family
-        looked_at.detach()
-    return SegmentArrivals(fd) if sys.platform == "linux" and family != socket.AF_UNIX else None
+    """None where nobody writes them down: over a Unix socket, or on a system that does not."""
+    connected = socket.socket(fileno=fd)
+    try:
+        if sys.platform == "linux" and connected.family != socket.AF_UNIX:
+            connected.setsockopt(socket.SOL_SOCKET, _TIMESTAMPS, 1)
+            return SegmentArrivals(connected)
+    except OSError:
+        pass  # a kernel that knows the option no more than other systems do
+    connected.detach()
+    return None
