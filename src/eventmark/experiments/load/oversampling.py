@@ -34,16 +34,21 @@ class Oversampled:
     @property
     def whole(self) -> Mix:
         """The mix with what is added."""
-        weights = {name: share * self.rate_per_s for name, share in self.mix.shares.items()}
         return Mix.of(
-            {name: weight + self.added_per_s.get(name, 0.0) for name, weight in weights.items()}, self.mix.own
+            {name: per_s + self.added_per_s.get(name, 0.0) for name, per_s in self._mix_per_s.items()},
+            self.mix.own,
         )
 
     @property
     def of_mix(self) -> dict[str, float]:
         """By operation, the share of its calls that the mix itself makes."""
-        weights = {name: share * self.rate_per_s for name, share in self.mix.shares.items()}
-        return {name: weight / (weight + self.added_per_s.get(name, 0.0)) for name, weight in weights.items()}
+        return {
+            name: per_s / (per_s + self.added_per_s.get(name, 0.0)) for name, per_s in self._mix_per_s.items()
+        }
+
+    @property
+    def _mix_per_s(self) -> dict[str, float]:
+        return {name: share * self.rate_per_s for name, share in self.mix.shares.items()}
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {per_s:.3g}/s" for name, per_s in self.added_per_s.items())
