@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from eventmark.errors import CannotRunError, UsageError
-from eventmark.experiments.soak.soak import CAPACITY_FIGURE, Soak, events_per_operation, half_of_capacity
+from eventmark.experiments.soak.soak import (
+    CAPACITY_FIGURE,
+    WARM_ROUNDS,
+    Soak,
+    events_per_operation,
+    half_of_capacity,
+)
 from eventmark.experiments.soak.soak_report import NEGLIGIBLE_MIB_PER_H, pause_cost, soak_section
 from eventmark.experiments.soak.soaked import SOAKED_LEAST_S, Soaked
 from eventmark.experiments.soak.upkeep import Autovacuum, Upkeep
@@ -36,6 +42,12 @@ MIX = (
 )
 HOUR_S = 3600.0
 SETTLING = 1  # a seed of noise that hides where the rise ends
+
+
+@pytest.mark.parametrize("rounds", [1, WARM_ROUNDS + 3])
+def test_sessions_have_their_generic_plans_before_their_memory_is_looked_at(rounds: int) -> None:
+    load = LoadPlan(mix=parse_mix(MIX), seconds=1.0, arrivals=Arrivals("poisson", 10.0), warm_rounds=rounds)
+    assert Soak(load=load)._plan(load.mix).warm_rounds == max(rounds, WARM_ROUNDS) > 5
 
 
 def load_of(mix: str = MIX, seconds: float = 5.0) -> LoadPlan:
