@@ -84,8 +84,8 @@ def generator_section(outcome: LoadOutcome) -> Section:
         text=[
             "Latency counts from when an operation was due. The generator's own delays are listed here; "
             + (
-                "on the wire they are known call by call, how late it was sent and how long its answer lay on the "
-                "machine, and an operation is judged without them."
+                "on the wire they are known for each call (how late it was sent, how long its answer lay on the "
+                "machine), and an operation is judged without them."
                 if outcome.plan.through == WIRE
                 else "through the client they are part of the latency."
             )
