@@ -16,7 +16,7 @@ _TIMESTAMPS = 35
 _TIMESPEC = struct.Struct("@ll")
 
 _NOWHERE = [mmap.mmap(-1, 1 << 24)]
-"""As many bytes as are passed over at most to find the last segment. Nothing is written to them: they take no memory."""
+"""As many bytes as are passed over at most to find the last segment. Nothing is written there: it takes no memory."""
 
 
 class SegmentArrivals:
