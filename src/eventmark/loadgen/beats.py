@@ -50,7 +50,7 @@ class Beats:
 
     def next(self, in_flight: int) -> Beat:
         recorder, kinds = self._recorder, range(self._recorder.kinds)
-        kind, outcome, due, started, ended, *_ = recorder.since(self._seen)
+        kind, outcome, due, started, ended, *_ = recorder.samples.columns(self._seen)
         self._seen += len(kind)
         counts = [np.bincount(kind[outcome == end], minlength=len(kinds)).tolist() for end in range(3)]
         latency_ms = ((ended - due) / 1e6).astype(np.float32)
@@ -79,7 +79,7 @@ def health_of(
         loop_lag_ms_p95=lag.quantile_ms(0.95),
         loop_lag_ms_p99=lag.p99_ms,
         loop_lag_ms_max=lag.max_ms,
-        pacing_ms=quantiles_ms(recorder.pacing_ns),
+        pacing_ms=quantiles_ms(recorder.pacing_ns.columns()[0]),
         gc_count=pauses.count,
         gc_total_ms=pauses.total_ns / 1e6,
         gc_max_ms=pauses.max_ns / 1e6,

@@ -1,8 +1,8 @@
-"""What a worker writes down about each operation: a few numbers, appended to arrays."""
+"""What a worker writes down about each operation: a few numbers, in memory that it took beforehand."""
 
 from __future__ import annotations
 
-from array import array
+import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,9 +26,7 @@ NOT_KNOWN = -1
 """How long an answer lay here before it was read, where nobody writes down when it came."""
 
 _FIELDS = 7  # kind, outcome, due_ns, started_ns, ended_ns, waited_ns, answer_lag_ns
-
-RECORD_BYTES = 8 * (_FIELDS + 1)
-"""What a worker keeps of each operation, in arrays: its fields, and how late the worker woke for it."""
+_ROWS_AT_ONCE = 8192
 
 DEADLINE = "deadline"
 WRONG_ANSWER = "wrong answer"
@@ -87,21 +85,48 @@ class WorkerRecords:
     companion: Any = None
 
 
+class Rows:
+    """Rows of ``width`` whole numbers, as bytes: no objects that the collector of garbage would have to look at.
+
+    The memory of ``expected`` rows is taken, and written to, at once; only more rows than that take more.
+    """
+
+    def __init__(self, width: int, expected: int = 0) -> None:
+        self._row = struct.Struct(f"={width}q")
+        self._width = width
+        self._bytes = bytearray((expected or _ROWS_AT_ONCE) * self._row.size)
+        self._end = 0
+
+    def __len__(self) -> int:
+        return self._end // self._row.size
+
+    def add(self, *row: int) -> None:
+        if self._end == len(self._bytes):
+            self._bytes += bytes(_ROWS_AT_ONCE * self._row.size)
+        self._row.pack_into(self._bytes, self._end, *row)
+        self._end += self._row.size
+
+    def columns(self, first: int = 0) -> NDArray[np.int64]:
+        """``width`` columns of the rows from the place ``first`` on; a copy."""
+        rows = np.frombuffer(self._bytes[first * self._row.size : self._end], np.int64)
+        return rows.reshape(-1, self._width).T
+
+
 @dataclass(slots=True)
 class Recorder:
-    """Appends to one array: no objects that the collector of garbage would have to look at."""
+    """What was offered, and how it ended. The memory of ``expected`` operations is taken beforehand."""
 
     kinds: int
-    samples: array[int] = field(
-        default_factory=lambda: array("q")
-    )  # one operation's fields after the other's
-    pacing_ns: array[int] = field(default_factory=lambda: array("q"))
+    expected: int = 0
+    samples: Rows = field(init=False)
+    pacing_ns: Rows = field(init=False)
     offered: list[int] = field(init=False)
     skipped: list[int] = field(init=False)
     failures: list[Counter[str]] = field(init=False)
     messages: list[dict[str, str]] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.samples, self.pacing_ns = Rows(_FIELDS, self.expected), Rows(1, self.expected)
         self.offered, self.skipped = [0] * self.kinds, [0] * self.kinds
         self.failures = [Counter() for _ in range(self.kinds)]
         self.messages = [{} for _ in range(self.kinds)]
@@ -110,11 +135,7 @@ class Recorder:
         self, kind: int, outcome: int, due_ns: int, started_ns: int, ended_ns: int, waited_ns: int,
         answer_lag_ns: int = NOT_KNOWN,
     ) -> None:  # fmt: skip
-        self.samples.extend((kind, outcome, due_ns, started_ns, ended_ns, waited_ns, answer_lag_ns))
-
-    def since(self, first: int) -> NDArray[np.int64]:
-        """The fields of all operations from the one at this place on, a row each."""
-        return np.frombuffer(self.samples[first * _FIELDS :], np.int64).reshape(-1, _FIELDS).T
+        self.samples.add(kind, outcome, due_ns, started_ns, ended_ns, waited_ns, answer_lag_ns)
 
     def fail(self, kind: int, name: str, message: str) -> None:
         """Count a failure by its class."""
@@ -125,7 +146,7 @@ class Recorder:
         self.messages[kind].setdefault(name, message)
 
     def records(self, start_ns: int, health: WorkerHealth) -> WorkerRecords:
-        kind, outcome, due, started, ended, waited, answer_lag = self.since(0)
+        kind, outcome, due, started, ended, waited, answer_lag = self.samples.columns()
         service = ended - started - waited
         is_known = np.all(answer_lag[outcome == SUCCEEDED] >= 0)
         return WorkerRecords(

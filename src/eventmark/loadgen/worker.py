@@ -105,15 +105,14 @@ class _Generator:
             for kind in range(len(self._operations)):
                 await asyncio.gather(*(self._call_once(kind) for _ in range(connections)))
         sweeper.cancel()
-        self._recorder = Recorder(len(self._operations))
 
     async def run(self, start_ns: int, link: WorkerLink) -> WorkerRecords:
         """Generate the load from ``start_ns`` on; return when the last operation has ended or was given up.
 
         It ends before its time when the parent says ``STOP``.
         """
-        recorder = self._recorder
         offers = self._offers(start_ns)
+        recorder = self._recorder
         await self._alarm.until(start_ns)
         beside = [asyncio.create_task(self._sweep()), asyncio.create_task(self._beat(start_ns, link))]
         began_s, cpu_began_s = time.monotonic(), time.process_time()
@@ -127,13 +126,17 @@ class _Generator:
         return recorder.records(start_ns, health_of(cpu_share, lag, pauses, recorder, start_ns))
 
     def _offers(self, start_ns: int) -> list[Callable[[], Coroutine[Any, Any, None]]]:
-        """What offers operations for the plan's time: one that lets them arrive, or each user."""
+        """What offers operations for the plan's time: one that lets them arrive, or each user. What was written
+        down until now is forgotten.
+        """
         plan = self._plan
         self._end_ns = start_ns + int(plan.seconds * 1e9)
         if plan.arrivals is None:
+            self._recorder = Recorder(len(self._operations))
             own = range(self._number, plan.users, plan.worker_count)
             return [partial(self._user, number, start_ns) for number in own]
         due_ns, kinds = plan.schedule(self._number)
+        self._recorder = Recorder(len(self._operations), len(due_ns))
         return [partial(self._arrive, (due_ns + start_ns).tolist(), kinds.tolist())]
 
     async def _until_stopped(
@@ -166,7 +169,7 @@ class _Generator:
             arguments = operation.draw()
             if now_ns() < due:
                 await self._alarm.until(due)
-                recorder.pacing_ns.append(now_ns() - due)
+                recorder.pacing_ns.add(now_ns() - due)
             else:
                 behind += 1
                 if behind % BURST == 0:
@@ -196,7 +199,7 @@ class _Generator:
                 return
             if now_ns() < due_ns:
                 await self._alarm.until(due_ns)
-                self._recorder.pacing_ns.append(now_ns() - due_ns)
+                self._recorder.pacing_ns.add(now_ns() - due_ns)
             await self._in_task(kind, arguments, due_ns)
             ready_ns = now_ns()
 

@@ -9,10 +9,8 @@ from msgspec.structs import replace
 
 from eventmark.experiments.soak.pauses import PauseCost, cost_of_pauses, met_pause
 from eventmark.experiments.soak.soaked import SOAKED_LEAST_S, Soaked, thinned
-from eventmark.experiments.soak.upkeep import MIB
 from eventmark.judgement.verdicts import worst
 from eventmark.loadgen.outcome import LoadOutcome, OperationLoad
-from eventmark.loadgen.records import RECORD_BYTES
 from eventmark.results.results import (
     Chart,
     Figure,
@@ -81,9 +79,8 @@ def _memory(soaked: Soaked) -> Iterator[Finding]:
         ("client", f"{MEMORY_OF}the workers"),
         ("server", f"{MEMORY_OF}the server's processes"),
     ):
-        negligible = _negligible(soaked, side)
         trend = soaked.memory(side)
-        expected = f"rises by less than {negligible:.3g} MiB an hour"
+        expected = f"rises by less than {NEGLIGIBLE_MIB_PER_H:g} MiB an hour"
         if trend is None:
             seen = soaked.private_mib(side)
             yield Finding(
@@ -92,18 +89,12 @@ def _memory(soaked: Soaked) -> Iterator[Finding]:
                 remedy=f"soak for longer than {SOAKED_LEAST_S:g} s; an hour tells" if seen else "",
             )  # fmt: skip
             continue
-        verdict = soaked.memory_verdict(side, negligible / _S_PER_H)
+        verdict = soaked.memory_verdict(side, NEGLIGIBLE_MIB_PER_H / _S_PER_H)
         yield Finding(
             name=who, verdict=verdict, expected=expected, observed=_per_hour(trend),
             remedy="" if verdict is Verdict.MET
             else "soak for longer" if verdict is Verdict.INCONCLUSIVE else "see what is kept, with --profiler memory",
         )  # fmt: skip
-
-
-def _negligible(soaked: Soaked, side: str) -> float:
-    """MiB an hour. The workers write down every operation, and that is no leak of the store's."""
-    records = soaked.outcome.offered / soaked.outcome.seconds * RECORD_BYTES * _S_PER_H / MIB
-    return NEGLIGIBLE_MIB_PER_H + (records if side == "client" else 0.0)
 
 
 def _per_hour(trend: Slope) -> str:
@@ -157,7 +148,7 @@ def _memory_table(soaked: Soaked) -> Table:
         points, trend = soaked.private_mib(side), soaked.memory(side)
         per_h = [getattr(trend, part) * _S_PER_H if trend else None for part in ("slope", "low", "high")]
         rows.append([
-            who, points[0][1] if points else None, points[-1][1] if points else None, *per_h, _negligible(soaked, side),
+            who, points[0][1] if points else None, points[-1][1] if points else None, *per_h, NEGLIGIBLE_MIB_PER_H,
         ])  # fmt: skip
     return Table(
         title="Private memory",
@@ -165,7 +156,7 @@ def _memory_table(soaked: Soaked) -> Table:
             "whose", "at first|MiB", "at last|MiB", "slope|MiB/h", "from|MiB/h", "to|MiB/h", "negligible below|MiB/h",
         ),
         rows=rows,
-        note="Theil-Sen slope once memory has settled. The workers' bound allows for what they write down themselves.",
+        note="Theil-Sen slope once memory has settled. What the workers write down takes no more of it.",
     )  # fmt: skip
 
 

@@ -102,9 +102,9 @@ class WireGenerator:
                 while self._in_flight:
                     self.turn(self.lag.due_ns)
 
-    def begin_measuring(self) -> None:
-        """Forget what was written down until now."""
-        self.recorder = Recorder(len(self._operations))
+    def begin_measuring(self, expected: int) -> None:
+        """Forget what was written down until now, and take the memory for so many calls."""
+        self.recorder = Recorder(len(self._operations), expected)
         self.lag = Lateness()
         self.lag.begin()
 
@@ -174,7 +174,7 @@ class WireGenerator:
                 await self.rest(listen)
             if now >= due:
                 if has_slept:
-                    self.recorder.pacing_ns.append(now - due)
+                    self.recorder.pacing_ns.add(now - due)
                     has_slept = False
                 self.begin(kinds[number], due)
                 self._dispatch()

@@ -81,7 +81,7 @@ async def _run(task: WorkerTask, generator: WireGenerator, start_ns: int, link: 
         due_ns, kinds = (due + start_ns).tolist(), drawn.tolist()
     while now_ns() < start_ns:
         generator.turn(start_ns)
-    generator.begin_measuring()
+    generator.begin_measuring(expected=len(due_ns))
     parent = _Parent(task.number, generator, link, start_ns)
     began_s, cpu_began_s = time.monotonic(), time.process_time()
     with GcPauses() as pauses:
@@ -147,7 +147,7 @@ class Users:
                 await generator.rest(listen)
             while self._waiting and self._waiting[0][0] <= now:
                 due_ns, user = heapq.heappop(self._waiting)
-                generator.recorder.pacing_ns.append(now - due_ns)
+                generator.recorder.pacing_ns.add(now - due_ns)
                 generator.begin(self._kind(user), due_ns, user)
             for _ in range(
                 len(self._at_once)
