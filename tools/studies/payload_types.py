@@ -44,14 +44,14 @@ class Choice:
 
     type: str
     target: int = 0
+    schema: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schema", self.schema or f"{self.type}_{self.target}")
 
     @property
     def name(self) -> str:
         return f"{self.type}, {self.target}" if self.target else self.type
-
-    @property
-    def schema(self) -> str:
-        return f"{self.type}_{self.target}"
 
 
 CHOICES = (
@@ -171,23 +171,28 @@ class Statements:
         """The median of each operation in one round."""
         numbers = range(number * READS, (number + 1) * READS)
         found = {
-            "load_aggregate[1000]": [await _ms(self._load.fetch, self.load_arguments(n)) for n in numbers],
-            "stream_events[1000]": [await _ms(self._stream.fetch, self.stream_arguments(n)) for n in numbers],
+            "load_aggregate[1000]": [
+                await milliseconds(self._load.fetch, self.load_arguments(n)) for n in numbers
+            ],
+            "stream_events[1000]": [
+                await milliseconds(self._stream.fetch, self.stream_arguments(n)) for n in numbers
+            ],
         }
         for count, calls in APPENDS.items():
-            found[f"append_events[{count}]"] = [
-                await _ms(self._append.fetch, self.append_arguments(count)) for _ in range(calls)
-            ]
+            found[f"append_events[{count}]"] = [await self.append_ms(count) for _ in range(calls)]
         return {name: median(values) for name, values in found.items()}
 
-    async def wal_bytes(self) -> int:
-        """WAL of an event in appends of 100."""
+    async def append_ms(self, count: int) -> float:
+        return await milliseconds(self._append.fetch, self.append_arguments(count))
+
+    async def wal_bytes(self, count: int, calls: int = 1) -> int:
+        """WAL of an event in appends of ``count``."""
         place = "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
         before = await self._connection.fetchval(place)
-        for _ in range(20):
-            await self._append.fetch(*self.append_arguments(100))
+        for _ in range(calls):
+            await self._append.fetch(*self.append_arguments(count))
         after = await self._connection.fetchval(place)
-        return round(float(after - before) / 2000)
+        return round(float(after - before) / (count * calls))
 
     async def planned(self) -> dict[str, Any]:
         """By EXPLAIN: what execution and serialization take of the server's time, and pages looked at."""
@@ -213,7 +218,7 @@ class Statements:
         }
 
 
-async def _ms(fetch: Callable[..., Awaitable[object]], arguments: tuple[Any, ...]) -> float:
+async def milliseconds(fetch: Callable[..., Awaitable[object]], arguments: tuple[Any, ...]) -> float:
     began = time.perf_counter_ns()
     await fetch(*arguments)
     return (time.perf_counter_ns() - began) / 1e6
@@ -235,7 +240,7 @@ async def measure(dsn: str) -> dict[str, Any]:
             timed = await one.timed_ms(number)
             if number >= 0:
                 rounds[one.choice.name].append(timed)
-    wal = {one.choice.name: await one.wal_bytes() for one in prepared}
+    wal = {one.choice.name: await one.wal_bytes(100, calls=20) for one in prepared}
     return {
         choice.name: {
             "bytes_of_an_event": sizes[choice.name], "wal_bytes_of_an_appended_event": wal[choice.name],

@@ -70,18 +70,20 @@ async def change_payload_type(connection: asyncpg.Connection[Any], schema: str, 
                 f"lock table {quoted}.eventmark_store, {events}, {snapshots} in access exclusive mode"
             )
             await refuse_clients(connection, "change the type")
-            if await stored_payload_type(connection, schema) == payload:
+            before = await stored_payload_type(connection, schema)
+            if before == payload:
                 return False
             if marker.row_level_security:
                 await drop_tenant_functions(connection, schema, marker.ordering)
             await _convert(connection, events, snapshots, payload)
             if marker.row_level_security:
                 await create_tenant_functions(connection, schema, marker.ordering)
-            if marker.digest:
-                indexes = ORDERINGS[marker.ordering].indexes_path.read_text()
-                await connection.execute(
-                    f"update {quoted}.eventmark_store set digest = $1", schema_digest(script, indexes)
-                )
+            indexes = ORDERINGS[marker.ordering].indexes_path.read_text()
+            # what other files made stays of other files
+            await connection.execute(
+                f"update {quoted}.eventmark_store set digest = $1 where digest = $2",
+                schema_digest(script, indexes), schema_digest(schema_script(before), indexes),
+            )  # fmt: skip
     except asyncpg.LockNotAvailableError as error:
         raise CannotRunError(
             f"a transaction has held the tables of schema {schema!r} for more than {LOCK_TIMEOUT}",
