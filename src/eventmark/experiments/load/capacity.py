@@ -55,8 +55,8 @@ UNANSWERED_SHARE_MAX = 0.02
 UNDER_WAY_S = 0.1
 """What came within the last moments of a probe may still be under way at its end."""
 
-SAMPLES_WANTED = 250
-"""Of the rarest operation when a rate is confirmed: what bounds its p95 though its calls depend on each other."""
+SAMPLES_WANTED = 120
+"""Of the rarest operation when a rate is confirmed: 72 that do not depend on each other bound its p95."""
 
 DEADLINE_S = 2.0
 """In a short probe: what takes so long has missed its target long before. At least ``DEADLINE_TARGETS`` times it."""

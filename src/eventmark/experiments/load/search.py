@@ -1,7 +1,8 @@
 """The search for the highest rate that holds: bracket by doubling, bisect, confirm. Knows no load.
 
-What it is told of each probe is noisy, and a probe is short. So its answer counts only when a longer one at
-the same rate confirms it; where none does, there is no answer.
+What it is told of each probe is noisy, and a probe is short. So a rate that did not hold is asked again when all below
+it is known: a bad moment is over by then. And what held counts only when a longer probe at the same rate confirms it;
+where none does, there is no answer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from enum import StrEnum
 
 PRECISION = 0.1
 PROBES_MAX = 16
-CONFIRMATIONS_MAX = 5
+CONFIRMATIONS_MAX = 4
+CONFIRMATIONS_HIGHER_MAX = 3
+"""Where a rate is confirmed already, so many long probes in all: a higher one is worth no more time."""
+
+FALL = 1.25
+"""What is not confirmed is lowered by so much, then by its square, and so on."""
+
 RATE_MIN_PER_S = 1.0
 RATE_MAX_PER_S = 1_000_000.0
 _DIGITS = 3
@@ -47,9 +54,10 @@ class Capacity:
 
     @property
     def beyond(self) -> Probe | None:
-        """The probe at the lowest rate that did not hold, None where every one did."""
+        """The probe at the lowest rate that did not hold, above any that was confirmed; None where every one did."""
+        least = 0.0 if self.confirmed is None else self.confirmed.rate_per_s
         return min(
-            (probe for probe in self.probes if probe.answer is not Answer.HELD),
+            (probe for probe in self.probes if probe.answer is not Answer.HELD and probe.rate_per_s > least),
             key=lambda probe: probe.rate_per_s,
             default=None,
         )
@@ -101,11 +109,14 @@ def find_capacity(
     """The highest rate that holds, within ``precision`` of one that does not.
 
     At most ``probes_max`` short probes and ``confirmations_max`` long ones. A rate that is not confirmed is
-    lowered by ``precision``, and by more each time, until one is; then what lies between is halved.
+    lowered by ``FALL``, and by more each time, until one is; then what lies between is halved.
     """
     search = _Search(ask, rate_max_per_s)
     search.bracket(rounded(first_per_s), probes_max)
     search.bisect(precision, probes_max)
+    while (held := search.bound_that_holds_now(probes_max)) is not None:
+        search.bracket(rounded(2 * held), probes_max)
+        search.bisect(precision, probes_max)
     search.confirm(precision, confirmations_max)
     return Capacity(probes=tuple(search.probes))
 
@@ -149,10 +160,20 @@ class _Search:
                 return
             self._probe(middle)
 
+    def bound_that_holds_now(self, probes_max: int) -> float | None:
+        """Ask the lowest rate that did not hold once more; None where it does not hold again."""
+        if self.low is None or self.high is None or len(self.probes) >= probes_max:
+            return None
+        bound, self.high = self.high, None
+        self._probe(bound.rate_per_s)
+        return bound.rate_per_s if self.high is None else None
+
     def confirm(self, precision: float, confirmations_max: int) -> None:
         """Confirm the highest rate by long probes. One that is not confirmed is a bound like any other."""
-        rate, confirmed, fall = self.low, None, 1 + precision
-        for _ in range(confirmations_max):
+        rate, confirmed, fall = self.low, None, FALL
+        for number in range(confirmations_max):
+            if confirmed is not None and number >= CONFIRMATIONS_HIGHER_MAX:
+                break
             if rate is None or rate < RATE_MIN_PER_S:
                 break
             if self._asked(rate, confirming=True).answer is Answer.HELD:
