@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import replace
 
 from rich.console import Console
@@ -43,20 +44,45 @@ def test_nothing_is_shown_when_the_load_is_over() -> None:
     assert shown(view).strip() == ""
 
 
-def test_pulses_go_nowhere_where_nobody_watches() -> None:
+def test_where_nobody_watches_pulses_are_no_lines_of_their_own_and_no_thread_stays() -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    threads = threading.active_count()
     with live_view(console) as (progress, watch):
         progress("generate", 1, 2)
         watch(PULSE, {})
-    assert "operations/s" not in console.file.getvalue()  # type: ignore[attr-defined]
+        assert threading.active_count() == threads + 1
+    assert threading.active_count() == threads
+    assert len(console.file.getvalue().splitlines()) == 1  # type: ignore[attr-defined]
 
 
 def test_where_nobody_watches_a_stage_is_a_line_and_a_long_one_states_how_much_longer_it_takes() -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
-    told = [(0.0, "load", 0), (5.0, "load", 10), (40.0, "load", 50), (60.0, "load", 75), (81.0, "audit", 0)]
+    told = [(0.0, "load", 0), (5.0, "load", 10), (40.0, "load", 50), (49.0, "load", 75), (81.0, "audit", 0)]
     times = iter(at_s for at_s, _, _ in told)
     lines = StageLines(console, clock=lambda: next(times))
     for _, stage, done in told:
         lines(stage, done, 100)
     said = [line.partition(" ")[2] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
-    assert said == ["seed events", "seed events 50%, about 40 s left", "audit the corpus"]
+    assert said == ["seed events", "seed events 50%, 1 events/s, about 40 s left", "audit the corpus"]
+
+
+def test_a_stage_that_reports_nothing_for_long_is_a_line_every_ten_seconds() -> None:
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    times = iter([100.0, 105.0, 110.0, 121.0, 129.0, 131.0, 180.0, 185.0, 199.0])
+    lines = StageLines(console, clock=lambda: next(times))
+    lines("capacity", 0, 4)
+    lines.tick()  # 5 s
+    lines.tick()  # 10 s
+    lines("capacity", 1, 4)  # 21 s
+    lines.watch(PULSE, {})
+    lines.tick()  # 8 s later
+    lines.tick()
+    lines.tick()  # by 80 s it was to be done
+    lines("capacity", 4, 4)
+    lines.tick()
+    written = [line.partition(" ")[2] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    label = "search the capacity"
+    assert written == [
+        label, f"{label}, for 10 s now", f"{label} 25%, about 63 s left",
+        f"{label} 25%, 480 operations/s, about 53 s left", f"{label} 25%, 480 operations/s, about 4 s left",
+    ]  # fmt: skip

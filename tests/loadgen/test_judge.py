@@ -9,9 +9,10 @@ import pytest
 
 from eventmark.loadgen.judge import to_results
 from eventmark.loadgen.mix import Mix
-from eventmark.loadgen.outcome import LoadOutcome, OperationLoad, merged
-from eventmark.loadgen.plan import CLIENT, LoadPlan
+from eventmark.loadgen.outcome import LATE_MS_MAX, LoadOutcome, OperationLoad, merged
+from eventmark.loadgen.plan import CLIENT, WIRE, LoadPlan
 from eventmark.loadgen.records import CONFLICTED, FAILED, SUCCEEDED, WorkerHealth, WorkerRecords
+from eventmark.loadgen.sections import generator_section
 from eventmark.results.results import Verdict
 from eventmark.results.targets import Target
 from eventmark.workload.arrivals import Arrivals
@@ -221,3 +222,21 @@ def test_throughput_counts_what_was_answered_within_the_time() -> None:
     assert one.completed_within(10.0) == pytest.approx(0.9 * one.succeeded, rel=0.02)
     assert outcome.achieved_per_s < 0.93 * outcome.offered_per_s
     assert outcome.unanswered == outcome.offered - round(outcome.achieved_per_s * 10)
+
+
+@pytest.mark.parametrize(
+    ("through", "late_ms", "verdict"),
+    [
+        (WIRE, 3.0, Verdict.MET),
+        (WIRE, LATE_MS_MAX + 1, Verdict.INCONCLUSIVE),
+        (CLIENT, 0.5, Verdict.MET),
+        (CLIENT, 3.0, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_waking_late_is_a_complaint_where_it_is_part_of_the_latency_or_makes_bursts(
+    through: str, late_ms: float, verdict: Verdict
+) -> None:
+    health = replace(HEALTHY, pacing_ms=HEALTHY.pacing_ms | {"p99": late_ms})
+    outcome = merged(replace(PLAN, through=through), [records(health=health)], 0.0)
+    pacing = next(one for one in generator_section(outcome).findings if one.name == "pacing")
+    assert pacing.verdict is verdict, pacing.observed

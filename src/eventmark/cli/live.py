@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from eventmark.cli.progress import StageLines, make_bars, reporter
+from eventmark.cli.progress import make_bars, reporter, stage_lines
 from eventmark.loadgen.generator import Pulse, Watcher
 from eventmark.seeding import Progress as Report
 
@@ -20,11 +20,12 @@ WAITS_SHOWN = 4
 
 @contextmanager
 def live_view(console: Console) -> Iterator[tuple[Report, Watcher]]:
-    """Callbacks for progress and for pulses. Where nobody watches, pulses are shown nowhere."""
-    view = PulseView()
+    """Callbacks for progress and for pulses. Where nobody watches, both are lines now and then."""
     if not console.is_terminal:
-        yield StageLines(console), view
+        with stage_lines(console) as lines:
+            yield lines, lines.watch
         return
+    view = PulseView()
     bars = make_bars(console)
     with Live(Group(bars, view), console=console, refresh_per_second=4):
         yield reporter(bars), view
