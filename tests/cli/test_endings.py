@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, Any
 
 import asyncpg
 import psutil
@@ -27,12 +28,14 @@ COMMAND = [sys.executable, "-m", "eventmark.cli.main"]
 DEADLINE_S = 60.0
 
 
-def started(*arguments: str, at: Path, **settings: str) -> subprocess.Popen[str]:
-    """In a session of its own, heeding interrupts: a test run in the background ignores them."""
+def started(
+    *arguments: str, at: Path, keyboard: Any = signal.default_int_handler, **settings: str
+) -> subprocess.Popen[str]:
+    """In a session of its own. It heeds interrupts, which a test run in the background ignores, unless told."""
     return subprocess.Popen(
         [*COMMAND, *arguments], cwd=at, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True, env=os.environ | settings,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, keyboard),
     )  # fmt: skip
 
 
@@ -141,6 +144,32 @@ def test_an_interrupted_run_of_a_temporary_server_leaves_nothing(
     assert directories and not any(directory.exists() for directory in directories)
     assert not any(child.is_running() for child in clusters)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_load_in_the_background_that_is_told_to_end_keeps_what_it_measured(
+    database: str, tmp_path: Path
+) -> None:
+    load = ["load", "--events", "2k", "--mix", "read_snapshot=1", "--rate", "50", "--seconds", "3600"]
+    process = started(*load, "--server", database, "--out", "kept", at=tmp_path, keyboard=signal.SIG_IGN)
+    assert process.stderr is not None
+    before = list(iter_until(process.stderr, "generate load"))
+    time.sleep(2)
+    whole_group(process)  # which a background shell's programs ignore
+    time.sleep(0.5)
+    assert process.poll() is None, before
+    process.terminate()
+    heard = "".join(before) + end(process)
+    assert process.returncode == CANNOT_RUN, heard
+    assert "Traceback" not in heard
+    assert (tmp_path / "kept" / "result.json").exists()
+
+
+def iter_until(lines: IO[str], wanted: str) -> Iterator[str]:
+    """The lines up to the first with ``wanted``."""
+    for line in lines:
+        yield line
+        if wanted in line:
+            return
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["stores"]])

@@ -89,6 +89,16 @@ async def test_a_column_of_another_type_is_refused(observer: Connection, cleared
         await PostgresEventStore.connect(cleared_dsn)
 
 
+async def test_a_store_that_other_files_made_is_no_store_of_todays_after_its_type_was_changed(
+    observer: Connection,
+) -> None:
+    await install_schema(observer, SCHEMA, payload="jsonb")
+    await observer.execute(f"update {SCHEMA}.eventmark_store set digest = 'of other indexes'")
+    assert await change_payload_type(observer, SCHEMA, "json")
+    marker = await read_marker(observer, SCHEMA)
+    assert marker is not None and marker.digest == "of other indexes"
+
+
 @BOTH_WAYS
 async def test_a_store_changes_its_type_and_keeps_everything_else(
     observer: Connection, cleared_dsn: str, before: str, after: str

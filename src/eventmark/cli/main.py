@@ -86,7 +86,7 @@ VERBS = tuple(verb.partition(":")[2] for verbs in _VERBS.values() for verb in ve
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program's entry point."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_as_by_the_keyboard()
     sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -152,16 +152,22 @@ def _unforeseen(error: Exception) -> int:
     return EventmarkError.exit_code
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End as by Ctrl-C, and by the same way: a running event loop cancels what it does.
+def end_as_by_the_keyboard() -> None:
+    """Let SIGTERM do what Ctrl-C does, and by the same way: a running event loop cancels what it does.
 
-    Raised here, an exception could come up in the middle of a driver's callback, which is C and not made for it.
+    Raised by its handler, an exception could come up in the middle of a driver's callback, which is C and not made for
+    it. A background shell lets programs ignore the keyboard: that stays, and event loops have their way all the same.
     """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
     by_keyboard = signal.getsignal(signal.SIGINT)
-    if callable(by_keyboard):
-        by_keyboard(signal.SIGINT, frame)
-    else:  # a background shell lets programs ignore the keyboard
-        raise KeyboardInterrupt
+    assert callable(by_keyboard)  # Python's own, or that of the event loop which is running
+    by_keyboard(signal.SIGINT, frame)
 
 
 if __name__ == "__main__":

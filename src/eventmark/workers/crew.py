@@ -186,6 +186,8 @@ class Crew(Generic[R]):
                     self._ready.add(hello.worker)
                     if len(self._ready) == len(self._tasks):
                         self._all_ready.set()
+        except asyncio.CancelledError:
+            pass  # as the loop ends; Python 3.11 prints a traceback for a stream whose reader was cancelled
         finally:
             self._open.discard(writer)
             writer.close()
