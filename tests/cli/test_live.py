@@ -68,7 +68,7 @@ def test_where_nobody_watches_a_stage_is_a_line_and_a_long_one_states_how_much_l
 
 def test_a_stage_that_reports_nothing_for_long_is_a_line_every_ten_seconds() -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
-    times = iter([100.0, 105.0, 110.0, 121.0, 129.0, 131.0, 180.0, 185.0, 199.0])
+    times = iter([100.0, 105.0, 110.0, 121.0, 129.0, 131.0, 180.0, 201.0, 205.0, 299.0])
     lines = StageLines(console, clock=lambda: next(times))
     lines("capacity", 0, 4)
     lines.tick()  # 5 s
@@ -78,6 +78,8 @@ def test_a_stage_that_reports_nothing_for_long_is_a_line_every_ten_seconds() -> 
     lines.tick()  # 8 s later
     lines.tick()
     lines.tick()  # by 80 s it was to be done
+    lines.watch(replace(PULSE, at_s=10.2, in_flight=0), {})
+    lines.tick()  # overdue by 17 s
     lines("capacity", 4, 4)
     lines.tick()
     written = [line.partition(" ")[2] for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
@@ -85,4 +87,5 @@ def test_a_stage_that_reports_nothing_for_long_is_a_line_every_ten_seconds() -> 
     assert written == [
         label, f"{label}, for 10 s now", f"{label} 25%, about 63 s left",
         f"{label} 25%, 480 operations/s, about 53 s left", f"{label} 25%, 480 operations/s, about 4 s left",
+        f"{label} 25%, for 101 s now",
     ]  # fmt: skip

@@ -38,8 +38,7 @@ class PulseView:
         self._shown: RenderableType = Text()
 
     def __call__(self, pulse: Pulse, waits: Mapping[str, float]) -> None:
-        over = pulse.at_s >= pulse.seconds and not pulse.in_flight
-        self._shown = Text() if over else Group(_headline(pulse), _operations(pulse), _waits(waits))
+        self._shown = Text() if pulse.is_last else Group(_headline(pulse), _operations(pulse), _waits(waits))
 
     def __rich__(self) -> RenderableType:
         return self._shown

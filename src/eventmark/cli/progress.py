@@ -115,7 +115,7 @@ class StageLines:
 
     def watch(self, pulse: Pulse, waits: Mapping[str, float]) -> None:
         """The rate of the load that is under way."""
-        self._pulse = pulse
+        self._pulse = None if pulse.is_last else pulse
 
     def tick(self) -> None:
         """To be called now and then."""

@@ -56,6 +56,10 @@ class Pulse:
     schedule_lag_ms: float  # p99 of the worker that is furthest behind
     cpu_share: float  # of a core, the busiest worker
 
+    @property
+    def is_last(self) -> bool:
+        return self.at_s >= self.seconds and not self.in_flight
+
 
 OnPulse = Callable[[Pulse], None]
 

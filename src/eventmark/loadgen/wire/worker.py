@@ -17,7 +17,7 @@ from eventmark.instruments.clock import GcPauses, now_ns
 from eventmark.loadgen.beats import BEAT_S, Beats, health_of
 from eventmark.loadgen.operations import mix_operations
 from eventmark.loadgen.plan import LoadPlan
-from eventmark.loadgen.records import WorkerRecords
+from eventmark.loadgen.records import Recorder, WorkerRecords
 from eventmark.loadgen.task import WorkerTask
 from eventmark.loadgen.wire.connection import conninfo_of
 from eventmark.loadgen.wire.generator import Listen, WireGenerator
@@ -79,9 +79,10 @@ async def _run(task: WorkerTask, generator: WireGenerator, start_ns: int, link: 
     if plan.arrivals is not None:
         due, drawn = plan.schedule(task.number)
         due_ns, kinds = (due + start_ns).tolist(), drawn.tolist()
+    recorder = Recorder(generator.recorder.kinds, len(due_ns))
     while now_ns() < start_ns:
         generator.turn(start_ns)
-    generator.begin_measuring(expected=len(due_ns))
+    generator.begin_measuring(recorder)
     parent = _Parent(task.number, generator, link, start_ns)
     began_s, cpu_began_s = time.monotonic(), time.process_time()
     with GcPauses() as pauses:
