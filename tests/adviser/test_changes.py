@@ -95,7 +95,7 @@ def test_of_two_indexes_that_stand_in_for_each_other_one_stays(copies_of: MakeCo
         )
     rewrite(
         own / "indexes.sql",
-        ("create index events_recorded_at on {schema}.events (recorded_at);",
+        ("create index events_recorded_at on {schema}.events (recorded_at) include (written_by, position);",
          "create index events_at on {schema}.events (recorded_at);\n\n"
          "create index events_at_and_type on {schema}.events (recorded_at, type);"),
     )  # fmt: skip
@@ -111,7 +111,7 @@ def test_an_index_that_lacks_is_found_from_the_plans_and_one_too_many_but_for_wh
 ) -> None:
     rewrite(
         own / "indexes.sql",
-        ("create index events_recorded_at on {schema}.events (recorded_at);",
+        ("create index events_recorded_at on {schema}.events (recorded_at) include (written_by, position);",
          "create index events_type on {schema}.events (type);\n\n"
          "create index events_others on {schema}.events (type, version);"),
     )  # fmt: skip
