@@ -87,5 +87,5 @@ def test_a_stage_that_reports_nothing_for_long_is_a_line_every_ten_seconds() -> 
     assert written == [
         label, f"{label}, for 10 s now", f"{label} 25%, about 63 s left",
         f"{label} 25%, 480 operations/s, about 53 s left", f"{label} 25%, 480 operations/s, about 4 s left",
-        f"{label} 25%, for 101 s now",
+        f"{label} 25%, for 101 s now", f"{label}: done 94 s ago",
     ]  # fmt: skip

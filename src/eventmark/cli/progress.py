@@ -32,6 +32,7 @@ _LABELS = {
     "analyze": "gather statistics",
     "vacuum": "vacuum",
     "age": "age the corpus",
+    "restore": "restore the corpus",
     "audit": "audit the corpus",
     "psql copy": "baseline by psql \\copy",
     "measure": "measure operations",
@@ -123,12 +124,15 @@ class StageLines:
             self._tell_if_it_is_time(self._clock())
 
     def _tell_if_it_is_time(self, now_s: float) -> None:
-        if now_s - self._told_s >= LINE_EVERY_S and self._done < self._total:
+        if self._stage and now_s - self._told_s >= LINE_EVERY_S:
             self._tell(now_s, ", ".join(self._parts(now_s)))
 
     def _parts(self, now_s: float) -> Iterator[str]:
         """Whatever is known: of a stage that has not come far, only for how long it has been under way."""
         label, lasted_s = _LABELS.get(self._stage, self._stage), self._reached_s - self._began_s
+        if self._done >= self._total:
+            yield f"{label}: done {now_s - self._reached_s:.0f} s ago"
+            return
         yield f"{label} {self._done / self._total:.0%}" if self._done else label
         if self._stage == SEED_STAGE and self._done:
             yield f"{self._done / lasted_s:,.0f} events/s"

@@ -133,10 +133,12 @@ async def _fill(job: Job, progress: Progress) -> SeedReport:
         progress=progress,
     )  # fmt: skip
     if seeded.reused:
+        progress("restore", 0, 1)
         await rejuvenate(job.server.dsn, job.definition, job.schema)
         await remove_appended(job.server.dsn, job.definition, job.schema, job.corpus.events)
         if job.server.directory is not None:  # just started by us, with nothing in its cache
             await warm(job.server, (job.schema,))
+        progress("restore", 1, 1)
     if job.aged:
         await age(job.server.dsn, job.definition, job.schema, job.corpus, progress)
     return seeded
