@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 
 from eventmark.adviser.candidate import ALIKE_RATIO_MAX
+from eventmark.experiments.soak.soak_report import NEGLIGIBLE_MIB_PER_H
 from eventmark.results.files import read_result
 from eventmark.results.results import RunResult
 from tools.docs.words import ROOT
@@ -120,7 +121,7 @@ def capacity() -> list[float]:
 
 def soak() -> list[float]:
     before, after, *ratio = cells("soak", "Latency over time", "append_events[1]", 2, 3, 6, 7, 8)
-    return [*figure("soak", "server_memory_slope"), before, after, *ratio]
+    return [*figure("soak", "server_memory_slope"), NEGLIGIBLE_MIB_PER_H, before, after, *ratio]
 
 
 def isolation() -> list[float]:
