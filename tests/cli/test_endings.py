@@ -146,10 +146,10 @@ def test_an_interrupted_run_of_a_temporary_server_leaves_nothing(
     assert not any(tmp_path.iterdir())
 
 
-def test_a_load_in_the_background_that_is_told_to_end_keeps_what_it_measured(
+def test_a_load_in_the_background_keeps_what_it_measured_when_it_is_terminated(
     database: str, tmp_path: Path
 ) -> None:
-    load = ["load", "--events", "2k", "--mix", "read_snapshot=1", "--rate", "50", "--seconds", "3600"]
+    load = ["load", "--events", "2k", "--mix", "create_head_token=1", "--rate", "50", "--seconds", "3600"]
     process = started(*load, "--server", database, "--out", "kept", at=tmp_path, keyboard=signal.SIG_IGN)
     assert process.stderr is not None
     before = list(iter_until(process.stderr, "generate load"))
