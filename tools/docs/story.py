@@ -97,7 +97,7 @@ STORY: dict[str, tuple[Line, ...]] = {
             Evidence("soak-*", f"figures appended_events_per_s {SUSTAINED_EVENTS_PER_S}"),
             *_operations("append_events*", files="soak-*"),
         )),
-        Line("The highest rate within every target", "capacity", (Evidence("capacity-postgresql-*"),)),
+        Line("The highest rate within every target", "capacity", (Evidence("capacity-*"),)),
         Line("Memory and garbage collection in long runs", "soak", (Evidence("soak-*", "findings *memory*"),)),
         Line("The pool, locks and deadlocks under stress", "stress", (Evidence("stress-*"),)),
     ),
