@@ -21,6 +21,7 @@ from eventmark.results.results import (
     Verdict,
 )
 from eventmark.results.targets import Target
+from eventmark.stats.steadiness import Drift
 
 MET, BROKEN, INCONCLUSIVE = Verdict.MET, Verdict.BROKEN, Verdict.INCONCLUSIVE
 TARGET = Target("p95", 10.0)
@@ -85,16 +86,37 @@ def test_busy_client_excuses_what_is_slow_and_not_what_is_quick(
 def test_unsteady_operation_is_judged_only_far_from_the_limit(
     low: float, high: float | None, expected: Verdict
 ) -> None:
-    verdict, reason = judge(low, high, steady=False)
+    verdict, reason = judge(low, high, drift=Drift.EITHER)
     assert verdict is expected
     assert "still drifting after warm-up" in reason
     assert ("far from the target" in reason) is (verdict is not INCONCLUSIVE)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "drift", "expected"),
+    [
+        (7.0, 9.0, Drift.FASTER, MET),  # by now it is better than what was measured
+        (7.0, 9.0, Drift.SLOWER, INCONCLUSIVE),
+        (6.0, 7.4, Drift.SLOWER, MET),
+        (11.0, 14.0, Drift.SLOWER, BROKEN),  # by now it is worse
+        (11.0, 14.0, Drift.FASTER, INCONCLUSIVE),
+        (12.6, 14.0, Drift.FASTER, BROKEN),
+        (9.0, 11.0, Drift.FASTER, INCONCLUSIVE),
+        (9.0, 11.0, Drift.SLOWER, INCONCLUSIVE),
+    ],
+)
+def test_a_drift_takes_away_only_the_verdict_that_it_moves_away_from(
+    low: float, high: float, drift: Drift, expected: Verdict
+) -> None:
+    verdict, reason = judge(low, high, drift=drift)
+    assert verdict is expected
+    assert f"became {'slower' if drift is Drift.SLOWER else 'faster'} while it was measured" in reason
+
+
 def test_failed_operation_breaks_every_target() -> None:
     for target, samples in ((TARGET, 997), (None, 997), (TARGET, 0)):
         verdict, reason = judge(
-            1.0, 2.0, failed=3, target=target, samples=samples, client_bottleneck="busy", steady=False
+            1.0, 2.0, failed=3, target=target, samples=samples, client_bottleneck="busy", drift=Drift.EITHER
         )
         assert verdict is BROKEN and reason == "3 operations failed"
 
@@ -108,13 +130,15 @@ def test_nothing_to_judge_by_is_inconclusive() -> None:
 bounds_ms = st.floats(0.1, 100)
 
 
-@given(bounds_ms, bounds_ms, st.booleans(), st.sampled_from(["", "busy"]))
+@given(
+    bounds_ms, bounds_ms, st.sampled_from([Drift.NONE, *Drift, Drift.EITHER]), st.sampled_from(["", "busy"])
+)
 def test_weaker_evidence_never_turns_one_verdict_into_its_opposite(
-    one: float, other: float, steady: bool, bottleneck: str
+    one: float, other: float, drift: Drift, bottleneck: str
 ) -> None:
     low, high = min(one, other), max(one, other)
     plain, _ = judge(low, high)
-    weaker, _ = judge(low, high, steady=steady, client_bottleneck=bottleneck)
+    weaker, _ = judge(low, high, drift=drift, client_bottleneck=bottleneck)
     assert weaker in (plain, INCONCLUSIVE)
 
 

@@ -213,6 +213,15 @@ def test_latency_that_rises_all_the_time_never_became_steady() -> None:
     results = to_results(merged(PLAN, [replace(part, service_ns=rising)], 0.0), TARGETS)
     assert not results[APPEND].forks[0].steady
     assert results[APPEND].verdict is Verdict.INCONCLUSIVE
+    assert "became slower while it was measured" in results[APPEND].reason
+
+
+def test_a_load_that_settles_while_it_is_measured_keeps_its_met() -> None:
+    part = records(service_ms=7.0)
+    settling = (part.service_ns * np.linspace(1.1, 0.8, len(part.kind))).astype(np.int64)
+    append = to_results(merged(PLAN, [replace(part, service_ns=settling)], 0.0), TARGETS)[APPEND]
+    assert append.verdict is Verdict.MET and "became faster while it was measured" in append.reason
+    assert (append.interval_ms["p95"].high or 0.0) > 7.5  # within a quarter of the target
 
 
 def test_throughput_counts_what_was_answered_within_the_time() -> None:

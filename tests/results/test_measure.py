@@ -18,7 +18,7 @@ from eventmark.results.results import Latency, LatencyInterval, Verdict
 from eventmark.results.targets import Target, read_targets, targets_from
 from eventmark.stats.histogram import LatencyHistogram
 from eventmark.stats.quantiles import intervals_of, latency_of, quantile_interval
-from eventmark.stats.steadiness import WarmUp, is_steady
+from eventmark.stats.steadiness import Drift, WarmUp, is_steady
 
 MS = 1_000_000
 
@@ -125,10 +125,10 @@ def _judge(low: float, high: float | None, **how: object) -> Verdict:
         (1, 2, {"failed": 1}, Verdict.BROKEN),
         (20, 30, {"client_bottleneck": "one core full"}, Verdict.INCONCLUSIVE),
         (1, 2, {"client_bottleneck": "one core full"}, Verdict.MET),
-        (8, 9, {"steady": False}, Verdict.INCONCLUSIVE),
-        (1, 2, {"steady": False}, Verdict.MET),
-        (11, 12, {"steady": False}, Verdict.INCONCLUSIVE),
-        (20, 30, {"steady": False}, Verdict.BROKEN),
+        (8, 9, {"drift": Drift.EITHER}, Verdict.INCONCLUSIVE),
+        (1, 2, {"drift": Drift.EITHER}, Verdict.MET),
+        (11, 12, {"drift": Drift.EITHER}, Verdict.INCONCLUSIVE),
+        (20, 30, {"drift": Drift.EITHER}, Verdict.BROKEN),
     ],
 )
 def test_the_interval_decides(

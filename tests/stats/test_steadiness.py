@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from eventmark.stats.steadiness import WarmUp, is_steady
+from eventmark.stats.steadiness import Drift, WarmUp, drift_of, is_steady
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,42 @@ def test_warm_up_steady_at_the_last_moment_is_not_exhausted() -> None:
     for _ in range(5):
         warm_up.add(2.0)
     assert warm_up.steady and not warm_up.exhausted
+
+
+def windows(*medians_ms: float, samples: int = 400, spread: float = 0.3) -> list[np.ndarray]:
+    random = np.random.default_rng(5)
+    return [(median * 1e6 * random.lognormal(0, spread, samples)).astype(np.int64) for median in medians_ms]
+
+
+@pytest.mark.parametrize(
+    ("medians_ms", "drift"),
+    [
+        ((2.0, 2.0, 2.0, 2.0, 2.0), Drift.NONE),
+        ((2.0, 2.0, 2.0, 2.0, 2.6), Drift.SLOWER),
+        ((1.6, 2.0, 2.0, 2.0, 2.0), Drift.SLOWER),  # what was measured first is no longer so
+        ((2.6, 2.0, 2.0, 2.0, 2.0), Drift.FASTER),
+        ((2.0, 2.0, 3.0, 2.0, 2.0), Drift.FASTER),  # a slow stretch that is over: the store was only made to look slower
+        ((2.0, 2.0, 1.4, 2.0, 2.0), Drift.SLOWER),
+        ((1.4, 2.6, 2.0, 2.0, 2.0), Drift.EITHER),
+        ((1.0, 1.2, 1.4, 1.6, 1.8), Drift.SLOWER),
+    ],
+)  # fmt: skip
+def test_a_drift_is_of_the_end_against_what_was_before(medians_ms: tuple[float, ...], drift: Drift) -> None:
+    assert drift_of(windows(*medians_ms), np.random.default_rng(1)) is drift
+
+
+def test_a_rise_at_every_step_counts_though_no_two_windows_differ_by_much() -> None:
+    rising = [np.full(400, int(level * 1e6)) for level in (2.00, 2.02, 2.04, 2.06, 2.08)]
+    assert drift_of(rising, np.random.default_rng(1)) is Drift.SLOWER
+    assert drift_of(rising[::-1], np.random.default_rng(1)) is Drift.FASTER
+    flat = [np.full(400, int(level * 1e6)) for level in (2.00, 2.001, 2.002, 2.003, 2.004)]
+    assert drift_of(flat, np.random.default_rng(1)) is Drift.NONE
+
+
+def test_medians_of_few_samples_differ_by_chance_and_that_is_no_drift() -> None:
+    random = np.random.default_rng(6)
+    seen = [
+        drift_of([(2e6 * random.lognormal(0, 0.5, 100)).astype(np.int64) for _ in range(5)], random)
+        for _ in range(200)
+    ]
+    assert np.mean([drift is not Drift.NONE for drift in seen]) < 0.1

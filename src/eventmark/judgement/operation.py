@@ -19,6 +19,7 @@ from eventmark.results.targets import Target
 from eventmark.stats.dependence import Samples
 from eventmark.stats.histogram import LatencyHistogram
 from eventmark.stats.quantiles import intervals_of, latency_of
+from eventmark.stats.steadiness import Drift
 
 CORE_FULL = 0.9
 """Of one core, in one process: from here on what waits, waits for the process itself."""
@@ -34,7 +35,7 @@ def judged_operation(
     client: ClientHealth,
     failed: int = 0,
     failure: str = "",
-    steady: bool = True,
+    drift: Drift = Drift.NONE,
     verdict: tuple[Verdict, str] | None = None,
     forks: Sequence[Fork] | None = None,
     cache: CacheState | None = None,
@@ -53,7 +54,7 @@ def judged_operation(
     latency = latency_of(samples) if series else None
     intervals = intervals_of(series, random) if series else {}
     decided, reason = verdict or judge_latency(
-        latency, intervals, target, failed=failed, samples=len(samples), steady=steady,
+        latency, intervals, target, failed=failed, samples=len(samples), drift=drift,
         client_bottleneck=client.reason if client.bottleneck else "",
     )  # fmt: skip
     if verdict and decided is Verdict.BROKEN and client.bottleneck and not failed:
@@ -72,7 +73,9 @@ def judged_operation(
         throughput_per_s=throughput_per_s,
         failed=failed,
         histogram=histogram.encode(),
-        forks=list(forks) if forks is not None else [fork_of(samples, steady=steady) for samples in series],
+        forks=list(forks)
+        if forks is not None
+        else [fork_of(samples, steady=not drift) for samples in series],
         client=client,
         cache=cache,
         floors=list(floors),

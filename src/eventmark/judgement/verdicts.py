@@ -14,10 +14,16 @@ from eventmark.results.results import (
 )
 from eventmark.results.targets import QUANTILES, Target
 from eventmark.stats.ranks import least_samples
+from eventmark.stats.steadiness import Drift
 
 UNDECIDED = "undecided: "
 """Before each reason that is INCONCLUSIVE, where others are BROKEN."""
 
+_DRIFTS = {
+    Drift.EITHER: "still drifting after warm-up",
+    Drift.SLOWER: "became slower while it was measured",
+    Drift.FASTER: "became faster while it was measured",
+}
 NEAR_LIMIT = 0.25  # within this of the target, a measurement that never became steady decides nothing
 
 NO_TARGET = "there is no target"
@@ -55,7 +61,7 @@ def judge_latency(
     *,
     failed: int = 0,
     client_bottleneck: str = "",
-    steady: bool = True,
+    drift: Drift = Drift.NONE,
     samples: int | None = None,
 ) -> tuple[Verdict, str]:
     """The verdict on one operation, and why.
@@ -65,8 +71,9 @@ def judge_latency(
 
     - A client that was the bottleneck (``client_bottleneck`` says how) can only have made the store look
       slower: MET stands, BROKEN does not.
-    - An operation that never became steady may still be moving. Its verdict stands where the interval is
-      further from the target than 25% of it, more than drifts unnoticed from one iteration to the next.
+    - An operation that never became steady may still be moving (``drift``): one that became slower is not MET,
+      one that became faster is not BROKEN. Its verdict stands where the interval is further from the target
+      than 25% of it, more than drifts unnoticed from one iteration to the next.
     - ``samples``, where given, is how many there were: a lower bound that is only the smallest of too few
       proves nothing.
     """
@@ -81,8 +88,8 @@ def judge_latency(
     if interval is None:
         return Verdict.INCONCLUSIVE, f"{target.quantile} was not measured"
     verdict, why = _by_interval(interval, target, samples)
-    if not steady:
-        verdict, why = _unsteady(verdict, why, interval, target)
+    if drift:
+        verdict, why = _drifting(verdict, why, interval, target, drift)
     if client_bottleneck:
         why.append(f"the client was the bottleneck ({client_bottleneck})")
         verdict = Verdict.INCONCLUSIVE if verdict is Verdict.BROKEN else verdict
@@ -104,18 +111,21 @@ def _by_interval(interval: LatencyInterval, target: Target, samples: int | None)
     return Verdict.INCONCLUSIVE, ["the interval holds the target"]
 
 
-def _unsteady(
-    verdict: Verdict, why: list[str], interval: LatencyInterval, target: Target
+def _drifting(
+    verdict: Verdict, why: list[str], interval: LatencyInterval, target: Target, drift: Drift
 ) -> tuple[Verdict, list[str]]:
-    near_met = interval.high is not None and interval.high > (1 - NEAR_LIMIT) * target.limit_ms
-    near_broken = interval.low < (1 + NEAR_LIMIT) * target.limit_ms
-    if (verdict is Verdict.MET and near_met) or (verdict is Verdict.BROKEN and near_broken):
+    """A drift takes away only the verdict that it moves away from, and only near the target."""
+    towards = {Verdict.MET: Drift.SLOWER, Verdict.BROKEN: Drift.FASTER}.get(verdict, Drift.NONE)
+    near = (
+        interval.low < (1 + NEAR_LIMIT) * target.limit_ms
+        if verdict is Verdict.BROKEN
+        else interval.high is not None and interval.high > (1 - NEAR_LIMIT) * target.limit_ms
+    )
+    if drift & towards and near:
         return Verdict.INCONCLUSIVE, [
-            *why,
-            f"still drifting after warm-up, within {NEAR_LIMIT:.0%} of the target: run longer, or on a quiet machine",
-        ]
-    far = "" if verdict is Verdict.INCONCLUSIVE else ", but far from the target"
-    return verdict, [*why, f"still drifting after warm-up{far}"]
+            *why, f"{_DRIFTS[drift]}, within {NEAR_LIMIT:.0%} of the target: run longer, or on a quiet machine"
+        ]  # fmt: skip
+    return verdict, [*why, f"{_DRIFTS[drift]}{', but far from the target' if drift & towards else ''}"]
 
 
 def _seen(latency: Latency, interval: LatencyInterval, target: Target) -> str:

@@ -12,7 +12,7 @@ from eventmark.loadgen.records import DEADLINE
 from eventmark.results.results import ClientHealth, OperationResult, Verdict
 from eventmark.results.targets import QUANTILES, Target
 from eventmark.stats.ranks import NS_PER_MS, nearest_rank
-from eventmark.stats.steadiness import WINDOW, is_steady
+from eventmark.stats.steadiness import WINDOW, Drift, drift_of
 
 WINDOW_SAMPLES_MIN = 100
 """With fewer, the medians of windows differ by chance."""
@@ -84,7 +84,7 @@ def _result(
         ),
         failed=load.failed,
         failure=failure,
-        steady=_is_steady(outcome, load),
+        drift=_drift(outcome, load, random),
         verdict=_skipped(outcome, load, limit) or _unjudged(load, target, too_late),
         stretches=[(outcome.started_s, outcome.started_s + outcome.seconds)],
     )
@@ -105,17 +105,17 @@ def _unjudged(load: OperationLoad, target: Target | None, too_late: str) -> tupl
     return (Verdict.INCONCLUSIVE, too_late) if too_late and target and not load.failed else None
 
 
-def _is_steady(outcome: LoadOutcome, load: OperationLoad) -> bool:
-    """Whether the medians of the load's fifths agree; a load whose rate changes is not asked, nor a small one."""
+def _drift(outcome: LoadOutcome, load: OperationLoad, random: np.random.Generator) -> Drift:
+    """Of the load's last fifth against those before; a load whose rate changes is not asked, nor a small one."""
     arrivals = outcome.plan.arrivals
     if arrivals is not None and not arrivals.is_steady:
-        return True
+        return Drift.NONE
     windows = np.minimum((load.at_s / outcome.seconds * WINDOW).astype(np.int64), WINDOW - 1)
     if load.succeeded == 0 or np.bincount(windows, minlength=WINDOW).min() < WINDOW_SAMPLES_MIN:
-        return True
-    return is_steady(
-        [float(np.median(load.latency_ns[windows == number])) / NS_PER_MS for number in range(WINDOW)]
-    )
+        return Drift.NONE
+    by_time = np.argsort(load.at_s, kind="stable")
+    windows, latency_ns = windows[by_time], load.latency_ns[by_time]
+    return drift_of([latency_ns[windows == number] for number in range(WINDOW)], random)
 
 
 def _quantile_ms(samples_ns: np.ndarray, target: Target) -> float:

@@ -29,6 +29,7 @@ from eventmark.seeding import CorpusSample, Progress, no_progress
 from eventmark.server import Server, StatementStatistics, statements_snapshot
 from eventmark.server.loop import ask, connection_to, on_loop
 from eventmark.stats.quantiles import latency_of
+from eventmark.stats.steadiness import Drift
 from eventmark.stores import StoreDefinition, open_store
 from eventmark.workers import call, worker_processes
 
@@ -221,7 +222,7 @@ def operation_result(
         client=client_of_forks(name, forks),
         failed=sum(fork.failed for fork in forks),
         failure=next((fork.failure for fork in forks if fork.failure), ""),
-        steady=all(fork.steady for fork in forks),
+        drift=Drift.NONE if all(fork.steady for fork in forks) else Drift.EITHER,
         forks=[
             fork_of(fork.samples_ns, warmup_iterations=fork.warmup_iterations, steady=fork.steady)
             for fork in forks

@@ -1,10 +1,15 @@
-"""Warm-up: measured until the medians of successive iterations stay within a band and show no trend."""
+"""Steadiness: of a warm-up, by the medians of its iterations; of a measurement, which way it still drifted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Flag, auto
 
 import numpy as np
+
+from eventmark.stats.dependence import Samples
+from eventmark.stats.quantiles import quantile_interval
+from eventmark.stats.ranks import NS_PER_MS
 
 WINDOW = 5
 TOLERANCE = 0.10
@@ -25,9 +30,47 @@ def is_steady(medians_ms: Sequence[float], *, window: int = WINDOW, tolerance: f
     # Asked for what has to hold: a median that is not a number compares as false and is not steady.
     if not (centre > 0 and np.max(np.abs(last - centre)) <= tolerance * centre):
         return False
-    steps = np.diff(last)
-    monotone = bool(np.all(steps > 0) or np.all(steps < 0))
-    return not (monotone and abs(last[-1] - last[0]) > TREND_NEGLIGIBLE * centre)
+    return not _trend(last)
+
+
+class Drift(Flag):
+    """Which way a measurement was still moving; both where that is not known."""
+
+    NONE = 0
+    SLOWER = auto()
+    FASTER = auto()
+    EITHER = SLOWER | FASTER
+
+
+def drift_of(
+    windows_ns: Sequence[Samples], random: np.random.Generator, *, tolerance: float = TOLERANCE
+) -> Drift:
+    """How the last of a measurement's windows compares with those before; nanoseconds, each in the order of time.
+
+    A window differs from the last one where their medians are more than ``tolerance`` apart and the 95% intervals of
+    both medians are disjoint: of few samples, medians differ by chance. A rise or fall at every step counts too, as
+    in ``is_steady``. Raises ``ValueError`` for a window without samples.
+    """
+    medians_ms = np.array([np.median(window) for window in windows_ns]) / NS_PER_MS
+    drift = _trend(medians_ms)
+    last_ms = float(medians_ms[-1])
+    for window, median_ms in zip(windows_ns[:-1], medians_ms[:-1], strict=True):
+        if abs(median_ms - last_ms) <= tolerance * min(median_ms, last_ms):
+            continue
+        before, after = (quantile_interval([one], 0.5, random=random) for one in (window, windows_ns[-1]))
+        if before.high is not None and before.high < after.low:
+            drift |= Drift.SLOWER
+        if after.high is not None and after.high < before.low:
+            drift |= Drift.FASTER
+    return drift
+
+
+def _trend(medians_ms: np.ndarray) -> Drift:
+    """A rise or fall at every step, by more than is negligible in all."""
+    steps = np.diff(medians_ms)
+    if abs(medians_ms[-1] - medians_ms[0]) <= TREND_NEGLIGIBLE * float(np.median(medians_ms)):
+        return Drift.NONE
+    return Drift.SLOWER if np.all(steps > 0) else Drift.FASTER if np.all(steps < 0) else Drift.NONE
 
 
 class WarmUp:
