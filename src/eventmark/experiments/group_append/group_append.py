@@ -1,4 +1,4 @@
-"""Group append under many callers and pgbench's single appends by 32 clients, in turns."""
+"""Group append under many callers, pgbench's single appends by 32 clients and COPY of such events, in turns."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import gc
 import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count, islice
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import uuid4
 
+import asyncpg
 import numpy as np
 
 from eventmark.domain import NewEvent, StreamId
@@ -36,7 +37,7 @@ from eventmark.results.results import (
 from eventmark.results.targets import Target
 from eventmark.server import Server
 from eventmark.server.loop import ask, on_loop
-from eventmark.stats.ratios import mean_ratio
+from eventmark.stats.ratios import Ratio, mean_ratio
 from eventmark.stores import drop_scratch, make_scratch_schema, scratch_name
 from eventmark.workers import call, worker_processes
 from eventmark.workload import example_payloads
@@ -54,6 +55,12 @@ TARGETS = {callers: Target(quantile="p95", limit_ms=10.0) for callers in (1, 64)
 TIMES_WANTED = {64: 2.0, 256: 3.0}
 """By callers: how many times the single appends of pgbench's clients."""
 
+COPY_ROWS = 10_000
+COPY_COLUMNS = (
+    "sequence_number", "expected_version", "timestamp_utc", "event_id", "tenant_id", "stream_id", "aggregate_type",
+    "aggregate_id", "event_type", "payload_type", "payload_revision", "payload", "metadata",
+)  # fmt: skip
+
 ALONE_TIMES_MAX = 1.1
 """How many times as long as a direct append one in a group of one may take."""
 
@@ -69,12 +76,24 @@ _ARGUMENTS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How many callers append, and whether in groups."""
+
+    callers: int
+    grouped: bool
+
+    @property
+    def name(self) -> str:
+        how = " in groups" if self.grouped else ", direct"
+        return f"append_events[1], {self.callers} caller{'s' * (self.callers > 1)}{how}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Task:
     dsn: str
     schema: str
-    callers: int
-    grouped: bool
+    kind: _Kind
     seconds: float
     seed: int
 
@@ -94,29 +113,17 @@ class _Round:
         return len(self.samples_ns) / self.seconds
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """How many callers append, and whether in groups."""
-
-    callers: int
-    grouped: bool
-
-    @property
-    def name(self) -> str:
-        how = " in groups" if self.grouped else ", direct"
-        return f"append_events[1], {self.callers} caller{'s' * (self.callers > 1)}{how}"
-
-
 DIRECT = _Kind(1, grouped=False)
 KINDS = (DIRECT, *(_Kind(callers, grouped=True) for callers in CALLERS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grouped:
-    """What was measured: rounds of each kind, and pgbench's appends/s right before each round."""
+    """What was measured: rounds of each kind; pgbench's appends/s right before each round, and COPY's rows/s."""
 
     rounds: dict[_Kind, list[_Round]]
     pgbench: list[float]
+    copy: list[float]
 
     def operations(self) -> dict[str, OperationResult]:
         """By name, with pgbench's median rate as the floor."""
@@ -131,14 +138,15 @@ class Grouped:
             text=[
                 "Callers of one process append one event each, every one to a new stream. Right before "
                 f"each round, {RATE_CLIENTS} clients of pgbench run the same statement, each append a commit of its "
-                f"own. Rates are held against pgbench's of the same round, {len(self.pgbench)} rounds."
+                f"own. Rates are held against pgbench's of the same round, {len(self.pgbench)} rounds.",
+                f"COPY of such events into the same table, {COPY_ROWS:,} to a commit, is what a server can take of one "
+                f"client: {self._against_copy()}.",
             ],
         )  # fmt: skip
 
     def _throughput(self, callers: int) -> Finding:
         wanted = TIMES_WANTED[callers]
-        rounds = self.rounds[_Kind(callers, grouped=True)]
-        ratio = mean_ratio([turn.rate / floor for turn, floor in zip(rounds, self.pgbench, strict=True)])
+        ratio = self._ratio(_Kind(callers, grouped=True), self.pgbench)
         verdict = Verdict.MET if ratio.low >= wanted else Verdict.INCONCLUSIVE
         if ratio.high < wanted:
             verdict = Verdict.BROKEN
@@ -146,6 +154,15 @@ class Grouped:
             name=f"throughput of {callers} callers", verdict=verdict,
             observed=f"{ratio} pgbench's single appends", expected=f"{wanted:g} × or more", timed=True,
         )  # fmt: skip
+
+    def _against_copy(self) -> str:
+        crowds = [kind for kind in self.rounds if kind.callers > 1]
+        return ", ".join(
+            f"{kind.callers} callers reach {self._ratio(kind, self.copy)} its rate" for kind in crowds
+        )
+
+    def _ratio(self, kind: _Kind, floor: Sequence[float]) -> Ratio:
+        return mean_ratio([turn.rate / rate for turn, rate in zip(self.rounds[kind], floor, strict=True)])
 
     def _alone(self) -> Finding:
         grouped, direct = self.rounds[_Kind(1, grouped=True)], self.rounds[DIRECT]
@@ -164,7 +181,8 @@ class Grouped:
         )  # fmt: skip
 
     def _operation(self, kind: _Kind) -> OperationResult:
-        rounds, floor_rate = self.rounds[kind], float(np.median(self.pgbench))
+        rounds = self.rounds[kind]
+        floor_rate, copy_rate = float(np.median(self.pgbench)), float(np.median(self.copy))
         target = TARGETS.get(kind.callers)
         decided = None
         if target is None:
@@ -183,7 +201,11 @@ class Grouped:
                 Floor(
                     tool=f"pgbench, {RATE_CLIENTS} clients", statistic="single appends", value=round(floor_rate, 1),
                     unit="appends/s", ratio=round(floor_rate / rate, 4), statement="rate",
-                )
+                ),
+                Floor(
+                    tool=f"COPY, {COPY_ROWS:,} rows to a commit", statistic="rows", value=round(copy_rate, 1),
+                    unit="rows/s", ratio=round(copy_rate / rate, 4), statement="rate",
+                ),
             ],
         )  # fmt: skip
 
@@ -230,30 +252,29 @@ def measure_group_append(
     """
     measured: dict[_Kind, list[_Round]] = {kind: [] for kind in KINDS}
     pgbench: list[float] = []
+    copy: list[float] = []
     on_loop(make_scratch_schema(server.dsn, schema))
     try:
         for number in range(rounds):
             pgbench.append(_pgbench_rate(server, schema, seconds, seed + number))
+            task = _Task(dsn=server.dsn, schema=schema, kind=DIRECT, seconds=seconds, seed=seed + number)
             for kind, turns in measured.items():
-                task = _Task(
-                    dsn=server.dsn, schema=schema, callers=kind.callers, grouped=kind.grouped, seconds=seconds,
-                    seed=seed + number,
-                )  # fmt: skip
                 with worker_processes(1, fresh=True) as executor:
-                    turns.append(call(executor, _run_callers, task))
-            keep(
-                Grouped(rounds={kind: list(turns) for kind, turns in measured.items()}, pgbench=list(pgbench))
-            )
+                    turns.append(call(executor, _run_callers, replace(task, kind=kind)))
+            with worker_processes(1, fresh=True) as executor:
+                copy.append(call(executor, _copy, task))
+            rounds_by_kind = {kind: list(turns) for kind, turns in measured.items()}
+            keep(Grouped(rounds=rounds_by_kind, pgbench=list(pgbench), copy=list(copy)))
     finally:
         ask(server.dsn, drop_scratch, schema)
-    return Grouped(rounds=measured, pgbench=pgbench)
+    return Grouped(rounds=measured, pgbench=pgbench, copy=copy)
 
 
 async def _run_callers(task: _Task) -> _Round:
     """Warm up for a quarter of the time, then measure. Appends are made beforehand, as a caller has them."""
     store = await PostgresEventStore.connect(task.dsn, schema=task.schema, pool_max=3, notify=False)
     async with store, GroupAppender(store) as appender:
-        append = appender.append_events if task.grouped else store.append_events
+        append = appender.append_events if task.kind.grouped else store.append_events
         samples: list[int] = []
         source = _appends(task.seed)
         stock: list[tuple[StreamId, NewEvent]] = []
@@ -267,7 +288,7 @@ async def _run_callers(task: _Task) -> _Round:
 
         async def run(seconds: float) -> None:
             over_s = time.monotonic() + seconds
-            await asyncio.gather(*(call(over_s) for _ in range(task.callers)))
+            await asyncio.gather(*(call(over_s) for _ in range(task.kind.callers)))
 
         await run(warm_s := task.seconds / 4)
         wanted = int(len(samples) / warm_s * task.seconds * STOCK_AHEAD)
@@ -280,6 +301,33 @@ async def _run_callers(task: _Task) -> _Round:
             await run(task.seconds)
             seconds, cpu_s = time.monotonic() - began_s, time.process_time() - cpu_began_s
         return _Round(np.array(samples, np.int64), seconds, cpu_s, lag.p99_ms)
+
+
+async def _copy(task: _Task) -> float:
+    """Rows per second of one client's COPY, a commit for each. Rows are made beforehand."""
+    source = _appends(task.seed)
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(task.dsn)
+    try:
+        seconds, rows = 0.0, 0
+        while seconds < task.seconds:
+            records = [_record(*append) for append in islice(source, COPY_ROWS)]
+            began_s = time.perf_counter()
+            await connection.copy_records_to_table(
+                "domain_events", schema_name=task.schema, columns=COPY_COLUMNS, records=records
+            )
+            seconds, rows = seconds + time.perf_counter() - began_s, rows + len(records)
+        return rows / seconds
+    finally:
+        await connection.close()
+
+
+def _record(stream: StreamId, event: NewEvent) -> tuple[Any, ...]:
+    """An event's row, in the order of ``COPY_COLUMNS``."""
+    return (
+        1, 0, event.timestamp, event.event_id, stream.tenant_id, f"{stream.aggregate_type}:{stream.aggregate_id}",
+        stream.aggregate_type, stream.aggregate_id, event.event_type, event.payload_type, event.payload_revision,
+        event.payload, event.metadata,
+    )  # fmt: skip
 
 
 def _appends(seed: int) -> Iterator[tuple[StreamId, NewEvent]]:
