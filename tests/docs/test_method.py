@@ -4,53 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
 
 import pytest
 
 from eventmark.adviser.candidate import ALIKE_RATIO_MAX
 from eventmark.experiments.soak.soak_report import NEGLIGIBLE_MIB_PER_H
-from eventmark.results.files import read_result
-from eventmark.results.results import RunResult
+from tests.docs.figures import NUMBER, cells, figure, numbers, operation, result
 from tools.docs.words import ROOT
 
 METHOD = (ROOT / "docs" / "METHOD.md").read_text(encoding="utf-8")
-_NUMBER = re.compile(r"(?<![\w.,-])\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")
-
-
-@cache
-def result(name: str) -> RunResult:
-    return read_result(ROOT / "docs" / "results" / f"{name}-postgresql-18.json")
-
-
-def cells(name: str, title: str, first: str | float, *columns: int) -> list[float]:
-    """Of the table whose title begins so, cells of the row that begins with ``first``; of a text, the numbers in it."""
-    tables = [
-        table
-        for section in result(name).sections
-        for table in section.tables
-        if table.title.casefold().startswith(title.casefold())
-    ]
-    row = next(row for table in tables for row in table.rows if row[0] == first)
-    return [number for column in columns for number in numbers(str(row[column]))]
-
-
-def figure(name: str, key: str) -> list[float]:
-    found = result(name).figures[key]
-    assert found.low is not None and found.high is not None
-    return [found.value, found.low, found.high]
-
-
-def operation(name: str, key: str) -> list[float]:
-    """p95 with its interval, and the target."""
-    one = result(name).operations[key]
-    interval = one.interval_ms["p95"]
-    assert one.latency_ms and interval.high is not None and one.target_ms is not None
-    return [one.latency_ms.p95, interval.low, interval.high, one.target_ms]
-
-
-def numbers(text: str) -> list[float]:
-    return [float(number.replace(",", "")) for number in _NUMBER.findall(text)]
 
 
 def advice() -> list[float]:
@@ -112,11 +74,14 @@ def scale() -> list[float]:
 
 
 def capacity() -> list[float]:
-    probes = {number: cells("capacity", "Probes", number, 1, 2) for number in (5, 6, 7)}
-    reason = cells("capacity", "Probes", 6, 7)  # of an interval: the p95, 95%, its ends, the target
-    runs = ("capacity", "capacity-run-2", "capacity-run-3")
-    rates = [result(name).figures["capacity_operations_per_s"].value for name in runs]
-    return [*probes[5], *probes[6], *reason[-3:], probes[7][0], rates[0], *rates]
+    name, target = "capacity-run-2", 1
+    short, broke, held, undecided = (cells(name, "Probes", number, 1, 2) for number in (3, 9, 10, 11))
+    broke_at, undecided_at = (cells(name, "Probes", number, 7)[-3:-1] for number in (9, 11))
+    runs = ("capacity", *(f"capacity-run-{number}" for number in range(2, 6)))
+    rates = [result(run).figures["capacity_operations_per_s"].value for run in runs]
+    return [
+        *short, *broke, *broke_at, target, held[0], undecided[0], *undecided_at, held[0], rates[1], *rates,
+    ]  # fmt: skip
 
 
 def soak() -> list[float]:
@@ -125,7 +90,8 @@ def soak() -> list[float]:
 
 
 def isolation() -> list[float]:
-    alone, beside, *ratio = cells("isolation", "Inflation", "bulk-append", 2, 3, 4, 5, 6)
+    victim = ("bulk-append", "load_aggregate[1000]")
+    alone, beside, *ratio = cells("isolation", "Inflation", victim, 2, 3, 4, 5, 6)
     return [beside, alone, *ratio, 2]
 
 
@@ -151,8 +117,25 @@ EXAMPLES: dict[str, Callable[[], list[float]]] = {
 
 @pytest.mark.parametrize("heading", EXAMPLES)
 def test_the_figures_of_a_worked_example_are_those_of_the_result_that_it_names(heading: str) -> None:
-    shown = _NUMBER.findall(example(heading))
+    shown = NUMBER.findall(example(heading))
     assert [written(value, like) for value, like in zip(EXAMPLES[heading](), shown, strict=True)] == shown
+
+
+def test_the_table_of_three_verdicts_is_of_the_results_that_it_names() -> None:
+    section = METHOD.partition("**Worked example.**")[2].partition("\n\nThe third")[0]
+    rows = re.findall(
+        r"^\| \[`(.+?)`\]\(results/(.+?)-postgresql-18\.json\)(.*?) \| (.+) \|$", section, re.MULTILINE
+    )
+    assert len(rows) == 3
+    for name, file, rest, cells_shown in rows:
+        operations = result(file).operations
+        key = f"{name}{rest}" if f"{name}{rest}" in operations else name
+        p95, interval, target, _, verdict = cells_shown.split(" | ")
+        shown = [number for cell in (p95, interval, target) for number in NUMBER.findall(cell)]
+        assert [
+            written(value, like) for value, like in zip(operation(file, key), shown, strict=True)
+        ] == shown
+        assert verdict == operations[key].verdict
 
 
 def test_the_interval_that_unchanged_copies_must_lie_in_is_that_of_the_adviser() -> None:
