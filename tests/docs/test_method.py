@@ -62,12 +62,12 @@ def streaming() -> list[float]:
 
 
 def scale() -> list[float]:
-    accounts, load_aggregate, append = "Reads accounted for", "load_aggregate[1000]", "append_events[10]"
-    before, reads, each_us, *without = cells("scale-10m", accounts, load_aggregate, 3, 4, 5, 7)
+    accounts, load_aggregate, append = "Reads accounted for", "load_aggregate[1000]", "append_events[100]"
+    before, reads, each_us, *without = cells("scale-10m", accounts, append, 3, 4, 5, 7)
     limit = 1.15
     return [
-        1, 10, *figure("scale-10m", f"{load_aggregate}_p95_growth"), limit, reads, each_us, before, *without, limit,
-        *figure("scale-10m", f"{append}_p95_growth"), limit, *cells("scale-10m", accounts, append, 7),
+        1, 10, *figure("scale-10m", f"{append}_p95_growth"), limit, reads, each_us, before, *without, limit,
+        *figure("scale-10m", f"{load_aggregate}_p95_growth"), *cells("scale-10m", accounts, load_aggregate, 4, 5, 7), limit,
         50, figure("scale-50m-lean", f"{load_aggregate}_p95_growth")[0],
         *cells("scale-50m-lean", accounts, load_aggregate, 7), limit,
     ]  # fmt: skip

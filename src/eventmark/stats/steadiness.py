@@ -57,7 +57,9 @@ def drift_of(
     for window, median_ms in zip(windows_ns[:-1], medians_ms[:-1], strict=True):
         if abs(median_ms - last_ms) <= tolerance * min(median_ms, last_ms):
             continue
-        before, after = (quantile_interval([samples], 0.5, random=random) for samples in (window, windows_ns[-1]))
+        before, after = (
+            quantile_interval([samples], 0.5, random=random) for samples in (window, windows_ns[-1])
+        )
         if before.high is not None and before.high < after.low:
             drift |= Drift.SLOWER
         if after.high is not None and after.high < before.low:
