@@ -21,7 +21,7 @@ from eventmark.results.results import (
     Verdict,
 )
 from eventmark.results.targets import Target
-from eventmark.stats.steadiness import Drift
+from eventmark.stats.drift import Drift
 
 MET, BROKEN, INCONCLUSIVE = Verdict.MET, Verdict.BROKEN, Verdict.INCONCLUSIVE
 TARGET = Target("p95", 10.0)

@@ -38,7 +38,7 @@ from eventmark.stores import (
     write_template,
 )
 from eventmark.workload.arrivals import Arrivals
-from tests.database import execute, fetch
+from tests.database import connected, execute, fetch
 from tests.experiments.seeded import EVENTS, job_on
 from tests.loadgen.conftest import Loaded
 
@@ -175,15 +175,22 @@ def test_a_conflict_that_does_not_tell_the_version_is_followed_by_a_look(one_by_
 
 def test_a_lost_connection_is_a_failure_of_its_call_alone(job: Job) -> None:
     begin, stop = threading.Event(), threading.Event()
+    cut = (
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+        " where application_name = 'eventmark' and datname = current_database() and wait_event_type = 'Lock'"
+    )
+
+    async def cut_appends_under_way(holder: asyncpg.Connection) -> None:
+        while not stop.is_set():
+            async with holder.transaction():
+                await holder.execute("lock table eventmark.domain_events in exclusive mode")
+                while not (await holder.fetchval(cut) or stop.is_set()):
+                    await holder.execute("select pg_stat_clear_snapshot()")
+            await asyncio.sleep(0.2)
 
     def interfere() -> None:
         begin.wait()
-        while not stop.wait(0.3):
-            execute(
-                job.server.dsn,
-                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'eventmark'"
-                " and datname = current_database()",
-            )
+        connected(job.server.dsn, cut_appends_under_way)
 
     thread = threading.Thread(target=interfere)
     thread.start()

@@ -16,9 +16,10 @@ from eventmark.judgement.verdicts import exit_code, judge_latency, overall
 from eventmark.results.files import read_result, write_whole
 from eventmark.results.results import Latency, LatencyInterval, Verdict
 from eventmark.results.targets import Target, read_targets, targets_from
+from eventmark.stats.drift import Drift
 from eventmark.stats.histogram import LatencyHistogram
 from eventmark.stats.quantiles import intervals_of, latency_of, quantile_interval
-from eventmark.stats.steadiness import Drift, WarmUp, is_steady
+from eventmark.stats.steadiness import WarmUp, is_steady
 
 MS = 1_000_000
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from eventmark.stats.steadiness import Drift, WarmUp, drift_of, is_steady
+from eventmark.stats.drift import Drift
+from eventmark.stats.steadiness import WarmUp, drift_of, is_steady
 
 
 @pytest.mark.parametrize(

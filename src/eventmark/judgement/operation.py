@@ -17,9 +17,9 @@ from eventmark.results.results import (
 )
 from eventmark.results.targets import Target
 from eventmark.stats.dependence import Samples
+from eventmark.stats.drift import Drift
 from eventmark.stats.histogram import LatencyHistogram
 from eventmark.stats.quantiles import intervals_of, latency_of
-from eventmark.stats.steadiness import Drift
 
 CORE_FULL = 0.9
 """Of one core, in one process: from here on what waits, waits for the process itself."""

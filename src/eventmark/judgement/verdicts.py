@@ -13,8 +13,8 @@ from eventmark.results.results import (
     Verdict,
 )
 from eventmark.results.targets import QUANTILES, Target
+from eventmark.stats.drift import Drift
 from eventmark.stats.ranks import least_samples
-from eventmark.stats.steadiness import Drift
 
 UNDECIDED = "undecided: "
 """Before each reason that is INCONCLUSIVE, where others are BROKEN."""

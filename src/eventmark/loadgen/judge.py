@@ -11,8 +11,9 @@ from eventmark.loadgen.outcome import WAKE_UPS, LoadOutcome, OperationLoad
 from eventmark.loadgen.records import DEADLINE
 from eventmark.results.results import ClientHealth, OperationResult, Verdict
 from eventmark.results.targets import QUANTILES, Target
+from eventmark.stats.drift import Drift
 from eventmark.stats.ranks import NS_PER_MS, nearest_rank
-from eventmark.stats.steadiness import WINDOW, Drift, drift_of
+from eventmark.stats.steadiness import WINDOW, drift_of
 
 WINDOW_SAMPLES_MIN = 100
 """With fewer, the medians of windows differ by chance."""

@@ -28,8 +28,8 @@ from eventmark.results.targets import Target
 from eventmark.seeding import CorpusSample, Progress, no_progress
 from eventmark.server import Server, StatementStatistics, statements_snapshot
 from eventmark.server.loop import ask, connection_to, on_loop
+from eventmark.stats.drift import Drift
 from eventmark.stats.quantiles import latency_of
-from eventmark.stats.steadiness import Drift
 from eventmark.stores import StoreDefinition, open_store
 from eventmark.workers import call, worker_processes
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Flag, auto
 
 import numpy as np
 
 from eventmark.stats.dependence import Samples
+from eventmark.stats.drift import Drift
 from eventmark.stats.quantiles import quantile_interval
 from eventmark.stats.ranks import NS_PER_MS
 
@@ -31,15 +31,6 @@ def is_steady(medians_ms: Sequence[float], *, window: int = WINDOW, tolerance: f
     if not (centre > 0 and np.max(np.abs(last - centre)) <= tolerance * centre):
         return False
     return not _trend(last)
-
-
-class Drift(Flag):
-    """Which way a measurement was still moving; both where that is not known."""
-
-    NONE = 0
-    SLOWER = auto()
-    FASTER = auto()
-    EITHER = SLOWER | FASTER
 
 
 def drift_of(
