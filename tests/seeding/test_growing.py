@@ -60,6 +60,17 @@ def test_what_is_there_already_is_not_loaded_again(database: str) -> None:
     assert ask(database, seeded_events, "eventmark") == 20_000
 
 
+def test_indexes_that_rise_keep_full_pages_also_after_what_was_appended_is_taken_out(database: str) -> None:
+    """As in a log in use. The page where appended events were stays at their right, and would have pages split in halves."""
+    execute(database, "create extension pgstattuple")
+    grow(database, 20_000)
+    append(database, 200)
+    asyncio.run(remove_appended(database, find_store("eaf"), "eventmark", PLAN.events))
+    grow(database, 60_000)
+    for index in ("domain_events_position", "domain_events_timestamp"):
+        assert fetch(database, f"select avg_leaf_density from pgstatindex('eventmark.{index}')") > 80
+
+
 @pytest.mark.long
 def test_the_table_grows_in_the_order_of_time_also_after_what_was_appended_is_taken_out(
     database: str,

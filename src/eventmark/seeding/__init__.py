@@ -5,7 +5,7 @@ from eventmark.seeding.aging import Aging, age, read_aging, rejuvenate
 from eventmark.seeding.audit import AuditReport, audit
 from eventmark.seeding.beside import fill_beside
 from eventmark.seeding.existing import TableSize, sample_existing, table_size
-from eventmark.seeding.indexes import mend_right_edges, remove_appended
+from eventmark.seeding.indexes import remove_appended
 from eventmark.seeding.payload_samples import read_payload_samples
 from eventmark.seeding.progress import Progress, no_progress
 from eventmark.seeding.sample import CorpusSample, SampledStream, refreshed_sample, sample_corpus
@@ -34,7 +34,6 @@ __all__ = [
     "drop_corpus",
     "estimated_bytes",
     "fill_beside",
-    "mend_right_edges",
     "missing_events",
     "no_progress",
     "read_aging",

@@ -12,6 +12,7 @@ from eventmark.engine.statements import quoted_schema
 from eventmark.errors import CannotRunError
 from eventmark.seeding.ledger import Stage, batches_done, read_ledger, set_stage
 from eventmark.seeding.progress import Progress
+from eventmark.server.loop import connection_to
 from eventmark.server.search_path import confined_dsn
 from eventmark.stores import ScriptStatement, StoreDefinition, index_statements
 from eventmark.workload import BATCH_EVENTS, SNAPSHOT_EVERY_EVENTS, transaction_ids_needed
@@ -247,28 +248,21 @@ async def _delete_as_owner(connection: asyncpg.Connection[Any], table: str, dele
     return done
 
 
-async def mend_right_edges(dsn: str, definition: StoreDefinition, schema: str) -> list[str]:
+async def mend_right_edges(dsn: str, definition: StoreDefinition, schema: str) -> None:
     """Rebuild the indexes that grow at their right edge, before a table grows on that something was taken out of.
 
     The last page of an index is never given up. Left behind empty, it takes from those that follow, whose keys come
     before it, the rule that a full last page stays full: they would be split in halves, which no log in use sees.
-    Full pages are what a rebuild makes as well. Returns the names of the indexes.
+    Full pages are what a rebuild makes as well.
     """
-    dsn = confined_dsn(dsn, schema)
-    rising = [
-        definition.columns.get(name) for name in ("transaction_id", "global_sequence_id", "timestamp_utc")
-    ]
-    connection = await asyncpg.connect(dsn)
-    try:
+    rising = ("transaction_id", "global_sequence_id", "timestamp_utc")
+    async with connection_to(confined_dsn(dsn, schema)) as connection:
         rows = await connection.fetch(
             "select i.indexrelid::regclass::text as name from pg_index i"
             " join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]"
             " where i.indrelid = to_regclass($1) and a.attname = any($2::text[])",
             f'{quoted_schema(schema)}."{definition.events_table}"',
-            [column for column in rising if column],
+            [column for column in map(definition.columns.get, rising) if column],
         )
         for row in rows:
             await connection.execute(f"reindex index {row['name']}")
-        return [row["name"] for row in rows]
-    finally:
-        await connection.close()

@@ -17,7 +17,7 @@ from eventmark.engine.schema import Marker, Purpose, in_use
 from eventmark.errors import CannotRunError
 from eventmark.results.results import Series
 from eventmark.seeding.accounts import begin_appending, check_accounts, drop_corpus, is_appended_to
-from eventmark.seeding.indexes import finish_table, refresh_table, set_next_position
+from eventmark.seeding.indexes import finish_table, mend_right_edges, refresh_table, set_next_position
 from eventmark.seeding.ledger import (
     SeededCorpus,
     Stage,
@@ -137,6 +137,8 @@ async def seed(
     began_s = time.time()
     loaded: list[LoadedBatch] = []
     if shape is not None:
+        if indexed:
+            await mend_right_edges(dsn, definition, schema)
         task = load_task(dsn, schema, definition, plan, corpus.first_transaction_id, shape)
         with taken_workers(cluster, count) as executor:
             loaded = await _load(executor, [task] * min(count, len(missing)), missing, wanted, plan, progress)
