@@ -14,9 +14,11 @@ from eventmark.verify import HuntPlan, engine_subject, hunt
 LOSSLESS = [name for name, ordering in ORDERINGS.items() if ordering.lossless]
 
 
-def hunted(dsn: str, ordering: str, *, events: int, keep: Path | None = None) -> OrderingResult:
+def hunted(
+    dsn: str, ordering: str, *, events: int, keep: Path | None = None, progress: Progress = no_progress
+) -> OrderingResult:
     plan = HuntPlan(subject=engine_subject(ordering), events=events, seconds=120, paced_s=0.5, held_s=0.5)
-    return hunt(dsn, "hunted", plan, replay="again", keep_history=keep)
+    return hunt(dsn, "hunted", plan, replay="again", keep_history=keep, progress=progress)
 
 
 def assert_clean(result: OrderingResult, events: int) -> None:
@@ -31,8 +33,11 @@ def assert_clean(result: OrderingResult, events: int) -> None:
 
 
 def test_horizon_is_clean_and_its_price_is_reported(database: str) -> None:
-    result = hunted(database, "horizon", events=3000)
+    stages: list[str] = []
+    result = hunted(database, "horizon", events=3000, progress=lambda stage, *_: stages.append(stage))
     assert_clean(result, 3000)
+    # What follows the writers may take longer than they did: it is no silence after "done".
+    assert list(dict.fromkeys(stages)) == ["verify horizon", "catch up horizon", "check horizon"]
     assert result.append_ms is not None and 0 < result.append_ms.p50 < result.append_ms.max
     assert result.visible_ms is not None and result.handled_ms is not None
     assert result.handled_ms.p50 > result.visible_ms.p50  # of the same appends, one by one

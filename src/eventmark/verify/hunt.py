@@ -108,10 +108,15 @@ async def _run(
                 writing.start()
                 await _watch(dsn, schema, plan, writing, consuming, progress)
                 logs, clocks = logs + await writing.results(), clocks + writing.clocks
+            progress(f"catch up {plan.subject.name}", 0, 1)
             consuming.tell(await _bound(dsn))
             consumptions = await consuming.results()
+            progress(f"catch up {plan.subject.name}", 1, 1)
             seen = _on_one_clock(logs, clocks, consumptions, consuming.clocks)
-    return await _history(dsn, schema, plan.subject, logs, *seen), _full_speed(logs)
+    progress(f"check {plan.subject.name}", 0, 1)
+    history = await _history(dsn, schema, plan.subject, logs, *seen)
+    progress(f"check {plan.subject.name}", 1, 1)
+    return history, _full_speed(logs)
 
 
 def _on_one_clock(
