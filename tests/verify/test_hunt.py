@@ -9,6 +9,7 @@ import pytest
 
 from eventmark.engine import ORDERINGS
 from eventmark.results.results import OrderingResult, Verdict
+from eventmark.seeding.progress import Progress, no_progress
 from eventmark.verify import HuntPlan, engine_subject, hunt
 
 LOSSLESS = [name for name, ordering in ORDERINGS.items() if ordering.lossless]
