@@ -185,6 +185,7 @@ def test_a_lost_connection_is_a_failure_of_its_call_alone(job: Job) -> None:
             async with holder.transaction():
                 await holder.execute("lock table eventmark.domain_events in exclusive mode")
                 while not (await holder.fetchval(cut) or stop.is_set()):
+                    await asyncio.sleep(0.01)
                     await holder.execute("select pg_stat_clear_snapshot()")
             await asyncio.sleep(0.2)
 

@@ -13,7 +13,6 @@ from itertools import count, islice
 from typing import Any, ClassVar
 from uuid import uuid4
 
-import asyncpg
 import numpy as np
 
 from eventmark.domain import NewEvent, StreamId
@@ -36,7 +35,7 @@ from eventmark.results.results import (
 )
 from eventmark.results.targets import Target
 from eventmark.server import Server
-from eventmark.server.loop import ask, on_loop
+from eventmark.server.loop import ask, connection_to, on_loop
 from eventmark.stats.ratios import Ratio, mean_ratio
 from eventmark.stores import drop_scratch, make_scratch_schema, scratch_name
 from eventmark.workers import call, worker_processes
@@ -139,8 +138,8 @@ class Grouped:
                 "Callers of one process append one event each, every one to a new stream. Right before "
                 f"each round, {RATE_CLIENTS} clients of pgbench run the same statement, each append a commit of its "
                 f"own. Rates are held against pgbench's of the same round, {len(self.pgbench)} rounds.",
-                f"COPY of such events into the same table, {COPY_ROWS:,} to a commit, is what a server can take of one "
-                f"client: {self._against_copy()}.",
+                f"In each round one client writes such events with COPY too, {COPY_ROWS:,} to a commit. "
+                f"Compared with its rate: {self._against_copy()}.",
             ],
         )  # fmt: skip
 
@@ -157,9 +156,7 @@ class Grouped:
 
     def _against_copy(self) -> str:
         crowds = [kind for kind in self.rounds if kind.callers > 1]
-        return ", ".join(
-            f"{kind.callers} callers reach {self._ratio(kind, self.copy)} its rate" for kind in crowds
-        )
+        return ", ".join(f"{kind.callers} callers {self._ratio(kind, self.copy)}" for kind in crowds)
 
     def _ratio(self, kind: _Kind, floor: Sequence[float]) -> Ratio:
         return mean_ratio([turn.rate / rate for turn, rate in zip(self.rounds[kind], floor, strict=True)])
@@ -306,9 +303,8 @@ async def _run_callers(task: _Task) -> _Round:
 async def _copy(task: _Task) -> float:
     """Rows per second of one client's COPY, a commit for each. Rows are made beforehand."""
     source = _appends(task.seed)
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(task.dsn)
-    try:
-        seconds, rows = 0.0, 0
+    seconds, rows = 0.0, 0
+    async with connection_to(task.dsn) as connection:
         while seconds < task.seconds:
             records = [_record(*append) for append in islice(source, COPY_ROWS)]
             began_s = time.perf_counter()
@@ -316,9 +312,7 @@ async def _copy(task: _Task) -> float:
                 "domain_events", schema_name=task.schema, columns=COPY_COLUMNS, records=records
             )
             seconds, rows = seconds + time.perf_counter() - began_s, rows + len(records)
-        return rows / seconds
-    finally:
-        await connection.close()
+    return rows / seconds
 
 
 def _record(stream: StreamId, event: NewEvent) -> tuple[Any, ...]:
