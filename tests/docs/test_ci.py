@@ -142,7 +142,7 @@ def test_the_nightly_job_keeps_its_results_and_is_red_by_what_became_slower(plac
     """The first night has nothing to compare; its missed target is red, and its result is kept; a step is red."""
     results = history(stepped(runs=16, at=10, ratio=1.6))
     code, said = night(place, script(), 0, results[0], 1)
-    assert (code, "nothing to compare yet: 1 runs" in said) == (1, True), said
+    assert (code, "nothing to compare yet: 1 comparable run" in said) == (1, True), said
     assert git(place / "remote.git", "ls-tree", "-r", "--name-only", "performance") == "results/result.json"
     kept = place / "night-0" / "kept"
     for one in results[1:-1]:  # the nights in between
